@@ -1,0 +1,3 @@
+"""pretune: from raw data to a small, proven model."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,175 @@
+"""Files that survive a crash: durable atomic writes, checksums, one writer a folder.
+
+The order of every durable write is: write aside, fsync the file, rename over the target, fsync the folder. A reader
+therefore sees the old bytes or the new ones, never a mixture.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pretune.errors import CorruptFile, DiskFull, RunError
+
+__all__ = [
+    "append_json_line",
+    "cache_dir",
+    "check_free_space",
+    "fsync_dir",
+    "fsync_file",
+    "lock_folder",
+    "read_json",
+    "read_json_lines",
+    "sha256_of",
+    "translate_disk_errors",
+    "write_json",
+    "write_text",
+]
+
+_OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def cache_dir(*parts: str) -> Path:
+    """A folder under ``$PRETUNE_CACHE`` (default ``~/.cache/pretune``), made when missing."""
+    root = os.environ.get("PRETUNE_CACHE") or os.path.join(os.path.expanduser("~"), ".cache", "pretune")
+    folder = Path(root, *parts)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextlib.contextmanager
+def translate_disk_errors(path: Path) -> Iterator[None]:
+    """Turn "no space left" of any library into :class:`DiskFull`, saying where and what to do."""
+    try:
+        yield
+    except Exception as error:
+        code = getattr(error, "errno", None)
+        text = str(error)
+        if code in _OUT_OF_SPACE or "No space left" in text or "File too large" in text or "os error 28" in text:
+            raise DiskFull(
+                f"no space left while writing {path} ({_free_text(path)})",
+                "what was saved before is intact: free some space and run the same command again, it goes on from the last checkpoint",
+            ) from error
+        raise
+
+
+def _free_text(path: Path) -> str:
+    folder = path if path.is_dir() else path.parent
+    try:
+        stats = os.statvfs(folder)
+    except OSError:
+        return "free space unknown"
+    return f"{stats.f_bavail * stats.f_frsize / 2**20:.0f} MiB free"
+
+
+def check_free_space(folder: Path, needed_bytes: int, what: str) -> None:
+    """Raise :class:`DiskFull` before work begins that could not be saved."""
+    stats = os.statvfs(folder)
+    free_bytes = stats.f_bavail * stats.f_frsize
+    if free_bytes < needed_bytes:
+        raise DiskFull(
+            f"{what} needs {needed_bytes / 2**20:.0f} MiB in {folder}, {free_bytes / 2**20:.0f} MiB are free",
+            "free some space, or choose another folder with --out",
+        )
+
+
+def fsync_file(path: Path) -> None:
+    """Force a written file to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_dir(path: Path) -> None:
+    """Force a folder's entries (renames, new files) to the disk."""
+    fsync_file(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace ``path`` durably and at once."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with translate_disk_errors(path):
+            with open(aside, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, path)
+            fsync_dir(path.parent)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace ``path`` durably by readable JSON; NaN is refused, as JSON has none."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; :class:`CorruptFile` names the file and line when it is not."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path} does not exist", f"is {path.parent} a folder that pretune wrote?") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CorruptFile(f"{path} is not valid JSON: {error}", "restore the file, or start again with --overwrite") from None
+
+
+def append_json_line(path: Path, value: Any) -> None:
+    """Add one line; a torn last line (a crash while writing) is skipped by :func:`read_json_lines`."""
+    with translate_disk_errors(path), open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines of a JSON-lines file; a torn last line is left out."""
+    if not path.exists():
+        return
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            if line.endswith("\n"):
+                yield json.loads(line)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, or raise :class:`RunError` naming who holds it.
+
+    The kernel drops the lock when its process dies, so a killed run never blocks the next one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(descriptor, 500).decode(errors="replace").strip() or "another process"
+            raise RunError(
+                f"{folder} is being written by {holder}",
+                "wait for it to end, stop it, or choose another folder with --out",
+            ) from None
+        os.ftruncate(descriptor, 0)
+        who = f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}"
+        os.write(descriptor, who.encode())
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,207 @@
+"""The run folder: the unit of exchange between verbs, and the only thing a report reads.
+
+::
+
+    run.json       verb, settings, command, versions, machine, parents, status, result
+    data.json      the data passport
+    log.jsonl      one line a logged step or evaluation
+    looks.jsonl    one line a look at a test split
+    checkpoints/   step-00000500/ ... and LAST (engine/checkpoint.py)
+    model/         Hugging Face folder of the best model, with pretune.json and a model card
+    predictions/   <split>.jsonl
+    metrics.json   {split: evaluation}
+    report.html
+"""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pretune.config import Settings, flag_of
+from pretune.errors import RunError, UsageError
+from pretune.files import append_json_line, lock_folder, read_json, read_json_lines, write_json
+
+__all__ = ["RunFolder", "create_run", "is_run", "machine_facts", "open_run"]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run on disk. Paths are fixed; contents are read when asked for."""
+
+    path: Path
+
+    @property
+    def model_dir(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def log_path(self) -> Path:
+        return self.path / "log.jsonl"
+
+    def predictions_path(self, split: str) -> Path:
+        return self.path / "predictions" / f"{split}.jsonl"
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """run.json."""
+        return read_json(self.path / "run.json")
+
+    @property
+    def passport(self) -> dict[str, Any]:
+        """data.json, or an empty mapping."""
+        path = self.path / "data.json"
+        return read_json(path) if path.exists() else {}
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """metrics.json: split to evaluation; empty when nothing was evaluated."""
+        path = self.path / "metrics.json"
+        return read_json(path) if path.exists() else {}
+
+    def update_record(self, **changes: Any) -> None:
+        """Change keys of run.json, durably."""
+        write_json(self.path / "run.json", {**self.record, **changes})
+
+    def write_passport(self, passport: dict[str, Any]) -> None:
+        write_json(self.path / "data.json", passport)
+
+    def write_metrics(self, split: str, evaluation: dict[str, Any]) -> None:
+        write_json(self.path / "metrics.json", {**self.metrics, split: evaluation})
+
+    def log(self, line: dict[str, Any]) -> None:
+        append_json_line(self.log_path, line)
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        return list(read_json_lines(self.log_path))
+
+    def truncate_log(self, step: int) -> None:
+        """Forget lines after ``step``: a resumed run writes them again, none twice."""
+        kept = [line for line in self.log_lines() if line.get("step", 0) <= step]
+        aside = self.log_path.with_suffix(".tmp")
+        aside.unlink(missing_ok=True)
+        for line in kept:
+            append_json_line(aside, line)
+        if kept:
+            aside.replace(self.log_path)
+        else:
+            self.log_path.unlink(missing_ok=True)
+
+    def count_look(self, split: str, what: str) -> int:
+        """Record a look at ``split``; returns how many there have been."""
+        path = self.path / "looks.jsonl"
+        append_json_line(path, {"split": split, "what": what, "at": now()})
+        return sum(1 for line in read_json_lines(path) if line["split"] == split)
+
+
+def now() -> str:
+    """UTC time, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def machine_facts() -> dict[str, Any]:
+    """What the figures were measured on."""
+    import os
+
+    facts: dict[str, Any] = {"system": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count(), "processor": platform.processor() or platform.machine()}
+    for name in ("torch", "transformers", "datasets", "tokenizers", "numpy", "sklearn"):
+        module = sys.modules.get(name)
+        if module is not None:
+            facts[name] = str(getattr(module, "__version__", "?"))
+    return facts
+
+
+def is_run(place: str | Path) -> bool:
+    """Is this the folder of a run?"""
+    return (Path(place) / "run.json").is_file()
+
+
+def open_run(place: str | Path) -> RunFolder:
+    """An existing run, for reading. Raises :class:`RunError` when it is none."""
+    path = Path(place)
+    if not path.exists():
+        raise RunError(f"{path} does not exist", "pretune list shows the runs under ./runs")
+    if not is_run(path):
+        raise RunError(f"{path} is not a run folder (it has no run.json)", "pretune list shows the runs under ./runs")
+    return RunFolder(path)
+
+
+def default_out(verb: str, data: str) -> Path:
+    """``runs/<verb>-<data>-<number>``, the first number that is free."""
+    stem = "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(data).name.split(".")[0])[:40] or "data"
+    number = 1
+    while Path("runs", f"{verb}-{stem}-{number}").exists():
+        number += 1
+    return Path("runs", f"{verb}-{stem}-{number}")
+
+
+@contextlib.contextmanager
+def create_run(settings: Settings, out: str | Path, *, overwrite: bool = False, parents: tuple[str, ...] = ()) -> Iterator[tuple[RunFolder, str]]:
+    """The run folder for writing, locked, and its state: ``new``, ``resumed`` or ``finished``.
+
+    Raises :class:`RunError` when another process writes it, when it is not a run of ours, or when it was begun with
+    other settings (the difference is shown).
+    """
+    path = Path(out)
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"--out {path} is a file", "give a folder")
+    if path.exists() and not is_run(path) and any(p.name != ".lock" for p in path.iterdir()):
+        raise RunError(f"{path} is not empty and not a run folder", "choose another folder with --out; --overwrite only replaces runs")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {path} cannot be made: {error.strerror}", "choose a folder that you may write to") from None
+    with lock_folder(path):
+        run = RunFolder(path)
+        if overwrite and is_run(path):
+            _empty(path)
+        if not is_run(path):
+            write_json(path / "run.json", _fresh_record(settings, parents))
+            yield run, "new"
+            return
+        _refuse_other_settings(run, settings)
+        yield run, "finished" if run.record.get("status") == "finished" else "resumed"
+
+
+def _fresh_record(settings: Settings, parents: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "verb": settings.verb,
+        "command": settings.command(),
+        "settings": settings.to_dict(),
+        "parents": list(parents),
+        "status": "running",
+        "started": now(),
+        "machine": machine_facts(),
+    }
+
+
+def _refuse_other_settings(run: RunFolder, settings: Settings) -> None:
+    record = run.record
+    if record.get("verb") != settings.verb:
+        raise RunError(f"{run.path} is a run of `{record.get('verb')}`, not of `{settings.verb}`", "choose another folder with --out, or start again with --overwrite")
+    before, after = record.get("settings", {}), settings.identity()
+    changed = [f"{flag_of(key)} was {before.get(key)!r}, is {value!r}" for key, value in after.items() if key != "out" and before.get(key) != value]
+    if changed:
+        raise RunError(f"{run.path} was begun with other settings: {'; '.join(changed)}", "give the same settings to go on, another --out, or --overwrite to start again")
+
+
+def _empty(path: Path) -> None:
+    for entry in path.iterdir():
+        if entry.name == ".lock":
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()

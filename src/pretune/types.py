@@ -1,0 +1,163 @@
+"""The things on the arrows between rooms.
+
+Shape legend used in names and comments: B rows of a batch, T tokens of a row, C classes, N rows of a data set.
+Later stages widen the closed unions here (targets, modalities); every room imports its vocabulary from this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+__all__ = [
+    "SPLIT_NAMES",
+    "Batch",
+    "Encoded",
+    "Example",
+    "Feed",
+    "Interval",
+    "Label",
+    "Loss",
+    "Metrics",
+    "Prediction",
+    "Score",
+    "Step",
+    "Target",
+]
+
+SPLIT_NAMES = ("train", "validation", "test", "unlabelled")
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One class of a closed set, by name."""
+
+    name: str
+
+
+Target: TypeAlias = Label
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row as a task sees it. ``target`` is None for an unlabelled row; ``id`` is unique and reaches the prediction."""
+
+    id: str
+    inputs: Mapping[str, str]
+    target: Target | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One row as arrays. ``target`` is a class index (None when unlabelled); ``input_ids_T`` holds special tokens already."""
+
+    id: str
+    input_ids_T: np.ndarray
+    segment_ids_T: np.ndarray | None = None
+    target: int | None = None
+    weight: float = 1.0
+
+
+@dataclass(slots=True)
+class Batch:
+    """Rows ready for a model. ``inputs`` are the keyword arguments of its forward.
+
+    ``num_items`` is the weight of the loss's terms (labelled rows, masked tokens, ...), by which an update is normalised.
+    ``num_tokens`` counts real tokens, ``num_padded`` all positions.
+    """
+
+    inputs: dict[str, torch.Tensor]
+    targets: torch.Tensor | None
+    num_items: float
+    ids: tuple[str, ...]
+    num_tokens: int = 0
+    num_padded: int = 0
+    extras: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch with every tensor on ``device``."""
+
+        def move(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
+
+        targets = None if self.targets is None else self.targets.to(device, non_blocking=True)
+        return Batch(
+            move(self.inputs),
+            targets,
+            self.num_items,
+            self.ids,
+            self.num_tokens,
+            self.num_padded,
+            move(self.extras),
+        )
+
+
+Feed: TypeAlias = Mapping[str, Batch]
+"""One micro-batch of every stream an objective draws from: stream name to batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """``total`` is a sum over items, never a mean; ``parts`` are detached sums for the log."""
+
+    total: torch.Tensor
+    num_items: float
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one optimizer update did. ``loss`` is per item; ``data_state`` is where the data stands after it."""
+
+    number: int
+    loss: float
+    parts: Mapping[str, float]
+    grad_norm: float
+    learning_rate: float
+    num_items: float
+    num_rows: int
+    num_tokens: int
+    num_padded: int
+    seconds: float
+    progress: float
+    epoch: float
+    data_state: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a model says of one row: probabilities in the order of the task's labels."""
+
+    id: str
+    label: str
+    probabilities_C: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A 95 % interval, ``low <= high``."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One figure with its evidence: ``n`` rows and a 95 % interval."""
+
+    value: float
+    interval: Interval
+    n: int
+
+    def to_dict(self) -> dict[str, float | int]:
+        """Flat form for metrics.json."""
+        return {"value": self.value, "low": self.interval.low, "high": self.interval.high, "n": self.n}
+
+
+Metrics: TypeAlias = Mapping[str, Score]
