@@ -1,0 +1,45 @@
+"""Named splits of a data set, with the facts of how they came about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pretune.types import SPLIT_NAMES
+
+if TYPE_CHECKING:
+    import datasets
+
+__all__ = ["COLUMNS", "Splits"]
+
+COLUMNS = ("id", "text", "text_pair", "label", "group")
+"""The only columns a split may have, in this order; ``id`` and ``text`` are always there."""
+
+
+class Splits(Mapping[str, "datasets.Dataset"]):
+    """Immutable mapping of split name (see ``SPLIT_NAMES``, in that order) to data set.
+
+    ``facts`` is JSON-able: how the data was read and split, and the count of every row that was changed or moved.
+    """
+
+    def __init__(self, splits: Mapping[str, datasets.Dataset], facts: Mapping[str, Any] | None = None) -> None:
+        unknown = sorted(set(splits) - set(SPLIT_NAMES))
+        assert not unknown, f"unknown split names {unknown}"
+        self._splits = {name: splits[name] for name in SPLIT_NAMES if name in splits}
+        self.facts: dict[str, Any] = dict(facts or {})
+
+    def __getitem__(self, name: str) -> datasets.Dataset:
+        return self._splits[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._splits)
+
+    def __len__(self) -> int:
+        return len(self._splits)
+
+    def __repr__(self) -> str:
+        return "Splits(" + ", ".join(f"{name}={len(rows)}" for name, rows in self.items()) + ")"
+
+    def replace(self, splits: Mapping[str, datasets.Dataset], **facts: Any) -> Splits:
+        """Other data sets, with these facts added to the present ones."""
+        return Splits(splits, {**self.facts, **facts})
