@@ -1,0 +1,179 @@
+"""Find a model's folder and see, before anything of it is loaded, that its files are whole and safe."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from pretune.backbones.presets import SCRATCH, preset_names
+from pretune.errors import ModelError, did_you_mean
+
+__all__ = ["check_folder", "find_folder"]
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+HUB_LEFT_OUT = ["onnx/*", "openvino/*", "*/*.safetensors"]
+ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
+PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+MAX_HEADER_BYTES = 100_000_000
+
+
+def find_folder(name: str, *, trust_remote_code: bool = False) -> Path:
+    """The folder of a backbone's name: a folder, a run folder's ``model/``, or a download from the hub.
+
+    Raises :class:`ModelError` when there is none.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _run_model(path) if (path / "run.json").exists() else path
+    if path.exists():
+        raise ModelError(f"{name} is a file", "give the folder that holds config.json and model.safetensors")
+    presets = [SCRATCH + preset for preset in preset_names()]
+    if name in preset_names():
+        raise ModelError(f"there is no model {name}", f"did you mean {SCRATCH}{name}?")
+    if HUB_ID.fullmatch(name) is None or name.startswith(("runs/", "scratch")):
+        raise ModelError(
+            f"there is no folder {name}",
+            f"give a model folder, a run folder, a hub id, or a preset; {did_you_mean(name, presets)}",
+        )
+    return _download(name, trust_remote_code)
+
+
+def _run_model(run: Path) -> Path:
+    if not (run / "model" / "config.json").exists():
+        raise ModelError(
+            f"the run {run} has no finished model (no {run / 'model'})",
+            "run its command again: it goes on from the last checkpoint",
+        )
+    return run / "model"
+
+
+def _download(name: str, trust_remote_code: bool) -> Path:
+    import huggingface_hub
+
+    patterns = [*HUB_FILES, "*.py"] if trust_remote_code else HUB_FILES
+    try:
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=patterns, ignore_patterns=HUB_LEFT_OUT))
+    except Exception as error:
+        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") else ""
+        near = did_you_mean(name, [SCRATCH + preset for preset in preset_names()])
+        raise ModelError(
+            f"{name} is no folder here, and the hub did not give it{offline}: {type(error).__name__}",
+            f"without a network: download the model to a folder on another machine and give that folder; or start fresh; {near}",
+        ) from error
+
+
+def check_folder(folder: Path, *, trust_remote_code: bool, weights: bool = True) -> None:
+    """See that the folder's JSON is safe and its weights are whole safetensors files.
+
+    ``weights`` False checks a folder that is only asked for its tokenizer. Raises :class:`ModelError` naming the file.
+    """
+    for name in ("config.json", "tokenizer_config.json"):
+        path = folder / name
+        if path.exists():
+            _check_json(path, _read(path), trust_remote_code)
+    if not weights:
+        return
+    if not (folder / "config.json").exists():
+        raise ModelError(
+            f"{folder} holds no config.json",
+            "give the folder of a model: config.json, model.safetensors, tokenizer.json",
+        )
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(
+            f"{folder} holds an adapter, not a whole model",
+            "merge it into its base model first (peft: merge_and_unload) and save that",
+        )
+    for path in _weight_files(folder):
+        _check_safetensors(path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise ModelError(f"{path} is not valid JSON: {error}", "copy the file again") from None
+    if not isinstance(value, dict):
+        raise ModelError(f"{path} holds a {type(value).__name__}, not an object", "copy the file again")
+    return value
+
+
+def _check_json(path: Path, value: Any, trust_remote_code: bool) -> None:
+    """Refuse keys through which a model folder can have code run, at any depth."""
+    if isinstance(value, list):
+        for item in value:
+            _check_json(path, item, trust_remote_code)
+    if not isinstance(value, dict):
+        return
+    for key, item in value.items():
+        if key in ("auto_map", "custom_pipelines") and item and not trust_remote_code:
+            raise ModelError(
+                f"{path} asks to run Python code that came with the model ({key})",
+                "read that code first; if you trust it, use --trust-remote-code",
+            )
+        if _is_suspicious(key, item):
+            raise ModelError(
+                f"{path} holds {key} = {item!r}: a model folder may not set this",
+                "delete the key from the file if you trust the rest",
+            )
+        _check_json(path, item, trust_remote_code)
+
+
+def _is_suspicious(key: str, item: Any) -> bool:
+    """Keys that choose what code runs: hub kernels, attention that is none of transformers' own, trust in itself."""
+    if key in ("trust_remote_code", "use_kernels"):
+        return bool(item)
+    name = key.lstrip("_")
+    if name == "attn_implementation_autoset":
+        return False
+    if name.startswith(("attn_implementation", "experts_implementation", "kernel")):
+        return item is not None and (key.startswith("_") or item not in ATTENTION)
+    return False
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    index = folder / "model.safetensors.index.json"
+    if (folder / "model.safetensors").exists():
+        return [folder / "model.safetensors"]
+    if not index.exists():
+        raise _no_safetensors(folder)
+    shards = _read(index).get("weight_map")
+    if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
+        raise ModelError(f"{index} has no weight_map", "copy the file again")
+    for name in sorted(set(shards.values())):
+        if Path(name).name != name or not (folder / name).is_file():
+            raise ModelError(f"{index} names {name}, which is not in {folder}", "copy all files of the model")
+    return [folder / name for name in sorted(set(shards.values()))]
+
+
+def _no_safetensors(folder: Path) -> ModelError:
+    pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+    if not pickles:
+        return ModelError(f"{folder} holds no model.safetensors", "copy the weights into the folder")
+    return ModelError(
+        f"{folder} holds its weights only as {pickles[0]}, a pickle: loading one can run any code",
+        "convert it where you trust it: load it with transformers there and call save_pretrained, which writes model.safetensors",
+    )
+
+
+def _check_safetensors(path: Path) -> None:
+    """Read the header and compare it with the file's size; no weight is loaded."""
+    from safetensors import SafetensorError, safe_open
+
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        start = file.read(8)
+    if start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK"):
+        raise ModelError(f"{path} is a pickle with another name", "do not load it; get the model as safetensors")
+    header_bytes = int.from_bytes(start, "little") if len(start) == 8 else size
+    try:
+        if header_bytes > min(size, MAX_HEADER_BYTES):
+            raise ValueError(f"its header would be {header_bytes} bytes of {size}")
+        with safe_open(path, framework="numpy") as tensors:
+            if not tensors.keys():
+                raise ValueError("it holds no weights")
+    except (SafetensorError, ValueError, OSError) as error:
+        raise ModelError(f"{path} ({size} bytes) is damaged or cut short: {error}", "copy the file again") from None

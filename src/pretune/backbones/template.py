@@ -1,0 +1,85 @@
+"""Where a tokenizer puts its special tokens, learned by asking it; so that rows can be cut first and wrapped after."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pretune.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["Template", "read_template"]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Special tokens around the sides of a row.
+
+    ``gaps[k]`` are the (ids, segment ids) before side k, the last gap those after the last side; ``segments[k]`` is the
+    segment id of side k's own tokens.
+    """
+
+    gaps: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+    segments: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Template:
+    """The frames of single rows and of pairs."""
+
+    single: Frame
+    pair: Frame
+
+    def num_special(self, *, pair: bool) -> int:
+        """Special tokens added to a row."""
+        return sum(len(ids) for ids, _ in (self.pair if pair else self.single).gaps)
+
+    def identity(self) -> str:
+        """The same text for the same template."""
+        return json.dumps(dataclasses.asdict(self))
+
+    def apply(self, sides: list[np.ndarray], *, segments: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        """The row's ids int32 (T,) and, where asked, its segment ids uint8 (T,)."""
+        frame = self.pair if len(sides) == 2 else self.single
+        parts: list[np.ndarray] = []
+        marks: list[np.ndarray] = []
+        for index, (ids, gap_segments) in enumerate(frame.gaps):
+            parts.append(np.array(ids, dtype=np.int32))
+            marks.append(np.array(gap_segments, dtype=np.uint8))
+            if index < len(sides):
+                parts.append(sides[index])
+                marks.append(np.full(len(sides[index]), frame.segments[index], dtype=np.uint8))
+        return np.concatenate(parts), np.concatenate(marks) if segments else None
+
+
+def read_template(tokenizer: PreTrainedTokenizerBase) -> Template:
+    """Ask the tokenizer for one row and one pair, and see what it put around them.
+
+    Raises :class:`ModelError` when the tokenizer has no fast backend.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise ModelError(
+            f"the tokenizer {type(tokenizer).__name__} has no fast version (no tokenizer.json)",
+            "choose a model whose folder holds tokenizer.json",
+        )
+    backend.no_truncation()
+    backend.no_padding()
+    return Template(_frame(backend.encode("a"), 1), _frame(backend.encode("a", "b"), 2))
+
+
+def _frame(encoding: object, num_sides: int) -> Frame:
+    """Split a probe's tokens into gaps (special) and sides (its own)."""
+    ids, types, owners = encoding.ids, encoding.type_ids, encoding.sequence_ids  # type: ignore[attr-defined]
+    places = [[index for index, owner in enumerate(owners) if owner == side] for side in range(num_sides)]
+    bounds = [0, *(edge for place in places for edge in (place[0], place[-1] + 1)), len(ids)]
+    gaps = [slice(bounds[k], bounds[k + 1]) for k in range(0, len(bounds), 2)]
+    return Frame(
+        tuple((tuple(ids[gap]), tuple(types[gap])) for gap in gaps), tuple(types[place[0]] for place in places)
+    )
