@@ -1,3 +1,52 @@
-"""pretune: from raw data to a small, proven model."""
+"""pretune: from raw data to a small, proven model.
+
+Each verb of the command line is a function here: ``pretune.finetune("scratch:bert-mini", data="news.csv", epochs=3)``.
+A verb is loaded when it is first used, so that ``import pretune`` stays fast.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pretune.verbs.compare import compare
+    from pretune.verbs.demo import demo
+    from pretune.verbs.evaluate import evaluate
+    from pretune.verbs.finetune import finetune
+    from pretune.verbs.inspect import inspect
+    from pretune.verbs.list import list  # noqa: A004
+    from pretune.verbs.predict import predict
+    from pretune.verbs.pretrain import pretrain
+    from pretune.verbs.report import report
 
 __version__ = "0.1.0"
+
+__all__ = ["__version__", "compare", "demo", "evaluate", "finetune", "inspect", "list", "predict", "pretrain", "report"]
+
+_VERBS = frozenset(__all__) - {"__version__"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _VERBS:
+        raise AttributeError(f"module 'pretune' has no attribute {name!r}")
+    from pretune.verbs.declare import load_verb
+
+    function = globals()[name] = load_verb(name)
+    return function
+
+
+def __dir__() -> Any:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """A verb and a room may share a name (``report``): the attribute is the verb, the room is imported by its path."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _VERBS and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,196 @@
+"""The command line of a verb, read off its settings class: flags, groups, help."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import inspect
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from pretune.config import Settings, flag_of, value_type
+from pretune.errors import UsageError
+from pretune.verbs.declare import VerbFunction, describe_option, is_required, nearest
+
+__all__ = ["parse_flags", "verb_parser"]
+
+GLOBAL_FLAGS = {
+    "json": "print one JSON object on standard output",
+    "quiet": "no progress, only warnings and the result",
+}
+_GROUP_TITLES = {"TrainSettings": "learning", "CleanSettings": "cleaning", "RunSettings": "output"}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises :class:`UsageError` where argparse would print and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, f"{self.prog} --help shows what it takes")
+
+
+def verb_parser(function: VerbFunction) -> argparse.ArgumentParser:
+    """The parser of a verb; values not given are absent from its result."""
+    description, examples = _split_examples(function.story)
+    parser = _Parser(
+        prog=f"pretune {function.settings_class.verb}",
+        description=_escape(description),
+        epilog=_escape(examples),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    for title, about, specs in _groups(function.settings_class):
+        group = parser.add_argument_group(title, about)
+        for spec in specs:
+            _add(group, function.settings_class, spec)
+    group = parser.add_argument_group("every verb")
+    for name, text in GLOBAL_FLAGS.items():
+        group.add_argument(f"--{name}", action="store_true", default=False, help=text)
+    group.add_argument("-h", "--help", action="help", help="show this page")
+    return parser
+
+
+def parse_flags(function: VerbFunction, words: Sequence[str]) -> tuple[Settings, argparse.Namespace]:
+    """The validated settings of a command line, and the flags of every verb (``json``, ``quiet``).
+
+    Raises :class:`UsageError`; exits with code 0 after ``--help``.
+    """
+    cls, parser = function.settings_class, verb_parser(function)
+    flags, positionals = _sort_words(cls, words)
+    if not {"-h", "--help"} & set(flags):
+        _require(cls, flags, positionals)
+    given, extra = parser.parse_known_args([*positionals, *flags])
+    if extra:
+        raise UsageError(f"{cls.verb} does not take another argument: {extra[0]!r}", _see_help(cls))
+    values = vars(given)
+    shared = argparse.Namespace(**{name: values.pop(name) for name in GLOBAL_FLAGS})
+    return cls(**{name: _convert(cls, name, value) for name, value in values.items()}), shared
+
+
+def _see_help(cls: type[Settings]) -> str:
+    return f"pretune {cls.verb} --help shows what it takes"
+
+
+def _sort_words(cls: type[Settings], words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Flags and positional words apart, as argparse loses optional positionals that follow a flag.
+
+    ``--flag value`` becomes ``--flag=value``, so that a value may begin with a dash (a column named ``-1``).
+    Raises :class:`UsageError` for an unknown flag.
+    """
+    takes_value, flags, positionals, rest = _all_flags(cls), [], [], list(words)
+    while rest:
+        word = rest.pop(0)
+        name = word.split("=")[0]
+        if word == "-" or not word.startswith("-"):
+            positionals.append(word)
+            continue
+        if name not in takes_value:
+            guess = nearest(name, takes_value)
+            raise UsageError(f"{cls.verb} has no option {name}", f"{guess} {_see_help(cls)}".strip())
+        if takes_value[name] and word == name and rest and rest[0].split("=")[0] not in takes_value:
+            word = f"{name}={rest.pop(0)}"
+        flags.append(word)
+    return flags, positionals
+
+
+def _require(cls: type[Settings], flags: list[str], positionals: list[str]) -> None:
+    """Raise :class:`UsageError` for the first required field that was not given."""
+    given, place = {word.split("=")[0] for word in flags}, 0
+    for spec in dataclasses.fields(cls):
+        is_positional = spec.metadata.get("positional", False)
+        place += is_positional
+        missing = place > len(positionals) if is_positional else flag_of(spec.name) not in given
+        if missing and is_required(spec):
+            name = _metavar(spec) if is_positional else flag_of(spec.name)
+            raise UsageError(
+                f"{name} is missing: {spec.metadata.get('help', '')}", f"pretune {cls.verb} --help shows an example"
+            )
+
+
+def _all_flags(cls: type[Settings]) -> dict[str, bool]:
+    """Every flag of the verb, and whether a value follows it."""
+    flags = {f"--{name}": False for name in GLOBAL_FLAGS} | {"--help": False, "-h": False}
+    for spec in dataclasses.fields(cls):
+        if spec.metadata.get("positional"):
+            continue
+        is_switch = value_type(cls, spec.name)[0] is bool
+        flags[flag_of(spec.name)] = not is_switch
+        if is_switch:
+            flags["--no-" + flag_of(spec.name)[2:]] = False
+    return flags
+
+
+def _add(group: argparse._ArgumentGroup, cls: type[Settings], spec: dataclasses.Field[Any]) -> None:
+    kind, many, _ = value_type(cls, spec.name)
+    text = _escape(describe_option(spec))
+    if spec.metadata.get("positional"):
+        count = ("+" if many else None) if is_required(spec) else "*" if many else "?"
+        group.add_argument(spec.name, nargs=count, metavar=_metavar(spec), help=text, default=argparse.SUPPRESS)
+    elif kind is bool:
+        group.add_argument(
+            flag_of(spec.name), action=argparse.BooleanOptionalAction, help=text, default=argparse.SUPPRESS
+        )
+    else:
+        group.add_argument(flag_of(spec.name), action="append" if many else "store", metavar=_metavar(spec), help=text)
+
+
+def _metavar(spec: dataclasses.Field[Any]) -> str:
+    if spec.metadata.get("metavar"):
+        return spec.metadata["metavar"]
+    if spec.metadata.get("positional"):
+        return spec.name.upper()
+    return "WORD" if "str" in str(spec.type) else "NUMBER"
+
+
+def _convert(cls: type[Settings], name: str, value: Any) -> Any:
+    """Text of the command line to the field's type; limits and choices are the settings' own business."""
+    kind, many, _ = value_type(cls, name)
+    if not many:
+        return _number(name, kind, value)
+    choices = next(spec.metadata.get("choices") for spec in dataclasses.fields(cls) if spec.name == name)
+    parts = [part.strip() for word in value for part in word.split(",")] if choices or kind is not str else value
+    return tuple(_number(name, kind, part) for part in parts)
+
+
+def _number(name: str, kind: type, value: Any) -> Any:
+    if kind not in (int, float):
+        return value
+    try:
+        return kind(value.replace("_", ""))
+    except ValueError:
+        raise UsageError(
+            f"{flag_of(name)} is {value!r}", f"it takes {'a whole number' if kind is int else 'a number'}"
+        ) from None
+
+
+def _groups(cls: type[Settings]) -> list[tuple[str, str | None, list[dataclasses.Field[Any]]]]:
+    """Fields by the class that declares them: the verb's own first, then the shared ones in order."""
+    by_owner: dict[type, list[dataclasses.Field[Any]]] = {cls: []}
+    for spec in dataclasses.fields(cls):
+        owner = next(base for base in cls.__mro__ if spec.name in inspect.get_annotations(base))
+        by_owner.setdefault(owner, []).append(spec)
+    return [(_title(cls, owner), _about(cls, owner), specs) for owner, specs in by_owner.items() if specs]
+
+
+def _title(cls: type[Settings], owner: type) -> str:
+    return (
+        cls.verb if owner is cls else _GROUP_TITLES.get(owner.__name__, owner.__name__.removesuffix("Settings").lower())
+    )
+
+
+def _about(cls: type[Settings], owner: type) -> str | None:
+    return None if owner is cls else _escape((owner.__doc__ or "").split("\n")[0])
+
+
+def _split_examples(story: str) -> tuple[str, str]:
+    """A docstring's own text, and its part from the line that begins with "Example"."""
+    found = re.search(r"^Examples?\b", story, flags=re.MULTILINE)
+    if not found:
+        return story.strip(), ""
+    return story[: found.start()].strip(), story[found.start() :].replace("::", ":", 1).strip()
+
+
+def _escape(text: str) -> str:
+    return text.replace("%", "%%")

@@ -1,0 +1,30 @@
+"""The verbs in the order of their story, each with the one line that ``pretune --help`` shows."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["VERBS", "VerbEntry"]
+
+
+class VerbEntry(NamedTuple):
+    """``chapter`` groups the verbs of the help page; the function is ``pretune.verbs.<name>.<name>``."""
+
+    name: str
+    chapter: str
+    summary: str
+
+
+VERBS: tuple[VerbEntry, ...] = (
+    VerbEntry(
+        "inspect", "look at the data", "read the data and write its passport: columns, balance, duplicates, leaks"
+    ),
+    VerbEntry("pretrain", "learn", "learn from unlabelled text, from scratch or on from a model"),
+    VerbEntry("finetune", "learn", "learn to tell classes apart from labelled rows"),
+    VerbEntry("evaluate", "prove", "score a run on a split, with intervals and baselines"),
+    VerbEntry("predict", "prove", "rows in, labels and probabilities out, as JSON lines"),
+    VerbEntry("compare", "prove", "say whether one run is better than another, on the same rows"),
+    VerbEntry("report", "show", "write one page about a run that opens without a network"),
+    VerbEntry("list", "show", "show the runs in a folder"),
+    VerbEntry("demo", "show", "the whole story on real text, with no network, in minutes"),
+)
