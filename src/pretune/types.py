@@ -6,7 +6,7 @@ Later stages widen the closed unions here (targets, modalities); every room impo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -24,6 +24,7 @@ __all__ = [
     "Label",
     "Loss",
     "Metrics",
+    "ParameterGroup",
     "Prediction",
     "Score",
     "Step",
@@ -128,6 +129,16 @@ class Step:
     progress: float
     epoch: float
     data_state: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that learn alike: ``lr_scale`` times the learning rate, with this weight decay; ``names`` match one to one."""
+
+    parameters: Sequence[torch.nn.Parameter]
+    names: Sequence[str]
+    lr_scale: float = 1.0
+    weight_decay: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

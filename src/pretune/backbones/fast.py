@@ -1,0 +1,101 @@
+"""The same mathematics, arranged for a processor: dropout masks from random bytes, attention by plain matrix products.
+
+Measured on two cores (``make bench`` prints them again; docs/decisions.md): torch's Bernoulli mask takes 4 times longer
+than ours, and the backward pass of its fused attention on a CPU takes several times longer than two matrix products for
+the short rows of text. Both are drawn from, and equal in distribution to, what they replace: dropout's probability is
+rounded to 1/256 and the kept values are scaled by the rounded one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+__all__ = ["ATTENTION", "FastDropout", "make_fast"]
+
+ATTENTION = "pretune_cpu"
+_EXPLICIT_UP_TO_TOKENS = 512
+"""Above this length the quadratic score matrix costs more than the fused kernel's slow backward pass."""
+
+
+def random_keep_mask(shape: torch.Size, probability: float, dtype: torch.dtype) -> torch.Tensor:
+    """0 with ``probability`` (rounded to 1/256), else 1 / (1 - probability); drawn from torch's CPU generator."""
+    cut = round(probability * 256)
+    count = shape.numel()
+    words = torch.empty((count + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
+    keep = words.view(torch.uint8)[:count].view(shape) >= cut
+    return keep.to(dtype).mul_(256 / (256 - cut))
+
+
+class FastDropout(nn.Module):
+    """Dropout (Srivastava et al. 2014) for tensors on the CPU."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Same shape as ``x``; the identity in eval mode."""
+        if not self.training or round(self.p * 256) == 0:
+            return x
+        return x * random_keep_mask(x.shape, self.p, x.dtype)
+
+    def extra_repr(self) -> str:
+        """The probability, as torch's module shows it."""
+        return f"p={self.p}"
+
+
+def attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **options: Any,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Scaled dot-product attention (Vaswani et al. 2017, section 3.2.1) with transformers' signature.
+
+    ``query``, ``key``, ``value``: (B, heads, T, size); ``attention_mask`` is added to the scores. Returns (B, T, heads, size).
+    """
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    plain = query.shape[1] == key.shape[1] and query.shape[2] <= _EXPLICIT_UP_TO_TOKENS
+    if not (plain and torch.is_grad_enabled()):
+        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options)
+    scale = query.size(-1) ** -0.5 if scaling is None else scaling
+    scores = torch.matmul(query * scale, key.transpose(2, 3))
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    weights = torch.softmax(scores, dim=-1)
+    if dropout and module.training:
+        weights = weights * random_keep_mask(weights.shape, dropout, weights.dtype)
+    return torch.matmul(weights, value).transpose(1, 2).contiguous(), None
+
+
+def make_fast(model: nn.Module) -> nn.Module:
+    """Change ``model`` in place, on a CPU; its parameters and their names stay. Returns it."""
+    _replace_dropout(model)
+    if getattr(model, "_supports_attention_backend", False) and getattr(model, "_supports_sdpa", False):
+        _register()
+        model.set_attn_implementation(ATTENTION)  # type: ignore[operator]
+    return model
+
+
+def _replace_dropout(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if type(child) is nn.Dropout:
+            setattr(module, name, FastDropout(child.p))
+        else:
+            _replace_dropout(child)
+
+
+def _register() -> None:
+    from transformers import AttentionInterface
+    from transformers.masking_utils import AttentionMaskInterface, eager_mask
+
+    AttentionInterface.register(ATTENTION, attention)
+    AttentionMaskInterface.register(ATTENTION, eager_mask)

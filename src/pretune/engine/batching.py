@@ -1,0 +1,156 @@
+"""Which rows make which update, as a pure function of (seed, epoch, position).
+
+A resumed run therefore starts at its update in O(1): nothing is read twice or skipped. An update's rows are cut into
+micro-batches by a budget of padded tokens; the cut does not depend on the number of processes, which share the
+micro-batches among themselves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pretune.engine.randomness import row_keys, seed_of
+from pretune.types import Batch, Feed
+
+__all__ = ["Feeds", "Stream", "cut_by_budget", "plan_epoch"]
+
+_MEGA = 50
+"""Batches in one pool that is sorted by length: large enough for little padding, small enough to stay shuffled."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What an objective draws from: N rows, of which each update takes ``batch_size``.
+
+    ``lengths_N`` is the cost of each row (tokens, pixels, samples); ``collate(rows_R, keys_R)`` makes a batch of them,
+    with one 64-bit random key a row for masks and augmentations.
+    """
+
+    lengths_N: np.ndarray
+    collate: Callable[[np.ndarray, np.ndarray], Batch]
+    batch_size: int
+    group_by_length: bool = True
+
+    @property
+    def updates_per_epoch(self) -> int:
+        return math.ceil(len(self.lengths_N) / self.batch_size)
+
+
+def plan_epoch(stream: Stream, *, seed: int, epoch: int) -> list[np.ndarray]:
+    """The rows of every update of one epoch; each row once, the last batch may be smaller."""
+    rng = np.random.default_rng(seed_of(seed, "order", epoch))
+    order_N = rng.permutation(len(stream.lengths_N))
+    if not stream.group_by_length:
+        return [order_N[at : at + stream.batch_size] for at in range(0, len(order_N), stream.batch_size)]
+    pool = stream.batch_size * _MEGA
+    batches: list[np.ndarray] = []
+    for at in range(0, len(order_N), pool):
+        part = order_N[at : at + pool]
+        part = part[np.argsort(stream.lengths_N[part], kind="stable")]
+        batches += [part[i : i + stream.batch_size] for i in range(0, len(part), stream.batch_size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def cut_by_budget(lengths_R: np.ndarray, *, max_cost: int, max_rows: int, least: int = 1) -> list[np.ndarray]:
+    """Positions 0..R-1 cut into groups of like length: rows x longest <= ``max_cost``, rows <= ``max_rows``.
+
+    A single row over the budget is a group of its own. At least ``least`` groups where there are that many rows.
+    """
+    order_R = np.argsort(lengths_R, kind="stable")
+    max_rows = min(max_rows, max(1, math.ceil(len(order_R) / least)))
+    groups: list[np.ndarray] = []
+    start = 0
+    for at in range(1, len(order_R) + 1):
+        if at == len(order_R) or (at - start + 1) > max_rows or (at - start + 1) * int(lengths_R[order_R[at]]) > max_cost:
+            groups.append(order_R[start:at])
+            start = at
+    return groups
+
+
+class Feeds:
+    """Iterates over updates: ``(micro-batches of this process, data state after them)``.
+
+    The data state is ``{"updates": k}``; giving it back as ``start`` continues after update k.
+    """
+
+    def __init__(
+        self,
+        streams: Mapping[str, Stream],
+        *,
+        seed: int,
+        max_tokens: int,
+        micro_batch_size: int | None = None,
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.streams = dict(streams)
+        self.main = next(iter(self.streams))
+        self.seed = seed
+        self.max_tokens = max_tokens
+        self.micro_batch_size = micro_batch_size or 2**31
+        self.updates = start
+        self.rank, self.world = rank, world
+        self._plans: dict[str, tuple[int, list[np.ndarray]]] = {}
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """Updates in a pass over the main (first) stream."""
+        return self.streams[self.main].updates_per_epoch
+
+    def __iter__(self) -> Iterator[tuple[list[tuple[int, Feed]], dict[str, Any]]]:
+        while True:
+            feeds = self.micro_feeds()
+            self.updates += 1
+            yield feeds, {"updates": self.updates}
+
+    def again(self) -> list[tuple[int, Feed]]:
+        """The last update's micro-batches once more, cut by the present budget."""
+        self.updates -= 1
+        feeds = self.micro_feeds()
+        self.updates += 1
+        return feeds
+
+    def halve(self) -> bool:
+        """Halve the micro-batches from now on; False when they are single rows already."""
+        largest = max(stream.batch_size for stream in self.streams.values())
+        size = min(self.micro_batch_size, largest)
+        if size == 1:
+            return False
+        self.micro_batch_size = size // 2
+        return True
+
+    def micro_feeds(self) -> list[tuple[int, Feed]]:
+        """This process's micro-batches of the coming update, each with its number within the update."""
+        rows = {name: self._rows(name) for name in self.streams}
+        cuts = {
+            name: cut_by_budget(
+                self.streams[name].lengths_N[rows_R],
+                max_cost=self.max_tokens,
+                max_rows=self.micro_batch_size,
+                least=self.world,
+            )
+            for name, (rows_R, _) in rows.items()
+        }
+        count = max(len(groups) for groups in cuts.values())
+        return [
+            (number, {name: self._batch(name, rows[name], cuts[name][number]) for name in rows if number < len(cuts[name])})
+            for number in range(self.rank, count, self.world)
+        ]
+
+    def _batch(self, name: str, rows: tuple[np.ndarray, int], chosen_M: np.ndarray) -> Batch:
+        rows_R, epoch = rows
+        picked = rows_R[chosen_M]
+        return self.streams[name].collate(picked, row_keys(self.seed, name, epoch, picked))
+
+    def _rows(self, name: str) -> tuple[np.ndarray, int]:
+        stream = self.streams[name]
+        epoch, position = divmod(self.updates, stream.updates_per_epoch)
+        if name not in self._plans or self._plans[name][0] != epoch:
+            self._plans[name] = (epoch, plan_epoch(stream, seed=seed_of(self.seed, name), epoch=epoch))
+        return self._plans[name][1][position], epoch

@@ -1,0 +1,173 @@
+"""Checkpoints that survive a kill at any instant, a full disk and a flipped bit.
+
+::
+
+    checkpoints/
+      step-00000500/   model.safetensors  optimizer.safetensors  state.json  manifest.json (SHA-256 and size of each)
+      LAST             name of the newest
+
+Write order: a folder aside, each file fsynced, manifest.json last, the folder fsynced, renamed, the parent fsynced, then
+LAST. A checkpoint exists when its manifest verifies; LAST is only a hint for people. No file is a pickle.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pretune.errors import CorruptFile
+from pretune.files import fsync_dir, fsync_file, read_json, sha256_of, translate_disk_errors, write_json, write_text
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Checkpoint", "load_last", "load_step", "prune", "save", "steps_on_disk", "verify"]
+
+_PREFIX = "step-"
+_FORMAT = 1
+
+
+@dataclass
+class Checkpoint:
+    """Tensors by name and a small JSON state. ``notes`` say what was passed over to find it."""
+
+    step: int
+    model: dict[str, torch.Tensor]
+    optimizer: dict[str, torch.Tensor]
+    state: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+
+
+def save(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Write ``folder/step-N`` durably. Raises :class:`pretune.errors.DiskFull` with everything older left intact."""
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"{_PREFIX}{checkpoint.step:08d}"
+    aside = folder / f".tmp-{final.name}-{os.getpid()}"
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        with translate_disk_errors(folder):
+            _write_files(aside, checkpoint)
+            if final.exists():
+                shutil.rmtree(final)
+            os.rename(aside, final)
+            fsync_dir(folder)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    write_text(folder / "LAST", final.name + "\n")
+    return final
+
+
+def _write_files(aside: Path, checkpoint: Checkpoint) -> None:
+    from safetensors.torch import save_file
+
+    aside.mkdir()
+    save_file(_unshared(checkpoint.model), aside / "model.safetensors")
+    save_file(_unshared(checkpoint.optimizer), aside / "optimizer.safetensors")
+    write_json(aside / "state.json", {"step": checkpoint.step, **checkpoint.state})
+    files = {}
+    for path in sorted(aside.iterdir()):
+        fsync_file(path)
+        files[path.name] = {"sha256": sha256_of(path), "bytes": path.stat().st_size}
+    write_json(aside / "manifest.json", {"format": _FORMAT, "files": files})
+    fsync_dir(aside)
+
+
+def _unshared(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Each storage once: tied weights are one tensor, and loading one name loads all its ties."""
+    seen: set[tuple[int, tuple[int, ...]]] = set()
+    kept = {}
+    for name, tensor in tensors.items():
+        key = (tensor.data_ptr(), tuple(tensor.shape))
+        if tensor.numel() and key in seen:
+            continue
+        seen.add(key)
+        kept[name] = tensor.detach().contiguous()
+    return kept
+
+
+def steps_on_disk(folder: Path) -> list[int]:
+    """Steps that have a folder, whole or not, newest first."""
+    if not folder.is_dir():
+        return []
+    names = [p.name.removeprefix(_PREFIX) for p in folder.iterdir() if p.is_dir() and p.name.startswith(_PREFIX)]
+    return sorted((int(name) for name in names if name.isdigit()), reverse=True)
+
+
+def verify(path: Path) -> None:
+    """Raise :class:`CorruptFile` naming the first file that does not match the manifest."""
+    manifest = path / "manifest.json"
+    if not manifest.is_file():
+        raise CorruptFile(f"{manifest} is missing")
+    record = read_json(manifest)
+    if not isinstance(record, dict) or record.get("format") != _FORMAT or not isinstance(record.get("files"), dict):
+        raise CorruptFile(f"{manifest} is not a manifest of format {_FORMAT}", "it may come from a newer pretune: update")
+    for name, facts in record["files"].items():
+        file = path / name
+        if not file.is_file():
+            raise CorruptFile(f"{file} is missing")
+        if file.stat().st_size != facts.get("bytes") or sha256_of(file) != facts.get("sha256"):
+            raise CorruptFile(f"{file} does not match its checksum")
+    missing = {"model.safetensors", "optimizer.safetensors", "state.json"} - set(record["files"])
+    if missing:
+        raise CorruptFile(f"{manifest} does not list {', '.join(sorted(missing))}")
+
+
+def load_last(folder: Path) -> Checkpoint | None:
+    """The newest whole checkpoint, or None when there never was one.
+
+    A damaged one is passed over with a note that names the file. Raises :class:`CorruptFile` when all are damaged.
+    """
+    notes: list[str] = []
+    for step in steps_on_disk(folder):
+        path = folder / f"{_PREFIX}{step:08d}"
+        try:
+            verify(path)
+            checkpoint = _read(path)
+        except CorruptFile as error:
+            notes.append(f"{error.problem}; falling back to the checkpoint before it")
+            continue
+        checkpoint.notes = notes
+        return checkpoint
+    if notes:
+        raise CorruptFile(f"no checkpoint in {folder} is whole: {notes[0]}", "start again with --overwrite")
+    return None
+
+
+def load_step(folder: Path, step: int) -> Checkpoint:
+    """The checkpoint of ``step``. Raises :class:`CorruptFile`."""
+    path = folder / f"{_PREFIX}{step:08d}"
+    verify(path)
+    return _read(path)
+
+
+def _read(path: Path) -> Checkpoint:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        model, optimizer = load_file(path / "model.safetensors"), load_file(path / "optimizer.safetensors")
+    except (SafetensorError, OSError) as error:
+        raise CorruptFile(f"{path} cannot be read: {error}") from None
+    state = read_json(path / "state.json")
+    return Checkpoint(step=state["step"], model=model, optimizer=optimizer, state=state)
+
+
+def prune(folder: Path, keep: Iterable[int]) -> None:
+    """Remove every checkpoint but ``keep``, and what killed processes left aside."""
+    kept = set(keep)
+    for step in steps_on_disk(folder):
+        if step not in kept:
+            doomed = folder / f"{_PREFIX}{step:08d}"
+            aside = folder / f".old-{doomed.name}"
+            shutil.rmtree(aside, ignore_errors=True)
+            os.rename(doomed, aside)
+            shutil.rmtree(aside, ignore_errors=True)
+    for left in folder.glob(".tmp-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    for left in folder.glob(".old-*"):
+        shutil.rmtree(left, ignore_errors=True)

@@ -1,0 +1,107 @@
+"""What this machine can do, measured: device, number format, threads, memory manners, peak speed."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+
+from pretune.errors import UsageError
+
+__all__ = ["Device", "choose_device", "keep_freed_memory", "peak_flops", "peak_memory_bytes"]
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_WORTH_IT = 1.3
+"""bf16 is chosen where its matrix product is this much faster than fp32's."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where and how the numbers are computed."""
+
+    device: torch.device
+    precision: str
+    threads: int
+
+    def arithmetic(self) -> contextlib.AbstractContextManager[Any]:
+        """bf16 autocast where it was chosen: weights and sums stay fp32."""
+        if self.precision == "bf16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return contextlib.nullcontext()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"device": str(self.device), "precision": self.precision, "threads": self.threads}
+
+
+def choose_device(*, precision: str = "auto", threads: int | None = None, like: dict[str, Any] | None = None) -> Device:
+    """The device to compute on; ``like`` (from run.json) repeats an earlier choice, so that a resumed run stays exact.
+
+    Raises :class:`UsageError` when the machine of ``like`` had a device that this one lacks.
+    """
+    keep_freed_memory()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if like:
+        if str(like["device"]).split(":")[0] != device.type:
+            raise UsageError(
+                f"the run was begun on {like['device']}, this machine has {device.type}",
+                "go on on a machine of the same kind, or start again with --overwrite",
+            )
+        precision, threads = like["precision"], like["threads"]
+    if threads:
+        torch.set_num_threads(threads)
+    if precision == "auto":
+        faster = peak_flops("bf16", device.type) > _WORTH_IT * peak_flops("fp32", device.type)
+        precision = "bf16" if faster else "fp32"
+    return Device(device, precision, torch.get_num_threads())
+
+
+@cache
+def peak_flops(precision: str, device_type: str = "cpu", size: int = 1024) -> float:
+    """Floating-point operations a second of a square matrix product here: the best of six."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    if device_type == "cuda":
+        size *= 4
+    a = torch.randn(size, size, device=device_type).to(dtype)
+    b = torch.randn(size, size, device=device_type).to(dtype)
+    best = float("inf")
+    for _ in range(6):
+        began = time.perf_counter()
+        a @ b
+        if device_type == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - began)
+    return 2 * size**3 / best
+
+
+@cache
+def keep_freed_memory() -> bool:
+    """Ask glibc to keep freed memory instead of handing it back page by page; False where that cannot be asked.
+
+    A training step frees and takes the same hundreds of megabytes again; returned pages cost a page fault each, which
+    made the backward pass of a small encoder 2 to 3 times slower (docs/decisions.md).
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    return all([mallopt(_M_MMAP_MAX, 0), mallopt(_M_TRIM_THRESHOLD, 2**31 - 1), mallopt(_M_TOP_PAD, 64 << 20)])
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident memory of this process so far."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@contextlib.contextmanager
+def inference(device: Device) -> Iterator[None]:
+    """No gradients, the chosen arithmetic."""
+    with torch.inference_mode(), device.arithmetic():
+        yield

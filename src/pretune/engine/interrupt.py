@@ -1,0 +1,35 @@
+"""SIGTERM and Ctrl-C as a request to stop at the next safe point, where the state is saved."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+
+__all__ = ["StopRequest"]
+
+
+class StopRequest:
+    """``with StopRequest() as stop: ... if stop.signal_number: save and leave``. A second Ctrl-C interrupts at once.
+
+    Outside the main thread nothing is installed, as Python allows handlers there only.
+    """
+
+    def __init__(self) -> None:
+        self.signal_number = 0
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if self.signal_number == signal.SIGINT == number:
+            raise KeyboardInterrupt
+        self.signal_number = number

@@ -1,0 +1,105 @@
+"""AdamW with a schedule over progress, a gradient-norm limit, and tensors by name for the checkpoint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from pretune.errors import CorruptFile
+from pretune.types import ParameterGroup
+
+__all__ = ["Optim", "learning_rate_factor"]
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def learning_rate_factor(progress: float, *, schedule: str, warmup: float) -> float:
+    """Share of the peak learning rate at ``progress`` in [0, 1]; ``warmup`` is the share of the run that warms up.
+
+    The update that starts at progress 0 already learns, and linear and cosine end near 0, not below a useful size.
+    """
+    if progress < warmup:
+        return progress / warmup
+    rest = (progress - warmup) / max(1e-12, 1.0 - warmup)
+    if schedule == "constant":
+        return 1.0
+    if schedule == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * min(1.0, rest)))
+    return max(0.0, 1.0 - rest)
+
+
+class Optim:
+    """Updates the parameters of ``groups``; knows the schedule, not the run."""
+
+    def __init__(
+        self,
+        groups: Sequence[ParameterGroup],
+        *,
+        learning_rate: float,
+        schedule: str,
+        warmup: float,
+        clip: float,
+    ) -> None:
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.warmup = warmup
+        self.clip = clip
+        self.groups = list(groups)
+        self.names = {p: name for group in groups for p, name in zip(group.parameters, group.names, strict=True)}
+        self.adamw = torch.optim.AdamW(
+            [{"params": list(g.parameters), "lr": 0.0, "weight_decay": g.weight_decay} for g in groups],
+            betas=(0.9, 0.999),
+            eps=1e-8,
+            fused=True,
+        )
+
+    @property
+    def parameters(self) -> list[torch.nn.Parameter]:
+        return list(self.names)
+
+    def gradient_norm(self) -> torch.Tensor:
+        """L2 norm over all gradients; NaN or infinity when any of them is."""
+        gradients = [p.grad for p in self.names if p.grad is not None]
+        return torch.nn.utils.get_total_norm(gradients) if gradients else torch.zeros(())
+
+    def step(self, progress: float, norm: float) -> float:
+        """Apply the gradients, scaled down to the norm limit; returns the learning rate used."""
+        rate = self.learning_rate * learning_rate_factor(progress, schedule=self.schedule, warmup=self.warmup)
+        for group, mine in zip(self.adamw.param_groups, self.groups, strict=True):
+            group["lr"] = rate * mine.lr_scale
+        self._scale_in_step(max(1.0, (norm + 1e-6) / self.clip))
+        self.adamw.step()
+        self.adamw.zero_grad(set_to_none=True)
+        return rate
+
+    def _scale_in_step(self, divisor: float) -> None:
+        """Let the fused kernel divide the gradients, which saves a pass over them."""
+        device = next(iter(self.names)).device
+        self.adamw.grad_scale = torch.tensor(divisor, device=device)  # type: ignore[attr-defined]
+        self.adamw.found_inf = torch.zeros((), device=device)  # type: ignore[attr-defined]
+
+    def drop_gradients(self) -> None:
+        self.adamw.zero_grad(set_to_none=True)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The optimizer's state by parameter name: ``exp_avg/<name>``, ``exp_avg_sq/<name>``, ``step/<name>``."""
+        state: dict[str, torch.Tensor] = {}
+        for parameter, name in self.names.items():
+            for kind, value in self.adamw.state.get(parameter, {}).items():
+                state[f"{kind}/{name}"] = torch.as_tensor(value)
+        return state
+
+    def load_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Put back what :meth:`tensors` gave. Raises :class:`CorruptFile` for a name this model lacks."""
+        by_name = {name: parameter for parameter, name in self.names.items()}
+        for key, tensor in tensors.items():
+            kind, name = key.split("/", 1)
+            if name not in by_name or (kind in _MOMENTS and tensor.shape != by_name[name].shape):
+                raise CorruptFile(f"the checkpoint's optimizer holds {key} {tuple(tensor.shape)}, the model does not", "start again with --overwrite")
+            parameter = by_name[name]
+            device = torch.device("cpu") if kind == "step" and parameter.device.type == "cpu" else parameter.device
+            slot: dict[str, Any] = self.adamw.state.setdefault(parameter, {})
+            slot[kind] = tensor.clone().to(device)

@@ -1,0 +1,91 @@
+"""Several processes as one: started by ``torchrun``, they share the micro-batches of each update and add up gradients.
+
+Gradients are summed by hand rather than by DistributedDataParallel, because losses here are sums, heads may run outside
+the wrapped forward, and which parameters learn changes during a run (docs/decisions.md).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+__all__ = ["Cluster", "join_cluster"]
+
+_BUCKET_ELEMENTS = 8_000_000
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """This process among ``world``; with one process every method is the identity."""
+
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Each value summed over the processes."""
+        if self.world == 1:
+            return list(values)
+        total = torch.tensor(values, dtype=torch.float64)
+        torch.distributed.all_reduce(total)
+        return total.tolist()
+
+    def any(self, flag: bool) -> bool:
+        """True on all when true on one."""
+        return self.sum([float(flag)])[0] > 0
+
+    def barrier(self) -> None:
+        """Wait for all."""
+        self.sum([0.0])
+
+    @contextlib.contextmanager
+    def first_before_others(self) -> Iterator[None]:
+        """The first process runs the body, then the others do (they find what it cached)."""
+        if not self.is_first:
+            self.barrier()
+        yield
+        if self.is_first:
+            self.barrier()
+
+    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Add up ``.grad`` over the processes, in buckets; a parameter no process used keeps None."""
+        if self.world == 1:
+            return
+        learning = [p for p in parameters if p.requires_grad]
+        used = self.sum([float(p.grad is not None) for p in learning])
+        bucket: list[torch.Tensor] = []
+        for parameter, count in zip(learning, used, strict=True):
+            if not count:
+                continue
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            bucket.append(parameter.grad)
+            if sum(g.numel() for g in bucket) > _BUCKET_ELEMENTS:
+                _reduce(bucket)
+                bucket = []
+        if bucket:
+            _reduce(bucket)
+
+
+def _reduce(gradients: list[torch.Tensor]) -> None:
+    flat = torch.cat([g.reshape(-1) for g in gradients])
+    torch.distributed.all_reduce(flat)
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def join_cluster() -> Cluster:
+    """The cluster that ``torchrun`` (or ``accelerate launch``) started this process in; alone otherwise."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        return Cluster()
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    return Cluster(torch.distributed.get_rank(), world)
