@@ -9,8 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import inspect
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,15 +19,17 @@ import torch
 from torch import nn
 
 from pretune.backbones.folder import check_folder, find_folder
-from pretune.backbones.presets import SCRATCH, preset_config, preset_family, preset_names
-from pretune.backbones.tokenizer import train_tokenizer
+from pretune.backbones.library import model_errors, quiet_transformers, save_model
+from pretune.backbones.presets import SCRATCH, preset_config, preset_family
+from pretune.backbones.tokenizer import count_texts, train_tokenizer
 from pretune.errors import ModelError, UsageError, did_you_mean
-from pretune.files import fsync_dir, fsync_file, translate_disk_errors
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig
 
-__all__ = ["Backbone", "LoadReport", "load_backbone", "max_length_of", "quiet_transformers", "save_model"]
+    from pretune.backbones.template import FastTokenizer
+
+__all__ = ["Backbone", "LoadReport", "load_backbone", "max_length_of", "position_offset", "save_model"]
 
 TOKENIZER_KINDS = ("auto", "wordpiece", "bpe")
 SANE_MAX_LENGTH = 1_000_000
@@ -58,7 +59,7 @@ class Backbone:
     name: str
     kind: str
     config: PreTrainedConfig
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: FastTokenizer
     folder: Path | None = None
     trust_remote_code: bool = False
     notes: dict[str, Any] = field(default_factory=dict)
@@ -194,36 +195,22 @@ def _scratch(
         raise UsageError(f"{name} has no tokenizer yet", "give texts to train one on, or --tokenizer FOLDER")
     else:
         kind = family.tokenizer if tokenizer == "auto" else tokenizer
-        counted = _Counted(texts())
-        found = train_tokenizer(counted, kind=kind, vocab_size=vocab_size, lowercase=lowercase)
-        notes = {"tokenizer_source": f"trained on {counted.count} texts"}
+        count = count_texts(texts())
+        found = train_tokenizer(texts, kind=kind, vocab_size=vocab_size, lowercase=lowercase, count=count)
+        notes = {"tokenizer_source": f"trained on {count.texts} texts"}
     return Backbone(name, "scratch", preset_config(preset, found), found, notes=notes)
-
-
-class _Counted:
-    """An iterable that counts what went through."""
-
-    def __init__(self, items: Iterable[str]) -> None:
-        self._items = items
-        self.count = 0
-
-    def __iter__(self) -> Iterator[str]:
-        for item in self._items:
-            self.count += 1
-            yield item
 
 
 def _load_config(name: str, folder: Path, trust_remote_code: bool) -> PreTrainedConfig:
     import transformers
 
     with quiet_transformers(), model_errors(name):
-        config = transformers.AutoConfig.from_pretrained(
+        return transformers.AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=trust_remote_code
         )
-    return config
 
 
-def _load_tokenizer(folder: Path, trust_remote_code: bool) -> PreTrainedTokenizerBase:
+def _load_tokenizer(folder: Path, trust_remote_code: bool) -> FastTokenizer:
     import transformers
 
     with (
@@ -242,7 +229,7 @@ def _load_tokenizer(folder: Path, trust_remote_code: bool) -> PreTrainedTokenize
     return found
 
 
-def _check_vocabulary(name: str, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+def _check_vocabulary(name: str, config: PreTrainedConfig, tokenizer: FastTokenizer) -> None:
     size = getattr(config, "vocab_size", None)
     if size is not None and len(tokenizer) > size:
         raise ModelError(
@@ -300,50 +287,3 @@ def position_offset(model: nn.Module) -> int:
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             return 0 if module.padding_idx is None else module.padding_idx + 1
     return 0
-
-
-def save_model(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write a Hugging Face folder (safetensors, config, tokenizer) and force it to the disk.
-
-    Raises :class:`~pretune.errors.DiskFull` when there is no room.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with quiet_transformers(), translate_disk_errors(folder):
-        model.save_pretrained(folder)  # type: ignore[operator]
-        tokenizer.save_pretrained(folder)
-        for path in sorted(folder.iterdir()):
-            if path.is_file():
-                fsync_file(path)
-        fsync_dir(folder)
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Silence transformers' own messages; pretune says what matters itself (see :class:`LoadReport`)."""
-    import transformers
-
-    level, bars = transformers.logging.get_verbosity(), transformers.logging.is_progress_bar_enabled()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers.logging.set_verbosity(level)
-        if bars:
-            transformers.logging.enable_progress_bar()
-
-
-@contextmanager
-def model_errors(name: str, fix: str = "") -> Iterator[None]:
-    """What a library raises on a broken or unknown model becomes a :class:`ModelError` with the library's first line."""
-    try:
-        yield
-    except ModelError:
-        raise
-    except Exception as error:
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(
-            f"{name} cannot be loaded: {said[0][:300]}",
-            fix
-            or f"check the folder's config.json, or start from {SCRATCH}<preset>; presets: {', '.join(preset_names())}",
-        ) from error

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pretune.errors import ModelError, did_you_mean
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig
+
+    from pretune.backbones.template import FastTokenizer
 
 __all__ = ["SCRATCH", "Family", "Size", "preset_config", "preset_family", "preset_names"]
 
@@ -70,7 +72,7 @@ def preset_family(preset: str) -> Family:
     return _parts(preset)[0]
 
 
-def preset_config(preset: str, tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:
+def preset_config(preset: str, tokenizer: FastTokenizer) -> PreTrainedConfig:
     """The transformers config of a preset for a tokenizer: its vocabulary size and special ids, dropout 0.1.
 
     Raises :class:`ModelError` for an unknown preset.

@@ -5,16 +5,54 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from pretune.errors import ModelError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from tokenizers import Encoding, Tokenizer
 
-__all__ = ["Template", "read_template"]
+__all__ = ["FastTokenizer", "Template", "plain_backend", "read_template"]
+
+
+class FastTokenizer(Protocol):
+    """What pretune uses of a transformers tokenizer with a fast backend (transformers makes these at run time)."""
+
+    backend_tokenizer: Tokenizer
+    model_input_names: list[str]
+    model_max_length: int
+    padding_side: str
+    pad_token: str | None
+    eos_token: str | None
+    pad_token_id: int | None
+    eos_token_id: int | None
+    unk_token_id: int | None
+    cls_token_id: int | None
+    sep_token_id: int | None
+    mask_token_id: int | None
+    pad_token_type_id: int
+    all_special_ids: list[int]
+
+    def __len__(self) -> int: ...
+
+    def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
+        """The tokens of ids."""
+        ...
+
+    def save_pretrained(self, save_directory: str | Path) -> Any:
+        """Write the tokenizer's files."""
+        ...
+
+
+def plain_backend(tokenizer: FastTokenizer) -> Tokenizer:
+    """The tokenizer's backend with cutting and padding off: tokenizer.json may have turned them on."""
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
 
 
 @dataclass(frozen=True)
@@ -58,25 +96,23 @@ class Template:
         return np.concatenate(parts), np.concatenate(marks) if segments else None
 
 
-def read_template(tokenizer: PreTrainedTokenizerBase) -> Template:
+def read_template(tokenizer: FastTokenizer) -> Template:
     """Ask the tokenizer for one row and one pair, and see what it put around them.
 
     Raises :class:`ModelError` when the tokenizer has no fast backend.
     """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
+    if getattr(tokenizer, "backend_tokenizer", None) is None:
         raise ModelError(
             f"the tokenizer {type(tokenizer).__name__} has no fast version (no tokenizer.json)",
             "choose a model whose folder holds tokenizer.json",
         )
-    backend.no_truncation()
-    backend.no_padding()
+    backend = plain_backend(tokenizer)
     return Template(_frame(backend.encode("a"), 1), _frame(backend.encode("a", "b"), 2))
 
 
-def _frame(encoding: object, num_sides: int) -> Frame:
+def _frame(encoding: Encoding, num_sides: int) -> Frame:
     """Split a probe's tokens into gaps (special) and sides (its own)."""
-    ids, types, owners = encoding.ids, encoding.type_ids, encoding.sequence_ids  # type: ignore[attr-defined]
+    ids, types, owners = encoding.ids, encoding.type_ids, encoding.sequence_ids
     places = [[index for index, owner in enumerate(owners) if owner == side] for side in range(num_sides)]
     bounds = [0, *(edge for place in places for edge in (place[0], place[-1] + 1)), len(ids)]
     gaps = [slice(bounds[k], bounds[k + 1]) for k in range(0, len(bounds), 2)]

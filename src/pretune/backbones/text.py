@@ -11,16 +11,13 @@ import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from pretune.backbones.template import Template, read_template
+from pretune.backbones.template import FastTokenizer, Template, plain_backend, read_template
 from pretune.errors import UsageError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 __all__ = ["Ledger", "Padding", "TextBatch", "TextEncoder", "TextPiece", "collate_text"]
 
@@ -105,7 +102,7 @@ class TextEncoder:
 
     def __init__(
         self,
-        tokenizer: PreTrainedTokenizerBase,
+        tokenizer: FastTokenizer,
         *,
         max_length: int,
         long_text: str = "truncate",
@@ -132,9 +129,7 @@ class TextEncoder:
 
     def identity(self) -> str:
         """A hash of all that decides the ids: the tokenizer's own description, the limit, what is done with long rows."""
-        backend = self.tokenizer.backend_tokenizer
-        backend.no_truncation()
-        backend.no_padding()
+        backend = plain_backend(self.tokenizer)
         said = json.dumps([backend.to_str(), self.max_length, self.long_text, self.segments, self.template.identity()])
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
@@ -161,9 +156,7 @@ class TextEncoder:
         return found
 
     def _tokenize(self, texts: Sequence[str]) -> list[np.ndarray]:
-        backend = self.tokenizer.backend_tokenizer
-        backend.no_truncation()
-        backend.no_padding()
+        backend = plain_backend(self.tokenizer)
         encodings = backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
 

@@ -1,0 +1,215 @@
+"""Which weights of an encoder learn, when, and how fast.
+
+Depth counts from the top: 0 is the head, 1 the top encoder layer, ..., the embeddings are deepest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, TypedDict
+
+from torch import nn
+
+from pretune.errors import ModelError, UsageError, did_you_mean
+
+__all__ = ["Adaptation", "ParameterGroup", "Part", "find_parts", "plan_adaptation"]
+
+MODES = ("full", "head", "top:N", "gradual", "llrd")
+GRADUAL_SHARE = 0.5
+
+
+class ParameterGroup(TypedDict):
+    """One group of an optimizer: its learning rate is ``lr`` = ``lr_scale`` times the run's."""
+
+    params: list[nn.Parameter]
+    names: list[str]
+    lr: float
+    lr_scale: float
+    weight_decay: float
+    depth: int
+
+
+class Part(NamedTuple):
+    """A slice of the model that learns or rests as one. ``depth`` 0 is the head; the last part is the embeddings."""
+
+    depth: int
+    title: str
+    parameters: tuple[tuple[str, nn.Parameter], ...]
+    modules: tuple[nn.Module, ...]
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """A plan of what learns. ``groups`` hold every parameter of the model exactly once, frozen ones too.
+
+    ``num_layers`` encoder layers were found; ``start_depth`` is the deepest depth that learns at the start and
+    ``end_depth`` at the end (they differ for ``gradual`` only).
+    """
+
+    mode: str
+    parts: tuple[Part, ...]
+    groups: tuple[ParameterGroup, ...]
+    start_depth: int
+    end_depth: int
+
+    @property
+    def num_layers(self) -> int:
+        """Encoder layers of the model."""
+        return len(self.parts) - 2
+
+    def depth_at(self, progress: float) -> int:
+        """The deepest depth that learns at ``progress`` (0 to 1) of the run.
+
+        ``gradual`` begins with the head and adds one layer after the other from the top; all learn from half of the run
+        on (ULMFiT, Howard & Ruder 2018, arXiv 1801.06146, section 3.3).
+        """
+        steps = self.end_depth - self.start_depth
+        return min(self.end_depth, self.start_depth + int(progress / GRADUAL_SHARE * steps + 1e-9))
+
+    def set_trainable(self, progress: float) -> None:
+        """Let exactly the parameters learn that should at ``progress`` (0 to 1) of the run."""
+        deepest = self.depth_at(progress)
+        for part in self.parts:
+            for _, parameter in part.parameters:
+                parameter.requires_grad_(part.depth <= deepest)
+
+    def frozen_modules(self, progress: float) -> list[nn.Module]:
+        """Modules none of whose weights learn at ``progress``; keep them in eval mode, so that dropout rests too."""
+        deepest = self.depth_at(progress)
+        return [module for part in self.parts if part.depth > deepest for module in part.modules]
+
+    def facts(self) -> dict[str, object]:
+        """What run.json says of the plan: parameters that learn at the start and at the end, by count."""
+        count = {part.depth: sum(parameter.numel() for _, parameter in part.parameters) for part in self.parts}
+        return {
+            "adapt": self.mode,
+            "layers": self.num_layers,
+            "parameters": sum(count.values()),
+            "learning_at_start": sum(number for depth, number in count.items() if depth <= self.start_depth),
+            "learning_at_end": sum(number for depth, number in count.items() if depth <= self.end_depth),
+        }
+
+
+def plan_adaptation(
+    model: nn.Module, adapt: str, *, learning_rate: float, weight_decay: float, llrd_decay: float = 0.9
+) -> Adaptation:
+    """Plan what learns: ``full``, ``head`` (encoder frozen), ``top:N`` (head and N top layers), ``gradual`` (layer by
+    layer from the top), ``llrd`` (all, each deeper layer ``llrd_decay`` times slower: Sun et al. 2019, arXiv 1905.05583,
+    section 5.3.3).
+
+    Biases, norms and other vectors get no weight decay. Raises :class:`UsageError` for an unknown mode or more layers than there are,
+    :class:`ModelError` where the layers cannot be told apart.
+    """
+    number = _top_number(adapt)
+    parts = find_parts(model)
+    num_layers = len(parts) - 2
+    deepest = parts[-1].depth
+    if number is not None and number > num_layers:
+        raise UsageError(f"--adapt is {adapt}, the model has {num_layers} layers", f"at most top:{num_layers}, or full")
+    needs_layers = adapt in ("gradual", "llrd") or bool(number)
+    if needs_layers and num_layers == 0:
+        raise ModelError(
+            f"--adapt {adapt} needs layers of their own, {type(model).__name__} has none that can be told apart",
+            "use --adapt full or --adapt head (models such as ALBERT share one layer's weights)",
+        )
+    scales = {part.depth: llrd_decay**part.depth if adapt == "llrd" else 1.0 for part in parts}
+    start = number if number is not None else 0 if adapt == "gradual" else deepest
+    end = deepest if number is None else number
+    groups = tuple(_groups(parts, scales, learning_rate, weight_decay))
+    plan = Adaptation(adapt, parts, groups, start, end)
+    plan.set_trainable(0.0)
+    return plan
+
+
+def _top_number(adapt: str) -> int | None:
+    """N of ``top:N``, 0 for ``head``, None for modes in which everything learns in the end."""
+    if adapt == "head":
+        return 0
+    if found := re.fullmatch(r"top:(\d+)", adapt):
+        return int(found.group(1))
+    if adapt not in MODES or adapt == "top:N":
+        raise UsageError(
+            f"--adapt is {adapt!r}", f"{did_you_mean(adapt, MODES)} (N is a number of layers, as in top:2)"
+        )
+    return None
+
+
+def find_parts(model: nn.Module) -> tuple[Part, ...]:
+    """The model as head, encoder layers from the top, and what lies under them (embeddings); each parameter once.
+
+    The encoder is ``model.base_model``. What it holds besides its layers counts as head when it is defined after them
+    (a pooler, a last norm), unless it holds embeddings.
+    """
+    base: nn.Module = getattr(model, "base_model", model)
+    blocks = _layer_list(base)
+    bottom = len(blocks) + 1
+    depth_of = {id(block): len(blocks) - index for index, block in enumerate(blocks)}
+    modules: list[list[nn.Module]] = [[] for _ in range(bottom + 1)]
+    for module, depth in _walk(base, depth_of, bottom):
+        modules[depth].append(module)
+    in_base = {id(parameter) for parameter in base.parameters()}
+    owner = {
+        id(parameter): depth
+        for depth, found in enumerate(modules)
+        for module in found
+        for parameter in module.parameters()
+    }
+    named: list[list[tuple[str, nn.Parameter]]] = [[] for _ in range(bottom + 1)]
+    for name, parameter in model.named_parameters():
+        named[owner.get(id(parameter), bottom) if id(parameter) in in_base else 0].append((name, parameter))
+    titles = ["head", *(f"layer {index + 1}" for index in reversed(range(len(blocks)))), "embeddings"]
+    return tuple(Part(depth, titles[depth], tuple(named[depth]), tuple(modules[depth])) for depth in range(bottom + 1))
+
+
+def _layer_list(base: nn.Module) -> list[nn.Module]:
+    """The encoder's largest list of like blocks, lowest first; empty when its layers share one block's weights."""
+    told = getattr(getattr(base, "config", None), "num_hidden_layers", None)
+    lists = [list(module) for module in base.modules() if isinstance(module, nn.ModuleList)]
+    alike = [
+        blocks for blocks in lists if len({type(block) for block in blocks}) == 1 and (len(blocks) > 1 or told == 1)
+    ]
+    return max(alike, key=_size, default=[])
+
+
+def _size(blocks: list[nn.Module]) -> int:
+    return sum(parameter.numel() for block in blocks for parameter in block.parameters())
+
+
+def _walk(base: nn.Module, depth_of: dict[int, int], bottom: int) -> Iterator[tuple[nn.Module, int]]:
+    """The largest modules of the encoder that lie wholly at one depth, with it."""
+    holders = {id(module) for module in base.modules() if any(id(inner) in depth_of for inner in module.modules())}
+    passed = False
+
+    def visit(module: nn.Module) -> Iterator[tuple[nn.Module, int]]:
+        nonlocal passed
+        for child in module.children():
+            if id(child) in depth_of:
+                passed = True
+                yield child, depth_of[id(child)]
+            elif id(child) in holders:
+                yield from visit(child)
+            else:
+                embeds = any(isinstance(inner, nn.Embedding) for inner in child.modules())
+                yield child, 0 if passed and not embeds else bottom
+
+    yield from visit(base)
+
+
+def _groups(
+    parts: tuple[Part, ...], scales: dict[int, float], learning_rate: float, weight_decay: float
+) -> Iterator[ParameterGroup]:
+    """Groups of like depth and like decay."""
+    for part in parts:
+        for decays in (True, False):
+            chosen = [(name, parameter) for name, parameter in part.parameters if (parameter.ndim > 1) == decays]
+            if chosen:
+                yield ParameterGroup(
+                    params=[parameter for _, parameter in chosen],
+                    names=[name for name, _ in chosen],
+                    lr=learning_rate * scales[part.depth],
+                    lr_scale=scales[part.depth],
+                    weight_decay=weight_decay if decays else 0.0,
+                    depth=part.depth,
+                )

@@ -1,0 +1,66 @@
+"""Using transformers quietly: its messages silenced, its errors turned into pretune's, its folders written durably."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from pretune.backbones.presets import SCRATCH, preset_names
+from pretune.errors import ModelError
+from pretune.files import fsync_dir, fsync_file, translate_disk_errors
+
+if TYPE_CHECKING:
+    from pretune.backbones.template import FastTokenizer
+
+__all__ = ["model_errors", "quiet_transformers", "save_model"]
+
+
+def save_model(model: nn.Module, tokenizer: FastTokenizer, folder: Path) -> None:
+    """Write a Hugging Face folder (safetensors, config, tokenizer) and force it to the disk.
+
+    Raises :class:`~pretune.errors.DiskFull` when there is no room.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with quiet_transformers(), translate_disk_errors(folder):
+        model.save_pretrained(folder)  # type: ignore[operator]
+        tokenizer.save_pretrained(folder)
+        for path in sorted(folder.iterdir()):
+            if path.is_file():
+                fsync_file(path)
+        fsync_dir(folder)
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence transformers' own messages; pretune says what matters itself (see :class:`LoadReport`)."""
+    import transformers
+
+    level, bars = transformers.logging.get_verbosity(), transformers.logging.is_progress_bar_enabled()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(level)
+        if bars:
+            transformers.logging.enable_progress_bar()
+
+
+@contextmanager
+def model_errors(name: str, fix: str = "") -> Iterator[None]:
+    """What a library raises on a broken or unknown model becomes a :class:`ModelError` with the library's first line."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(
+            f"{name} cannot be loaded: {said[0][:300]}",
+            fix
+            or f"check the folder's config.json, or start from {SCRATCH}<preset>; presets: {', '.join(preset_names())}",
+        ) from error
