@@ -1,0 +1,1 @@
+"""Scores with their evidence: intervals, comparisons, baselines, calibration. Knows no task."""

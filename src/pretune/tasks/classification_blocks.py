@@ -1,0 +1,135 @@
+"""Report blocks of single-label classification: scores of each class, confusions, reliability, mistakes.
+
+Shapes: N rows, C classes. A block is a plain mapping that the report can draw without knowing the task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from pretune.tasks.classification_scores import Sums, classification_statistics, named_sums, wilson
+from pretune.types import Interval, Score
+
+__all__ = ["classification_blocks"]
+
+MAX_MATRIX_CLASSES = 100
+"""With more classes than this the confusion matrix cannot be read; the most frequent confusions are listed instead."""
+
+MAX_CONFUSIONS = 50
+
+
+class Rows(Protocol):
+    """Rows by number, read only where they are shown. A ``datasets.Dataset`` is one."""
+
+    def __getitem__(self, index: int, /) -> Mapping[str, Any]: ...
+
+
+def classification_blocks(
+    probabilities_NC: np.ndarray,
+    truth_N: np.ndarray,
+    labels: Sequence[str],
+    rows: Rows,
+    *,
+    calibrated_NC: np.ndarray | None = None,
+    temperature: float | None = None,
+    bins: int = 15,
+    max_mistakes: int = 20,
+) -> list[dict[str, Any]]:
+    """The report blocks: scores of each class, confusions, reliability and the most confident mistakes.
+
+    ``rows[i]`` is row i with ``id``, ``text`` and perhaps ``text_pair``; only shown rows are read. ``calibrated_NC`` are
+    the probabilities after temperature scaling with ``temperature``.
+    """
+    truth_N = np.asarray(truth_N, dtype=np.int64)
+    predicted_N = np.asarray(probabilities_NC).argmax(axis=1)
+    sums = named_sums(classification_statistics(probabilities_NC, truth_N, bins=bins).sum(axis=0), len(labels), bins)
+    blocks = [_class_table(sums, labels), _confusions(truth_N, predicted_N, labels)]
+    series = [_reliability_series("as trained", sums, bins)]
+    note = f"Expected calibration error {_ece(sums):.4f} as trained"
+    if calibrated_NC is not None:
+        after_K = classification_statistics(calibrated_NC, truth_N, bins=bins).sum(axis=0)
+        after = named_sums(after_K, len(labels), bins)
+        series.append(_reliability_series("after temperature scaling", after, bins))
+        factor = "" if temperature is None else f" (temperature {temperature:.3g}, fitted on the validation rows)"
+        note += f", {_ece(after):.4f} after temperature scaling{factor}"
+    blocks.append({"type": "reliability", "title": "Calibration", "note": note + ".", "series": series})
+    mistakes = _mistakes(np.asarray(probabilities_NC), truth_N, predicted_N, labels, rows, max_mistakes)
+    return [*blocks, mistakes]
+
+
+def _ece(sums: Sums) -> float:
+    return float(np.abs(sums.bin_confidence - sums.bin_correct).sum() / max(sums.truth.sum(), 1))
+
+
+def _class_table(sums: Sums, labels: Sequence[str]) -> dict[str, Any]:
+    """Precision and recall are shares, so their intervals are Wilson's. F1 is 2F / (1 + F) of a share too: F, the
+    correct rows among those that are of the class or predicted to be (Hand, Christen and Kirielle 2021, section 3).
+    """
+    table_rows = []
+    for label, truth, predicted, correct in zip(labels, sums.truth, sums.predicted, sums.correct, strict=True):
+        either = truth + predicted - correct
+        cells = [_share(correct, predicted), _share(correct, truth), _share(correct, either, lambda f: 2 * f / (1 + f))]
+        table_rows.append([label, *cells, int(truth)])
+    columns = [{"name": name, "kind": "score"} for name in ("precision", "recall", "F1")]
+    columns = [{"name": "class", "kind": "text"}, *columns, {"name": "rows", "kind": "number"}]
+    note = (
+        "n of a score is the number of rows it is a share of; with none, nothing is known and the interval is 0 to 1."
+    )
+    return {"type": "table", "title": "Scores of each class", "note": note, "columns": columns, "rows": table_rows}
+
+
+def _share(correct: float, of: float, change: Callable[[float], float] = float) -> dict[str, float | int]:
+    interval = wilson(correct, of)
+    value = change(correct / of) if of else 0.0
+    return Score(float(value), Interval(change(interval.low), change(interval.high)), int(of)).to_dict()
+
+
+def _confusions(truth_N: np.ndarray, predicted_N: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
+    size = len(labels)
+    if size <= MAX_MATRIX_CLASSES:
+        counts_CC = np.bincount(truth_N * size + predicted_N, minlength=size * size).reshape(size, size)
+        titles = {"title": "Confusion matrix", "row_title": "truth", "column_title": "predicted"}
+        return {"type": "matrix", **titles, "labels": list(labels), "values": counts_CC.tolist()}
+    wrong_N = truth_N != predicted_N
+    pairs, counts = np.unique(truth_N[wrong_N] * size + predicted_N[wrong_N], return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:MAX_CONFUSIONS]
+    cells = [[labels[int(pairs[i]) // size], labels[int(pairs[i]) % size], int(counts[i])] for i in order]
+    columns = [{"name": "truth", "kind": "text"}, {"name": "predicted", "kind": "text"}]
+    note = f"{len(order)} of the {len(pairs)} pairs of classes that were confused; {size} classes are too many for a matrix."
+    columns.append({"name": "rows", "kind": "number"})
+    return {"type": "table", "title": "Most frequent confusions", "note": note, "columns": columns, "rows": cells}
+
+
+def _reliability_series(name: str, sums: Sums, bins: int) -> dict[str, Any]:
+    """Bins without a row are left out."""
+    edges = np.linspace(0, 1, bins + 1)
+    filled = []
+    for b in np.flatnonzero(sums.bin_rows):
+        n = sums.bin_rows[b]
+        means = {"confidence": float(sums.bin_confidence[b] / n), "accuracy": float(sums.bin_correct[b] / n)}
+        filled.append({"low": float(edges[b]), "high": float(edges[b + 1]), **means, "n": int(n)})
+    return {"name": name, "bins": filled}
+
+
+def _mistakes(
+    probabilities_NC: np.ndarray,
+    truth_N: np.ndarray,
+    predicted_N: np.ndarray,
+    labels: Sequence[str],
+    rows: Rows,
+    most: int,
+) -> dict[str, Any]:
+    wrong = np.flatnonzero(predicted_N != truth_N)
+    confidence = probabilities_NC[wrong, predicted_N[wrong]]
+    shown = []
+    for place in np.argsort(-confidence, kind="stable")[:most]:
+        number = int(wrong[place])
+        row = rows[number]
+        inputs = {key: row[key] for key in ("id", "text", "text_pair") if key in row}
+        answer = {"truth": labels[truth_N[number]], "predicted": labels[predicted_N[number]]}
+        shown.append({**inputs, **answer, "probability": float(confidence[place])})
+    note = f"{len(wrong)} of {len(truth_N)} rows are wrong; the {len(shown)} with the highest probability are shown."
+    return {"type": "examples", "title": "Most confident mistakes", "note": note, "rows": shown}

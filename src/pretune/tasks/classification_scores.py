@@ -1,0 +1,177 @@
+"""Scores of single-label classification, as functions of sums over rows.
+
+Shapes: N rows, C classes, B calibration bins, K = 3C + 2 + 3B columns of statistics. Every row becomes K numbers that
+may be added up, and every score is a function of the K sums. So scores of thousands of resampled data sets are one
+matrix product (:mod:`pretune.evaluation.intervals`).
+
+Columns: truth (C), predicted (C), correct (C), log loss, Brier term, then rows, confidence and correct of each bin (3B).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pretune.errors import DataError
+from pretune.types import Interval
+
+__all__ = [
+    "HIGHER_IS_BETTER",
+    "SCORE_LIMITS",
+    "Sums",
+    "classification_scores",
+    "classification_statistics",
+    "named_sums",
+    "per_class",
+    "statistics_of_records",
+    "wilson",
+]
+
+_AVERAGED = tuple(f"{score}_{how}" for how in ("macro", "micro", "weighted") for score in ("precision", "recall", "f1"))
+_RISING = ("accuracy", "balanced_accuracy", *_AVERAGED, "mcc")
+
+HIGHER_IS_BETTER: Mapping[str, bool] = {**dict.fromkeys(_RISING, True), "log_loss": False, "brier": False, "ece": False}
+"""Every score of :func:`classification_scores`, and whether more is better."""
+
+SCORE_LIMITS: Mapping[str, tuple[float, float]] = {**dict.fromkeys(_RISING, (0.0, 1.0)), "mcc": (-1.0, 1.0)}
+"""The worst and the best value of scores that reach them only when all rows are wrong or all are right."""
+
+_NORMAL_975 = 1.959963984540054
+
+
+class Sums(NamedTuple):
+    """Named views of ``(..., K)`` statistics."""
+
+    truth: np.ndarray
+    predicted: np.ndarray
+    correct: np.ndarray
+    log_loss: np.ndarray
+    brier: np.ndarray
+    bin_rows: np.ndarray
+    bin_confidence: np.ndarray
+    bin_correct: np.ndarray
+
+
+def named_sums(sums_K: np.ndarray, num_classes: int, bins: int) -> Sums:
+    """The parts of sums ``(..., K)``, by name."""
+    expected = 3 * num_classes + 2 + 3 * bins
+    assert sums_K.shape[-1] == expected, f"{sums_K.shape[-1]} statistics, {expected} expected"
+    ends = np.cumsum([num_classes] * 3 + [1, 1] + [bins] * 3)[:-1]
+    truth, predicted, correct, log_loss, brier, rows, confidence, right = np.split(sums_K, ends, axis=-1)
+    return Sums(truth, predicted, correct, log_loss[..., 0], brier[..., 0], rows, confidence, right)
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """``above / below``, and 0 where nothing is below (scikit-learn's ``zero_division=0``)."""
+    below = np.broadcast_to(below, np.shape(above))
+    return np.divide(above, below, out=np.zeros(np.shape(above)), where=below > 0)[()]
+
+
+def classification_statistics(probabilities_NC: np.ndarray, truth_N: np.ndarray, *, bins: int = 15) -> np.ndarray:
+    """What each row adds to the sums, float64 ``(N, 3C + 2 + 3 * bins)``.
+
+    ``truth_N`` holds class indices 0..C-1. The predicted class is the most probable one (the first of equals). Log loss
+    is in nats, its probability held above the float64 epsilon. The Brier term is the squared distance over all classes
+    (Brier 1950), 0..2, halved for two classes, as scikit-learn has it. The confidence is the largest probability; bins
+    are of equal width, their upper edge included (Guo et al. 2017, section 2).
+    """
+    probabilities_NC = np.asarray(probabilities_NC, dtype=np.float64)
+    truth_N = np.asarray(truth_N, dtype=np.int64)
+    num_rows, num_classes = probabilities_NC.shape
+    assert truth_N.shape == (num_rows,), f"{truth_N.shape} truths for {num_rows} rows"
+    assert num_rows == 0 or (truth_N.min() >= 0 and truth_N.max() < num_classes), "a truth is not a class index"
+    stats_NK = np.zeros((num_rows, 3 * num_classes + 2 + 3 * bins))
+    row_N = np.arange(num_rows)
+    predicted_N = probabilities_NC.argmax(axis=1)
+    confidence_N, given_N = probabilities_NC[row_N, predicted_N], probabilities_NC[row_N, truth_N]
+    correct_N = predicted_N == truth_N
+    stats_NK[row_N, truth_N] = 1
+    stats_NK[row_N, num_classes + predicted_N] = 1
+    stats_NK[row_N, 2 * num_classes + truth_N] = correct_N
+    stats_NK[:, 3 * num_classes] = -np.log(np.clip(given_N, np.finfo(np.float64).eps, 1))
+    squares_N = np.einsum("nc,nc->n", probabilities_NC, probabilities_NC) - 2 * given_N + 1
+    stats_NK[:, 3 * num_classes + 1] = np.maximum(squares_N, 0) * (0.5 if num_classes <= 2 else 1.0)
+    bin_N = 3 * num_classes + 2 + np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], confidence_N)
+    stats_NK[row_N, bin_N] = 1
+    stats_NK[row_N, bin_N + bins] = confidence_N
+    stats_NK[row_N, bin_N + 2 * bins] = correct_N
+    return stats_NK
+
+
+def per_class(
+    sums_K: np.ndarray, num_classes: int, bins: int = 15
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Precision, recall, F1 and support of each class, each ``(..., C)``, of sums ``(..., K)``. Undefined is 0."""
+    sums = named_sums(sums_K, num_classes, bins)
+    precision_C = _ratio(sums.correct, sums.predicted)
+    recall_C = _ratio(sums.correct, sums.truth)
+    f1_C = _ratio(2 * sums.correct, sums.truth + sums.predicted)
+    return precision_C, recall_C, f1_C, sums.truth
+
+
+def _mcc(sums: Sums) -> np.ndarray:
+    """Matthews correlation for any number of classes (Gorodkin 2004, equation 8); 0 where it is not defined."""
+    rows, correct = sums.truth.sum(-1), sums.correct.sum(-1)
+    together = correct * rows - (sums.truth * sums.predicted).sum(-1)
+    spread_truth = rows**2 - (sums.truth**2).sum(-1)
+    spread_predicted = rows**2 - (sums.predicted**2).sum(-1)
+    return _ratio(together, np.sqrt(spread_truth * spread_predicted))
+
+
+def classification_scores(sums_K: np.ndarray, num_classes: int, bins: int = 15) -> dict[str, np.ndarray]:
+    """Every score of :data:`HIGHER_IS_BETTER`, from sums ``(..., K)`` to arrays ``(...)``.
+
+    Averages are over all C classes; one that is neither in the truth nor predicted counts as 0, as in scikit-learn with
+    ``labels`` given and ``zero_division=0``. Balanced accuracy leaves out classes without a row, as scikit-learn does.
+    ``ece`` is the expected calibration error (Guo et al. 2017, equation 3).
+    """
+    sums = named_sums(sums_K, num_classes, bins)
+    precision_C, recall_C, f1_C, support_C = per_class(sums_K, num_classes, bins)
+    rows = support_C.sum(-1)
+    share_C = _ratio(support_C, rows[..., None])
+    accuracy = _ratio(sums.correct.sum(-1), rows)
+    scores = {
+        "accuracy": accuracy,
+        "balanced_accuracy": _ratio(recall_C.sum(-1), (support_C > 0).sum(-1)),
+    }
+    by_class = {"precision": precision_C, "recall": recall_C, "f1": f1_C}
+    scores |= {f"{name}_macro": values_C.mean(-1) for name, values_C in by_class.items()}
+    scores |= {f"{name}_micro": accuracy for name in by_class}  # one label a row: all three are the accuracy
+    scores |= {f"{name}_weighted": (values_C * share_C).sum(-1) for name, values_C in by_class.items()}
+    gap = np.abs(sums.bin_confidence - sums.bin_correct).sum(-1)
+    scores |= {
+        "mcc": _mcc(sums),
+        "log_loss": _ratio(sums.log_loss, rows),
+        "brier": _ratio(sums.brier, rows),
+        "ece": _ratio(gap, rows),
+    }
+    return scores
+
+
+def wilson(successes: float, n: float) -> Interval:
+    """95 % interval of a share of ``n`` rows (Wilson 1927); 0..1 when there are none."""
+    if n <= 0:
+        return Interval(0.0, 1.0)
+    share, square = successes / n, _NORMAL_975**2
+    middle = share + square / (2 * n)
+    half = _NORMAL_975 * np.sqrt(share * (1 - share) / n + square / (4 * n * n))
+    low, high = (middle - half) / (1 + square / n), (middle + half) / (1 + square / n)
+    return Interval(float(min(max(low, 0.0), share)), float(max(min(high, 1.0), share)))
+
+
+def statistics_of_records(records: Iterable[Mapping[str, Any]], labels: Sequence[str], *, bins: int = 15) -> np.ndarray:
+    """Statistics ``(N, K)`` of lines of a predictions file, in their order.
+
+    Raises :class:`DataError` when a truth is none of ``labels``.
+    """
+    index = {label: number for number, label in enumerate(labels)}
+    probabilities, truths = [], []
+    for record in records:
+        if record["truth"] not in index:
+            known = ", ".join(labels[:10])
+            raise DataError(f'row {record["id"]} has the label "{record["truth"]}"', f"the labels are: {known}")
+        probabilities.append([float(record["probabilities"].get(label, 0.0)) for label in labels])
+        truths.append(index[record["truth"]])
+    return classification_statistics(np.array(probabilities).reshape(-1, len(labels)), np.array(truths), bins=bins)

@@ -1,0 +1,105 @@
+"""The baselines learn what simple methods can, at a bounded cost, and tell what they left out."""
+
+from __future__ import annotations
+
+import csv
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pretune.evaluation import baselines as module
+from pretune.evaluation.baselines import baselines
+
+LABELS = ("news", "sport")
+
+
+def keep(probabilities_NC: np.ndarray, truth_N: np.ndarray) -> np.ndarray:
+    return probabilities_NC
+
+
+def toy(num_rows: int) -> tuple[list[str], list[str]]:
+    texts = [f"the {'goal was late' if i % 3 else 'vote was close'} {i}" for i in range(num_rows)]
+    return texts, ["sport" if i % 3 else "news" for i in range(num_rows)]
+
+
+def run(
+    texts: list[str], labels: list[str], test: list[str], *, unspaced: bool = False, names: tuple = LABELS
+) -> tuple:
+    return baselines(texts, labels, test, np.zeros(len(test), dtype=int), names, unspaced=unspaced, score_fn=keep)
+
+
+def test_majority_has_the_shares_of_the_training_labels() -> None:
+    result, notes = run(*toy(30), ["a", "b"])
+    assert result["majority"][1] == pytest.approx([11 / 32, 21 / 32])
+    assert notes == []
+
+
+@pytest.mark.parametrize("unspaced", [True, False])
+def test_logistic_regression_learns_the_words(unspaced: bool) -> None:
+    result, _ = run(*toy(60), ["a late goal", "the close vote"], unspaced=unspaced)
+    probabilities_NC = result["tfidf-logistic"]
+    assert probabilities_NC.argmax(axis=1).tolist() == [1, 0]
+    assert probabilities_NC.sum(axis=1) == pytest.approx(1)
+
+
+def test_unspaced_text_is_cut_into_characters() -> None:
+    texts, labels = ["球队赢了比赛", "市长发表讲话"] * 10, ["sport", "news"] * 10
+    result, _ = run(texts, labels, ["这场比赛", "这个讲话"], unspaced=True)
+    assert result["tfidf-logistic"].argmax(axis=1).tolist() == [1, 0]
+
+
+def test_the_same_input_gives_the_same_probabilities() -> None:
+    first, second = (run(*toy(60), ["goal", "vote"])[0]["tfidf-logistic"] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_a_class_without_training_rows_gets_nothing_from_the_regression() -> None:
+    result, _ = run(*toy(30), ["goal"], names=("empty", *LABELS))
+    assert result["tfidf-logistic"][0, 0] == 0
+    assert result["majority"][0, 0] > 0
+
+
+@pytest.mark.parametrize("texts", [["...", "!!"], ["one class", "only"]])
+def test_nothing_to_learn_is_told(texts: list[str]) -> None:
+    result, notes = run(texts, ["news", "sport"] if "!!" in texts else ["news", "news"], ["a"])
+    assert list(result) == ["majority"]
+    assert "No TF-IDF baseline" in notes[-1]
+
+
+def test_large_training_sets_are_sampled_and_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_ROWS", 100)
+    monkeypatch.setattr(module, "MAX_TEXT_CHARACTERS", 18)
+    seen: list[int] = []
+    fit = module._fit
+    monkeypatch.setattr(
+        module, "_fit", lambda texts, y, unspaced: (seen.append(len(texts)), fit(texts, y, unspaced))[1]
+    )
+    _, notes = run(*toy(1000), ["goal"])
+    assert 70 <= seen[0] <= 130
+    assert "about 10.0% of the 1000 training rows" in notes[0]
+    assert "longer training texts" in notes[1]
+
+
+@pytest.mark.slow
+@pytest.mark.shared_data
+@pytest.mark.parametrize(
+    ("name", "unspaced", "least", "seconds"), [("sst2", False, 0.80, 10), ("thucnews", True, 0.89, 40)]
+)
+def test_real_text_in_bounded_time(shared_data: Path, name: str, unspaced: bool, least: float, seconds: float) -> None:
+    parts = {}
+    for split in ("train", "test"):
+        with open(shared_data / "text" / name / f"{split}.csv", encoding="utf-8-sig", newline="") as file:
+            parts[split] = list(csv.DictReader(file))
+    labels = sorted({row["label"] for row in parts["train"]})
+    truth_N = np.array([labels.index(row["label"]) for row in parts["test"]])
+    texts, train_labels, test = (
+        [row["text"] for row in parts["train"]],
+        [row["label"] for row in parts["train"]],
+        [row["text"] for row in parts["test"]],
+    )
+    start = time.perf_counter()
+    result, _ = baselines(texts, train_labels, test, truth_N, labels, unspaced=unspaced, score_fn=keep)
+    assert time.perf_counter() - start < seconds
+    assert np.mean(result["tfidf-logistic"].argmax(axis=1) == truth_N) > least
