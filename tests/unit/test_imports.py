@@ -17,10 +17,12 @@ LIMIT_SECONDS = 1.0
 PROBE = f"""
 import json, sys, io
 sys.stdout = io.StringIO()
+code = 0
 try:
     {{action}}
-except SystemExit:
-    pass
+except SystemExit as left:
+    code = left.code
+assert code == 0, code
 sys.__stdout__.write(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))
 """
 
@@ -42,7 +44,7 @@ def probe(action: str, folder: Path) -> tuple[list[str], float]:
 
 @pytest.mark.parametrize("words", [["--help"], ["list"], ["list", "--json"]], ids=" ".join)
 def test_commands_that_compute_nothing(tmp_path: Path, words: list[str]):
-    loaded, seconds = probe(f"from pretune.cli import main; main({words!r})", tmp_path)
+    loaded, seconds = probe(f"from pretune.cli import main; code = main({words!r})", tmp_path)
     assert loaded == []
     assert seconds < LIMIT_SECONDS
 
@@ -55,7 +57,7 @@ def test_import_of_the_package(tmp_path: Path):
 
 @pytest.mark.parametrize("name", [entry.name for entry in VERBS])
 def test_help_of_every_verb(tmp_path: Path, name: str):
-    loaded, seconds = probe(f"from pretune.cli import main; main([{name!r}, '--help'])", tmp_path)
+    loaded, seconds = probe(f"from pretune.cli import main; code = main([{name!r}, '--help'])", tmp_path)
     assert loaded == []
     assert seconds < LIMIT_SECONDS
 

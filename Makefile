@@ -1,0 +1,43 @@
+# The menu. Every target sets up its own environment when it is missing or out of date.
+#
+#   make demo          the whole story on real text, with no network
+#   make check         format, lint, types and the fast tests: under two minutes
+#   make test          every test
+#   make bench         speed against the plain tools
+#   make reliability   kills, full disks, broken files: the long form
+
+PYTHON ?= python3
+VENV ?= .venv
+STAMP := $(VENV)/.installed
+TESTFLAGS ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+.PHONY: demo test check bench reliability install
+.DEFAULT_GOAL := check
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(STAMP)
+	$(VENV)/bin/pretune demo
+
+test: $(STAMP)
+	$(VENV)/bin/python -m pytest $(TESTFLAGS)
+
+check: $(STAMP)
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python src
+	$(VENV)/bin/python -m pytest -m "not slow" $(TESTFLAGS)
+
+bench: $(STAMP)
+	$(VENV)/bin/python -m benchmarks
+
+reliability: $(STAMP)
+	$(VENV)/bin/python -m pytest tests/reliability -m "slow or not slow" $(TESTFLAGS)
