@@ -1,19 +1,32 @@
-"""Splits made by content: a row's side depends on what it says, never on where it stands."""
+"""Splits made by content: a row's side depends on what it says, never on where it stands.
+
+Every unit (rows of equal content, or of one group) has a number u in [0, 1) from a hash of its content and the seed:
+u below the test fraction is test, then validation, then train. Rows that are added later therefore move no other row,
+except the few that keep the classes in proportion.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import unicodedata
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from pretune.config import DataSettings
+from pretune.data.splits import Splits
+from pretune.errors import DataError
 
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["content_keys"]
+__all__ = ["complete_splits", "content_key", "content_keys", "held_out"]
 
 _CHUNK_ROWS = 10_000
+_TRAIN, _VALIDATION, _TEST = 0, 1, 2
+_SIDES = ("train", "validation", "test")
 
 
 def content_key(text: str, text_pair: str | None = None) -> int:
@@ -39,3 +52,220 @@ def content_keys(dataset: datasets.Dataset) -> np.ndarray:
         firsts, seconds = rows["text"], rows["text_pair"] if pairs else [None] * len(rows["text"])
         keys_N[start : start + len(firsts)] = [content_key(*both) for both in zip(firsts, seconds, strict=True)]
     return keys_N
+
+
+def complete_splits(splits: Splits, settings: DataSettings) -> Splits:
+    """Make the missing validation and test splits from train; those given stay as they are.
+
+    Classes keep their proportions, and a class of three units or more is in every split. Data without labels is
+    left as it is. Raises :class:`DataError` for a label that only validation or test have, and when there is no train.
+    """
+    fractions = {"validation": settings.validation_fraction, "test": settings.test_fraction}
+    made = [name for name, fraction in fractions.items() if name not in splits and fraction > 0]
+    given = [name for name in splits if name != "unlabelled"]
+    facts: dict[str, Any] = {"given": given, "made": [], "notes": []}
+    if not given:
+        facts["notes"].append("There are no labels, so nothing was split; pre-training holds rows out by itself.")
+        return splits.replace(splits, split=facts)
+    if "train" not in splits:
+        if made:
+            raise DataError(
+                f"there is no train split, only {', '.join(given)}",
+                "name a file or folder train, or give one file, which is then split",
+            )
+        return splits.replace(splits, split=facts)
+    result = dict(splits)
+    if made:
+        result, how = _split_train(splits, {name: fractions[name] for name in made}, settings)
+        facts.update(made=made, seed=settings.split_seed, fractions={name: fractions[name] for name in made}, **how)
+    _refuse_unlearnable(result)
+    facts["rows"] = {name: len(rows) for name, rows in result.items()}
+    facts["labels"] = {name: _label_counts(rows) for name, rows in result.items() if name != "unlabelled"}
+    facts["notes"] += _small_notes(made, result)
+    return splits.replace(result, split=facts)
+
+
+def held_out(dataset: datasets.Dataset, fraction: float, seed: int) -> tuple[datasets.Dataset, datasets.Dataset]:
+    """Cut a share of the rows off by content: ``(rest, held out)``; rows of equal content stay on one side.
+
+    Raises :class:`DataError` when there are not two different rows.
+    """
+    keys_U, unit_N = np.unique(content_keys(dataset), return_inverse=True)
+    if len(keys_U) < 2:
+        raise DataError(f"{len(keys_U)} different rows cannot be cut in two", "give more text")
+    u_U = _unit_numbers(keys_U, seed)
+    out_U = u_U < fraction
+    if not out_U.any():
+        out_U[np.argmin(u_U)] = True
+    if out_U.all():
+        out_U[np.argmax(u_U)] = False
+    out_N = out_U[unit_N]
+    return dataset.select(np.flatnonzero(~out_N)), dataset.select(np.flatnonzero(out_N))
+
+
+@dataclass(frozen=True)
+class _Units:
+    """U units of N rows: ``of_row`` (N,) is each row's unit; by unit (U,), ``rows`` counts its rows, ``classes`` is the
+    commonest class of them and ``numbers`` its place in [0, 1).
+    """
+
+    of_row: np.ndarray
+    rows: np.ndarray
+    classes: np.ndarray
+    numbers: np.ndarray
+
+
+def _split_train(
+    splits: Splits, fractions: dict[str, float], settings: DataSettings
+) -> tuple[dict[str, datasets.Dataset], dict[str, Any]]:
+    train = splits["train"]
+    names, class_N = np.unique(np.array(_column(train, "label"), dtype=object).astype(str), return_inverse=True)
+    units = _units(train, class_N, settings.split_seed)
+    side_U = np.full(len(units.numbers), _TRAIN)
+    moved = 0
+    for c in range(len(names)):
+        of_class = np.flatnonzero(units.classes == c)
+        order = of_class[np.argsort(units.numbers[of_class], kind="stable")]
+        side_U[order], changed = _class_sides(units.numbers[order], units.rows[order], fractions)
+        moved += changed
+    moved += _keep_classes_in_train(side_U, units, class_N, len(names))
+    side_N = side_U[units.of_row]
+    result = dict(splits)
+    for side, name in enumerate(_SIDES):
+        if name == "train" or name in fractions:
+            chosen = train.select(np.flatnonzero(side_N == side))
+            if len(chosen):
+                result[name] = chosen
+    how = {
+        "unit": "rows of one group, and rows of equal content"
+        if "group" in train.column_names
+        else "rows of equal content",
+        "units": len(side_U),
+        "units_moved_to_keep_proportions": moved,
+    }
+    return result, how
+
+
+def _column(dataset: datasets.Dataset, name: str) -> list[Any]:
+    return list(dataset[name])
+
+
+def _units(train: datasets.Dataset, class_N: np.ndarray, seed: int) -> _Units:
+    keys_N = content_keys(train)
+    if "group" in train.column_names:
+        of_row_N, keys_U = _joined(keys_N, _column(train, "group"))
+    else:
+        keys_U, of_row_N = np.unique(keys_N, return_inverse=True)
+    rows_U = np.bincount(of_row_N, minlength=len(keys_U))
+    pairs, counts = np.unique(np.stack([of_row_N, class_N]), axis=1, return_counts=True)
+    order = np.lexsort((pairs[1], -counts, pairs[0]))  # by unit, the commonest class first
+    first = order[np.unique(pairs[0][order], return_index=True)[1]]
+    return _Units(of_row_N, rows_U, pairs[1][first], _unit_numbers(keys_U, seed))
+
+
+def _joined(keys_N: np.ndarray, groups: Sequence[str | None]) -> tuple[np.ndarray, np.ndarray]:
+    """Units of rows that share a group or content, directly or through others; the least group hash names the unit."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    group_keys_N = np.array(
+        [
+            int(key) if group is None else _hash64(b"group\x00" + group.encode())
+            for key, group in zip(keys_N, groups, strict=True)
+        ],
+        dtype=np.uint64,
+    )
+    contents, content_N = np.unique(keys_N, return_inverse=True)
+    names, group_N = np.unique(group_keys_N, return_inverse=True)
+    size = len(contents) + len(names)
+    links = coo_matrix((np.ones(len(keys_N), dtype=np.int8), (content_N, len(contents) + group_N)), shape=(size, size))
+    count, component = connected_components(links, directed=False)
+    of_row_N = component[content_N]
+    least_U = np.full(count, np.iinfo(np.uint64).max, dtype=np.uint64)
+    np.minimum.at(least_U, of_row_N, group_keys_N)
+    return of_row_N, least_U
+
+
+def _hash64(data: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+
+def _unit_numbers(keys_U: np.ndarray, seed: int) -> np.ndarray:
+    """(U,) numbers in [0, 1) from the keys and the seed, the same on every machine."""
+    salt = f"split {seed} ".encode()
+    return np.array([_hash64(salt + int(key).to_bytes(8, "little")) for key in keys_U], dtype=np.uint64) / 2.0**64
+
+
+def _class_sides(u_U: np.ndarray, rows_U: np.ndarray, fractions: dict[str, float]) -> tuple[np.ndarray, int]:
+    """Sides of one class's units, in order of u, and how many lie on another side than u alone says."""
+    ends_U = np.concatenate([[0], np.cumsum(rows_U)])
+    total, units = int(ends_U[-1]), len(u_U)
+    first, second = fractions.get("test", 0.0), fractions.get("validation", 0.0)
+    plain_test = int(np.searchsorted(u_U, first))
+    plain_validation = int(np.searchsorted(u_U, first + second))
+    spare = units - 1 if units < 3 else units - 1 - (second > 0)
+    least = 1 if units >= 3 else 0
+    test = _fit(ends_U, 0, plain_test, first * total, least, spare) if first else 0
+    validation = (
+        _fit(ends_U, test, max(test, plain_validation), second * total, test + least, units - 1) if second else test
+    )
+    plain_U = np.where(
+        np.arange(units) < plain_test, _TEST, np.where(np.arange(units) < plain_validation, _VALIDATION, _TRAIN)
+    )
+    side_U = np.where(np.arange(units) < test, _TEST, np.where(np.arange(units) < validation, _VALIDATION, _TRAIN))
+    return side_U, int((plain_U != side_U).sum())
+
+
+def _fit(ends_U: np.ndarray, start: int, end: int, wanted_rows: float, low: int, high: int) -> int:
+    """The end nearest to ``end``, inside [low, high], whose rows from ``start`` are within 1 row or 10 % of those wanted."""
+    end = min(max(end, low), high)
+    tolerance = max(1.0, 0.1 * wanted_rows)
+
+    def off(at: int) -> float:
+        return float(ends_U[at] - ends_U[start]) - wanted_rows
+
+    while end > low and off(end) > tolerance and abs(off(end - 1)) <= abs(off(end)):
+        end -= 1
+    while end < high and off(end) < -tolerance and abs(off(end + 1)) <= abs(off(end)):
+        end += 1
+    return end
+
+
+def _keep_classes_in_train(side_U: np.ndarray, units: _Units, class_N: np.ndarray, classes: int) -> int:
+    """Move units of mixed classes back so that train has every class; the number moved."""
+    moved = 0
+    for c in range(classes):
+        holders = np.unique(units.of_row[class_N == c])
+        if not (side_U[holders] == _TRAIN).any():
+            side_U[holders[np.argmax(units.numbers[holders])]] = _TRAIN
+            moved += 1
+    return moved
+
+
+def _label_counts(dataset: datasets.Dataset) -> dict[str, int]:
+    names, counts = np.unique(np.array(_column(dataset, "label"), dtype=object).astype(str), return_counts=True)
+    return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
+
+
+def _refuse_unlearnable(splits: dict[str, datasets.Dataset]) -> None:
+    known = set(_label_counts(splits["train"]))
+    for name in ("validation", "test"):
+        if name in splits:
+            strange = {label: count for label, count in _label_counts(splits[name]).items() if label not in known}
+            if strange:
+                shown = ", ".join(f"{label!r} ({count} rows)" for label, count in list(strange.items())[:5])
+                raise DataError(
+                    f"{name} has labels that train does not have: {shown}; a model could never learn them",
+                    f"mend the label or remove these rows from {name} (train has: {', '.join(sorted(known)[:10])})",
+                )
+
+
+def _small_notes(made: Sequence[str], splits: dict[str, datasets.Dataset]) -> list[str]:
+    train = _label_counts(splits["train"])
+    notes = [f"There were too few rows to make a {name} split." for name in made if name not in splits]
+    for name in made:
+        if name in splits:
+            absent = sorted(set(train) - set(_label_counts(splits[name])))
+            if absent:
+                notes.append(f"{name} has no row of {', '.join(absent[:10])}: too few different rows of that class.")
+    return notes

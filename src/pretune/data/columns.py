@@ -1,0 +1,286 @@
+"""Which column is the text, which the label: as told with ``--column``, by usual names, else by what they hold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pretune.data.formats import ABSENT, Chunk, Table
+from pretune.errors import DataError, UsageError, did_you_mean
+
+__all__ = ["Roles", "find_roles", "is_known_name", "parse_columns"]
+
+ROLES = ("text", "text_pair", "label", "id", "group")
+_TEXT = (
+    "text",
+    "sentence",
+    "content",
+    "review",
+    "review_text",
+    "review_body",
+    "comment",
+    "comment_text",
+    "tweet",
+    "utterance",
+    "message",
+    "paragraphs",
+    "paragraph",
+    "passage",
+    "body",
+    "article",
+    "document",
+    "description",
+    "abstract",
+    "text_a",
+    "sentence1",
+    "text1",
+    "query",
+    "question",
+    "news",
+    "post",
+    "input",
+    "string",
+    "title",
+    "headline",
+    "文本",
+    "内容",
+    "评论",
+    "正文",
+    "句子",
+    "标题",
+)
+_PAIR_NAMES = (
+    ("premise", "hypothesis"),
+    ("sentence1", "sentence2"),
+    ("sentence_1", "sentence_2"),
+    ("sentence_a", "sentence_b"),
+    ("question1", "question2"),
+    ("text_a", "text_b"),
+    ("text1", "text2"),
+    ("text_1", "text_2"),
+    ("text", "text_pair"),
+    ("question", "sentence"),
+    ("question", "passage"),
+    ("question", "answer"),
+    ("query", "passage"),
+    ("query", "document"),
+    ("文本1", "文本2"),
+    ("句子1", "句子2"),
+)
+_SURE_LABEL = ("label_text", "label_name", "label", "labels", "gold_label", "class_label", "标签")
+_LIKELY_LABEL = (
+    "category",
+    "class",
+    "sentiment",
+    "target",
+    "intent",
+    "topic",
+    "polarity",
+    "emotion",
+    "rating",
+    "stars",
+    "class_index",
+    "category_name",
+    "class_name",
+    "y",
+    "类别",
+    "情感",
+    "分类",
+)
+_ID = ("id", "guid", "uid", "row_id", "example_id", "idx", "编号", "序号")
+_KNOWN = {*_TEXT, *_SURE_LABEL, *_LIKELY_LABEL, *_ID, *(name for pair in _PAIR_NAMES for name in pair)}
+_SAMPLE_ROWS = 2_000
+_SHORT = 60
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The column of each role, None where there is none; ``how`` says how each was found."""
+
+    text: str
+    text_pair: str | None = None
+    label: str | None = None
+    id: str | None = None
+    group: str | None = None
+    how: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, str]:
+        """Role to column, those that exist."""
+        return {role: getattr(self, role) for role in ROLES if getattr(self, role) is not None}
+
+
+def parse_columns(given: Iterable[str], group: str | None = None) -> dict[str, str]:
+    """Role to column of ``--column role=name`` (and ``--group``). An empty name means that there is no such column.
+
+    Raises :class:`UsageError` for an unknown role, a role told twice, or no text column.
+    """
+    asked: dict[str, str] = {}
+    for word in given:
+        role, equals, name = (part.strip() for part in word.partition("="))
+        if not equals:
+            raise UsageError(f"--column is {word!r}", "write role=name, for example --column text=title")
+        if role not in ROLES:
+            raise UsageError(f"--column is {word!r}: there is no role {role!r}", did_you_mean(role, ROLES))
+        if asked.get(role, name) != name:
+            raise UsageError(f"--column names {role} twice: {asked[role]!r} and {name!r}", "give one of them")
+        asked[role] = name
+    if group is not None:
+        if asked.get("group", group) != group:
+            raise UsageError(f"--group is {group!r} and --column group={asked['group']}", "give one of them")
+        asked["group"] = group
+    if asked.get("text") == "":
+        raise UsageError("--column text= names no column", "name the text column, for example --column text=title")
+    return asked
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s\-]+", "_", name.strip().casefold())
+
+
+def is_known_name(name: str) -> bool:
+    """Whether this is a usual name of a text, label or id column."""
+    return _plain(name) in _KNOWN
+
+
+def find_roles(table: Table, sample: Sequence[Chunk], asked: Mapping[str, str], name: str) -> Roles:
+    """The roles of a table's columns, from ``sample`` rows where names do not tell.
+
+    Raises :class:`DataError` that lists the columns and the flag to type, when a column is missing or several fit.
+    """
+    roles: dict[str, str] = {}
+    how: dict[str, str] = {}
+    for role, column in asked.items():
+        if column:
+            roles[role] = _asked_column(table, role, column, name)
+            how[role] = "--group" if role == "group" else "--column"
+    free = {role for role in ROLES if role not in asked}
+    _add(roles, how, free, table.roles, "the format")
+    if table.named:
+        _add(roles, how, free, _by_name(table.columns, set(roles.values()), free, name), "its name")
+    notes = _add_by_content(table, sample, roles, how, free, name)
+    return Roles(**roles, how=how, notes=tuple(notes))
+
+
+def _add(roles: dict[str, str], how: dict[str, str], free: set[str], found: Mapping[str, str], by: str) -> None:
+    for role, column in found.items():
+        if role in free and role not in roles and column not in roles.values():
+            roles[role], how[role] = column, by
+
+
+def _asked_column(table: Table, role: str, column: str, name: str) -> str:
+    if column in table.columns:
+        return column
+    if column.isdigit() and int(column) < len(table.columns):
+        return table.columns[int(column)]
+    same = [known for known in table.columns if _plain(known) == _plain(column)]
+    if len(same) == 1:
+        return same[0]
+    flag = f"--group {column}" if role == "group" else f"--column {role}={column}"
+    positions = (
+        "" if table.named else f"; the file has no header, so name columns by position, 0 to {len(table.columns) - 1}"
+    )
+    raise DataError(f"{flag}: {name} has no column {column!r}", did_you_mean(column, table.columns) + positions)
+
+
+def _by_name(columns: Sequence[str], taken: set[str], free: set[str], name: str) -> dict[str, str]:
+    by_plain = {_plain(column): column for column in columns if column not in taken}
+    found: dict[str, str] = {}
+    pair = next((pair for pair in _PAIR_NAMES if all(part in by_plain for part in pair)), None)
+    if pair and {"text", "text_pair"} <= free:
+        found = {"text": by_plain[pair[0]], "text_pair": by_plain[pair[1]]}
+    elif text := next((by_plain[word] for word in _TEXT if word in by_plain), None):
+        found = {"text": text}
+    if key := next((by_plain[word] for word in _ID if word in by_plain), None):
+        found["id"] = key
+    sure = [by_plain[word] for word in _SURE_LABEL if word in by_plain]
+    likely = [by_plain[word] for word in _LIKELY_LABEL if word in by_plain and by_plain[word] not in found.values()]
+    if "label" in free and not sure and len(likely) > 1:
+        raise DataError(
+            f"{name} has several columns that may be the label: {', '.join(likely)} (columns: {', '.join(columns)})",
+            f"name it: --column label={likely[0]} (or --column label= for none)",
+        )
+    if sure or likely:
+        found["label"] = (sure or likely)[0]
+    return found
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What a sampled column holds."""
+
+    column: str
+    mean_length: float
+    is_class: bool
+    is_text: bool
+    example: str
+
+
+def _look(column: str, values: Sequence[Any]) -> _Look:
+    texts = [str(value) for value in values if value is not None and value is not ABSENT]
+    distinct = len(set(texts))
+    mean = sum(map(len, texts)) / max(1, len(texts))
+    short = bool(texts) and max(map(len, texts)) <= _SHORT and mean <= 30
+    is_class = short and distinct <= max(2, min(300, len(texts) // 3)) and distinct < len(texts)
+    plain = all(value is None or value is ABSENT or isinstance(value, str) for value in values)
+    numeric = sum(text.replace(".", "", 1).isdigit() for text in texts) > 0.9 * len(texts)
+    return _Look(column, mean, is_class, plain and not numeric and bool(texts), (texts[0] if texts else "")[:40])
+
+
+def _add_by_content(
+    table: Table, sample: Sequence[Chunk], roles: dict[str, str], how: dict[str, str], free: set[str], name: str
+) -> list[str]:
+    """Fill the roles that neither flags, format nor names told; the notes say what was left out."""
+    rest = [column for column in table.columns if column not in roles.values()]
+    looks = (
+        [_look(column, _values(sample, column)) for column in rest]
+        if "text" not in roles or "label" not in roles
+        else []
+    )
+    if "text" not in roles:
+        roles["text"] = _longest(looks, table, name)
+        how["text"] = "what it holds"
+    classes = [look.column for look in looks if look.is_class and look.column != roles["text"]]
+    others = [look.column for look in looks if look.column != roles["text"]]
+    if "label" in free and "label" not in roles and not table.roles:
+        if not table.named and len(classes) > 1:
+            raise DataError(
+                f"{name} has several columns that may be the label: {_listed(looks)}",
+                f"name it: --column label={classes[0]} (or --column label= for none)",
+            )
+        if len(classes) == 1 and (not table.named or len(others) == 1):
+            roles["label"], how["label"] = classes[0], "what it holds"
+    left_out = [column for column in table.columns if column not in roles.values()]
+    notes = [f"{name}: columns left out: {', '.join(left_out[:20])}."] if left_out else []
+    if left_out and "label" not in roles and "label" in free:
+        notes.append(f"{name}: no column was taken as the label; if there is one, name it with --column label=NAME.")
+    return notes
+
+
+def _values(sample: Sequence[Chunk], column: str) -> list[Any]:
+    values: list[Any] = []
+    for chunk in sample:
+        values += chunk.column(column)[: _SAMPLE_ROWS - len(values)]
+    return values
+
+
+def _longest(looks: Sequence[_Look], table: Table, name: str) -> str:
+    """The one column of text that is clearly longer than the others, or DataError."""
+    texts = sorted((look for look in looks if look.is_text and not look.is_class), key=lambda look: -look.mean_length)
+    texts = texts or sorted((look for look in looks if look.is_text), key=lambda look: -look.mean_length)
+    if len(looks) == 1 and not texts:
+        texts = list(looks)
+    if not texts:
+        raise DataError(f"{name} has no column of text: {_listed(looks)}", "name it: --column text=NAME")
+    if len(texts) > 1 and texts[0].mean_length < 2 * texts[1].mean_length:
+        raise DataError(
+            f"{name} has several columns that may be the text: {_listed(looks)}",
+            f"name it: --column text={texts[0].column} (and --column text_pair={texts[1].column} for pairs)",
+        )
+    return texts[0].column
+
+
+def _listed(looks: Sequence[_Look]) -> str:
+    return ", ".join(f'{look.column} ("{look.example}")' for look in looks) or "no columns left"

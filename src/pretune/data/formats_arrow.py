@@ -1,0 +1,152 @@
+"""Parquet, Arrow files, ``save_to_disk`` folders and hub data sets."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from pretune.data.archive import Entry
+from pretune.data.formats import Chunk, Table
+from pretune.errors import DataError
+
+if TYPE_CHECKING:
+    import datasets
+
+__all__ = ["arrow_table", "dataset_table", "hub_datasets", "looks_like_hub_id", "parquet_table", "saved_datasets"]
+
+_BATCH_ROWS = 5_000
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*")
+
+
+def _on_disk(entry: Entry, stack: ExitStack) -> Any:
+    """A seekable file of the plain bytes: the file itself, or an unnamed temporary copy of an archive's member."""
+    if entry.path is not None:
+        return str(entry.path)
+    copy = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
+    with entry.open() as stream:
+        shutil.copyfileobj(stream, copy)
+    copy.seek(0)
+    return copy
+
+
+def parquet_table(entry: Entry) -> Table:
+    """The rows of a Parquet file, a few thousand at a time."""
+    import pyarrow.parquet as pq
+
+    stack = ExitStack()
+    file = stack.enter_context(pq.ParquetFile(_on_disk(entry, stack)))
+    schema = file.schema_arrow
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        with stack:
+            yield from file.iter_batches(_BATCH_ROWS)
+
+    return _table(schema, batches(), {"format": "Parquet"}, entry.name)
+
+
+def arrow_table(entry: Entry) -> Table:
+    """The rows of an Arrow IPC file or stream."""
+    stack = ExitStack()
+    place = _on_disk(entry, stack)
+    source = stack.enter_context(pa.memory_map(place, "r")) if isinstance(place, str) else pa.PythonFile(place)
+    try:
+        reader = pa.ipc.open_file(source)
+        batches: Iterator[pa.RecordBatch] = (reader.get_batch(i) for i in range(reader.num_record_batches))
+    except pa.ArrowInvalid:
+        source.seek(0)
+        reader = pa.ipc.open_stream(source)
+        batches = iter(reader)
+
+    def closing() -> Iterator[pa.RecordBatch]:
+        with stack:
+            yield from batches
+
+    return _table(reader.schema, closing(), {"format": "Arrow"}, entry.name)
+
+
+def dataset_table(dataset: datasets.Dataset, kind: str) -> Table:
+    """The rows of a loaded data set."""
+    arrow = dataset.with_format("arrow")
+    batches = (batch for table in arrow.iter(_BATCH_ROWS) for batch in table.to_batches())  # pyright: ignore[reportAttributeAccessIssue]
+    return _table(dataset.features.arrow_schema, batches, {"format": kind}, kind)
+
+
+def _table(schema: pa.Schema, batches: Iterator[pa.RecordBatch], facts: dict[str, Any], name: str) -> Table:
+    repeated = {column for column in schema.names if schema.names.count(column) > 1}
+    if repeated:
+        raise DataError(f"{name} has the column {min(repeated)!r} more than once", "rename one of them")
+
+    def chunks() -> Iterator[Chunk]:
+        first = 1
+        for whole in batches:
+            for start in range(0, whole.num_rows, _BATCH_ROWS):
+                batch = whole.slice(start, _BATCH_ROWS)
+                yield Chunk(
+                    range(first, first + batch.num_rows), lambda key, batch=batch: batch.column(key).to_pylist()
+                )
+                first += batch.num_rows
+
+    return Table(tuple(schema.names), True, chunks(), facts, _class_names(schema))
+
+
+def _class_names(schema: pa.Schema) -> Mapping[str, Sequence[str]]:
+    """Names of class indices that the ``datasets`` library noted in the file."""
+    try:
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        return {
+            name: spec["names"]
+            for name, spec in features.items()
+            if spec.get("_type") == "ClassLabel" and spec.get("names")
+        }
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}
+
+
+def saved_datasets(folder: Path) -> dict[str, datasets.Dataset] | None:
+    """The data sets of a ``save_to_disk`` folder by name ("" for a single one), or None when it is no such folder."""
+    if not (
+        (folder / "dataset_dict.json").is_file()
+        or ((folder / "state.json").is_file() and (folder / "dataset_info.json").is_file())
+    ):
+        return None
+    import datasets
+
+    try:
+        found = datasets.load_from_disk(str(folder))
+    except Exception as error:  # the library raises many kinds here; all mean that the folder is not whole
+        raise DataError(
+            f"{folder} is a save_to_disk folder that cannot be loaded: {_short(error)}",
+            "save it again with save_to_disk",
+        ) from None
+    return {str(name): part for name, part in found.items()} if isinstance(found, datasets.DatasetDict) else {"": found}
+
+
+def looks_like_hub_id(place: str) -> bool:
+    """Whether ``place`` is written ``owner/name`` and its owner is not a folder here."""
+    return bool(_HUB_ID.fullmatch(place)) and not Path(place.split("/")[0]).is_dir()
+
+
+def hub_datasets(name: str) -> dict[str, datasets.Dataset]:
+    """The data sets of a hub id by split name."""
+    import datasets
+
+    try:
+        found = datasets.load_dataset(name)
+    except Exception as error:  # network, gated, missing, needs a configuration: the library raises many kinds
+        raise DataError(
+            f"{name} is no file or folder here, and could not be loaded as a hub id: {_short(error)}",
+            "check the spelling and the network connection, or download the data and give its folder",
+        ) from None
+    return {str(split): part for split, part in found.items() if isinstance(part, datasets.Dataset)}  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _short(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

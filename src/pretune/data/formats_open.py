@@ -1,0 +1,126 @@
+"""The format of a file, found by its first bytes, its name and its first lines."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from itertools import islice
+
+import pyarrow as pa
+
+from pretune.data.archive import Entry
+from pretune.data.columns import is_known_name
+from pretune.data.encodings import find_encoding, open_text, read_lines
+from pretune.data.formats import Options, Table
+from pretune.data.formats_arrow import arrow_table, dataset_table, parquet_table
+from pretune.data.formats_folder import Source
+from pretune.data.formats_json import json_tables, jsonl_table, looks_like_json_lines
+from pretune.data.formats_lines import document_table, label_delimiter, label_line_table, line_table
+from pretune.data.formats_table import delimited_table, parse_delimiter, tabbed
+from pretune.errors import DataError
+
+__all__ = ["open_source", "reading"]
+
+_ALLOWED = "allowed: CSV, TSV, JSON lines, JSON, Parquet, Arrow and plain text, also as .gz or .zip"
+_FOREIGN = (
+    (b"PK\x03\x04", "a zip archive inside a folder or archive"),
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
+    (b"%PDF", "a PDF document"),
+    (b"\xd0\xcf\x11\xe0", "an old Office document"),
+    (b"SQLite format 3", "an SQLite database"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"BZh", "a bzip2 file"),
+    (b"\xfd7zXZ", "an xz file"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard file"),
+    (b"7z\xbc\xaf", "a 7z archive"),
+    (b"\x7fELF", "a program"),
+)
+_PICKLES = tuple(bytes([0x80, version]) for version in range(2, 6))
+_SAMPLE_LINES = 2_000
+
+
+@contextlib.contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Turn what libraries raise for a broken file into :class:`DataError` naming it."""
+    try:
+        yield
+    except (pa.ArrowException, EOFError, UnicodeError, MemoryError, OSError) as error:
+        if isinstance(error, DataError) or getattr(error, "errno", None) == 28:
+            raise
+        text = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        raise DataError(
+            f"{name} cannot be read: {text}", f"it may be damaged or truncated: copy it again. {_ALLOWED}"
+        ) from None
+
+
+def open_source(source: Source, options: Options) -> dict[str | None, Table]:
+    """The tables of a source, by the split that the file itself names (None where it names none)."""
+    with reading(source.name):
+        if source.dataset is not None:
+            return {None: dataset_table(source.dataset, "data set")}
+        if source.documents:
+            return {None: document_table(source.entries, options.encoding)}
+        return _open(source.entries[0], options)
+
+
+def _open(entry: Entry, options: Options) -> dict[str | None, Table]:
+    with entry.open() as stream:
+        head = stream.read(16)
+    _refuse_foreign(entry, head)
+    if head.startswith(b"PAR1") or entry.suffix in (".parquet", ".pq"):
+        return {None: parquet_table(entry)}
+    if head.startswith((b"ARROW1", b"\xff\xff\xff\xff")) or entry.suffix in (".arrow", ".feather"):
+        return {None: arrow_table(entry)}
+    encoding = find_encoding(entry, options.encoding)
+    tables = _open_text(entry, encoding, options)
+    for table in tables.values():
+        table.facts["encoding"] = encoding
+    return tables
+
+
+def _refuse_foreign(entry: Entry, head: bytes) -> None:
+    if not head:
+        raise DataError(f"{entry.name} is empty (0 bytes)", "give a file with rows")
+    if head.startswith(_PICKLES):
+        raise DataError(
+            f"{entry.name} is a pickle, which can run code when it is read; it was not opened",
+            "save the data as CSV, JSON lines or Parquet",
+        )
+    for mark, what in _FOREIGN:
+        if head.startswith(mark):
+            raise DataError(f"{entry.name} is {what}, not a table of texts", _ALLOWED)
+
+
+def _open_text(entry: Entry, encoding: str, options: Options) -> dict[str | None, Table]:
+    suffix = entry.suffix
+    if suffix in (".jsonl", ".ndjson"):
+        return {None: jsonl_table(entry, encoding)}
+    with open_text(entry.open(), encoding) as text:
+        sample = list(islice(read_lines(text, entry.name), _SAMPLE_LINES))
+    if not any(line.strip(" \t\r\n\ufeff") for line in sample[:1000]):
+        raise DataError(f"{entry.name} holds no rows, only blank lines", "give a file with rows")
+    if suffix == ".json":
+        lines = looks_like_json_lines(sample) and sum(1 for line in sample[:50] if line.strip()) > 1
+        return {None: jsonl_table(entry, encoding)} if lines else json_tables(entry, encoding)
+    if suffix in (".csv", ".tsv", ".tab"):
+        preferred = "," if suffix == ".csv" else "\t"
+        return {None: delimited_table(entry, encoding, options, is_known_name, preferred)}
+    return {None: _plain(entry, encoding, options, sample)}
+
+
+def _plain(entry: Entry, encoding: str, options: Options, sample: list[str]) -> Table:
+    """A file whose name says only "text": JSON lines, a tab table, ``text@label`` lines, or one row a line."""
+    if options.delimiter is not None:
+        delimiter = parse_delimiter(options.delimiter)
+        if delimiter in (",", "\t", ";"):
+            return delimited_table(entry, encoding, options, is_known_name, delimiter)
+        return label_line_table(entry, encoding, delimiter)
+    if looks_like_json_lines(sample):
+        return jsonl_table(entry, encoding)
+    if tabbed(sample):
+        return delimited_table(entry, encoding, options, is_known_name, "\t")
+    mark = label_delimiter(sample)
+    return label_line_table(entry, encoding, mark) if mark else line_table(entry, encoding)

@@ -1,0 +1,20 @@
+"""The whole way from a place to rows ready for a task: read, complete the splits, clean."""
+
+from __future__ import annotations
+
+from pretune.config import CleanSettings, DataSettings
+from pretune.data.clean import clean
+from pretune.data.read import read
+from pretune.data.split import complete_splits
+from pretune.data.splits import Splits
+
+__all__ = ["load_splits"]
+
+
+def load_splits(settings: DataSettings) -> Splits:
+    """Read, split and clean, as the settings say; they may also be :class:`CleanSettings`.
+
+    Raises :class:`pretune.errors.DataError` and :class:`pretune.errors.UsageError`.
+    """
+    splits = complete_splits(read(settings), settings)
+    return clean(splits, settings) if isinstance(settings, CleanSettings) else splits

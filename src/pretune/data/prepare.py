@@ -1,0 +1,70 @@
+"""The tables of a place, opened in turn, with the meaning of their columns: what ``read`` and ``stream_rows`` share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+
+from pretune.data.columns import Roles, find_roles
+from pretune.data.formats import Chunk, Options, Table
+from pretune.data.formats_folder import Place, Source
+from pretune.data.formats_open import open_source, reading
+from pretune.data.rows import RowMaker
+from pretune.errors import DataError
+
+__all__ = ["Prepared", "prepared_tables"]
+
+_SAMPLE_ROWS = 2_000
+
+
+@dataclass
+class Prepared:
+    """A table with its roles, ready to give rows."""
+
+    name: str
+    split: str | None
+    table: Table
+    roles: Roles
+    maker: RowMaker
+    chunks: Iterator[Chunk]
+
+
+def prepared_tables(
+    place: Place, asked: Mapping[str, str], options: Options, *, in_order: bool = False
+) -> Iterator[Prepared]:
+    """The tables of a place in turn, each opened when its turn comes, with the roles of its columns.
+
+    ``in_order`` keeps the order of names; otherwise the tables that tell most about the columns come first.
+    """
+    earlier: dict[tuple[object, ...], Roles] = {}
+    for source in place.sources if in_order else _largest_first(place.sources):
+        for inner_split, table in open_source(source, options).items():
+            name = f"{source.name} ({inner_split})" if inner_split else source.name
+            key = (table.columns, tuple(table.roles.items()))
+            with reading(name):
+                sample = _sample(table)
+                if not sample:
+                    raise DataError(
+                        f"{name} holds no rows{', only column names' if table.named else ''}", "give a file with rows"
+                    )
+                roles = earlier.get(key) or find_roles(table, sample, asked, name)
+            earlier[key] = roles
+            maker = RowMaker(table, roles, name, source.label)
+            yield Prepared(name, inner_split or source.split, table, roles, maker, chain(sample, table.chunks))
+
+
+def _largest_first(sources: list[Source]) -> list[Source]:
+    """Training rows first and large files before small ones: they tell best what the columns mean."""
+    return sorted(
+        sources, key=lambda source: (source.split not in ("train", None), -sum(entry.size for entry in source.entries))
+    )
+
+
+def _sample(table: Table) -> list[Chunk]:
+    sample: list[Chunk] = []
+    for chunk in table.chunks:
+        sample.append(chunk)
+        if sum(len(seen.numbers) for seen in sample) >= _SAMPLE_ROWS:
+            break
+    return sample

@@ -1,0 +1,246 @@
+"""Place to splits: any supported file, folder, archive or hub id as memory-mapped rows, with the facts of the reading."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pretune.config import DataSettings
+from pretune.data.columns import parse_columns
+from pretune.data.encodings import check_encoding_name
+from pretune.data.formats import Options
+from pretune.data.formats_folder import Place, find_place
+from pretune.data.formats_open import reading
+from pretune.data.label_names import label_names
+from pretune.data.prepare import Prepared, prepared_tables
+from pretune.data.rows import Rows
+from pretune.data.splits import Splits
+from pretune.data.store import SplitWriter, fingerprint, load_stored, store_folder
+from pretune.errors import DataError, UsageError
+
+__all__ = ["read"]
+
+_MAX_LABELS_KEPT = 100_000
+
+
+def read(settings: DataSettings) -> Splits:
+    """The rows as found: ``train``, ``validation``, ``test`` as the data names them (all ``train`` where it does not).
+
+    Rows without a label go to ``unlabelled``; data without any label is one split, ``unlabelled``. ``facts["read"]``
+    tells the format, encoding and columns of each file and counts every row moved or changed.
+    Raises :class:`DataError` for data that cannot be read as asked, :class:`UsageError` for settings that cannot be used.
+    """
+    given = os.fspath(settings.data)
+    if given == "-":
+        raise UsageError(
+            "standard input (-) cannot be read here, as the rows are needed more than once",
+            "write them to a file and give its name",
+        )
+    asked = parse_columns(settings.column, settings.group)
+    if settings.encoding is not None:
+        check_encoding_name(settings.encoding)
+    options = Options(settings.header, settings.delimiter, settings.encoding)
+    with reading(given):
+        place = find_place(given)
+    name = fingerprint(str(Path(given).absolute()), place.stamps, asked, vars(options))
+    stored = load_stored(name)
+    if stored is None:
+        try:
+            _store(name, _Reading(place, asked, options, given))
+        except _RepeatedIdsError as error:
+            if "id" in asked:
+                raise
+            again = _Reading(place, {**asked, "id": ""}, options, given)
+            again.notes.append(f"Rows were numbered instead: {error.problem}.")
+            _store(name, again)
+        stored = load_stored(name)
+    assert stored is not None, "rows just stored are there"
+    stored.facts["read"]["place"] = given
+    return stored
+
+
+class _RepeatedIdsError(DataError):
+    """The id column cannot serve."""
+
+
+def _store(name: str, once: _Reading) -> None:
+    with store_folder(name) as (folder, publish):
+        publish(once.run(folder))
+
+
+class _Reading:
+    """One reading of a place into Arrow files."""
+
+    writer: SplitWriter
+
+    def __init__(self, place: Place, asked: Mapping[str, str], options: Options, given: str) -> None:
+        self.place, self.asked, self.options, self.given = place, asked, options, given
+        self.counts: Counter[str] = Counter()
+        self.labels: Counter[str] = Counter()
+        self.moved: Counter[str] = Counter()
+        self.literal: Counter[str] = Counter()
+        self.ids: dict[str, list[np.ndarray]] = {}
+        self.files: list[dict[str, Any]] = []
+        self.notes = list(place.notes)
+        self.pairs: dict[bool, str] = {}
+
+    def run(self, folder: Path) -> dict[str, Any]:
+        """Read every table into ``folder``, mend labels and ids, and return the facts."""
+        self.writer = SplitWriter(folder)
+        try:
+            for prepared in prepared_tables(self.place, self.asked, self.options):
+                with reading(prepared.name):
+                    self._table(prepared)
+        finally:
+            self.writer.close()
+        self._check_labels()
+        self._name_labels()
+        self._check_ids()
+        return self._facts()
+
+    def _table(self, prepared: Prepared) -> None:
+        self.pairs.setdefault(prepared.roles.text_pair is not None, prepared.name)
+        if len(self.pairs) > 1:
+            raise DataError(
+                f"{self.pairs[True]} holds pairs of texts and {self.pairs[False]} single texts",
+                "name the columns: --column text=NAME --column text_pair=NAME",
+            )
+        split = prepared.split or "train"
+        rows_seen = 0
+        for chunk in prepared.chunks:
+            rows = prepared.maker(chunk)
+            rows_seen += len(rows.ids)
+            if prepared.roles.id is not None:
+                self._note_ids(split, rows)
+            self._write(split, rows)
+        self.counts.update(prepared.maker.counts)
+        self.literal.update(prepared.maker.literal_labels)
+        self.notes += prepared.roles.notes
+        self.files.append(
+            {
+                "name": prepared.name,
+                "split": split,
+                "rows": rows_seen,
+                **prepared.table.facts,
+                "columns": prepared.roles.to_dict(),
+                "columns_found_by": dict(prepared.roles.how),
+            }
+        )
+
+    def _write(self, split: str, rows: Rows) -> None:
+        labels = rows.labels if split != "unlabelled" else None
+        missing = len(rows.ids) if labels is None else labels.count(None)
+        if missing:
+            self.moved[split] += missing
+            keep = [False] * len(rows.ids) if labels is None else [label is not None for label in labels]
+            self.writer.write("unlabelled", rows.pick([not kept for kept in keep]))
+            rows = rows.pick(keep)
+        if rows.ids:
+            self.labels.update(label for label in rows.labels or () if label is not None)
+            if len(self.labels) > _MAX_LABELS_KEPT:
+                raise DataError(
+                    f"{self.given} has more than {_MAX_LABELS_KEPT} different labels, such as {next(iter(self.labels))[:40]!r}",
+                    "is that the label column? Name it: --column label=NAME",
+                )
+            self.writer.write(split, rows)
+
+    def _check_labels(self) -> None:
+        if not self.writer.rows:
+            raise DataError(f"{self.given} holds no rows", "give data with rows")
+        if self.asked.get("label") and not self.labels:
+            raise DataError(
+                f"--column label={self.asked['label']}: every label in {self.given} is missing",
+                "name the column that holds labels, or give --column label= for none",
+            )
+
+    def _name_labels(self) -> None:
+        names, note = label_names(list(self.labels), self.place.label_files, self.options.encoding)
+        if note:
+            self.notes.append(note)
+        if names:
+            self._rename_labels(names)
+
+    def _rename_labels(self, names: Mapping[str, str]) -> None:
+        def rename(batch: pa.RecordBatch) -> pa.RecordBatch:
+            place = batch.schema.get_field_index("label")
+            labels = pa.array([names[label] for label in batch.column(place).to_pylist()], pa.string())
+            return batch.set_column(place, "label", labels)
+
+        for split in self.writer.rows:
+            if split != "unlabelled":
+                self.writer.rewrite(split, rename)
+        self.labels = Counter({names[label]: times for label, times in self.labels.items()})
+
+    def _note_ids(self, split: str, rows: Rows) -> None:
+        keep = [True] * len(rows.ids) if rows.labels is None else [label is not None for label in rows.labels]
+        hashes = np.fromiter(map(hash, rows.ids), np.int64, len(rows.ids))
+        whole = np.array(keep) & (split != "unlabelled") & (rows.labels is not None)
+        self.ids.setdefault(split, []).append(hashes[whole])
+        self.ids.setdefault("unlabelled", []).append(hashes[~whole])
+
+    def _check_ids(self) -> None:
+        """Ids that repeat in a split are an error; ids that restart in every split get the split's name before them."""
+        hashes = {split: np.concatenate(parts) for split, parts in self.ids.items()}
+        for split, values in hashes.items():
+            if len(np.unique(values)) < len(values):
+                raise self._repeated_ids(split)
+        total = sum(map(len, hashes.values()))
+        if not total or len(np.unique(np.concatenate(list(hashes.values())))) == total:
+            return
+        for split in self.writer.rows:
+
+            def prefixed(batch: pa.RecordBatch, split: str = split) -> pa.RecordBatch:
+                return batch.set_column(0, "id", pc.binary_join_element_wise(pa.scalar(split), batch.column(0), ":"))  # pyright: ignore[reportAttributeAccessIssue]
+
+            self.writer.rewrite(split, prefixed)
+        self.notes.append('Ids restart in each split; the split\'s name was put before them ("train:17").')
+
+    def _repeated_ids(self, split: str) -> _RepeatedIdsError:
+        times: Counter[str] = Counter()
+        for batch in self.writer.batches(split):
+            times.update(batch.column(0).to_pylist())
+        repeated = [name for name, count in times.items() if count > 1]
+        column = next(file["columns"]["id"] for file in self.files if "id" in file["columns"])
+        return _RepeatedIdsError(
+            f"{self.given}: the id column {column!r} repeats {len(repeated)} ids in {split}: {', '.join(repeated[:5])}",
+            "make them unique, name another column with --column id=NAME, or number the rows with --column id=",
+        )
+
+    def _facts(self) -> dict[str, Any]:
+        self.files.sort(key=lambda file: file["name"])
+        moved = {split: count for split, count in self.moved.items() if split != "unlabelled" and self.labels}
+        if not self.labels:
+            self.notes.append("There are no labels: all rows are in the split unlabelled.")
+        else:
+            self.notes += [
+                f"{count} rows of {split} have no label; they were moved to the split unlabelled."
+                for split, count in moved.items()
+            ]
+        if self.literal:
+            self.notes.append(
+                "Counted as no label: "
+                + ", ".join(f"{word!r} ({count} rows)" for word, count in sorted(self.literal.items()))
+                + "."
+            )
+        self.notes += [
+            f"{file['name']} was read as {file['encoding']}, found by evidence, not by a mark; --encoding says otherwise."
+            for file in self.files
+            if file.get("encoding") in ("gb18030", "latin-1", "cp1252") and not self.options.encoding
+        ]
+        return {
+            "place": self.given,
+            "files": self.files,
+            "encoding": {file["name"]: file["encoding"] for file in self.files if "encoding" in file},
+            "rows": {split: self.writer.rows[split] for split in sorted(self.writer.rows)},
+            "labels": dict(self.labels.most_common(1000)),
+            "counts": {name: count for name, count in sorted(self.counts.items()) if count},
+            "moved_to_unlabelled": moved,
+            "notes": list(dict.fromkeys(self.notes)),
+        }

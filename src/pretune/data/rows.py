@@ -1,0 +1,173 @@
+"""From the values of a file to the canonical columns: id, text, text_pair, label, group; every change is counted."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pretune.data.columns import Roles
+from pretune.data.formats import ABSENT, Chunk, Table
+from pretune.errors import DataError
+
+__all__ = ["RowMaker", "Rows"]
+
+_NO_LABEL = ("", "nan", "NaN", "None", "null", "NULL")
+_WHOLE = re.compile(r"(-?\d+)\.0+")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass
+class Rows:
+    """Canonical columns of some rows; None where there is no such column. ``labels`` holds None where one is missing."""
+
+    ids: list[str]
+    texts: list[str]
+    pairs: list[str] | None
+    labels: list[str | None] | None
+    groups: list[str | None] | None
+
+    def pick(self, keep: Sequence[bool]) -> Rows:
+        """The rows where ``keep`` is true."""
+
+        def some(values: list[Any] | None) -> Any:
+            return None if values is None else [value for value, kept in zip(values, keep, strict=True) if kept]
+
+        return Rows(some(self.ids), some(self.texts), some(self.pairs), some(self.labels), some(self.groups))
+
+
+class RowMaker:
+    """Makes canonical rows of the chunks of one table.
+
+    ``counts`` says how many values were changed or found wanting, ``literal_labels`` which words counted as no label.
+    """
+
+    def __init__(self, table: Table, roles: Roles, name: str, label: str | None = None) -> None:
+        self.roles, self.name, self.counts = roles, name, Counter[str]()
+        self.literal_labels: Counter[str] = Counter()
+        self._label = label
+        self._class_names = table.class_names.get(roles.label or "", ())
+        self._known_labels: dict[tuple[type, Hashable], tuple[str | None, str]] = {}
+
+    def __call__(self, chunk: Chunk) -> Rows:
+        """The canonical rows of a chunk. Raises :class:`DataError` naming the file and row of a value that cannot be used."""
+        roles, size = self.roles, len(chunk.numbers)
+        texts = self._strings(chunk, roles.text, "text")
+        self.counts["empty_texts"] += sum(1 for text in texts if not text or text.isspace())
+        pairs = None if roles.text_pair is None else self._strings(chunk, roles.text_pair, "text_pair")
+        labels: list[str | None] | None = None
+        if roles.label is not None:
+            labels = self._labels(chunk)
+        elif self._label is not None:
+            labels = [self._label for _ in range(size)]
+        groups = None if roles.group is None else self._groups(chunk, roles.group)
+        ids = [f"{self.name}:{number}" for number in chunk.numbers] if roles.id is None else self._ids(chunk, roles.id)
+        return Rows(ids, texts, pairs, labels, groups)
+
+    def _where(self, chunk: Chunk, place: int) -> str:
+        return f"{self.name}: row {chunk.numbers[place]}"
+
+    def _strings(self, chunk: Chunk, column: str, role: str) -> list[str]:
+        values = chunk.column(column)
+        if set(map(type, values)) != {str}:
+            values = [
+                value if isinstance(value, str) else self._string(value, chunk, i, column, role)
+                for i, value in enumerate(values)
+            ]
+        return self._sound(values)
+
+    def _string(self, value: Any, chunk: Chunk, place: int, column: str, role: str) -> str:
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            self.counts[f"null_{role}s"] += 1
+            return ""
+        if isinstance(value, (bool, int, float)):
+            self.counts[f"{role}s_from_numbers"] += 1
+            return str(value)
+        if isinstance(value, (list, tuple)) and all(isinstance(part, str) for part in value):
+            self.counts[f"{role}s_from_lists"] += 1
+            return "\n".join(value)
+        what = "nothing (the key is absent)" if value is ABSENT else f"a {type(value).__name__}"
+        raise DataError(
+            f"{self._where(chunk, place)} has {what} where the {role} column {column!r} needs text",
+            f"mend the row, or name another column: --column {role}=NAME",
+        )
+
+    def _sound(self, texts: Sequence[str]) -> list[str]:
+        """Texts that UTF-8 can hold: lone surrogates (half of a character in JSON) become U+FFFD."""
+        try:
+            "".join(texts).encode()
+        except UnicodeEncodeError:
+            fixed = [_SURROGATE.sub("\ufffd", text) for text in texts]
+            self.counts["texts_with_broken_characters"] += sum(a != b for a, b in zip(texts, fixed, strict=True))
+            return fixed
+        return list(texts)
+
+    def _ids(self, chunk: Chunk, column: str) -> list[str]:
+        ids = [
+            str(value).strip() if value is not None and value is not ABSENT else "" for value in chunk.column(column)
+        ]
+        if "" in ids:
+            raise DataError(
+                f"{self._where(chunk, ids.index(''))} has no value in the id column {column!r}",
+                "fill it in, or give --column id= to number the rows",
+            )
+        return self._sound(ids)
+
+    def _groups(self, chunk: Chunk, column: str) -> list[str | None]:
+        values = [
+            None if value is None or value is ABSENT or value == "" else str(value) for value in chunk.column(column)
+        ]
+        self.counts["rows_without_group"] += values.count(None)
+        return values
+
+    def _labels(self, chunk: Chunk) -> list[str | None]:
+        values = chunk.column(self.roles.label or "")
+        labels: list[str | None] = []
+        known = self._known_labels
+        for place, value in enumerate(values):
+            key = (type(value), value)
+            try:
+                label, change = known[key]
+            except (KeyError, TypeError):
+                label, change = self._label_of(value, lambda place=place: self._where(chunk, place))
+                known[key] = label, change
+            if change:
+                self.counts[change] += 1
+                if change == "labels_literally_missing":
+                    self.literal_labels[str(value).strip()] += 1
+            labels.append(label)
+        return labels
+
+    def _label_of(self, value: Any, where: Callable[[], str]) -> tuple[str | None, str]:
+        """The label's name, and the count that its change belongs to ("" for none)."""
+        if value is None or value is ABSENT:
+            return None, ""
+        if isinstance(value, (list, dict, tuple)):
+            raise DataError(
+                f"{where()} has a {type(value).__name__} as label: {str(value)[:60]}",
+                "a row has one label, a word or number; name another column with --column label=NAME, or none with --column label=",
+            )
+        if self._class_names and isinstance(value, int) and not isinstance(value, bool):
+            if 0 <= value < len(self._class_names):
+                return self._class_names[value], "labels_named_by_file"
+            return None, ""
+        if isinstance(value, bool):
+            return str(value).lower(), "labels_from_numbers"
+        if isinstance(value, float) and math.isnan(value):
+            return None, ""
+        if isinstance(value, (int, float)):
+            return _whole(str(value)), "labels_from_numbers"
+        text = self._sound([str(value)])[0]
+        plain = text.strip()
+        if plain in _NO_LABEL:
+            return None, "labels_literally_missing" if plain else ""
+        whole = _whole(plain)
+        return whole, "labels_from_numbers" if whole != plain else "labels_trimmed" if plain != text else ""
+
+
+def _whole(text: str) -> str:
+    match = _WHOLE.fullmatch(text)
+    return match[1] if match else text
