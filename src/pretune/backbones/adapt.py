@@ -99,21 +99,21 @@ def plan_adaptation(
     layer from the top), ``llrd`` (all, each deeper layer ``llrd_decay`` times slower: Sun et al. 2019, arXiv 1905.05583,
     section 5.3.3).
 
-    Biases, norms and other vectors get no weight decay. Raises :class:`UsageError` for an unknown mode or more layers than there are,
-    :class:`ModelError` where the layers cannot be told apart.
+    Biases, norms and other vectors get no weight decay. Raises :class:`UsageError` for an unknown mode or more layers than
+    there are, :class:`ModelError` where the layers cannot be told apart.
     """
     number = _top_number(adapt)
     parts = find_parts(model)
     num_layers = len(parts) - 2
     deepest = parts[-1].depth
-    if number is not None and number > num_layers:
-        raise UsageError(f"--adapt is {adapt}, the model has {num_layers} layers", f"at most top:{num_layers}, or full")
     needs_layers = adapt in ("gradual", "llrd") or bool(number)
     if needs_layers and num_layers == 0:
         raise ModelError(
             f"--adapt {adapt} needs layers of their own, {type(model).__name__} has none that can be told apart",
             "use --adapt full or --adapt head (models such as ALBERT share one layer's weights)",
         )
+    if number is not None and number > num_layers:
+        raise UsageError(f"--adapt is {adapt}, the model has {num_layers} layers", f"at most top:{num_layers}, or full")
     scales = {part.depth: llrd_decay**part.depth if adapt == "llrd" else 1.0 for part in parts}
     start = number if number is not None else 0 if adapt == "gradual" else deepest
     end = deepest if number is None else number

@@ -18,6 +18,7 @@ HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 HUB_LEFT_OUT = ["onnx/*", "openvino/*", "*/*.safetensors"]
 ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
 PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "tekken.json")
 MAX_HEADER_BYTES = 100_000_000
 
 
@@ -75,6 +76,11 @@ def check_folder(folder: Path, *, trust_remote_code: bool, weights: bool = True)
         path = folder / name
         if path.exists():
             _check_json(path, _read(path), trust_remote_code)
+    if not any(next(folder.glob(pattern), None) for pattern in TOKENIZER_FILES):
+        # transformers would make an empty tokenizer here and say nothing.
+        raise ModelError(
+            f"{folder} holds no tokenizer", "copy tokenizer.json and tokenizer_config.json of the model into it"
+        )
     if not weights:
         return
     if not (folder / "config.json").exists():

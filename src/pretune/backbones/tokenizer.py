@@ -145,9 +145,9 @@ def _wordpiece_rules(tokenizer: Tokenizer, lowercase: bool) -> None:
 
 
 def _normalised(characters: Counter[str], tokenizer: Tokenizer) -> Counter[str]:
-    """Counts of the characters as the tokenizer's normaliser leaves them, without spaces."""
+    """Counts of the characters as the tokenizer's normaliser leaves them, without spaces; visible ASCII is always there."""
     found = Counter[str]()
-    for character, number in characters.items():
+    for character, number in {**dict.fromkeys(map(chr, range(33, 127)), 0), **characters}.items():
         for result in tokenizer.normalizer.normalize_str(character):  # type: ignore[union-attr]
             if not result.isspace():
                 found[result] += number
