@@ -1,0 +1,77 @@
+"""The data passport: what is in the splits and what is wrong with them, before any time is spent on training."""
+
+from __future__ import annotations
+
+import itertools
+import resource
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from pretune.data.check_duplicates import Contents, across, inside, near_facts, read_contents
+from pretune.data.check_findings import findings
+from pretune.data.check_labels import balance, conflicts, label_codes
+from pretune.data.check_rows import scan
+from pretune.data.split import content_keys
+from pretune.data.splits import Splits
+
+if TYPE_CHECKING:
+    import datasets
+    import numpy as np
+
+__all__ = ["passport"]
+
+
+def passport(splits: Splits, *, near_duplicates: bool = True, corpus: datasets.Dataset | None = None) -> dict[str, Any]:
+    """The data passport, as JSON values.
+
+    ``splits`` (rows, columns, labels, lengths, writing systems, duplicates, encoding, personal data by kind and row id,
+    HTML), ``across`` (what stands in two splits, for every ordered pair), ``conflicting_labels``, ``near_duplicates``
+    (how they were looked for; None when not), ``rows``, ``seconds``, ``peak_memory_bytes``, ``facts`` and ``findings``.
+    ``corpus`` is text for pre-training (columns ``id`` and ``text``), checked against the splits under that name.
+    Excerpts are short and redacted; values of personal data are never in it.
+    """
+    began = time.monotonic()
+    parts = dict(splits) if corpus is None else {**splits, "corpus": corpus}
+    rows, exact = {}, {}
+    for name, dataset in parts.items():
+        rows[name], exact[name] = scan(dataset)
+    keys = {name: content_keys(dataset) for name, dataset in parts.items()}
+    contents = read_contents(parts, keys, near_duplicates=near_duplicates)
+    label_names, codes = label_codes(dict(splits))
+    result: dict[str, Any] = {
+        "rows": sum(len(dataset) for dataset in parts.values()),
+        "splits": {name: _split(name, contents, rows[name], exact[name], label_names, codes) for name in parts},
+        "across": [across(contents, exact, ours, theirs) for ours, theirs in itertools.permutations(parts, 2)],
+        "conflicting_labels": conflicts(splits, keys, label_names, codes),
+        "near_duplicates": near_facts(contents),
+        "facts": splits.facts,
+    }
+    result["findings"] = findings(result)
+    result["seconds"] = round(time.monotonic() - began, 3)
+    result["peak_memory_bytes"] = _peak_memory_bytes()
+    return result
+
+
+def _split(
+    name: str,
+    contents: Contents,
+    rows: dict[str, Any],
+    exact_N: np.ndarray,
+    label_names: list[str],
+    codes: dict[str, np.ndarray],
+) -> dict[str, Any]:
+    dataset = contents.splits[name]
+    return {
+        "rows": len(dataset),
+        "columns": list(dataset.column_names),
+        "labels": balance(label_names, codes[name]) if name in codes else None,
+        **rows,
+        **inside(contents, name, exact_N),
+    }
+
+
+def _peak_memory_bytes() -> int:
+    """Largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,148 @@
+"""Cleaning that was asked for: each step counted, none silent.
+
+The order is fixed: html, unicode, whitespace, stopwords, redact, deduplicate, drop leaks. So duplicates are looked for in
+the text the model will read. Rows that become empty stay and are counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pretune.config import CleanSettings
+from pretune.data import pii, scrub
+from pretune.data.check_rows import SHOWN_ROWS, column_batches
+from pretune.data.split import content_keys
+from pretune.data.splits import Splits
+
+if TYPE_CHECKING:
+    import datasets
+
+__all__ = ["clean"]
+
+_REPAIRS: dict[str, Callable[[str], str]] = {
+    "html": scrub.strip_html,
+    "unicode": scrub.normalise_unicode,
+    "whitespace": scrub.collapse_whitespace,
+    "stopwords": scrub.remove_stopwords,
+    "redact": pii.redact,
+}
+_BATCH_ROWS = 2_000
+
+
+def clean(splits: Splits, settings: CleanSettings) -> Splits:
+    """The splits after every step that ``settings`` asks for.
+
+    ``facts["clean"]`` holds, by step and split, the rows changed or dropped and the first ids of them.
+    """
+    asked = set(settings.clean) | ({"redact"} if settings.redact else set())
+    facts: dict[str, Any] = {}
+    rows = dict(splits)
+    with _quiet():
+        for step, repair in _REPAIRS.items():
+            if step in asked:
+                repaired = {name: _repair(dataset, step, repair) for name, dataset in rows.items()}
+                facts[step] = {name: _changes(rows[name], repaired[name]) for name in rows}
+                rows = repaired
+        if settings.deduplicate:
+            rows, facts["deduplicate"] = _deduplicate(rows)
+        if settings.drop_leaks:
+            rows, facts["drop_leaks"] = _drop_leaks(rows)
+    return splits.replace(rows, clean=facts)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars of the library; the setting before is restored."""
+    import datasets
+
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+
+
+def _text_columns(dataset: datasets.Dataset) -> list[str]:
+    return [name for name in ("text", "text_pair") if name in dataset.column_names]
+
+
+def _repair(dataset: datasets.Dataset, step: str, repair: Callable[[str], str]) -> datasets.Dataset:
+    """The data set with its text columns repaired; the library writes the result next to a memory-mapped table."""
+
+    columns = _text_columns(dataset)
+
+    def repair_batch(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        return {name: [None if text is None else repair(text) for text in batch[name]] for name in columns}
+
+    fingerprint = hashlib.blake2b(f"{dataset._fingerprint} {step}".encode(), digest_size=8).hexdigest()
+    return dataset.map(
+        repair_batch,
+        batched=True,
+        batch_size=_BATCH_ROWS,
+        features=dataset.features,
+        new_fingerprint=fingerprint,  # one file a step, however often it is run
+        load_from_cache_file=False,  # and always written anew, as a fingerprint cannot see a change of the repairs
+    )
+
+
+def _changes(before: datasets.Dataset, after: datasets.Dataset) -> dict[str, Any]:
+    """How many rows differ, the first ids of them, and how many were emptied."""
+    changed, emptied, ids = 0, 0, []
+    columns = _text_columns(before)
+    batches = zip(column_batches(before, ["id", *columns]), column_batches(after, columns), strict=True)
+    for old, new in batches:
+        differ = [any(old[name][place] != new[name][place] for name in columns) for place in range(len(old["id"]))]
+        for place in np.flatnonzero(differ):
+            changed += 1
+            emptied += bool((old["text"][place] or "").strip()) and not (new["text"][place] or "").strip()
+            if len(ids) < SHOWN_ROWS:
+                ids.append(old["id"][place])
+    return {"changed": changed, "emptied": emptied, "rows": ids}
+
+
+def _keep(dataset: datasets.Dataset, kept_N: np.ndarray) -> tuple[datasets.Dataset, dict[str, Any]]:
+    dropped = np.flatnonzero(~kept_N)
+    ids = dataset.select(dropped[:SHOWN_ROWS])["id"][:] if len(dropped) else []
+    facts = {"dropped": len(dropped), "rows": list(ids)}
+    return (dataset.select(np.flatnonzero(kept_N)) if len(dropped) else dataset), facts
+
+
+def _deduplicate(rows: dict[str, datasets.Dataset]) -> tuple[dict[str, datasets.Dataset], dict[str, Any]]:
+    """Keep the first row of each content inside a split, whatever the labels of the later ones."""
+    left: dict[str, datasets.Dataset] = {}
+    facts: dict[str, Any] = {}
+    for name, dataset in rows.items():
+        keys_N = content_keys(dataset)
+        _, firsts, group_N = np.unique(keys_N, return_index=True, return_inverse=True)
+        kept_N = np.zeros(len(dataset), dtype=bool)
+        kept_N[firsts] = True
+        left[name], facts[name] = _keep(dataset, kept_N)
+        if "label" in dataset.column_names:
+            facts[name]["other_label"] = _other_labels(dataset, np.flatnonzero(~kept_N), firsts[group_N])
+    return left, facts
+
+
+def _other_labels(dataset: datasets.Dataset, dropped: np.ndarray, first_N: np.ndarray) -> int:
+    """How many dropped rows carried another label than the row kept for them."""
+    if not len(dropped):
+        return 0
+    ours, theirs = dataset.select(dropped)["label"], dataset.select(first_N[dropped])["label"]
+    return sum(one != other for one, other in zip(ours, theirs, strict=True))
+
+
+def _drop_leaks(rows: dict[str, datasets.Dataset]) -> tuple[dict[str, datasets.Dataset], dict[str, Any]]:
+    """Drop rows of train and unlabelled whose content also stands in validation or test."""
+    held_out = [content_keys(rows[name]) for name in ("validation", "test") if name in rows]
+    secret = np.unique(np.concatenate(held_out)) if held_out else np.empty(0, dtype=np.uint64)
+    left, facts = dict(rows), {}
+    for name in ("train", "unlabelled"):
+        if name in rows:
+            left[name], facts[name] = _keep(rows[name], ~np.isin(content_keys(rows[name]), secret))
+    return left, facts
