@@ -76,6 +76,11 @@ def check_folder(folder: Path, *, trust_remote_code: bool, weights: bool = True)
         path = folder / name
         if path.exists():
             _check_json(path, _read(path), trust_remote_code)
+    if weights and not (folder / "config.json").exists():
+        raise ModelError(
+            f"{folder} holds no config.json",
+            "give the folder of a model: config.json, model.safetensors, tokenizer.json",
+        )
     if not any(next(folder.glob(pattern), None) for pattern in TOKENIZER_FILES):
         # transformers would make an empty tokenizer here and say nothing.
         raise ModelError(
@@ -83,11 +88,6 @@ def check_folder(folder: Path, *, trust_remote_code: bool, weights: bool = True)
         )
     if not weights:
         return
-    if not (folder / "config.json").exists():
-        raise ModelError(
-            f"{folder} holds no config.json",
-            "give the folder of a model: config.json, model.safetensors, tokenizer.json",
-        )
     if (folder / "adapter_config.json").exists():
         raise ModelError(
             f"{folder} holds an adapter, not a whole model",
