@@ -188,6 +188,17 @@ def test_corpus_against_test() -> None:
     assert ("warning", "leak") in codes(found)
 
 
+def test_groups_on_both_sides_are_an_error() -> None:
+    train = rows("t", SENTENCES[:3], group=["p1", "p1", "p2"])
+    test = rows("e", SENTENCES[3:], group=["p3", "p2", "p2"])
+    found = passport(Splits({"train": train, "test": test}))
+    assert found["shared_groups"] == [
+        {"rows_of": "test", "also_in": "train", "groups": 1, "count": 2, "rows": ["e:2", "e:3"]}
+    ]
+    assert ("error", "shared-groups") in codes(found)
+    assert passport(Splits({"train": rows("t", SENTENCES)}))["shared_groups"] is None
+
+
 @pytest.mark.shared_data
 def test_thucnews_faults_are_found_exactly(shared_data: Path) -> None:
     splits = load_splits(DataSettings(data=str(shared_data / "text" / "thucnews")))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.data.check_duplicates import Contents, across, inside, near_facts, read_contents
 from pretune.data.check_findings import findings
+from pretune.data.check_groups import shared_groups
 from pretune.data.check_labels import balance, conflicts, label_codes
 from pretune.data.check_rows import scan
 from pretune.data.split import content_keys
@@ -26,7 +27,7 @@ def passport(splits: Splits, *, near_duplicates: bool = True, corpus: datasets.D
     """The data passport, as JSON values.
 
     ``splits`` (rows, columns, labels, lengths, writing systems, duplicates, encoding, personal data by kind and row id,
-    HTML), ``across`` (what stands in two splits, for every ordered pair), ``conflicting_labels``, ``near_duplicates``
+    HTML), ``across`` (what stands in two splits, for every ordered pair), ``conflicting_labels``, ``shared_groups``, ``near_duplicates``
     (how they were looked for; None when not), ``rows``, ``seconds``, ``peak_memory_bytes``, ``facts`` and ``findings``.
     ``corpus`` is text for pre-training (columns ``id`` and ``text``), checked against the splits under that name.
     Excerpts are short and redacted; values of personal data are never in it.
@@ -44,6 +45,7 @@ def passport(splits: Splits, *, near_duplicates: bool = True, corpus: datasets.D
         "splits": {name: _split(name, contents, rows[name], exact[name], label_names, codes) for name in parts},
         "across": [across(contents, exact, ours, theirs) for ours, theirs in itertools.permutations(parts, 2)],
         "conflicting_labels": conflicts(splits, keys, label_names, codes),
+        "shared_groups": shared_groups(splits),
         "near_duplicates": near_facts(contents),
         "facts": splits.facts,
     }

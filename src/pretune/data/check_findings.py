@@ -7,6 +7,7 @@ from typing import Any
 
 from pretune.data.check_finding import SEVERITIES, agree, counted, finding
 from pretune.data.check_findings_labels import conflict_findings, label_findings
+from pretune.data.check_groups import group_findings
 
 __all__ = ["findings"]
 
@@ -47,6 +48,7 @@ def findings(passport: Mapping[str, Any]) -> list[dict[str, Any]]:
         *label_findings(passport),
         *_leaks(passport),
         *conflict_findings(passport),
+        *group_findings(passport),
         *_repeats(passport),
         *_rows(passport),
         *_limits(passport),

@@ -23,7 +23,7 @@ NUM_BANDS, ROWS_PER_BAND = 16, 4
 BYTES_PER_ROW = 4 * NUM_BANDS + 4
 _CHUNK_CHARACTERS = 1 << 16  # shingles of one chunk and their products stay in the processor's cache
 _LARGEST_BUCKET = 16  # larger ones are linked to their first row and along a chain, not all with all
-_MOST_CANDIDATES = 16_000_000  # 128 MB
+_MOST_CANDIDATES = 8_000_000  # 64 MB, a few times that while sorting
 _MOST_SHINGLES = 200_000_000  # about a minute
 _SHINGLES_PER_CHECK = 1_000_000
 
