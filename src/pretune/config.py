@@ -123,7 +123,9 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """Every field, as JSON values."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(self).items()}
+        return {
+            key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(self).items()
+        }
 
     def identity(self) -> dict[str, Any]:
         """The fields that define the result; a resumed run must agree on them."""
@@ -170,18 +172,31 @@ def parse_duration(text: str, *, flag: str, steps_per_epoch: int, total_steps: i
 class DataSettings(Settings):
     """Where the rows are and which columns mean what."""
 
-    data: str = option(help="file, folder or hub id with the data; - reads JSON lines from standard input where rows are predicted", metavar="DATA")
+    data: str = option(
+        help="file, folder or hub id with the data; - reads JSON lines from standard input where rows are predicted",
+        metavar="DATA",
+    )
     column: tuple[str, ...] = option(
         (),
         "name a column: text=title, text_pair=reply, label=category, id=key, group=patient; a number is a position (from 0)",
         metavar="ROLE=NAME",
     )
-    group: str | None = option(None, "column whose equal values stay on one side of every split (a patient, a speaker)", metavar="COLUMN")
+    group: str | None = option(
+        None, "column whose equal values stay on one side of every split (a patient, a speaker)", metavar="COLUMN"
+    )
     header: str = option("auto", "does the first row of a CSV/TSV name the columns", choices=("auto", "yes", "no"))
-    delimiter: str | None = option(None, "what separates columns of a text table, where it is not found by looking (\\t for a tab)")
-    encoding: str | None = option(None, "encoding of text files, where it is not found by looking (utf-8, latin-1, gb18030, ...)")
-    validation_fraction: float = option(0.1, "share of rows split off for validation where no such split is given", low=0.0, high=0.9)
-    test_fraction: float = option(0.1, "share of rows split off for the test where no such split is given", low=0.0, high=0.9)
+    delimiter: str | None = option(
+        None, "what separates columns of a text table, where it is not found by looking (\\t for a tab)"
+    )
+    encoding: str | None = option(
+        None, "encoding of text files, where it is not found by looking (utf-8, latin-1, gb18030, ...)"
+    )
+    validation_fraction: float = option(
+        0.1, "share of rows split off for validation where no such split is given", low=0.0, high=0.9
+    )
+    test_fraction: float = option(
+        0.1, "share of rows split off for the test where no such split is given", low=0.0, high=0.9
+    )
     split_seed: int = option(0, "another number makes another split; the same number the same split, for ever", low=0)
 
 
@@ -189,7 +204,12 @@ class DataSettings(Settings):
 class CleanSettings(Settings):
     """What is changed in the rows: asked for, counted, recorded."""
 
-    clean: tuple[str, ...] = option((), "clean the text: html, whitespace, unicode, stopwords (several with commas)", choices=CLEAN_STEPS, metavar="STEPS")
+    clean: tuple[str, ...] = option(
+        (),
+        "clean the text: html, whitespace, unicode, stopwords (several with commas)",
+        choices=CLEAN_STEPS,
+        metavar="STEPS",
+    )
     deduplicate: bool = option(False, "drop later copies of a row inside each split")
     drop_leaks: bool = option(False, "drop rows of train and unlabelled that also stand in validation or test")
     redact: bool = option(False, "replace e-mail addresses, phone, card and id numbers by [EMAIL], [PHONE], ...")
@@ -199,8 +219,14 @@ class CleanSettings(Settings):
 class TextSettings(Settings):
     """How text becomes tokens."""
 
-    max_length: int | None = option(None, "longest row in tokens; default: the model's own limit, or less if no row needs it", low=8, high=1_000_000)
-    long_text: str = option("truncate", "rows over the limit: keep the start, keep start and end, or cut into windows whose predictions are averaged", choices=("truncate", "head-tail", "windows"))
+    max_length: int | None = option(
+        None, "longest row in tokens; default: the model's own limit, or less if no row needs it", low=8, high=1_000_000
+    )
+    long_text: str = option(
+        "truncate",
+        "rows over the limit: keep the start, keep start and end, or cut into windows whose predictions are averaged",
+        choices=("truncate", "head-tail", "windows"),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,17 +246,39 @@ class TrainSettings(Settings):
     max_steps: int | None = option(None, "optimizer updates at most", low=1)
     minutes: float | None = option(None, "wall-clock minutes at most; the schedule is bent to end there", low=0.01)
     batch_size: int = option(32, "rows per optimizer update, over all processes", low=1, high=1_000_000)
-    micro_batch_size: int | None = option(None, "rows per forward pass at most; the update stays the same (gradient accumulation)", low=1)
+    micro_batch_size: int | None = option(
+        None, "rows per forward pass at most; the update stays the same (gradient accumulation)", low=1
+    )
     max_tokens: int = option(16_384, "padded tokens per forward pass at most; the update stays the same", low=64)
-    learning_rate: float | None = option(None, "peak learning rate; default: by size of the model and --adapt", low=0.0, high=10.0)
+    learning_rate: float | None = option(
+        None, "peak learning rate; default: by size of the model and --adapt", low=0.0, high=10.0
+    )
     weight_decay: float = option(0.01, "AdamW weight decay on matrices", low=0.0, high=10.0)
-    schedule: str = option("linear", "shape of the learning rate after the warm-up", choices=("linear", "cosine", "constant"))
+    schedule: str = option(
+        "linear", "shape of the learning rate after the warm-up", choices=("linear", "cosine", "constant")
+    )
     warmup: str = option("6%", "length of the warm-up: 500 (steps), 0.5epoch or 6%", metavar="DURATION")
     clip: float = option(1.0, "largest gradient norm", low=1e-6)
-    eval_every: str = option("1epoch", "how often to evaluate and save: 500 (steps), 0.5epoch or 10%", metavar="DURATION")
-    early_stopping_patience: int | None = option(None, "stop after this many evaluations without a better result; the best model is kept either way", low=1)
-    precision: str = option("auto", "number format of matrix products; auto measures bf16 against fp32 here and takes the faster", choices=("auto", "fp32", "bf16"))
-    activation_checkpointing: bool = option(False, "recompute activations in the backward pass: less memory, about a fifth slower")
+    eval_every: str = option(
+        "1epoch", "how often to evaluate and save: 500 (steps), 0.5epoch or 10%", metavar="DURATION"
+    )
+    save_every: str | None = option(
+        None,
+        "how often to save between evaluations: 500 (steps), 0.5epoch or 10%; default: every 5 minutes",
+        metavar="DURATION",
+        not_in_identity=True,
+    )
+    early_stopping_patience: int | None = option(
+        None, "stop after this many evaluations without a better result; the best model is kept either way", low=1
+    )
+    precision: str = option(
+        "auto",
+        "number format of matrix products; auto measures bf16 against fp32 here and takes the faster",
+        choices=("auto", "fp32", "bf16"),
+    )
+    activation_checkpointing: bool = option(
+        False, "recompute activations in the backward pass: less memory, about a fifth slower"
+    )
     group_by_length: bool = option(True, "put rows of like length in one batch (less padding); batches stay shuffled")
     seed: int = option(0, "seed of every draw (initialisation, order, masks, dropout)", low=0, high=2**32 - 1)
-    threads: int | None = option(None, "processor threads; default: as many as make steps fastest", low=1, not_in_identity=True)
+    threads: int | None = option(None, "processor threads; default: all", low=1, not_in_identity=True)

@@ -40,8 +40,8 @@ _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 def cache_dir(*parts: str) -> Path:
     """A folder under ``$PRETUNE_CACHE`` (default ``~/.cache/pretune``), made when missing."""
-    root = os.environ.get("PRETUNE_CACHE") or os.path.join(os.path.expanduser("~"), ".cache", "pretune")
-    folder = Path(root, *parts)
+    root = os.environ.get("PRETUNE_CACHE")
+    folder = (Path(root) if root else Path.home() / ".cache" / "pretune").joinpath(*parts)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -105,7 +105,7 @@ def write_text(path: Path, text: str) -> None:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(aside, path)
+            aside.replace(path)
             fsync_dir(path.parent)
     except BaseException:
         aside.unlink(missing_ok=True)
@@ -124,7 +124,9 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise RunError(f"{path} does not exist", f"is {path.parent} a folder that pretune wrote?") from None
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise CorruptFile(f"{path} is not valid JSON: {error}", "restore the file, or start again with --overwrite") from None
+        raise CorruptFile(
+            f"{path} is not valid JSON: {error}", "restore the file, or start again with --overwrite"
+        ) from None
 
 
 def append_json_line(path: Path, value: Any) -> None:

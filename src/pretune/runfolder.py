@@ -114,7 +114,12 @@ def machine_facts() -> dict[str, Any]:
     """What the figures were measured on."""
     import os
 
-    facts: dict[str, Any] = {"system": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count(), "processor": platform.processor() or platform.machine()}
+    facts: dict[str, Any] = {
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "processor": platform.processor() or platform.machine(),
+    }
     for name in ("torch", "transformers", "datasets", "tokenizers", "numpy", "sklearn"):
         module = sys.modules.get(name)
         if module is not None:
@@ -147,7 +152,9 @@ def default_out(verb: str, data: str) -> Path:
 
 
 @contextlib.contextmanager
-def create_run(settings: Settings, out: str | Path, *, overwrite: bool = False, parents: tuple[str, ...] = ()) -> Iterator[tuple[RunFolder, str]]:
+def create_run(
+    settings: Settings, out: str | Path, *, overwrite: bool = False, parents: tuple[str, ...] = ()
+) -> Iterator[tuple[RunFolder, str]]:
     """The run folder for writing, locked, and its state: ``new``, ``resumed`` or ``finished``.
 
     Raises :class:`RunError` when another process writes it, when it is not a run of ours, or when it was begun with
@@ -157,11 +164,16 @@ def create_run(settings: Settings, out: str | Path, *, overwrite: bool = False, 
     if path.exists() and not path.is_dir():
         raise UsageError(f"--out {path} is a file", "give a folder")
     if path.exists() and not is_run(path) and any(p.name != ".lock" for p in path.iterdir()):
-        raise RunError(f"{path} is not empty and not a run folder", "choose another folder with --out; --overwrite only replaces runs")
+        raise RunError(
+            f"{path} is not empty and not a run folder",
+            "choose another folder with --out; --overwrite only replaces runs",
+        )
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"--out {path} cannot be made: {error.strerror}", "choose a folder that you may write to") from None
+        raise UsageError(
+            f"--out {path} cannot be made: {error.strerror}", "choose a folder that you may write to"
+        ) from None
     with lock_folder(path):
         run = RunFolder(path)
         if overwrite and is_run(path):
@@ -190,11 +202,21 @@ def _fresh_record(settings: Settings, parents: tuple[str, ...]) -> dict[str, Any
 def _refuse_other_settings(run: RunFolder, settings: Settings) -> None:
     record = run.record
     if record.get("verb") != settings.verb:
-        raise RunError(f"{run.path} is a run of `{record.get('verb')}`, not of `{settings.verb}`", "choose another folder with --out, or start again with --overwrite")
+        raise RunError(
+            f"{run.path} is a run of `{record.get('verb')}`, not of `{settings.verb}`",
+            "choose another folder with --out, or start again with --overwrite",
+        )
     before, after = record.get("settings", {}), settings.identity()
-    changed = [f"{flag_of(key)} was {before.get(key)!r}, is {value!r}" for key, value in after.items() if key != "out" and before.get(key) != value]
+    changed = [
+        f"{flag_of(key)} was {before.get(key)!r}, is {value!r}"
+        for key, value in after.items()
+        if key != "out" and before.get(key) != value
+    ]
     if changed:
-        raise RunError(f"{run.path} was begun with other settings: {'; '.join(changed)}", "give the same settings to go on, another --out, or --overwrite to start again")
+        raise RunError(
+            f"{run.path} was begun with other settings: {'; '.join(changed)}",
+            "give the same settings to go on, another --out, or --overwrite to start again",
+        )
 
 
 def _empty(path: Path) -> None:

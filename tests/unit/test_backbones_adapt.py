@@ -38,7 +38,7 @@ def build(model_type: str, head: str = "AutoModelForSequenceClassification", **c
 
 
 def plan(model: nn.Module, adapt: str) -> Any:
-    return plan_adaptation(model, adapt, learning_rate=1e-3, weight_decay=0.1)
+    return plan_adaptation(model, adapt, weight_decay=0.1)
 
 
 def learning(model: nn.Module) -> set[str]:
@@ -50,9 +50,9 @@ def learning(model: nn.Module) -> set[str]:
 def test_every_parameter_is_in_exactly_one_group(model_type: str, adapt: str) -> None:
     model = build(model_type)
     groups = plan(model, adapt).groups
-    names = [name for group in groups for name in group["names"]]
+    names = [name for group in groups for name in group.names]
     assert sorted(names) == sorted(name for name, _ in model.named_parameters())
-    assert len({id(parameter) for group in groups for parameter in group["params"]}) == len(names)
+    assert len({id(parameter) for group in groups for parameter in group.parameters}) == len(names)
     torch.optim.AdamW([dict(group) for group in groups])
 
 
@@ -70,9 +70,9 @@ def test_the_parts_are_where_they_should_be(model_type: str) -> None:
 def test_biases_and_norms_do_not_decay() -> None:
     model = build("bert")
     for group in plan(model, "full").groups:
-        for name in group["names"]:
+        for name in group.names:
             vector = name.endswith("bias") or "LayerNorm" in name
-            assert group["weight_decay"] == (0.0 if vector else 0.1)
+            assert group.weight_decay == (0.0 if vector else 0.1)
 
 
 def test_head_and_top() -> None:
@@ -113,7 +113,7 @@ def test_gradual_goes_from_the_top_and_ends_at_half_of_the_run() -> None:
 
 def test_llrd_scales_by_depth() -> None:
     for group in plan(build("bert"), "llrd").groups:
-        assert group["lr_scale"] == pytest.approx(0.9 ** group["depth"])
+        assert group.lr_scale == pytest.approx(0.9 ** group["depth"])
         assert group["lr"] == pytest.approx(1e-3 * 0.9 ** group["depth"])
 
 

@@ -8,27 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 from torch import nn
 
 from pretune.errors import ModelError, UsageError, did_you_mean
+from pretune.types import ParameterGroup
 
-__all__ = ["Adaptation", "ParameterGroup", "Part", "find_parts", "plan_adaptation"]
+__all__ = ["Adaptation", "Part", "find_parts", "plan_adaptation"]
 
 MODES = ("full", "head", "top:N", "gradual", "llrd")
 GRADUAL_SHARE = 0.5
-
-
-class ParameterGroup(TypedDict):
-    """One group of an optimizer: its learning rate is ``lr`` = ``lr_scale`` times the run's."""
-
-    params: list[nn.Parameter]
-    names: list[str]
-    lr: float
-    lr_scale: float
-    weight_decay: float
-    depth: int
 
 
 class Part(NamedTuple):
@@ -92,9 +82,7 @@ class Adaptation:
         }
 
 
-def plan_adaptation(
-    model: nn.Module, adapt: str, *, learning_rate: float, weight_decay: float, llrd_decay: float = 0.9
-) -> Adaptation:
+def plan_adaptation(model: nn.Module, adapt: str, *, weight_decay: float, llrd_decay: float = 0.9) -> Adaptation:
     """Plan what learns: ``full``, ``head`` (encoder frozen), ``top:N`` (head and N top layers), ``gradual`` (layer by
     layer from the top), ``llrd`` (all, each deeper layer ``llrd_decay`` times slower: Sun et al. 2019, arXiv 1905.05583,
     section 5.3.3).
@@ -117,7 +105,7 @@ def plan_adaptation(
     scales = {part.depth: llrd_decay**part.depth if adapt == "llrd" else 1.0 for part in parts}
     start = number if number is not None else 0 if adapt == "gradual" else deepest
     end = deepest if number is None else number
-    groups = tuple(_groups(parts, scales, learning_rate, weight_decay))
+    groups = tuple(_groups(parts, scales, weight_decay))
     plan = Adaptation(adapt, parts, groups, start, end)
     plan.set_trainable(0.0)
     return plan
@@ -197,19 +185,15 @@ def _walk(base: nn.Module, depth_of: dict[int, int], bottom: int) -> Iterator[tu
     yield from visit(base)
 
 
-def _groups(
-    parts: tuple[Part, ...], scales: dict[int, float], learning_rate: float, weight_decay: float
-) -> Iterator[ParameterGroup]:
+def _groups(parts: tuple[Part, ...], scales: dict[int, float], weight_decay: float) -> Iterator[ParameterGroup]:
     """Groups of like depth and like decay."""
     for part in parts:
         for decays in (True, False):
             chosen = [(name, parameter) for name, parameter in part.parameters if (parameter.ndim > 1) == decays]
             if chosen:
                 yield ParameterGroup(
-                    params=[parameter for _, parameter in chosen],
+                    parameters=[parameter for _, parameter in chosen],
                     names=[name for name, _ in chosen],
-                    lr=learning_rate * scales[part.depth],
                     lr_scale=scales[part.depth],
                     weight_decay=weight_decay if decays else 0.0,
-                    depth=part.depth,
                 )

@@ -65,7 +65,9 @@ def attention(
 
     plain = query.shape[1] == key.shape[1] and query.shape[2] <= _EXPLICIT_UP_TO_TOKENS
     if not (plain and torch.is_grad_enabled()):
-        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options)
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
+        )
     scale = query.size(-1) ** -0.5 if scaling is None else scaling
     scores = torch.matmul(query * scale, key.transpose(2, 3))
     if attention_mask is not None:

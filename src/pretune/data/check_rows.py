@@ -107,7 +107,7 @@ def _look(found: _Scan, ids: list[str], texts: list[str], whole: list[str]) -> N
 
 def _summary(found: _Scan) -> dict[str, Any]:
     shares = scripts.shares(found.script_counts)
-    unspaced = sum(share for name, share in shares.items() if name in scripts.UNSPACED) > 0.5
+    unspaced = scripts.mostly_unspaced(shares)
     return {
         "empty": found.empty.to_dict(),
         "length": {

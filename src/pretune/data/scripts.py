@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-__all__ = ["SCRIPTS", "UNSPACED", "code_points", "count_scripts", "shares", "unspaced_mask"]
+__all__ = ["SCRIPTS", "UNSPACED", "code_points", "count_scripts", "mostly_unspaced", "shares", "unspaced_mask"]
 
 _RANGES: tuple[tuple[str, str], ...] = (
     # Ranges of code points in hexadecimal, from the block names of the Unicode Character Database (Blocks.txt).
@@ -72,6 +72,11 @@ def shares(counts: np.ndarray) -> dict[str, float]:
     total = int(counts.sum())
     order = np.argsort(-counts, kind="stable")
     return {SCRIPTS[index]: float(counts[index]) / total for index in order if counts[index]}
+
+
+def mostly_unspaced(script_shares: dict[str, float]) -> bool:
+    """Do most letters belong to scripts that put no space between words? ``script_shares`` is of :func:`shares`."""
+    return sum(share for name, share in script_shares.items() if name in UNSPACED) > 0.5
 
 
 def unspaced_mask(codes: np.ndarray) -> np.ndarray:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -78,10 +79,11 @@ def complete_splits(splits: Splits, settings: DataSettings) -> Splits:
     if made:
         result, how = _split_train(splits, {name: fractions[name] for name in made}, settings)
         facts.update(made=made, seed=settings.split_seed, fractions={name: fractions[name] for name in made}, **how)
-    _refuse_unlearnable(result)
+    labels = {name: _label_counts(rows) for name, rows in result.items() if name != "unlabelled"}
+    _refuse_unlearnable(labels)
     facts["rows"] = {name: len(rows) for name, rows in result.items()}
-    facts["labels"] = {name: _label_counts(rows) for name, rows in result.items() if name != "unlabelled"}
-    facts["notes"] += _small_notes(made, result)
+    facts["labels"] = labels
+    facts["notes"] += _small_notes(made, labels)
     return splits.replace(result, split=facts)
 
 
@@ -147,7 +149,7 @@ def _split_train(
 
 
 def _column(dataset: datasets.Dataset, name: str) -> list[Any]:
-    return list(dataset[name])
+    return dataset.select_columns([name])[:][name]
 
 
 def _units(train: datasets.Dataset, class_N: np.ndarray, seed: int) -> _Units:
@@ -243,29 +245,25 @@ def _keep_classes_in_train(side_U: np.ndarray, units: _Units, class_N: np.ndarra
 
 
 def _label_counts(dataset: datasets.Dataset) -> dict[str, int]:
-    names, counts = np.unique(np.array(_column(dataset, "label"), dtype=object).astype(str), return_counts=True)
-    return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
+    return dict(sorted(Counter(_column(dataset, "label")).items()))
 
 
-def _refuse_unlearnable(splits: dict[str, datasets.Dataset]) -> None:
-    known = set(_label_counts(splits["train"]))
+def _refuse_unlearnable(labels: Mapping[str, Mapping[str, int]]) -> None:
+    known = labels["train"]
     for name in ("validation", "test"):
-        if name in splits:
-            strange = {label: count for label, count in _label_counts(splits[name]).items() if label not in known}
-            if strange:
-                shown = ", ".join(f"{label!r} ({count} rows)" for label, count in list(strange.items())[:5])
-                raise DataError(
-                    f"{name} has labels that train does not have: {shown}; a model could never learn them",
-                    f"mend the label or remove these rows from {name} (train has: {', '.join(sorted(known)[:10])})",
-                )
+        strange = {label: count for label, count in labels.get(name, {}).items() if label not in known}
+        if strange:
+            shown = ", ".join(f"{label!r} ({count} rows)" for label, count in list(strange.items())[:5])
+            raise DataError(
+                f"{name} has labels that train does not have: {shown}; a model could never learn them",
+                f"mend the label or remove these rows from {name} (train has: {', '.join(list(known)[:10])})",
+            )
 
 
-def _small_notes(made: Sequence[str], splits: dict[str, datasets.Dataset]) -> list[str]:
-    train = _label_counts(splits["train"])
-    notes = [f"There were too few rows to make a {name} split." for name in made if name not in splits]
+def _small_notes(made: Sequence[str], labels: Mapping[str, Mapping[str, int]]) -> list[str]:
+    notes = [f"There were too few rows to make a {name} split." for name in made if name not in labels]
     for name in made:
-        if name in splits:
-            absent = sorted(set(train) - set(_label_counts(splits[name])))
-            if absent:
-                notes.append(f"{name} has no row of {', '.join(absent[:10])}: too few different rows of that class.")
+        absent = [label for label in labels["train"] if label not in labels.get(name, labels["train"])]
+        if absent:
+            notes.append(f"{name} has no row of {', '.join(absent[:10])}: too few different rows of that class.")
     return notes

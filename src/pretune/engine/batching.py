@@ -66,7 +66,11 @@ def cut_by_budget(lengths_R: np.ndarray, *, max_cost: int, max_rows: int, least:
     groups: list[np.ndarray] = []
     start = 0
     for at in range(1, len(order_R) + 1):
-        if at == len(order_R) or (at - start + 1) > max_rows or (at - start + 1) * int(lengths_R[order_R[at]]) > max_cost:
+        if (
+            at == len(order_R)
+            or (at - start + 1) > max_rows
+            or (at - start + 1) * int(lengths_R[order_R[at]]) > max_cost
+        ):
             groups.append(order_R[start:at])
             start = at
     return groups
@@ -139,7 +143,10 @@ class Feeds:
         }
         count = max(len(groups) for groups in cuts.values())
         return [
-            (number, {name: self._batch(name, rows[name], cuts[name][number]) for name in rows if number < len(cuts[name])})
+            (
+                number,
+                {name: self._batch(name, rows[name], cuts[name][number]) for name in rows if number < len(cuts[name])},
+            )
             for number in range(self.rank, count, self.world)
         ]
 

@@ -53,7 +53,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
             _write_files(aside, checkpoint)
             if final.exists():
                 shutil.rmtree(final)
-            os.rename(aside, final)
+            aside.rename(final)
             fsync_dir(folder)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
@@ -105,7 +105,9 @@ def verify(path: Path) -> None:
         raise CorruptFile(f"{manifest} is missing")
     record = read_json(manifest)
     if not isinstance(record, dict) or record.get("format") != _FORMAT or not isinstance(record.get("files"), dict):
-        raise CorruptFile(f"{manifest} is not a manifest of format {_FORMAT}", "it may come from a newer pretune: update")
+        raise CorruptFile(
+            f"{manifest} is not a manifest of format {_FORMAT}", "it may come from a newer pretune: update"
+        )
     for name, facts in record["files"].items():
         file = path / name
         if not file.is_file():
@@ -165,7 +167,7 @@ def prune(folder: Path, keep: Iterable[int]) -> None:
             doomed = folder / f"{_PREFIX}{step:08d}"
             aside = folder / f".old-{doomed.name}"
             shutil.rmtree(aside, ignore_errors=True)
-            os.rename(doomed, aside)
+            doomed.rename(aside)
             shutil.rmtree(aside, ignore_errors=True)
     for left in folder.glob(".tmp-*"):
         shutil.rmtree(left, ignore_errors=True)

@@ -14,7 +14,7 @@ import torch
 
 from pretune.errors import UsageError
 
-__all__ = ["Device", "choose_device", "keep_freed_memory", "peak_flops", "peak_memory_bytes"]
+__all__ = ["Device", "choose_device", "inference", "keep_freed_memory", "peak_flops", "peak_memory_bytes"]
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _WORTH_IT = 1.3

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
@@ -183,7 +183,13 @@ def _over_processes(sums: _Sums, cluster: Cluster) -> _Sums:
 
 
 def _apply(
-    optim: Optim, budget: Budget, update: list[tuple[int, Feed]], sums: _Sums, num_items: float, cluster: Cluster, step: int
+    optim: Optim,
+    budget: Budget,
+    update: list[tuple[int, Feed]],
+    sums: _Sums,
+    num_items: float,
+    cluster: Cluster,
+    step: int,
 ) -> tuple[float, float]:
     norm = float(optim.gradient_norm())
     if cluster.any(not (math.isfinite(norm) and math.isfinite(sums.loss))):
@@ -207,4 +213,8 @@ def _some(row_ids: tuple[str, ...], most: int = 8) -> str:
 
 def _is_out_of_memory(error: BaseException) -> bool:
     text = str(error).lower()
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
+    return (
+        isinstance(error, MemoryError | torch.OutOfMemoryError)
+        or "out of memory" in text
+        or "can't allocate memory" in text
+    )

@@ -98,7 +98,10 @@ class Optim:
         for key, tensor in tensors.items():
             kind, name = key.split("/", 1)
             if name not in by_name or (kind in _MOMENTS and tensor.shape != by_name[name].shape):
-                raise CorruptFile(f"the checkpoint's optimizer holds {key} {tuple(tensor.shape)}, the model does not", "start again with --overwrite")
+                raise CorruptFile(
+                    f"the checkpoint's optimizer holds {key} {tuple(tensor.shape)}, the model does not",
+                    "start again with --overwrite",
+                )
             parameter = by_name[name]
             device = torch.device("cpu") if kind == "step" and parameter.device.type == "cpu" else parameter.device
             slot: dict[str, Any] = self.adamw.state.setdefault(parameter, {})

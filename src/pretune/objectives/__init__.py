@@ -1,0 +1,1 @@
+"""What training means: one file a paradigm."""

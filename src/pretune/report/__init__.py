@@ -1,0 +1,1 @@
+"""Pages and cards from run folders; nothing here trains or scores."""

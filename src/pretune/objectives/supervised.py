@@ -1,0 +1,45 @@
+"""Supervised learning: the task's own loss on labelled rows."""
+
+from __future__ import annotations
+
+from typing import final
+
+import numpy as np
+import torch
+
+from pretune.backbones.adapt import Adaptation
+from pretune.engine.batching import Stream
+from pretune.tasks.base import EncodedRows, Task
+from pretune.types import Batch, Feed, Loss
+
+__all__ = ["Supervised"]
+
+
+@final
+class Supervised:
+    """Learn ``task`` from the stream ``labelled``; ``adaptation`` says which weights learn when."""
+
+    part_names: tuple[str, ...] = ()
+
+    def __init__(self, task: Task, adaptation: Adaptation) -> None:
+        self.task = task
+        self.adaptation = adaptation
+
+    def streams(self, rows: EncodedRows, *, batch_size: int, group_by_length: bool) -> dict[str, Stream]:
+        """The one stream of labelled rows."""
+
+        def collate(rows_R: np.ndarray, _keys_R: np.ndarray) -> Batch:
+            return self.task.collate([rows[int(i)] for i in rows_R])
+
+        return {"labelled": Stream(rows.lengths_N, collate, batch_size, group_by_length)}
+
+    def prepare(self, model: torch.nn.Module, progress: float) -> None:
+        """Training mode; what does not learn at ``progress`` rests in eval mode, its dropout too."""
+        self.adaptation.set_trainable(progress)
+        model.train()
+        for module in self.adaptation.frozen_modules(progress):
+            module.eval()
+
+    def loss(self, model: torch.nn.Module, feed: Feed, _rng: torch.Generator) -> Loss:
+        """The task's loss."""
+        return self.task.loss(model, feed["labelled"])

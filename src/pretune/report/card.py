@@ -1,0 +1,192 @@
+"""The model card: README.md of a model folder, for people and for the Hugging Face hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pretune.report.lineage import backbone_of
+from pretune.report.passport_findings import findings_sentence
+from pretune.report.passport_parts import total_rows
+from pretune.report.sections import changed_settings
+from pretune.report.story import caveats, main_split, ordered_splits, primary_of
+from pretune.report.words import (
+    clean_text,
+    count_text,
+    duration_text,
+    is_score,
+    name_of,
+    number_text,
+    plain,
+    score_text,
+    title_of,
+)
+
+__all__ = ["model_card"]
+
+# The hub's names of what a model does. A task that is not here gets none.
+_PIPELINES = {
+    "text-classification": "text-classification",
+    "text-pair-classification": "text-classification",
+    "masked-text": "fill-mask",
+}
+_SIGNS = re.compile(r"([\\`*_{}\[\]<>#|~$!])")
+
+
+def model_card(run_record: Mapping[str, Any], metrics: Mapping[str, Any], passport: Mapping[str, Any]) -> str:
+    """The card as Markdown with the hub's front matter. Every text from data is escaped; the same input gives the same text."""
+    name = name_of(plain((run_record.get("settings") or {}).get("out") or "this model"))
+    chapters = (
+        _front_matter(run_record, metrics),
+        f"# {_safe(name)}",
+        _what(run_record, metrics),
+        _use(run_record),
+        _scores(metrics),
+        _data(run_record, passport),
+        _made(run_record),
+        _limits(run_record, metrics, passport),
+    )
+    return clean_text("\n\n".join(chapter for chapter in chapters if chapter) + "\n")
+
+
+def _safe(content: object) -> str:
+    """Text on one line, with the signs that Markdown or HTML would act on made plain."""
+    line = " ".join(plain(content).split()).replace("&", "&amp;")
+    return _SIGNS.sub(r"\\\1", line).replace("\\<", "&lt;").replace("\\>", "&gt;")
+
+
+def _fenced(content: str, language: str) -> str:
+    """A code block whose fence is longer than any run of backticks inside."""
+    longest = max((len(run) for run in re.findall(r"`+", content)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{content}\n{fence}"
+
+
+def _pipeline(record: Mapping[str, Any]) -> str | None:
+    task = (record.get("model") or {}).get("task")
+    return _PIPELINES.get(str(task)) or ("fill-mask" if record.get("verb") == "pretrain" else None)
+
+
+def _front_matter(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    from huggingface_hub import ModelCardData
+
+    split = main_split(metrics)
+    names = list(metrics[split]["scores"]) if split else None
+    card = ModelCardData(
+        library_name="transformers",
+        pipeline_tag=_pipeline(record),
+        license=str(record.get("license") or "unknown"),
+        tags=["pretune"],
+        metrics=names,
+    )
+    return f"---\n{card.to_yaml()}\n---"
+
+
+def _what(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    model = record.get("model") or {}
+    begun = backbone_of(record)
+    said = [
+        f"Made by {title_of(str(record.get('verb', 'training')))} with pretune{f', beginning from {_safe(begun)}' if begun else ''}."
+    ]
+    if model.get("task"):
+        said.append(f"Task: {_safe(title_of(str(model['task'])))}.")
+    if model.get("parameters"):
+        said.append(f"It has {number_text(model['parameters'])} parameters.")
+    if model.get("labels"):
+        labels = [_safe(label) for label in model["labels"]]
+        said.append(f"Labels ({len(labels)}): {', '.join(labels[:50])}{' …' if len(labels) > 50 else ''}.")
+    split = main_split(metrics)
+    primary = primary_of(metrics[split]) if split else None
+    if split and primary:
+        said.append(
+            f"On the {_safe(split)} split ({count_text(primary[1].get('n'), 'row')}) its {_safe(title_of(primary[0]))} is {_safe(score_text(*primary))}."
+        )
+    return " ".join(said)
+
+
+def _use(record: Mapping[str, Any]) -> str:
+    pipeline = _pipeline(record)
+    lines = ["## How to use it"]
+    if pipeline == "fill-mask":
+        lines.append(
+            _fenced(
+                'from transformers import AutoModelForMaskedLM, AutoTokenizer\n\ntokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")\nmodel = AutoModelForMaskedLM.from_pretrained("THIS_FOLDER")',
+                "python",
+            )
+        )
+        lines.append(_fenced("pretune finetune THIS_FOLDER --data labelled.csv", "sh"))
+    else:
+        if pipeline:
+            lines.append(
+                _fenced(
+                    f'from transformers import pipeline\n\nanswer = pipeline("{pipeline}", model="THIS_FOLDER")\nanswer("a text")',
+                    "python",
+                )
+            )
+        lines.append(_fenced("pretune predict THIS_FOLDER --data rows.csv", "sh"))
+    return "\n\n".join(lines)
+
+
+def _scores(metrics: Mapping[str, Any]) -> str:
+    chapters = []
+    for split in ordered_splits(metrics):
+        evaluation = metrics[split]
+        baselines = {
+            key: scores for key, scores in (evaluation.get("baselines") or {}).items() if isinstance(scores, Mapping)
+        }
+        heads = ["score", "this model", *(_safe(title_of(key)) for key in baselines)]
+        lines = [
+            f"On the {_safe(split)} split, n = {number_text(evaluation.get('n'))}, 95 % intervals in brackets:",
+            "",
+            _row(heads),
+            _row(["---"] * len(heads)),
+        ]
+        for name, score in evaluation["scores"].items():
+            cells = [one.get(name) for one in ({name: score}, *baselines.values())]
+            lines.append(
+                _row(
+                    [
+                        _safe(title_of(name)),
+                        *(_safe(score_text(name, cell)) if is_score(cell) else "–" for cell in cells),
+                    ]
+                )
+            )
+        chapters.append("\n".join(lines))
+    return "\n\n".join(["## Scores", *(chapters or ["Not evaluated yet."])])
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _data(record: Mapping[str, Any], passport: Mapping[str, Any]) -> str:
+    splits = {name: value for name, value in (passport.get("splits") or {}).items() if isinstance(value, Mapping)}
+    place = (record.get("settings") or {}).get("data")
+    said = [f"Learnt from {_safe(name_of(plain(place)))}." if place else ""]
+    if splits:
+        sizes = ", ".join(f"{_safe(name)} {number_text(split.get('rows'))}" for name, split in splits.items())
+        said.append(f"{count_text(total_rows(passport), 'row')}: {sizes}.")
+    said.append(findings_sentence(passport))
+    text = " ".join(sentence for sentence in said if sentence)
+    return f"## Data\n\n{text}" if text else ""
+
+
+def _made(record: Mapping[str, Any]) -> str:
+    machine = record.get("machine") or {}
+    lines = ["## How it was made"]
+    if record.get("command"):
+        lines.append(_fenced(str(record["command"]), "sh"))
+    changed = changed_settings(record)
+    if changed:
+        lines.append("\n".join(f"- {_safe(key.replace('_', ' '))}: {_safe(value)}" for key, value in changed.items()))
+    facts = [f"{key} {_safe(machine[key])}" for key in ("python", "torch", "transformers") if machine.get(key)]
+    if record.get("seconds") is not None:
+        facts.append(f"time {duration_text(record['seconds'])}")
+    lines.append(", ".join(facts))
+    return "\n\n".join(line for line in lines if line) if len(lines) > 1 else ""
+
+
+def _limits(record: Mapping[str, Any], metrics: Mapping[str, Any], passport: Mapping[str, Any]) -> str:
+    said = caveats(record, metrics, passport) or ["It was not evaluated, so nothing is known of its quality."]
+    return "## Limits\n\n" + "\n".join(f"- {_safe(sentence)}" for sentence in said)

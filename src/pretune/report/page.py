@@ -1,0 +1,65 @@
+"""One page about a run, from the files of its folder and nothing else: the same folder gives the same bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pretune.files import read_json
+from pretune.report.layout import Page, write_page
+from pretune.report.lineage import nodes_of
+from pretune.report.score_sections import comparisons_section, scores_section
+from pretune.report.sections import (
+    curves_section,
+    data_section,
+    done_section,
+    limits_section,
+    lineage_section,
+    repeat_section,
+)
+from pretune.report.story import banners, lead, over_title, tiles
+from pretune.runfolder import RunFolder
+
+__all__ = ["report_page", "write_report"]
+
+
+def write_report(run: RunFolder, out: Path | None = None) -> Path:
+    """Write the page of ``run`` to ``out`` (default: ``report.html`` in its folder) and return where it is.
+
+    Read are ``run.json``, ``data.json``, ``log.jsonl``, ``metrics.json``, ``comparisons.json`` and, for the lineage,
+    ``run.json`` and ``metrics.json`` of the parents that can be found. What is missing is left out, or said.
+
+    Raises :class:`pretune.errors.RunError` where there is no ``run.json`` and :class:`pretune.errors.CorruptFile` where
+    a file is not valid JSON.
+    """
+    return write_page(report_page(run), out or run.path / "report.html")
+
+
+def report_page(run: RunFolder) -> Page:
+    """What the page of ``run`` shows."""
+    record, passport, metrics, comparisons = run.record, run.passport, run.metrics, _comparisons(run)
+    name = run.path.resolve().name
+    found = (
+        done_section(record),
+        scores_section(metrics, name),
+        comparisons_section(comparisons),
+        curves_section(run.log_lines(), metrics),
+        data_section(passport, record),
+        lineage_section(nodes_of(run)),
+        repeat_section(record, passport),
+        limits_section(record, metrics, passport),
+    )
+    return Page(
+        title=name,
+        over_title=over_title(record, metrics),
+        lead=lead(record, metrics, comparisons, name),
+        sections=tuple(section for section in found if section),
+        banners=banners(record, name),
+        tiles=tiles(record, metrics, passport),
+        closing="Made by pretune from the files of the run folder. This page is complete in itself: it holds no script and loads nothing.",
+    )
+
+
+def _comparisons(run: RunFolder) -> list[dict[str, Any]]:
+    path = run.path / "comparisons.json"
+    return [one for one in read_json(path) if isinstance(one, dict)] if path.exists() else []

@@ -1,0 +1,78 @@
+"""The page of a data passport, for data nothing has been trained on yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pretune.report.layout import Banner, Page, Section, Tile, part, write_page
+from pretune.report.passport_findings import conflicts, findings, findings_sentence, overlaps
+from pretune.report.passport_parts import (
+    balance,
+    kinds_table,
+    label_counts,
+    ledger_table,
+    lengths,
+    reading_facts,
+    scripts_table,
+    splits_table,
+    total_rows,
+)
+from pretune.report.words import count_text, number_text
+
+__all__ = ["passport_page", "write_passport_page"]
+
+
+def write_passport_page(passport: Mapping[str, Any], out: Path, title: str) -> Path:
+    """Write the passport as one self-contained page to the file ``out`` and return it. Parts it lacks are left out."""
+    return write_page(passport_page(passport, title), out)
+
+
+def passport_page(passport: Mapping[str, Any], title: str) -> Page:
+    """What the page of a passport shows."""
+    chapters = (
+        ("findings", "Findings", (findings(passport), overlaps(passport), conflicts(passport), kinds_table(passport))),
+        ("splits", "Splits and labels", (splits_table(passport), balance(passport))),
+        ("lengths", "Text", (lengths(passport), scripts_table(passport), ledger_table(passport.get("ledger") or {}))),
+        ("facts", "How it was read", (reading_facts(passport),)),
+    )
+    filled = [(anchor, heading, tuple(piece for piece in parts if piece)) for anchor, heading, parts in chapters]
+    sections = tuple(Section(anchor, heading, parts) for anchor, heading, parts in filled if parts)
+    return Page(
+        title=title,
+        over_title="Data passport",
+        lead=tuple(sentence for sentence in (_rows_sentence(passport), findings_sentence(passport)) if sentence),
+        sections=sections
+        or (Section("empty", "Nothing to show", (part("paragraph", text="The passport is empty."),)),),
+        banners=_banners(passport),
+        tiles=_tiles(passport),
+        closing="Made by pretune from the data passport. This page is complete in itself: it holds no script and loads nothing.",
+    )
+
+
+def _rows_sentence(passport: Mapping[str, Any]) -> str:
+    splits = passport.get("splits") or {}
+    names = " and ".join([*filter(None, [", ".join(list(splits)[:-1])]), *list(splits)[-1:]])
+    rows = total_rows(passport)
+    return f"{count_text(rows, 'row')} in {count_text(len(splits), 'split')}: {names}." if splits else ""
+
+
+def _banners(passport: Mapping[str, Any]) -> tuple[Banner, ...]:
+    errors = [
+        one for one in passport.get("findings") or [] if isinstance(one, Mapping) and one.get("severity") == "error"
+    ]
+    if not errors:
+        return ()
+    return (Banner("error", f"{count_text(len(errors), 'error')}.", "Mend the data before you trust a score on them."),)
+
+
+def _tiles(passport: Mapping[str, Any]) -> tuple[Tile, ...]:
+    splits = {str(name): value for name, value in (passport.get("splits") or {}).items() if isinstance(value, Mapping)}
+    found = [
+        Tile(name, number_text(split["rows"]), "rows")
+        for name, split in splits.items()
+        if split.get("rows") is not None
+    ]
+    labels = {label for split in splits.values() for label in label_counts(split)}
+    return (*found, Tile("labels", number_text(len(labels)))) if labels else tuple(found)

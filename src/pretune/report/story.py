@@ -1,0 +1,266 @@
+"""The outcome in plain words: what was reached, whether it beats the simple ways, and what the figures do not say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pretune.report.layout import Banner, Tile
+from pretune.report.passport_parts import total_rows
+from pretune.report.words import (
+    count_text,
+    duration_text,
+    is_score,
+    number_text,
+    plain,
+    score_text,
+    score_value_text,
+    title_of,
+)
+
+__all__ = [
+    "Baseline",
+    "banners",
+    "best_baseline",
+    "caveats",
+    "comparison_sentence",
+    "lead",
+    "main_split",
+    "ordered_splits",
+    "over_title",
+    "primary_of",
+    "tiles",
+]
+
+_FIRST_SPLITS = ("test", "held-out", "validation")
+_ENDED = ("finished", "evaluated", "done")
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A baseline's score of the primary metric. ``verdict`` is ``better``, ``worse`` or ``open`` for the model against it."""
+
+    name: str
+    score: Mapping[str, Any]
+    verdict: str
+
+
+def ordered_splits(metrics: Mapping[str, Any]) -> list[str]:
+    """The splits that were evaluated, the most telling first."""
+    names = [name for name, value in metrics.items() if isinstance(value, Mapping) and value.get("scores")]
+    return sorted(
+        names, key=lambda name: (_FIRST_SPLITS.index(name) if name in _FIRST_SPLITS else len(_FIRST_SPLITS), name)
+    )
+
+
+def main_split(metrics: Mapping[str, Any]) -> str | None:
+    """The split the outcome is told of."""
+    names = ordered_splits(metrics)
+    return names[0] if names else None
+
+
+def primary_of(evaluation: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | None:
+    """The primary metric's name and score."""
+    scores = evaluation.get("scores") or {}
+    name = evaluation.get("primary") if evaluation.get("primary") in scores else next(iter(scores), None)
+    return (str(name), scores[name]) if name is not None and is_score(scores[name]) else None
+
+
+def best_baseline(evaluation: Mapping[str, Any]) -> Baseline | None:
+    """The baseline with the best primary score, judged by whether the 95 % intervals are apart."""
+    primary = primary_of(evaluation)
+    if primary is None:
+        return None
+    name, score = primary
+    rising = evaluation.get("higher_is_better", True)
+    found = [
+        (key, scores[name])
+        for key, scores in (evaluation.get("baselines") or {}).items()
+        if isinstance(scores, Mapping) and is_score(scores.get(name)) and scores[name]["value"] is not None
+    ]
+    if not found:
+        return None
+    key, best = max(found, key=lambda item: item[1]["value"] if rising else -item[1]["value"])
+    return Baseline(key, best, _apart(score, best, rising))
+
+
+def _apart(score: Mapping[str, Any], other: Mapping[str, Any], rising: bool) -> str:
+    low, high, other_low, other_high = (one.get(end) for one in (score, other) for end in ("low", "high"))
+    if low is None or high is None or other_low is None or other_high is None:
+        return "open"
+    if low > other_high:
+        return "better" if rising else "worse"
+    if high < other_low:
+        return "worse" if rising else "better"
+    return "open"
+
+
+def lead(
+    record: Mapping[str, Any], metrics: Mapping[str, Any], comparisons: Sequence[Mapping[str, Any]], run_name: str
+) -> tuple[str, ...]:
+    """The outcome in a few sentences."""
+    split = main_split(metrics)
+    primary = primary_of(metrics[split]) if split else None
+    if split is None or primary is None:
+        return (f"Not evaluated yet: pretune evaluate {run_name}",)
+    evaluation, (name, score) = metrics[split], primary
+    n = score.get("n", evaluation.get("n"))
+    where = f"On {count_text(n, 'row')} of the {split} split" if n is not None else f"On the {split} split"
+    said = [f"{where}, {_article(title_of(name))} is {score_text(name, score)}.{_seed_words(evaluation, name)}"]
+    baseline = best_baseline(evaluation)
+    if baseline:
+        said.append(_baseline_sentence(name, baseline))
+    said += [sentence for one in comparisons[-3:] if (sentence := comparison_sentence(one))]
+    return tuple(said)
+
+
+def _article(title: str) -> str:
+    return (
+        title
+        if title in ("accuracy", "pseudo-perplexity", "masked accuracy")
+        else f"the {title}"
+        if title[:1].islower()
+        else title
+    )
+
+
+def _seed_words(evaluation: Mapping[str, Any], name: str) -> str:
+    several = (evaluation.get("seed_scores") or {}).get(name)
+    if not several or len(several.get("values", [])) < 2:
+        return ""
+    value = score_text(name, {"value": several.get("mean")})
+    spread = score_text(name, {"value": several.get("sd")})
+    return f" Over {len(several['values'])} seeds the mean is {value} with a standard deviation of {spread}."
+
+
+def _baseline_sentence(name: str, baseline: Baseline) -> str:
+    who = f"The best simple way, {title_of(baseline.name)}, reaches {score_text(name, baseline.score)}"
+    if baseline.verdict == "better":
+        return f"It was worth it: {who[0].lower()}{who[1:]}, and the intervals do not overlap."
+    if baseline.verdict == "worse":
+        return f"It was not worth it: {who[0].lower()}{who[1:]}, which is better, and the intervals do not overlap."
+    return f"Not shown to be worth it: {who[0].lower()}{who[1:]}, and the intervals overlap."
+
+
+def comparison_sentence(comparison: Mapping[str, Any]) -> str:
+    """The verdict of one paired comparison, as a sentence."""
+    verdict = plain(comparison["verdict"]) if comparison.get("verdict") else ""
+    if " " in verdict or not verdict:
+        names = [plain(name) for name in comparison.get("names") or []]
+        who = "" if all(name in verdict for name in names) else f"{' and '.join(names)}, on the same rows: "
+        return (who + verdict).replace(" = ", "\u00a0=\u00a0") if verdict else ""
+    return f"Compared on the same rows, {plain(comparison.get('a'))} against {plain(comparison.get('b'))}: {verdict}."
+
+
+def over_title(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """The line over the title: what kind of run this is."""
+    split = main_split(metrics)
+    task = (record.get("model") or {}).get("task") or (metrics[split].get("task") if split else None)
+    words = [title_of(str(record.get("verb") or "run")).capitalize()]
+    return " · ".join([*words, title_of(str(task))] if task else words)
+
+
+def banners(record: Mapping[str, Any], run_name: str) -> tuple[Banner, ...]:
+    """What must be known before anything else is read: the run did not end, or ended badly."""
+    status = str(record.get("status", "unknown"))
+    if status in _ENDED:
+        return ()
+    error = record.get("error") or record.get("problem") or ""
+    said = plain(error.get("problem", error) if isinstance(error, Mapping) else error).rstrip()
+    reason = f" {said}{'' if said.endswith(('.', '!', '?')) else '.'}" if error else ""
+    if status == "failed":
+        return (Banner("error", "This run failed.", f"{reason.strip()} What stands below is what it left.".strip()),)
+    if status == "running":
+        return (
+            Banner(
+                "warning",
+                "This run has not ended.",
+                f"It was still going on, or was killed, when this page was written.{reason} The same command goes on from the last checkpoint.",
+            ),
+        )
+    if status in ("interrupted", "stopped"):
+        return (
+            Banner(
+                "warning",
+                "This run was interrupted.",
+                f"Its state was saved.{reason} The same command goes on from there.",
+            ),
+        )
+    return (Banner("warning", f"The status of this run is “{status}”.", reason.strip()),)
+
+
+def tiles(record: Mapping[str, Any], metrics: Mapping[str, Any], passport: Mapping[str, Any]) -> tuple[Tile, ...]:
+    """The key figures: score, best baseline, rows learnt from, size, time."""
+    found: list[Tile] = []
+    split = main_split(metrics)
+    primary = primary_of(metrics[split]) if split else None
+    if split and primary:
+        name, score = primary
+        found.append(Tile(f"{title_of(name)}, {split}", *score_value_text(name, score)))
+        baseline = best_baseline(metrics[split])
+        if baseline:
+            found.append(Tile("best baseline", *score_value_text(name, baseline.score)))
+    if total_rows(passport):
+        found.append(Tile("rows", number_text(total_rows(passport)), "all splits"))
+    parameters = (record.get("model") or {}).get("parameters")
+    if parameters:
+        found.append(Tile("parameters", _short(parameters)))
+    if record.get("seconds") is not None:
+        found.append(Tile("time", duration_text(record["seconds"])))
+    return tuple(found)
+
+
+def _short(count: object) -> str:
+    if not isinstance(count, (int, float)):
+        return plain(count)
+    return f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count / 1e3:.0f} k" if count >= 1e4 else number_text(count)
+
+
+def caveats(record: Mapping[str, Any], metrics: Mapping[str, Any], passport: Mapping[str, Any]) -> list[str]:
+    """What the figures do not say, each in a sentence."""
+    said: list[str] = []
+    for split in ordered_splits(metrics):
+        said += _evaluation_caveats(split, metrics[split])
+    if said:
+        said.insert(
+            0,
+            "Intervals are 95 % and come from drawing the evaluated rows again. They hold for new rows like these, not for data from other sources or times.",
+        )
+        if len({seed for split in ordered_splits(metrics) for seed in metrics[split].get("seeds") or []}) < 2:
+            hint = " (--seeds 3 shows it)" if "seeds" in (record.get("settings") or {}) else ""
+            said.append(f"There is one seed. How much another seed changes the result is not known{hint}.")
+    errors = sum(
+        1 for one in passport.get("findings") or [] if isinstance(one, Mapping) and one.get("severity") == "error"
+    )
+    if errors:
+        said.append(f"The check of the data found {count_text(errors, 'error')}; see “Data”.")
+    fresh = (record.get("model") or {}).get("initialised") or []
+    if fresh and record.get("status") not in _ENDED:
+        said.append(f"{count_text(len(fresh), 'weight')} began at random and may not have learnt yet.")
+    return said
+
+
+def _evaluation_caveats(split: str, evaluation: Mapping[str, Any]) -> list[str]:
+    primary = primary_of(evaluation)
+    n = evaluation.get("n")
+    said = []
+    if isinstance(n, int) and n < 500:
+        said.append(f"The {split} split has only {count_text(n, 'row')}, so its intervals are wide.")
+    leaks = evaluation.get("leaks") or {}
+    if leaks.get("n"):
+        without = (leaks.get("without") or {}).get(primary[0]) if primary else None
+        tail = (
+            f" Without them, {_article(title_of(primary[0]))} is {score_text(primary[0], without)}."
+            if primary and is_score(without)
+            else ""
+        )
+        verb = "stands" if leaks["n"] == 1 else "stand"
+        said.append(f"{count_text(leaks['n'], 'row')} of the {split} split also {verb} in the training data.{tail}")
+    if (evaluation.get("looks") or 0) > 1:
+        said.append(
+            f"The {split} split was looked at {number_text(evaluation['looks'])} times. The more often choices are made by it, the rosier its scores."
+        )
+    if not evaluation.get("baselines") and split != "held-out":
+        said.append(f"No baseline was scored on the {split} split.")
+    return said

@@ -1,0 +1,191 @@
+"""How figures, durations and names are written on a page: one place, so that every part of a report agrees."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any, TypeGuard
+
+__all__ = [
+    "bytes_text",
+    "clean_text",
+    "count_text",
+    "duration_text",
+    "is_percent",
+    "is_score",
+    "name_of",
+    "number_text",
+    "percent_text",
+    "percent_tick",
+    "plain",
+    "score_text",
+    "score_value_text",
+    "tick_text",
+    "title_of",
+]
+
+# Names whose plain form (dashes to spaces) would be unclear or wrongly written. Any other name is shown as it is.
+_TITLES = {
+    "majority": "always the commonest answer",
+    "tfidf-logistic": "TF-IDF with logistic regression",
+    "f1": "F1",
+    "mcc": "Matthews correlation (MCC)",
+    "ece": "calibration error (ECE)",
+    "brier": "Brier score",
+    "pseudo_perplexity": "pseudo-perplexity",
+    "finetune": "fine-tuning",
+    "pretrain": "pre-training",
+    "held-out": "held-out",
+    "html": "HTML",
+}
+
+# A score whose name has one of these words is not a share, even where its value lies between 0 and 1.
+_NOT_A_SHARE = (
+    "loss",
+    "perplexity",
+    "brier",
+    "mcc",
+    "matthews",
+    "kappa",
+    "correlation",
+    "entropy",
+    "bits",
+    "ratio",
+    "error_px",
+)
+
+
+def is_score(value: object) -> TypeGuard[Mapping[str, Any]]:
+    """Is this a score of metrics.json: a value with its interval and n?"""
+    return isinstance(value, Mapping) and "value" in value
+
+
+def is_percent(name: str, score: Mapping[str, Any]) -> bool:
+    """Is the score a share, to be written as a percentage?"""
+    if any(word in name.lower() for word in _NOT_A_SHARE):
+        return False
+    parts = [score.get(key) for key in ("value", "low", "high")]
+    return all(part is None or (isinstance(part, (int, float)) and 0 <= part <= 1) for part in parts)
+
+
+def percent_text(value: object, digits: int = 1) -> str:
+    """0.9123 as ``91.2 %`` (with a space that does not break)."""
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        return "–"
+    return f"{100 * value:.{digits}f}\u00a0%"
+
+
+def percent_tick(value: float) -> str:
+    """A share on an axis: no more digits than it needs."""
+    shown = f"{100 * value:.1f}"
+    return shown.removesuffix(".0") + "\u00a0%"
+
+
+def tick_text(value: float) -> str:
+    """A figure on an axis: no more digits than it needs."""
+    return f"{int(value):,}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:.4g}"
+
+
+def number_text(value: object) -> str:
+    """A figure with as many digits as are worth reading; thousands are grouped."""
+    if isinstance(value, bool) or value is None:
+        return plain(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    if not isinstance(value, float):
+        return plain(value)
+    if not math.isfinite(value):
+        return "not finite"
+    size = abs(value)
+    if size >= 1000:
+        return f"{value:,.0f}"
+    if size and size < 0.001:
+        return f"{value:.2g}"
+    return f"{value:.1f}" if size >= 100 else f"{value:.2f}" if size >= 10 else f"{value:.3f}"
+
+
+def count_text(value: object, noun: str, plural: str = "") -> str:
+    """``1 row``, ``2,000 rows``."""
+    return f"{number_text(value)} {noun if value == 1 else plural or noun + 's'}"
+
+
+def score_value_text(name: str, score: Mapping[str, Any]) -> tuple[str, str]:
+    """The figure and its interval: ``("91.2 %", "[90.6, 91.7]")``; the interval is empty where there is none."""
+    share = is_percent(name, score)
+    value, low, high = score.get("value"), score.get("low"), score.get("high")
+    text = percent_text(value) if share else number_text(value)
+    if low is None or high is None:
+        return text, ""
+    if share:
+        return text, f"[{100 * low:.1f}, {100 * high:.1f}]"
+    return text, f"[{number_text(low)}, {number_text(high)}]"
+
+
+def score_text(name: str, score: Mapping[str, Any]) -> str:
+    """One line: ``91.2 % [90.6, 91.7]``."""
+    return " ".join(part for part in score_value_text(name, score) if part)
+
+
+def duration_text(seconds: object) -> str:
+    """Seconds as people say them: ``45 s``, ``12 min 5 s``, ``3 h 20 min``."""
+    if not isinstance(seconds, (int, float)) or not math.isfinite(seconds) or seconds < 0:
+        return "–"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def bytes_text(count: object) -> str:
+    """Bytes with a unit of 1024."""
+    if not isinstance(count, (int, float)) or not math.isfinite(count):
+        return "–"
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(size) < 1024:
+            return f"{size:.0f} {unit}" if unit in ("B", "KiB", "MiB") else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def title_of(name: str) -> str:
+    """A name for reading: known ones by their title, others with dashes and underscores as spaces."""
+    stem, _, average = name.rpartition("_")
+    if stem and average in ("macro", "micro", "weighted"):
+        return f"{title_of(stem)} ({average})"
+    return _TITLES.get(name) or name.replace("_", " ").replace("-", " ")
+
+
+def name_of(place: str) -> str:
+    """The last part of a path, for headings."""
+    return PurePath(place.rstrip("/\\")).name or place
+
+
+def plain(value: object) -> str:
+    """Any JSON value as short text for a table cell."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}" if math.isfinite(value) else "not finite"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {plain(item)}" for key, item in value.items()) or "–"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(plain(item) for item in value) or "–"
+    return str(value)
+
+
+def clean_text(text: str) -> str:
+    """Text that is valid in a page: lone surrogates and control characters become the replacement sign."""
+    whole = text.encode("utf-8", "replace").decode("utf-8")
+    return "".join(sign if sign >= " " or sign in "\n\t" else "\ufffd" for sign in whole)

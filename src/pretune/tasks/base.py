@@ -1,0 +1,108 @@
+"""The signature of a task: how rows become batches, losses, predictions and scores.
+
+A task is a final class in a file of its own and one entry of ``tasks.TASKS``; ``tests/contract`` holds each to the same
+promises. Scores are functions of sums over rows, so that one matrix product draws the bootstrap of any task.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from pretune.types import Batch, Encoded, Example, Loss, Prediction
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from pretune.backbones.load import Backbone, LoadReport
+
+__all__ = ["EncodedRows", "Scorer", "Task"]
+
+
+class EncodedRows(Protocol):
+    """A data set encoded once and read by number. ``lengths_N`` is each item's cost, ``ledger`` what encoding lost."""
+
+    lengths_N: np.ndarray
+    ledger: dict[str, Any]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Encoded: ...
+
+
+class Scorer(NamedTuple):
+    """Records to statistics (N, K), their sums to scores, and which way is better."""
+
+    statistics: Callable[[Iterable[Mapping[str, Any]]], np.ndarray]
+    scores: Callable[[np.ndarray], dict[str, np.ndarray]]
+    higher_is_better: Mapping[str, bool]
+
+
+class Task(ABC):
+    """What labels mean."""
+
+    name: ClassVar[str]
+    modality: ClassVar[str]
+    primary_metric: ClassVar[str]
+    higher_is_better: ClassVar[Mapping[str, bool]]
+    limits: ClassVar[Mapping[str, tuple[float, float]]]
+
+    @abstractmethod
+    def build(self, backbone: Backbone, *, seed: int) -> tuple[torch.nn.Module, LoadReport]:
+        """The backbone with this task's head, and which weights are new."""
+
+    @abstractmethod
+    def encode(self, example: Example) -> list[Encoded]:
+        """The example as arrays: one item, or several windows of a long one. Pure."""
+
+    @abstractmethod
+    def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> EncodedRows:
+        """Every row of ``dataset`` encoded as :meth:`encode` would, kept on disk under ``fingerprint``."""
+
+    @abstractmethod
+    def collate(self, rows: Sequence[Encoded]) -> Batch:
+        """Items padded to one batch; padding changes no item's loss."""
+
+    @abstractmethod
+    def loss(self, model: torch.nn.Module, batch: Batch) -> Loss:
+        """The loss summed over the batch's items. Unlabelled rows raise :class:`pretune.errors.DataError`."""
+
+    @abstractmethod
+    def predict(self, model: torch.nn.Module, batch: Batch) -> list[Prediction]:
+        """One prediction an item, in the batch's order."""
+
+    @abstractmethod
+    def merge(self, predictions: Sequence[Prediction]) -> list[Prediction]:
+        """One prediction a row: items of one id (windows) become one, in order of first appearance."""
+
+    @abstractmethod
+    def statistics(self, records: Iterable[Mapping[str, Any]]) -> np.ndarray:
+        """Per-row statistics (N, K) whose sums :meth:`scores` takes, of lines of a predictions file with a truth."""
+
+    @abstractmethod
+    def scores(self, sums_K: np.ndarray) -> dict[str, np.ndarray]:
+        """Every score of (..., K) summed statistics, each of shape (...)."""
+
+    @abstractmethod
+    def blocks(
+        self,
+        records: Sequence[Mapping[str, Any]],
+        rows: Any,
+        *,
+        calibrated: Sequence[Mapping[str, Any]] | None,
+        temperature: float | None,
+    ) -> list[dict[str, Any]]:
+        """Report blocks (tables, matrices, examples) of an evaluated split."""
+
+    @classmethod
+    @abstractmethod
+    def scoring(cls, about: Mapping[str, Any]) -> Scorer:
+        """What scores lines of a predictions file, from ``pretune.json`` alone: no model is loaded."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """What ``pretune.json`` beside the model keeps to rebuild the task."""

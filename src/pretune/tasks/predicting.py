@@ -1,0 +1,62 @@
+"""A task's predictions of many rows: sorted by length, in batches of a token budget, back in the rows' order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from pretune.engine.batching import cut_by_budget
+from pretune.engine.devices import Device, inference
+from pretune.tasks.base import EncodedRows, Task
+from pretune.types import Encoded, Prediction
+
+__all__ = ["predict_items", "predict_rows"]
+
+BUDGET_TOKENS = 4096
+
+
+def predict_rows(
+    task: Task,
+    model: torch.nn.Module,
+    rows: EncodedRows,
+    device: Device,
+    *,
+    budget_tokens: int = BUDGET_TOKENS,
+    on_batch: Callable[[int], None] | None = None,
+) -> list[Prediction]:
+    """One prediction a row, in the rows' order. ``on_batch`` is told how many items are done."""
+    return _predict(task, model, rows.__getitem__, rows.lengths_N, device, budget_tokens, on_batch)
+
+
+def predict_items(
+    task: Task, model: torch.nn.Module, items: Sequence[Encoded], device: Device, *, budget_tokens: int = BUDGET_TOKENS
+) -> list[Prediction]:
+    """The same for encoded items in memory."""
+    lengths_N = np.array([len(item.input_ids_T) for item in items])
+    return _predict(task, model, items.__getitem__, lengths_N, device, budget_tokens, None)
+
+
+def _predict(
+    task: Task,
+    model: torch.nn.Module,
+    read: Callable[[int], Encoded],
+    lengths_N: np.ndarray,
+    device: Device,
+    budget_tokens: int,
+    on_batch: Callable[[int], None] | None,
+) -> list[Prediction]:
+    was_training = model.training
+    model.eval()
+    found: list[Prediction | None] = [None] * len(lengths_N)
+    for places in cut_by_budget(lengths_N, max_cost=budget_tokens, max_rows=2**31):
+        batch = task.collate([read(int(place)) for place in places]).to(device.device)
+        with inference(device):
+            predictions = task.predict(model, batch)
+        for place, prediction in zip(places, predictions, strict=True):
+            found[int(place)] = prediction
+        if on_batch:
+            on_batch(len(places))
+    model.train(was_training)
+    return task.merge([prediction for prediction in found if prediction is not None])

@@ -1,0 +1,92 @@
+"""``pretune compare``: is one run better than another, on the same rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pretune.config import Settings, option
+from pretune.errors import RunError
+from pretune.files import read_json, read_json_lines, write_json
+from pretune.runfolder import RunFolder, open_run
+from pretune.verbs.declare import verb
+from pretune.verbs.outcome import Outcome, Say
+
+__all__ = ["CompareSettings", "compare"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareSettings(Settings):
+    """Settings of ``pretune compare``."""
+
+    verb: ClassVar[str] = "compare"
+
+    a: str = option(help="first run folder", positional=True, metavar="A")
+    b: str = option(help="second run folder", positional=True, metavar="B")
+    split: str = option("test", "the split whose predictions are compared")
+    intersect: bool = option(False, "compare the rows both have, where they are not the same rows")
+    resamples: int = option(2000, "bootstrap resamples of the intervals", low=100, high=100_000)
+
+
+@verb(CompareSettings)
+def compare(settings: CompareSettings, *, say: Say) -> Outcome:
+    """Say which of two evaluated runs is better, or that no difference was shown.
+
+    The same rows are compared pair by pair: exact McNemar test and paired bootstrap. Kept in both runs for their reports.
+
+    Examples::
+
+        pretune compare runs/scratch runs/news
+        pretune compare runs/news runs/small --json
+    """
+    from pretune.evaluation.compare import compare as compare_records
+
+    a, b = open_run(settings.a), open_run(settings.b)
+    task = _task_of(a)
+    found = compare_records(
+        _predictions(a, settings.split), _predictions(b, settings.split), names=_names(a, b),
+        statistics=task.statistics if task else None, scores=task.scores if task else None,
+        higher_is_better=task.higher_is_better if task else None,
+        intersect=settings.intersect, resamples=settings.resamples,
+    )  # fmt: skip
+    found.update({"a": str(a.path), "b": str(b.path), "split": settings.split})
+    for run in (a, b):
+        _keep(run, found)
+    for run in (a, b):
+        run.count_look(settings.split, f"compare {a.path} {b.path}")
+    return Outcome(text=found["verdict"], facts=found)
+
+
+def _names(a: RunFolder, b: RunFolder) -> tuple[str, str]:
+    """The folders' names, with their parents where these are alike."""
+    if a.path.name != b.path.name:
+        return a.path.name, b.path.name
+    return str(a.path), str(b.path)
+
+
+def _predictions(run: RunFolder, split: str) -> list[dict[str, Any]]:
+    path = run.predictions_path(split)
+    if not path.exists():
+        raise RunError(
+            f"{run.path} has no predictions of its {split} split",
+            f"pretune evaluate {run.path}" + ("" if split == "test" else f" --split {split}"),
+        )
+    return list(read_json_lines(path))
+
+
+def _task_of(run: RunFolder) -> Any:
+    """The run's task for scoring records, which needs no model; None where it has none."""
+    from pretune.tasks import TASKS
+
+    about = read_json(run.model_dir / "pretune.json")
+    found = [task for task in TASKS if task.name == about["task"]]
+    return found[0].scoring(about) if found else None
+
+
+def _keep(run: RunFolder, found: dict[str, Any]) -> None:
+    """Add to ``comparisons.json``; the same pair and split is replaced."""
+    path = run.path / "comparisons.json"
+    before = read_json(path) if path.exists() else []
+    key = ("a", "b", "split")
+    kept = [one for one in before if any(one.get(k) != found[k] for k in key)]
+    write_json(path, [*kept, found])

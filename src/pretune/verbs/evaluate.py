@@ -1,0 +1,277 @@
+"""``pretune evaluate``: score a run on rows it never learned from, with intervals and baselines."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pretune.config import CleanSettings, DataSettings, Settings, option
+from pretune.errors import DataError, RunError, did_you_mean
+from pretune.files import translate_disk_errors
+from pretune.runfolder import RunFolder, open_run
+from pretune.verbs.declare import verb
+from pretune.verbs.outcome import Outcome, Say
+
+if TYPE_CHECKING:
+    import numpy as np
+    from datasets import Dataset
+
+    from pretune.data.splits import Splits
+    from pretune.verbs.proven import Proven
+
+__all__ = ["EvaluateSettings", "evaluate"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings(Settings):
+    """Settings of ``pretune evaluate``."""
+
+    verb: ClassVar[str] = "evaluate"
+
+    run: str = option(help="run folder of a fine-tuned model", positional=True, metavar="RUN")
+    data: str | None = option(
+        None, "other data to score, read with the run's own settings; default: the run's data", metavar="DATA"
+    )
+    split: str = option("test", "which split to score", choices=("test", "validation", "train"))
+    column: tuple[str, ...] = option(
+        (), "with --data: name a column, text=title or label=category", metavar="ROLE=NAME"
+    )
+    baselines: bool = option(True, "score majority and TF-IDF + logistic regression on the same rows")
+    resamples: int = option(2000, "bootstrap resamples of the intervals", low=100, high=100_000)
+    precision: str = option("auto", "number format of matrix products", choices=("auto", "fp32", "bf16"))
+    threads: int | None = option(None, "processor threads; default: all", low=1)
+
+
+@verb(EvaluateSettings)
+def evaluate(settings: EvaluateSettings, *, say: Say) -> Outcome:
+    """Score a run on a split it never learned from: intervals, baselines, calibration, mistakes.
+
+    Writes RUN/predictions/SPLIT.jsonl and RUN/metrics.json. Every look at the test split is counted. Rows that the run
+    learned from are found by content: a few are reported apart, and where most are known the split is not called a test.
+
+    Examples::
+
+        pretune evaluate runs/news
+        pretune evaluate runs/news --split validation
+        pretune evaluate runs/news --data other-site.csv --column text=headline
+    """
+    run = open_run(settings.run)
+    data, rows = _rows_to_score(settings, run, say)
+    known, seen_as_text = _known_rows(settings, run, rows)
+    predicted = _predict_all(settings, run, rows, say)
+    name = settings.split if settings.data is None else f"{settings.split}-other"
+    proven, records_by_seed, seeds = predicted[0][0], [one[1] for one in predicted], [one[2] for one in predicted]
+    records = records_by_seed[0]
+    _write_predictions(run, name, records)
+    looks = run.count_look(name, "evaluate")
+    evaluation = _evaluation(settings, proven, data, rows, records_by_seed, seeds, known, looks=looks)
+    if seen_as_text.any():
+        evaluation["notes"].append(
+            f"{int(seen_as_text.sum())} of {len(rows)} rows stood in the pre-training corpus, without labels."
+        )
+    evaluation["split"] = name
+    run.write_metrics(name, evaluation)
+    return _outcome(run, name, evaluation)
+
+
+def _rows_to_score(settings: EvaluateSettings, run: RunFolder, say: Say) -> tuple[Splits, Dataset]:
+    """The run's data (for the baselines) and the labelled rows of the split to score."""
+    from pretune.data.load import load_splits
+    from pretune.verbs.rows import fewer_rows
+
+    own = _data_settings(run)
+    if "column" not in own.to_dict():
+        raise RunError(
+            f"{run.path} was made by `{run.record['verb']}`, which has no labels to score",
+            "evaluate a run of pretune finetune",
+        )
+    data = load_splits(own)
+    most = run.record["settings"].get("max_train_samples")
+    if most is not None:
+        data = data.replace({**data, "train": fewer_rows(data["train"], most, seed=run.record["settings"]["seed"])})
+    if settings.data is None:
+        return data, _require_split(data, settings.split, own.data)
+    say.note(f"scoring {settings.data}, with columns read as in training unless --column says otherwise")
+    other = load_splits(
+        dataclasses.replace(
+            own,
+            data=settings.data,
+            column=settings.column or own.column,
+            validation_fraction=0.0,
+            test_fraction=0.0,
+            drop_leaks=False,
+        )
+    )
+    chosen = settings.split if settings.split in other else "train"
+    return data, _require_split(other, chosen, settings.data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ReadSettings(CleanSettings, DataSettings):
+    """How a run read its data."""
+
+
+def _data_settings(run: RunFolder) -> _ReadSettings:
+    saved = run.record["settings"]
+    names = {spec.name for spec in dataclasses.fields(_ReadSettings)}
+    return _ReadSettings(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in saved.items() if key in names}
+    )
+
+
+def _require_split(data: Splits, split: str, place: str) -> Dataset:
+    if split not in data or len(data[split]) == 0:
+        raise DataError(f"{place} has no {split} rows", f"--split takes one of: {', '.join(data)}")
+    if "label" not in data[split].column_names:
+        raise DataError(
+            f"the {split} rows of {place} have no labels to score against",
+            "name their column with --column label=NAME, or use pretune predict",
+        )
+    return data[split]
+
+
+def _known_rows(settings: EvaluateSettings, run: RunFolder, rows: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows were learned from; refuses to call a split of such rows anything but training rows."""
+    from pretune.evaluation.leaks import require_held_out
+    from pretune.verbs.rows import leaked_rows
+
+    known, seen = leaked_rows(run, rows)
+    if settings.split != "train":
+        require_held_out(known, settings.data or f"the {settings.split} split")
+    return known, seen
+
+
+def _predict_all(
+    settings: EvaluateSettings, run: RunFolder, rows: Dataset, say: Say
+) -> list[tuple[Proven, list[dict[str, Any]], int]]:
+    """Records of the kept model, then of the other seeds' models."""
+    record = run.record
+    places = [run]
+    seeds = [record.get("result", {}).get("seed", record["settings"]["seed"])]
+    for place in record.get("seed_runs", []):
+        one = RunFolder(run.path / place)
+        if one.record["settings"]["seed"] != seeds[0]:
+            places.append(one)
+            seeds.append(one.record["settings"]["seed"])
+    return [(*_predict(settings, place, rows, say), seed) for place, seed in zip(places, seeds, strict=True)]
+
+
+def _predict(
+    settings: EvaluateSettings, run: RunFolder, rows: Dataset, say: Say
+) -> tuple[Proven, list[dict[str, Any]]]:
+    from pretune.tasks.predicting import predict_rows
+    from pretune.verbs.proven import load_proven, record_of
+
+    proven = load_proven(run, precision=settings.precision, threads=settings.threads)
+    truths = list(rows["label"])
+    unknown = sorted(set(truths) - set(proven.task.labels))
+    if unknown:
+        raise DataError(
+            f'the rows have the label "{unknown[0]}", which the model never learned',
+            did_you_mean(str(unknown[0]), proven.task.labels),
+        )
+    encoded = proven.task.encode_rows(rows, fingerprint=_fingerprint(rows))
+    bar = say.progress(len(encoded), f"predicting with {run.path.name}")
+    predictions = predict_rows(proven.task, proven.model, encoded, proven.device, on_batch=bar.update)
+    bar.close()
+    return proven, [record_of(proven.task.labels, p, truth) for p, truth in zip(predictions, truths, strict=True)]
+
+
+def _fingerprint(rows: Dataset) -> str:
+    from pretune.data.splits import Splits
+    from pretune.verbs.rows import data_fingerprint
+
+    return data_fingerprint(Splits({"test": rows}, {}))
+
+
+def _write_predictions(run: RunFolder, split: str, records: Sequence[dict[str, Any]]) -> None:
+    import json
+
+    from pretune.files import write_text
+
+    path = run.predictions_path(split)
+    path.parent.mkdir(exist_ok=True)
+    with translate_disk_errors(path):
+        write_text(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+
+
+def _evaluation(
+    settings: EvaluateSettings, proven: Proven, data: Splits, rows: Dataset,
+    records_by_seed: list[list[dict[str, Any]]], seeds: list[int], known: np.ndarray, *, looks: int,
+) -> dict[str, Any]:  # fmt: skip
+    from pretune.evaluation.evaluate import Scoring, evaluate_rows
+    from pretune.verbs.proven import tempered
+
+    task, records = proven.task, records_by_seed[0]
+    calibrated = tempered(records, proven.temperature)
+    scoring = Scoring(
+        task=task.name,
+        scores=task.scores,
+        higher_is_better=task.higher_is_better,
+        primary=task.primary_metric,
+        limits=task.limits,
+    )
+    baselines, notes = _baselines(proven, data, rows) if settings.baselines else ({}, [])
+    if settings.split == "train":
+        notes = [
+            *notes,
+            "These are training rows: the scores say how much was learned by heart, not how well new rows are told apart.",
+        ]
+    return evaluate_rows(
+        [task.statistics(one) for one in records_by_seed], scoring,
+        split=settings.split, seeds=seeds, looks=looks,
+        blocks=task.blocks(records, rows, calibrated=calibrated, temperature=proven.temperature),
+        baselines=baselines, leaked_N=known if settings.split != "train" else None, notes=notes, resamples=settings.resamples,
+    )  # fmt: skip
+
+
+def _baselines(proven: Proven, data: Splits, rows: Dataset) -> tuple[dict[str, np.ndarray], list[str]]:
+    import numpy as np
+
+    from pretune.data.scripts import count_scripts, mostly_unspaced, shares
+    from pretune.evaluation.baselines import baselines
+    from pretune.tasks.classification_scores import classification_statistics
+
+    train = data["train"]
+    labels = proven.task.labels
+    index = {label: number for number, label in enumerate(labels)}
+    truth_N = np.array([index[label] for label in rows["label"]])
+    return baselines(
+        _joined(train), list(train["label"]), _joined(rows), truth_N, labels,
+        unspaced=mostly_unspaced(shares(count_scripts(train[:2000]["text"]))), score_fn=classification_statistics,
+    )  # fmt: skip
+
+
+def _joined(rows: Dataset) -> list[str]:
+    if "text_pair" not in rows.column_names:
+        return list(rows["text"])
+    return [f"{a} {b}" for a, b in zip(rows["text"], rows["text_pair"], strict=True)]
+
+
+def _outcome(run: RunFolder, split: str, evaluation: dict[str, Any]) -> Outcome:
+    name = evaluation["primary"]
+    score = evaluation["scores"][name]
+    lines = [
+        f"{split}: {name} {_percent(score)}, n = {evaluation['n']}; macro F1 {_percent(evaluation['scores']['f1_macro'])}"
+    ]
+    for baseline, scores in evaluation["baselines"].items():
+        lines.append(f"  {baseline}: {_percent(scores[name])}")
+    if "seed_scores" in evaluation:
+        several = evaluation["seed_scores"][name]
+        lines.append(f"  {len(several['values'])} seeds: mean {several['mean']:.4f}, sd {several['sd']:.4f}")
+    lines += [f"  {note}" for note in evaluation["notes"]]
+    lines.append(f"look {evaluation['looks']} at this split. Next: pretune report {run.path}")
+    facts = {
+        key: evaluation[key]
+        for key in ("split", "n", "primary", "scores", "baselines", "leaks", "looks", "notes")
+        if key in evaluation
+    }
+    return Outcome(
+        text="\n".join(lines), facts={"run": str(run.path), **facts, "seed_scores": evaluation.get("seed_scores")}
+    )
+
+
+def _percent(score: dict[str, Any]) -> str:
+    return f"{100 * score['value']:.2f} % [{100 * score['low']:.2f}, {100 * score['high']:.2f}]"

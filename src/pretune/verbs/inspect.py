@@ -1,0 +1,110 @@
+"""``pretune inspect``: look at the data before any time is spent on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pretune.config import CleanSettings, DataSettings, option
+from pretune.errors import UsageError
+from pretune.verbs.declare import verb
+from pretune.verbs.outcome import Outcome, Say
+
+__all__ = ["InspectSettings", "inspect"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectSettings(CleanSettings, DataSettings):
+    """Settings of ``pretune inspect``."""
+
+    verb: ClassVar[str] = "inspect"
+
+    data: str = option(help="file, folder or hub id with the data", positional=True, metavar="DATA")
+    corpus: str | None = option(
+        None, "text meant for pre-training: does it hold rows of the test split?", metavar="DATA"
+    )
+    near_duplicates: bool = option(True, "look for nearly equal rows too (MinHash)")
+    out: str | None = option(None, "folder for the passport: data.json and passport.html", metavar="FOLDER")
+    strict: bool = option(False, "exit with 1 when a warning or an error was found")
+
+
+@verb(InspectSettings)
+def inspect(settings: InspectSettings, *, say: Say) -> Outcome:
+    """Look at the data: format, columns, balance, lengths, duplicates, leaks, conflicting labels, personal data.
+
+    Nothing is changed unless it is asked for (--clean, --deduplicate, --drop-leaks, --redact), and then it is counted.
+
+    Examples::
+
+        pretune inspect news.csv
+        pretune inspect data/ --column text=title --column label=category --out passport/
+        pretune inspect reviews.tsv --strict --json
+    """
+    from pretune.data.check import passport
+    from pretune.data.load import load_splits
+
+    splits = load_splits(settings)
+    corpus = None if settings.corpus is None else _corpus(settings.corpus)
+    found = passport(splits, near_duplicates=settings.near_duplicates, corpus=corpus)
+    pages = _write(Path(settings.out), found, settings.data) if settings.out else []
+    serious = [f for f in found["findings"] if f["severity"] in ("warning", "error")]
+    text = _text(settings.data, found, pages)
+    return Outcome(text=text, facts={**found, "pages": pages}, exit_code=1 if settings.strict and serious else 0)
+
+
+def _corpus(place: str) -> Any:
+    """All texts of a place, whatever their split."""
+    from datasets import concatenate_datasets
+
+    from pretune.data.read import read
+
+    found = read(DataSettings(data=place, validation_fraction=0.0, test_fraction=0.0))
+    return concatenate_datasets([found[name].select_columns(["id", "text"]) for name in found])
+
+
+def _write(folder: Path, found: dict[str, Any], title: str) -> list[str]:
+    from pretune.files import write_json
+    from pretune.report.passport_page import write_passport_page
+
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--out {folder} is a file", "give a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "data.json", found)
+    return [str(folder / "data.json"), str(write_passport_page(found, folder / "passport.html", title))]
+
+
+def _text(place: str, found: dict[str, Any], pages: list[str]) -> str:
+    """The passport in a screenful."""
+    lines = [f"{place}: {found['rows']} rows"]
+    for note in _notes(found.get("facts", {})):
+        lines.append(f"  {note}")
+    for name, split in found["splits"].items():
+        lines.append(f"  {name}: {split['rows']} rows{_labels(split.get('labels'))}")
+    marks = {"error": "ERROR  ", "warning": "warning", "note": "note   "}
+    for finding in found["findings"]:
+        lines.append(
+            f"{marks[finding['severity']]} {finding['message']}"
+            + (f" -> {finding['fix']}" if finding.get("fix") else "")
+        )
+    if not found["findings"]:
+        lines.append("nothing to complain about")
+    lines += [f"written: {', '.join(pages)}"] if pages else []
+    return "\n".join(lines)
+
+
+def _labels(balance: dict[str, Any] | None) -> str:
+    if not balance or not balance.get("counts"):
+        return ""
+    counts = balance["counts"]
+    shown = ", ".join(f"{label} {count}" for label, count in [*counts.items()][:12])
+    return f"; {len(counts)} labels: {shown}{', ...' if len(counts) > 12 else ''}"
+
+
+def _notes(facts: Any) -> list[str]:
+    """The sentences that reading and splitting left in the facts."""
+    notes: list[str] = []
+    for part in facts.values() if isinstance(facts, dict) else []:
+        if isinstance(part, dict):
+            notes += [str(note) for note in part.get("notes", [])]
+    return notes

@@ -1,0 +1,269 @@
+"""The body of the training loop, shared by the verbs that learn: log, evaluate, keep the best, save, stop, resume."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pretune.config import TrainSettings, parse_duration
+from pretune.errors import CorruptFile, Interrupted
+from pretune.files import check_free_space
+from pretune.runfolder import RunFolder, now
+from pretune.verbs.outcome import Say
+
+if TYPE_CHECKING:
+    import torch
+
+    from pretune.engine.batching import Feeds
+    from pretune.engine.checkpoint import Checkpoint
+    from pretune.engine.devices import Device
+    from pretune.engine.fit import Budget, Learner
+    from pretune.engine.optim import Optim
+    from pretune.engine.parallel import Cluster
+    from pretune.types import Step
+
+__all__ = ["Goal", "Learning", "Pace", "pace_of"]
+
+SAVE_SECONDS = 300.0
+"""A checkpoint at least this often, beside those at evaluations."""
+
+_LOG_LINES = 400
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What "better" means: the score ``metric`` of ``evaluate``, and how long to wait for it."""
+
+    metric: str
+    higher_is_better: bool
+    patience: int | None
+    evaluate: Callable[[], Mapping[str, float]]
+    split: str = "validation"
+
+    def is_better(self, value: float, best: float | None) -> bool:
+        """A tie keeps the earlier model."""
+        if best is None:
+            return True
+        return value > best if self.higher_is_better else value < best
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Durations of a run, resolved to updates."""
+
+    total_steps: int
+    eval_every: int
+    save_every: int | None
+    log_every: int
+    warmup: float
+
+
+def pace_of(settings: TrainSettings, *, updates_per_epoch: int, default_epochs: float) -> Pace:
+    """The one place where epochs, steps and percents become numbers of updates."""
+    by_epochs = settings.epochs if settings.epochs is not None else default_epochs
+    if settings.epochs is None and (settings.max_steps or settings.minutes):
+        by_epochs = float("inf")
+    steps = by_epochs * updates_per_epoch
+    if settings.max_steps is not None:
+        steps = min(steps, settings.max_steps)
+    if steps == float("inf"):
+        steps = 10**9
+    total = max(1, round(steps))
+
+    def updates(flag: str, text: str) -> int:
+        return parse_duration(text, flag=flag, steps_per_epoch=updates_per_epoch, total_steps=total)
+
+    warmup = updates("--warmup", settings.warmup) / total if not settings.warmup.endswith("%") else None
+    return Pace(
+        total_steps=total,
+        eval_every=max(1, min(updates("--eval-every", settings.eval_every), total)),
+        save_every=None if settings.save_every is None else max(1, updates("--save-every", settings.save_every)),
+        log_every=max(1, min(50, total // _LOG_LINES)),
+        warmup=min(1.0, warmup if warmup is not None else float(settings.warmup.rstrip("% ")) / 100),
+    )
+
+
+@dataclass
+class Learning:
+    """One run's training: what learns, towards what, at what pace, and where the state is kept."""
+
+    run: RunFolder
+    model: torch.nn.Module
+    objective: Learner
+    optim: Optim
+    feeds: Feeds
+    goal: Goal
+    pace: Pace
+    budget: Budget
+    device: Device
+    cluster: Cluster
+    seed: int
+    flops_per_token: float
+    say: Say
+    best: dict[str, Any] = field(default_factory=dict)
+    stale: int = 0
+    step: int = 0
+    _saved_step: int = -1
+    _saved_at: float = 0.0
+
+    def resume(self) -> list[str]:
+        """Continue from the newest whole checkpoint, if there is one; returns what was passed over on the way."""
+        from pretune.engine import checkpoint
+
+        found = checkpoint.load_last(self.run.checkpoints_dir)
+        if found is None:
+            if self.cluster.is_first:
+                self.run.truncate_log(0)
+            return []
+        self._restore(found)
+        return found.notes
+
+    def _restore(self, found: Checkpoint) -> None:
+        load_weights(self.model, found.model)
+        self.optim.load_tensors(found.optimizer)
+        state = found.state
+        self.step, self.stale, self.best = found.step, state["stale"], state["best"]
+        self.feeds.updates = state["data"]["updates"]
+        self.budget.used_seconds = state["used_seconds"]
+        self._saved_step = found.step
+        if self.cluster.is_first:
+            self.run.truncate_log(found.step)
+
+    def go(self) -> None:
+        """Train to the end of the budget or of patience. The best weights are in the model afterwards."""
+        from pretune.engine.fit import fit
+        from pretune.engine.interrupt import StopRequest
+
+        if self.cluster.is_first:
+            size = 4 * sum(p.numel() for p in self.model.parameters()) * 3
+            self.run.checkpoints_dir.mkdir(exist_ok=True)
+            check_free_space(self.run.checkpoints_dir, 2 * size, "saving checkpoints")
+        bar = self.say.progress(min(self.pace.total_steps, 10**9), "training")
+        self._saved_at = time.monotonic()
+        with StopRequest() as stop:
+            steps = fit(
+                self.model, self.feeds, self.objective, self.optim, self.budget,
+                device=self.device, cluster=self.cluster, seed=self.seed, start_step=self.step,
+            )  # fmt: skip
+            if self.step:
+                bar.update(self.step, f"resumed after step {self.step}")
+            for done in [] if self._out_of_patience() else steps:
+                self.step = done.number
+                self._log(done)
+                bar.update(1, f"loss {done.loss:.4f}")
+                if self._is_evaluation_due(done):
+                    self._evaluate(done)
+                    self._save()
+                elif self._is_save_due():
+                    self._save()
+                if self.cluster.any(bool(stop.signal_number)):
+                    bar.close()
+                    self._leave(stop.signal_number)
+                if self._out_of_patience():
+                    self.say.note(f"no better {self.goal.metric} in {self.stale} evaluations: stopping early")
+                    break
+        bar.close()
+        self._take_best()
+
+    def _log(self, done: Step) -> None:
+        if not self.cluster.is_first or (done.number % self.pace.log_every and done.progress < 1.0):
+            return
+        from pretune.engine.devices import peak_flops
+
+        tokens_per_second = done.num_tokens / done.seconds
+        peak = peak_flops(self.device.precision, self.device.device.type)
+        self.run.log(
+            {
+                "kind": "step", "seed": self.seed, "step": done.number, "epoch": round(done.epoch, 4),
+                "progress": round(done.progress, 6), "loss": done.loss, "parts": dict(done.parts),
+                "learning_rate": done.learning_rate, "grad_norm": done.grad_norm,
+                "tokens_per_second": round(tokens_per_second, 1),
+                "examples_per_second": round(done.num_rows / done.seconds, 2),
+                "padding": round(1 - done.num_tokens / max(1, done.num_padded), 4),
+                "mfu": round(tokens_per_second * self.flops_per_token / peak, 4),
+                "seconds": round(done.seconds, 4),
+            }
+        )  # fmt: skip
+
+    def _is_evaluation_due(self, done: Step) -> bool:
+        return done.number % self.pace.eval_every == 0 or done.progress >= 1.0
+
+    def _is_save_due(self) -> bool:
+        if self.pace.save_every is not None:
+            return self.step % self.pace.save_every == 0
+        return time.monotonic() - self._saved_at > SAVE_SECONDS
+
+    def _out_of_patience(self) -> bool:
+        return self.goal.patience is not None and self.stale >= self.goal.patience
+
+    def _evaluate(self, done: Step) -> None:
+        """Score the goal's split on the first process; all learn the result."""
+        value = 0.0
+        scores: Mapping[str, float] = {}
+        if self.cluster.is_first:
+            scores = self.goal.evaluate()
+            value = scores[self.goal.metric]
+        value = self.cluster.sum([value])[0]
+        better = self.goal.is_better(value, self.best.get("value"))
+        self.stale = 0 if better else self.stale + 1
+        if better:
+            self.best = {"step": done.number, "value": value, "epoch": round(done.epoch, 4)}
+        if self.cluster.is_first:
+            line = {"kind": "eval", "seed": self.seed, "step": done.number, "epoch": round(done.epoch, 4)}
+            self.run.log({**line, "split": self.goal.split, "scores": dict(scores), "best": better})
+            self.say.note(
+                f"step {done.number}, epoch {done.epoch:.2f}: {self.goal.split} {self.goal.metric} {value:.4f}{' (best so far)' if better else ''}"
+            )
+
+    def _save(self) -> None:
+        if self.cluster.is_first and self._saved_step != self.step:
+            from pretune.engine import checkpoint
+
+            state = {
+                "data": {"updates": self.feeds.updates},
+                "used_seconds": self.budget.used_seconds,
+                "best": self.best,
+                "stale": self.stale,
+            }
+            whole = checkpoint.Checkpoint(self.step, dict(self.model.state_dict()), self.optim.tensors(), state)
+            checkpoint.save(self.run.checkpoints_dir, whole)
+            newest = checkpoint.steps_on_disk(self.run.checkpoints_dir)[:2]
+            checkpoint.prune(self.run.checkpoints_dir, [*newest, *([self.best["step"]] if self.best else [])])
+        self._saved_step, self._saved_at = self.step, time.monotonic()
+
+    def _leave(self, signal_number: int) -> None:
+        self._save()
+        if self.cluster.is_first:
+            self.run.update_record(status="stopped", stopped=now())
+        raise Interrupted(
+            f"stopped at step {self.step} of {self.pace.total_steps}; everything is saved in {self.run.path}",
+            "run the same command again to go on",
+            signal_number or 15,
+        )
+
+    def _take_best(self) -> None:
+        """Put the best evaluation's weights into the model."""
+        from pretune.engine import checkpoint
+
+        self.cluster.barrier()
+        if self.best and self.best["step"] != self.step:
+            try:
+                load_weights(self.model, checkpoint.load_step(self.run.checkpoints_dir, self.best["step"]).model)
+            except CorruptFile as error:
+                self.say.warn(
+                    f"{error.problem}: the best model (step {self.best['step']}) is lost, the last one (step {self.step}) is kept"
+                )
+
+
+def load_weights(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Copy a checkpoint's weights into ``model``. Raises :class:`CorruptFile` naming the first tensor that does not fit."""
+    own = model.state_dict()
+    for name, tensor in tensors.items():
+        if name not in own or own[name].shape != tensor.shape:
+            raise CorruptFile(
+                f"the checkpoint holds {name} {tuple(tensor.shape)}, the model {tuple(own[name].shape) if name in own else 'has no such weight'}",
+                "start again with --overwrite",
+            )
+        own[name].copy_(tensor)

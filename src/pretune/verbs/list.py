@@ -1,0 +1,76 @@
+"""``pretune list``: the runs in a folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pretune.config import Settings, option
+from pretune.errors import PretuneError, UsageError
+from pretune.runfolder import RunFolder, is_run
+from pretune.verbs.declare import verb
+from pretune.verbs.outcome import Outcome, Say
+
+__all__ = ["ListSettings", "list"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListSettings(Settings):
+    """Settings of ``pretune list``."""
+
+    verb: ClassVar[str] = "list"
+
+    folder: str = option("runs", "folder to look in", positional=True, metavar="FOLDER")
+
+
+@verb(ListSettings)
+def list(settings: ListSettings, *, say: Say) -> Outcome:  # noqa: A001 - the verb's name
+    """Show the runs in a folder: what made them, on which data, their state and their scores.
+
+    Examples::
+
+        pretune list
+        pretune list runs --json
+    """
+    folder = Path(settings.folder)
+    if not folder.is_dir():
+        if settings.folder == "runs":
+            return Outcome(text="no runs here yet. Begin with: pretune inspect DATA", facts={"runs": []})
+        raise UsageError(f"{folder} is not a folder", "name the folder that holds your runs")
+    places = sorted(path.parent for path in folder.glob("**/run.json") if "seeds" not in path.parts)
+    runs = [_summary(RunFolder(place)) for place in places if is_run(place)]
+    text = "\n".join(_line(run) for run in runs) or f"no runs in {folder}"
+    return Outcome(text=text, facts={"runs": runs})
+
+
+def _summary(run: RunFolder) -> dict[str, Any]:
+    try:
+        record, metrics = run.record, run.metrics
+    except PretuneError as error:
+        return {"run": str(run.path), "status": "broken", "problem": error.problem}
+    scores = {}
+    for split, evaluation in metrics.items():
+        score = evaluation.get("scores", {}).get(evaluation.get("primary"))
+        if score:
+            scores[split] = {"score": evaluation["primary"], **score}
+    settings = record.get("settings", {})
+    return {
+        "run": str(run.path),
+        "verb": record.get("verb"),
+        "status": record.get("status"),
+        "backbone": settings.get("backbone"),
+        "data": settings.get("data"),
+        "scores": scores,
+    }
+
+
+def _line(run: dict[str, Any]) -> str:
+    if run["status"] == "broken":
+        return f"{run['run']}: broken ({run['problem']})"
+    parts = [
+        f"{split} {s['score']} {s['value']:.4f} [{s['low']:.4f}, {s['high']:.4f}]" for split, s in run["scores"].items()
+    ]
+    return f"{run['run']}: {run['verb']} {run['backbone'] or ''} on {run['data'] or '?'}, {run['status']}" + (
+        f"; {'; '.join(parts)}" if parts else ""
+    )

@@ -1,0 +1,120 @@
+"""``pretune predict``: rows in, labels and probabilities out, in bounded memory."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pretune.config import Settings, option
+from pretune.errors import UsageError
+from pretune.runfolder import open_run
+from pretune.verbs.declare import verb
+from pretune.verbs.outcome import Outcome, Say
+
+if TYPE_CHECKING:
+    from pretune.verbs.proven import Proven
+
+__all__ = ["PredictSettings", "predict"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictSettings(Settings):
+    """Settings of ``pretune predict``."""
+
+    verb: ClassVar[str] = "predict"
+
+    run: str = option(help="run folder of a fine-tuned model", positional=True, metavar="RUN")
+    data: str = option(
+        "-",
+        "file or folder with rows; - reads standard input: a JSON object or a text on each line",
+        positional=True,
+        metavar="DATA",
+    )
+    out: str | None = option(None, "file to write JSON lines to; default: standard output", metavar="FILE")
+    column: tuple[str, ...] = option((), "name a column: text=title, text_pair=reply, id=key", metavar="ROLE=NAME")
+    header: str = option("auto", "does the first row of a CSV/TSV name the columns", choices=("auto", "yes", "no"))
+    delimiter: str | None = option(None, "what separates columns of a text table")
+    encoding: str | None = option(None, "encoding of text files, where it is not found by looking")
+    calibrated: bool = option(True, "probabilities at the temperature fitted on validation")
+    window_rows: int = option(4096, "rows held in memory at a time", low=1, high=1_000_000)
+    precision: str = option("auto", "number format of matrix products", choices=("auto", "fp32", "bf16"))
+    threads: int | None = option(None, "processor threads; default: all", low=1)
+
+
+@verb(PredictSettings)
+def predict(settings: PredictSettings, *, say: Say) -> Outcome:
+    """Labels and probabilities of new rows, as JSON lines in the rows' order; ids are kept.
+
+    Memory does not grow with the data: a window of rows is read, predicted and written at a time.
+
+    Examples::
+
+        pretune predict runs/news new.csv --out labels.jsonl
+        pretune predict runs/news inbox/ --column text=body
+        echo '{"id": "1", "text": "a fine film"}' | pretune predict runs/news -
+    """
+    from pretune.data.stream import stream_rows
+    from pretune.verbs.proven import load_proven
+
+    run = open_run(settings.run)
+    proven = load_proven(run, precision=settings.precision, threads=settings.threads)
+    rows = stream_rows(
+        settings.data,
+        columns=settings.column,
+        header=settings.header,
+        delimiter=settings.delimiter,
+        encoding=settings.encoding,
+    )
+    records = _records(settings, proven, rows, say)
+    if settings.out is None:
+        return Outcome(text="", facts={}, rows=records)
+    count = _write(Path(settings.out), records)
+    return Outcome(text=f"{count} rows predicted, in {settings.out}", facts={"rows": count, "out": settings.out})
+
+
+def _records(
+    settings: PredictSettings, proven: Proven, rows: Iterator[dict[str, str]], say: Say
+) -> Iterator[dict[str, Any]]:
+    """One record a row, window by window."""
+    from pretune.tasks.predicting import predict_items
+    from pretune.types import Example
+    from pretune.verbs.proven import record_of, tempered
+
+    bar = say.progress(None, "predicting")
+    while window := list(itertools.islice(rows, settings.window_rows)):
+        # Ids need not be unique here; the place in the window is.
+        examples = [
+            Example(str(place), {key: row[key] for key in ("text", "text_pair") if key in row})
+            for place, row in enumerate(window)
+        ]
+        items = [item for example in examples for item in proven.task.encode(example)]
+        predictions = predict_items(proven.task, proven.model, items, proven.device)
+        records = [record_of(proven.task.labels, prediction) for prediction in predictions]
+        for record in tempered(records, proven.temperature) if settings.calibrated else records:
+            yield {**record, "id": window[int(record["id"])]["id"]}
+        bar.update(len(window))
+    bar.close()
+
+
+def _write(path: Path, records: Iterator[dict[str, Any]]) -> int:
+    from pretune.files import translate_disk_errors
+
+    count = 0
+    aside = path.with_name(f".{path.name}.tmp")
+    try:
+        with translate_disk_errors(path), open(aside, "w", encoding="utf-8") as file:
+            for record in records:
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+                count += 1
+        aside.replace(path)
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        raise UsageError(
+            f"--out {path} cannot be written: {error.strerror}", "choose a file in a folder that you may write to"
+        ) from None
+    finally:
+        aside.unlink(missing_ok=True)
+    return count

@@ -1,0 +1,177 @@
+"""What the verbs do with data before they compute: read, check, count, fingerprint, take fewer rows."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pretune.errors import CheckFailed, DataError
+from pretune.runfolder import RunFolder, is_run
+from pretune.verbs.outcome import Say
+
+if TYPE_CHECKING:
+    import numpy as np
+    from datasets import Dataset
+
+    from pretune.data.splits import Splits
+
+__all__ = [
+    "check_ledgers",
+    "data_fingerprint",
+    "fewer_rows",
+    "labels_of",
+    "leaked_rows",
+    "parents_of",
+    "save_train_keys",
+    "tell_findings",
+]
+
+_TRUNCATED_SHARE = 0.01
+
+
+def data_fingerprint(splits: Splits) -> str:
+    """A hash of ids, texts and labels of every split: equal for equal data, wherever it lies."""
+    import numpy as np
+
+    from pretune.data.split import content_keys
+
+    digest = hashlib.blake2b(digest_size=12)
+    for name in sorted(splits):
+        dataset = splits[name]
+        digest.update(f"{name}:{len(dataset)}:".encode())
+        digest.update(np.ascontiguousarray(content_keys(dataset)).tobytes())
+        if "label" in dataset.column_names:
+            digest.update("\x00".join(str(label) for label in dataset["label"]).encode())
+    return digest.hexdigest()
+
+
+def labels_of(splits: Splits) -> list[str]:
+    """The classes of the training rows, in order: by number when all are numbers, else by name.
+
+    Raises :class:`DataError` when there is nothing to tell apart.
+    """
+    train = splits.get("train")
+    if train is None or len(train) == 0:
+        raise DataError("there are no training rows", "pretune inspect DATA shows what was read")
+    if "label" not in train.column_names:
+        raise DataError(
+            "the training rows have no labels", "name their column with --column label=NAME, or use `pretune pretrain`"
+        )
+    names = {str(name) for name in train.unique("label") if name is not None}
+    if len(names) < 2:
+        raise DataError(
+            f"all training rows have one label ({', '.join(names) or 'none'})",
+            "a classifier needs two classes or more: is --column label=... the right one?",
+        )
+    if all(name.lstrip("-").isdigit() for name in names):
+        return sorted(names, key=int)
+    return sorted(names)
+
+
+def fewer_rows(dataset: Dataset, most: int, *, seed: int) -> Dataset:
+    """At most ``most`` rows, each class by its share (one at least), chosen by ``seed``."""
+    import numpy as np
+
+    if most >= len(dataset):
+        return dataset
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(dataset))
+    labels = np.array([str(label) for label in dataset["label"]])[order]
+    names, first_rank = np.unique(labels), np.empty(len(order))
+    if most < len(names):
+        raise DataError(
+            f"--max-train-samples is {most}, there are {len(names)} classes", f"take {len(names)} rows at least"
+        )
+    for name in names:
+        mine = np.flatnonzero(labels == name)
+        first_rank[mine] = (np.arange(len(mine)) + 0.5) / len(mine)
+        first_rank[mine[0]] = -1.0
+    chosen = order[np.argsort(first_rank, kind="stable")[:most]]
+    return dataset.select(np.sort(chosen))
+
+
+def tell_findings(passport: dict[str, Any], say: Say, *, most: int = 6) -> None:
+    """The passport's warnings and errors, the first few, to the person who waits."""
+    serious = [f for f in passport.get("findings", []) if f["severity"] in ("error", "warning")]
+    for finding in serious[:most]:
+        say.warn(f"data: {finding['message']}")
+    if len(serious) > most:
+        say.warn(f"data: {len(serious) - most} more findings: pretune inspect shows all")
+
+
+def check_ledgers(ledgers: dict[str, dict[str, Any]], say: Say) -> None:
+    """The token ledger: an error when nothing is left, a warning with the worst rows when much was cut off."""
+    for split, ledger in ledgers.items():
+        rows = ledger["rows"]
+        if rows == 0 or ledger["empty_rows"] == rows:
+            raise CheckFailed(
+                f"no token is left in the {rows} rows of {split}",
+                "is --column text=... the right column? pretune inspect DATA shows the rows",
+            )
+        cut = ledger["truncated_rows"]
+        if cut > _TRUNCATED_SHARE * rows:
+            worst = ", ".join(f"{row} (-{lost} tokens)" for row, lost in ledger["worst"])
+            say.warn(
+                f"{cut} of {rows} rows of {split} ({cut / rows:.1%}) are longer than the limit, {ledger['truncated_tokens']} tokens are not seen; worst: {worst}. Try --max-length or --long-text windows"
+            )
+        if ledger["unknown_tokens"] > 0.01 * max(1, ledger["tokens"]):
+            say.warn(
+                f"{ledger['unknown_tokens']} tokens of {split} ({ledger['unknown_tokens'] / ledger['tokens']:.1%}) are unknown to the tokenizer"
+            )
+
+
+def save_train_keys(run: RunFolder, *datasets: Dataset) -> None:
+    """Keep the content keys of the rows that were learned from, sorted, in ``train_keys.npy``."""
+    import os
+
+    import numpy as np
+
+    from pretune.data.split import content_keys
+    from pretune.files import fsync_file, translate_disk_errors
+
+    keys = np.unique(np.concatenate([content_keys(dataset) for dataset in datasets]))
+    aside = run.path / f".train_keys.{os.getpid()}.npy"
+    with translate_disk_errors(aside):
+        np.save(aside, keys)
+        fsync_file(aside)
+    aside.replace(run.path / "train_keys.npy")
+
+
+def parents_of(backbone: str) -> tuple[str, ...]:
+    """The run a backbone comes from, as a parent."""
+    return (str(Path(backbone)),) if is_run(backbone) else ()
+
+
+def leaked_rows(run: RunFolder, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows the run learned labels from, and which its parents saw as text: two bool (N,)."""
+    import numpy as np
+
+    from pretune.data.split import content_keys
+    from pretune.evaluation.leaks import overlap
+
+    keys = content_keys(dataset)
+    own = overlap(_keys(run), keys)
+    seen = np.zeros(len(keys), dtype=bool)
+    for place in lineage(run)[1:]:
+        seen |= overlap(_keys(RunFolder(Path(place))), keys)
+    return own, seen
+
+
+def lineage(run: RunFolder) -> list[str]:
+    """The run and its ancestors that are still there, nearest first."""
+    found, waiting = [], [str(run.path)]
+    while waiting:
+        place = waiting.pop(0)
+        if place in found or not is_run(place):
+            continue
+        found.append(place)
+        waiting += RunFolder(Path(place)).record.get("parents", [])
+    return found
+
+
+def _keys(run: RunFolder) -> np.ndarray:
+    import numpy as np
+
+    path = run.path / "train_keys.npy"
+    return np.load(path, allow_pickle=False) if path.exists() else np.array([], dtype=np.uint64)

@@ -1,0 +1,320 @@
+"""What the verbs that learn set up alike: device, backbone, encoder, model, optimizer, loop; and how a run is closed."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pretune.config import Settings, TextSettings, TrainSettings
+from pretune.errors import RunError, UsageError
+from pretune.files import fsync_dir, write_json, write_text
+from pretune.runfolder import RunFolder, create_run, is_run, machine_facts, now
+from pretune.verbs.learning import Goal, Learning, pace_of
+from pretune.verbs.outcome import Outcome, Say
+
+if TYPE_CHECKING:
+    import torch
+
+    from pretune.backbones.adapt import Adaptation
+    from pretune.backbones.load import Backbone, LoadReport
+    from pretune.backbones.text import TextEncoder
+    from pretune.data.splits import Splits
+    from pretune.engine.devices import Device
+    from pretune.engine.parallel import Cluster
+
+__all__ = [
+    "Setup",
+    "choose",
+    "find_backbone",
+    "finish_model",
+    "forecast",
+    "make_encoder",
+    "make_learning",
+    "open_together",
+    "prepare_run",
+    "write_model",
+]
+
+
+@dataclass
+class Setup:
+    """What was built for a run, for the verb that writes its record."""
+
+    backbone: Backbone
+    report: LoadReport
+    adaptation: Adaptation
+    objective: Any
+    learning_rate: float
+    task: Any = None
+    rows: dict[str, Any] = field(default_factory=dict)
+    truths: list[str] = field(default_factory=list)
+    fingerprint: str = ""
+
+
+@contextlib.contextmanager
+def open_together(settings: Any, out: str, backbone: str, cluster: Cluster) -> Iterator[tuple[RunFolder, str]]:
+    """The run folder: the first process opens and locks it, the others wait for it."""
+    from pretune.verbs.rows import parents_of
+
+    if cluster.is_first:
+        with create_run(settings, out, overwrite=settings.overwrite, parents=parents_of(backbone)) as opened:
+            cluster.barrier()
+            yield opened
+    else:
+        cluster.barrier()
+        run = RunFolder(Path(out))
+        yield run, "finished" if run.record["status"] == "finished" else "resumed"
+
+
+def choose(settings: TrainSettings, run: RunFolder) -> Device:
+    """The device; a resumed run keeps the number format and threads it began with."""
+    from pretune.engine.devices import choose_device
+
+    like = run.record.get("device") if is_run(run.path) else None
+    return choose_device(precision=settings.precision, threads=settings.threads, like=like)
+
+
+def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train", "unlabelled")) -> Backbone:
+    """The backbone; with ``scratch:`` its tokenizer is trained on the texts of ``splits``, never on held-out rows."""
+    from pretune.backbones.load import load_backbone
+
+    def texts() -> Any:
+        for name in splits:
+            if name in data:
+                for row in data[name].select_columns(
+                    [c for c in ("text", "text_pair") if c in data[name].column_names]
+                ):
+                    yield from row.values()
+
+    return load_backbone(
+        settings.backbone,
+        texts=texts,
+        tokenizer=settings.tokenizer,
+        vocab_size=settings.vocab_size,
+        trust_remote_code=settings.trust_remote_code,
+    )
+
+
+def make_encoder(backbone: Backbone, settings: TextSettings) -> TextEncoder:
+    """Text to tokens within what the model takes and the settings ask for."""
+    from pretune.backbones.load import max_length_of
+    from pretune.backbones.text import TextEncoder
+
+    most = max_length_of(backbone)
+    if settings.max_length is not None and settings.max_length > most:
+        raise UsageError(
+            f"--max-length is {settings.max_length}, {backbone.name} takes {most} tokens at most",
+            f"give {most} or less, or --long-text windows",
+        )
+    return TextEncoder(
+        backbone.tokenizer,
+        max_length=settings.max_length or most,
+        long_text=settings.long_text,
+        segments=backbone.uses_segments,
+    )
+
+
+def default_learning_rate(backbone: Backbone, adapt: str, *, masked: bool) -> float:
+    """Larger for smaller models: 5e-5 at 768 wide when pre-trained, ten times that for fresh weights.
+
+    Turc et al. 2019 (arXiv 1908.08962, appendix A) tune 3e-4 to 3e-5 for these sizes; 1e-3 for a head alone.
+    """
+    width = int(getattr(backbone.config, "hidden_size", 768))
+    if backbone.kind == "scratch" or masked:
+        return min(1e-3, 5e-4 * (512 / width) ** 0.5) if backbone.kind == "scratch" else 1e-4 * (768 / width) ** 0.5
+    if adapt == "head":
+        return 1e-3
+    return 5e-5 * 768 / width
+
+
+def make_learning(
+    settings: Any,
+    run: RunFolder,
+    backbone: Backbone,
+    model: torch.nn.Module,
+    report: LoadReport,
+    device: Device,
+    cluster: Cluster,
+    say: Say,
+    *,
+    objective: Callable[[Adaptation], Any],
+    streams: Callable[[Any], Any],
+    goal: dict[str, Any],
+    default_epochs: float,
+) -> tuple[Setup, Learning]:
+    """Put the pieces of a training run together."""
+    from pretune.backbones.adapt import plan_adaptation
+    from pretune.backbones.fast import make_fast
+    from pretune.engine.batching import Feeds
+    from pretune.engine.fit import Budget
+    from pretune.engine.optim import Optim
+
+    if device.device.type == "cpu":
+        make_fast(model)
+    if settings.activation_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+    model.to(device.device)
+    adapt = getattr(settings, "adapt", "full")
+    rate = settings.learning_rate or default_learning_rate(backbone, adapt, masked=settings.verb == "pretrain")
+    adaptation = plan_adaptation(
+        model, adapt, weight_decay=settings.weight_decay, llrd_decay=getattr(settings, "llrd_decay", 0.9)
+    )
+    learner = objective(adaptation)
+    feeds = Feeds(
+        streams(learner), seed=settings.seed, max_tokens=settings.max_tokens,
+        micro_batch_size=settings.micro_batch_size, rank=cluster.rank, world=cluster.world,
+    )  # fmt: skip
+    pace = pace_of(settings, updates_per_epoch=feeds.updates_per_epoch, default_epochs=default_epochs)
+    optim = Optim(
+        adaptation.groups, learning_rate=rate, schedule=settings.schedule, warmup=pace.warmup, clip=settings.clip
+    )
+    budget = Budget(pace.total_steps, None if settings.minutes is None else settings.minutes * 60)
+    learning = Learning(
+        run=run, model=model, objective=learner, optim=optim, feeds=feeds,
+        goal=Goal(patience=settings.early_stopping_patience, **goal), pace=pace, budget=budget,
+        device=device, cluster=cluster, seed=settings.seed, flops_per_token=_flops_per_token(model), say=say,
+    )  # fmt: skip
+    return Setup(backbone, report, adaptation, learner, rate), learning
+
+
+def _flops_per_token(model: torch.nn.Module) -> float:
+    """2 a weight forward and 4 backward for weights that learn, embeddings and attention's quadratic part left out
+    (Kaplan et al. 2020, arXiv 2001.08361, section 2.1)."""
+    import torch
+
+    tables = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
+    matrices = [p for p in model.parameters() if p.ndim > 1 and id(p) not in tables]
+    return float(sum(p.numel() * (6 if p.requires_grad else 2) for p in matrices))
+
+
+def prepare_run(
+    run: RunFolder, settings: Settings, data: Splits, setup: Setup, learning: Learning, *, resumed: bool, say: Say
+) -> None:
+    """Write what is known before the first update: the passport, the keys of the training rows, the run's record."""
+    from pretune.data.check import passport
+    from pretune.verbs.rows import check_ledgers, save_train_keys, tell_findings
+
+    ledgers = {
+        name: rows.ledger if isinstance(rows.ledger, dict) else rows.ledger.to_dict()
+        for name, rows in setup.rows.items()
+    }
+    check_ledgers(ledgers, say)
+    if resumed:
+        before = run.record.get("data_fingerprint")
+        if before is not None and before != setup.fingerprint:
+            raise RunError(
+                f"{run.path} was begun with other data than {getattr(settings, 'data', 'this')} holds now",
+                "bring the old data back, or start again with --overwrite",
+            )
+        if before is not None:
+            run.update_record(status="running")
+            return
+    found = passport(data, near_duplicates=sum(len(data[name]) for name in data) <= 100_000)
+    tell_findings(found, say)
+    run.write_passport({**found, "tokens": ledgers, "fingerprint": setup.fingerprint})
+    save_train_keys(run, *(data[name] for name in setup.rows if name in ("train", "unlabelled")))
+    if setup.report.initialised and not setup.report.fresh:
+        names = setup.report.initialised
+        say.note(
+            f"new weights, drawn at random: {', '.join(names[:6])}{f' and {len(names) - 6} more' if len(names) > 6 else ''}"
+        )
+    run.update_record(
+        status="running",
+        data_fingerprint=setup.fingerprint,
+        device=learning.device.to_dict(),
+        backbone=setup.backbone.facts,
+        model={
+            "parameters": sum(p.numel() for p in learning.model.parameters()),
+            "task": setup.task.name if setup.task else "masked-language-modelling",
+            "labels": list(setup.task.labels) if setup.task else [],
+            "initialised": ["all weights"] if setup.report.fresh else list(setup.report.initialised),
+            "unexpected": list(setup.report.unexpected),
+        },
+        training={
+            "learning_rate": setup.learning_rate,
+            "total_steps": learning.pace.total_steps,
+            **setup.adaptation.facts(),
+        },
+        machine=machine_facts(),
+    )
+
+
+def write_model(run: RunFolder, model: torch.nn.Module, tokenizer: Any, about: dict[str, Any]) -> None:
+    """``model/``: a Hugging Face folder with ``pretune.json``, written aside and renamed."""
+    from pretune.backbones.load import save_model
+
+    aside = run.path / ".model.tmp"
+    shutil.rmtree(aside, ignore_errors=True)
+    save_model(model, tokenizer, aside)
+    write_json(aside / "pretune.json", {"format": 1, **about})
+    if run.model_dir.exists():
+        shutil.rmtree(run.model_dir)
+    aside.rename(run.model_dir)
+    fsync_dir(run.path)
+
+
+def finish_model(run: RunFolder, learning: Learning, *, seconds: float, result: dict[str, Any]) -> None:
+    """Close the run: what it took, the model card, status ``finished``; then the checkpoints go."""
+    from pretune.engine.devices import peak_memory_bytes
+    from pretune.report.card import model_card
+
+    steps = [line for line in run.log_lines() if line.get("kind") == "step"]
+    rates = sorted(line["tokens_per_second"] for line in steps)
+    before = run.record
+    run.update_record(
+        training={
+            **before.get("training", {}),
+            **learning.device.to_dict(),
+            "steps": learning.step,
+            "epochs": round(learning.feeds.updates / learning.feeds.updates_per_epoch, 3),
+            "peak_memory_bytes": peak_memory_bytes(),
+            "median_tokens_per_second": rates[len(rates) // 2] if rates else None,
+            "training_seconds": round(learning.budget.used_seconds, 2),
+        },
+        result=result,
+        seconds=round(seconds, 1),
+        finished=now(),
+        status="finished",
+    )
+    write_text(run.model_dir / "README.md", model_card(run.record, run.metrics, run.passport))
+    shutil.rmtree(run.checkpoints_dir, ignore_errors=True)
+
+
+def forecast(learning: Learning, settings: TrainSettings, *, updates: int = 4) -> Outcome:
+    """Run a few updates and say what the whole would take. Nothing is kept."""
+    from pretune.engine.devices import peak_memory_bytes
+    from pretune.engine.fit import fit
+
+    seconds, tokens = [], 0
+    steps = fit(
+        learning.model, learning.feeds, learning.objective, learning.optim, learning.budget,
+        device=learning.device, cluster=learning.cluster, seed=learning.seed,
+    )  # fmt: skip
+    for step in steps:
+        seconds.append(step.seconds)
+        tokens += step.num_tokens
+        if step.number >= updates:
+            break
+    measured = seconds[1:] or seconds
+    per_update = sum(measured) / len(measured)
+    whole = per_update * learning.pace.total_steps
+    if settings.minutes is not None:
+        whole = min(whole, settings.minutes * 60)
+    facts = {
+        "updates": learning.pace.total_steps,
+        "seconds_per_update": round(per_update, 4),
+        "forecast_seconds": round(whole, 1),
+        "tokens_per_update": tokens // len(seconds),
+        "peak_memory_bytes": peak_memory_bytes(),
+        "parameters": sum(p.numel() for p in learning.model.parameters()),
+        **learning.device.to_dict(),
+    }
+    text = (
+        f"{learning.pace.total_steps} updates of {per_update:.2f} s ({learning.device.precision} on {learning.device.device}): about "
+        f"{whole / 60:.1f} minutes of training and {facts['peak_memory_bytes'] / 2**30:.1f} GiB of memory; evaluations come on top. Nothing was written."
+    )
+    return Outcome(text=text, facts=facts)
