@@ -166,7 +166,7 @@ def test_the_heat_map_shades_by_the_share_of_the_row() -> None:
     chart = heat_map(["a", "b"], [[30, 10], [0, 1]], title="t", row_title="truth", column_title="predicted")
     cells = [node for node in parsed(chart).iter("rect") if "heat" in node.attrib["class"]]
     assert [cell.attrib["class"] for cell in cells] == ["heat right", "heat wrong", "heat wrong", "heat right"]
-    assert [float(cell.attrib["fill-opacity"]) for cell in cells] == pytest.approx([0.765, 0.295, 0, 1.0], abs=0.006)
+    assert [float(cell.attrib["fill-opacity"]) for cell in cells] == pytest.approx([0.9375, 0.235, 0, 1.0], abs=0.006)
     assert {"30", "10", "1"} <= set(texts(chart))
 
 

@@ -10,6 +10,7 @@ from report_samples import HOSTILE, Tree, assert_self_contained, blocks, passpor
 
 from pretune.report import layout
 from pretune.report.blocks import BLOCKS, render_block
+from pretune.report.grids import MOSTLY, _shade
 from pretune.report.passport_page import write_passport_page
 from pretune.report.words import duration_text, is_percent, number_text, score_text, title_of
 
@@ -135,3 +136,17 @@ def test_contrast_is_enough_in_light_and_dark(theme: dict[str, str]) -> None:
         assert contrast(theme["ink"], theme[f"{kind}-soft"]) >= 4.5
     for line in ("s0", "s1", "s2", "s3", "s4", "s5"):
         assert contrast(theme[line], theme["paper"]) >= 3
+
+
+def blended(over: str, under: str, share: float) -> str:
+    parts = [round(share * int(over[k : k + 2], 16) + (1 - share) * int(under[k : k + 2], 16)) for k in (1, 3, 5)]
+    return "#" + "".join(f"{part:02x}" for part in parts)
+
+
+@pytest.mark.parametrize("theme", colours())
+@pytest.mark.parametrize("kind", ["right", "wrong"])
+def test_counts_can_be_read_on_every_shade_of_the_heat_map(theme: dict[str, str], kind: str) -> None:
+    for percent in range(101):
+        share = percent / 100
+        cell = blended(theme[kind], theme["soft"], _shade(share))
+        assert contrast(theme["paper" if share > MOSTLY else "ink"], cell) >= 4.5, share

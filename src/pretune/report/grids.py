@@ -13,6 +13,8 @@ from pretune.report.words import number_text, percent_text
 
 __all__ = ["Node", "confused_pairs", "heat_map", "lineage", "reliability"]
 
+MOSTLY = 0.6
+
 
 def confused_pairs(
     labels: Sequence[str], values: Sequence[Sequence[int]], most: int = 12
@@ -67,6 +69,11 @@ def _column_label(label: str, x: float, y: float, upright: bool, cell: float) ->
     return tag("text", attributes, shorten(label, 120), tag("title", {}, label))
 
 
+def _shade(share: float) -> float:
+    """Opacity of a cell: rising, with a step at ``MOSTLY``, as no ink can be read on a shade in between."""
+    return 0.9 + 0.1 * (share - MOSTLY) / (1 - MOSTLY) if share > MOSTLY else 0.06 + 0.7 * share
+
+
 def _heat_row(
     labels: Sequence[str], index: int, row: Sequence[int], left: float, y: float, cell: float
 ) -> list[Markup]:
@@ -81,7 +88,7 @@ def _heat_row(
             f"{labels[index]} → {labels[column]}: {number_text(count)} ({percent_text(share)} of {labels[index]})",
         )
         kind = "right" if column == index else "wrong"
-        shade = f"{0.06 + 0.94 * share:.2f}" if count else "0"
+        shade = f"{_shade(share):.2f}" if count else "0"
         parts.append(
             tag("rect", {"x": x + 1, "y": y + 1, "width": cell - 2, "height": cell - 2, "rx": 2.0, "class": "slot"})
         )
@@ -101,7 +108,7 @@ def _heat_row(
             )
         )
         if count:
-            ink = "on-heat" if share > 0.5 else "small"
+            ink = "on-heat" if share > MOSTLY else "small"
             parts.append(text(x + cell / 2, y + cell / 2 + 4, number_text(count), ink, "middle"))
     return parts
 
