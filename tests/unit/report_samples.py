@@ -152,6 +152,7 @@ def passport(word: str = "b") -> dict[str, Any]:
                 "fix": f"--drop-leaks {word}",
             },
         ],
+        "tokens": {"train": {"rows": 40, "tokens": 1234, "truncated_rows": 1, "worst": [[word, 9]]}},
         "facts": {"read": {"format": "csv", "path": word, "notes": [f"Read as {word}."]}},
     }
 
@@ -183,7 +184,6 @@ def record(word: str = "b", **changes: Any) -> dict[str, Any]:
             "initialised": [f"classifier.{word}"],
         },
         "training": {"steps": 2109, "epochs": 3.0, "precision": "bf16", "threads": 2, "peak_memory_bytes": 2**30},
-        "ledger": {"train": {"rows": 40, "tokens": 1234, "truncated_rows": 1, "worst": [[word, 9]]}},
         **changes,
     }
 

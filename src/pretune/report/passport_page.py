@@ -34,7 +34,7 @@ def passport_page(passport: Mapping[str, Any], title: str) -> Page:
     chapters = (
         ("findings", "Findings", (findings(passport), overlaps(passport), conflicts(passport), kinds_table(passport))),
         ("splits", "Splits and labels", (splits_table(passport), balance(passport))),
-        ("lengths", "Text", (lengths(passport), scripts_table(passport), ledger_table(passport.get("ledger") or {}))),
+        ("lengths", "Text", (lengths(passport), scripts_table(passport), ledger_table(passport.get("tokens") or {}))),
         ("facts", "How it was read", (reading_facts(passport),)),
     )
     filled = [(anchor, heading, tuple(piece for piece in parts if piece)) for anchor, heading, parts in chapters]

@@ -51,7 +51,7 @@ _PARTS_OF_ITS_OWN = (
 )
 
 
-def passport_parts(passport: Mapping[str, Any], ledger: Mapping[str, Any] | None = None) -> tuple[Markup, ...]:
+def passport_parts(passport: Mapping[str, Any]) -> tuple[Markup, ...]:
     """All that is known of the data, the findings first."""
     found = (
         findings(passport),
@@ -62,7 +62,7 @@ def passport_parts(passport: Mapping[str, Any], ledger: Mapping[str, Any] | None
         lengths(passport),
         scripts_table(passport),
         kinds_table(passport),
-        ledger_table(ledger or _mapping(passport.get("ledger"))),
+        ledger_table(_mapping(passport.get("tokens"))),
         facts_fold(passport),
     )
     return tuple(piece for piece in found if piece)

@@ -89,8 +89,10 @@ def _times(record: Record) -> str:
 
 
 def _some(names: Sequence[str], most: int = 20) -> str:
+    if len(names) < 2:
+        return "".join(names)
     shown = ", ".join(names[:most])
-    return f"{number_text(len(names))}: {shown}{' …' if len(names) > most else ''}" if names else ""
+    return f"{number_text(len(names))}: {shown}{' …' if len(names) > most else ''}"
 
 
 def _learnt(training: Record) -> str:
@@ -131,7 +133,7 @@ def _settings(settings: Record, changed: Record) -> Markup:
 
 def data_section(passport: Record, record: Record) -> Section | None:
     """The data passport and the token ledger."""
-    parts = passport_parts(passport, record.get("ledger"))
+    parts = passport_parts(passport)
     if not parts:
         return None
     sentence = findings_sentence(passport)
