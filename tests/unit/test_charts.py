@@ -11,6 +11,7 @@ from markupsafe import Markup
 from pretune.report.charts import Series, Whisker, bars, dot_whisker, histogram, line_chart
 from pretune.report.grids import Node, confused_pairs, heat_map, lineage, reliability
 from pretune.report.svg import Scale, responsive, shorten, text_width, thin, ticks
+from pretune.report.words import percent_tick
 
 HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
 CHINESE = "经济新闻与房地产市场的最新消息"
@@ -214,3 +215,10 @@ def test_shortening_keeps_within_its_room_and_keeps_the_whole_for_the_pointer() 
 def test_responsive_draws_for_desk_and_phone() -> None:
     both = responsive(lambda width: Markup("<svg>{}</svg>").format(width))
     assert str(both) == '<div class="chart wide"><svg>896</svg></div><div class="chart narrow"><svg>340</svg></div>'
+
+
+def test_a_lone_row_keeps_its_name_and_close_ticks_differ() -> None:
+    chart = dot_whisker([whisker("this model", 0.0095, 0.0001, own=True)], title="t", axis_text=percent_tick)
+    assert "this model" in texts(chart)
+    shown = [word for word in texts(chart) if word.endswith("%")]
+    assert len(shown) == len(set(shown)) > 2

@@ -228,3 +228,8 @@ def test_a_parent_with_a_broken_record_is_named(tmp_path: Path) -> None:
     (base.path / "run.json").write_text("{", encoding="utf-8")
     run = make_run(tmp_path / "news", parents=[str(base.path)])
     assert "its run.json cannot be read" in page_of(run)
+
+
+def test_a_word_after_the_flags_stands_on_its_own_line(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "news", command="pretune pretrain --out r1 --max-steps 60 scratch:bert-tiny")
+    assert "pretune pretrain \\ --out r1 \\ --max-steps 60 \\ scratch:bert-tiny" in Tree(page_of(run)).text

@@ -222,7 +222,7 @@ def dot_whisker(
     stacked = width < 500
     step = 48.0 if stacked else 34.0
     ends = [end for row in rows for end in (row.low, row.value, row.high) if finite(end)]
-    left = 10.0 if stacked else min(width * 0.34, max(text_width(row.name) for row in rows)) + 20
+    left = 10.0 if stacked else min(width * 0.34, max(text_width(row.name) for row in rows) * 1.1) + 20
     right = width - 14.0 if stacked else width - max(text_width(row.shown) for row in rows) - 28
     scale = Scale.over(ends, left, right, pad=0.08)
     bottom = len(rows) * step + 6

@@ -251,7 +251,8 @@ def _one_flag_a_line(command: str) -> str:
         return command
     lines: list[list[str]] = [[]]
     for word in words:
-        if word.startswith("--") and lines[-1]:
+        full = lines[-1][0].startswith("--") and len(lines[-1]) == 2 if lines[-1] else False
+        if full or (word.startswith("--") and lines[-1]):
             lines.append([])
         lines[-1].append(shlex.quote(word))
     return " \\\n  ".join(" ".join(line) for line in lines)

@@ -222,7 +222,7 @@ def caveats(record: Mapping[str, Any], metrics: Mapping[str, Any], passport: Map
     said: list[str] = []
     for split in ordered_splits(metrics):
         said += _evaluation_caveats(split, metrics[split])
-    if said:
+    if ordered_splits(metrics):
         said.insert(
             0,
             "Intervals are 95 % and come from drawing the evaluated rows again. They hold for new rows like these, not for data from other sources or times.",

@@ -78,8 +78,7 @@ def percent_text(value: object, digits: int = 1) -> str:
 
 def percent_tick(value: float) -> str:
     """A share on an axis: no more digits than it needs."""
-    shown = f"{100 * value:.1f}"
-    return shown.removesuffix(".0") + "\u00a0%"
+    return f"{100 * value:.4g}\u00a0%"
 
 
 def tick_text(value: float) -> str:
