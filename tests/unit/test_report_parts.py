@@ -11,6 +11,7 @@ from report_samples import HOSTILE, Tree, assert_self_contained, blocks, passpor
 from pretune.report import layout
 from pretune.report.blocks import BLOCKS, render_block
 from pretune.report.grids import MOSTLY, _shade
+from pretune.report.passport_findings import findings
 from pretune.report.passport_page import write_passport_page
 from pretune.report.words import duration_text, is_percent, number_text, score_text, title_of
 
@@ -150,3 +151,15 @@ def test_counts_can_be_read_on_every_shade_of_the_heat_map(theme: dict[str, str]
         share = percent / 100
         cell = blended(theme[kind], theme["soft"], _shade(share))
         assert contrast(theme["paper" if share > MOSTLY else "ink"], cell) >= 4.5, share
+
+
+def test_a_finding_counts_the_rows_it_does_not_name() -> None:
+    found = {
+        "severity": "warning",
+        "code": "x",
+        "message": "33 rows",
+        "count": 33,
+        "rows": [f"a:{i}" for i in range(20)],
+        "fix": "",
+    }
+    assert "a:6, a:7 and 25 more" in Tree(str(findings({"findings": [found]}))).text

@@ -36,8 +36,9 @@ def findings(passport: Mapping[str, Any]) -> Markup:
 def _finding(one: Mapping[str, Any]) -> dict[str, str]:
     severity = str(one.get("severity", "note"))
     ids = [plain(row) for row in one.get("rows") or []]
-    more = f" and {number_text(len(ids) - MOST_ROWS_NAMED)} more" if len(ids) > MOST_ROWS_NAMED else ""
     message, count = plain(one.get("message", one.get("code", ""))), one.get("count")
+    left = max(len(ids), int(count) if finite(count) else 0) - MOST_ROWS_NAMED
+    more = f" and {number_text(left)} more" if left > 0 and len(ids) >= MOST_ROWS_NAMED else ""
     said = not finite(count) or number_text(count) in message or str(count) in message
     return {
         "kind": severity if severity in _WORDS else "note",
