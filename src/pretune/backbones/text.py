@@ -78,7 +78,7 @@ class Padding:
     segment_pad_id: int = 0
     left: bool = False
     segments: bool = False
-    multiple: int = 8
+    multiple: int = 1
 
 
 class TextBatch(NamedTuple):

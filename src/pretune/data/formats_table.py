@@ -132,9 +132,10 @@ def _find_dialect(sample: Sequence[str], preferred: str, delimiter: str | None) 
 
 
 def _dialects(sample: Sequence[str], mark: str) -> list[_Dialect]:
+    """Ways of quoting to try, the one that wins ties first."""
     plain = _Dialect(mark, quoted=False)
     if mark in "\t@":
-        return [_Dialect(mark), plain] if _well_quoted(sample, mark) else [plain]
+        return [_Dialect(mark), plain] if _well_quoted(sample, mark) else [plain, _Dialect(mark)]
     escaped = [_Dialect(mark, backslash=True)] if any('\\"' in line for line in sample) else []
     return [_Dialect(mark), *escaped]
 
@@ -169,7 +170,7 @@ def _has_header(rows: Sequence[Sequence[str]], is_known_name: Callable[[str], bo
     if not filled:
         return False
     known = sum(map(is_known_name, filled))
-    if known and (known >= 2 or len(filled) <= 3 or known >= len(filled) / 2) and len(set(filled)) == len(filled):
+    if known and (known >= 2 or len(filled) <= 3 or known >= len(filled) / 2):
         return True
     if len(set(filled)) < len(filled) or not all(_NAME_LIKE.fullmatch(cell) for cell in filled):
         return False
