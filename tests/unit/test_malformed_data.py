@@ -245,7 +245,7 @@ CASES: list[tuple[str, Callable[[Path], Path], dict[str, Any], str]] = [
     ("text is an object", write("a.jsonl", '{"text": {"a": 1}, "label": "x"}\n'), {}, "a.jsonl: row 1 has a dict"),
     ("text key absent in a row", write("a.jsonl", '{"text": "a b", "label": "x"}\n{"label": "y"}\n'), {}, "a.jsonl: row 2 has nothing"),
     ("label only in test", files(train=GOOD, test=GOOD + "odd one,z\n"), {}, "test has labels that train does not have: 'z'"),
-    ("no train split", files(test=GOOD, other_test=GOOD), {}, "there is no train split"),
+    ("no train split", files(test=GOOD, other_test=GOOD), {}, "place has no train split"),
     ("ids repeat though asked", write("a.csv", "id,text,label\n7,a b,x\n7,c d,y\n"), flagged(column="id=id"), "a.csv: the id column 'id' repeats 1 ids in train: 7"),
     ("an id is missing", write("a.csv", "id,text,label\n7,a b,x\n,c d,y\n"), {}, "a.csv: row 2 has no value in the id column"),
     ("pairs here, single texts there", files(train="sentence1,sentence2,label\na b,c d,x\n", test="text,label\na b,x\n"), {}, "pairs of texts"),

@@ -309,6 +309,30 @@ def test_a_json_array_larger_than_the_buffer_is_read_piece_by_piece(
     assert pairs(get(path)["train"]) == ROWS
 
 
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "place").mkdir()
+    name = b"train-\xff.csv".decode("utf-8", "surrogateescape")
+    (tmp_path / "place" / name).write_text(delimited(","))
+    assert get(tmp_path / "place")["train"][0]["id"] == "train-?.csv:1"
+    path = tmp_path / "data.jsonl"
+    path.write_text(json.dumps({"text": "some words", "\ud800": 1}))
+    assert len(get(path)["unlabelled"]) == 1
+
+
+def test_a_damaged_arrow_file_is_refused_not_followed(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    path = tmp_path / "data.arrow"
+    table = pa.table({"text": ["one text", "another text"], "label": ["a", "b"]})
+    with pa.ipc.new_stream(str(path), table.schema) as writer:
+        writer.write_table(table)
+    whole = path.read_bytes()
+    offsets = (0).to_bytes(4, "little") + (8).to_bytes(4, "little") + (20).to_bytes(4, "little")
+    path.write_bytes(whole.replace(offsets, offsets[:4] + (2**30).to_bytes(4, "little") + offsets[8:]))
+    with pytest.raises(DataError, match="data.arrow cannot be read"):
+        get(path)
+
+
 def test_splits_inside_a_json_document(tmp_path: Path) -> None:
     path = tmp_path / "data.json"
     path.write_text(json.dumps({"train": OBJECTS, "dev": OBJECTS[:2]}))

@@ -106,6 +106,7 @@ class _Gunzip(gzip.GzipFile):
 
 def file_entry(path: Path, name: str) -> Entry:
     """A plain or gzipped file on disk. Raises :class:`DataError` for what is not a regular, readable file."""
+    name = name.encode("utf-8", "replace").decode()  # a name on disk may hold bytes that are no text
     try:
         info = path.stat()
     except FileNotFoundError:

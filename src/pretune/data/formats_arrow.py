@@ -87,6 +87,7 @@ def _table(schema: pa.Schema, batches: Iterator[pa.RecordBatch], facts: dict[str
     def chunks() -> Iterator[Chunk]:
         first = 1
         for whole in batches:
+            whole.validate(full=True)  # a damaged file could otherwise point outside its own memory
             for start in range(0, whole.num_rows, _BATCH_ROWS):
                 batch = whole.slice(start, _BATCH_ROWS)
                 yield Chunk(

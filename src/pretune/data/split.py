@@ -71,7 +71,7 @@ def complete_splits(splits: Splits, settings: DataSettings) -> Splits:
     if "train" not in splits:
         if made:
             raise DataError(
-                f"there is no train split, only {', '.join(given)}",
+                f"{settings.data} has no train split, only {', '.join(given)}",
                 "name a file or folder train, or give one file, which is then split",
             )
         return splits.replace(splits, split=facts)
@@ -80,7 +80,7 @@ def complete_splits(splits: Splits, settings: DataSettings) -> Splits:
         result, how = _split_train(splits, {name: fractions[name] for name in made}, settings)
         facts.update(made=made, seed=settings.split_seed, fractions={name: fractions[name] for name in made}, **how)
     labels = {name: _label_counts(rows) for name, rows in result.items() if name != "unlabelled"}
-    _refuse_unlearnable(labels)
+    _refuse_unlearnable(labels, settings.data)
     facts["rows"] = {name: len(rows) for name, rows in result.items()}
     facts["labels"] = labels
     facts["notes"] += _small_notes(made, labels)
@@ -248,14 +248,14 @@ def _label_counts(dataset: datasets.Dataset) -> dict[str, int]:
     return dict(sorted(Counter(_column(dataset, "label")).items()))
 
 
-def _refuse_unlearnable(labels: Mapping[str, Mapping[str, int]]) -> None:
+def _refuse_unlearnable(labels: Mapping[str, Mapping[str, int]], place: str) -> None:
     known = labels["train"]
     for name in ("validation", "test"):
         strange = {label: count for label, count in labels.get(name, {}).items() if label not in known}
         if strange:
             shown = ", ".join(f"{label!r} ({count} rows)" for label, count in list(strange.items())[:5])
             raise DataError(
-                f"{name} has labels that train does not have: {shown}; a model could never learn them",
+                f"{place}: {name} has labels that train does not have: {shown}; a model could never learn them",
                 f"mend the label or remove these rows from {name} (train has: {', '.join(list(known)[:10])})",
             )
 

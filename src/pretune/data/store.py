@@ -91,7 +91,8 @@ def store_folder(name: str) -> Iterator[tuple[Path, Callable[[Mapping[str, Any]]
     target = root / name
 
     def publish(facts: Mapping[str, Any]) -> None:
-        write_json(aside / _FACTS, dict(facts))
+        sound = json.dumps(dict(facts), ensure_ascii=False).encode("utf-8", "replace")  # names may hold half characters
+        write_json(aside / _FACTS, json.loads(sound))
         for path in aside.iterdir():
             fsync_file(path)
         with contextlib.suppress(OSError):  # another process was first, with the same rows
