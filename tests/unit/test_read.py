@@ -329,7 +329,7 @@ def test_a_damaged_arrow_file_is_refused_not_followed(tmp_path: Path) -> None:
     whole = path.read_bytes()
     offsets = (0).to_bytes(4, "little") + (8).to_bytes(4, "little") + (20).to_bytes(4, "little")
     path.write_bytes(whole.replace(offsets, offsets[:4] + (2**30).to_bytes(4, "little") + offsets[8:]))
-    with pytest.raises(DataError, match="data.arrow cannot be read"):
+    with pytest.raises(DataError, match=r"data\.arrow cannot be read"):
         get(path)
 
 
