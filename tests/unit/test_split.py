@@ -160,3 +160,9 @@ def test_held_out_rows_share_no_content_with_the_rest() -> None:
     assert len(held_out(table(["a", "b"]), 0.001, 0)[1]) == 1
     with pytest.raises(DataError):
         held_out(table(["a", "A"]), 0.1, 0)
+
+
+def test_rows_held_out_of_a_made_train_split_are_as_many_as_asked() -> None:
+    """With one hash for both purposes the train split would have hardly a row under the fraction left."""
+    train = made(numbered(2000))["train"]
+    assert 0.03 < len(held_out(train, 0.05, 0)[1]) / len(train) < 0.07

@@ -95,7 +95,8 @@ def held_out(dataset: datasets.Dataset, fraction: float, seed: int) -> tuple[dat
     keys_U, unit_N = np.unique(content_keys(dataset), return_inverse=True)
     if len(keys_U) < 2:
         raise DataError(f"{len(keys_U)} different rows cannot be cut in two", "give more text")
-    u_U = _unit_numbers(keys_U, seed)
+    # Another purpose than "split": with the same numbers, the rows under the fraction are those the split took away already.
+    u_U = _unit_numbers(keys_U, seed, "held out")
     out_U = u_U < fraction
     if not out_U.any():
         out_U[np.argmin(u_U)] = True
@@ -192,9 +193,9 @@ def _hash64(data: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
-def _unit_numbers(keys_U: np.ndarray, seed: int) -> np.ndarray:
-    """(U,) numbers in [0, 1) from the keys and the seed, the same on every machine."""
-    salt = f"split {seed} ".encode()
+def _unit_numbers(keys_U: np.ndarray, seed: int, purpose: str = "split") -> np.ndarray:
+    """(U,) numbers in [0, 1) from the keys, the seed and what they are for, the same on every machine."""
+    salt = f"{purpose} {seed} ".encode()
     return np.array([_hash64(salt + int(key).to_bytes(8, "little")) for key in keys_U], dtype=np.uint64) / 2.0**64
 
 
