@@ -42,9 +42,10 @@ def compare(settings: CompareSettings, *, say: Say) -> Outcome:
     from pretune.evaluation.compare import compare as compare_records
 
     a, b = open_run(settings.a), open_run(settings.b)
+    records_a, records_b = _predictions(a, settings.split), _predictions(b, settings.split)
     task = _task_of(a)
     found = compare_records(
-        _predictions(a, settings.split), _predictions(b, settings.split), names=_names(a, b),
+        records_a, records_b, names=_names(a, b),
         statistics=task.statistics if task else None, scores=task.scores if task else None,
         higher_is_better=task.higher_is_better if task else None,
         intersect=settings.intersect, resamples=settings.resamples,

@@ -167,7 +167,8 @@ def build_learning(
         )  # fmt: skip
 
     def evaluate() -> dict[str, float]:
-        return masked_scores(setup.objective.held_out_statistics(model, stores["validation"], device).sum(axis=0))
+        sums_K = setup.objective.held_out_statistics(model, stores["validation"], device).sum(axis=0)
+        return {name: float(value) for name, value in masked_scores(sums_K).items()}
 
     setup, learning = make_learning(
         settings, run, backbone, model, report, device, cluster, say,
