@@ -180,7 +180,12 @@ def create_run(
             _empty(path)
         if not is_run(path):
             write_json(path / "run.json", _fresh_record(settings, parents))
-            yield run, "new"
+            try:
+                yield run, "new"
+            except Exception:
+                if not _has_learned(run):
+                    _empty(path)  # A mistake that is found out early must not stand in the way of the next try.
+                raise
             return
         _refuse_other_settings(run, settings)
         yield run, "finished" if run.record.get("status") == "finished" else "resumed"
@@ -217,6 +222,11 @@ def _refuse_other_settings(run: RunFolder, settings: Settings) -> None:
             f"{run.path} was begun with other settings: {'; '.join(changed)}",
             "give the same settings to go on, another --out, or --overwrite to start again",
         )
+
+
+def _has_learned(run: RunFolder) -> bool:
+    """Is there anything that took time to compute?"""
+    return any(path.exists() for path in (run.log_path, run.checkpoints_dir, run.path / "seeds"))
 
 
 def _empty(path: Path) -> None:

@@ -56,6 +56,20 @@ def test_other_settings_are_refused_with_the_difference(tmp_path: Path):
     assert (tmp_path / "a" / "run.json").read_bytes() == before
 
 
+def test_an_early_mistake_leaves_nothing_that_blocks_the_next_try(tmp_path: Path):
+    with pytest.raises(UsageError), create_run(LearnSettings(seed=3), tmp_path / "a"):
+        raise UsageError("no such model")
+    assert not is_run(tmp_path / "a")
+    assert begin(tmp_path / "a", seed=4) == "new"
+
+
+def test_a_failure_after_the_first_update_keeps_what_was_learned(tmp_path: Path):
+    with pytest.raises(UsageError), create_run(LearnSettings(seed=3), tmp_path / "a") as (run, _):
+        run.log({"kind": "step", "step": 1})
+        raise UsageError("no more")
+    assert begin(tmp_path / "a", seed=3) == "resumed"
+
+
 def test_settings_outside_the_identity_may_change(tmp_path: Path):
     begin(tmp_path / "a", threads=1)
     assert begin(tmp_path / "a", threads=2) == "resumed"

@@ -60,6 +60,9 @@ def open_together(settings: Any, out: str, backbone: str, cluster: Cluster) -> I
     """The run folder: the first process opens and locks it, the others wait for it."""
     from pretune.verbs.rows import parents_of
 
+    place = Path(backbone).resolve()
+    if place.exists() and Path(out).resolve() in (place, *place.parents):
+        raise UsageError(f"--out {out} is where the backbone {backbone} lies", "choose another folder with --out")
     if cluster.is_first:
         with create_run(settings, out, overwrite=settings.overwrite, parents=parents_of(backbone)) as opened:
             cluster.barrier()
