@@ -30,7 +30,7 @@ from pretune.types import Batch, Feed, Loss
 
 __all__ = ["MaskedText", "heads_at"]
 
-_CHOOSE, _REPLACE, _WORD = 0, 1, 2
+_CHOOSE, _REPLACE, _WORD, _COUNT = 0, 1, 2, 3
 
 
 class _Masked(NamedTuple):
@@ -162,10 +162,11 @@ class MaskedText:
         choose_RT = uniform(keys_R, longest, _CHOOSE)
         replace_RT = uniform(keys_R, longest, _REPLACE)
         word_RT = uniform(keys_R, longest, _WORD)
+        count_R = uniform(keys_R, 1, _COUNT)[:, 0]
         masked, chosen = [], []
         for row, piece in enumerate(pieces):
             ids_T = piece.input_ids.copy()
-            places = self._choose(ids_T, choose_RT[row])
+            places = self._choose(ids_T, choose_RT[row], count_R[row])
             draw, word = replace_RT[row, places], word_RT[row, places]
             random_ids = self.ordinary_ids[(word * len(self.ordinary_ids)).astype(np.int64)]
             ids_T[places] = np.where(draw < 0.8, self.mask_id, np.where(draw < 0.9, random_ids, ids_T[places]))
@@ -173,17 +174,20 @@ class MaskedText:
             chosen.append(places)
         return _Masked(masked, chosen)
 
-    def _choose(self, ids_T: np.ndarray, draw_T: np.ndarray) -> np.ndarray:
-        """The share of a row's ordinary tokens (or words) with the smallest draws, at least one."""
+    def _choose(self, ids_T: np.ndarray, draw_T: np.ndarray, count_draw: float) -> np.ndarray:
+        """The share of a row's ordinary tokens (or words) with the smallest draws, at least one.
+
+        ``count_draw`` is a draw of its own: with a word's draw, that word would be masked less often than the others.
+        """
         ordinary = np.flatnonzero(~np.isin(ids_T, self.special_ids))
         if len(ordinary) == 0:
             return ordinary
         if self.starts is None:
-            count = self._count(len(ordinary), draw_T[0])
+            count = self._count(len(ordinary), count_draw)
             return np.sort(ordinary[np.argsort(draw_T[ordinary], kind="stable")[:count]])
         words_T = whole_words(ids_T, self.starts, self.special_ids)
         words = np.unique(words_T[ordinary])
-        count = self._count(len(words), draw_T[0])
+        count = self._count(len(words), count_draw)
         picked = words[np.argsort(draw_T[: len(words)], kind="stable")[:count]]
         return ordinary[np.isin(words_T[ordinary], picked)]
 
