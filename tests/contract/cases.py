@@ -1,0 +1,165 @@
+"""The table of what is held to the contract. A new task or objective is one entry here with a tiny fixture.
+
+An entry makes a small world: a model without dropout, eight or more rows, and what a hand would count. The checks know
+nothing of text, labels or masks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from conftest import make_rows
+from pretune.backbones.fast import make_fast
+from pretune.backbones.text import TextEncoder
+from pretune.tasks import Task, TextClassification
+from pretune.types import Encoded, Example, Label
+from tiny import LABELS, Rig, dataset_of, tiny_backbone, tiny_encoder, uneven_rows
+
+# --- tasks ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class TaskCase:
+    """A task with a model, labelled examples, the same rows as a data set, and an unlabelled example.
+
+    ``perfect(example)`` is the line of a predictions file that a perfect model would write.
+    """
+
+    task: Task
+    model: torch.nn.Module
+    examples: list[Example]
+    dataset: Any
+    unlabelled: Example
+    perfect: Callable[[Example], Mapping[str, Any]]
+    load: Callable[[Any], torch.nn.Module]
+    fingerprint: str
+
+
+def _classification(
+    *, pair: bool = False, max_length: int = 48, long_text: str = "truncate", **options: Any
+) -> TaskCase:
+    backbone = tiny_backbone()
+    task = TextClassification(LABELS, tiny_encoder(backbone, max_length=max_length, long_text=long_text), **options)
+    model, _ = task.build(backbone, seed=0)
+    rows: list[dict[str, str]] = []
+    for row, other in zip(uneven_rows(12), make_rows(12, seed=3), strict=True):
+        rows.append(
+            {
+                "id": row["id"],
+                "text": row["text"],
+                **({"text_pair": other["text"]} if pair else {}),
+                "label": row["label"],
+            }
+        )
+    examples = [
+        Example(row["id"], {k: v for k, v in row.items() if k.startswith("text")}, Label(row["label"])) for row in rows
+    ]
+
+    def perfect(example: Example) -> Mapping[str, Any]:
+        assert example.target is not None
+        truth = example.target.name
+        return {"id": example.id, "truth": truth, "probabilities": {name: float(name == truth) for name in LABELS}}
+
+    def load(folder: Any) -> torch.nn.Module:
+        from transformers import AutoModelForSequenceClassification
+
+        return AutoModelForSequenceClassification.from_pretrained(folder)
+
+    unlabelled = Example("nobody-knows", examples[0].inputs)
+    return TaskCase(
+        task, make_fast(model).eval(), examples, dataset_of(rows), unlabelled, perfect, load, f"contract-{pair}"
+    )
+
+
+TASK_CASES: dict[str, tuple[type[Task], Callable[[], TaskCase]]] = {
+    "text-classification": (TextClassification, _classification),
+    "text-classification pairs": (TextClassification, lambda: _classification(pair=True)),
+    "text-classification windows": (TextClassification, lambda: _classification(max_length=12, long_text="windows")),
+    "text-classification weighted": (
+        TextClassification,
+        lambda: _classification(class_weights=(0.5, 1.0, 3.0), label_smoothing=0.1),
+    ),
+}
+
+# --- objectives -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class LearnCase:
+    """An objective on a small model. ``rows`` are places of its stream; ``wide(rows)`` is their batch with more padding.
+
+    ``items(rows)`` counts by hand what the loss of these rows is a sum over.
+    """
+
+    rig: Rig
+    rows: Sequence[int]
+    wide: Callable[[Sequence[int]], Any]
+    items: Callable[[Sequence[int]], float]
+
+
+@contextmanager
+def _padded_to(multiple: int) -> Iterator[None]:
+    before = TextEncoder.padding
+    assert isinstance(before, property)
+    read = before.fget
+    assert read is not None
+    TextEncoder.padding = property(lambda self: dataclasses.replace(read(self), multiple=multiple))  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        TextEncoder.padding = before  # type: ignore[assignment]
+
+
+def _learn(kind: str, items: Callable[[Rig, Sequence[int]], float], **options: Any) -> LearnCase:
+    rig = Rig(kind, **options)
+    with _padded_to(160):
+        stretched = Rig(kind, **options)
+
+    def wide(rows: Sequence[int]) -> Any:
+        with _padded_to(160):
+            return stretched.batch(rows)
+
+    rows = range(min(9, len(next(iter(rig.streams.values())).lengths_N)))
+    return LearnCase(rig, rows, wide, lambda chosen: items(rig, chosen))
+
+
+def _weights_by_hand(_rig: Rig, rows: Sequence[int]) -> float:
+    weight = {"money": 0.5, "science": 1.0, "sport": 3.0}
+    made = uneven_rows(24)
+    return sum(weight[made[row]["label"]] for row in rows)
+
+
+def _masked_places(rig: Rig, rows: Sequence[int]) -> float:
+    """Different places that carry a target, each row alone."""
+    return float(sum(len(set(rig.batch([row]).extras["positions"].tolist())) for row in rows))
+
+
+LEARN_CASES: dict[str, Callable[[], LearnCase]] = {
+    "supervised text classification": lambda: _learn("finetune", lambda _, rows: float(len(rows))),
+    "supervised with class weights": lambda: _learn(
+        "finetune", _weights_by_hand, class_weights=(0.5, 1.0, 3.0), label_smoothing=0.1
+    ),
+    "supervised roberta": lambda: _learn("finetune", lambda _, rows: float(len(rows)), family="roberta"),
+    "masked text padded": lambda: _learn("pretrain", _masked_places),
+    "masked text whole words": lambda: _learn("pretrain", _masked_places, mask_whole_words=True),
+    "masked text packed": lambda: _learn("pretrain", _masked_places, pack_tokens=64),
+    "masked text packed roberta": lambda: _learn("pretrain", _masked_places, pack_tokens=128, family="roberta"),
+}
+
+
+def every_window(case: TaskCase) -> list[list[Encoded]]:
+    """The items of each example."""
+    return [case.task.encode(example) for example in case.examples]
+
+
+def as_arrays(item: Encoded) -> tuple[Any, ...]:
+    """An item as comparable values."""
+    segments = None if item.segment_ids_T is None else item.segment_ids_T.tolist()
+    return item.id, np.asarray(item.input_ids_T).tolist(), segments, item.target, item.weight

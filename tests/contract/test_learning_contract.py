@@ -1,0 +1,106 @@
+"""What every objective promises the loop: losses are sums, padding is nothing, accumulation is the big batch."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from typing import Any
+
+import pytest
+import torch
+from cases import LEARN_CASES, LearnCase
+
+from pretune import objectives
+from tiny import Rig
+
+
+@pytest.fixture(params=list(LEARN_CASES), scope="module")
+def case(request: pytest.FixtureRequest) -> LearnCase:
+    return LEARN_CASES[request.param]()
+
+
+def test_the_table_holds_every_objective() -> None:
+    found = {
+        made
+        for module in pkgutil.iter_modules(objectives.__path__)
+        for made in vars(importlib.import_module(f"{objectives.__name__}.{module.name}")).values()
+        if inspect.isclass(made) and made.__module__.startswith(objectives.__name__) and hasattr(made, "part_names")
+    }
+    assert {type(make().rig.objective) for make in LEARN_CASES.values()} == found
+    assert len(found) >= 2
+
+
+def total(rig: Rig, batch: Any) -> torch.Tensor:
+    rig.objective.prepare(rig.model, 0.0)
+    return rig.loss(batch).total
+
+
+def test_the_loss_of_a_batch_is_the_sum_of_its_singles(case: LearnCase) -> None:
+    together = total(case.rig, case.rig.batch(case.rows)).item()
+    singles = sum(total(case.rig, case.rig.batch([row])).item() for row in case.rows)
+    assert together == pytest.approx(singles, rel=1e-5)
+
+
+def test_padding_never_changes_the_loss_or_what_is_counted(case: LearnCase) -> None:
+    for rows in (case.rows[:1], case.rows[:4]):
+        plain, wide = case.rig.batch(rows), case.wide(rows)
+        assert wide.num_padded > plain.num_padded
+        assert wide.num_tokens == plain.num_tokens
+        assert total(case.rig, wide).item() == pytest.approx(total(case.rig, plain).item(), rel=1e-5)
+
+
+def test_num_items_is_what_a_hand_counts(case: LearnCase) -> None:
+    for rows in (case.rows, case.rows[:1]):
+        batch = case.rig.batch(rows)
+        assert batch.num_items == pytest.approx(case.items(rows))
+        assert case.rig.loss(batch).num_items == batch.num_items
+        assert batch.num_tokens <= batch.num_padded
+
+
+def test_parts_are_those_the_objective_names(case: LearnCase) -> None:
+    loss = case.rig.loss(case.rig.batch(case.rows))
+    assert set(loss.parts) == set(case.rig.objective.part_names)
+    assert loss.total.requires_grad
+
+
+def gradients(case: LearnCase, micro_batch_size: int | None) -> dict[str, torch.Tensor]:
+    rig = case.rig
+    rig.feeds.updates = 0
+    rig.feeds.micro_batch_size = micro_batch_size or 2**31
+    rig.objective.prepare(rig.model, 0.0)
+    rig.model.zero_grad()
+    feeds = rig.feeds.micro_feeds()
+    name = rig.feeds.main
+    items = sum(feed[name].num_items for _, feed in feeds)
+    for _, feed in feeds:
+        (rig.loss(feed[name]).total.double() / items).backward()
+    return {n: p.grad.clone() for n, p in rig.model.named_parameters() if p.grad is not None}
+
+
+def test_accumulation_gives_the_gradient_of_the_big_batch(case: LearnCase) -> None:
+    whole = gradients(case, None)
+    norm = torch.stack([g.norm() for g in whole.values()]).norm()
+    for size in (1, 2):
+        parts = gradients(case, size)
+        assert parts.keys() == whole.keys()
+        apart = torch.stack([(parts[name] - whole[name]).norm() for name in whole]).norm()
+        assert (apart / norm).item() < 1e-6
+
+
+@pytest.mark.parametrize("name", [n for n in LEARN_CASES if "roberta" not in n])
+def test_one_batch_is_learned_by_heart(name: str) -> None:
+    rig = LEARN_CASES[name]().rig
+    batch = rig.batch(range(min(4, len(rig.streams[rig.feeds.main].lengths_N))))
+    floor = 0.0 if not getattr(getattr(rig.objective, "task", None), "label_smoothing", 0) else 0.45
+    optimizer = torch.optim.AdamW(rig.model.parameters(), lr=2e-2)
+    first = loss = float("inf")
+    for _ in range(60):
+        rig.objective.prepare(rig.model, 0.0)
+        value = total(rig, batch) / batch.num_items
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        loss = value.item()
+        first = min(first, loss) if first == float("inf") else first
+    assert loss < floor + 0.1 * first, (first, loss)

@@ -1,0 +1,156 @@
+"""What every task promises: encoding is pure and the same everywhere, the best prediction scores best, no row gets lost."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from cases import TASK_CASES, TaskCase, as_arrays, every_window
+
+from pretune.errors import DataError
+from pretune.tasks import TASKS
+from pretune.tasks.predicting import predict_items, predict_rows
+from tiny import CPU
+
+
+@pytest.fixture(params=list(TASK_CASES), scope="module")
+def case(request: pytest.FixtureRequest) -> TaskCase:
+    return TASK_CASES[request.param][1]()
+
+
+def test_the_table_holds_every_task() -> None:
+    assert {task for task, _ in TASK_CASES.values()} == set(TASKS)
+
+
+def test_encode_is_pure(case: TaskCase) -> None:
+    before = copy.deepcopy(case.examples)
+    first = [[as_arrays(item) for item in items] for items in every_window(case)]
+    again = [[as_arrays(item) for item in items] for items in every_window(case)]
+    assert first == again
+    assert case.examples == before
+
+
+def test_a_row_gives_at_least_one_item_and_its_items_share_its_weight(case: TaskCase) -> None:
+    for example, items in zip(case.examples, every_window(case), strict=True):
+        assert items
+        assert {item.id for item in items} == {example.id}
+        assert sum(item.weight for item in items) == pytest.approx(example.weight)
+        assert len({item.weight for item in items}) == 1
+        assert len({item.target for item in items}) == 1
+
+
+def test_a_case_of_windows_has_rows_of_several_items() -> None:
+    windows = every_window(TASK_CASES["text-classification windows"][1]())
+    assert max(map(len, windows)) > 2
+    assert min(map(len, windows)) == 1
+
+
+def test_encode_rows_is_encode_of_each_row(case: TaskCase) -> None:
+    stored = case.task.encode_rows(case.dataset, fingerprint=case.fingerprint)
+    one_by_one = [item for items in every_window(case) for item in items]
+    assert len(stored) == len(one_by_one) == len(stored.lengths_N)
+    assert [as_arrays(stored[i]) for i in range(len(stored))] == [as_arrays(item) for item in one_by_one]
+    assert stored.ledger["rows"] == len(case.examples)
+
+
+def test_rows_without_a_target_stop_learning_with_the_tasks_name(case: TaskCase) -> None:
+    mixed = [*case.task.encode(case.examples[0]), *case.task.encode(case.unlabelled)]
+    with pytest.raises(DataError) as error:
+        case.task.loss(case.model, case.task.collate(mixed))
+    assert case.task.name in error.value.problem
+    assert case.unlabelled.id in error.value.problem
+
+
+def test_rows_without_a_target_can_be_predicted(case: TaskCase) -> None:
+    found = predict_items(case.task, case.model, case.task.encode(case.unlabelled), CPU)
+    assert [prediction.id for prediction in found] == [case.unlabelled.id]
+
+
+def test_collate_keeps_the_order_and_leaves_its_items_alone(case: TaskCase) -> None:
+    items = [item for items in every_window(case) for item in items]
+    before = [as_arrays(item) for item in items]
+    batch = case.task.collate(items)
+    assert batch.ids == tuple(item.id for item in items)
+    assert [as_arrays(item) for item in items] == before
+
+
+def test_one_prediction_a_row_in_the_rows_order_whatever_the_batches(case: TaskCase) -> None:
+    stored = case.task.encode_rows(case.dataset, fingerprint=case.fingerprint)
+    whole = predict_rows(case.task, case.model, stored, CPU)
+    single = predict_rows(case.task, case.model, stored, CPU, budget_tokens=1)
+    assert [p.id for p in whole] == [example.id for example in case.examples]
+    for one, other in zip(whole, single, strict=True):
+        assert one.probabilities_C == pytest.approx(other.probabilities_C, abs=1e-6)
+        assert sum(one.probabilities_C) == pytest.approx(1.0)
+
+
+def test_items_of_a_row_merge_into_one_prediction_that_does_not_depend_on_their_order(case: TaskCase) -> None:
+    items = max(every_window(case), key=len)
+    with torch.inference_mode():
+        parts = case.task.predict(case.model, case.task.collate(items))
+    (merged,) = case.task.merge(parts)
+    (turned,) = case.task.merge(parts[::-1])
+    assert merged.id == turned.id == items[0].id
+    assert merged.probabilities_C == pytest.approx(turned.probabilities_C)
+    assert merged.probabilities_C == pytest.approx(np.mean([p.probabilities_C for p in parts], axis=0))
+
+
+def test_perfect_predictions_score_best(case: TaskCase) -> None:
+    records = [case.perfect(example) for example in case.examples]
+    stats_NK = case.task.statistics(records)
+    assert stats_NK.shape[0] == len(records)
+    scores = {name: float(value) for name, value in case.task.scores(stats_NK.sum(axis=0)).items()}
+    assert scores[case.task.primary_metric] == 1.0
+    assert set(scores) == set(case.task.higher_is_better)
+    for name, (worst, best) in case.task.limits.items():
+        assert scores[name] == pytest.approx(best), name
+        assert worst < best
+    for name, higher in case.task.higher_is_better.items():
+        if not higher:
+            assert scores[name] == pytest.approx(0.0, abs=1e-9), name
+
+
+def test_scores_are_functions_of_sums(case: TaskCase) -> None:
+    stored = case.task.encode_rows(case.dataset, fingerprint=case.fingerprint)
+    predictions = predict_rows(case.task, case.model, stored, CPU)
+    records = [
+        {
+            **case.perfect(example),
+            "probabilities": dict(zip(case.perfect(example)["probabilities"], p.probabilities_C, strict=True)),
+        }
+        for example, p in zip(case.examples, predictions, strict=True)
+    ]
+    whole, halves = (
+        case.task.statistics(records),
+        [case.task.statistics(records[:5]), case.task.statistics(records[5:])],
+    )
+    np.testing.assert_allclose(np.concatenate(halves), whole)
+    stacked = case.task.scores(np.stack([whole.sum(0), halves[0].sum(0)]))
+    for name, value in case.task.scores(halves[0].sum(0)).items():
+        assert stacked[name][1] == pytest.approx(value)
+    scorer = type(case.task).scoring(case.task.to_dict())
+    np.testing.assert_array_equal(scorer.statistics(records), whole)
+    assert scorer.higher_is_better == case.task.higher_is_better
+
+
+def test_a_saved_and_loaded_model_predicts_the_same(case: TaskCase, tmp_path: Path) -> None:
+    stored = case.task.encode_rows(case.dataset, fingerprint=case.fingerprint)
+    before = predict_rows(case.task, case.model, stored, CPU)
+    case.model.save_pretrained(tmp_path)  # type: ignore[operator]
+    after = predict_rows(case.task, case.load(tmp_path), stored, CPU)
+    assert [(p.id, p.label) for p in before] == [(p.id, p.label) for p in after]
+    np.testing.assert_allclose(
+        [p.probabilities_C for p in before], [p.probabilities_C for p in after], rtol=0, atol=1e-7
+    )
+
+
+def test_predicting_leaves_the_models_mode_and_weights_alone(case: TaskCase) -> None:
+    weights = {name: value.clone() for name, value in case.model.state_dict().items()}
+    case.model.train()
+    predict_items(case.task, case.model, case.task.encode(case.examples[0]), CPU)
+    assert case.model.training
+    case.model.eval()
+    assert all(torch.equal(weights[name], value) for name, value in case.model.state_dict().items())

@@ -1,0 +1,151 @@
+"""Tiny models and rows that tests of learning share: a second or less for anything here."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from conftest import make_rows
+from pretune.backbones.adapt import Adaptation, plan_adaptation
+from pretune.backbones.fast import make_fast
+from pretune.backbones.load import Backbone, load_backbone, position_offset
+from pretune.backbones.store import encode_dataset
+from pretune.backbones.text import TextEncoder
+from pretune.engine.batching import Feeds, Stream
+from pretune.engine.devices import Device
+from pretune.engine.fit import Budget, fit
+from pretune.engine.optim import Optim
+from pretune.engine.parallel import Cluster
+from pretune.objectives.masked_text import MaskedText
+from pretune.objectives.supervised import Supervised
+from pretune.tasks import TextClassification
+from pretune.types import Loss, Step
+
+CPU = Device(torch.device("cpu"), "fp32", 1)
+LABELS = ("money", "science", "sport")
+
+
+@functools.cache
+def _trained(family: str) -> Backbone:
+    texts = [row["text"] for row in make_rows(150, seed=5)]
+    return load_backbone(f"scratch:{family}-tiny", texts=lambda: texts, vocab_size=320)
+
+
+def tiny_backbone(family: str = "bert", *, layers: int = 2, dropout: float = 0.0) -> Backbone:
+    """32 wide, two heads; its tokenizer knows the words of ``make_rows``."""
+    trained = _trained(family)
+    config = trained.config.__class__.from_dict(trained.config.to_dict())
+    config.hidden_size, config.intermediate_size, config.num_hidden_layers = 32, 64, layers
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
+    return Backbone(trained.name, trained.kind, config, trained.tokenizer)
+
+
+def tiny_encoder(backbone: Backbone, *, max_length: int = 128, long_text: str = "truncate") -> TextEncoder:
+    return TextEncoder(backbone.tokenizer, max_length=max_length, long_text=long_text, segments=backbone.uses_segments)
+
+
+def uneven_rows(count: int, seed: int = 0) -> list[dict[str, str]]:
+    """Rows of quite different lengths: every third is doubled, every fifth is cut to three words."""
+    rows = make_rows(count, seed)
+    for number, row in enumerate(rows):
+        if number % 3 == 0:
+            row["text"] = f"{row['text']} {row['text']}"
+        if number % 5 == 0:
+            row["text"] = " ".join(row["text"].split()[:3])
+    return rows
+
+
+def dataset_of(rows: Sequence[Mapping[str, Any]]) -> Any:
+    from datasets import Dataset
+
+    return Dataset.from_list([dict(row) for row in rows])
+
+
+def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def largest_difference(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> float:
+    assert one.keys() == other.keys()
+    return max((one[name].double() - other[name].double()).abs().max().item() for name in one)
+
+
+class Rig:
+    """A tiny run of either objective: everything ``fit`` needs, built anew from the same seed."""
+
+    def __init__(
+        self,
+        kind: str = "finetune",
+        *,
+        family: str = "bert",
+        layers: int = 2,
+        dropout: float = 0.0,
+        adapt: str = "full",
+        rows: int = 24,
+        batch_size: int = 8,
+        micro_batch_size: int | None = None,
+        steps: int = 10,
+        seconds: float | None = None,
+        schedule: str = "linear",
+        warmup: float = 0.1,
+        learning_rate: float = 1e-3,
+        clip: float = 1.0,
+        seed: int = 0,
+        cluster: Cluster | None = None,
+        fast: bool = True,
+        **options: Any,
+    ) -> None:
+        self.cluster = cluster or Cluster()
+        self.seed = seed
+        backbone = tiny_backbone(family, layers=layers, dropout=dropout)
+        encoder = tiny_encoder(backbone, max_length=160)
+        data = dataset_of(uneven_rows(rows))
+        self.objective: Any
+        if kind == "finetune":
+            task = TextClassification(LABELS, encoder, **options)
+            self.model, _ = task.build(backbone, seed=seed)
+            self.objective = Supervised(task, self._adaptation(adapt, fast))
+            stored: Any = task.encode_rows(data, fingerprint=f"rig-{rows}")
+        else:
+            self.model, _ = backbone.build("AutoModelForMaskedLM", seed=seed)
+            self.objective = MaskedText(
+                encoder, self._adaptation(adapt, fast), position_offset=position_offset(self.model), **options
+            )
+            stored = encode_dataset(data, encoder, fingerprint=f"rig-{rows}")
+        self.streams: dict[str, Stream] = self.objective.streams(stored, batch_size=batch_size, group_by_length=True)
+        self.feeds = Feeds(
+            self.streams, seed=seed, max_tokens=16_384, micro_batch_size=micro_batch_size,
+            rank=self.cluster.rank, world=self.cluster.world,
+        )  # fmt: skip
+        self.optim = Optim(
+            self.objective.adaptation.groups, learning_rate=learning_rate, schedule=schedule, warmup=warmup, clip=clip
+        )
+        self.budget = Budget(steps, seconds)
+
+    def _adaptation(self, adapt: str, fast: bool) -> Adaptation:
+        if fast:
+            make_fast(self.model)
+        return plan_adaptation(self.model, adapt, weight_decay=0.01)
+
+    def steps(self, start_step: int = 0, objective: Any = None) -> Any:
+        return fit(
+            self.model, self.feeds, objective or self.objective, self.optim, self.budget,
+            device=CPU, cluster=self.cluster, seed=self.seed, start_step=start_step,
+        )  # fmt: skip
+
+    def train(self) -> list[Step]:
+        return list(self.steps())
+
+    def batch(self, rows: Sequence[int] | np.ndarray, epoch: int = 0) -> Any:
+        """The batch of these rows (packs) as the loop would collate it."""
+        from pretune.engine.randomness import row_keys
+
+        (name, stream), rows_R = next(iter(self.streams.items())), np.asarray(rows)
+        return stream.collate(rows_R, row_keys(self.seed, name, epoch, rows_R))
+
+    def loss(self, batch: Any) -> Loss:
+        return self.objective.loss(self.model, {next(iter(self.streams)): batch}, torch.Generator())
