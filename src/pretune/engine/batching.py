@@ -1,8 +1,8 @@
 """Which rows make which update, as a pure function of (seed, epoch, position).
 
 A resumed run therefore starts at its update in O(1): nothing is read twice or skipped. An update's rows are cut into
-micro-batches by a budget of padded tokens; the cut does not depend on the number of processes, which share the
-micro-batches among themselves.
+micro-batches by a budget of padded tokens, which the processes share among themselves. The cut depends on their number
+only where there would be fewer micro-batches than processes.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Stream:
 
     @property
     def updates_per_epoch(self) -> int:
+        """Updates in one pass over the rows."""
         return math.ceil(len(self.lengths_N) / self.batch_size)
 
 
@@ -59,7 +60,8 @@ def plan_epoch(stream: Stream, *, seed: int, epoch: int) -> list[np.ndarray]:
 def cut_by_budget(lengths_R: np.ndarray, *, max_cost: int, max_rows: int, least: int = 1) -> list[np.ndarray]:
     """Positions 0..R-1 cut into groups of like length: rows x longest <= ``max_cost``, rows <= ``max_rows``.
 
-    A single row over the budget is a group of its own. At least ``least`` groups where there are that many rows.
+    A single row over the budget is a group of its own. No group has more than its share of the rows, rounded up, when
+    they are shared among ``least``.
     """
     order_R = np.argsort(lengths_R, kind="stable")
     max_rows = min(max_rows, max(1, math.ceil(len(order_R) / least)))

@@ -49,6 +49,7 @@ class Budget:
         return min(1.0, max(step / self.max_steps, by_time))
 
     def is_spent(self, step: int) -> bool:
+        """Is nothing of it left after update ``step``?"""
         return self.progress(step) >= 1.0
 
 
@@ -91,11 +92,10 @@ def fit(
     touches a weight (:class:`NonFiniteUpdate` names the step and the rows). Out of memory halves the micro-batches and
     repeats the update.
     """
-    step = start_step
-    if budget.is_spent(step):
-        return
-    for update, data_state in feeds:
+    step, updates = start_step, iter(feeds)
+    while not budget.is_spent(step):
         began = time.perf_counter()
+        update, data_state = next(updates)
         progress = budget.progress(step)
         objective.prepare(model, progress)
         sums, num_items = _gradients(model, feeds, update, objective, optim, device, cluster, seed, step)
@@ -118,8 +118,6 @@ def fit(
             epoch=data_state["updates"] / feeds.updates_per_epoch,
             data_state=data_state,
         )
-        if budget.is_spent(step):
-            return
 
 
 def _gradients(
