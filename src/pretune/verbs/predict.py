@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import Settings, option
-from pretune.errors import UsageError
-from pretune.runfolder import open_run
+from pretune.errors import DataError, UsageError
+from pretune.runfolder import RunFolder, open_run
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say
 
@@ -69,11 +69,29 @@ def predict(settings: PredictSettings, *, say: Say) -> Outcome:
         delimiter=settings.delimiter,
         encoding=settings.encoding,
     )
-    records = _records(settings, proven, rows, say)
+    records = _records(settings, proven, _as_learned(run, rows), say)
     if settings.out is None:
         return Outcome(text="", facts={}, rows=records)
     count = _write(Path(settings.out), records)
     return Outcome(text=f"{count} rows predicted, in {settings.out}", facts={"rows": count, "out": settings.out})
+
+
+def _as_learned(run: RunFolder, rows: Iterator[dict[str, str]]) -> Iterator[dict[str, str]]:
+    """The rows; raises :class:`DataError` when the model learned pairs of texts and the first holds one, or the reverse."""
+    columns = run.passport.get("splits", {}).get("train", {}).get("columns", [])
+    first = next(rows, None)
+    if first is None:
+        return
+    if "text_pair" in columns and "text_pair" not in first:
+        raise DataError(
+            f"{run.path} learned from pairs of texts, row {first['id']} holds one text",
+            'give both, as {"text": "...", "text_pair": "..."}, or name the column with --column text_pair=NAME',
+        )
+    if columns and "text_pair" not in columns and "text_pair" in first:
+        raise DataError(
+            f"{run.path} learned from single texts, row {first['id']} holds two", "name the one with --column text=NAME"
+        )
+    yield from itertools.chain([first], rows)
 
 
 def _records(
