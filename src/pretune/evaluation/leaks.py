@@ -24,5 +24,5 @@ def require_held_out(leaked_N: np.ndarray, what: str) -> None:
     if 2 * num_leaked > len(leaked_N):
         raise DataError(
             f"{num_leaked} of the {len(leaked_N)} rows of {what} are training rows: a score on them says nothing about new rows",
-            "evaluate on rows that the model was not trained on, or leave these out with --drop-leaks",
+            "give rows that the model was not trained on; scores of training rows, called so, come with --split train",
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -76,7 +78,7 @@ def _write(folder: Path, found: dict[str, Any], title: str) -> list[str]:
 
 def _text(place: str, found: dict[str, Any], pages: list[str]) -> str:
     """The passport in a screenful."""
-    lines = [f"{place}: {found['rows']} rows"]
+    lines = [f"{place}: {found['rows']} rows", *_files(found.get("facts", {}).get("read", {}).get("files", []))]
     for note in _notes(found.get("facts", {})):
         lines.append(f"  {note}")
     for name, split in found["splits"].items():
@@ -90,7 +92,23 @@ def _text(place: str, found: dict[str, Any], pages: list[str]) -> str:
     if not found["findings"]:
         lines.append("nothing to complain about")
     lines += [f"written: {', '.join(pages)}"] if pages else []
+    labelled = any(split.get("labels") for split in found["splits"].values())
+    lines.append(
+        f"Next: pretune {'finetune' if labelled else 'pretrain'} scratch:bert-mini --data {shlex.quote(place)}"
+    )
     return "\n".join(lines)
+
+
+def _files(files: Sequence[Mapping[str, Any]], most: int = 6) -> list[str]:
+    """What each file was found to be, and which columns mean what."""
+    lines = []
+    for file in files[:most]:
+        what = [file.get("format"), file.get("delimiter"), file.get("encoding")]
+        roles = ", ".join(f"{role} = {column}" for role, column in file.get("columns", {}).items())
+        lines.append(
+            f"  {file['name']}: {', '.join(str(word) for word in what if word)}{f'; {roles}' if roles else ''}"
+        )
+    return [*lines, f"  and {len(files) - most} more files"] if len(files) > most else lines
 
 
 def _labels(balance: dict[str, Any] | None) -> str:
