@@ -1,0 +1,124 @@
+"""pretune's side: the verbs themselves, as a person calls them. Nothing here trains."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.job import (
+    Job,
+    Measured,
+    StepClock,
+    count_right_labels,
+    count_right_tokens,
+    read_rows,
+)
+
+RUN = Path("run")
+
+
+class _Listening:
+    """A ``Say`` that notes when the training bar moves."""
+
+    def __init__(self) -> None:
+        self.clock = StepClock()
+
+    def note(self, text: str) -> None:
+        print(text)
+
+    warn = note
+
+    def progress(self, total: int | None, description: str) -> Any:
+        if description == "training":
+            self.clock.begin()
+            return _Bar(self.clock)
+        return _Bar(StepClock())
+
+
+class _Bar:
+    def __init__(self, clock: StepClock) -> None:
+        self.clock = clock
+
+    def update(self, n: int = 1, text: str = "") -> None:
+        self.clock.step()
+
+    def close(self) -> None:
+        pass
+
+
+def _same_recipe(job: Job) -> dict[str, Any]:
+    """Trainer's own recipe: linear to zero without warm-up or weight decay, norm limit 1, nothing chosen in between."""
+    return {
+        "epochs": 1,
+        "max_length": job.plan.max_length,
+        "weight_decay": 0.0,
+        "warmup": "0%",
+        "eval_every": "100%",
+        "seed": job.seed,
+        "out": str(RUN),
+    }
+
+
+def fine_tune(job: Job) -> Measured:
+    import pretune
+
+    say = _Listening()
+    pretune.finetune(
+        job.data / "encoder",
+        data=job.data / "classes",
+        batch_size=job.plan.batch_size,
+        learning_rate=job.plan.learning_rate,
+        say=say,
+        **_same_recipe(job),
+    )
+    measured = say.clock.measured(job.plan.train_rows)
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model = AutoModelForSequenceClassification.from_pretrained(RUN / "model")
+    tokenizer = AutoTokenizer.from_pretrained(RUN / "model")
+    measured.right, measured.asked = count_right_labels(model, tokenizer, job)
+    return measured
+
+
+def pretrain(job: Job) -> Measured:
+    import pretune
+
+    say = _Listening()
+    pretune.pretrain(
+        job.data / "masked",
+        data=job.data / "corpus",
+        batch_size=job.plan.corpus_batch_size,
+        learning_rate=job.plan.corpus_learning_rate,
+        say=say,
+        **_same_recipe(job),
+    )
+    measured = say.clock.measured(len(json.loads((job.data / "split.json").read_text())["train"]))
+    from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+    model = AutoModelForMaskedLM.from_pretrained(RUN / "model")
+    measured.right, measured.asked = count_right_tokens(model, AutoTokenizer.from_pretrained(RUN / "model"), job)
+    return measured
+
+
+def predict(job: Job) -> Measured:
+    """What ``pretune predict`` does with a window of rows; encoding is not timed on either side."""
+    from pretune.runfolder import open_run
+    from pretune.tasks.predicting import predict_items
+    from pretune.types import Example
+    from pretune.verbs.proven import load_proven
+
+    texts, _ = read_rows(job.data / "new.csv")
+    proven = load_proven(open_run(job.data / "classifier"))
+    items = [item for n, text in enumerate(texts) for item in proven.task.encode(Example(str(n), {"text": text}))]
+    clock = StepClock()
+    clock.begin()
+    found = predict_items(proven.task, proven.model, items, proven.device)
+    clock.step()
+    measured = clock.measured(len(texts))
+    measured.steps = 0
+    measured.labels = [prediction.label for prediction in found]
+    return measured
+
+
+SIDES = {"fine-tune": fine_tune, "pretrain": pretrain, "predict": predict}

@@ -1,0 +1,53 @@
+"""What is measured: sizes, recipes, and the sides that are compared. Written into the result, so that nothing is hidden."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+__all__ = ["KINDS", "SIDES", "TARGETS", "Plan", "plan_of"]
+
+KINDS = ("fine-tune", "pretrain", "predict", "start")
+
+SIDES = {
+    "defaults": "transformers.Trainer, its defaults",
+    "tuned": "transformers.Trainer, bf16 and length grouping",
+    "pretune": "pretune",
+}
+
+TARGETS = {
+    ("fine-tune", "defaults"): 4.5,
+    ("fine-tune", "tuned"): 1.6,
+    ("pretrain", "defaults"): 4.0,
+    ("predict", "defaults"): 5.0,
+}
+"""Wanted ratios of examples a second, pretune over the other side."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sizes of a measurement. Both sides get the same rows, batch size, epochs (one), rate, schedule and norm limit."""
+
+    repeats: int
+    train_rows: int
+    test_rows: int
+    predict_rows: int
+    corpus_rows: int
+    validation_rows: int = 64
+    max_length: int = 256
+    batch_size: int = 16
+    learning_rate: float = 5e-5
+    corpus_batch_size: int = 32
+    corpus_learning_rate: float = 5e-4
+    vocab_size: int = 8000
+    paragraphs_per_label: int = 1500
+
+    def to_dict(self) -> dict[str, object]:
+        return dataclasses.asdict(self)
+
+
+def plan_of(*, quick: bool, repeats: int | None) -> Plan:
+    """The full measurement (about 20 minutes on two cores) or a quick look (about 5)."""
+    if quick:
+        return Plan(repeats or 2, train_rows=480, test_rows=300, predict_rows=600, corpus_rows=800)
+    return Plan(repeats or 3, train_rows=1920, test_rows=1000, predict_rows=2000, corpus_rows=2200)

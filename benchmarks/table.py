@@ -1,0 +1,66 @@
+"""The result as a person reads it (Markdown tables, to be pasted into docs/benchmarks.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.plan import SIDES
+
+TITLES = {
+    "fine-tune": "Fine-tuning",
+    "pretrain": "Masked pre-training",
+    "predict": "Prediction",
+}
+
+
+def render(result: dict[str, Any]) -> str:
+    """All tables of a result."""
+    lines = [*_head(result)]
+    for kind, title in TITLES.items():
+        if kind in result:
+            lines += ["", f"### {title}", "", *_kind(kind, result[kind], result["machine"])]
+    if "start" in result:
+        lines += ["", "### Start of a command that computes nothing", "", "| command | best | median | wanted |", "|---|--:|--:|--:|"]  # fmt: skip
+        lines += [f"| `{name}` | {found['best']:.2f} s | {found['median']:.2f} s | ≤ {found['wanted_at_most']:.0f} s |" for name, found in result["start"].items()]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _head(result: dict[str, Any]) -> Iterator[str]:
+    machine, plan = result["machine"], result["plan"]
+    yield f"`{result['command']}`, {result['when']}, {result['seconds'] / 60:.0f} minutes. {machine['processor']}, {machine['cores']} cores ({', '.join(machine['flags'])}), {machine['threads']} threads."
+    yield f"Peak of a matrix product, measured: {machine['peak_gflops']['fp32']} GFLOP/s in fp32, {machine['peak_gflops']['bf16']} in bf16. Python {machine['python']}, {', '.join(f'{name} {version}' for name, version in machine['versions'].items())}; {'; '.join(machine['torch_build'])}."
+    yield f"Each figure from {plan['repeats']} runs, the sides in turn, every run a fresh process with OMP_WAIT_POLICY=passive; load average {result['load'][0]} to {result['load'][1]}."
+
+
+def _kind(kind: str, found: dict[str, Any], machine: dict[str, Any]) -> Iterator[str]:
+    facts = found["facts"]
+    if kind == "predict":
+        rows = found["runs"]["pretune"][0]["examples"]
+        yield f"{facts['model']}, {rows} texts of mixed lengths, encoding not timed. Trainer.predict in its batches of 8; labels agree for {found['label_agreement']['same']} of {found['label_agreement']['of']} rows."
+    else:
+        yield f"{facts['model']}, {facts['rows']} texts of mixed lengths (median {facts['median_tokens']:.0f} tokens, 90 % under {facts['p90_tokens']:.0f}, at most {facts['max_tokens']}; random batches compute {facts['padded_over_real_in_random_batches']} positions a real token), one epoch, the same number of steps. Timed from the start of the first step to the end of the last."
+    yield ""
+    yield "| side | examples/s best (median) | tokens/s | MFU | accuracy | steps | peak memory | whole command |"
+    yield "|---|--:|--:|--:|--:|--:|--:|--:|"
+    for side, rates in found["sides"].items():
+        yield _side_row(side, rates, machine)
+    yield ""
+    yield "| pretune is faster than | best of each | median (min to max) | whole command | wanted |"
+    yield "|---|--:|--:|--:|--:|"
+    for side, ratio in found["ratios"].items():
+        wanted = "" if ratio["wanted"] is None else f"≥ {ratio['wanted']:g}"
+        yield f"| {SIDES[side]} | {ratio['best']:.2f} | {ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f}) | {ratio['total_wall_median']:.2f} | {wanted} |"
+
+
+def _side_row(side: str, rates: dict[str, Any], machine: dict[str, Any]) -> str:
+    examples, wall = rates["examples_per_second"], rates["wall_seconds"]
+    cells = [SIDES[side], f"{examples['best']:.1f} ({examples['median']:.1f})"]
+    if "tokens_per_second" in rates:
+        accuracy = rates["accuracy"]
+        share = rates["useful_gflops"]["best"] / max(machine["peak_gflops"].values())
+        cells += [f"{rates['tokens_per_second']['best']:.0f}", f"{share:.1%}", f"{accuracy['value']:.3f} [{accuracy['low']:.3f}, {accuracy['high']:.3f}]", str(rates["steps"])]  # fmt: skip
+    else:
+        cells += ["", "", "", ""]
+    cells += [f"{rates['peak_memory_bytes'] / 2**30:.2f} GiB", f"{wall['median']:.0f} s"]
+    return f"| {' | '.join(cells)} |"
