@@ -3,7 +3,7 @@
 ::
 
     checkpoints/
-      step-00000500/   model.safetensors  optimizer.safetensors  state.json  manifest.json (SHA-256 and size of each)
+      step-00000500/   model.safetensors  optimizer.safetensors  state.json  manifest.json (SHA-256 and size of each, and its own)
       LAST             name of the newest
 
 Write order: a folder aside, each file fsynced, manifest.json last, the folder fsynced, renamed, the parent fsynced, then
@@ -12,6 +12,8 @@ LAST. A checkpoint exists when its manifest verifies; LAST is only a hint for pe
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterable
@@ -73,8 +75,13 @@ def _write_files(aside: Path, checkpoint: Checkpoint) -> None:
     for path in sorted(aside.iterdir()):
         fsync_file(path)
         files[path.name] = {"sha256": sha256_of(path), "bytes": path.stat().st_size}
-    write_json(aside / "manifest.json", {"format": _FORMAT, "files": files})
+    write_json(aside / "manifest.json", {"format": _FORMAT, "files": files, "sha256": _digest(files)})
     fsync_dir(aside)
+
+
+def _digest(files: dict[str, Any]) -> str:
+    """A damaged manifest is told from a damaged file."""
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 def _unshared(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -108,6 +115,8 @@ def verify(path: Path) -> None:
         raise CorruptFile(
             f"{manifest} is not a manifest of format {_FORMAT}", "it may come from a newer pretune: update"
         )
+    if record.get("sha256") != _digest(record["files"]):
+        raise CorruptFile(f"{manifest} does not match its own checksum")
     for name, facts in record["files"].items():
         file = path / name
         if not file.is_file():
@@ -124,19 +133,24 @@ def load_last(folder: Path) -> Checkpoint | None:
 
     A damaged one is passed over with a note that names the file. Raises :class:`CorruptFile` when all are damaged.
     """
-    notes: list[str] = []
+    problems: list[str] = []
     for step in steps_on_disk(folder):
         path = folder / f"{_PREFIX}{step:08d}"
         try:
             verify(path)
             checkpoint = _read(path)
         except CorruptFile as error:
-            notes.append(f"{error.problem}; falling back to the checkpoint before it")
-            continue
-        checkpoint.notes = notes
-        return checkpoint
-    if notes:
-        raise CorruptFile(f"no checkpoint in {folder} is whole: {notes[0]}", "start again with --overwrite")
+            problems.append(error.problem)
+        except OSError as error:
+            problems.append(f"{error.filename or path} cannot be read: {error.strerror}")
+        else:
+            checkpoint.notes = [f"{problem}; falling back to the checkpoint before it" for problem in problems]
+            return checkpoint
+    if problems:
+        raise CorruptFile(
+            f"no checkpoint in {folder} is whole: {'; '.join(problems)}",
+            "restore one of these files, or start again with --overwrite",
+        )
     return None
 
 

@@ -62,9 +62,13 @@ class _Sums:
     num_tokens: int = 0
     num_padded: int = 0
     parts: dict[str, float] = field(default_factory=dict)
+    suspects: list[str] = field(default_factory=list)
 
     def add(self, loss: Loss, feed: Feed) -> None:
-        self.loss += float(loss.total.detach())
+        total = float(loss.total.detach())
+        self.loss += total
+        if not math.isfinite(total):
+            self.suspects += [i for batch in feed.values() for i in batch.ids]
         for name, value in loss.parts.items():
             self.parts[name] += value
         for batch in feed.values():
@@ -177,7 +181,7 @@ def _over_processes(sums: _Sums, cluster: Cluster) -> _Sums:
         return sums
     names = sorted(sums.parts)
     values = cluster.sum([sums.loss, sums.num_rows, sums.num_tokens, sums.num_padded, *(sums.parts[n] for n in names)])
-    return _Sums(values[0], int(values[1]), int(values[2]), int(values[3]), dict(zip(names, values[4:], strict=True)))
+    return _Sums(values[0], int(values[1]), int(values[2]), int(values[3]), dict(zip(names, values[4:], strict=True)), sums.suspects)
 
 
 def _apply(
@@ -191,10 +195,11 @@ def _apply(
 ) -> tuple[float, float]:
     norm = float(optim.gradient_norm())
     if cluster.any(not (math.isfinite(norm) and math.isfinite(sums.loss))):
-        row_ids = tuple(i for _, feed in update for batch in feed.values() for i in batch.ids)
+        others = [i for _, feed in update for batch in feed.values() for i in batch.ids if i not in sums.suspects]
+        row_ids = (*sums.suspects, *others)
         optim.drop_gradients()
         raise NonFiniteUpdate(
-            f"update {step + 1} was refused: loss {sums.loss / num_items:g}, gradient norm {norm:g}; rows {_some(row_ids)}",
+            f"update {step + 1} was refused: loss {sums.loss / num_items:g}, gradient norm {norm:g}; rows {_some(tuple(sums.suspects) or row_ids)}",
             "no weight was changed and nothing was saved since the last checkpoint: look at these rows, lower --learning-rate, or use --precision fp32",
             step=step + 1,
             row_ids=row_ids,
@@ -204,7 +209,7 @@ def _apply(
     return optim.step(after, norm), norm
 
 
-def _some(row_ids: tuple[str, ...], most: int = 8) -> str:
+def _some(row_ids: tuple[str, ...], most: int = 64) -> str:
     listed = ", ".join(row_ids[:most])
     return listed if len(row_ids) <= most else f"{listed} and {len(row_ids) - most} more"
 
