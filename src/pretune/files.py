@@ -163,11 +163,14 @@ def lock_folder(folder: Path) -> Iterator[None]:
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.read(descriptor, 500).decode(errors="replace").strip() or "another process"
+        except BlockingIOError:
             raise RunError(
-                f"{folder} is being written by {holder}",
+                f"{folder} is being written by {_holder(descriptor)}",
                 "wait for it to end, stop it, or choose another folder with --out",
+            ) from None
+        except OSError as error:
+            raise RunError(
+                f"{folder} cannot be locked: {error.strerror}", "choose a folder on a local disk with --out"
             ) from None
         os.ftruncate(descriptor, 0)
         who = f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}"
@@ -175,3 +178,13 @@ def lock_folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _holder(descriptor: int) -> str:
+    """Who wrote into the lock. Who took it this instant is given a moment to do so: until then a dead one stands there."""
+    for _ in range(10):
+        time.sleep(0.05)
+        holder = os.pread(descriptor, 500, 0).decode(errors="replace").strip()
+        if holder:
+            return holder
+    return "another process"

@@ -163,7 +163,8 @@ def create_run(
     path = Path(out)
     if path.exists() and not path.is_dir():
         raise UsageError(f"--out {path} is a file", "give a folder")
-    if path.exists() and not is_run(path) and any(p.name != ".lock" for p in path.iterdir()):
+    # The list is made first: another process may turn the folder into a run at this moment.
+    if path.exists() and [p for p in path.iterdir() if not _is_of_a_beginning(p)] and not is_run(path):
         raise RunError(
             f"{path} is not empty and not a run folder",
             "choose another folder with --out; --overwrite only replaces runs",
@@ -176,7 +177,8 @@ def create_run(
         ) from None
     with lock_folder(path):
         run = RunFolder(path)
-        if overwrite and is_run(path):
+        _drop_leftovers(path)
+        if is_run(path) and (overwrite or run.record.get("status") == _EMPTYING):
             _empty(path)
         if not is_run(path):
             write_json(path / "run.json", _fresh_record(settings, parents))
@@ -188,7 +190,29 @@ def create_run(
                 raise
             return
         _refuse_other_settings(run, settings)
-        yield run, "finished" if run.record.get("status") == "finished" else "resumed"
+        if run.record.get("status") != "finished":
+            yield run, "resumed"
+            return
+        # The last act of a run; a crash may have come before it.
+        shutil.rmtree(run.checkpoints_dir, ignore_errors=True)
+        yield run, "finished"
+
+
+_EMPTYING = "emptying"
+
+
+def _is_of_a_beginning(entry: Path) -> bool:
+    """What a process leaves that was killed before the folder was a run."""
+    return entry.name == ".lock" or (entry.name.startswith(".run.json.") and entry.name.endswith(".tmp"))
+
+
+def _drop_leftovers(path: Path) -> None:
+    """Remove what killed processes had not renamed yet."""
+    for entry in path.glob(".*.tmp"):
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
 
 
 def _fresh_record(settings: Settings, parents: tuple[str, ...]) -> dict[str, Any]:
@@ -230,7 +254,9 @@ def _has_learned(run: RunFolder) -> bool:
 
 
 def _empty(path: Path) -> None:
-    for entry in path.iterdir():
+    """Remove a run. The word for it goes first and run.json last, so that a crash half-way leaves no run that looks whole."""
+    write_json(path / "run.json", {"status": _EMPTYING})
+    for entry in sorted(path.iterdir(), key=lambda entry: entry.name == "run.json"):
         if entry.name == ".lock":
             continue
         if entry.is_dir() and not entry.is_symlink():

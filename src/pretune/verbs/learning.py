@@ -126,6 +126,7 @@ class Learning:
         state = found.state
         self.step, self.stale, self.best = found.step, state["stale"], state["best"]
         self.feeds.updates = state["data"]["updates"]
+        self.feeds.micro_batch_size = state["data"]["micro_batch_size"]
         self.budget.used_seconds = state["used_seconds"]
         self._saved_step = found.step
         if self.cluster.is_first:
@@ -222,7 +223,8 @@ class Learning:
             from pretune.engine import checkpoint
 
             state = {
-                "data": {"updates": self.feeds.updates},
+                # Smaller than the setting after memory ran out; with dropout the cut decides which masks are drawn.
+                "data": {"updates": self.feeds.updates, "micro_batch_size": self.feeds.micro_batch_size},
                 "used_seconds": self.budget.used_seconds,
                 "best": self.best,
                 "stale": self.stale,

@@ -131,9 +131,10 @@ def save_train_keys(run: RunFolder, *datasets: Dataset) -> None:
     from pretune.files import fsync_file, translate_disk_errors
 
     keys = np.unique(np.concatenate([content_keys(dataset) for dataset in datasets]))
-    aside = run.path / f".train_keys.{os.getpid()}.npy"
+    aside = run.path / f".train_keys.{os.getpid()}.tmp"
     with translate_disk_errors(aside):
-        np.save(aside, keys)
+        with open(aside, "wb") as file:
+            np.save(file, keys)
         fsync_file(aside)
     aside.replace(run.path / "train_keys.npy")
 

@@ -281,9 +281,10 @@ def finish_model(run: RunFolder, learning: Learning, *, seconds: float, result: 
         result=result,
         seconds=round(seconds, 1),
         finished=now(),
-        status="finished",
     )
-    write_text(run.model_dir / "README.md", model_card(run.record, run.metrics, run.passport))
+    record = {**run.record, "status": "finished"}
+    write_text(run.model_dir / "README.md", model_card(record, run.metrics, run.passport))
+    run.update_record(status="finished")
     shutil.rmtree(run.checkpoints_dir, ignore_errors=True)
 
 
