@@ -1,0 +1,53 @@
+"""The command line, called in this process for speed; and the flags that make a run small."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from pretune.cli import main
+
+QUICK = ("--threads", "1", "--precision", "fp32")
+TINY = ("scratch:bert-tiny", "--vocab-size", "300", *QUICK)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command did: exit code, standard output and standard error."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The JSON object of ``--json``."""
+        return json.loads(self.out)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """JSON lines on standard output."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+def call(*words: object, stdin: bytes | str = b"") -> Said:
+    """``pretune WORDS`` with ``stdin`` as standard input."""
+    out, err, before = io.StringIO(), io.StringIO(), sys.stdin
+    sys.stdin = io.TextIOWrapper(io.BytesIO(stdin.encode() if isinstance(stdin, str) else stdin))
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main([str(word) for word in words])
+    finally:
+        sys.stdin = before
+    return Said(code, out.getvalue(), err.getvalue())
+
+
+def done(*words: object, stdin: bytes | str = b"") -> Said:
+    """:func:`call`, and it must have gone well."""
+    said = call(*words, stdin=stdin)
+    assert said.code == 0, f"{said.out}{said.err}"
+    return said
