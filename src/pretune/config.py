@@ -12,9 +12,10 @@ import math
 import shlex
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pretune.errors import UsageError, did_you_mean
 
@@ -104,7 +105,8 @@ class Settings:
         elif kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
             object.__setattr__(self, spec.name, value)
-        for item in value if many else (value,):
+        items: tuple[Any, ...] = value if isinstance(value, tuple) else (value,)
+        for item in items:
             self._check_item(spec, kind, item)
 
     @staticmethod
@@ -121,6 +123,13 @@ class Settings:
             allowed = f"at least {low}" if high is None else f"at most {high}" if low is None else f"{low} to {high}"
             raise UsageError(f"{flag} is {item}", f"allowed: {allowed}")
 
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any], **changes: Any) -> Self:
+        """The settings among those that :meth:`to_dict` of any class saved, with ``changes``; other names are passed over."""
+        names = {spec.name for spec in dataclasses.fields(cls)}
+        kept: dict[str, Any] = {key: value for key, value in saved.items() if key in names}
+        return cls(**{**kept, **changes})
+
     def to_dict(self) -> dict[str, Any]:
         """Every field, as JSON values."""
         return {
@@ -134,22 +143,23 @@ class Settings:
 
     def command(self) -> str:
         """The command line that gives these settings (defaults left out)."""
-        words = ["pretune", self.verb]
+        places: list[str] = []
+        flags: list[str] = []
         for spec in dataclasses.fields(self):
             value = getattr(self, spec.name)
             if spec.metadata.get("positional"):
-                words += list(value) if isinstance(value, tuple) else [str(value)]
+                places += [str(item) for item in (value if isinstance(value, tuple) else (value,))]
             elif value != spec.default:
-                words += _flag_words(spec.name, value)
-        return " ".join(shlex.quote(word) for word in words)
+                flags += _flag_words(spec.name, value)
+        return " ".join(shlex.quote(word) for word in ["pretune", self.verb, *places, *flags])
 
 
 def _flag_words(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [flag_of(name)] if value else ["--no-" + name.replace("_", "-")]
     if isinstance(value, tuple):
-        return [word for item in value for word in (flag_of(name), str(item))]
-    return [flag_of(name), str(value)]
+        return [word for item in value for word in _flag_words(name, item)]
+    return [f"{flag_of(name)}={value}"] if str(value).startswith("-") else [flag_of(name), str(value)]
 
 
 def parse_duration(text: str, *, flag: str, steps_per_epoch: int, total_steps: int) -> int:

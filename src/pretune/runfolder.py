@@ -40,17 +40,21 @@ class RunFolder:
 
     @property
     def model_dir(self) -> Path:
+        """The Hugging Face folder of the best model."""
         return self.path / "model"
 
     @property
     def checkpoints_dir(self) -> Path:
+        """Where engine/checkpoint.py writes."""
         return self.path / "checkpoints"
 
     @property
     def log_path(self) -> Path:
+        """log.jsonl."""
         return self.path / "log.jsonl"
 
     def predictions_path(self, split: str) -> Path:
+        """The predictions file of a split."""
         return self.path / "predictions" / f"{split}.jsonl"
 
     @property
@@ -75,15 +79,19 @@ class RunFolder:
         write_json(self.path / "run.json", {**self.record, **changes})
 
     def write_passport(self, passport: dict[str, Any]) -> None:
+        """Replace data.json."""
         write_json(self.path / "data.json", passport)
 
     def write_metrics(self, split: str, evaluation: dict[str, Any]) -> None:
+        """Replace the evaluation of one split in metrics.json."""
         write_json(self.path / "metrics.json", {**self.metrics, split: evaluation})
 
     def log(self, line: dict[str, Any]) -> None:
+        """Add a line to log.jsonl."""
         append_json_line(self.log_path, line)
 
     def log_lines(self) -> list[dict[str, Any]]:
+        """The whole lines of log.jsonl."""
         return list(read_json_lines(self.log_path))
 
     def truncate_log(self, step: int) -> None:
@@ -114,7 +122,10 @@ def machine_facts() -> dict[str, Any]:
     """What the figures were measured on."""
     import os
 
+    from pretune import __version__
+
     facts: dict[str, Any] = {
+        "pretune": __version__,
         "system": platform.platform(),
         "python": platform.python_version(),
         "cores": os.cpu_count(),

@@ -36,6 +36,7 @@ class Device:
         return contextlib.nullcontext()
 
     def to_dict(self) -> dict[str, Any]:
+        """What run.json keeps, and ``choose_device(like=...)`` takes."""
         return {"device": str(self.device), "precision": self.precision, "threads": self.threads}
 
 
@@ -72,7 +73,7 @@ def peak_flops(precision: str, device_type: str = "cpu", size: int = 1024) -> fl
     best = float("inf")
     for _ in range(6):
         began = time.perf_counter()
-        a @ b
+        torch.matmul(a, b)
         if device_type == "cuda":
             torch.cuda.synchronize()
         best = min(best, time.perf_counter() - began)

@@ -181,7 +181,14 @@ def _over_processes(sums: _Sums, cluster: Cluster) -> _Sums:
         return sums
     names = sorted(sums.parts)
     values = cluster.sum([sums.loss, sums.num_rows, sums.num_tokens, sums.num_padded, *(sums.parts[n] for n in names)])
-    return _Sums(values[0], int(values[1]), int(values[2]), int(values[3]), dict(zip(names, values[4:], strict=True)), sums.suspects)
+    return _Sums(
+        values[0],
+        int(values[1]),
+        int(values[2]),
+        int(values[3]),
+        dict(zip(names, values[4:], strict=True)),
+        sums.suspects,
+    )
 
 
 def _apply(

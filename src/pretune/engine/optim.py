@@ -58,6 +58,7 @@ class Optim:
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
+        """All parameters, frozen ones too."""
         return list(self.names)
 
     def gradient_norm(self) -> torch.Tensor:
@@ -82,6 +83,7 @@ class Optim:
         self.adamw.found_inf = torch.zeros((), device=device)  # type: ignore[attr-defined]
 
     def drop_gradients(self) -> None:
+        """Forget the gradients without a step."""
         self.adamw.zero_grad(set_to_none=True)
 
     def tensors(self) -> dict[str, torch.Tensor]:

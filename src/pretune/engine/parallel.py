@@ -27,6 +27,7 @@ class Cluster:
 
     @property
     def is_first(self) -> bool:
+        """Does this process write the run folder?"""
         return self.rank == 0
 
     def sum(self, values: Sequence[float]) -> list[float]:

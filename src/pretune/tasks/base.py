@@ -43,13 +43,14 @@ class Scorer(NamedTuple):
 
 
 class Task(ABC):
-    """What labels mean."""
+    """What labels mean. ``labels`` names the classes in the order of the probabilities."""
 
     name: ClassVar[str]
     modality: ClassVar[str]
     primary_metric: ClassVar[str]
     higher_is_better: ClassVar[Mapping[str, bool]]
     limits: ClassVar[Mapping[str, tuple[float, float]]]
+    labels: tuple[str, ...]
 
     @abstractmethod
     def build(self, backbone: Backbone, *, seed: int) -> tuple[torch.nn.Module, LoadReport]:
@@ -97,6 +98,11 @@ class Task(ABC):
         temperature: float | None,
     ) -> list[dict[str, Any]]:
         """Report blocks (tables, matrices, examples) of an evaluated split."""
+
+    @classmethod
+    @abstractmethod
+    def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> Task:
+        """The task as :meth:`to_dict` kept it, on the backbone of the same folder."""
 
     @classmethod
     @abstractmethod

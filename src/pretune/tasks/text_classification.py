@@ -186,6 +186,17 @@ class TextClassification(Task):
         return np.array([[record["probabilities"][label] for label in self.labels] for record in records])
 
     @classmethod
+    def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> TextClassification:
+        """See :class:`pretune.tasks.base.Task`."""
+        encoder = TextEncoder(
+            backbone.tokenizer,
+            max_length=about["max_length"],
+            long_text=about["long_text"],
+            segments=backbone.uses_segments,
+        )
+        return cls(about["labels"], encoder)
+
+    @classmethod
     def scoring(cls, about: Mapping[str, Any]) -> Scorer:
         """See :class:`pretune.tasks.base.Task`."""
         labels = tuple(about["labels"])

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import CleanSettings, DataSettings, Settings, option
 from pretune.errors import DataError, RunError, did_you_mean
-from pretune.files import translate_disk_errors
+from pretune.files import translate_disk_errors, write_text
+from pretune.report.card import model_card
 from pretune.runfolder import RunFolder, open_run
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say
@@ -73,6 +74,7 @@ def evaluate(settings: EvaluateSettings, *, say: Say) -> Outcome:
         )
     evaluation["split"] = name
     run.write_metrics(name, evaluation)
+    write_text(run.model_dir / "README.md", model_card(run.record, run.metrics, run.passport))
     return _outcome(run, name, evaluation)
 
 
@@ -82,11 +84,6 @@ def _rows_to_score(settings: EvaluateSettings, run: RunFolder, say: Say) -> tupl
     from pretune.verbs.rows import fewer_rows
 
     own = _data_settings(run)
-    if "column" not in own.to_dict():
-        raise RunError(
-            f"{run.path} was made by `{run.record['verb']}`, which has no labels to score",
-            "evaluate a run of pretune finetune",
-        )
     data = load_splits(own)
     most = run.record["settings"].get("max_train_samples")
     if most is not None:
@@ -115,10 +112,12 @@ class _ReadSettings(CleanSettings, DataSettings):
 
 def _data_settings(run: RunFolder) -> _ReadSettings:
     saved = run.record["settings"]
-    names = {spec.name for spec in dataclasses.fields(_ReadSettings)}
-    return _ReadSettings(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in saved.items() if key in names}
-    )
+    if "column" not in saved:
+        raise RunError(
+            f"{run.path} was made by `{run.record['verb']}`, which has no labels to score",
+            "evaluate a run of pretune finetune",
+        )
+    return _ReadSettings.from_dict(saved)
 
 
 def _require_split(data: Splits, split: str, place: str) -> Dataset:
@@ -188,8 +187,6 @@ def _fingerprint(rows: Dataset) -> str:
 
 def _write_predictions(run: RunFolder, split: str, records: Sequence[dict[str, Any]]) -> None:
     import json
-
-    from pretune.files import write_text
 
     path = run.predictions_path(split)
     path.parent.mkdir(exist_ok=True)

@@ -75,8 +75,9 @@ def pretrain(settings: PretrainSettings, *, say: Say) -> Outcome:
     cluster = join_cluster()
     if settings.dry_run:
         return _forecast(settings, say)
-    settings = dataclasses.replace(settings, out=settings.out or str(default_out("pretrain", settings.data)))
-    with open_together(settings, settings.out, settings.backbone, cluster) as (run, state):
+    out = settings.out or str(default_out("pretrain", settings.data))
+    settings = dataclasses.replace(settings, out=out)
+    with open_together(settings, out, settings.backbone, cluster) as (run, state):
         if state == "finished":
             return _outcome(run, "was finished before; nothing was computed")
         return _learn(settings, run, say, cluster, resumed=state == "resumed")

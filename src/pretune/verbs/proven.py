@@ -34,7 +34,6 @@ def load_proven(run: RunFolder, *, precision: str = "auto", threads: int | None 
     """Load ``run/model``. Raises :class:`RunError` when the run has no classifier, or none yet."""
     from pretune.backbones.fast import make_fast
     from pretune.backbones.load import load_backbone
-    from pretune.backbones.text import TextEncoder
     from pretune.engine.devices import choose_device
     from pretune.tasks import TASKS
 
@@ -52,13 +51,7 @@ def load_proven(run: RunFolder, *, precision: str = "auto", threads: int | None 
             f"fine-tune it first: pretune finetune {run.path} --data DATA",
         )
     backbone = load_backbone(str(run.model_dir))
-    encoder = TextEncoder(
-        backbone.tokenizer,
-        max_length=about["max_length"],
-        long_text=about["long_text"],
-        segments=backbone.uses_segments,
-    )
-    task = next(task for task in TASKS if task.name == about["task"])(about["labels"], encoder)
+    task = next(task for task in TASKS if task.name == about["task"]).restore(about, backbone)
     model, report = task.build(backbone, seed=0)
     if report.initialised:
         raise RunError(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretune.config import Settings, TextSettings, TrainSettings
-from pretune.errors import RunError, UsageError
+from pretune.errors import Interrupted, PretuneError, RunError, UsageError
 from pretune.files import fsync_dir, write_json, write_text
 from pretune.runfolder import RunFolder, create_run, is_run, machine_facts, now
 from pretune.verbs.learning import Goal, Learning, pace_of
@@ -66,11 +66,25 @@ def open_together(settings: Any, out: str, backbone: str, cluster: Cluster) -> I
     if cluster.is_first:
         with create_run(settings, out, overwrite=settings.overwrite, parents=parents_of(backbone)) as opened:
             cluster.barrier()
-            yield opened
+            with _failure_noted(opened[0]):
+                yield opened
     else:
         cluster.barrier()
         run = RunFolder(Path(out))
         yield run, "finished" if run.record["status"] == "finished" else "resumed"
+
+
+@contextlib.contextmanager
+def _failure_noted(run: RunFolder) -> Iterator[None]:
+    """run.json says why a run ended early, so that the report can."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except PretuneError as error:
+        with contextlib.suppress(PretuneError, OSError):
+            run.update_record(status="failed", problem=error.problem)
+        raise
 
 
 def choose(settings: TrainSettings, run: RunFolder) -> Device:
@@ -86,12 +100,10 @@ def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train
     from pretune.backbones.load import load_backbone
 
     def texts() -> Any:
-        for name in splits:
-            if name in data:
-                for row in data[name].select_columns(
-                    [c for c in ("text", "text_pair") if c in data[name].column_names]
-                ):
-                    yield from row.values()
+        for dataset in (data[name] for name in splits if name in data):
+            for column in ("text", "text_pair"):
+                if column in dataset.column_names:
+                    yield from dataset[column]
 
     return load_backbone(
         settings.backbone,
@@ -319,6 +331,6 @@ def forecast(learning: Learning, settings: TrainSettings, *, updates: int = 4) -
     }
     text = (
         f"{learning.pace.total_steps} updates of {per_update:.2f} s ({learning.device.precision} on {learning.device.device}): about "
-        f"{whole / 60:.1f} minutes of training and {facts['peak_memory_bytes'] / 2**30:.1f} GiB of memory; evaluations come on top. Nothing was written."
+        f"{f'{whole:.0f} seconds' if whole < 90 else f'{whole / 60:.1f} minutes'} of training and {facts['peak_memory_bytes'] / 2**30:.1f} GiB of memory; evaluations come on top. Nothing was written."
     )
     return Outcome(text=text, facts=facts)
