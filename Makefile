@@ -4,7 +4,7 @@
 #   make check         format, lint, types and the fast tests: under two minutes
 #   make test          every test
 #   make bench         speed against the plain tools
-#   make reliability   kills, full disks, broken files: the long form
+#   make reliability   kills, full disks, broken files: the long form (ARGS=--short for a minute of it)
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -40,4 +40,4 @@ bench: $(STAMP)
 	$(VENV)/bin/python -m benchmarks
 
 reliability: $(STAMP)
-	$(VENV)/bin/python -m pytest tests/reliability -m "slow or not slow" $(TESTFLAGS)
+	$(VENV)/bin/python tests/reliability/harness.py $(ARGS)
