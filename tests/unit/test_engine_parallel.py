@@ -1,0 +1,154 @@
+"""Two processes make the updates of one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from conftest import ROOT, make_rows, write_csv
+from pretune.engine.parallel import Cluster, join_cluster
+from tiny import Rig, largest_difference, weights_of
+
+SETTINGS: list[dict[str, Any]] = [
+    {"dropout": 0.1, "micro_batch_size": 3, "steps": 10},
+    {"dropout": 0.1, "micro_batch_size": 2, "steps": 10, "adapt": "gradual", "layers": 3},
+    {"kind": "pretrain", "dropout": 0.1, "micro_batch_size": 2, "steps": 10, "mask_whole_words": True},
+    {"dropout": 0.0, "rows": 17, "steps": 10},  # every third update has a single row: the second process has none
+]
+
+
+def torchrun(*words: str, timeout: int = 200, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *words]
+    paths = {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, env={**os.environ, **paths, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            out, error = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, error)
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("two")
+    done = torchrun(str(Path(__file__).with_name("parallel_worker.py")), str(out), json.dumps(SETTINGS))
+    assert done.returncode == 0, done.stderr[-3000:]
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(len(SETTINGS)))
+def test_two_processes_end_in_the_weights_of_one(number: int, two_processes: Path) -> None:
+    rig = Rig(**SETTINGS[number])
+    steps = rig.train()
+    ranks = [load_file(two_processes / f"{number}-{rank}.safetensors") for rank in (0, 1)]
+    assert largest_difference(ranks[0], ranks[1]) == 0.0
+    alone = {name: value for name, value in weights_of(rig.model).items() if name in ranks[0]}
+    assert len(alone) >= len(ranks[0])
+    # A key's bias has no gradient but rounding, which Adam divides by itself (see test_engine_fit.py).
+    compared = [name for name in ranks[0] if not name.endswith("key.bias")]
+    assert largest_difference({n: alone[n] for n in compared}, {n: ranks[0][n] for n in compared}) < 1e-6
+    for rank in (0, 1):
+        told = json.loads((two_processes / f"{number}-{rank}.json").read_text())
+        for step, (loss, norm, items, rows, tokens) in zip(steps, told, strict=True):
+            assert loss == pytest.approx(step.loss, rel=1e-5)
+            assert norm == pytest.approx(step.grad_norm, rel=1e-4)
+            assert (items, rows, tokens) == (step.num_items, step.num_rows, step.num_tokens)
+
+
+@pytest.mark.slow
+def test_sums_and_flags_reach_every_process(two_processes: Path) -> None:
+    for rank in (0, 1):
+        assert json.loads((two_processes / f"cluster-{rank}.json").read_text()) == [True, False, [3.0, 1.0]]
+
+
+def test_one_process_is_a_cluster_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    cluster = join_cluster()
+    assert cluster == Cluster(0, 1)
+    assert cluster.is_first
+    assert cluster.sum([2.5]) == [2.5]
+    assert cluster.any(True)
+    parameter = torch.nn.Parameter(torch.ones(2))
+    cluster.sum_gradients([parameter])
+    assert parameter.grad is None
+    with cluster.first_before_others():
+        cluster.barrier()
+
+
+# --- the whole verb under torchrun ------------------------------------------------------------------------------------
+
+FINETUNE = [
+    "finetune",
+    "scratch:bert-tiny",
+    "--vocab-size",
+    "300",
+    "--max-steps",
+    "12",
+    "--batch-size",
+    "16",
+    "--micro-batch-size",
+    "4",
+    "--eval-every",
+    "6",
+    "--precision",
+    "fp32",
+    "--threads",
+    "1",
+    "--learning-rate",
+    "1e-3",
+    "--quiet",
+]
+
+
+@pytest.mark.slow
+def test_finetune_under_torchrun_is_one_run_with_the_same_model(tmp_path: Path) -> None:
+    data = str(write_csv(tmp_path / "news.csv", make_rows(90)))
+    done = torchrun("-m", "pretune", *FINETUNE, "--data", data, "--out", str(tmp_path / "two"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    alone = subprocess.run(
+        [sys.executable, "-m", "pretune", *FINETUNE, "--data", data, "--out", str(tmp_path / "one")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert alone.returncode == 0, alone.stderr[-3000:]
+    one, two = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
+    names = [name for name in one if not name.endswith("key.bias")]
+    assert largest_difference({n: one[n] for n in names}, {n: two[n] for n in names}) < 1e-5
+    logs = []
+    for name in ("one", "two"):
+        lines = [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        logs.append([(line["kind"], line["step"]) for line in lines])
+        record = json.loads((tmp_path / name / "run.json").read_text())
+        assert record["status"] == "finished"
+        assert record["training"]["steps"] == 12
+    assert logs[0] == logs[1]
+    assert not (tmp_path / "two" / "checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_several_seeds_and_a_default_folder_under_torchrun(tmp_path: Path) -> None:
+    data = str(write_csv(tmp_path / "news.csv", make_rows(60)))
+    script = "import os, runpy, sys; os.chdir(sys.argv.pop(1)); runpy.run_module('pretune', run_name='__main__')"
+    (tmp_path / "start.py").write_text(script)
+    words = [word if word != "12" else "4" for word in FINETUNE]
+    done = torchrun(str(tmp_path / "start.py"), str(tmp_path), *words, "--data", data, "--seeds", "2")
+    assert done.returncode == 0, done.stderr[-3000:]
+    (run,) = (tmp_path / "runs").iterdir()
+    record = json.loads((run / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert len(record["result"]["values"]) == 2
+    assert load_file(run / "model" / "model.safetensors")
+    assert len([line for line in done.stdout.splitlines() if "is finished" in line]) == 1
