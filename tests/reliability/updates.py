@@ -31,12 +31,11 @@ def non_finite(lab: Lab, plan: Plan) -> Report:
 
     def trial(rng: random.Random, folder: Path) -> dict[str, Any]:
         out, kind = folder / "run", kinds[int(folder.name) % len(kinds)]
-        step = rng.randrange(1, STEPS + 1)
-        micro_batch, place = rng.randrange(2), rng.randrange(100)
-        ended = lab.run(out, before=lambda mark: _poison(mark, kind, step, micro_batch, place))
+        moment, place = (rng.randrange(1, STEPS), rng.randrange(1, 3)), rng.randrange(100)
+        ended = lab.run(out, before=lambda mark: _poison(mark, kind, moment, place))
         expect(ended.code == 1, f"exit code {ended.code}: {ended.text[-500:]}")
-        expect(f"update {step} was refused" in ended.text, f"step {step} is not named: {ended.text[-500:]}")
-        (row,) = ended.marks
+        step, row = ended.marks
+        expect(f"update {step} was refused" in ended.text, f"update {step} is not named: {ended.text[-500:]}")
         expect(re.search(rf"\b{row}\b", ended.text) is not None, f"{row} is not named: {ended.text[-500:]}")
         _expect_finite(out)
         lab.finish(out)
@@ -47,28 +46,50 @@ def non_finite(lab: Lab, plan: Plan) -> Report:
     return repeat(lab, plan, "non-finite", promise, numbers, trial)
 
 
-def _poison(mark: Mark, kind: str, step: int, micro_batch: int, place: int) -> None:
-    """Spoil a micro-batch of update ``step``, and mark one of its rows."""
-    from pretune.engine.optim import Optim
+class _Clock:
+    """Where a child is: the update that is being made and the micro-batch of it, both from 1; right after a resume too."""
 
-    done = seen = 0
+    def __init__(self) -> None:
+        from pretune.engine.optim import Optim
+        from pretune.verbs.learning import Learning
 
-    def count() -> None:
-        nonlocal done, seen
-        done, seen = done + 1, 0
+        self.update, self.micro_batch = 1, 0
+        real_resume = Learning.resume
+
+        def resume(learning: Any) -> Any:
+            notes = real_resume(learning)
+            self.update = learning.step + 1
+            return notes
+
+        Learning.resume = resume  # type: ignore[method-assign]
+        between(Optim, "step", nothing, self._next_update)
+
+    def _next_update(self) -> None:
+        self.update, self.micro_batch = self.update + 1, 0
+
+    def tick(self) -> tuple[int, int]:
+        """One more micro-batch; the moment now."""
+        self.micro_batch += 1
+        return self.update, self.micro_batch
+
+
+def _poison(mark: Mark, kind: str, moment: tuple[int, int], place: int) -> None:
+    """Spoil the first micro-batch from ``moment`` (update, micro-batch) on; mark the update and one of the rows."""
+    clock, spoiled = _Clock(), False
 
     def change(batch: Any, loss: Any) -> Any:
-        nonlocal seen
-        seen += 1
-        if (done + 1, seen) != (step, micro_batch + 1):
+        nonlocal spoiled
+        now = clock.tick()
+        if spoiled or now < moment:
             return loss
+        spoiled = True
+        mark(str(now[0]))
         mark(batch.ids[place % len(batch.ids)])
         if kind == "NaN gradient":
             loss.total.register_hook(lambda gradient: gradient * math.nan)
             return loss
         return dataclasses.replace(loss, total=loss.total * (math.nan if kind == "NaN loss" else math.inf))
 
-    between(Optim, "step", nothing, count)
     on_loss(change)
 
 
@@ -101,17 +122,17 @@ def out_of_memory(lab: Lab, plan: Plan) -> Report:
 
     def trial(rng: random.Random, folder: Path) -> dict[str, Any]:
         out, error = folder / "run", MEMORY_WORDS[int(folder.name) % len(MEMORY_WORDS)]
-        step, within = rng.randrange(1, STEPS + 1), rng.randrange(2)
-        ended = lab.run(out, *calm, before=lambda mark: _starve(mark, step, within, error), model=lab.calm_model)
+        moment = rng.randrange(1, STEPS), rng.randrange(1, 3)
+        ended = lab.run(out, *calm, before=lambda mark: _starve(mark, moment, error), model=lab.calm_model)
         expect(ended.code == 0, f"exit code {ended.code}: {ended.text[-500:]}")
-        sizes = [int(mark) for mark in ended.marks if mark.isdigit()]
-        expect(max(sizes) > 4 and sizes[-1] <= 4, f"the micro-batches did not halve: {sizes}")
+        sizes = [int(mark) for mark in ended.marks]
+        expect(sizes[-1] <= 4, f"the micro-batches did not halve: {sizes}")
         steps = [line["step"] for line in log_of(out) if line["kind"] == "step"]
         expect(steps == list(range(1, STEPS + 1)), f"steps lost or doubled: {steps}")
         mine = load_file(out / "model" / "model.safetensors")
         apart = max(float((mine[name] - weights[name]).abs().max()) for name in weights)
-        expect(apart <= TOLERANCE, f"weights are {apart:.2g} apart after no memory in update {step}")
-        _expect_exact_resume(lab, rng, folder, step, within, error)
+        expect(apart <= TOLERANCE, f"weights are {apart:.2g} apart after no memory in update {moment[0]}")
+        _expect_exact_resume(lab, rng, folder, moment, error)
         return {"weights apart": apart, "error": type(error()).__name__}
 
     numbers = plan.numbers(full=12, short=2)
@@ -119,49 +140,32 @@ def out_of_memory(lab: Lab, plan: Plan) -> Report:
     return repeat(lab, plan, "out-of-memory", promise, numbers, trial)
 
 
-def _expect_exact_resume(lab: Lab, rng: random.Random, folder: Path, step: int, within: int, error: Any) -> None:
+def _expect_exact_resume(lab: Lab, rng: random.Random, folder: Path, moment: tuple[int, int], error: Any) -> None:
     """With dropout, a run that was killed after its batches had halved ends as the one that was not."""
     whole, killed = folder / "whole", folder / "killed"
-    ended = lab.run(whole, before=lambda mark: _starve(mark, step, within, error))
-    child = lab.start(killed, before=lambda mark: _starve(mark, step, within, error))
-    child.wait_for("update", rng.randrange(step, STEPS + 1))
+
+    def before(mark: Mark) -> None:
+        _starve(mark, moment, error)
+
+    ended = lab.run(whole, before=before)
+    child = lab.start(killed, before=before)
+    child.wait_for("4", rng.randrange(1, 4 * (STEPS + 1 - moment[0])))
     child.signal(signal.SIGKILL)
     child.wait()
-    again = lab.run(killed, before=lambda mark: _starve(mark, step, within, error))
+    again = lab.run(killed, before=before)
     expect((ended.code, again.code) == (0, 0), f"exit codes {ended.code} {again.code}: {again.text[-500:]}")
     found = lab.differences(killed, whole)
-    expect(not found, f"killed after no memory in update {step}: {'; '.join(found)}")
+    expect(not found, f"killed after no memory in update {moment[0]}: {'; '.join(found)}")
 
 
-def _starve(mark: Mark, step: int, within: int, error: Any) -> None:
-    """Raise ``error`` once in update ``step``, after ``within`` of its micro-batches; mark the rows of each, and updates."""
-    from pretune.engine.optim import Optim
-    from pretune.verbs.learning import Learning
-
-    done = seen = 0
-    raised = False
-    real_resume = Learning.resume
-
-    def resume(self: Any) -> Any:
-        nonlocal done
-        notes = real_resume(self)
-        done = self.step
-        return notes
-
-    def count() -> None:
-        nonlocal done, seen
-        done, seen = done + 1, 0
-        mark("update")
+def _starve(mark: Mark, moment: tuple[int, int], error: Any) -> None:
+    """From ``moment`` on there is no memory for more than 4 rows; mark the rows of each micro-batch that went well."""
+    clock = _Clock()
 
     def change(batch: Any, loss: Any) -> Any:
-        nonlocal raised, seen
-        seen += 1
-        mark(str(len(batch.ids)))
-        if done + 1 == step and not raised and seen > within:
-            raised = True
+        if clock.tick() >= moment and len(batch.ids) > 4:
             raise error()
+        mark(str(len(batch.ids)))
         return loss
 
-    Learning.resume = resume  # type: ignore[method-assign]
-    between(Optim, "step", nothing, count)
     on_loss(change)
