@@ -169,11 +169,13 @@ def parse_duration(text: str, *, flag: str, steps_per_epoch: int, total_steps: i
     """
     word = text.strip().lower()
     try:
+        if word.startswith("-"):
+            raise ValueError
         if word.endswith("%"):
             return round(float(word[:-1]) / 100 * total_steps)
         if word.endswith(("epoch", "epochs")):
             return max(1, round(float(word.split("epoch")[0] or 1) * steps_per_epoch))
-        return max(0, int(word.removesuffix("steps").removesuffix("step")))
+        return int(word.removesuffix("steps").removesuffix("step"))
     except (ValueError, OverflowError):
         raise UsageError(f"{flag} is {text!r}", "a duration is written 500 (steps), 2epochs, 0.5epoch or 6%") from None
 

@@ -270,7 +270,7 @@ def _longest(looks: Sequence[_Look], table: Table, name: str) -> str:
     """The one column of text that is clearly longer than the others, or DataError."""
     texts = sorted((look for look in looks if look.is_text and not look.is_class), key=lambda look: -look.mean_length)
     texts = texts or sorted((look for look in looks if look.is_text), key=lambda look: -look.mean_length)
-    if len(looks) == 1 and not texts:
+    if len(looks) == 1 and not texts and not table.named:
         texts = list(looks)
     if not texts:
         raise DataError(f"{name} has no column of text: {_listed(looks)}", "name it: --column text=NAME")

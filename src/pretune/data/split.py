@@ -18,7 +18,7 @@ import numpy as np
 
 from pretune.config import DataSettings
 from pretune.data.splits import Splits
-from pretune.errors import DataError
+from pretune.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import datasets
@@ -59,10 +59,16 @@ def complete_splits(splits: Splits, settings: DataSettings) -> Splits:
     """Make the missing validation and test splits from train; those given stay as they are.
 
     Classes keep their proportions, and a class of three units or more is in every split. Data without labels is
-    left as it is. Raises :class:`DataError` for a label that only validation or test have, and when there is no train.
+    left as it is. Raises :class:`DataError` for a label that only validation or test have, and when there is no train,
+    :class:`UsageError` for fractions that leave no train.
     """
     fractions = {"validation": settings.validation_fraction, "test": settings.test_fraction}
     made = [name for name, fraction in fractions.items() if name not in splits and fraction > 0]
+    if sum(fractions[name] for name in made) >= 1:
+        raise UsageError(
+            f"--validation-fraction {fractions['validation']:g} and --test-fraction {fractions['test']:g} leave nothing to train on",
+            "together they have to be less than 1",
+        )
     given = [name for name in splits if name != "unlabelled"]
     facts: dict[str, Any] = {"given": given, "made": [], "notes": []}
     if not given:

@@ -75,13 +75,15 @@ def pace_of(settings: TrainSettings, *, updates_per_epoch: int, default_epochs: 
     def updates(flag: str, text: str) -> int:
         return parse_duration(text, flag=flag, steps_per_epoch=updates_per_epoch, total_steps=total)
 
-    warmup = updates("--warmup", settings.warmup) / total if not settings.warmup.endswith("%") else None
+    warmup = updates("--warmup", settings.warmup) / total
+    if settings.warmup.endswith("%"):
+        warmup = float(settings.warmup.rstrip("% ")) / 100
     return Pace(
         total_steps=total,
         eval_every=max(1, min(updates("--eval-every", settings.eval_every), total)),
         save_every=None if settings.save_every is None else max(1, updates("--save-every", settings.save_every)),
         log_every=max(1, min(50, total // _LOG_LINES)),
-        warmup=min(1.0, warmup if warmup is not None else float(settings.warmup.rstrip("% ")) / 100),
+        warmup=min(1.0, warmup),
     )
 
 
