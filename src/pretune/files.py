@@ -29,6 +29,7 @@ __all__ = [
     "lock_folder",
     "read_json",
     "read_json_lines",
+    "read_object",
     "sha256_of",
     "translate_disk_errors",
     "write_json",
@@ -129,6 +130,19 @@ def read_json(path: Path) -> Any:
         ) from None
 
 
+def read_object(path: Path, *keys: str) -> dict[str, Any]:
+    """Read a JSON object that pretune wrote; :class:`CorruptFile` when it is another thing or lacks one of ``keys``."""
+    value = read_json(path)
+    wrong = f"it holds a {type(value).__name__}" if not isinstance(value, dict) else ""
+    lacking = [key for key in keys if not wrong and key not in value]
+    if wrong or lacking:
+        raise CorruptFile(
+            f"{path} is not as pretune wrote it: {wrong or f'{lacking[0]} is missing'}",
+            "restore the file, or start again with --overwrite",
+        )
+    return value
+
+
 def append_json_line(path: Path, value: Any) -> None:
     """Add one line; a torn last line (a crash while writing) is skipped by :func:`read_json_lines`."""
     with translate_disk_errors(path), open(path, "a", encoding="utf-8") as file:
@@ -136,13 +150,18 @@ def append_json_line(path: Path, value: Any) -> None:
 
 
 def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a JSON-lines file; a torn last line is left out."""
+    """The whole lines of a JSON-lines file; a torn last line is left out. :class:`CorruptFile` names a line that is broken."""
     if not path.exists():
         return
-    with open(path, encoding="utf-8") as file:
-        for line in file:
-            if line.endswith("\n"):
-                yield json.loads(line)
+    number = 0
+    try:
+        with open(path, encoding="utf-8") as file:
+            for line in file:
+                number += 1
+                if line.endswith("\n"):
+                    yield json.loads(line)
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CorruptFile(f"{path}:{number} is not valid JSON: {error}", "restore the file, or delete it") from None
 
 
 def sha256_of(path: Path) -> str:

@@ -27,7 +27,7 @@ from typing import Any
 
 from pretune.config import Settings, flag_of
 from pretune.errors import RunError, UsageError
-from pretune.files import append_json_line, lock_folder, read_json, read_json_lines, write_json
+from pretune.files import append_json_line, lock_folder, read_json_lines, read_object, write_json
 
 __all__ = ["RunFolder", "create_run", "is_run", "machine_facts", "open_run"]
 
@@ -60,19 +60,19 @@ class RunFolder:
     @property
     def record(self) -> dict[str, Any]:
         """run.json."""
-        return read_json(self.path / "run.json")
+        return read_object(self.path / "run.json")
 
     @property
     def passport(self) -> dict[str, Any]:
         """data.json, or an empty mapping."""
         path = self.path / "data.json"
-        return read_json(path) if path.exists() else {}
+        return read_object(path) if path.exists() else {}
 
     @property
     def metrics(self) -> dict[str, Any]:
         """metrics.json: split to evaluation; empty when nothing was evaluated."""
         path = self.path / "metrics.json"
-        return read_json(path) if path.exists() else {}
+        return read_object(path) if path.exists() else {}
 
     def update_record(self, **changes: Any) -> None:
         """Change keys of run.json, durably."""
@@ -150,6 +150,7 @@ def open_run(place: str | Path) -> RunFolder:
         raise RunError(f"{path} does not exist", "pretune list shows the runs under ./runs")
     if not is_run(path):
         raise RunError(f"{path} is not a run folder (it has no run.json)", "pretune list shows the runs under ./runs")
+    read_object(path / "run.json", "verb", "settings", "status")
     return RunFolder(path)
 
 
@@ -190,15 +191,17 @@ def create_run(
         run = RunFolder(path)
         _drop_leftovers(path)
         if is_run(path) and (overwrite or run.record.get("status") == _EMPTYING):
-            _empty(path)
+            _set_aside(path)
         if not is_run(path):
             write_json(path / "run.json", _fresh_record(settings, parents))
             try:
                 yield run, "new"
             except Exception:
                 if not _has_learned(run):
-                    _empty(path)  # A mistake that is found out early must not stand in the way of the next try.
+                    _undo(path)
                 raise
+            finally:
+                shutil.rmtree(path / _BEFORE, ignore_errors=True)
             return
         _refuse_other_settings(run, settings)
         if run.record.get("status") != "finished":
@@ -210,11 +213,12 @@ def create_run(
 
 
 _EMPTYING = "emptying"
+_BEFORE = ".before.tmp"
 
 
 def _is_of_a_beginning(entry: Path) -> bool:
     """What a process leaves that was killed before the folder was a run."""
-    return entry.name == ".lock" or (entry.name.startswith(".run.json.") and entry.name.endswith(".tmp"))
+    return entry.name in (".lock", _BEFORE) or (entry.name.startswith(".run.json.") and entry.name.endswith(".tmp"))
 
 
 def _drop_leftovers(path: Path) -> None:
@@ -264,13 +268,27 @@ def _has_learned(run: RunFolder) -> bool:
     return any(path.exists() for path in (run.log_path, run.checkpoints_dir, run.path / "seeds"))
 
 
-def _empty(path: Path) -> None:
-    """Remove a run. The word for it goes first and run.json last, so that a crash half-way leaves no run that looks whole."""
+def _set_aside(path: Path) -> None:
+    """Make room for a new run. A word for it goes first and run.json last: a crash leaves no run that looks whole."""
+    aside = path / _BEFORE
+    aside.mkdir()
+    shutil.copyfile(path / "run.json", aside / "run.json")
     write_json(path / "run.json", {"status": _EMPTYING})
-    for entry in sorted(path.iterdir(), key=lambda entry: entry.name == "run.json"):
-        if entry.name == ".lock":
+    for entry in path.iterdir():
+        if entry.name not in (".lock", "run.json", _BEFORE):
+            entry.rename(aside / entry.name)
+    (path / "run.json").unlink()
+
+
+def _undo(path: Path) -> None:
+    """A mistake that is found out early blocks no later try, and costs no earlier run."""
+    for entry in path.iterdir():
+        if entry.name in (".lock", _BEFORE):
             continue
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:
             entry.unlink()
+    aside = path / _BEFORE
+    for entry in sorted(aside.iterdir() if aside.exists() else (), key=lambda entry: entry.name == "run.json"):
+        entry.rename(path / entry.name)

@@ -101,7 +101,7 @@ def _rows_to_score(settings: EvaluateSettings, run: RunFolder, say: Say) -> tupl
             drop_leaks=False,
         )
     )
-    chosen = settings.split if settings.split in other else "train"
+    chosen = next((name for name in (settings.split, "train") if name in other), "unlabelled")
     return data, _require_split(other, chosen, settings.data)
 
 

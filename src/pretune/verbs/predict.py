@@ -121,6 +121,8 @@ def _records(
 def _write(path: Path, records: Iterator[dict[str, Any]]) -> int:
     from pretune.files import translate_disk_errors
 
+    if path.is_dir():
+        raise UsageError(f"--out {path} is a folder", "give a file")
     count = 0
     aside = path.with_name(f".{path.name}.tmp")
     try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pretune.errors import RunError
-from pretune.files import read_json
+from pretune.files import read_object
 from pretune.runfolder import RunFolder
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def load_proven(run: RunFolder, *, precision: str = "auto", threads: int | None 
             f"{run.path} has no model yet (its status is {status})",
             f"finish it first: {run.record.get('command', 'pretune finetune ...')}",
         )
-    about = read_json(about_path)
+    about = read_object(about_path, "task")
     if about["task"] not in {task.name for task in TASKS}:
         raise RunError(
             f"{run.path} is a run of {about['task']}, which gives no labels",

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pretune.errors import CheckFailed, DataError
+from pretune.errors import CheckFailed, CorruptFile, DataError
 from pretune.runfolder import RunFolder, is_run
 from pretune.verbs.outcome import Say
 
@@ -175,4 +175,7 @@ def _keys(run: RunFolder) -> np.ndarray:
     import numpy as np
 
     path = run.path / "train_keys.npy"
-    return np.load(path, allow_pickle=False) if path.exists() else np.array([], dtype=np.uint64)
+    try:
+        return np.load(path, allow_pickle=False) if path.exists() else np.array([], dtype=np.uint64)
+    except (ValueError, EOFError) as error:
+        raise CorruptFile(f"{path} is damaged: {error}", "restore the file, or train again with --overwrite") from None
