@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import sys
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,3 +53,22 @@ def done(*words: object, stdin: bytes | str = b"") -> Said:
     said = call(*words, stdin=stdin)
     assert said.code == 0, f"{said.out}{said.err}"
     return said
+
+
+def refused(said: Said, names: str, *, codes: tuple[int, ...] = (2,)) -> None:
+    """An error line that names the thing, a fix under it, the right exit code, and no traceback."""
+    assert said.code in codes, f"{said.code}\n{said.out}{said.err}"
+    assert "Traceback" not in said.out + said.err
+    assert "defect in pretune" not in said.err, said.err
+    lines = said.err.splitlines()
+    at = next((n for n, line in enumerate(lines) if line.startswith("error: ")), None)
+    assert at is not None, said.err
+    told = "\n".join(lines[at:])
+    assert re.search(names, told), told
+    assert len(lines) > at + 1, f"nothing says what to do: {told}"
+
+
+def refused_in_time(names: str, *words: object, stdin: bytes | str = b"", codes: tuple[int, ...] = (2,)) -> None:
+    began = time.monotonic()
+    refused(call(*words, stdin=stdin), names, codes=codes)
+    assert time.monotonic() - began < 20
