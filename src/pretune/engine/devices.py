@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from pretune.errors import UsageError
 __all__ = ["Device", "choose_device", "inference", "keep_freed_memory", "peak_flops", "peak_memory_bytes"]
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_KERNELS_KEPT = "256"
+"""Compiled matrix kernels oneDNN keeps, one a shape; its own 1,024 held gigabytes where every batch has another length."""
+
 _WORTH_IT = 1.3
 """bf16 is chosen where its matrix product is this much faster than fp32's."""
 
@@ -45,6 +49,7 @@ def choose_device(*, precision: str = "auto", threads: int | None = None, like: 
 
     Raises :class:`UsageError` when the machine of ``like`` had a device that this one lacks.
     """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS_KEPT)
     keep_freed_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if like:

@@ -58,6 +58,21 @@ def heads_at(model: torch.nn.Module, positions_M: torch.Tensor) -> Iterator[None
         handle.remove()
 
 
+_BLOCK, _IGNORED = 64, -100
+
+
+def _in_blocks(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Masked positions and targets, filled up to a multiple of 64 with places that are ignored.
+
+    The processor's library compiles and keeps a kernel for each shape it meets: a new number of masked tokens at every
+    update would cost time and gigabytes.
+    """
+    assert batch.targets is not None
+    fill = -len(batch.targets) % _BLOCK
+    positions_M = functional.pad(batch.extras["positions"], (0, fill))
+    return positions_M, functional.pad(batch.targets, (0, fill), value=_IGNORED)
+
+
 @final
 class MaskedText:
     """Predict masked tokens of raw text.
@@ -205,11 +220,11 @@ class MaskedText:
     def loss(self, model: torch.nn.Module, feed: Feed, _rng: torch.Generator) -> Loss:
         """Cross entropy of the masked tokens, summed."""
         batch = feed["text"]
-        assert batch.targets is not None
-        with heads_at(model, batch.extras["positions"]):
+        positions_M, targets_M = _in_blocks(batch)
+        with heads_at(model, positions_M):
             logits_MV = model(**batch.inputs).logits[0].float()
-        total = functional.cross_entropy(logits_MV, batch.targets, reduction="sum")
-        correct = float((logits_MV.detach().argmax(-1) == batch.targets).sum())
+        total = functional.cross_entropy(logits_MV, targets_M, reduction="sum", ignore_index=_IGNORED)
+        correct = float((logits_MV.detach().argmax(-1) == targets_M).sum())
         return Loss(total, batch.num_items, {"correct": correct})
 
     def held_out_statistics(
