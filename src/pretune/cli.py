@@ -97,8 +97,11 @@ def _run(name: str, words: list[str]) -> int:
 
     function = load_verb(name)
     settings, flags = parse_flags(function, words)
-    outcome = function.run(settings, say=TerminalSay(quiet=flags.quiet))
-    _print_outcome(outcome, as_json=flags.json)
+    # Of several processes that torchrun started, the first speaks for all.
+    is_first = os.environ.get("RANK", "0") == "0"
+    outcome = function.run(settings, say=TerminalSay(quiet=flags.quiet or not is_first))
+    if is_first:
+        _print_outcome(outcome, as_json=flags.json)
     return outcome.exit_code
 
 

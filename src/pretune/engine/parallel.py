@@ -88,5 +88,8 @@ def join_cluster() -> Cluster:
     if world == 1:
         return Cluster()
     if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        # Plain numbers are summed on the CPU, which NCCL cannot do.
+        torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     return Cluster(torch.distributed.get_rank(), world)

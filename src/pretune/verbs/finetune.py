@@ -78,12 +78,13 @@ def finetune(settings: FinetuneSettings, *, say: Say) -> Outcome:
     if settings.dry_run:
         return _forecast(settings, say)
     out = settings.out or str(default_out("finetune", settings.data))
+    cluster.barrier()  # every process has found the free name before the first one takes it
     settings = dataclasses.replace(settings, out=out)
     with open_together(settings, out, settings.backbone, cluster) as (run, state):
         if state == "finished":
             return _outcome(run, "was finished before; nothing was computed")
         if settings.seeds > 1:
-            return _several_seeds(settings, run, say)
+            return _several_seeds(settings, run, say, cluster)
         return _one(settings, run, say, cluster, resumed=state == "resumed")
 
 
@@ -141,7 +142,7 @@ def build_learning(
     from pretune.verbs.setup import choose, find_backbone, make_encoder, make_learning
 
     labels = labels_of(data)
-    device = choose(settings, run)
+    device = choose(settings, run, cluster)
     fingerprint = data_fingerprint(data)
     with cluster.first_before_others():
         backbone = find_backbone(settings, data)
@@ -200,22 +201,28 @@ def _calibrate_and_keep(settings: FinetuneSettings, run: RunFolder, setup: Setup
     )
 
 
-def _several_seeds(settings: FinetuneSettings, run: RunFolder, say: Say) -> Outcome:
+def _several_seeds(settings: FinetuneSettings, run: RunFolder, say: Say, cluster: Any) -> Outcome:
     """A run for each seed under ``seeds/``; the best on validation gives the model."""
-    from statistics import mean, stdev
-
-    from pretune.runfolder import open_run
-
     began = time.monotonic()
     seeds = range(settings.seed, settings.seed + settings.seeds)
     places = [run.path / "seeds" / f"seed-{seed}" for seed in seeds]
     for seed, place in zip(seeds, places, strict=True):
         say.note(f"seed {seed}")
         finetune.run(dataclasses.replace(settings, seed=seed, seeds=1, out=str(place), overwrite=False), say=say)
-    results = [open_run(place).record["result"] for place in places]
-    values = [result["value"] for result in results]
+    if cluster.is_first:
+        _keep_best_seed(settings, run, places, time.monotonic() - began)
+    cluster.barrier()
+    return _outcome(run, "is finished")
+
+
+def _keep_best_seed(settings: FinetuneSettings, run: RunFolder, places: list[Path], seconds: float) -> None:
+    from statistics import mean, stdev
+
+    from pretune.runfolder import open_run
     from pretune.tasks.classification_scores import HIGHER_IS_BETTER
 
+    results = [open_run(place).record["result"] for place in places]
+    values = [result["value"] for result in results]
     best = (max if HIGHER_IS_BETTER[settings.metric] else min)(range(len(values)), key=values.__getitem__)
     kept = open_run(places[best])
     shutil.copytree(kept.model_dir, run.model_dir, dirs_exist_ok=True)
@@ -223,11 +230,10 @@ def _several_seeds(settings: FinetuneSettings, run: RunFolder, say: Say) -> Outc
         shutil.copyfile(kept.path / name, run.path / name)
     run.update_record(
         **{key: kept.record[key] for key in ("model", "training", "data_fingerprint", "backbone")},
-        machine=machine_facts(), status="finished", finished=now(), seconds=round(time.monotonic() - began, 1),
+        machine=machine_facts(), status="finished", finished=now(), seconds=round(seconds, 1),
         seed_runs=[str(place.relative_to(run.path)) for place in places],
-        result={**results[best], "seed": seeds[best], "values": values, "mean": mean(values), "sd": stdev(values)},
+        result={**results[best], "seed": settings.seed + best, "values": values, "mean": mean(values), "sd": stdev(values)},
     )  # fmt: skip
-    return _outcome(run, "is finished")
 
 
 def _outcome(run: RunFolder, said: str) -> Outcome:

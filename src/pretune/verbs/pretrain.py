@@ -76,6 +76,7 @@ def pretrain(settings: PretrainSettings, *, say: Say) -> Outcome:
     if settings.dry_run:
         return _forecast(settings, say)
     out = settings.out or str(default_out("pretrain", settings.data))
+    cluster.barrier()  # every process has found the free name before the first one takes it
     settings = dataclasses.replace(settings, out=out)
     with open_together(settings, out, settings.backbone, cluster) as (run, state):
         if state == "finished":
@@ -147,7 +148,7 @@ def build_learning(
     from pretune.verbs.rows import data_fingerprint
     from pretune.verbs.setup import choose, find_backbone, make_encoder, make_learning
 
-    device = choose(settings, run)
+    device = choose(settings, run, cluster)
     fingerprint = data_fingerprint(data)
     with cluster.first_before_others():
         backbone = find_backbone(settings, data)

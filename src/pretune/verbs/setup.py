@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -87,12 +88,14 @@ def _failure_noted(run: RunFolder) -> Iterator[None]:
         raise
 
 
-def choose(settings: TrainSettings, run: RunFolder) -> Device:
-    """The device; a resumed run keeps the number format and threads it began with."""
+def choose(settings: TrainSettings, run: RunFolder, cluster: Cluster) -> Device:
+    """The device, alike in all processes; a resumed run keeps the number format and threads it began with."""
     from pretune.engine.devices import choose_device
 
     like = run.record.get("device") if is_run(run.path) else None
-    return choose_device(precision=settings.precision, threads=settings.threads, like=like)
+    device = choose_device(precision=settings.precision, threads=settings.threads, like=like)
+    # Each process measures for itself: where one finds bf16 no faster, all take fp32.
+    return dataclasses.replace(device, precision="fp32") if cluster.any(device.precision == "fp32") else device
 
 
 def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train", "unlabelled")) -> Backbone:
@@ -174,7 +177,9 @@ def make_learning(
         model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
     model.to(device.device)
     adapt = getattr(settings, "adapt", "full")
-    rate = settings.learning_rate or default_learning_rate(backbone, adapt, masked=settings.verb == "pretrain")
+    rate = settings.learning_rate
+    if rate is None:
+        rate = default_learning_rate(backbone, adapt, masked=settings.verb == "pretrain")
     adaptation = plan_adaptation(
         model, adapt, weight_decay=settings.weight_decay, llrd_decay=getattr(settings, "llrd_decay", 0.9)
     )
