@@ -30,7 +30,7 @@ _TEST_CHUNK_ROWS = 10_000
 
 
 def baselines(
-    train_texts: Sequence[str],
+    train_texts: Iterable[str],
     train_labels: Sequence[str],
     test_texts: Iterable[str],
     test_truth_N: np.ndarray,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -236,15 +236,23 @@ def _baselines(proven: Proven, data: Splits, rows: Dataset) -> tuple[dict[str, n
     index = {label: number for number, label in enumerate(labels)}
     truth_N = np.array([index[label] for label in rows["label"]])
     return baselines(
-        _joined(train), list(train["label"]), _joined(rows), truth_N, labels,
+        _Texts(train), list(train["label"]), _Texts(rows), truth_N, labels,
         unspaced=mostly_unspaced(shares(count_scripts(train[:2000]["text"]))), score_fn=classification_statistics,
     )  # fmt: skip
 
 
-def _joined(rows: Dataset) -> list[str]:
-    if "text_pair" not in rows.column_names:
-        return list(rows["text"])
-    return [f"{a} {b}" for a, b in zip(rows["text"], rows["text_pair"], strict=True)]
+class _Texts:
+    """The texts of rows, the two of a pair joined, read as often as asked and never all at once."""
+
+    def __init__(self, rows: Dataset) -> None:
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[str]:
+        if "text_pair" not in self._rows.column_names:
+            yield from self._rows["text"]
+        else:
+            for first, second in zip(self._rows["text"], self._rows["text_pair"], strict=True):
+                yield f"{first} {second}"
 
 
 def _outcome(run: RunFolder, split: str, evaluation: dict[str, Any]) -> Outcome:
