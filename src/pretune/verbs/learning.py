@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pretune.config import TrainSettings, parse_duration
-from pretune.errors import CorruptFile, Interrupted
+from pretune.errors import CorruptFile, Interrupted, UsageError
 from pretune.files import check_free_space
 from pretune.runfolder import RunFolder, now
 from pretune.verbs.outcome import Say
@@ -68,11 +68,16 @@ def pace_of(settings: TrainSettings, *, updates_per_epoch: int, default_epochs: 
     steps = by_epochs * updates_per_epoch
     if settings.max_steps is not None:
         steps = min(steps, settings.max_steps)
-    if steps == float("inf"):
-        steps = 10**9
-    total = max(1, round(steps))
+    by_time_alone = steps == float("inf")
+    total = 10**9 if by_time_alone else max(1, round(steps))
 
     def updates(flag: str, text: str) -> int:
+        is_share = text.strip().endswith("%")
+        if by_time_alone and is_share != (flag == "--warmup"):
+            raise UsageError(
+                f"{flag} is {text!r}, and with --minutes alone the number of updates is not known",
+                f"give {'500 (steps) or 0.5epoch' if is_share else 'a share such as 6%'}, or --max-steps or --epochs too",
+            )
         return parse_duration(text, flag=flag, steps_per_epoch=updates_per_epoch, total_steps=total)
 
     warmup = updates("--warmup", settings.warmup) / total
@@ -203,12 +208,14 @@ class Learning:
 
     def _evaluate(self, done: Step) -> None:
         """Score the goal's split on the first process; all learn the result."""
-        value = 0.0
+        began, value = time.monotonic(), 0.0
         scores: Mapping[str, float] = {}
         if self.cluster.is_first:
             scores = self.goal.evaluate()
             value = scores[self.goal.metric]
         value = self.cluster.sum([value])[0]
+        if self.budget.max_seconds is not None:  # --minutes are minutes of waiting, evaluations too
+            self.budget.used_seconds += self.cluster.sum([time.monotonic() - began])[0] / self.cluster.world
         better = self.goal.is_better(value, self.best.get("value"))
         self.stale = 0 if better else self.stale + 1
         if better:
@@ -259,6 +266,7 @@ class Learning:
                 self.say.warn(
                     f"{error.problem}: the best model (step {self.best['step']}) is lost, the last one (step {self.step}) is kept"
                 )
+        self.cluster.barrier()  # the first process may now remove the checkpoints
 
 
 def load_weights(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -1,0 +1,260 @@
+"""The body of the loop: durations become updates, the best model is kept, patience ends a run, a stop is a checkpoint."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pretune.config import TrainSettings
+from pretune.engine import checkpoint
+from pretune.engine.parallel import Cluster
+from pretune.errors import Interrupted, UsageError
+from pretune.files import write_json
+from pretune.runfolder import RunFolder
+from pretune.verbs import Silent
+from pretune.verbs.learning import Goal, Learning, Pace, pace_of
+from tiny import CPU, Rig, largest_difference, weights_of
+
+# --- durations --------------------------------------------------------------------------------------------------------
+
+
+def pace(**options: Any) -> Pace:
+    return pace_of(TrainSettings(**options), updates_per_epoch=40, default_epochs=3.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "total"),
+    [
+        ({}, 120),
+        ({"epochs": 2}, 80),
+        ({"epochs": 0.5}, 20),
+        ({"epochs": 0.001}, 1),
+        ({"max_steps": 7}, 7),
+        ({"max_steps": 500}, 500),
+        ({"epochs": 2, "max_steps": 500}, 80),
+        ({"epochs": 2, "max_steps": 50}, 50),
+        ({"epochs": 2, "minutes": 5}, 80),
+        ({"max_steps": 9, "minutes": 5}, 9),
+        ({"minutes": 5}, 10**9),
+    ],
+)
+def test_epochs_and_steps_whichever_is_first(options: dict[str, Any], total: int) -> None:
+    assert pace(**options).total_steps == total
+
+
+@pytest.mark.parametrize(
+    ("text", "updates"),
+    [("1epoch", 40), ("0.5epoch", 20), ("2epochs", 80), ("25", 25), ("10%", 12), ("999", 120), ("0", 1)],
+)
+def test_evaluations_come_at_the_asked_duration_and_once_at_least(text: str, updates: int) -> None:
+    assert pace(eval_every=text).eval_every == updates
+
+
+def test_saves_come_at_their_own_duration() -> None:
+    assert pace().save_every is None
+    assert pace(save_every="0.25epoch").save_every == 10
+    assert pace(save_every="5%").save_every == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "share"), [("6%", 0.06), ("0%", 0.0), ("12", 0.1), ("0.5epoch", 20 / 120), ("6 % ", 0.06), ("999", 1.0)]
+)
+def test_warm_up_is_a_share_of_the_run(text: str, share: float) -> None:
+    assert pace(warmup=text).warmup == pytest.approx(share, abs=0.01 if " " in text else 1e-9)
+
+
+def test_a_share_of_the_warm_up_is_exact_in_a_short_run() -> None:
+    assert pace(max_steps=10, warmup="6%").warmup == 0.06
+
+
+@pytest.mark.parametrize("flag", ["warmup", "eval_every", "save_every"])
+@pytest.mark.parametrize("text", ["soon", "ten%", "epochs of joy", "1e400"])
+def test_a_duration_that_is_none_names_its_flag(flag: str, text: str) -> None:
+    with pytest.raises(UsageError) as error:
+        pace(**{flag: text})
+    assert f"--{flag.replace('_', '-')}" in error.value.problem
+
+
+def test_with_minutes_alone_only_the_warm_up_can_be_a_share() -> None:
+    assert pace(minutes=1, warmup="6%", eval_every="20", save_every="1epoch").eval_every == 20
+    for options in ({"warmup": "100"}, {"eval_every": "10%"}, {"save_every": "10%"}):
+        with pytest.raises(UsageError, match="--minutes alone"):
+            pace(minutes=1, **options)
+        assert pace(minutes=1, max_steps=100, **options)
+
+
+# --- a run ------------------------------------------------------------------------------------------------------------
+
+
+def learning(
+    folder: Path, values: Callable[[int], float], *, patience: int | None = None, higher: bool = True,
+    eval_every: int = 2, save_every: int | None = None, seconds: float | None = None, **options: Any,
+) -> Learning:  # fmt: skip
+    """A tiny run whose score at an evaluation is ``values(step)``."""
+    rig = Rig(seconds=seconds, **{"steps": 12, "dropout": 0.1, **options})
+    folder.mkdir(exist_ok=True)
+    if not (folder / "run.json").exists():
+        write_json(folder / "run.json", {"status": "running"})
+
+    def evaluate() -> Mapping[str, float]:
+        return {"score": values(made.step)}
+
+    made = Learning(
+        run=RunFolder(folder), model=rig.model, objective=rig.objective, optim=rig.optim, feeds=rig.feeds,
+        goal=Goal("score", higher, patience, evaluate), pace=Pace(rig.budget.max_steps, eval_every, save_every, 1, 0.1),
+        budget=rig.budget, device=CPU, cluster=Cluster(), seed=0, flops_per_token=1e6, say=Silent(),
+    )  # fmt: skip
+    return made
+
+
+def weights_after(steps: int, of: int = 12) -> dict[str, torch.Tensor]:
+    rig = Rig(steps=of, dropout=0.1)
+    for step in rig.steps():
+        if step.number == steps:
+            return weights_of(rig.model)
+    raise AssertionError
+
+
+def evaluations(run: RunFolder) -> list[tuple[int, bool]]:
+    return [(line["step"], line["best"]) for line in run.log_lines() if line["kind"] == "eval"]
+
+
+def test_the_best_models_weights_are_in_the_model_at_the_end(tmp_path: Path) -> None:
+    made = learning(tmp_path, {2: 0.1, 4: 0.9, 6: 0.5, 8: 0.9, 10: 0.3, 12: 0.2}.__getitem__)
+    made.go()
+    assert made.step == 12
+    assert made.best == {"step": 4, "value": 0.9, "epoch": pytest.approx(4 / 3, abs=1e-3)}
+    assert evaluations(made.run) == [(2, True), (4, True), (6, False), (8, False), (10, False), (12, False)]
+    assert largest_difference(weights_of(made.model), weights_after(4)) == 0.0
+
+
+def test_lower_can_be_better(tmp_path: Path) -> None:
+    made = learning(tmp_path, {2: 0.4, 4: 0.2, 6: 0.3}.__getitem__, higher=False, steps=6)
+    made.go()
+    assert made.best["step"] == 4
+    assert Goal("x", False, None, dict).is_better(0.1, None)
+    assert not Goal("x", False, None, dict).is_better(0.1, 0.1)
+
+
+def test_patience_ends_the_run_and_keeps_the_best(tmp_path: Path) -> None:
+    made = learning(tmp_path, {2: 0.5, 4: 0.7, 6: 0.6, 8: 0.7}.__getitem__, patience=2)
+    made.go()
+    assert (made.step, made.best["step"]) == (8, 4)
+    assert largest_difference(weights_of(made.model), weights_after(4)) == 0.0
+    assert any("stopping early" in note for note in made.say.notes)  # type: ignore[attr-defined]
+
+
+def test_a_resumed_run_that_was_out_of_patience_does_not_go_on(tmp_path: Path) -> None:
+    learning(tmp_path, lambda step: -step, patience=2).go()
+    again = learning(tmp_path, lambda step: -step, patience=2)
+    again.resume()
+    assert (again.step, again.stale) == (6, 2)
+    again.go()
+    assert again.step == 6
+    assert largest_difference(weights_of(again.model), weights_after(2)) == 0.0
+
+
+def test_a_better_score_forgives_the_stale_ones(tmp_path: Path) -> None:
+    made = learning(tmp_path, {2: 0.5, 4: 0.4, 6: 0.6, 8: 0.5, 10: 0.7, 12: 0.6}.__getitem__, patience=2)
+    made.go()
+    assert (made.step, made.best["step"]) == (12, 10)
+
+
+def test_the_last_update_is_evaluated_whatever_the_duration(tmp_path: Path) -> None:
+    made = learning(tmp_path, float, eval_every=5)
+    made.go()
+    assert [step for step, _ in evaluations(made.run)] == [5, 10, 12]
+
+
+def test_saves_between_evaluations_keep_the_two_newest_and_the_best(tmp_path: Path) -> None:
+    made = learning(tmp_path, lambda step: -step, eval_every=4, save_every=3)
+    made.go()
+    assert checkpoint.steps_on_disk(made.run.checkpoints_dir) == [12, 9, 4]
+
+
+def stop_at(step: int, number: signal.Signals) -> Callable[[int], float]:
+    def value(now: int) -> float:
+        if now == step:
+            os.kill(os.getpid(), number)
+        return float(now % 5)
+
+    return value
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_leaves_and_the_run_goes_on_to_the_same_bits(number: signal.Signals, tmp_path: Path) -> None:
+    straight = learning(tmp_path / "straight", lambda now: float(now % 5), eval_every=1)
+    straight.go()
+    cut = learning(tmp_path / "cut", stop_at(7, number), eval_every=1)
+    with pytest.raises(Interrupted) as error:
+        cut.go()
+    assert error.value.exit_code == 128 + number
+    assert "step 7 of 12" in error.value.problem
+    assert cut.run.record["status"] == "stopped"
+    again = learning(tmp_path / "cut", lambda now: float(now % 5), eval_every=1)
+    assert again.resume() == []
+    assert again.step == 7
+    again.go()
+    assert again.best == straight.best
+    assert largest_difference(weights_of(again.model), weights_of(straight.model)) == 0.0
+    for kind in ("step", "eval"):
+        steps = [line["step"] for line in again.run.log_lines() if line["kind"] == kind]
+        assert steps == list(range(1, 13)), "each logged once"
+    losses = [[line["loss"] for line in one.run.log_lines() if line["kind"] == "step"] for one in (again, straight)]
+    assert losses[0] == losses[1]
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_with_its_name(tmp_path: Path) -> None:
+    straight = learning(tmp_path / "straight", float)
+    straight.go()
+    cut = learning(tmp_path / "cut", stop_at(8, signal.SIGTERM))
+    with pytest.raises(Interrupted):
+        cut.go()
+    file = cut.run.checkpoints_dir / "step-00000008" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"\x01")
+    again = learning(tmp_path / "cut", float)
+    (note,) = again.resume()
+    assert str(file) in note
+    assert again.step == 6
+    again.go()
+    assert largest_difference(weights_of(again.model), weights_of(straight.model)) == 0.0
+
+
+def test_log_lines_hold_what_the_report_draws(tmp_path: Path) -> None:
+    made = learning(tmp_path, float, steps=3)
+    made.go()
+    line = next(line for line in made.run.log_lines() if line["kind"] == "step")
+    assert line.keys() >= {
+        "seed", "step", "epoch", "progress", "loss", "parts", "learning_rate", "grad_norm", "tokens_per_second",
+        "examples_per_second", "padding", "mfu", "seconds",
+    }  # fmt: skip
+    assert line["tokens_per_second"] > line["examples_per_second"] > 0
+    assert 0 <= line["padding"] < 1
+    assert line["mfu"] > 0
+
+
+def test_minutes_of_a_run_count_its_evaluations(tmp_path: Path) -> None:
+    import time
+
+    def slow(_step: int) -> float:
+        time.sleep(0.3)
+        return 0.5
+
+    made = learning(tmp_path, slow, steps=10**9, seconds=1.0, eval_every=1)
+    began = time.monotonic()
+    made.go()
+    assert time.monotonic() - began < 3.0
+    assert made.step <= 4
+
+
+def test_sixteen_rows_are_enough(tmp_path: Path) -> None:
+    made = learning(tmp_path, float, rows=16, batch_size=32, steps=6, eval_every=1)
+    made.go()
+    assert made.feeds.updates_per_epoch == 1
+    assert [line["epoch"] for line in made.run.log_lines() if line["kind"] == "step"] == [1, 2, 3, 4, 5, 6]
