@@ -1,0 +1,62 @@
+"""Loss curves of two tiny runs. A refactor must reproduce them; a change of numbers is a decision that is written down.
+
+``python -m tests.golden --write`` writes the curves anew, ``python -m tests.golden`` compares.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent
+TOLERANCE = 1e-4
+"""Relative. Processors and versions of the libraries add up in other orders, and twenty updates multiply the difference."""
+
+RUNS: dict[str, dict[str, Any]] = {
+    "finetune": {"kind": "finetune", "dropout": 0.1, "micro_batch_size": 3, "steps": 20, "learning_rate": 5e-3},
+    "pretrain": {
+        "kind": "pretrain",
+        "dropout": 0.1,
+        "mask_whole_words": True,
+        "schedule": "cosine",
+        "steps": 20,
+        "learning_rate": 5e-3,
+    },
+}
+
+
+def curve(name: str) -> dict[str, list[float]]:
+    """Loss, gradient norm and learning rate of every update of a run, with one thread, in fp32."""
+    import torch
+
+    from tiny import Rig
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        steps = Rig(**RUNS[name]).train()
+    finally:
+        torch.set_num_threads(before)
+    return {
+        "loss": [round(step.loss, 7) for step in steps],
+        "grad_norm": [round(step.grad_norm, 7) for step in steps],
+        "learning_rate": [round(step.learning_rate, 12) for step in steps],
+    }
+
+
+def stored(name: str) -> dict[str, list[float]]:
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def write(name: str) -> Path:
+    path = FOLDER / f"{name}.json"
+    path.write_text(json.dumps(curve(name), indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def largest_relative_difference(name: str) -> float:
+    found, wanted = curve(name), stored(name)
+    assert found.keys() == wanted.keys()
+    pairs = [pair for key in wanted for pair in zip(found[key], wanted[key], strict=True)]
+    return max(abs(now - then) / max(abs(then), 1e-12) for now, then in pairs)

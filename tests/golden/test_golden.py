@@ -1,0 +1,19 @@
+"""The stored curves come out again."""
+
+from __future__ import annotations
+
+import pytest
+from curves import RUNS, TOLERANCE, largest_relative_difference, stored
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_curve_is_the_stored_one(name: str) -> None:
+    apart = largest_relative_difference(name)
+    assert apart < TOLERANCE, "if numbers may change: python -m tests.golden --write, and a line in docs/decisions.md"
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_stored_curve_is_one_of_learning(name: str) -> None:
+    losses = stored(name)["loss"]
+    assert len(losses) == 20
+    assert sum(losses[-5:]) < sum(losses[:5])
