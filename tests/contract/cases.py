@@ -40,6 +40,7 @@ class TaskCase:
     perfect: Callable[[Example], Mapping[str, Any]]
     load: Callable[[Any], torch.nn.Module]
     fingerprint: str
+    backbone: Any
 
 
 def _classification(
@@ -74,7 +75,15 @@ def _classification(
 
     unlabelled = Example("nobody-knows", examples[0].inputs)
     return TaskCase(
-        task, make_fast(model).eval(), examples, dataset_of(rows), unlabelled, perfect, load, f"contract-{pair}"
+        task,
+        make_fast(model).eval(),
+        examples,
+        dataset_of(rows),
+        unlabelled,
+        perfect,
+        load,
+        f"contract-{pair}",
+        backbone,
     )
 
 

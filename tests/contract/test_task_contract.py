@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,17 @@ def test_a_saved_and_loaded_model_predicts_the_same(case: TaskCase, tmp_path: Pa
     np.testing.assert_allclose(
         [p.probabilities_C for p in before], [p.probabilities_C for p in after], rtol=0, atol=1e-7
     )
+
+
+def test_a_restored_task_encodes_and_predicts_the_same(case: TaskCase) -> None:
+    about = json.loads(json.dumps(case.task.to_dict()))
+    again = type(case.task).restore(about, case.backbone)
+    assert again.to_dict() == about
+    assert again.labels == case.task.labels
+    items = [item for items in every_window(case) for item in items]
+    encoded = [item for example in case.examples for item in again.encode(example)]
+    assert [as_arrays(item) for item in encoded] == [as_arrays(item) for item in items]
+    assert predict_items(again, case.model, encoded, CPU) == predict_items(case.task, case.model, items, CPU)
 
 
 def test_predicting_leaves_the_models_mode_and_weights_alone(case: TaskCase) -> None:

@@ -91,10 +91,11 @@ def test_the_vocabulary_head_runs_at_masked_places_only() -> None:
     seen: list[int] = []
     head = rig.model.get_output_embeddings()  # type: ignore[operator]
     head.register_forward_hook(lambda _module, _inputs, output: seen.append(output.shape[-2]))
-    batch = rig.batch(ROWS)
+    batch = rig.batch(range(24))
     rig.loss(batch)
-    assert seen == [len(batch.targets)]
-    assert seen[0] < 0.3 * batch.num_tokens
+    (places,) = seen
+    assert len(batch.targets) <= places < len(batch.targets) + 64, "filled up to a multiple of 64 at most"
+    assert places < 0.3 * batch.num_tokens
 
 
 def test_a_tokenizer_without_a_mask_cannot_mask() -> None:
