@@ -263,8 +263,11 @@ def all_corrupt(lab: Lab, plan: Plan) -> Report:
         victims = sorted((out / "checkpoints").glob(f"step-*/{name}"))
         for victim in victims:
             _damage(rng, victim, kind)
+        kept = sorted(path.name for path in (out / "checkpoints").rglob("*"))
         ended = lab.run(out)
         expect(ended.code == 2, f"exit code {ended.code}: {ended.text[-500:]}")
+        left = sorted(path.name for path in (out / "checkpoints").rglob("*"))
+        expect(left == kept, f"checkpoints were removed: {left}")
         expect(str(victims[-1]) in ended.text, f"{victims[-1]} is not named: {ended.text[-500:]}")
         expect("--overwrite" in ended.text, f"no way out is shown: {ended.text[-500:]}")
         expect("Traceback" not in ended.text and "defect" not in ended.text, ended.text[-500:])
