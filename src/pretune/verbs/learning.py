@@ -148,7 +148,9 @@ class Learning:
             size = 4 * sum(p.numel() for p in self.model.parameters()) * 3
             self.run.checkpoints_dir.mkdir(exist_ok=True)
             check_free_space(self.run.checkpoints_dir, 2 * size, "saving checkpoints")
-        bar = self.say.progress(min(self.pace.total_steps, 10**9), "training")
+        # The bar counts thousandths of the budget, which may be updates or minutes.
+        bar = self.say.progress(1000, "training")
+        told = int(1000 * self.budget.progress(self.step))
         self._saved_at = time.monotonic()
         with StopRequest() as stop:
             steps = fit(
@@ -156,11 +158,13 @@ class Learning:
                 device=self.device, cluster=self.cluster, seed=self.seed, start_step=self.step,
             )  # fmt: skip
             if self.step:
-                bar.update(self.step, f"resumed after step {self.step}")
+                bar.update(told, f"resumed after step {self.step}")
             for done in [] if self._out_of_patience() else steps:
                 self.step = done.number
                 self._log(done)
-                bar.update(1, f"loss {done.loss:.4f}")
+                share = int(1000 * done.progress)
+                bar.update(share - told, f"step {done.number}, loss {done.loss:.4f}")
+                told = share
                 if self._is_evaluation_due(done):
                     self._evaluate(done)
                     self._save()
@@ -249,7 +253,7 @@ class Learning:
         if self.cluster.is_first:
             self.run.update_record(status="stopped", stopped=now())
         raise Interrupted(
-            f"stopped at step {self.step} of {self.pace.total_steps}; everything is saved in {self.run.path}",
+            f"stopped after step {self.step}; everything is saved in {self.run.path}",
             "run the same command again to go on",
             signal_number or 15,
         )
