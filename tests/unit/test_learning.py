@@ -102,8 +102,10 @@ def learning(
     if not (folder / "run.json").exists():
         write_json(folder / "run.json", {"status": "running"})
 
-    def evaluate() -> Mapping[str, float]:
-        return {"score": values(made.step)}
+    def evaluate(on_batch: Callable[[int], None]) -> Mapping[str, float]:
+        value = values(made.step)
+        on_batch(1)
+        return {"score": value}
 
     made = Learning(
         run=RunFolder(folder), model=rig.model, objective=rig.objective, optim=rig.optim, feeds=rig.feeds,
@@ -195,8 +197,10 @@ def test_a_signal_saves_and_leaves_and_the_run_goes_on_to_the_same_bits(number: 
     with pytest.raises(Interrupted) as error:
         cut.go()
     assert error.value.exit_code == 128 + number
-    assert "step 7 of 12" in error.value.problem
+    assert "after step 7" in error.value.problem
     assert cut.run.record["status"] == "stopped"
+    assert cut.unevaluated, "the signal came during the evaluation, which is broken off"
+    assert [step for step, _ in evaluations(cut.run)] == list(range(1, 7))
     again = learning(tmp_path / "cut", lambda now: float(now % 5), eval_every=1)
     assert again.resume() == []
     assert again.step == 7

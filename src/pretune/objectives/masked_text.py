@@ -9,7 +9,7 @@ Shapes: R rows, T tokens, M masked positions, H hidden size, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, final
 
@@ -228,9 +228,18 @@ class MaskedText:
         return Loss(total, batch.num_items, {"correct": correct})
 
     def held_out_statistics(
-        self, model: torch.nn.Module, store: TokenStore, device: Device, *, budget_tokens: int = 8192
+        self,
+        model: torch.nn.Module,
+        store: TokenStore,
+        device: Device,
+        *,
+        budget_tokens: int = 8192,
+        on_batch: Callable[[int], None] | None = None,
     ) -> np.ndarray:
-        """(N, 3) per row: masked tokens, right ones, summed loss; with the same masks at every call."""
+        """(N, 3) per row: masked tokens, right ones, summed loss; with the same masks at every call.
+
+        ``on_batch`` is told how many rows each batch had.
+        """
         stats = np.zeros((len(store), 3))
         model.eval()
         keys = row_keys(0, "held-out", 0, np.arange(len(store)))
@@ -241,6 +250,8 @@ class MaskedText:
             losses, right = self._losses(model, batch, device)
             owner = np.repeat(places, [len(chosen) for chosen in masked.chosen])
             np.add.at(stats, owner, np.stack([np.ones(len(owner)), right, losses], axis=1))
+            if on_batch:
+                on_batch(len(places))
         return stats
 
     def pseudo_perplexity_statistics(

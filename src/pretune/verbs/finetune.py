@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -160,8 +161,8 @@ def build_learning(
     model, report = task.build(backbone, seed=settings.seed)
     truths = list(data["validation"]["label"])
 
-    def evaluate() -> dict[str, float]:
-        predictions = predict_rows(task, model, rows["validation"], device)
+    def evaluate(on_batch: Callable[[int], None]) -> dict[str, float]:
+        predictions = predict_rows(task, model, rows["validation"], device, on_batch=on_batch)
         records = [record_of(task.labels, p, t) for p, t in zip(predictions, truths, strict=True)]
         return {name: float(value) for name, value in task.scores(task.statistics(records).sum(axis=0)).items()}
 

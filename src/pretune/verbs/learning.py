@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pretune.engine.checkpoint import Checkpoint
     from pretune.engine.devices import Device
     from pretune.engine.fit import Budget, Learner
+    from pretune.engine.interrupt import StopRequest
     from pretune.engine.optim import Optim
     from pretune.engine.parallel import Cluster
     from pretune.types import Step
@@ -34,12 +35,15 @@ _LOG_LINES = 400
 
 @dataclass(frozen=True)
 class Goal:
-    """What "better" means: the score ``metric`` of ``evaluate``, and how long to wait for it."""
+    """What "better" means: the score ``metric`` of ``evaluate``, and how long to wait for it.
+
+    ``evaluate`` calls its argument with the rows done, batch by batch, so that it can be broken off.
+    """
 
     metric: str
     higher_is_better: bool
     patience: int | None
-    evaluate: Callable[[], Mapping[str, float]]
+    evaluate: Callable[[Callable[[int], None]], Mapping[str, float]]
     split: str = "validation"
 
     def is_better(self, value: float, best: float | None) -> bool:
@@ -92,6 +96,10 @@ def pace_of(settings: TrainSettings, *, updates_per_epoch: int, default_epochs: 
     )
 
 
+class _BrokenOff(Exception):
+    """An evaluation stopped half-way because a signal came."""
+
+
 @dataclass
 class Learning:
     """One run's training: what learns, towards what, at what pace, and where the state is kept."""
@@ -112,6 +120,7 @@ class Learning:
     best: dict[str, Any] = field(default_factory=dict)
     stale: int = 0
     step: int = 0
+    unevaluated: bool = False
     _saved_step: int = -1
     _saved_at: float = 0.0
 
@@ -132,6 +141,7 @@ class Learning:
         self.optim.load_tensors(found.optimizer)
         state = found.state
         self.step, self.stale, self.best = found.step, state["stale"], state["best"]
+        self.unevaluated = state["unevaluated"]
         self.feeds.updates = state["data"]["updates"]
         self.feeds.micro_batch_size = state["data"]["micro_batch_size"]
         self.budget.used_seconds = state["used_seconds"]
@@ -159,6 +169,11 @@ class Learning:
             )  # fmt: skip
             if self.step:
                 bar.update(told, f"resumed after step {self.step}")
+            if self.unevaluated:
+                self._evaluate(stop)
+                self._saved_step = -1
+                self._save()
+                self._leave_if_asked(stop)
             for done in [] if self._out_of_patience() else steps:
                 self.step = done.number
                 self._log(done)
@@ -166,13 +181,11 @@ class Learning:
                 bar.update(share - told, f"step {done.number}, loss {done.loss:.4f}")
                 told = share
                 if self._is_evaluation_due(done):
-                    self._evaluate(done)
+                    self._evaluate(stop)
                     self._save()
                 elif self._is_save_due():
                     self._save()
-                if self.cluster.any(bool(stop.signal_number)):
-                    bar.close()
-                    self._leave(stop.signal_number)
+                self._leave_if_asked(stop)
                 if self._out_of_patience():
                     self.say.note(f"no better {self.goal.metric} in {self.stale} evaluations: stopping early")
                     break
@@ -210,25 +223,36 @@ class Learning:
     def _out_of_patience(self) -> bool:
         return self.goal.patience is not None and self.stale >= self.goal.patience
 
-    def _evaluate(self, done: Step) -> None:
-        """Score the goal's split on the first process; all learn the result."""
+    def _evaluate(self, stop: StopRequest) -> None:
+        """Score the goal's split on the first process; all learn the result. A signal breaks it off, for after a resume."""
         began, value = time.monotonic(), 0.0
+        epoch = self.feeds.updates / self.feeds.updates_per_epoch
         scores: Mapping[str, float] = {}
+
+        def watch(_rows: int) -> None:
+            if stop.signal_number and self.cluster.world == 1:
+                raise _BrokenOff
+
+        self.unevaluated = True
         if self.cluster.is_first:
-            scores = self.goal.evaluate()
+            try:
+                scores = self.goal.evaluate(watch)
+            except _BrokenOff:
+                return
             value = scores[self.goal.metric]
+        self.unevaluated = False
         value = self.cluster.sum([value])[0]
         if self.budget.max_seconds is not None:  # --minutes are minutes of waiting, evaluations too
             self.budget.used_seconds += self.cluster.sum([time.monotonic() - began])[0] / self.cluster.world
         better = self.goal.is_better(value, self.best.get("value"))
         self.stale = 0 if better else self.stale + 1
         if better:
-            self.best = {"step": done.number, "value": value, "epoch": round(done.epoch, 4)}
+            self.best = {"step": self.step, "value": value, "epoch": round(epoch, 4)}
         if self.cluster.is_first:
-            line = {"kind": "eval", "seed": self.seed, "step": done.number, "epoch": round(done.epoch, 4)}
+            line = {"kind": "eval", "seed": self.seed, "step": self.step, "epoch": round(epoch, 4)}
             self.run.log({**line, "split": self.goal.split, "scores": dict(scores), "best": better})
             self.say.note(
-                f"step {done.number}, epoch {done.epoch:.2f}: {self.goal.split} {self.goal.metric} {value:.4f}{' (best so far)' if better else ''}"
+                f"step {self.step}, epoch {epoch:.2f}: {self.goal.split} {self.goal.metric} {value:.4f}{' (best so far)' if better else ''}"
             )
 
     def _save(self) -> None:
@@ -241,6 +265,7 @@ class Learning:
                 "used_seconds": self.budget.used_seconds,
                 "best": self.best,
                 "stale": self.stale,
+                "unevaluated": self.unevaluated,
             }
             whole = checkpoint.Checkpoint(self.step, dict(self.model.state_dict()), self.optim.tensors(), state)
             checkpoint.save(self.run.checkpoints_dir, whole)
@@ -248,14 +273,16 @@ class Learning:
             checkpoint.prune(self.run.checkpoints_dir, [*newest, *([self.best["step"]] if self.best else [])])
         self._saved_step, self._saved_at = self.step, time.monotonic()
 
-    def _leave(self, signal_number: int) -> None:
+    def _leave_if_asked(self, stop: StopRequest) -> None:
+        if not self.cluster.any(bool(stop.signal_number)):
+            return
         self._save()
         if self.cluster.is_first:
             self.run.update_record(status="stopped", stopped=now())
         raise Interrupted(
             f"stopped after step {self.step}; everything is saved in {self.run.path}",
             "run the same command again to go on",
-            signal_number or 15,
+            stop.signal_number or 15,
         )
 
     def _take_best(self) -> None:

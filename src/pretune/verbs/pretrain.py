@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -168,8 +169,8 @@ def build_learning(
             pack_tokens=pack_tokens, position_offset=offset,
         )  # fmt: skip
 
-    def evaluate() -> dict[str, float]:
-        sums_K = setup.objective.held_out_statistics(model, stores["validation"], device).sum(axis=0)
+    def evaluate(on_batch: Callable[[int], None]) -> dict[str, float]:
+        sums_K = setup.objective.held_out_statistics(model, stores["validation"], device, on_batch=on_batch).sum(axis=0)
         return {name: float(value) for name, value in masked_scores(sums_K).items()}
 
     setup, learning = make_learning(
