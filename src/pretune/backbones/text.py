@@ -39,7 +39,7 @@ class Ledger:
 
     ``tokens`` counts what the model sees (special tokens included); ``truncated_tokens`` what it never sees;
     ``window_rows`` are rows cut into several pieces; ``worst`` holds the ids of the rows that lost most, with the loss.
-    ``padded`` (positions, padding included) is filled in by who makes the batches.
+    ``padded`` (positions of padding in one pass) is filled in by who makes the batches.
     """
 
     rows: int = 0

@@ -8,7 +8,7 @@ only where there would be fewer micro-batches than processes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from pretune.engine.randomness import row_keys, seed_of
 from pretune.types import Batch, Feed
 
-__all__ = ["Feeds", "Stream", "cut_by_budget", "plan_epoch"]
+__all__ = ["Feeds", "Stream", "cut_by_budget", "padding_of", "plan_epoch"]
 
 _MEGA = 50
 """Batches in one pool that is sorted by length: large enough for little padding, small enough to stay shuffled."""
@@ -78,6 +78,11 @@ def cut_by_budget(lengths_R: np.ndarray, *, max_cost: int, max_rows: int, least:
     return groups
 
 
+def padding_of(lengths_N: np.ndarray, groups: Iterable[np.ndarray]) -> int:
+    """Positions of padding when each group of rows is padded to its longest."""
+    return sum(int(len(group) * lengths_N[group].max() - lengths_N[group].sum()) for group in groups if len(group))
+
+
 class Feeds:
     """Iterates over updates: ``(micro-batches of this process, data state after them)``.
 
@@ -109,6 +114,20 @@ class Feeds:
         """Updates in a pass over the main (first) stream."""
         return self.streams[self.main].updates_per_epoch
 
+    def padding(self) -> int:
+        """Positions of padding in the first epoch of the main stream, on all processes together."""
+        stream = self.streams[self.main]
+        groups = (
+            rows_R[chosen]
+            for rows_R in plan_epoch(stream, seed=seed_of(self.seed, self.main), epoch=0)
+            for chosen in self._cut(stream, rows_R)
+        )
+        return padding_of(stream.lengths_N, groups)
+
+    def _cut(self, stream: Stream, rows_R: np.ndarray) -> list[np.ndarray]:
+        lengths_R = stream.lengths_N[rows_R]
+        return cut_by_budget(lengths_R, max_cost=self.max_tokens, max_rows=self.micro_batch_size, least=self.world)
+
     def __iter__(self) -> Iterator[tuple[list[tuple[int, Feed]], dict[str, Any]]]:
         while True:
             feeds = self.micro_feeds()
@@ -134,15 +153,7 @@ class Feeds:
     def micro_feeds(self) -> list[tuple[int, Feed]]:
         """This process's micro-batches of the coming update, each with its number within the update."""
         rows = {name: self._rows(name) for name in self.streams}
-        cuts = {
-            name: cut_by_budget(
-                self.streams[name].lengths_N[rows_R],
-                max_cost=self.max_tokens,
-                max_rows=self.micro_batch_size,
-                least=self.world,
-            )
-            for name, (rows_R, _) in rows.items()
-        }
+        cuts = {name: self._cut(self.streams[name], rows_R) for name, (rows_R, _) in rows.items()}
         count = max(len(groups) for groups in cuts.values())
         return [
             (

@@ -91,7 +91,7 @@ def finetune(settings: FinetuneSettings, *, say: Say) -> Outcome:
 
 def _one(settings: FinetuneSettings, run: RunFolder, say: Say, cluster: Any, *, resumed: bool) -> Outcome:
     """One seed, from the rows to the model folder."""
-    from pretune.verbs.setup import finish_model, prepare_run
+    from pretune.verbs.record import finish_model, prepare_run
 
     began = time.monotonic()
     data = read_labelled(settings, say)
@@ -174,6 +174,7 @@ def build_learning(
         default_epochs=_default_epochs(len(rows["train"]), settings.batch_size),
     )  # fmt: skip
     setup.task, setup.rows, setup.fingerprint, setup.truths = task, rows, fingerprint, truths
+    setup.encoded = {name: (found.lengths_N, found.ledger) for name, found in rows.items()}
     return setup, learning
 
 
@@ -189,7 +190,7 @@ def _calibrate_and_keep(settings: FinetuneSettings, run: RunFolder, setup: Setup
 
     from pretune.evaluation.calibration import fit_temperature
     from pretune.tasks.predicting import predict_rows
-    from pretune.verbs.setup import write_model
+    from pretune.verbs.record import write_model
 
     predictions = predict_rows(setup.task, learning.model, setup.rows["validation"], learning.device)
     log_NC = np.log(np.maximum(np.array([p.probabilities_C for p in predictions]), 1e-30))

@@ -86,7 +86,7 @@ def pretrain(settings: PretrainSettings, *, say: Say) -> Outcome:
 
 
 def _learn(settings: PretrainSettings, run: RunFolder, say: Say, cluster: Any, *, resumed: bool) -> Outcome:
-    from pretune.verbs.setup import finish_model, prepare_run, write_model
+    from pretune.verbs.record import finish_model, prepare_run, write_model
 
     began = time.monotonic()
     data = read_corpus(settings, say)
@@ -181,6 +181,7 @@ def build_learning(
         default_epochs=_SCRATCH_EPOCHS if backbone.kind == "scratch" else _CONTINUED_EPOCHS,
     )  # fmt: skip
     setup.rows, setup.fingerprint = stores, fingerprint
+    setup.encoded = {name: (store.lengths, store.ledger.to_dict()) for name, store in stores.items()}
     return setup, learning
 
 

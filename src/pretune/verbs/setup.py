@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pretune.config import Settings, TextSettings, TrainSettings
-from pretune.errors import Interrupted, PretuneError, RunError, UsageError
-from pretune.files import fsync_dir, write_json, write_text
-from pretune.runfolder import RunFolder, create_run, is_run, machine_facts, now
+from pretune.config import TextSettings, TrainSettings
+from pretune.errors import Interrupted, PretuneError, UsageError
+from pretune.runfolder import RunFolder, create_run, is_run
 from pretune.verbs.learning import Goal, Learning, pace_of
 from pretune.verbs.outcome import Outcome, Say
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from pretune.backbones.adapt import Adaptation
@@ -31,19 +30,19 @@ __all__ = [
     "Setup",
     "choose",
     "find_backbone",
-    "finish_model",
     "forecast",
     "make_encoder",
     "make_learning",
     "open_together",
-    "prepare_run",
-    "write_model",
 ]
 
 
 @dataclass
 class Setup:
-    """What was built for a run, for the verb that writes its record."""
+    """What was built for a run, for the verb that writes its record.
+
+    ``encoded`` maps a split to the lengths of its encoded rows and what encoding lost; ``rows`` to the rows themselves.
+    """
 
     backbone: Backbone
     report: LoadReport
@@ -52,6 +51,7 @@ class Setup:
     learning_rate: float
     task: Any = None
     rows: dict[str, Any] = field(default_factory=dict)
+    encoded: dict[str, tuple[np.ndarray, dict[str, Any]]] = field(default_factory=dict)
     truths: list[str] = field(default_factory=list)
     fingerprint: str = ""
 
@@ -209,100 +209,6 @@ def _flops_per_token(model: torch.nn.Module) -> float:
     tables = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
     matrices = [p for p in model.parameters() if p.ndim > 1 and id(p) not in tables]
     return float(sum(p.numel() * (6 if p.requires_grad else 2) for p in matrices))
-
-
-def prepare_run(
-    run: RunFolder, settings: Settings, data: Splits, setup: Setup, learning: Learning, *, resumed: bool, say: Say
-) -> None:
-    """Write what is known before the first update: the passport, the keys of the training rows, the run's record."""
-    from pretune.data.check import passport
-    from pretune.verbs.rows import check_ledgers, save_train_keys, tell_findings
-
-    ledgers = {
-        name: rows.ledger if isinstance(rows.ledger, dict) else rows.ledger.to_dict()
-        for name, rows in setup.rows.items()
-    }
-    check_ledgers(ledgers, say)
-    if resumed:
-        before = run.record.get("data_fingerprint")
-        if before is not None and before != setup.fingerprint:
-            raise RunError(
-                f"{run.path} was begun with other data than {getattr(settings, 'data', 'this')} holds now",
-                "bring the old data back, or start again with --overwrite",
-            )
-        if before is not None:
-            run.update_record(status="running")
-            return
-    found = passport(data, near_duplicates=sum(len(data[name]) for name in data) <= 100_000)
-    tell_findings(found, say)
-    run.write_passport({**found, "tokens": ledgers, "fingerprint": setup.fingerprint})
-    save_train_keys(run, *(data[name] for name in setup.rows if name in ("train", "unlabelled")))
-    if setup.report.initialised and not setup.report.fresh:
-        names = setup.report.initialised
-        say.note(
-            f"new weights, drawn at random: {', '.join(names[:6])}{f' and {len(names) - 6} more' if len(names) > 6 else ''}"
-        )
-    run.update_record(
-        status="running",
-        data_fingerprint=setup.fingerprint,
-        device=learning.device.to_dict(),
-        backbone=setup.backbone.facts,
-        model={
-            "parameters": sum(p.numel() for p in learning.model.parameters()),
-            "task": setup.task.name if setup.task else "masked-language-modelling",
-            "labels": list(setup.task.labels) if setup.task else [],
-            "initialised": ["all weights"] if setup.report.fresh else list(setup.report.initialised),
-            "unexpected": list(setup.report.unexpected),
-        },
-        training={
-            "learning_rate": setup.learning_rate,
-            "total_steps": learning.pace.total_steps,
-            **setup.adaptation.facts(),
-        },
-        machine=machine_facts(),
-    )
-
-
-def write_model(run: RunFolder, model: torch.nn.Module, tokenizer: Any, about: dict[str, Any]) -> None:
-    """``model/``: a Hugging Face folder with ``pretune.json``, written aside and renamed."""
-    from pretune.backbones.load import save_model
-
-    aside = run.path / ".model.tmp"
-    shutil.rmtree(aside, ignore_errors=True)
-    save_model(model, tokenizer, aside)
-    write_json(aside / "pretune.json", {"format": 1, **about})
-    if run.model_dir.exists():
-        shutil.rmtree(run.model_dir)
-    aside.rename(run.model_dir)
-    fsync_dir(run.path)
-
-
-def finish_model(run: RunFolder, learning: Learning, *, seconds: float, result: dict[str, Any]) -> None:
-    """Close the run: what it took, the model card, status ``finished``; then the checkpoints go."""
-    from pretune.engine.devices import peak_memory_bytes
-    from pretune.report.card import model_card
-
-    steps = [line for line in run.log_lines() if line.get("kind") == "step"]
-    rates = sorted(line["tokens_per_second"] for line in steps)
-    before = run.record
-    run.update_record(
-        training={
-            **before.get("training", {}),
-            **learning.device.to_dict(),
-            "steps": learning.step,
-            "epochs": round(learning.feeds.updates / learning.feeds.updates_per_epoch, 3),
-            "peak_memory_bytes": peak_memory_bytes(),
-            "median_tokens_per_second": rates[len(rates) // 2] if rates else None,
-            "training_seconds": round(learning.budget.used_seconds, 2),
-        },
-        result=result,
-        seconds=round(seconds, 1),
-        finished=now(),
-    )
-    record = {**run.record, "status": "finished"}
-    write_text(run.model_dir / "README.md", model_card(record, run.metrics, run.passport))
-    run.update_record(status="finished")
-    shutil.rmtree(run.checkpoints_dir, ignore_errors=True)
 
 
 def forecast(learning: Learning, settings: TrainSettings, *, updates: int = 4) -> Outcome:
