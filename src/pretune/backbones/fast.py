@@ -1,4 +1,5 @@
-"""The same mathematics, arranged for a processor: dropout masks from random bytes, attention by plain matrix products.
+"""The same mathematics, arranged for a processor: dropout masks from random bytes, attention by plain matrix products,
+BERT's layers as two blocks.
 
 Measured on two cores (``make bench`` prints them again; docs/decisions.md): torch's Bernoulli mask takes 4 times longer
 than ours, and the backward pass of its fused attention on a CPU takes several times longer than two matrix products for
@@ -13,38 +14,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from pretune.backbones.dropout import FastDropout, random_keep_mask
+from pretune.backbones.fast_layer import LONGEST, take_over_layers
+
 __all__ = ["ATTENTION", "FastDropout", "make_fast"]
 
 ATTENTION = "pretune_cpu"
-_EXPLICIT_UP_TO_TOKENS = 512
-"""Above this length the quadratic score matrix costs more than the fused kernel's slow backward pass."""
-
-
-def random_keep_mask(shape: torch.Size, probability: float, dtype: torch.dtype) -> torch.Tensor:
-    """0 with ``probability`` (rounded to 1/256), else 1 / (1 - probability); drawn from torch's CPU generator."""
-    cut = round(probability * 256)
-    count = shape.numel()
-    words = torch.empty((count + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
-    keep = words.view(torch.uint8)[:count].view(shape) >= cut
-    return keep.to(dtype).mul_(256 / (256 - cut))
-
-
-class FastDropout(nn.Module):
-    """Dropout (Srivastava et al. 2014) for tensors on the CPU."""
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Same shape as ``x``; the identity in eval mode."""
-        if not self.training or round(self.p * 256) == 0:
-            return x
-        return x * random_keep_mask(x.shape, self.p, x.dtype)
-
-    def extra_repr(self) -> str:
-        """The probability, as torch's module shows it."""
-        return f"p={self.p}"
+_EXPLICIT_UP_TO_TOKENS = LONGEST
 
 
 def attention(
@@ -84,6 +60,7 @@ def make_fast(model: nn.Module) -> nn.Module:
     if getattr(model, "_supports_attention_backend", False) and getattr(model, "_supports_sdpa", False):
         _register()
         model.set_attn_implementation(ATTENTION)  # type: ignore[operator]
+        take_over_layers(model)
     return model
 
 
