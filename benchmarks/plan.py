@@ -36,7 +36,7 @@ class Plan:
     validation_rows: int = 64
     max_length: int = 256
     batch_size: int = 16
-    learning_rate: float = 5e-5
+    learning_rate: float = 2e-4
     corpus_batch_size: int = 32
     corpus_learning_rate: float = 5e-4
     vocab_size: int = 8000

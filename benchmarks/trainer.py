@@ -17,6 +17,7 @@ from transformers import (
     Trainer,
     TrainerCallback,
     TrainingArguments,
+    set_seed,
 )
 
 from benchmarks.job import (
@@ -61,6 +62,7 @@ def fine_tune(job: Job) -> Measured:
     from datasets import Dataset
 
     labels = json.loads((job.data / "facts.json").read_text())["classes"]["labels"]
+    set_seed(job.seed)
     tokenizer = AutoTokenizer.from_pretrained(job.data / "encoder")
     model = AutoModelForSequenceClassification.from_pretrained(
         job.data / "encoder",
