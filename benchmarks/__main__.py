@@ -21,8 +21,8 @@ START_REPEATS = 5
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("kind", nargs="?", choices=(*KINDS, "all"), default="all")
-    parser.add_argument("--repeats", type=int, help="runs of each side (3; with --quick 2)")
-    parser.add_argument("--quick", action="store_true", help="fewer rows: about 5 minutes in place of 20")
+    parser.add_argument("--repeats", type=int, help="runs of each side (3; with --quick 1)")
+    parser.add_argument("--quick", action="store_true", help="fewer rows, one run: about 5 minutes in place of 25")
     parser.add_argument("--out", type=Path, default=Path("benchmarks.json"), help="file for the figures")
     return parser.parse_args()
 

@@ -49,7 +49,7 @@ def _torch_facts() -> dict[str, Any]:
     build = torch.__config__.show()
     return {
         "threads": torch.get_num_threads(),
-        "torch_build": [line.strip(" -") for line in build.splitlines() if "MKL" in line and "settings" not in line],
+        "torch_build": [line.strip(" -") for line in build.splitlines() if "MKL-DNN" in line and "=" not in line],
         "peak_gflops": {
             kind: round(max(peak_flops(kind, "cpu", size) for size in (512, 1024, 2048)) / 1e9)
             for kind in ("fp32", "bf16")

@@ -7,6 +7,12 @@ from typing import Any
 
 from benchmarks.plan import SIDES
 
+NOTES = (
+    'Trainer\'s defaults but for: batch size, one epoch, learning rate and seed as the plan says (the same for all sides), no saving, no reporting, no progress bar; tuned adds `bf16=True`, `use_cpu=True` (bf16 asks for it) and `train_sampling_strategy="group_by_length"`.',
+    "pretune runs its own verbs with the same batch size, epoch, rate, linear schedule without warm-up, no weight decay, norm limit 1.",
+    "MFU: operations on real tokens (6 a matrix weight, attention, the vocabulary at masked tokens only) over the larger of the two measured peaks. Peak memory: of the process, at the end of the timed part. Accuracy: mean of the runs, by one fp32 loop for all sides, with Wilson's 95 % interval.",
+)
+
 TITLES = {
     "fine-tune": "Fine-tuning",
     "pretrain": "Masked pre-training",
@@ -31,6 +37,8 @@ def _head(result: dict[str, Any]) -> Iterator[str]:
     yield f"`{result['command']}`, {result['when']}, {result['seconds'] / 60:.0f} minutes. {machine['processor']}, {machine['cores']} cores ({', '.join(machine['flags'])}), {machine['threads']} threads."
     yield f"Peak of a matrix product, measured: {machine['peak_gflops']['fp32']} GFLOP/s in fp32, {machine['peak_gflops']['bf16']} in bf16. Python {machine['python']}, {', '.join(f'{name} {version}' for name, version in machine['versions'].items())}; {'; '.join(machine['torch_build'])}."
     yield f"Each figure from {plan['repeats']} runs, the sides in turn, every run a fresh process with OMP_WAIT_POLICY=passive; load average {result['load'][0]} to {result['load'][1]}."
+    yield ""
+    yield from (f"- {note}" for note in NOTES)
 
 
 def _kind(kind: str, found: dict[str, Any], machine: dict[str, Any]) -> Iterator[str]:

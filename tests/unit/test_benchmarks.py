@@ -1,0 +1,95 @@
+"""The arithmetic of ``make bench``: who is faster than whom by how much, and a table that says it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from benchmarks.measure import summary, useful_flops
+from benchmarks.plan import plan_of
+from benchmarks.table import render
+
+FACTS = {
+    "model": "a model",
+    "rows": 100,
+    "tokens": 4000,
+    "squared_tokens": 200_000,
+    "matrix_parameters": 1000,
+    "layers": 2,
+    "hidden": 10,
+    "vocabulary": 50,
+    "median_tokens": 32.0,
+    "p90_tokens": 90.0,
+    "max_tokens": 200,
+    "padded_over_real_in_random_batches": 2.9,
+}
+MACHINE = {
+    "processor": "a processor",
+    "cores": 2,
+    "flags": ["avx2"],
+    "threads": 2,
+    "peak_gflops": {"fp32": 100, "bf16": 400},
+    "python": "3.11",
+    "versions": {"torch": "2"},
+    "torch_build": ["a build"],
+}
+
+
+def runs(seconds: list[float], right: int = 80, labels: list[str] | None = None) -> list[dict[str, Any]]:
+    return [
+        {
+            "seconds": s,
+            "cpu_seconds": 2 * s,
+            "wall_seconds": s + 10,
+            "examples": 100,
+            "steps": 7,
+            "right": right,
+            "asked": 100,
+            "peak_memory_bytes": 2**30,
+            "threads": 2,
+            "load": 0.5,
+            "labels": labels or [],
+        }
+        for s in seconds
+    ]
+
+
+def test_ratios_are_theirs_over_ours_run_by_run() -> None:
+    found = summary("fine-tune", {"defaults": runs([40, 50, 60]), "pretune": runs([10, 10, 20], right=81)}, FACTS)
+    ratio = found["ratios"]["defaults"]
+    assert (ratio["best"], ratio["median"], ratio["min"], ratio["max"]) == (4.0, 4.0, 3.0, 5.0)
+    assert ratio["total_wall_median"] == 2.5
+    ours = found["sides"]["pretune"]
+    assert ours["examples_per_second"] == {"best": 10.0, "median": 10.0}
+    assert ours["tokens_per_second"]["best"] == 400
+    low, high = ours["accuracy"]["low"], ours["accuracy"]["high"]
+    assert ours["accuracy"]["value"] == 0.81
+    assert 0.71 < low < 0.81 < high < 0.88
+
+
+def test_useful_operations_count_attention_and_the_masked_vocabulary() -> None:
+    body = 6 * 1000 * 4000 + 12 * 2 * 10 * 200_000
+    assert useful_flops("fine-tune", FACTS) == body
+    assert useful_flops("pretrain", FACTS) == pytest.approx(body + 6 * 10 * 50 * 0.15 * 4000)
+
+
+def test_the_table_holds_every_side_and_what_was_wanted() -> None:
+    plan = plan_of(quick=True, repeats=None)
+    trained = {"defaults": runs([40]), "tuned": runs([16]), "pretune": runs([8])}
+    guessed = {"defaults": runs([40], labels=["a", "b"]), "pretune": runs([8], labels=["a", "c"])}
+    result = {
+        "command": "python -m benchmarks",
+        "when": "2026-01-01",
+        "seconds": 60.0,
+        "machine": MACHINE,
+        "plan": plan.to_dict(),
+        "load": [0.1, 0.2],
+        "fine-tune": {"facts": FACTS, "runs": trained, **summary("fine-tune", trained, FACTS)},
+        "predict": {"facts": FACTS, "runs": guessed, **summary("predict", guessed, FACTS)},
+        "start": {"pretune --help": {"best": 0.1, "median": 0.2, "wanted_at_most": 1.0}},
+    }
+    text = render(result)
+    assert "| transformers.Trainer, its defaults | 5.00 | 5.00 (5.00 to 5.00) | 2.78 | ≥ 4.5 |" in text
+    assert "| transformers.Trainer, bf16 and length grouping | 2.00 |" in text
+    assert "labels agree for 1 of 2 rows" in text
+    assert "| `pretune --help` | 0.10 s | 0.20 s | ≤ 1 s |" in text
