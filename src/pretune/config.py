@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Self
 from pretune.errors import UsageError, did_you_mean
 
 __all__ = [
+    "BackboneSettings",
     "CleanSettings",
     "DataSettings",
     "RunSettings",
@@ -239,6 +240,24 @@ class TextSettings(Settings):
         "rows over the limit: keep the start, keep start and end, or cut into windows whose predictions are averaged",
         choices=("truncate", "head-tail", "windows"),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneSettings(Settings):
+    """What learning starts from."""
+
+    backbone: str = option(
+        help="hub id, model folder, run folder, or scratch:<preset> (scratch:bert-mini)",
+        positional=True,
+        metavar="BACKBONE",
+    )
+    tokenizer: str = option(
+        "auto", "with scratch:... the tokenizer to train (wordpiece, bpe) or a folder that holds one", metavar="KIND"
+    )
+    vocab_size: int | None = option(
+        None, "with scratch:... tokens in the vocabulary; default: by the size of the data", low=100, high=1_000_000
+    )
+    trust_remote_code: bool = option(False, "run Python code that comes with the backbone; only for sources you trust")
 
 
 @dataclass(frozen=True, kw_only=True)

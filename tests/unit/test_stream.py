@@ -76,7 +76,9 @@ def test_plain_lines_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> Non
     assert from_input(monkeypatch, "今天".encode("gb18030"), encoding="gb18030")[0]["text"] == "今天"
 
 
-@pytest.mark.parametrize("data", [b"", b"\n \n", b"caf\xe9\n", b"a\0b\n", b'{"text": "a"}\n{"te', b'{"a": 1, "b": 2}\n'])
+@pytest.mark.parametrize(
+    "data", [b"", b"\n \n", b"caf\xe9\n", b"a\0b\n", b'{"text": "a"}\n{"te', b'{"a": 1, "b": 2}\n']
+)
 def test_bad_input_is_refused(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="standard input"):
         from_input(monkeypatch, data)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pretune.config import CleanSettings, DataSettings, Settings, option
 from pretune.errors import DataError, RunError, did_you_mean
 from pretune.files import translate_disk_errors, write_text
-from pretune.report.card import model_card
 from pretune.runfolder import RunFolder, open_run
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say
@@ -58,6 +57,8 @@ def evaluate(settings: EvaluateSettings, *, say: Say) -> Outcome:
         pretune evaluate runs/news --split validation
         pretune evaluate runs/news --data other-site.csv --column text=headline
     """
+    from pretune.report.card import model_card
+
     run = open_run(settings.run)
     data, rows = _rows_to_score(settings, run, say)
     known, seen_as_text = _known_rows(settings, run, rows)

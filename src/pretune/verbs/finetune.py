@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pretune.config import CleanSettings, DataSettings, RunSettings, TextSettings, TrainSettings, option
+from pretune.config import option
 from pretune.errors import UsageError, did_you_mean
-from pretune.runfolder import RunFolder, default_out, machine_facts, now
+from pretune.runfolder import RunFolder, machine_facts, now
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say
+from pretune.verbs.setup import LearnSettings
 
 if TYPE_CHECKING:
     from pretune.data.splits import Splits
@@ -25,28 +26,17 @@ __all__ = ["FinetuneSettings", "finetune"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneSettings(TrainSettings, TextSettings, CleanSettings, DataSettings, RunSettings):
+class FinetuneSettings(LearnSettings):
     """Settings of ``pretune finetune``."""
 
     verb: ClassVar[str] = "finetune"
 
-    backbone: str = option(
-        help="hub id, model folder, run folder, or scratch:<preset> (scratch:bert-mini)",
-        positional=True,
-        metavar="BACKBONE",
-    )
     adapt: str = option(
         "full",
         "what learns: full, head, top:N (head and N top layers), gradual (layer by layer), llrd (deeper layers slower)",
         metavar="MODE",
     )
     llrd_decay: float = option(0.9, "with --adapt llrd: each deeper layer learns this much slower", low=0.1, high=1.0)
-    tokenizer: str = option(
-        "auto", "with scratch:... the tokenizer to train (wordpiece, bpe) or a folder that holds one", metavar="KIND"
-    )
-    vocab_size: int | None = option(
-        None, "with scratch:... tokens in the vocabulary; default: by the size of the data", low=100, high=1_000_000
-    )
     class_weights: str = option("none", "weigh classes by rarity", choices=("none", "auto"))
     label_smoothing: float = option(0.0, "share of the target spread over all classes", low=0.0, high=0.9)
     metric: str = option("accuracy", "score that decides which model is best", metavar="SCORE")
@@ -56,7 +46,6 @@ class FinetuneSettings(TrainSettings, TextSettings, CleanSettings, DataSettings,
     seeds: int = option(
         1, "repeat with this many seeds and give mean and sd; the best on validation is kept", low=1, high=100
     )
-    trust_remote_code: bool = option(False, "run Python code that comes with the backbone; only for sources you trust")
 
 
 @verb(FinetuneSettings)
@@ -73,15 +62,14 @@ def finetune(settings: FinetuneSettings, *, say: Say) -> Outcome:
         pretune finetune MODEL_DIR --data reviews.tsv --column text=review --column label=stars --seeds 3
     """
     from pretune.engine.parallel import join_cluster
-    from pretune.verbs.setup import open_together
+    from pretune.verbs.setup import forecast, open_together
 
     cluster = join_cluster()
     if settings.dry_run:
-        return _forecast(settings, say)
-    out = settings.out or str(default_out("finetune", settings.data))
-    cluster.barrier()  # every process has found the free name before the first one takes it
-    settings = dataclasses.replace(settings, out=out)
-    with open_together(settings, out, settings.backbone, cluster) as (run, state):
+        return forecast(
+            settings, lambda run: build_learning(settings, run, read_labelled(settings, say), say, cluster)[1]
+        )
+    with open_together(settings, cluster) as (settings, run, state):
         if state == "finished":
             return _outcome(run, "was finished before; nothing was computed")
         if settings.seeds > 1:
@@ -251,16 +239,3 @@ def _outcome(run: RunFolder, said: str) -> Outcome:
         text=text,
         facts={"run": str(run.path), "status": record["status"], "result": result, "model": str(run.model_dir)},
     )
-
-
-def _forecast(settings: FinetuneSettings, say: Say) -> Outcome:
-    """A few updates in a folder that is thrown away, then time and memory of the whole."""
-    import tempfile
-
-    from pretune.engine.parallel import Cluster
-    from pretune.verbs.setup import forecast
-
-    with tempfile.TemporaryDirectory() as folder:
-        data = read_labelled(settings, say)
-        _, learning = build_learning(settings, RunFolder(Path(folder)), data, say, Cluster())
-        return forecast(learning, settings)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pretune.config import CleanSettings, DataSettings, RunSettings, TextSettings, TrainSettings, option
+from pretune.config import option
 from pretune.errors import DataError
-from pretune.runfolder import RunFolder, default_out
+from pretune.runfolder import RunFolder
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say
+from pretune.verbs.setup import LearnSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,16 +29,11 @@ _PACK_TOKENS = 128
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainSettings(TrainSettings, TextSettings, CleanSettings, DataSettings, RunSettings):
+class PretrainSettings(LearnSettings):
     """Settings of ``pretune pretrain``."""
 
     verb: ClassVar[str] = "pretrain"
 
-    backbone: str = option(
-        help="hub id, model folder, run folder, or scratch:<preset> (scratch:bert-mini)",
-        positional=True,
-        metavar="BACKBONE",
-    )
     batch_size: int = option(64, "rows per optimizer update, over all processes", low=1, high=1_000_000)
     mask_fraction: float = option(0.15, "share of tokens to mask", low=0.01, high=0.9)
     mask_whole_words: bool = option(False, "mask all tokens of a word together")
@@ -48,13 +42,6 @@ class PretrainSettings(TrainSettings, TextSettings, CleanSettings, DataSettings,
         "put several short rows into one sequence (they do not see each other); auto: where rows are short and padding would be computed",
         choices=("auto", "yes", "no"),
     )
-    tokenizer: str = option(
-        "auto", "with scratch:... the tokenizer to train (wordpiece, bpe) or a folder that holds one", metavar="KIND"
-    )
-    vocab_size: int | None = option(
-        None, "with scratch:... tokens in the vocabulary; default: by the size of the data", low=100, high=1_000_000
-    )
-    trust_remote_code: bool = option(False, "run Python code that comes with the backbone; only for sources you trust")
 
 
 @verb(PretrainSettings)
@@ -71,15 +58,14 @@ def pretrain(settings: PretrainSettings, *, say: Say) -> Outcome:
         pretune pretrain MODEL_DIR --data clinic-notes/ --out runs/adapted --epochs 3
     """
     from pretune.engine.parallel import join_cluster
-    from pretune.verbs.setup import open_together
+    from pretune.verbs.setup import forecast, open_together
 
     cluster = join_cluster()
     if settings.dry_run:
-        return _forecast(settings, say)
-    out = settings.out or str(default_out("pretrain", settings.data))
-    cluster.barrier()  # every process has found the free name before the first one takes it
-    settings = dataclasses.replace(settings, out=out)
-    with open_together(settings, out, settings.backbone, cluster) as (run, state):
+        return forecast(
+            settings, lambda run: build_learning(settings, run, read_corpus(settings, say), say, cluster)[1]
+        )
+    with open_together(settings, cluster) as (settings, run, state):
         if state == "finished":
             return _outcome(run, "was finished before; nothing was computed")
         return _learn(settings, run, say, cluster, resumed=state == "resumed")
@@ -247,15 +233,3 @@ def _outcome(run: RunFolder, said: str) -> Outcome:
         text=text,
         facts={"run": str(run.path), "status": record["status"], "scores": scores, "model": str(run.model_dir)},
     )
-
-
-def _forecast(settings: PretrainSettings, say: Say) -> Outcome:
-    import tempfile
-
-    from pretune.engine.parallel import Cluster
-    from pretune.verbs.setup import forecast
-
-    with tempfile.TemporaryDirectory() as folder:
-        data = read_corpus(settings, say)
-        _, learning = build_learning(settings, RunFolder(Path(folder)), data, say, Cluster())
-        return forecast(learning, settings)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pretune.config import TextSettings, TrainSettings
+from pretune.config import BackboneSettings, CleanSettings, DataSettings, RunSettings, TextSettings, TrainSettings
 from pretune.errors import Interrupted, PretuneError, UsageError
-from pretune.runfolder import RunFolder, create_run, is_run
+from pretune.runfolder import RunFolder, create_run, default_out, is_run
 from pretune.verbs.learning import Goal, Learning, pace_of
 from pretune.verbs.outcome import Outcome, Say
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pretune.engine.parallel import Cluster
 
 __all__ = [
+    "LearnSettings",
     "Setup",
     "choose",
     "find_backbone",
@@ -35,6 +37,14 @@ __all__ = [
     "make_learning",
     "open_together",
 ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnSettings(BackboneSettings, TrainSettings, TextSettings, CleanSettings, DataSettings, RunSettings):
+    """What every verb that learns is told."""
+
+
+L = TypeVar("L", bound=LearnSettings)
 
 
 @dataclass
@@ -57,22 +67,26 @@ class Setup:
 
 
 @contextlib.contextmanager
-def open_together(settings: Any, out: str, backbone: str, cluster: Cluster) -> Iterator[tuple[RunFolder, str]]:
-    """The run folder: the first process opens and locks it, the others wait for it."""
+def open_together(settings: L, cluster: Cluster) -> Iterator[tuple[L, RunFolder, str]]:
+    """The settings with ``out`` found, the run folder and its state: the first process opens and locks it, the others wait."""
     from pretune.verbs.rows import parents_of
 
-    place = Path(backbone).resolve()
+    out = settings.out or str(default_out(settings.verb, settings.data))
+    cluster.barrier()  # every process has found the free name before the first one takes it
+    settings = dataclasses.replace(settings, out=out)
+    place = Path(settings.backbone).resolve()
     if place.exists() and Path(out).resolve() in (place, *place.parents):
-        raise UsageError(f"--out {out} is where the backbone {backbone} lies", "choose another folder with --out")
+        raise UsageError(f"--out {out} is where the backbone {place.name} lies", "choose another folder with --out")
     if cluster.is_first:
-        with create_run(settings, out, overwrite=settings.overwrite, parents=parents_of(backbone)) as opened:
+        parents = parents_of(settings.backbone)
+        with create_run(settings, out, overwrite=settings.overwrite, parents=parents) as (run, state):
             cluster.barrier()
-            with _failure_noted(opened[0]):
-                yield opened
+            with _failure_noted(run):
+                yield settings, run, state
     else:
         cluster.barrier()
         run = RunFolder(Path(out))
-        yield run, "finished" if run.record["status"] == "finished" else "resumed"
+        yield settings, run, "finished" if run.record["status"] == "finished" else "resumed"
 
 
 @contextlib.contextmanager
@@ -211,8 +225,13 @@ def _flops_per_token(model: torch.nn.Module) -> float:
     return float(sum(p.numel() * (6 if p.requires_grad else 2) for p in matrices))
 
 
-def forecast(learning: Learning, settings: TrainSettings, *, updates: int = 4) -> Outcome:
-    """Run a few updates and say what the whole would take. Nothing is kept."""
+def forecast(settings: TrainSettings, build: Callable[[RunFolder], Learning], *, updates: int = 4) -> Outcome:
+    """Build in a folder that is thrown away, run a few updates and say what the whole would take."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _forecast(settings, build(RunFolder(Path(folder))), updates)
+
+
+def _forecast(settings: TrainSettings, learning: Learning, updates: int) -> Outcome:
     from pretune.engine.devices import peak_memory_bytes
     from pretune.engine.fit import fit
 
