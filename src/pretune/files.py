@@ -16,7 +16,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pretune.errors import CorruptFile, DiskFull, RunError
 
@@ -144,9 +144,22 @@ def read_object(path: Path, *keys: str) -> dict[str, Any]:
 
 
 def append_json_line(path: Path, value: Any) -> None:
-    """Add one line; a torn last line (a crash while writing) is skipped by :func:`read_json_lines`."""
-    with translate_disk_errors(path), open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+    """Add one line; what a crash left of a torn last line is cut off first."""
+    line = json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+    with translate_disk_errors(path), open(path, "a+b") as file:
+        _drop_torn_line(file)
+        file.write(line.encode())
+
+
+def _drop_torn_line(file: BinaryIO) -> None:
+    size = file.seek(0, os.SEEK_END)
+    if not size:
+        return
+    file.seek(size - 1)
+    if file.read(1) == b"\n":
+        return
+    file.seek(0)
+    file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -161,3 +161,19 @@ def test_json_lines_hold_text_of_any_script(tmp_path: Path):
     files.append_json_line(path, {"text": "早上好\n\u2028"})
     assert json.loads(path.read_text(encoding="utf-8")) == {"text": "早上好\n\u2028"}
     assert next(files.read_json_lines(path)) == {"text": "早上好\n\u2028"}
+
+
+def test_a_line_after_a_torn_one_stands_alone(tmp_path: Path):
+    path = tmp_path / "looks.jsonl"
+    files.append_json_line(path, {"n": 1})
+    with open(path, "a", encoding="utf-8") as file:
+        file.write('{"n": 2, "wh')
+    files.append_json_line(path, {"n": 3})
+    assert list(files.read_json_lines(path)) == [{"n": 1}, {"n": 3}]
+
+
+def test_a_file_of_one_torn_line_begins_again(tmp_path: Path):
+    path = tmp_path / "looks.jsonl"
+    path.write_text('{"n"', encoding="utf-8")
+    files.append_json_line(path, {"n": 1})
+    assert list(files.read_json_lines(path)) == [{"n": 1}]

@@ -64,9 +64,13 @@ def test_an_early_mistake_leaves_nothing_that_blocks_the_next_try(tmp_path: Path
 
 
 def test_a_failure_after_the_first_update_keeps_what_was_learned(tmp_path: Path):
-    with pytest.raises(UsageError), create_run(LearnSettings(seed=3), tmp_path / "a") as (run, _):
-        run.log({"kind": "step", "step": 1})
-        raise UsageError("no more")
+    def fail_late() -> None:
+        with create_run(LearnSettings(seed=3), tmp_path / "a") as (run, _):
+            run.log({"kind": "step", "step": 1})
+            raise UsageError("no more")
+
+    with pytest.raises(UsageError):
+        fail_late()
     assert begin(tmp_path / "a", seed=3) == "resumed"
 
 

@@ -67,6 +67,10 @@ def _names(a: RunFolder, b: RunFolder) -> tuple[str, str]:
 
 def _predictions(run: RunFolder, split: str) -> list[dict[str, Any]]:
     path = run.predictions_path(split)
+    if run.record["verb"] != "finetune":
+        raise RunError(
+            f"{run.path} was made by `{run.record['verb']}`, which gives no labels", "compare runs of pretune finetune"
+        )
     if not path.exists():
         raise RunError(
             f"{run.path} has no predictions of its {split} split",

@@ -73,7 +73,7 @@ def evaluate(settings: EvaluateSettings, *, say: Say) -> Outcome:
         evaluation["notes"].append(
             f"{int(seen_as_text.sum())} of {len(rows)} rows stood in the pre-training corpus, without labels."
         )
-    evaluation["split"] = name
+    evaluation["split"], evaluation["device"] = name, proven.device.to_dict()
     run.write_metrics(name, evaluation)
     write_text(run.model_dir / "README.md", model_card(run.record, run.metrics, run.passport))
     return _outcome(run, name, evaluation)

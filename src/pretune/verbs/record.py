@@ -38,7 +38,7 @@ def prepare_run(
                 "bring the old data back, or start again with --overwrite",
             )
         if before is not None:
-            run.update_record(status="running")
+            run.update_record(status="running", problem=None)
             return
     found = passport(data, near_duplicates=sum(len(data[name]) for name in data) <= 100_000)
     tell_findings(found, say)
@@ -51,6 +51,7 @@ def prepare_run(
         )
     run.update_record(
         status="running",
+        problem=None,
         data_fingerprint=setup.fingerprint,
         device=learning.device.to_dict(),
         backbone=setup.backbone.facts,
