@@ -37,10 +37,10 @@ def arm_for_save(disk: Disk) -> None:
 
 def arm_for_finish(disk: Disk) -> None:
     """Count the operations from the model folder to the last word of run.json."""
-    from pretune.verbs import setup
+    from pretune.verbs import record
 
-    between(setup, "write_model", disk.arm, nothing)
-    between(setup, "finish_model", nothing, disk.disarm)
+    between(record, "write_model", disk.arm, nothing)
+    between(record, "finish_model", nothing, disk.disarm)
 
 
 def arm_for_beginning(disk: Disk) -> None:
