@@ -58,7 +58,6 @@ def demo(settings: DemoSettings, *, say: Say) -> Outcome:
         out=base,
         minutes=settings.minutes,
         batch_size=128,
-        eval_every="20%",
         seed=settings.seed,
         say=say,
     )
