@@ -26,7 +26,7 @@ class DemoSettings(Settings):
     verb: ClassVar[str] = "demo"
 
     out: str = option("runs/demo", "folder for the data and the runs", metavar="FOLDER")
-    minutes: float = option(4.0, "minutes of pre-training", low=0.05, high=600)
+    minutes: float = option(5.0, "minutes of pre-training", low=0.05, high=600)
     labels: int = option(600, "labelled rows to fine-tune with", low=50)
     seed: int = option(0, "seed of every draw", low=0)
 
@@ -62,6 +62,7 @@ def demo(settings: DemoSettings, *, say: Say) -> Outcome:
         out=base,
         minutes=settings.minutes,
         batch_size=32,
+        vocab_size=4000,
         seed=settings.seed,
         say=say,
     )
