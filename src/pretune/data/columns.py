@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pretune.data.columns_media import MEDIA_NAMES, TRANSCRIPT_NAMES, holds_lists, media_column
 from pretune.data.formats import ABSENT, Chunk, Table
 from pretune.errors import DataError, UsageError, did_you_mean
 
 __all__ = ["Roles", "find_roles", "is_known_name", "parse_columns"]
 
-ROLES = ("text", "text_pair", "label", "id", "group")
+ROLES = ("text", "text_pair", "image", "audio", "label", "labels", "id", "group")
 _TEXT = (
     "text",
     "sentence",
@@ -90,7 +91,15 @@ _LIKELY_LABEL = (
     "分类",
 )
 _ID = ("id", "guid", "uid", "row_id", "example_id", "idx", "编号", "序号")
-_KNOWN = {*_TEXT, *_SURE_LABEL, *_LIKELY_LABEL, *_ID, *(name for pair in _PAIR_NAMES for name in pair)}
+_KNOWN = {
+    *MEDIA_NAMES,
+    *TRANSCRIPT_NAMES,
+    *_TEXT,
+    *_SURE_LABEL,
+    *_LIKELY_LABEL,
+    *_ID,
+    *(name for pair in _PAIR_NAMES for name in pair),
+}
 _SAMPLE_ROWS = 2_000
 _SHORT = 60
 
@@ -99,13 +108,23 @@ _SHORT = 60
 class Roles:
     """The column of each role, None where there is none; ``how`` says how each was found."""
 
-    text: str
+    text: str | None = None
     text_pair: str | None = None
+    image: str | None = None
+    audio: str | None = None
     label: str | None = None
+    labels: str | None = None
     id: str | None = None
     group: str | None = None
     how: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def media(self) -> tuple[str, str] | None:
+        """``image`` or ``audio`` and its column, None for text."""
+        if self.image is not None:
+            return "image", self.image
+        return ("audio", self.audio) if self.audio is not None else None
 
     def to_dict(self) -> dict[str, str]:
         """Role to column, those that exist."""
@@ -158,10 +177,62 @@ def find_roles(table: Table, sample: Sequence[Chunk], asked: Mapping[str, str], 
             how[role] = "--group" if role == "group" else "--column"
     free = {role for role in ROLES if role not in asked}
     _add(roles, how, free, table.roles, "the format")
+    if _add_media(table, sample, roles, how, free, name):
+        notes = _add_beside_media(table, sample, roles, how, free, name)
+        return Roles(**roles, how=how, notes=tuple(notes))
+    if "labels" in roles:
+        raise DataError(
+            f"{name}: --column labels= names several labels a row, which are read for pictures and sound only",
+            "give one label a row: --column label=NAME",
+        )
     if table.named:
         _add(roles, how, free, _by_name(table.columns, set(roles.values()), free, name), "its name")
     notes = _add_by_content(table, sample, roles, how, free, name)
     return Roles(**roles, how=how, notes=tuple(notes))
+
+
+def _add_media(
+    table: Table, sample: Sequence[Chunk], roles: dict[str, str], how: dict[str, str], free: set[str], name: str
+) -> bool:
+    """Fill in the column of pictures or clips where there is one; whether there is."""
+    if {"image", "audio"} <= roles.keys():
+        raise DataError(f"{name}: a row has a picture or a clip, not both", "give --column image= or --column audio=")
+    if not {"image", "audio"} & roles.keys():
+        rest = [column for column in table.columns if column not in roles.values()]
+        found = media_column(table, {column: _values(sample, column) for column in rest}, name)
+        if found and found[0] in free:
+            roles[found[0]], how[found[0]] = found[1], "what it holds"
+    return bool({"image", "audio"} & roles.keys())
+
+
+def _add_beside_media(
+    table: Table, sample: Sequence[Chunk], roles: dict[str, str], how: dict[str, str], free: set[str], name: str
+) -> list[str]:
+    """The columns beside pictures or clips: transcript (of clips), label or labels, id. None of them has to be there."""
+    if table.named:
+        found = _by_name(table.columns, set(roles.values()), free, name)
+        words = {_plain(column): column for column in table.columns if column not in found.values()}
+        del_text = found.pop("text", None), found.pop("text_pair", None)
+        words |= {_plain(column): column for column in del_text if column}
+        if "audio" in roles and (text := next((words[word] for word in TRANSCRIPT_NAMES if word in words), None)):
+            found["text"] = text
+        _add(roles, how, free, found, "its name")
+    rest = [column for column in table.columns if column not in roles.values()]
+    looks = [_look(column, _values(sample, column)) for column in rest]
+    classes = [look.column for look in looks if look.is_class]
+    if not {"label", "labels", "text"} & roles.keys() and not table.roles and len(rest) == 1:
+        role = "label" if classes else "text" if "audio" in roles and looks[0].is_text else ""
+        if role in free:
+            roles[role], how[role] = rest[0], "what it holds"
+    if "label" in roles and "labels" in free and holds_lists(_values(sample, roles["label"])):
+        roles["labels"], how["labels"] = roles.pop("label"), how.pop("label")
+    left_out = [column for column in table.columns if column not in roles.values()]
+    notes = [f"{name}: columns left out: {', '.join(left_out[:20])}."] if left_out else []
+    if any(_plain(column) == "offset" for column in left_out):
+        notes.append(f"{name}: offsets are not used: each clip is read whole.")
+    if left_out and not {"label", "labels", "text"} & roles.keys() and "label" in free:
+        notes.append(f"{name}: no column was taken as the label; if there is one, name it with --column label=NAME.")
+    return notes
 
 
 def _add(roles: dict[str, str], how: dict[str, str], free: set[str], found: Mapping[str, str], by: str) -> None:

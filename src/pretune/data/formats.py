@@ -38,7 +38,7 @@ class Table:
 
     ``named`` is False when the columns are called by position ("0", "1", ...). ``class_names`` holds, for a column
     of class indices, the names that the file itself gives them; ``roles`` the meaning of columns that the format fixes
-    (role to column).
+    (role to column), ``media`` the kind (image, audio) of columns whose schema says that they hold such files.
     """
 
     columns: tuple[str, ...]
@@ -47,6 +47,7 @@ class Table:
     facts: dict[str, Any] = field(default_factory=dict)
     class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     roles: Mapping[str, str] = field(default_factory=dict)
+    media: Mapping[str, str] = field(default_factory=dict)
 
 
 def chunk_rows(rows: int, characters: int) -> int:

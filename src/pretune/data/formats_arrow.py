@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["arrow_table", "dataset_table", "hub_datasets", "looks_like_hub_id", "parquet_table", "saved_datasets"]
 
 _BATCH_ROWS = 5_000
+_BATCH_ROWS_OF_BYTES = 128
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*")
 
 
@@ -47,7 +48,7 @@ def parquet_table(entry: Entry) -> Table:
 
     def batches() -> Iterator[pa.RecordBatch]:
         with stack:
-            yield from file.iter_batches(_BATCH_ROWS)
+            yield from file.iter_batches(_batch_rows(schema))
 
     return _table(schema, batches(), {"format": "Parquet"}, entry.name)
 
@@ -75,8 +76,19 @@ def arrow_table(entry: Entry) -> Table:
 def dataset_table(dataset: datasets.Dataset, kind: str) -> Table:
     """The rows of a loaded data set."""
     arrow = dataset.with_format("arrow")
-    batches = (batch for table in arrow.iter(_BATCH_ROWS) for batch in table.to_batches())  # pyright: ignore[reportAttributeAccessIssue]
-    return _table(dataset.features.arrow_schema, batches, {"format": kind}, kind)
+    schema = dataset.features.arrow_schema
+    batches = (batch for table in arrow.iter(_batch_rows(schema)) for batch in table.to_batches())  # pyright: ignore[reportAttributeAccessIssue]
+    return _table(schema, batches, {"format": kind}, kind)
+
+
+def _batch_rows(schema: pa.Schema) -> int:
+    """Rows to read at once: few where files stand in the rows."""
+    whole_files = any(pa.types.is_struct(kind) or _is_bytes(kind) for kind in schema.types)
+    return _BATCH_ROWS_OF_BYTES if whole_files else _BATCH_ROWS
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
 def _table(schema: pa.Schema, batches: Iterator[pa.RecordBatch], facts: dict[str, Any], name: str) -> Table:
@@ -84,31 +96,42 @@ def _table(schema: pa.Schema, batches: Iterator[pa.RecordBatch], facts: dict[str
     if repeated:
         raise DataError(f"{name} has the column {min(repeated)!r} more than once", "rename one of them")
 
+    size = _batch_rows(schema)
+
     def chunks() -> Iterator[Chunk]:
         first = 1
         for whole in batches:
             whole.validate(full=True)  # a damaged file could otherwise point outside its own memory
-            for start in range(0, whole.num_rows, _BATCH_ROWS):
-                batch = whole.slice(start, _BATCH_ROWS)
+            for start in range(0, whole.num_rows, size):
+                batch = whole.slice(start, size)
                 yield Chunk(
                     range(first, first + batch.num_rows), lambda key, batch=batch: batch.column(key).to_pylist()
                 )
                 first += batch.num_rows
 
-    return Table(tuple(schema.names), True, chunks(), facts, _class_names(schema))
+    features = _noted_features(schema)
+    kinds = {"Image": "image", "Audio": "audio"}
+    media = {name: kinds[spec["_type"]] for name, spec in features.items() if spec.get("_type") in kinds}
+    return Table(tuple(schema.names), True, chunks(), facts, _class_names(features), media=media)
 
 
-def _class_names(schema: pa.Schema) -> Mapping[str, Sequence[str]]:
-    """Names of class indices that the ``datasets`` library noted in the file."""
+def _noted_features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
+    """What the ``datasets`` library noted in the file of each column."""
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
-        return {
-            name: spec["names"]
-            for name, spec in features.items()
-            if spec.get("_type") == "ClassLabel" and spec.get("names")
-        }
+        return {name: spec for name, spec in features.items() if isinstance(spec, dict)}
     except (KeyError, TypeError, ValueError, AttributeError):
         return {}
+
+
+def _class_names(features: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Sequence[str]]:
+    """Names of class indices, also of lists of them."""
+    found: dict[str, Sequence[str]] = {}
+    for name, spec in features.items():
+        inner = spec.get("feature") if spec.get("_type") in ("List", "LargeList", "Sequence") else spec
+        if isinstance(inner, Mapping) and inner.get("_type") == "ClassLabel" and inner.get("names"):
+            found[name] = inner["names"]
+    return found
 
 
 def saved_datasets(folder: Path) -> dict[str, datasets.Dataset] | None:

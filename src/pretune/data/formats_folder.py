@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from pretune.data.archive import Entry, file_entry, zip_entries
+from pretune.data.formats_media import media_groups, media_kind, stems_of
+from pretune.data.media import Find, disk_finder, kind_of_bytes, kind_of_name, media_entry, zip_finder
 from pretune.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
@@ -31,13 +33,18 @@ _ABOUT = re.compile(
     r"(readme|license|licence|copying|notice|source|sources|changelog|citation|authors|dataset_infos?|cc-by.*)", re.I
 )
 _LABEL_FILE = re.compile(r"(.*[_\-])?(labels?|class|classes|emotions|label_names)\.txt", re.I)
-_MAX_DEPTH = 4
+_MAX_DEPTH, _MAX_MEDIA_DEPTH = 4, 10
+_STAMP_BYTES = 2**16
 _MANY_TEXT_FILES = 200
 
 
 @dataclass(frozen=True)
 class Source:
-    """One table to read: a file, a folder of documents (one row each, all of class ``label``), or a loaded data set."""
+    """One table to read: a file, a folder of documents (one row each, all of class ``label``), pictures or clips (``media``
+    is their kind, ``classes`` names the class of each), or a loaded data set.
+
+    ``find`` finds the files that a table's rows name; ``stems`` are the names of the media files of the place.
+    """
 
     name: str
     entries: tuple[Entry, ...] = ()
@@ -45,6 +52,10 @@ class Source:
     label: str | None = None
     documents: bool = False
     dataset: datasets.Dataset | None = None
+    media: str | None = None
+    classes: tuple[str | None, ...] = ()
+    find: Find | None = None
+    stems: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -84,16 +95,51 @@ def find_place(given: str) -> Place:
         raise _missing(path)
     if path.is_dir():
         return _folder(path)
+    if kind := kind_of_name(path.name):
+        return _one_media_file(path, kind)
     entry = file_entry(path, path.name)
     if path.suffix.lower() == ".zip" or _starts_with(entry, b"PK\x03\x04") or _starts_with(entry, b"PK\x05\x06"):
-        return _sorted_out(zip_entries(path), str(path))
+        return _archive(path)
+    if path.suffix.lower() not in (*TABLE_SUFFIXES, *TEXT_SUFFIXES):
+        with entry.open() as stream:
+            kind = kind_of_bytes(stream.read(12))
+        if kind:
+            return _one_media_file(path, kind)
     beside = [
         file_entry(other, other.name)
         for other in sorted(path.parent.iterdir())
         if _LABEL_FILE.fullmatch(other.name) and other.is_file()
     ]
     beside = [other for other in beside if other.name != path.name]
-    return Place([Source(entry.name, (entry,))], [_stamp(e) for e in (entry, *beside)], beside)
+    files = _media_beside(path, entry)
+    find = disk_finder(path.parent, path.parent)
+    source = Source(entry.name, (entry,), find=find, stems=frozenset(stems_of(files)))
+    return Place([source], [_stamp(e) for e in (entry, *beside, *files)], beside)
+
+
+def _one_media_file(path: Path, kind: str) -> Place:
+    """One picture or clip. Raises :class:`DataError` when it is not a readable file; what it holds is looked at later."""
+    real = Path(os.path.realpath(path))
+    entry = replace(media_entry(real, path.name, real.parent), name=path.name)
+    if not path.is_file():
+        raise DataError(f"{path} is not a regular file", "give a file or folder")
+    return Place([Source(path.name, (entry,), media=kind, classes=(None,))], [_stamp(entry)])
+
+
+def _media_beside(table: Path, entry: Entry) -> list[Entry]:
+    """The media files below the folder of a table that seems to name some: when they change, so do its rows."""
+    with entry.open() as stream:
+        start = stream.read(_STAMP_BYTES).lower()
+    if not re.search(rb"\.(jpe?g|png|gif|bmp|webp|tiff?|wav|flac|ogg|opus|mp3|aiff?)\b", start) and b"|" not in start:
+        return []
+    root = Path(os.path.realpath(table.parent))
+    return [media_entry(path, name, root) for path, name in _walk(table.parent) if kind_of_name(name)]
+
+
+def _archive(path: Path) -> Place:
+    entries = zip_entries(path)
+    members = {entry.name: entry for entry in entries}
+    return _sorted_out(entries, str(path), lambda entry: zip_finder(members, str(PurePosixPath(entry.name).parent)))
 
 
 def _starts_with(entry: Entry, mark: bytes) -> bool:
@@ -134,8 +180,10 @@ def _loaded(found: dict[str, datasets.Dataset], name: str) -> Place:
     return Place(sources, [[part, rows._fingerprint] for part, rows in found.items()], notes=notes)
 
 
-def _folder(folder: Path) -> Place:
+def _folder(given: Path) -> Place:
     from pretune.data.formats_arrow import saved_datasets
+
+    folder = Path(os.path.realpath(given))
 
     saved = saved_datasets(folder)
     if saved is not None:
@@ -144,8 +192,41 @@ def _folder(folder: Path) -> Place:
             _stamp(file_entry(path, str(path))) for path in sorted(folder.rglob("*")) if path.is_file()
         ]
         return Place(place.sources, stamps, notes=place.notes)
-    entries = [file_entry(path, name) for path, name in _walk(folder)]
-    return _sorted_out(entries, str(folder))
+    entries = [
+        media_entry(path, name, folder) if kind_of_name(name) else file_entry(path, name)
+        for path, name in _walk(folder)
+    ]
+    place = _sorted_out(_unpacked(entries), str(given), lambda entry: disk_finder((folder / entry.name).parent, folder))
+    if any(source.media for source in place.sources):
+        empty = [
+            str(path.relative_to(folder)) for path in sorted(folder.rglob("*")) if path.is_dir() and _is_empty(path)
+        ]
+        place.notes += [_left_out(empty, "folders without files")] if empty else []
+    return place
+
+
+def _is_empty(folder: Path) -> bool:
+    try:
+        return not _hidden(folder.name) and next(folder.iterdir(), None) is None
+    except OSError:
+        return False
+
+
+def _unpacked(entries: Sequence[Entry]) -> list[Entry]:
+    """The members of the zip archives of pictures or clips in a folder that holds nothing else with rows."""
+    archives = [entry for entry in entries if entry.suffix == ".zip" and entry.path is not None]
+    others = [entry for entry in entries if entry.suffix in (*TABLE_SUFFIXES, *TEXT_SUFFIXES)]
+    others = [entry for entry in others if not _ABOUT.fullmatch(PurePosixPath(entry.inner).stem)]
+    if not archives or others or any(kind_of_name(entry.name) for entry in entries):
+        return list(entries)
+    found = [entry for entry in entries if entry not in archives]
+    for archive in archives:
+        assert archive.path is not None, "chosen above"
+        found += [
+            replace(member, name=f"{archive.name}/{member.name}", inner=f"{archive.name}/{member.inner}")
+            for member in zip_entries(archive.path)
+        ]
+    return found if any(kind_of_name(entry.name) for entry in found) else list(entries)
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -155,19 +236,19 @@ def _walk(folder: Path) -> Iterator[tuple[Path, str]]:
         raise DataError(f"{error.filename} cannot be read: {error.strerror}", "check its permissions")
 
     for here, folders, files in os.walk(folder, onerror=refuse):
-        depth = len(Path(here).relative_to(folder).parts)
-        folders[:] = [] if depth >= _MAX_DEPTH else sorted(name for name in folders if not _hidden(name))
+        inner = Path(here).relative_to(folder)
+        depth = len(inner.parts)
+        folders[:] = [] if depth >= _MAX_MEDIA_DEPTH else sorted(name for name in folders if not _hidden(name))
         for name in sorted(files):
-            path = Path(here, name)
-            if not _hidden(name):
-                yield path, path.relative_to(folder).as_posix()
+            if not _hidden(name) and (depth <= _MAX_DEPTH or kind_of_name(name)):
+                yield Path(here, name), (inner / name).as_posix()
 
 
 def _hidden(name: str) -> bool:
     return name.startswith((".", "_"))
 
 
-def _sorted_out(entries: Sequence[Entry], place: str) -> Place:
+def _sorted_out(entries: Sequence[Entry], place: str, find_from: Callable[[Entry], Find]) -> Place:
     """Sources of a folder or archive: what holds rows, what names classes, what is left out and told."""
     entries = [entry for entry in entries if not any(map(_hidden, PurePosixPath(entry.name).parts))]
     label_files = [entry for entry in entries if _LABEL_FILE.fullmatch(PurePosixPath(entry.name).name)]
@@ -183,21 +264,43 @@ def _sorted_out(entries: Sequence[Entry], place: str) -> Place:
             f"{place} holds tables of several kinds ({', '.join(kinds)})",
             "give one of the files, or put one kind in a folder of its own",
         )
-    sources = [_source(entry) for entry in tables] if tables else _text_sources(rows)
+    media = [entry for entry in entries if kind_of_name(entry.name)]
+    if tables:
+        stems = frozenset(stems_of(media))
+        sources = [replace(_source(entry), find=find_from(entry), stems=stems) for entry in tables]
+    elif len(media) > len(rows):
+        sources = _media_sources(media, place)
+    else:
+        sources = _text_sources(rows)
     if not sources:
         seen = ", ".join(entry.name for entry in entries[:5]) or "nothing"
         raise DataError(
-            f"{place} holds no table or text file (it holds {seen}{' ...' if len(entries) > 5 else ''})",
-            f"allowed: {' '.join((*TABLE_SUFFIXES, *TEXT_SUFFIXES))}, also with .gz",
+            f"{place} holds no table, text, picture or sound (it holds {seen}{' ...' if len(entries) > 5 else ''})",
+            f"allowed: {' '.join((*TABLE_SUFFIXES, *TEXT_SUFFIXES))}, also with .gz; pictures; clips of sound",
         )
     notes: list[str] = []
     if any(source.split in ("train", "validation", "test") for source in sources):
-        unplaced = [source.name for source in sources if source.split is None]
+        unplaced = [
+            name
+            for source in sources
+            if source.split is None
+            for name in ([entry.name for entry in source.entries] if source.media else [source.name])
+        ]
+        if len(media) < 2 * len(unplaced) and sources[0].media:
+            raise DataError(
+                f"{place}: some folders are named after splits, most files are in others, such as {unplaced[0]}",
+                "put all files into folders such as train, validation and test, or give one of the folders",
+            )
         sources = [source for source in sources if source.split is not None]
         notes += [_left_out(unplaced, "their names say no split while others do")] if unplaced else []
     used = {entry.name for source in sources for entry in source.entries} | {entry.name for entry in label_files}
+    named = any(source.find for source in sources)  # then the rows say which pictures or clips are used
     others = [
-        entry.name for entry in entries if entry.name not in used and not any(entry.name in note for note in notes)
+        entry.name
+        for entry in entries
+        if entry.name not in used
+        and not (named and kind_of_name(entry.name))
+        and not any(entry.name in note for note in notes)
     ]
     notes += [_left_out(others, "they hold no rows, or are about the data")] if others else []
     return Place(sources, [_stamp(entry) for entry in entries], label_files, notes)
@@ -206,6 +309,17 @@ def _sorted_out(entries: Sequence[Entry], place: str) -> Place:
 def _left_out(names: Sequence[str], why: str) -> str:
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return f"Left out: {shown} ({why})."
+
+
+def _media_sources(media: Sequence[Entry], place: str) -> list[Source]:
+    """One source a split; files of the rarer kind are left to be told as such."""
+    kind = media_kind(media, place)
+    files = [entry for entry in media if kind_of_name(entry.name) == kind]
+    name = PurePosixPath(place).name or "files"
+    return [
+        Source(group.split or name, group.entries, group.split, media=kind, classes=group.classes)
+        for group in media_groups(files, _BY_WORD)
+    ]
 
 
 def _source(entry: Entry) -> Source:

@@ -16,6 +16,7 @@ from pretune.data.formats_arrow import arrow_table, dataset_table, parquet_table
 from pretune.data.formats_folder import Source
 from pretune.data.formats_json import json_tables, jsonl_table, looks_like_json_lines
 from pretune.data.formats_lines import document_table, label_delimiter, label_line_table, line_table
+from pretune.data.formats_media import media_table, speech_list_table, speech_list_width
 from pretune.data.formats_table import delimited_table, parse_delimiter, tabbed
 from pretune.errors import DataError
 
@@ -63,10 +64,12 @@ def open_source(source: Source, options: Options) -> dict[str | None, Table]:
             return {None: dataset_table(source.dataset, "data set")}
         if source.documents:
             return {None: document_table(source.entries, options.encoding)}
-        return _open(source.entries[0], options)
+        if source.media is not None:
+            return {None: media_table(source.entries, source.media, source.classes)}
+        return _open(source.entries[0], options, source.stems)
 
 
-def _open(entry: Entry, options: Options) -> dict[str | None, Table]:
+def _open(entry: Entry, options: Options, stems: frozenset[str]) -> dict[str | None, Table]:
     with entry.open() as stream:
         head = stream.read(16)
     _refuse_foreign(entry, head)
@@ -75,7 +78,7 @@ def _open(entry: Entry, options: Options) -> dict[str | None, Table]:
     if head.startswith((b"ARROW1", b"\xff\xff\xff\xff")) or entry.suffix in (".arrow", ".feather"):
         return {None: arrow_table(entry)}
     encoding = find_encoding(entry, options.encoding)
-    tables = _open_text(entry, encoding, options)
+    tables = _open_text(entry, encoding, options, stems)
     for table in tables.values():
         table.facts["encoding"] = encoding
     return tables
@@ -91,10 +94,10 @@ def _refuse_foreign(entry: Entry, head: bytes) -> None:
         )
     for mark, what in _FOREIGN:
         if head.startswith(mark):
-            raise DataError(f"{entry.name} is {what}, not a table of texts", _ALLOWED)
+            raise DataError(f"{entry.name} is {what}, not a table", _ALLOWED)
 
 
-def _open_text(entry: Entry, encoding: str, options: Options) -> dict[str | None, Table]:
+def _open_text(entry: Entry, encoding: str, options: Options, stems: frozenset[str]) -> dict[str | None, Table]:
     suffix = entry.suffix
     if suffix in (".jsonl", ".ndjson"):
         return {None: jsonl_table(entry, encoding)}
@@ -102,6 +105,8 @@ def _open_text(entry: Entry, encoding: str, options: Options) -> dict[str | None
         sample = list(islice(read_lines(text, entry.name), _SAMPLE_LINES))
     if not any(line.strip(" \t\r\n\ufeff") for line in sample[:1000]):
         raise DataError(f"{entry.name} holds no rows, only blank lines", "give a file with rows")
+    if options.delimiter is None and (width := speech_list_width(entry, sample, stems)):
+        return {None: speech_list_table(entry, encoding, width)}
     if suffix == ".json":
         lines = looks_like_json_lines(sample) and sum(1 for line in sample[:50] if line.strip()) > 1
         return {None: jsonl_table(entry, encoding)} if lines else json_tables(entry, encoding)

@@ -8,7 +8,7 @@ from pretune.data.read import read
 from pretune.data.split import complete_splits
 from pretune.data.splits import Splits
 
-__all__ = ["load_splits"]
+__all__ = ["load_splits", "modality_of"]
 
 
 def load_splits(settings: DataSettings) -> Splits:
@@ -18,3 +18,9 @@ def load_splits(settings: DataSettings) -> Splits:
     """
     splits = complete_splits(read(settings), settings)
     return clean(splits, settings) if isinstance(settings, CleanSettings) else splits
+
+
+def modality_of(splits: Splits) -> str:
+    """What the rows are made of: ``image``, ``audio`` or ``text``."""
+    columns = {column for rows in splits.values() for column in rows.column_names}
+    return next((kind for kind in ("image", "audio") if kind in columns), "text")

@@ -10,12 +10,14 @@ from pretune.data.columns import Roles, find_roles
 from pretune.data.formats import Chunk, Options, Table
 from pretune.data.formats_folder import Place, Source
 from pretune.data.formats_open import open_source, reading
+from pretune.data.media_rows import small_chunks
 from pretune.data.rows import RowMaker
 from pretune.errors import DataError
 
 __all__ = ["Prepared", "prepared_tables"]
 
-_SAMPLE_ROWS = 2_000
+_SAMPLE_ROWS, _SAMPLE_FILES = 2_000, 200
+_MANY_FILES = 10
 
 
 @dataclass
@@ -48,10 +50,30 @@ def prepared_tables(
                     raise DataError(
                         f"{name} holds no rows{', only column names' if table.named else ''}", "give a file with rows"
                     )
-                roles = earlier.get(key) or find_roles(table, sample, asked, name)
+                roles = earlier.get(key) or _roles(source, table, sample, asked, name)
             earlier[key] = roles
-            maker = RowMaker(table, roles, name, source.label)
-            yield Prepared(name, inner_split or source.split, table, roles, maker, chain(sample, table.chunks))
+            label = None if asked.get("label") == "" else source.label
+            maker = RowMaker(table, roles, name, label, source.find)
+            chunks = chain(sample, table.chunks)
+            chunks = small_chunks(chunks) if maker.media is not None else chunks
+            yield Prepared(name, inner_split or source.split, table, roles, maker, chunks)
+
+
+def _roles(source: Source, table: Table, sample: list[Chunk], asked: Mapping[str, str], name: str) -> Roles:
+    """The roles of the columns. A table beside many pictures or clips has to name them, or be read without them on purpose."""
+    beside = 0 if {"image", "audio"} & asked.keys() else len(source.stems)
+    refused = DataError(
+        f"{name} lies beside {beside} pictures or clips, but none of its columns names them: {', '.join(table.columns)}",
+        "name the column: --column image=NAME or --column audio=NAME (--column image= reads the table alone); "
+        "or give the folder of the files alone",
+    )
+    try:
+        roles = find_roles(table, sample, asked, name)
+    except DataError as error:
+        raise (refused if beside >= _MANY_FILES else error) from None
+    if roles.media is None and beside >= _MANY_FILES:
+        raise refused
+    return roles
 
 
 def _largest_first(sources: list[Source]) -> list[Source]:
@@ -65,6 +87,6 @@ def _sample(table: Table) -> list[Chunk]:
     sample: list[Chunk] = []
     for chunk in table.chunks:
         sample.append(chunk)
-        if sum(len(seen.numbers) for seen in sample) >= _SAMPLE_ROWS:
+        if sum(len(seen.numbers) for seen in sample) >= (_SAMPLE_FILES if table.media else _SAMPLE_ROWS):
             break
     return sample

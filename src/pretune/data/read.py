@@ -19,6 +19,7 @@ from pretune.data.formats import Options
 from pretune.data.formats_folder import Place, find_place
 from pretune.data.formats_open import reading
 from pretune.data.label_names import label_names
+from pretune.data.media_rows import MediaTally
 from pretune.data.prepare import Prepared, prepared_tables
 from pretune.data.rows import Rows
 from pretune.data.splits import Splits
@@ -70,6 +71,11 @@ class _RepeatedIdsError(DataError):
     """The id column cannot serve."""
 
 
+def _kept(split: str, rows: Rows) -> list[bool]:
+    """Which rows stay in their split; the others belong to the split unlabelled."""
+    return rows.labelled() if split != "unlabelled" else [False] * len(rows.ids)
+
+
 def _store(name: str, once: _Reading) -> None:
     with store_folder(name) as (folder, publish):
         publish(once.run(folder))
@@ -90,6 +96,7 @@ class _Reading:
         self.files: list[dict[str, Any]] = []
         self.notes = list(place.notes)
         self.pairs: dict[bool, str] = {}
+        self.media: MediaTally | None = None
 
     def run(self, folder: Path) -> dict[str, Any]:
         """Read every table into ``folder``, mend labels and ids, and return the facts."""
@@ -100,6 +107,8 @@ class _Reading:
                     self._table(prepared)
         finally:
             self.writer.close()
+        if self.media is not None:
+            self.media.check(self.given)
         self._check_labels()
         self._name_labels()
         self._check_ids()
@@ -114,12 +123,17 @@ class _Reading:
             )
         split = prepared.split or "train"
         rows_seen = 0
-        for chunk in prepared.chunks:
-            rows = prepared.maker(chunk)
-            rows_seen += len(rows.ids)
-            if prepared.roles.id is not None:
-                self._note_ids(split, rows)
-            self._write(split, rows)
+        try:
+            for chunk in prepared.chunks:
+                rows = prepared.maker(chunk)
+                rows_seen += len(rows.ids)
+                if prepared.roles.id is not None:
+                    self._note_ids(split, rows)
+                self._write(split, rows)
+        finally:
+            if prepared.maker.media is not None:
+                prepared.maker.media.close()
+        self._note_media(prepared)
         self.counts.update(prepared.maker.counts)
         self.literal.update(prepared.maker.literal_labels)
         self.notes += prepared.roles.notes
@@ -134,16 +148,25 @@ class _Reading:
             }
         )
 
+    def _note_media(self, prepared: Prepared) -> None:
+        reader = prepared.maker.media
+        if reader is None:
+            return
+        self.media = self.media or MediaTally(reader.kind)
+        if self.media.kind != reader.kind:
+            raise DataError(f"{self.given} holds tables of pictures and tables of clips", "give one of them")
+        self.media.update(reader.tally)
+
     def _write(self, split: str, rows: Rows) -> None:
-        labels = rows.labels if split != "unlabelled" else None
-        missing = len(rows.ids) if labels is None else labels.count(None)
+        keep = _kept(split, rows)
+        missing = keep.count(False)
         if missing:
             self.moved[split] += missing
-            keep = [False] * len(rows.ids) if labels is None else [label is not None for label in labels]
             self.writer.write("unlabelled", rows.pick([not kept for kept in keep]))
             rows = rows.pick(keep)
         if rows.ids:
             self.labels.update(label for label in rows.labels or () if label is not None)
+            self.labels.update(label for labels in rows.label_lists or () for label in labels or ())
             if len(self.labels) > _MAX_LABELS_KEPT:
                 raise DataError(
                     f"{self.given} has more than {_MAX_LABELS_KEPT} different labels, such as {next(iter(self.labels))[:40]!r}",
@@ -169,9 +192,14 @@ class _Reading:
 
     def _rename_labels(self, names: Mapping[str, str]) -> None:
         def rename(batch: pa.RecordBatch) -> pa.RecordBatch:
-            place = batch.schema.get_field_index("label")
-            labels = pa.array([names[label] for label in batch.column(place).to_pylist()], pa.string())
-            return batch.set_column(place, "label", labels)
+            for place, field in enumerate(batch.schema):
+                old = batch.column(place).to_pylist() if field.name in ("label", "labels") else []
+                if field.name == "label":
+                    batch = batch.set_column(place, field, pa.array([names.get(label) for label in old], field.type))
+                elif field.name == "labels":
+                    new = [None if several is None else [names[label] for label in several] for several in old]
+                    batch = batch.set_column(place, field, pa.array(new, field.type))
+            return batch
 
         for split in self.writer.rows:
             if split != "unlabelled":
@@ -179,9 +207,8 @@ class _Reading:
         self.labels = Counter({names[label]: times for label, times in self.labels.items()})
 
     def _note_ids(self, split: str, rows: Rows) -> None:
-        keep = [True] * len(rows.ids) if rows.labels is None else [label is not None for label in rows.labels]
         hashes = np.fromiter(map(hash, rows.ids), np.int64, len(rows.ids))
-        whole = np.array(keep) & (split != "unlabelled") & (rows.labels is not None)
+        whole = np.array(_kept(split, rows), dtype=bool)
         self.ids.setdefault(split, []).append(hashes[whole])
         self.ids.setdefault("unlabelled", []).append(hashes[~whole])
 
@@ -215,8 +242,9 @@ class _Reading:
 
     def _facts(self) -> dict[str, Any]:
         self.files.sort(key=lambda file: file["name"])
-        moved = {split: count for split, count in self.moved.items() if split != "unlabelled" and self.labels}
-        if not self.labels:
+        labelled = any(split != "unlabelled" for split in self.writer.rows)
+        moved = {split: count for split, count in self.moved.items() if split != "unlabelled" and labelled}
+        if not labelled:
             self.notes.append("There are no labels: all rows are in the split unlabelled.")
         else:
             self.notes += [
@@ -234,8 +262,10 @@ class _Reading:
             for file in self.files
             if file.get("encoding") in ("gb18030", "latin-1", "cp1252") and not self.options.encoding
         ]
+        self.notes += self.media.notes() if self.media is not None else []
         return {
             "place": self.given,
+            **({"media": self.media.facts()} if self.media is not None else {}),
             "files": self.files,
             "encoding": {file["name"]: file["encoding"] for file in self.files if "encoding" in file},
             "rows": {split: self.writer.rows[split] for split in sorted(self.writer.rows)},

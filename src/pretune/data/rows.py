@@ -6,11 +6,13 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from pretune.data.columns import Roles
 from pretune.data.formats import ABSENT, Chunk, Table
+from pretune.data.media import Find, Media
+from pretune.data.media_rows import MediaReader
 from pretune.errors import DataError
 
 __all__ = ["RowMaker", "Rows"]
@@ -22,13 +24,17 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass
 class Rows:
-    """Canonical columns of some rows; None where there is no such column. ``labels`` holds None where one is missing."""
+    """Canonical columns of some rows; None where there is no such column. ``labels`` holds None where one is missing,
+    ``label_lists`` the labels of rows that may have several, ``media`` the picture or clip of each row.
+    """
 
     ids: list[str]
-    texts: list[str]
+    texts: list[str] | None
     pairs: list[str] | None
     labels: list[str | None] | None
     groups: list[str | None] | None
+    label_lists: list[list[str] | None] | None = None
+    media: list[Media] | None = None
 
     def pick(self, keep: Sequence[bool]) -> Rows:
         """The rows where ``keep`` is true."""
@@ -36,7 +42,17 @@ class Rows:
         def some(values: list[Any] | None) -> Any:
             return None if values is None else [value for value, kept in zip(values, keep, strict=True) if kept]
 
-        return Rows(some(self.ids), some(self.texts), some(self.pairs), some(self.labels), some(self.groups))
+        return Rows(**{spec.name: some(getattr(self, spec.name)) for spec in fields(self)})
+
+    def labelled(self) -> list[bool]:
+        """Which rows have something to learn: a label, a list of labels, or a transcript."""
+        found = [False] * len(self.ids)
+        for place in range(len(found)):
+            label = self.labels is not None and self.labels[place] is not None
+            several = self.label_lists is not None and self.label_lists[place] is not None
+            told = self.media is not None and self.texts is not None and bool(self.texts[place].strip())
+            found[place] = label or several or told
+        return found
 
 
 class RowMaker:
@@ -45,18 +61,21 @@ class RowMaker:
     ``counts`` says how many values were changed or found wanting, ``literal_labels`` which words counted as no label.
     """
 
-    def __init__(self, table: Table, roles: Roles, name: str, label: str | None = None) -> None:
+    def __init__(
+        self, table: Table, roles: Roles, name: str, label: str | None = None, find: Find | None = None
+    ) -> None:
         self.roles, self.name, self.counts = roles, name, Counter[str]()
         self.literal_labels: Counter[str] = Counter()
         self._label = label
-        self._class_names = table.class_names.get(roles.label or "", ())
+        self._class_names = table.class_names.get(roles.label or roles.labels or "", ())
+        self.media = MediaReader(roles.media[0], find, name) if roles.media is not None else None
         self._known_labels: dict[tuple[type, Hashable], tuple[str | None, str]] = {}
 
     def __call__(self, chunk: Chunk) -> Rows:
         """The canonical rows of a chunk. Raises :class:`DataError` naming the file and row of a value that cannot be used."""
         roles, size = self.roles, len(chunk.numbers)
-        texts = self._strings(chunk, roles.text, "text")
-        self.counts["empty_texts"] += sum(1 for text in texts if not text or text.isspace())
+        texts = None if roles.text is None else self._strings(chunk, roles.text, "text")
+        self.counts["empty_texts"] += sum(1 for text in texts or () if not text or text.isspace())
         pairs = None if roles.text_pair is None else self._strings(chunk, roles.text_pair, "text_pair")
         labels: list[str | None] | None = None
         if roles.label is not None:
@@ -65,7 +84,17 @@ class RowMaker:
             labels = [self._label for _ in range(size)]
         groups = None if roles.group is None else self._groups(chunk, roles.group)
         ids = [f"{self.name}:{number}" for number in chunk.numbers] if roles.id is None else self._ids(chunk, roles.id)
-        return Rows(ids, texts, pairs, labels, groups)
+        lists = None if roles.labels is None else self._label_lists(chunk, roles.labels)
+        rows = Rows(ids, texts, pairs, labels, groups, lists)
+        return rows if self.media is None else self._with_media(rows, chunk, self.media)
+
+    def _with_media(self, rows: Rows, chunk: Chunk, reader: MediaReader) -> Rows:
+        """The rows whose picture or clip can be used; the reader counts the others."""
+        assert self.roles.media is not None, "there is a reader"
+        found = reader(chunk.column(self.roles.media[1]), chunk.numbers)
+        rows = rows.pick([media is not None for media in found])
+        rows.media = [media for media in found if media is not None]
+        return rows
 
     def _where(self, chunk: Chunk, place: int) -> str:
         return f"{self.name}: row {chunk.numbers[place]}"
@@ -140,6 +169,20 @@ class RowMaker:
                     self.literal_labels[str(value).strip()] += 1
             labels.append(label)
         return labels
+
+    def _label_lists(self, chunk: Chunk, column: str) -> list[list[str] | None]:
+        """The labels of each row, each once, in order; None where the cell is missing. Words are cut at ``;``, ``|`` or ``,``."""
+        found: list[list[str] | None] = []
+        for place, value in enumerate(chunk.column(column)):
+            if value is None or value is ABSENT:
+                found.append(None)
+                continue
+            parts = re.split(r"[;|,]", value) if isinstance(value, str) else value
+            if not isinstance(parts, (list, tuple)):
+                parts = [parts]
+            names = [self._label_of(part, lambda place=place: self._where(chunk, place))[0] for part in parts]
+            found.append(list(dict.fromkeys(name for name in names if name is not None)))
+        return found
 
     def _label_of(self, value: Any, where: Callable[[], str]) -> tuple[str | None, str]:
         """The label's name, and the count that its change belongs to ("" for none)."""

@@ -23,7 +23,7 @@ from pretune.errors import DataError, UsageError
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["complete_splits", "content_key", "content_keys", "held_out"]
+__all__ = ["complete_splits", "content_key", "content_keys", "held_out", "whole_column"]
 
 _CHUNK_ROWS = 10_000
 _TRAIN, _VALIDATION, _TEST = 0, 1, 2
@@ -45,7 +45,9 @@ def _normal(text: str) -> bytes:
 
 
 def content_keys(dataset: datasets.Dataset) -> np.ndarray:
-    """(N,) uint64: rows of equal normalised content have equal keys."""
+    """(N,) uint64: rows of equal normalised text, or of equal bytes of a picture or clip, have equal keys."""
+    if "content" in dataset.column_names:
+        return whole_column(dataset, "content")
     keys_N = np.empty(len(dataset), dtype=np.uint64)
     pairs = "text_pair" in dataset.column_names
     for start in range(0, len(dataset), _CHUNK_ROWS):
@@ -53,6 +55,12 @@ def content_keys(dataset: datasets.Dataset) -> np.ndarray:
         firsts, seconds = rows["text"], rows["text_pair"] if pairs else [None] * len(rows["text"])
         keys_N[start : start + len(firsts)] = [content_key(*both) for both in zip(firsts, seconds, strict=True)]
     return keys_N
+
+
+def whole_column(dataset: datasets.Dataset, name: str) -> np.ndarray:
+    """(N,) the numbers of a column that misses none."""
+    table: Any = dataset.select_columns([name]).with_format("arrow")[:]
+    return table.column(name).to_numpy()
 
 
 def complete_splits(splits: Splits, settings: DataSettings) -> Splits:
@@ -128,7 +136,7 @@ def _split_train(
     splits: Splits, fractions: dict[str, float], settings: DataSettings
 ) -> tuple[dict[str, datasets.Dataset], dict[str, Any]]:
     train = splits["train"]
-    names, class_N = np.unique(np.array(_column(train, "label"), dtype=object).astype(str), return_inverse=True)
+    names, class_N = np.unique(np.array(_classes(train), dtype=str), return_inverse=True)
     units = _units(train, class_N, settings.split_seed)
     side_U = np.full(len(units.numbers), _TRAIN)
     moved = 0
@@ -153,6 +161,17 @@ def _split_train(
         "units_moved_to_keep_proportions": moved,
     }
     return result, how
+
+
+def _classes(train: datasets.Dataset) -> list[str]:
+    """What is kept in proportion: the label; of several labels the rarest; one class for all where there are transcripts."""
+    if "label" in train.column_names:
+        return [str(label) for label in _column(train, "label")]
+    if "labels" not in train.column_names:
+        return [""] * len(train)
+    rows = [labels or [] for labels in _column(train, "labels")]
+    counts = Counter(label for labels in rows for label in labels)
+    return [min(labels, key=lambda label: (counts[label], label), default="") for labels in rows]
 
 
 def _column(dataset: datasets.Dataset, name: str) -> list[Any]:
@@ -252,7 +271,11 @@ def _keep_classes_in_train(side_U: np.ndarray, units: _Units, class_N: np.ndarra
 
 
 def _label_counts(dataset: datasets.Dataset) -> dict[str, int]:
-    return dict(sorted(Counter(_column(dataset, "label")).items()))
+    if "label" in dataset.column_names:
+        return dict(sorted(Counter(label for label in _column(dataset, "label") if label is not None).items()))
+    if "labels" in dataset.column_names:
+        return dict(sorted(Counter(label for row in _column(dataset, "labels") for label in row or ()).items()))
+    return {}
 
 
 def _refuse_unlearnable(labels: Mapping[str, Mapping[str, int]], place: str) -> None:

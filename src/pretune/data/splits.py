@@ -12,8 +12,28 @@ if TYPE_CHECKING:
 
 __all__ = ["COLUMNS", "Splits"]
 
-COLUMNS = ("id", "text", "text_pair", "label", "group")
-"""The only columns a split may have, in this order; ``id`` and ``text`` are always there."""
+COLUMNS = (
+    "id",
+    "text",
+    "text_pair",
+    "image",
+    "audio",
+    "label",
+    "labels",
+    "group",
+    "content",
+    "look",
+    "width",
+    "height",
+    "seconds",
+    "rate",
+)
+"""The only columns a split may have, in this order; ``id`` is always there, and one of ``text``, ``image`` and ``audio``.
+
+``image`` and ``audio`` are ``{"bytes", "path"}``: the bytes of an encoded file, or None and the path of a file on disk.
+``content`` hashes those bytes. Pictures have ``look`` (perceptual hash), ``width`` and ``height`` (px, upright); clips have
+``seconds`` and ``rate`` (Hz). ``labels`` stands for ``label`` where a row may have several.
+"""
 
 
 class Splits(Mapping[str, "datasets.Dataset"]):

@@ -14,16 +14,29 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from pretune.data.rows import Rows
-from pretune.data.splits import Splits
+from pretune.data.splits import COLUMNS, Splits
+from pretune.errors import DataError
 from pretune.files import cache_dir, fsync_dir, fsync_file, read_json, translate_disk_errors, write_json
 from pretune.types import SPLIT_NAMES
 
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["SplitWriter", "fingerprint", "load_stored", "store_folder"]
+__all__ = ["SplitWriter", "canonical_columns", "fingerprint", "load_stored", "store_folder"]
 
 _FACTS = "facts.json"
+_HELD = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+_TYPES = {
+    "image": _HELD,
+    "audio": _HELD,
+    "labels": pa.list_(pa.string()),
+    "content": pa.uint64(),
+    "look": pa.uint64(),
+    "width": pa.int32(),
+    "height": pa.int32(),
+    "seconds": pa.float32(),
+    "rate": pa.int32(),
+}
 
 
 def fingerprint(*parts: object) -> str:
@@ -40,20 +53,23 @@ class SplitWriter:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.rows: dict[str, int] = {}
+        self._schemas: dict[str, pa.Schema] = {}
         self._writers: dict[str, pa.RecordBatchStreamWriter] = {}
 
     def write(self, split: str, rows: Rows) -> None:
-        """Append rows; the unlabelled split has no label column."""
+        """Append rows; the unlabelled split has no label column. Raises :class:`DataError` when columns differ from those before."""
         if not rows.ids:
             return
-        columns: dict[str, Any] = {"id": rows.ids, "text": rows.texts}
-        if rows.pairs is not None:
-            columns["text_pair"] = rows.pairs
-        if split != "unlabelled":
-            columns["label"] = rows.labels
-        if rows.groups is not None:
-            columns["group"] = rows.groups
-        batch = pa.record_batch({name: pa.array(values, pa.string()) for name, values in columns.items()})
+        columns = canonical_columns(rows, labels=split != "unlabelled")
+        batch = pa.record_batch(
+            {name: pa.array(columns[name], _TYPES.get(name, pa.string())) for name in COLUMNS if name in columns}
+        )
+        if split in self._schemas and batch.schema != self._schemas[split]:
+            raise DataError(
+                f"the files of {split} have different columns: {', '.join(self._schemas[split].names)}; and {', '.join(batch.schema.names)}",
+                "give files with the same columns, or one of them",
+            )
+        self._schemas[split] = batch.schema
         if split not in self._writers:
             self._writers[split] = pa.ipc.new_stream(str(self.folder / f"{split}.arrow"), batch.schema)
         self._writers[split].write_batch(batch)
@@ -81,6 +97,21 @@ class SplitWriter:
         if writer is not None:
             writer.close()
             aside.replace(target)
+
+
+def canonical_columns(rows: Rows, *, labels: bool) -> dict[str, list[Any]]:
+    """Column to values; without ``labels``, what a row says about its picture or clip is left out too."""
+    columns: dict[str, list[Any] | None] = {"id": rows.ids, "group": rows.groups}
+    if labels or rows.media is None:
+        columns |= {"text": rows.texts, "text_pair": rows.pairs}
+    if labels:
+        columns |= {"label": rows.labels, "labels": rows.label_lists}
+    if rows.media is not None:
+        pictures = bool(rows.media) and rows.media[0].width > 0
+        columns["image" if pictures else "audio"] = [dict(media.held) for media in rows.media]
+        for name in ("content", *(("look", "width", "height") if pictures else ("seconds", "rate"))):
+            columns[name] = [getattr(media, name) for media in rows.media]
+    return {name: values for name, values in columns.items() if values is not None}
 
 
 @contextlib.contextmanager

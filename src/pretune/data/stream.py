@@ -6,7 +6,7 @@ import codecs
 import sys
 from collections.abc import Iterator, Mapping
 from itertools import chain
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from pretune.data.columns import find_roles, parse_columns
 from pretune.data.encodings import check_encoding_name
@@ -17,6 +17,8 @@ from pretune.data.formats_lines import line_chunks
 from pretune.data.formats_open import reading
 from pretune.data.prepare import prepared_tables
 from pretune.data.rows import RowMaker, Rows
+from pretune.data.splits import COLUMNS
+from pretune.data.store import canonical_columns
 from pretune.errors import DataError
 
 __all__ = ["stream_rows"]
@@ -31,7 +33,7 @@ def stream_rows(
     header: str = "auto",
     delimiter: str | None = None,
     encoding: str | None = None,
-) -> Iterator[dict[str, str]]:
+) -> Iterator[dict[str, Any]]:
     """Rows as ``{"id", "text", "text_pair"?, "label"?}`` from a file, folder, archive, or ``-``: standard input, with a JSON
     object or a text on each line.
 
@@ -50,18 +52,18 @@ def stream_rows(
                 yield from _dicts(prepared.maker(chunk))
 
 
-def _dicts(rows: Rows) -> Iterator[dict[str, str]]:
-    for place, name in enumerate(rows.ids):
-        row = {"id": name, "text": rows.texts[place]}
-        if rows.pairs is not None:
-            row["text_pair"] = rows.pairs[place]
-        label = rows.labels[place] if rows.labels is not None else None
-        if label is not None:
-            row["label"] = label
-        yield row
+def _dicts(rows: Rows) -> Iterator[dict[str, Any]]:
+    columns = canonical_columns(rows, labels=True)
+    names = [name for name in COLUMNS if name in columns]
+    for values in zip(*(columns[name] for name in names), strict=True):
+        yield {
+            name: value
+            for name, value in zip(names, values, strict=True)
+            if not (value is None and name in ("label", "labels", "group"))
+        }
 
 
-def _from_input(stream: BinaryIO, asked: Mapping[str, str], options: Options) -> Iterator[dict[str, str]]:
+def _from_input(stream: BinaryIO, asked: Mapping[str, str], options: Options) -> Iterator[dict[str, Any]]:
     """Rows as soon as their line has arrived, so that a program can talk to ``predict`` through a pipe."""
     lines = _decoded(stream, options.encoding or "utf-8-sig")
     first = next((line for line in lines if line.strip()), None)

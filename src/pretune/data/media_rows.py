@@ -1,0 +1,187 @@
+"""From the cells of a media column to what is known of each file: every file read once, on several threads, losses counted."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from pretune.data.archive import Entry
+from pretune.data.formats import ABSENT, Chunk
+from pretune.data.media import BrokenMedia, Find, Media, reason_words
+from pretune.data.media_audio import MAX_SECONDS, probe_audio
+from pretune.data.media_image import MAX_PIXELS, probe_image
+from pretune.errors import DataError
+
+__all__ = ["MediaReader", "MediaTally", "small_chunks"]
+
+_CHUNK_ROWS = 128
+_SHOWN = 5
+_NOUNS = {"image": ("picture", "pictures"), "audio": ("clip", "clips")}
+_CHANGES = {
+    "16_bit": "{n} {of} 16-bit grey; the values are divided by 257.",
+    "float": "{n} {of} made of numbers with a point; they are scaled by 1 or by their maximum.",
+    "alpha_on_white": "{n} {have} transparent parts; these are shown on white.",
+    "first_frame_of_several": "{n} {have} several frames; the first is used.",
+    "turned_upright": "{n} {of} turned upright, as their EXIF says.",
+    "wrong_extension": "{n} {have} a name that says another format; they were read by what they hold.",
+    "mixed_to_mono": "{n} {have} several channels; their mean is used.",
+}
+
+
+@dataclass
+class MediaTally:
+    """What was found in the files of a place: how many, of which formats, what was left out and why."""
+
+    kind: str
+    read: int = 0
+    formats: Counter[str] = field(default_factory=Counter)
+    modes: Counter[str] = field(default_factory=Counter)
+    changes: Counter[str] = field(default_factory=Counter)
+    lost: Counter[str] = field(default_factory=Counter)
+    lost_names: dict[str, list[str]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def add(self, media: Media | BrokenMedia) -> None:
+        """Count one file."""
+        if isinstance(media, BrokenMedia):
+            self.lost[media.reason] += 1
+            names = self.lost_names.setdefault(media.reason, [])
+            if len(names) < _SHOWN:
+                names.append(media.name[:200])
+            return
+        self.read += 1
+        self.formats[media.format] += 1
+        self.modes[media.mode] += 1
+        self.changes.update(media.changes)
+        self.seconds += media.seconds
+
+    def update(self, other: MediaTally) -> None:
+        """Count the files of another table too."""
+        self.read += other.read
+        self.seconds += other.seconds
+        for name in ("formats", "modes", "changes", "lost"):
+            getattr(self, name).update(getattr(other, name))
+        for reason, names in other.lost_names.items():
+            self.lost_names[reason] = (self.lost_names.get(reason, []) + names)[:_SHOWN]
+
+    def check(self, place: str) -> None:
+        """Raise :class:`DataError` when all files were lost, or more than half."""
+        lost = self.lost.total()
+        if lost > self.read:
+            noun = _NOUNS[self.kind][1]
+            fix = f"mend or remove these files; rows whose {noun[:-1]} cannot be used are left out while they are few"
+            if self.lost["outside"] or self.lost["missing"]:
+                fix += ". Names are relative to the file that holds them; give the folder that holds it and the files"
+            raise DataError(
+                f"{place}: {lost} of {lost + self.read} {noun} cannot be used: {' '.join(self._losses())}", fix
+            )
+
+    def _losses(self) -> Iterator[str]:
+        limit = f"{MAX_PIXELS // 10**6} Mpx" if self.kind == "image" else f"{MAX_SECONDS / 3600:g} hour"
+        for reason, count in sorted(self.lost.items()):
+            names = self.lost_names.get(reason, [])
+            shown = ", ".join(names) + (" ..." if count > len(names) else "")
+            said = reason_words(reason, count) + (f" of {limit}" if reason in ("too_large", "too_long") else "")
+            yield f"{count} {said}: {shown}."
+
+    def notes(self) -> list[str]:
+        """Sentences on what was left out and what is changed when the files are decoded."""
+        noun = _NOUNS[self.kind]
+        found = [f"Left out: {_NOUNS[self.kind][1]}, {loss}" for loss in self._losses()]
+        for change, sentence in _CHANGES.items():
+            if count := self.changes[change]:
+                said = {"of": "is", "have": "has"} if count == 1 else {"of": "are", "have": "have"}
+                found.append(sentence.format(n=f"{count} {noun[count != 1]}", **said))
+        return found
+
+    def facts(self) -> dict[str, Any]:
+        """JSON form."""
+        found: dict[str, Any] = {
+            "kind": self.kind,
+            "read": self.read,
+            "left_out": {
+                reason: {"count": count, "files": self.lost_names.get(reason, [])}
+                for reason, count in sorted(self.lost.items())
+            },
+            "formats": dict(self.formats.most_common()),
+            "modes": dict(self.modes.most_common()),
+            "changes": dict(self.changes.most_common()),
+        }
+        return found | ({"hours": round(self.seconds / 3600, 4)} if self.kind == "audio" else {})
+
+
+class MediaReader:
+    """Looks at the files that the cells of a column name or hold. ``tally`` counts them."""
+
+    def __init__(self, kind: str, find: Find | None, table: str) -> None:
+        self.kind, self.table, self.tally = kind, table, MediaTally(kind)
+        self._find = find
+        self._probe = probe_image if kind == "image" else probe_audio
+        self._threads = min(8, os.cpu_count() or 1)
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __call__(self, cells: Sequence[Any], numbers: Sequence[int]) -> list[Media | None]:
+        """What is known of each file, in order; None for one that cannot be used."""
+        if self._threads == 1:
+            found = list(map(self._look, cells, numbers))
+        else:
+            self._pool = self._pool or ThreadPoolExecutor(self._threads, thread_name_prefix="pretune-media")
+            found = list(self._pool.map(self._look, cells, numbers))
+        for media in found:
+            self.tally.add(media)
+        return [media if isinstance(media, Media) else None for media in found]
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+    def _look(self, cell: Any, number: int) -> Media | BrokenMedia:
+        row = f"{self.table}:{number}"
+        try:
+            stream, name, path = self._open(cell, row)
+            with stream:
+                return self._probe(stream, name, path)
+        except BrokenMedia as error:
+            return error
+        except DataError as error:  # an archive's member that cannot be unpacked
+            return BrokenMedia("broken", row if not isinstance(cell, Entry) else cell.name, error.problem)
+        except (OSError, EOFError) as error:
+            return BrokenMedia("unreadable", row, str(error)[:120])
+
+    def _open(self, cell: Any, row: str) -> tuple[BinaryIO, str, Path | None]:
+        if isinstance(cell, Mapping):
+            if cell.get("bytes") is not None:
+                return cast(BinaryIO, io.BytesIO(cell["bytes"])), str(cell.get("path") or row), None
+            cell = cell.get("path")
+        if isinstance(cell, bytes):
+            return cast(BinaryIO, io.BytesIO(cell)), row, None
+        if cell is None or cell is ABSENT or cell == "":
+            raise BrokenMedia("missing", f"{row} (no file is named)")
+        if not isinstance(cell, Entry):
+            if self._find is None:
+                raise BrokenMedia("missing", str(cell))
+            cell = self._find(str(cell))
+        return cell.open(), cell.name, cell.path
+
+
+def small_chunks(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    """The same rows a few at a time, so that few files are held in memory."""
+    for chunk in chunks:
+        columns: dict[str, Sequence[Any]] = {}
+
+        def column(name: str, chunk: Chunk = chunk, columns: dict[str, Sequence[Any]] = columns) -> Sequence[Any]:
+            if name not in columns:
+                columns[name] = chunk.column(name)
+            return columns[name]
+
+        for start in range(0, len(chunk.numbers), _CHUNK_ROWS):
+            cut = slice(start, start + _CHUNK_ROWS)
+            yield Chunk(chunk.numbers[cut], lambda name, cut=cut, column=column: column(name)[cut])
