@@ -43,7 +43,8 @@ class Source:
     """One table to read: a file, a folder of documents (one row each, all of class ``label``), pictures or clips (``media``
     is their kind, ``classes`` names the class of each), or a loaded data set.
 
-    ``find`` finds the files that a table's rows name; ``stems`` are the names of the media files of the place.
+    ``find`` finds the files that a table's rows name; ``stems`` are the names of the media files of the place, ``num_beside``
+    of which lie in the same folder or archive that was given.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Source:
     classes: tuple[str | None, ...] = ()
     find: Find | None = None
     stems: frozenset[str] = frozenset()
+    num_beside: int = 0
 
 
 @dataclass
@@ -267,7 +269,9 @@ def _sorted_out(entries: Sequence[Entry], place: str, find_from: Callable[[Entry
     media = [entry for entry in entries if kind_of_name(entry.name)]
     if tables:
         stems = frozenset(stems_of(media))
-        sources = [replace(_source(entry), find=find_from(entry), stems=stems) for entry in tables]
+        sources = [
+            replace(_source(entry), find=find_from(entry), stems=stems, num_beside=len(media)) for entry in tables
+        ]
     elif len(media) > len(rows):
         sources = _media_sources(media, place)
     else:

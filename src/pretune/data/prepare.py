@@ -61,7 +61,7 @@ def prepared_tables(
 
 def _roles(source: Source, table: Table, sample: list[Chunk], asked: Mapping[str, str], name: str) -> Roles:
     """The roles of the columns. A table beside many pictures or clips has to name them, or be read without them on purpose."""
-    beside = 0 if {"image", "audio"} & asked.keys() else len(source.stems)
+    beside = 0 if {"image", "audio"} & asked.keys() else source.num_beside
     refused = DataError(
         f"{name} lies beside {beside} pictures or clips, but none of its columns names them: {', '.join(table.columns)}",
         "name the column: --column image=NAME or --column audio=NAME (--column image= reads the table alone); "
