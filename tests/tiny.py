@@ -12,9 +12,10 @@ import torch
 from conftest import make_rows
 from pretune.backbones.adapt import Adaptation, plan_adaptation
 from pretune.backbones.fast import make_fast
-from pretune.backbones.load import Backbone, load_backbone, position_offset
+from pretune.backbones.load import Backbone, load_backbone
 from pretune.backbones.store import encode_dataset
 from pretune.backbones.text import TextEncoder
+from pretune.backbones.text_limits import position_offset
 from pretune.engine.batching import Feeds, Stream
 from pretune.engine.devices import Device
 from pretune.engine.fit import Budget, fit
@@ -42,6 +43,38 @@ def tiny_backbone(family: str = "bert", *, layers: int = 2, dropout: float = 0.0
     config.hidden_size, config.intermediate_size, config.num_hidden_layers = 32, 64, layers
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
     return Backbone(trained.name, trained.kind, config, trained.tokenizer)
+
+
+def tiny_image_backbone(preset: str = "vit-micro") -> Backbone:
+    """For pictures of 32 pixels; a ViT of two layers 32 wide, or a ResNet of four narrow stages."""
+    found = load_backbone(f"scratch:{preset}", image_size=32)
+    if preset.startswith("vit"):
+        found.config.hidden_size, found.config.intermediate_size = 32, 64
+        found.config.num_hidden_layers, found.config.num_attention_heads = 2, 2
+        found.config.hidden_dropout_prob = found.config.attention_probs_dropout_prob = 0.0
+    else:
+        found.config.embedding_size, found.config.hidden_sizes = 8, [8, 16, 16, 32]
+    return found
+
+
+def tiny_pictures(count: int, *, side: int = 32, seed: int = 0) -> list[dict[str, Any]]:
+    """Rows of PNG bytes: a class is a colour with noise, so that a model can learn it by heart."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(seed)
+    rows = []
+    for number in range(count):
+        label = LABELS[number % len(LABELS)]
+        pixels = rng.integers(0, 120, (side + number % 5, side + number % 3, 3), dtype=np.uint8)
+        pixels[..., number % len(LABELS)] += 100
+        held = io.BytesIO()
+        Image.fromarray(pixels).save(held, "PNG")
+        image = {"bytes": held.getvalue(), "path": f"{number}.png"}
+        rows.append({"id": str(number), "image": image, "label": label})
+    return rows
 
 
 def tiny_encoder(backbone: Backbone, *, max_length: int = 128, long_text: str = "truncate") -> TextEncoder:

@@ -1,184 +1,24 @@
-"""Settings: frozen, validated where they are declared, and the single source of the command line, the Python API,
-``run.json`` and "the exact command to repeat this".
-
-A verb's settings are one frozen dataclass. Each field is made by :func:`option`, which holds its help text and limits;
-the command line's flags are read off the fields (``learning_rate`` is ``--learning-rate``).
-"""
+"""The options that several verbs share, in groups: a verb's settings class inherits those it needs."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import shlex
-import types
-import typing
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass
 
-from pretune.errors import UsageError, did_you_mean
+from pretune.options import Settings, option
 
 __all__ = [
     "BackboneSettings",
     "CleanSettings",
     "DataSettings",
+    "ImageSettings",
+    "PretrainingSettings",
     "RunSettings",
-    "Settings",
+    "TaskSettings",
     "TextSettings",
     "TrainSettings",
-    "flag_of",
-    "option",
-    "parse_duration",
-    "value_type",
 ]
 
 CLEAN_STEPS = ("html", "whitespace", "unicode", "stopwords")
-
-
-def option(
-    default: Any = dataclasses.MISSING,
-    help: str = "",  # noqa: A002 - the word every command line uses
-    *,
-    choices: tuple[str, ...] = (),
-    low: float | None = None,
-    high: float | None = None,
-    positional: bool = False,
-    metavar: str = "",
-    not_in_identity: bool = False,
-) -> Any:
-    """A field of a settings class. ``not_in_identity`` marks what may change when a run is resumed (``--minutes`` may not)."""
-    metadata = {
-        "help": help,
-        "choices": choices,
-        "low": low,
-        "high": high,
-        "positional": positional,
-        "metavar": metavar,
-        "not_in_identity": not_in_identity,
-    }
-    return field(default=default, metadata=metadata)
-
-
-def flag_of(name: str) -> str:
-    """The flag of a field: ``learning_rate`` to ``--learning-rate``."""
-    return "--" + name.replace("_", "-")
-
-
-@cache
-def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
-
-
-def value_type(cls: type, name: str) -> tuple[type, bool, bool]:
-    """The field's plain type, whether it is a tuple of it, and whether None is allowed."""
-    hint = _hints(cls)[name]
-    optional = False
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        inner = [part for part in typing.get_args(hint) if part is not type(None)]
-        optional = len(inner) < len(typing.get_args(hint))
-        hint = inner[0]
-    if typing.get_origin(hint) is tuple:
-        return typing.get_args(hint)[0], True, optional
-    return hint, False, optional
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Base of every verb's settings: checks each field's type, choices and limits, naming the flag to change."""
-
-    verb: ClassVar[str] = ""
-
-    def __post_init__(self) -> None:
-        for spec in dataclasses.fields(self):
-            self._check(spec)
-
-    def _check(self, spec: dataclasses.Field[Any]) -> None:
-        value = getattr(self, spec.name)
-        kind, many, optional = value_type(type(self), spec.name)
-        if value is None:
-            if not optional:
-                raise UsageError(f"{flag_of(spec.name)} is missing", spec.metadata.get("help", ""))
-            return
-        if many:
-            value = (value,) if isinstance(value, str) else tuple(value)
-            object.__setattr__(self, spec.name, value)
-        elif kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-            object.__setattr__(self, spec.name, value)
-        items: tuple[Any, ...] = value if isinstance(value, tuple) else (value,)
-        for item in items:
-            self._check_item(spec, kind, item)
-
-    @staticmethod
-    def _check_item(spec: dataclasses.Field[Any], kind: type, item: Any) -> None:
-        flag, meta = flag_of(spec.name), spec.metadata
-        if not isinstance(item, kind) or (kind is not bool and isinstance(item, bool)):
-            raise UsageError(f"{flag} is {item!r}, a {type(item).__name__}", f"it takes a {kind.__name__}")
-        if meta.get("choices") and item not in meta["choices"]:
-            raise UsageError(f"{flag} is {item!r}", did_you_mean(str(item), meta["choices"]))
-        low, high = meta.get("low"), meta.get("high")
-        if isinstance(item, float) and not math.isfinite(item):
-            raise UsageError(f"{flag} is {item}", "it takes a finite number")
-        if (low is not None and item < low) or (high is not None and item > high):
-            allowed = f"at least {low}" if high is None else f"at most {high}" if low is None else f"{low} to {high}"
-            raise UsageError(f"{flag} is {item}", f"allowed: {allowed}")
-
-    @classmethod
-    def from_dict(cls, saved: Mapping[str, Any], **changes: Any) -> Self:
-        """The settings among those that :meth:`to_dict` of any class saved, with ``changes``; other names are passed over."""
-        names = {spec.name for spec in dataclasses.fields(cls)}
-        kept: dict[str, Any] = {key: value for key, value in saved.items() if key in names}
-        return cls(**{**kept, **changes})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every field, as JSON values."""
-        return {
-            key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(self).items()
-        }
-
-    def identity(self) -> dict[str, Any]:
-        """The fields that define the result; a resumed run must agree on them."""
-        free = {spec.name for spec in dataclasses.fields(self) if spec.metadata.get("not_in_identity")}
-        return {key: value for key, value in self.to_dict().items() if key not in free}
-
-    def command(self) -> str:
-        """The command line that gives these settings (defaults left out)."""
-        places: list[str] = []
-        flags: list[str] = []
-        for spec in dataclasses.fields(self):
-            value = getattr(self, spec.name)
-            if spec.metadata.get("positional"):
-                places += [str(item) for item in (value if isinstance(value, tuple) else (value,))]
-            elif value != spec.default:
-                flags += _flag_words(spec.name, value)
-        return " ".join(shlex.quote(word) for word in ["pretune", self.verb, *places, *flags])
-
-
-def _flag_words(name: str, value: Any) -> list[str]:
-    if isinstance(value, bool):
-        return [flag_of(name)] if value else ["--no-" + name.replace("_", "-")]
-    if isinstance(value, tuple):
-        return [word for item in value for word in _flag_words(name, item)]
-    return [f"{flag_of(name)}={value}"] if str(value).startswith("-") else [flag_of(name), str(value)]
-
-
-def parse_duration(text: str, *, flag: str, steps_per_epoch: int, total_steps: int) -> int:
-    """Steps of a duration: ``500`` (steps), ``2epochs``, ``0.5epoch`` or ``6%`` (of the run). At least 0.
-
-    Raises :class:`UsageError` naming ``flag``.
-    """
-    word = text.strip().lower()
-    try:
-        if word.startswith("-"):
-            raise ValueError
-        if word.endswith("%"):
-            return round(float(word[:-1]) / 100 * total_steps)
-        if word.endswith(("epoch", "epochs")):
-            return max(1, round(float(word.split("epoch")[0] or 1) * steps_per_epoch))
-        return int(word.removesuffix("steps").removesuffix("step"))
-    except (ValueError, OverflowError):
-        raise UsageError(f"{flag} is {text!r}", "a duration is written 500 (steps), 2epochs, 0.5epoch or 6%") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,6 +79,65 @@ class TextSettings(Settings):
         "truncate",
         "rows over the limit: keep the start, keep start and end, or cut into windows whose predictions are averaged",
         choices=("truncate", "head-tail", "windows"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSettings(Settings):
+    """How pictures become pixels."""
+
+    image_size: int | None = option(
+        None,
+        "side of the pictures in pixels; default: what the model was made for, and for scratch:... 224 or less if the pictures are smaller",
+        low=16,
+        high=1024,
+    )
+    augment: str = option(
+        "auto",
+        "vary pictures while learning: none, light (crop, flip), strong (also turn, colour, erase, mix); auto: light, and none with --adapt head or top:N",
+        choices=("auto", "none", "light", "strong"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSettings(TextSettings, ImageSettings):
+    """What labels mean and how they are learned."""
+
+    task: str = option("auto", "what to learn; auto: found from the columns (see pretune list --tasks)", metavar="TASK")
+    adapt: str = option(
+        "full",
+        "what learns: full, head, top:N (head and N top layers), gradual (layer by layer), llrd (deeper layers slower)",
+        metavar="MODE",
+    )
+    llrd_decay: float = option(0.9, "with --adapt llrd: each deeper layer learns this much slower", low=0.1, high=1.0)
+    class_weights: str = option("none", "weigh classes by rarity", choices=("none", "auto"))
+    label_smoothing: float = option(0.0, "share of the target spread over all classes", low=0.0, high=0.9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainingSettings(TextSettings, ImageSettings):
+    """What is learned from rows without labels."""
+
+    objective: str = option(
+        "auto",
+        "what to learn: masked-text, masked-image, contrastive-image, self-distillation-image, contrastive-audio; auto: by the backbone",
+        choices=(
+            "auto",
+            "masked-text",
+            "masked-image",
+            "contrastive-image",
+            "self-distillation-image",
+            "contrastive-audio",
+        ),
+    )
+    mask_fraction: float | None = option(
+        None, "share to mask; default: 0.15 of the tokens of a text, 0.75 of a picture", low=0.01, high=0.95
+    )
+    mask_whole_words: bool = option(False, "text: mask all tokens of a word together")
+    pack: str = option(
+        "auto",
+        "text: put several short rows into one sequence (they do not see each other); auto: where rows are short and padding would be computed",
+        choices=("auto", "yes", "no"),
     )
 
 

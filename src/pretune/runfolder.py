@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pretune.config import Settings, flag_of
 from pretune.errors import RunError, UsageError
 from pretune.files import append_json_line, lock_folder, read_json_lines, read_object, write_json
+from pretune.options import Settings, flag_of
 
 __all__ = ["RunFolder", "create_run", "is_run", "machine_facts", "open_run"]
 

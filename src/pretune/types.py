@@ -1,6 +1,7 @@
 """The things on the arrows between rooms.
 
-Shape legend used in names and comments: B rows of a batch, T tokens of a row, C classes, N rows of a data set.
+Shape legend used in names and comments: B rows of a batch, T tokens of a row, C classes, N rows of a data set; H, W the
+sides of a picture in pixels.
 Later stages widen the closed unions here (targets, modalities); every room imports its vocabulary from this file.
 """
 
@@ -22,6 +23,7 @@ __all__ = [
     "Feed",
     "Interval",
     "Label",
+    "Labels",
     "Loss",
     "Metrics",
     "ParameterGroup",
@@ -29,6 +31,7 @@ __all__ = [
     "Score",
     "Step",
     "Target",
+    "Text",
 ]
 
 SPLIT_NAMES = ("train", "validation", "test", "unlabelled")
@@ -41,27 +44,48 @@ class Label:
     name: str
 
 
-Target: TypeAlias = Label
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Any number of classes of a closed set, by name; none is a label too."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text to be given as the answer: a transcript."""
+
+    value: str
+
+
+Target: TypeAlias = Label | Labels | Text
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One row as a task sees it. ``target`` is None for an unlabelled row; ``id`` is unique and reaches the prediction."""
+    """One row as a task sees it. ``target`` is None for an unlabelled row; ``id`` is unique and reaches the prediction.
+
+    ``inputs`` holds the row's columns: texts as strings, pictures and sounds as ``{"path", "bytes"}``.
+    """
 
     id: str
-    inputs: Mapping[str, str]
+    inputs: Mapping[str, Any]
     target: Target | None = None
     weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One row as arrays. ``target`` is a class index (None when unlabelled); ``input_ids_T`` holds special tokens already."""
+    """One row as arrays, by the names that its task's collate knows.
+
+    ``cost`` is what it weighs in a batch: tokens of a text, 16 x 16 patches of a picture, 20 ms frames of a sound.
+    ``target`` is the task's own form of the answer (a class index, classes as 0 and 1, character ids), None when unlabelled.
+    """
 
     id: str
-    input_ids_T: np.ndarray
-    segment_ids_T: np.ndarray | None = None
-    target: int | None = None
+    arrays: Mapping[str, np.ndarray]
+    cost: int
+    target: Any = None
     weight: float = 1.0
 
 
@@ -143,11 +167,11 @@ class ParameterGroup:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model says of one row: probabilities in the order of the task's labels."""
+    """What a model says of one row: its answer in words, and probabilities in the order of the task's labels (if it has any)."""
 
     id: str
     label: str
-    probabilities_C: tuple[float, ...]
+    probabilities_C: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,11 @@ import torch
 
 from conftest import make_rows
 from pretune.backbones.fast import make_fast
+from pretune.backbones.image import geometry_of
 from pretune.backbones.text import TextEncoder
-from pretune.tasks import Task, TextClassification
+from pretune.tasks import ImageClassification, Task, TextClassification
 from pretune.types import Encoded, Example, Label
-from tiny import LABELS, Rig, dataset_of, tiny_backbone, tiny_encoder, uneven_rows
+from tiny import LABELS, Rig, dataset_of, tiny_backbone, tiny_encoder, tiny_image_backbone, tiny_pictures, uneven_rows
 
 # --- tasks ------------------------------------------------------------------------------------------------------------
 
@@ -43,6 +44,12 @@ class TaskCase:
     backbone: Any
 
 
+def _perfect_label(example: Example) -> Mapping[str, Any]:
+    assert isinstance(example.target, Label)
+    truth = example.target.name
+    return {"id": example.id, "truth": truth, "probabilities": {name: float(name == truth) for name in LABELS}}
+
+
 def _classification(
     *, pair: bool = False, max_length: int = 48, long_text: str = "truncate", **options: Any
 ) -> TaskCase:
@@ -63,11 +70,6 @@ def _classification(
         Example(row["id"], {k: v for k, v in row.items() if k.startswith("text")}, Label(row["label"])) for row in rows
     ]
 
-    def perfect(example: Example) -> Mapping[str, Any]:
-        assert example.target is not None
-        truth = example.target.name
-        return {"id": example.id, "truth": truth, "probabilities": {name: float(name == truth) for name in LABELS}}
-
     def load(folder: Any) -> torch.nn.Module:
         from transformers import AutoModelForSequenceClassification
 
@@ -80,11 +82,29 @@ def _classification(
         examples,
         dataset_of(rows),
         unlabelled,
-        perfect,
+        _perfect_label,
         load,
         f"contract-{pair}",
         backbone,
     )
+
+
+def _pictures(preset: str, **options: Any) -> TaskCase:
+    backbone = tiny_image_backbone(preset)
+    task = ImageClassification(LABELS, geometry_of(backbone.processor), **options)
+    model, _ = task.build(backbone, seed=0)
+    rows = tiny_pictures(12)
+    examples = [Example(row["id"], {"image": row["image"]}, Label(row["label"])) for row in rows]
+
+    def load(folder: Any) -> torch.nn.Module:
+        from transformers import AutoModelForImageClassification
+
+        return AutoModelForImageClassification.from_pretrained(folder).eval()
+
+    unlabelled = Example("nobody-knows", examples[0].inputs)
+    return TaskCase(
+        task, model.eval(), examples, dataset_of(rows), unlabelled, _perfect_label, load, f"contract-{preset}", backbone
+    )  # fmt: skip
 
 
 TASK_CASES: dict[str, tuple[type[Task], Callable[[], TaskCase]]] = {
@@ -95,6 +115,8 @@ TASK_CASES: dict[str, tuple[type[Task], Callable[[], TaskCase]]] = {
         TextClassification,
         lambda: _classification(class_weights=(0.5, 1.0, 3.0), label_smoothing=0.1),
     ),
+    "image-classification vit": (ImageClassification, lambda: _pictures("vit-micro")),
+    "image-classification resnet": (ImageClassification, lambda: _pictures("resnet-10", augment="light")),
 }
 
 # --- objectives -------------------------------------------------------------------------------------------------------
@@ -170,5 +192,5 @@ def every_window(case: TaskCase) -> list[list[Encoded]]:
 
 def as_arrays(item: Encoded) -> tuple[Any, ...]:
     """An item as comparable values."""
-    segments = None if item.segment_ids_T is None else item.segment_ids_T.tolist()
-    return item.id, np.asarray(item.input_ids_T).tolist(), segments, item.target, item.weight
+    arrays = {name: np.asarray(array).tolist() for name, array in item.arrays.items()}
+    return item.id, arrays, item.cost, item.target, item.weight

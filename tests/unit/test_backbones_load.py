@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from pretune.backbones.load import Backbone, load_backbone, max_length_of, save_model
+from pretune.backbones.load import Backbone, load_backbone, save_model
 from pretune.backbones.presets import preset_names
+from pretune.backbones.text_limits import max_length_of
 from pretune.errors import ModelError, PretuneError, UsageError
 
 TEXTS = ["one two three four five six", "seven eight nine ten eleven twelve"] * 20
@@ -57,7 +58,7 @@ def test_fresh_weights(preset: str, length: int) -> None:
 
 
 def test_sizes_of_the_paper() -> None:
-    assert len(preset_names()) == 10
+    assert len([name for name in preset_names() if name.startswith(("bert-", "roberta-"))]) == 10
     config = scratch("roberta-tiny").config
     assert (config.num_hidden_layers, config.hidden_size, config.num_attention_heads) == (2, 128, 2)
     assert (config.intermediate_size, config.max_position_embeddings, config.pad_token_id) == (512, 514, 1)

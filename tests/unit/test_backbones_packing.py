@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from pretune.backbones.load import load_backbone, position_offset
+from pretune.backbones.load import load_backbone
 from pretune.backbones.packing import collate_packed, pack
 from pretune.backbones.text import TextEncoder, collate_text
+from pretune.backbones.text_limits import position_offset
 from pretune.errors import UsageError
 
 TEXTS = ["one two three", "four", "five six seven eight nine ten eleven", "", "twelve thirteen", "one one one one"]

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pretune.evaluation import baselines as module
-from pretune.evaluation.baselines import baselines
+from pretune.tasks import text_baselines as module
+from pretune.tasks.text_baselines import baselines
 
 LABELS = ("news", "sport")
 

@@ -21,8 +21,9 @@ import pytest
 
 import pretune
 from pretune import cli
-from pretune.config import CleanSettings, DataSettings, RunSettings, TrainSettings, option
+from pretune.config import CleanSettings, DataSettings, RunSettings, TrainSettings
 from pretune.errors import CheckFailed, DataError, Interrupted, UsageError
+from pretune.options import option
 from pretune.verbs import VERBS, Outcome, Say, Silent, verb
 from pretune.verbs.flags import verb_parser
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pretune.config import CleanSettings, DataSettings, RunSettings, Settings, TrainSettings, option, parse_duration
+from pretune.config import CleanSettings, DataSettings, RunSettings, TrainSettings
 from pretune.errors import UsageError
+from pretune.options import Settings, option, parse_duration
 from pretune.verbs import Outcome, Say, verb
 from pretune.verbs.flags import parse_flags
 

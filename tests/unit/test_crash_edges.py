@@ -16,10 +16,11 @@ import pytest
 import torch
 
 from pretune import runfolder
-from pretune.config import RunSettings, option
+from pretune.config import RunSettings
 from pretune.engine.checkpoint import Checkpoint, load_last, save
 from pretune.errors import CorruptFile, RunError
 from pretune.files import lock_folder
+from pretune.options import option
 from pretune.runfolder import create_run
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "manifest.json")

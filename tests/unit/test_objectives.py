@@ -8,7 +8,8 @@ from torch.nn import functional
 
 from pretune.errors import DataError
 from pretune.objectives.masked_text import MaskedText
-from pretune.tasks.text_classification import TextClassification, balanced_class_weights
+from pretune.tasks.classification import balanced_class_weights
+from pretune.tasks.text_classification import TextClassification
 from tiny import LABELS, Rig, dataset_of, tiny_backbone, tiny_encoder, uneven_rows
 
 ROWS = list(range(10))

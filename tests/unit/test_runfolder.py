@@ -9,8 +9,9 @@ from typing import ClassVar
 
 import pytest
 
-from pretune.config import RunSettings, Settings, option
+from pretune.config import RunSettings
 from pretune.errors import RunError, UsageError
+from pretune.options import Settings, option
 from pretune.runfolder import create_run, default_out, is_run, open_run
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from torch import nn
 
@@ -13,21 +13,18 @@ from pretune.backbones.presets import SCRATCH, preset_names
 from pretune.errors import ModelError
 from pretune.files import fsync_dir, fsync_file, translate_disk_errors
 
-if TYPE_CHECKING:
-    from pretune.backbones.template import FastTokenizer
-
 __all__ = ["model_errors", "quiet_transformers", "save_model"]
 
 
-def save_model(model: nn.Module, tokenizer: FastTokenizer, folder: Path) -> None:
-    """Write a Hugging Face folder (safetensors, config, tokenizer) and force it to the disk.
+def save_model(model: nn.Module, processor: Any, folder: Path) -> None:
+    """Write a Hugging Face folder (safetensors, config, tokenizer or image processor) and force it to the disk.
 
     Raises :class:`~pretune.errors.DiskFull` when there is no room.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with quiet_transformers(), translate_disk_errors(folder):
         model.save_pretrained(folder)  # type: ignore[operator]
-        tokenizer.save_pretrained(folder)
+        processor.save_pretrained(folder)
         for path in sorted(folder.iterdir()):
             if path.is_file():
                 fsync_file(path)

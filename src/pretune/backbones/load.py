@@ -1,7 +1,7 @@
-"""A name to a backbone: config, tokenizer and the means to build any head on it.
+"""A name to a backbone: config, processor and the means to build any head on it.
 
-A backbone is ``scratch:<preset>`` (fresh weights, tokenizer trained on the data), a Hugging Face folder, a run folder of
-pretune, or a hub id. Nothing is built until :meth:`Backbone.build` is called.
+A backbone is ``scratch:<preset>`` (fresh weights; a tokenizer is trained on the data), a Hugging Face folder, a run folder
+of pretune, or a hub id. Nothing is built until :meth:`Backbone.build` is called.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from torch import nn
 
 from pretune.backbones.folder import check_folder, find_folder
 from pretune.backbones.library import model_errors, quiet_transformers, save_model
-from pretune.backbones.presets import SCRATCH, preset_config, preset_family
-from pretune.backbones.tokenizer import count_texts, train_tokenizer
+from pretune.backbones.presets import SCRATCH, preset_modality
+from pretune.backbones.processors import load_processor, modality_of_folder, processor_facts
+from pretune.backbones.scratch import scratch_image, scratch_text
 from pretune.errors import ModelError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -29,11 +30,7 @@ if TYPE_CHECKING:
 
     from pretune.backbones.template import FastTokenizer
 
-__all__ = ["Backbone", "LoadReport", "load_backbone", "max_length_of", "position_offset", "save_model"]
-
-TOKENIZER_KINDS = ("auto", "wordpiece", "bpe")
-SANE_MAX_LENGTH = 1_000_000
-FALLBACK_MAX_LENGTH = 512
+__all__ = ["Backbone", "LoadReport", "load_backbone", "save_model"]
 
 
 class LoadReport(NamedTuple):
@@ -54,15 +51,30 @@ class LoadReport(NamedTuple):
 
 @dataclass
 class Backbone:
-    """Config and tokenizer of a model that is not built yet. ``folder`` is None for fresh weights."""
+    """Config and processor of a model that is not built yet. ``folder`` is None for fresh weights.
+
+    ``processor`` is what transformers saves beside the weights to make inputs: a tokenizer for text, an image processor
+    for pictures, a feature extractor for sound.
+    """
 
     name: str
     kind: str
     config: PreTrainedConfig
-    tokenizer: FastTokenizer
+    processor: Any
     folder: Path | None = None
     trust_remote_code: bool = False
     notes: dict[str, Any] = field(default_factory=dict)
+    modality: str = "text"
+
+    @property
+    def tokenizer(self) -> FastTokenizer:
+        """The tokenizer. Raises :class:`ModelError` for a backbone that reads no text."""
+        if self.modality != "text":
+            raise ModelError(
+                f"{self.name} ({self.config.model_type}) reads {self.modality} data, not text",
+                "choose a text model, such as scratch:bert-mini",
+            )
+        return self.processor
 
     @cached_property
     def skeleton(self) -> nn.Module:
@@ -82,9 +94,8 @@ class Backbone:
             "kind": self.kind,
             "architecture": self.config.model_type,
             "parameters": sum(parameter.numel() for parameter in self.skeleton.parameters()),
-            "vocabulary": len(self.tokenizer),
-            "max_length": max_length_of(self),
-            "tokenizer": type(self.tokenizer.backend_tokenizer.model).__name__,
+            "modality": self.modality,
+            **processor_facts(self),
             **self.notes,
         }
 
@@ -104,7 +115,7 @@ class Backbone:
         import transformers
 
         auto = getattr(transformers, auto_class)
-        config = self._changed_config(config_changes)
+        config = head_config(self._changed_config(config_changes), auto_class)
         with quiet_transformers(), torch.random.fork_rng(devices=[]), model_errors(self.name):
             torch.manual_seed(_weights_seed(seed))
             if self.folder is None:
@@ -147,58 +158,38 @@ def load_backbone(
     tokenizer: str = "auto",
     vocab_size: int | None = None,
     lowercase: bool | None = None,
+    image_size: int | None = None,
     trust_remote_code: bool = False,
 ) -> Backbone:
-    """Find a backbone by name. ``texts`` gives the texts a new tokenizer is trained on (``scratch:`` names only).
+    """Find a backbone by name. ``texts`` gives the texts a new tokenizer is trained on, ``image_size`` the side in pixels of
+    new image models (``scratch:`` names only).
 
     ``tokenizer``: ``auto``, ``wordpiece``, ``bpe``, or a folder that holds one. Raises :class:`ModelError` when there is
     no such model, its files are broken or unsafe, and :class:`UsageError` for options that do not fit together.
     """
-    if name.startswith(SCRATCH):
-        return _scratch(name, texts, tokenizer, vocab_size, lowercase)
+    is_scratch = name.startswith(SCRATCH)
     given = {
         "--tokenizer": tokenizer != "auto",
         "--vocab-size": vocab_size is not None,
         "--lowercase": lowercase is not None,
     }
+    if is_scratch and preset_modality(name.removeprefix(SCRATCH)) == "text":
+        config, found, notes = scratch_text(name, texts, tokenizer, vocab_size, lowercase)
+        return Backbone(name, "scratch", config, found, notes=notes)
     for flag in (flag for flag, is_given in given.items() if is_given):
         raise UsageError(
-            f"{flag} does not fit {name}: a trained model keeps its own tokenizer",
-            f"leave {flag} out, or start from {SCRATCH}...",
+            f"{flag} does not fit {name}: {'it reads no text' if is_scratch else 'a trained model keeps its own tokenizer'}",
+            f"leave {flag} out" + ("" if is_scratch else f", or start from {SCRATCH}..."),
         )
+    if is_scratch:
+        config, found, notes = scratch_image(name, image_size)
+        return Backbone(name, "scratch", config, found, notes=notes, modality="image")
     folder = find_folder(name, trust_remote_code=trust_remote_code)
     check_folder(folder, trust_remote_code=trust_remote_code)
     config = _load_config(name, folder, trust_remote_code)
-    found = _load_tokenizer(folder, trust_remote_code)
-    if found.pad_token_id is not None and config.pad_token_id is None:
-        config.pad_token_id = found.pad_token_id
-    _check_vocabulary(name, config, found)
-    return Backbone(name, "pretrained", config, found, folder, trust_remote_code)
-
-
-def _scratch(
-    name: str, texts: Callable[[], Iterable[str]] | None, tokenizer: str, vocab_size: int | None, lowercase: bool | None
-) -> Backbone:
-    preset = name.removeprefix(SCRATCH)
-    family = preset_family(preset)
-    if tokenizer not in TOKENIZER_KINDS:
-        folder = Path(tokenizer).expanduser()
-        if not folder.is_dir():
-            raise UsageError(
-                f"--tokenizer is {tokenizer!r}",
-                f"{did_you_mean(tokenizer, TOKENIZER_KINDS)}, or a folder with tokenizer.json",
-            )
-        folder = folder / "model" if (folder / "run.json").exists() else folder
-        check_folder(folder, trust_remote_code=False, weights=False)
-        found, notes = _load_tokenizer(folder, False), {"tokenizer_source": f"read from {tokenizer}"}
-    elif texts is None:
-        raise UsageError(f"{name} has no tokenizer yet", "give texts to train one on, or --tokenizer FOLDER")
-    else:
-        kind = family.tokenizer if tokenizer == "auto" else tokenizer
-        count = count_texts(texts())
-        found = train_tokenizer(texts, kind=kind, vocab_size=vocab_size, lowercase=lowercase, count=count)
-        notes = {"tokenizer_source": f"trained on {count.texts} texts"}
-    return Backbone(name, "scratch", preset_config(preset, found), found, notes=notes)
+    modality = modality_of_folder(config, folder)
+    found = load_processor(modality, config, folder, trust_remote_code)
+    return Backbone(name, "pretrained", config, found, folder, trust_remote_code, modality=modality)
 
 
 def _load_config(name: str, folder: Path, trust_remote_code: bool) -> PreTrainedConfig:
@@ -210,32 +201,19 @@ def _load_config(name: str, folder: Path, trust_remote_code: bool) -> PreTrained
         )
 
 
-def _load_tokenizer(folder: Path, trust_remote_code: bool) -> FastTokenizer:
-    import transformers
+def head_config(config: PreTrainedConfig, auto_class: str) -> PreTrainedConfig:
+    """The config for a head: a masked autoencoder's encoder becomes the plain vision transformer that it is.
 
-    with (
-        quiet_transformers(),
-        model_errors(str(folder), "is the tokenizer complete (tokenizer.json, tokenizer_config.json)?"),
-    ):
-        found = transformers.AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=trust_remote_code
-        )
-    if getattr(found, "backend_tokenizer", None) is None:
-        raise ModelError(
-            f"the tokenizer of {folder} has no fast version", "choose a model whose folder holds tokenizer.json"
-        )
-    if found.pad_token is None and found.eos_token is not None:
-        found.pad_token = found.eos_token
-    return found
+    He et al. 2021 (arXiv 2111.06377, section 4) drop the decoder in the same way; names and shapes of the weights agree.
+    """
+    if config.model_type != "vit_mae" or auto_class == "AutoModelForPreTraining":
+        return config
+    from transformers import ViTConfig
 
-
-def _check_vocabulary(name: str, config: PreTrainedConfig, tokenizer: FastTokenizer) -> None:
-    size = getattr(config, "vocab_size", None)
-    if size is not None and len(tokenizer) > size:
-        raise ModelError(
-            f"the tokenizer of {name} has {len(tokenizer)} tokens, its config.json says vocab_size {size}",
-            "the folder mixes files of two models: copy the tokenizer that belongs to these weights",
-        )
+    kept = {key: value for key, value in config.to_dict().items() if key not in ("model_type", "architectures")}
+    return ViTConfig(
+        **{key: value for key, value in kept.items() if not key.startswith(("decoder_", "mask_", "norm_pix"))}
+    )
 
 
 def _report(info: Any) -> LoadReport:
@@ -267,23 +245,3 @@ def _refuse_broken_body(name: str, model: nn.Module, report: LoadReport) -> None
 def _weights_seed(seed: int) -> int:
     """The draws of new weights are a function of the run's seed and of nothing else."""
     return int.from_bytes(hashlib.sha256(f"{seed}:weights".encode()).digest()[:7], "big")
-
-
-def max_length_of(backbone: Backbone) -> int:
-    """The longest row the model takes, in tokens, special tokens included."""
-    limits = [FALLBACK_MAX_LENGTH] if not hasattr(backbone.config, "max_position_embeddings") else []
-    told = backbone.tokenizer.model_max_length
-    if told and 0 < told < SANE_MAX_LENGTH:
-        limits = [told]
-    positions = getattr(backbone.config, "max_position_embeddings", None)
-    if isinstance(positions, int) and positions > 0:
-        limits.append(positions - position_offset(backbone.skeleton))
-    return min(limits) if limits else FALLBACK_MAX_LENGTH
-
-
-def position_offset(model: nn.Module) -> int:
-    """The position id of a row's first token: 0, or padding id + 1 for RoBERTa and its kin."""
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            return 0 if module.padding_idx is None else module.padding_idx + 1
-    return 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pretune.backbones.presets_image import IMAGE_PRESETS
 from pretune.errors import ModelError, did_you_mean
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from pretune.backbones.template import FastTokenizer
 
-__all__ = ["SCRATCH", "Family", "Size", "preset_config", "preset_family", "preset_names"]
+__all__ = ["SCRATCH", "Family", "Size", "preset_config", "preset_family", "preset_modality", "preset_names"]
 
 SCRATCH = "scratch:"
 
@@ -56,7 +57,19 @@ FAMILIES = {
 
 
 def preset_names() -> list[str]:
-    """Every name ``scratch:<preset>`` takes, without the prefix: ``bert-tiny``, ``bert-mini``, ..."""
+    """Every name ``scratch:<preset>`` takes, without the prefix: ``bert-tiny``, ``vit-tiny``, ``resnet-18``, ..."""
+    return [*_text_presets(), *IMAGE_PRESETS]
+
+
+def preset_modality(preset: str) -> str:
+    """``text`` or ``image``. Raises :class:`ModelError` naming the nearest preset for an unknown one."""
+    if preset in IMAGE_PRESETS:
+        return "image"
+    _parts(preset)
+    return "text"
+
+
+def _text_presets() -> list[str]:
     return [f"{family}-{size}" for family in FAMILIES for size in SIZES]
 
 

@@ -6,10 +6,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -19,10 +19,12 @@ from pretune.files import cache_dir, fsync_dir, fsync_file, translate_disk_error
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["TokenStore", "encode_dataset"]
+__all__ = ["Growing", "TokenStore", "encode_dataset", "made_once", "open_array"]
 
 ROWS_AT_A_TIME = 1000
 FORMAT = 1
+
+Store = TypeVar("Store")
 
 
 class TokenStore:
@@ -36,10 +38,10 @@ class TokenStore:
         self.folder = folder
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         self.ledger = Ledger.from_dict(about["ledger"])
-        self._tokens = _open(folder / "tokens.npy")
-        self._offsets = _open(folder / "offsets.npy")
-        self._segments = _open(folder / "segments.npy") if about["segments"] else None
-        self.rows = _open(folder / "rows.npy")
+        self._tokens = open_array(folder / "tokens.npy")
+        self._offsets = open_array(folder / "offsets.npy")
+        self._segments = open_array(folder / "segments.npy") if about["segments"] else None
+        self.rows = open_array(folder / "rows.npy")
         if len(self._offsets) != len(self.rows) + 1 or len(self._tokens) != about["tokens"]:
             raise ValueError(f"{folder} is incomplete")
 
@@ -64,10 +66,23 @@ def encode_dataset(dataset: Dataset, encoder: TextEncoder, *, fingerprint: str) 
     ``fingerprint`` names the data; the encoder's own identity (tokenizer, limit, what is done with long rows) is added
     to it here. Raises :class:`~pretune.errors.DiskFull`.
     """
-    key = hashlib.sha256(f"{FORMAT}:{fingerprint}:{encoder.identity()}".encode()).hexdigest()[:24]
-    folder = cache_dir("tokens") / key
+    return made_once(
+        "tokens",
+        f"{FORMAT}:{fingerprint}:{encoder.identity()}",
+        TokenStore,
+        lambda folder: _write(folder, dataset, encoder),
+    )
+
+
+def made_once(kind: str, name: str, read: Callable[[Path], Store], write: Callable[[Path], None]) -> Store:
+    """What ``read`` finds in the cache folder of ``kind`` and ``name``; ``write`` fills a new one first where it fails.
+
+    Written aside and renamed: a broken-off writing leaves nothing. Raises :class:`~pretune.errors.DiskFull`.
+    """
+    key = hashlib.sha256(name.encode()).hexdigest()[:24]
+    folder = cache_dir(kind) / key
     try:
-        return TokenStore(folder)
+        return read(folder)
     except (OSError, ValueError, KeyError, TypeError):
         shutil.rmtree(folder, ignore_errors=True)
     aside = folder.with_name(f"{key}.{os.getpid()}.tmp")
@@ -75,18 +90,18 @@ def encode_dataset(dataset: Dataset, encoder: TextEncoder, *, fingerprint: str) 
     try:
         with translate_disk_errors(aside):
             aside.mkdir()
-            _write(aside, dataset, encoder)
+            write(aside)
             _rename(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return TokenStore(folder)
+    return read(folder)
 
 
 def _rename(aside: Path, folder: Path) -> None:
     try:
         aside.rename(folder)
     except OSError:
-        # Another process was first with the same tokens.
+        # Another process was first with the same rows.
         if not (folder / "about.json").exists():
             raise
     fsync_dir(folder.parent)
@@ -99,7 +114,7 @@ def _write(folder: Path, dataset: Dataset, encoder: TextEncoder) -> None:
         kinds["segments"] = np.uint8
     ledger = Ledger()
     with ExitStack() as stack:
-        files = {name: stack.enter_context(_Growing(folder / f"{name}.npy", kind)) for name, kind in kinds.items()}
+        files = {name: stack.enter_context(Growing(folder / f"{name}.npy", kind)) for name, kind in kinds.items()}
         files["offsets"].append(np.zeros(1))
         for first_row, pieces in _encoded(dataset, encoder, ledger):
             _append(files, first_row, pieces)
@@ -117,7 +132,7 @@ def _encoded(dataset: Dataset, encoder: TextEncoder, ledger: Ledger) -> Iterator
         yield start, encoder.encode(columns["text"], pairs, ids=columns["id"], ledger=ledger)
 
 
-def _append(files: dict[str, _Growing], first_row: int, pieces: list[list[TextPiece]]) -> None:
+def _append(files: dict[str, Growing], first_row: int, pieces: list[list[TextPiece]]) -> None:
     flat = [piece for row in pieces for piece in row]
     before = files["tokens"].size
     files["tokens"].append(np.concatenate([piece.input_ids for piece in flat]))
@@ -127,14 +142,14 @@ def _append(files: dict[str, _Growing], first_row: int, pieces: list[list[TextPi
         files["segments"].append(np.concatenate([piece.segment_ids for piece in flat if piece.segment_ids is not None]))
 
 
-class _Growing:
+class Growing:
     """A one-dimensional .npy file that grows; its header (with room for any length) is written again at the end."""
 
     def __init__(self, path: Path, kind: type) -> None:
         self.path, self.kind, self.size = path, np.dtype(kind), 0
         self._file: BinaryIO | None = None
 
-    def __enter__(self) -> _Growing:
+    def __enter__(self) -> Growing:
         self._file = open(self.path, "wb")
         self._write_header()
         return self
@@ -157,7 +172,7 @@ class _Growing:
         self.size += len(values)
 
 
-def _open(path: Path) -> np.ndarray:
+def open_array(path: Path) -> np.ndarray:
     """Memory-map an array; an empty one cannot be mapped and is read."""
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)

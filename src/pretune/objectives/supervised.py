@@ -28,8 +28,9 @@ class Supervised:
     def streams(self, rows: EncodedRows, *, batch_size: int, group_by_length: bool) -> dict[str, Stream]:
         """The one stream of labelled rows."""
 
-        def collate(rows_R: np.ndarray, _keys_R: np.ndarray) -> Batch:
-            return self.task.collate([rows[int(i)] for i in rows_R])
+        def collate(rows_R: np.ndarray, keys_R: np.ndarray) -> Batch:
+            pairs = zip(rows_R, keys_R, strict=True)
+            return self.task.collate([self.task.augment(rows[int(i)], np.random.default_rng(key)) for i, key in pairs])
 
         return {"labelled": Stream(rows.lengths_N, collate, batch_size, group_by_length)}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from pretune.config import flag_of
+from pretune.options import flag_of
 from pretune.report.charts import Series, line_chart
 from pretune.report.grids import Node, lineage
 from pretune.report.layout import Cell, Section, data_table, part

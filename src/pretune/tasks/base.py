@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from pretune.backbones.load import Backbone, LoadReport
+    from pretune.config import TaskSettings
+    from pretune.data.splits import Splits
 
 __all__ = ["EncodedRows", "Scorer", "Task"]
 
@@ -43,14 +45,23 @@ class Scorer(NamedTuple):
 
 
 class Task(ABC):
-    """What labels mean. ``labels`` names the classes in the order of the probabilities."""
+    """What labels mean. ``labels`` names the classes in the order of the probabilities; a task without classes has none.
+
+    ``columns`` are the columns of the data that it learns from.
+    """
 
     name: ClassVar[str]
     modality: ClassVar[str]
+    columns: ClassVar[tuple[str, ...]]
     primary_metric: ClassVar[str]
     higher_is_better: ClassVar[Mapping[str, bool]]
     limits: ClassVar[Mapping[str, tuple[float, float]]]
     labels: tuple[str, ...]
+
+    @classmethod
+    @abstractmethod
+    def start(cls, data: Splits, backbone: Backbone, settings: TaskSettings) -> Self:
+        """The task that these rows ask for, before anything is learned. Raises :class:`pretune.errors.DataError`."""
 
     @abstractmethod
     def build(self, backbone: Backbone, *, seed: int) -> tuple[torch.nn.Module, LoadReport]:
@@ -63,6 +74,10 @@ class Task(ABC):
     @abstractmethod
     def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> EncodedRows:
         """Every row of ``dataset`` encoded as :meth:`encode` would, kept on disk under ``fingerprint``."""
+
+    def augment(self, row: Encoded, rng: np.random.Generator) -> Encoded:
+        """The item as it is learned from this time. The same ``rng`` gives the same item."""
+        return row
 
     @abstractmethod
     def collate(self, rows: Sequence[Encoded]) -> Batch:
@@ -81,6 +96,21 @@ class Task(ABC):
         """One prediction a row: items of one id (windows) become one, in order of first appearance."""
 
     @abstractmethod
+    def truths(self, dataset: Dataset) -> list[Any]:
+        """The right answers of labelled rows, as JSON values. Raises :class:`DataError` for one the model cannot give."""
+
+    @abstractmethod
+    def record(self, prediction: Prediction, truth: Any = None) -> dict[str, Any]:
+        """A line of a predictions file."""
+
+    def calibrate(self, records: Sequence[Mapping[str, Any]]) -> None:  # noqa: B027 - a task may have nothing to fit
+        """Fit on validation records what makes the probabilities honest."""
+
+    def calibrated(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]] | None:
+        """The records with honest probabilities; None where there is nothing to calibrate."""
+        return None
+
+    @abstractmethod
     def statistics(self, records: Iterable[Mapping[str, Any]]) -> np.ndarray:
         """Per-row statistics (N, K) whose sums :meth:`scores` takes, of lines of a predictions file with a truth."""
 
@@ -89,19 +119,16 @@ class Task(ABC):
         """Every score of (..., K) summed statistics, each of shape (...)."""
 
     @abstractmethod
-    def blocks(
-        self,
-        records: Sequence[Mapping[str, Any]],
-        rows: Any,
-        *,
-        calibrated: Sequence[Mapping[str, Any]] | None,
-        temperature: float | None,
-    ) -> list[dict[str, Any]]:
+    def blocks(self, records: Sequence[Mapping[str, Any]], rows: Any) -> list[dict[str, Any]]:
         """Report blocks (tables, matrices, examples) of an evaluated split."""
+
+    @abstractmethod
+    def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, np.ndarray], list[str]]:
+        """Statistics (N, K) of ``rows`` by simple methods fitted on ``train``, by name; and notes in sentences."""
 
     @classmethod
     @abstractmethod
-    def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> Task:
+    def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> Self:
         """The task as :meth:`to_dict` kept it, on the backbone of the same folder."""
 
     @classmethod

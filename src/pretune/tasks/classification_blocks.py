@@ -35,12 +35,13 @@ def classification_blocks(
     *,
     calibrated_NC: np.ndarray | None = None,
     temperature: float | None = None,
+    shown: Callable[[Mapping[str, Any]], dict[str, Any]] = dict,
     bins: int = 15,
     max_mistakes: int = 20,
 ) -> list[dict[str, Any]]:
     """The report blocks: scores of each class, confusions, reliability and the most confident mistakes.
 
-    ``rows[i]`` is row i with ``id``, ``text`` and perhaps ``text_pair``; only shown rows are read. ``calibrated_NC`` are
+    ``rows[i]`` is row i, read only where ``shown`` makes of it what the page shows. ``calibrated_NC`` are
     the probabilities after temperature scaling with ``temperature``.
     """
     truth_N = np.asarray(truth_N, dtype=np.int64)
@@ -56,7 +57,7 @@ def classification_blocks(
         factor = "" if temperature is None else f" (temperature {temperature:.3g}, fitted on the validation rows)"
         note += f", {_ece(after):.4f} after temperature scaling{factor}"
     blocks.append({"type": "reliability", "title": "Calibration", "note": note + ".", "series": series})
-    mistakes = _mistakes(np.asarray(probabilities_NC), truth_N, predicted_N, labels, rows, max_mistakes)
+    mistakes = _mistakes(np.asarray(probabilities_NC), truth_N, predicted_N, labels, rows, shown, max_mistakes)
     return [*blocks, mistakes]
 
 
@@ -120,16 +121,15 @@ def _mistakes(
     predicted_N: np.ndarray,
     labels: Sequence[str],
     rows: Rows,
+    shown: Callable[[Mapping[str, Any]], dict[str, Any]],
     most: int,
 ) -> dict[str, Any]:
     wrong = np.flatnonzero(predicted_N != truth_N)
     confidence = probabilities_NC[wrong, predicted_N[wrong]]
-    shown = []
+    found = []
     for place in np.argsort(-confidence, kind="stable")[:most]:
         number = int(wrong[place])
-        row = rows[number]
-        inputs = {key: row[key] for key in ("id", "text", "text_pair") if key in row}
         answer = {"truth": labels[truth_N[number]], "predicted": labels[predicted_N[number]]}
-        shown.append({**inputs, **answer, "probability": float(confidence[place])})
-    note = f"{len(wrong)} of {len(truth_N)} rows are wrong; the {len(shown)} with the highest probability are shown."
-    return {"type": "examples", "title": "Most confident mistakes", "note": note, "rows": shown}
+        found.append({**shown(rows[number]), **answer, "probability": float(confidence[place])})
+    note = f"{len(wrong)} of {len(truth_N)} rows are wrong; the {len(found)} with the highest probability are shown."
+    return {"type": "examples", "title": "Most confident mistakes", "note": note, "rows": found}

@@ -34,7 +34,7 @@ def predict_items(
     task: Task, model: torch.nn.Module, items: Sequence[Encoded], device: Device, *, budget_tokens: int = BUDGET_TOKENS
 ) -> list[Prediction]:
     """The same for encoded items in memory."""
-    lengths_N = np.array([len(item.input_ids_T) for item in items])
+    lengths_N = np.array([item.cost for item in items])
     return _predict(task, model, items.__getitem__, lengths_N, device, budget_tokens, None)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pretune.config import Settings, option
 from pretune.errors import RunError
 from pretune.files import read_json, read_json_lines, read_object, write_json
+from pretune.options import Settings, option
 from pretune.runfolder import RunFolder, open_run
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say

@@ -11,8 +11,8 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar, cast
 
-from pretune.config import Settings, value_type
 from pretune.errors import UsageError
+from pretune.options import Settings, value_type
 from pretune.verbs.outcome import Outcome, Say, Silent
 
 __all__ = ["VerbFunction", "build_settings", "describe_option", "is_required", "load_verb", "nearest", "verb"]

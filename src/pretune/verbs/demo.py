@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pretune.config import Settings, option
+from pretune.options import Settings, option
 from pretune.runfolder import RunFolder
 from pretune.verbs.declare import load_verb, verb
 from pretune.verbs.outcome import Outcome, Say

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pretune.config import CleanSettings, DataSettings, Settings, option
-from pretune.errors import DataError, RunError, did_you_mean
+from pretune.config import CleanSettings, DataSettings
+from pretune.errors import DataError, RunError
 from pretune.files import translate_disk_errors, write_text
+from pretune.options import Settings, option
 from pretune.runfolder import RunFolder, open_run
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say
@@ -38,7 +39,9 @@ class EvaluateSettings(Settings):
     column: tuple[str, ...] = option(
         (), "with --data: name a column, text=title or label=category", metavar="ROLE=NAME"
     )
-    baselines: bool = option(True, "score majority and TF-IDF + logistic regression on the same rows")
+    baselines: bool = option(
+        True, "score simple methods on the same rows: majority, and logistic regression on words or pixels"
+    )
     resamples: int = option(2000, "bootstrap resamples of the intervals", low=100, high=100_000)
     precision: str = option("auto", "number format of matrix products", choices=("auto", "fp32", "bf16"))
     threads: int | None = option(None, "processor threads; default: all", low=1)
@@ -124,11 +127,6 @@ def _data_settings(run: RunFolder) -> _ReadSettings:
 def _require_split(data: Splits, split: str, place: str) -> Dataset:
     if split not in data or len(data[split]) == 0:
         raise DataError(f"{place} has no {split} rows", f"--split takes one of: {', '.join(data)}")
-    if "label" not in data[split].column_names:
-        raise DataError(
-            f"the {split} rows of {place} have no labels to score against",
-            "name their column with --column label=NAME, or use pretune predict",
-        )
     return data[split]
 
 
@@ -162,21 +160,15 @@ def _predict(
     settings: EvaluateSettings, run: RunFolder, rows: Dataset, say: Say
 ) -> tuple[Proven, list[dict[str, Any]]]:
     from pretune.tasks.predicting import predict_rows
-    from pretune.verbs.proven import load_proven, record_of
+    from pretune.verbs.proven import load_proven
 
     proven = load_proven(run, precision=settings.precision, threads=settings.threads)
-    truths = list(rows["label"])
-    unknown = sorted(set(truths) - set(proven.task.labels))
-    if unknown:
-        raise DataError(
-            f'the rows have the label "{unknown[0]}", which the model never learned',
-            did_you_mean(str(unknown[0]), proven.task.labels),
-        )
+    truths = proven.task.truths(rows)
     encoded = proven.task.encode_rows(rows, fingerprint=_fingerprint(rows))
     bar = say.progress(len(encoded), f"predicting with {run.path.name}")
     predictions = predict_rows(proven.task, proven.model, encoded, proven.device, on_batch=bar.update)
     bar.close()
-    return proven, [record_of(proven.task.labels, p, truth) for p, truth in zip(predictions, truths, strict=True)]
+    return proven, [proven.task.record(p, truth) for p, truth in zip(predictions, truths, strict=True)]
 
 
 def _fingerprint(rows: Dataset) -> str:
@@ -200,10 +192,8 @@ def _evaluation(
     records_by_seed: list[list[dict[str, Any]]], seeds: list[int], known: np.ndarray, *, looks: int,
 ) -> dict[str, Any]:  # fmt: skip
     from pretune.evaluation.evaluate import Scoring, evaluate_rows
-    from pretune.verbs.proven import tempered
 
     task, records = proven.task, records_by_seed[0]
-    calibrated = tempered(records, proven.temperature)
     scoring = Scoring(
         task=task.name,
         scores=task.scores,
@@ -211,7 +201,7 @@ def _evaluation(
         primary=task.primary_metric,
         limits=task.limits,
     )
-    baselines, notes = _baselines(proven, data, rows) if settings.baselines else ({}, [])
+    baselines, notes = task.baselines(data["train"], rows) if settings.baselines else ({}, [])
     if settings.split == "train":
         notes = [
             *notes,
@@ -220,47 +210,17 @@ def _evaluation(
     return evaluate_rows(
         [task.statistics(one) for one in records_by_seed], scoring,
         split=settings.split, seeds=seeds, looks=looks,
-        blocks=task.blocks(records, rows, calibrated=calibrated, temperature=proven.temperature),
+        blocks=task.blocks(records, rows),
         baselines=baselines, leaked_N=known if settings.split != "train" else None, notes=notes, resamples=settings.resamples,
     )  # fmt: skip
-
-
-def _baselines(proven: Proven, data: Splits, rows: Dataset) -> tuple[dict[str, np.ndarray], list[str]]:
-    import numpy as np
-
-    from pretune.data.scripts import count_scripts, mostly_unspaced, shares
-    from pretune.evaluation.baselines import baselines
-    from pretune.tasks.classification_scores import classification_statistics
-
-    train = data["train"]
-    labels = proven.task.labels
-    index = {label: number for number, label in enumerate(labels)}
-    truth_N = np.array([index[label] for label in rows["label"]])
-    return baselines(
-        _Texts(train), list(train["label"]), _Texts(rows), truth_N, labels,
-        unspaced=mostly_unspaced(shares(count_scripts(train[:2000]["text"]))), score_fn=classification_statistics,
-    )  # fmt: skip
-
-
-class _Texts:
-    """The texts of rows, the two of a pair joined, read as often as asked and never all at once."""
-
-    def __init__(self, rows: Dataset) -> None:
-        self._rows = rows
-
-    def __iter__(self) -> Iterator[str]:
-        if "text_pair" not in self._rows.column_names:
-            yield from self._rows["text"]
-        else:
-            for first, second in zip(self._rows["text"], self._rows["text_pair"], strict=True):
-                yield f"{first} {second}"
 
 
 def _outcome(run: RunFolder, split: str, evaluation: dict[str, Any]) -> Outcome:
     name = evaluation["primary"]
     score = evaluation["scores"][name]
     lines = [
-        f"{split}: {name} {_percent(score)}, n = {evaluation['n']}; macro F1 {_percent(evaluation['scores']['f1_macro'])}"
+        f"{split}: {name} {_percent(score)}, n = {evaluation['n']}"
+        + (f"; macro F1 {_percent(evaluation['scores']['f1_macro'])}" if "f1_macro" in evaluation["scores"] else "")
     ]
     for baseline, scores in evaluation["baselines"].items():
         lines.append(f"  {baseline}: {_percent(scores[name])}")

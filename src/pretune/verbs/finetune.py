@@ -1,4 +1,4 @@
-"""``pretune finetune``: learn labels, from a pre-trained backbone or from scratch."""
+"""``pretune finetune``: learn a task from labelled rows, from a pre-trained backbone or from scratch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pretune.config import option
+from pretune.config import TaskSettings
 from pretune.errors import UsageError, did_you_mean
+from pretune.options import option
 from pretune.runfolder import RunFolder, machine_facts, now
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say
@@ -26,20 +27,14 @@ __all__ = ["FinetuneSettings", "finetune"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneSettings(LearnSettings):
+class FinetuneSettings(LearnSettings, TaskSettings):
     """Settings of ``pretune finetune``."""
 
     verb: ClassVar[str] = "finetune"
 
-    adapt: str = option(
-        "full",
-        "what learns: full, head, top:N (head and N top layers), gradual (layer by layer), llrd (deeper layers slower)",
-        metavar="MODE",
+    metric: str | None = option(
+        None, "score that decides which model is best; default: the task's own (accuracy, ...)", metavar="SCORE"
     )
-    llrd_decay: float = option(0.9, "with --adapt llrd: each deeper layer learns this much slower", low=0.1, high=1.0)
-    class_weights: str = option("none", "weigh classes by rarity", choices=("none", "auto"))
-    label_smoothing: float = option(0.0, "share of the target spread over all classes", low=0.0, high=0.9)
-    metric: str = option("accuracy", "score that decides which model is best", metavar="SCORE")
     max_train_samples: int | None = option(
         None, "learn from this many training rows only, each class by its share", low=2
     )
@@ -50,16 +45,17 @@ class FinetuneSettings(LearnSettings):
 
 @verb(FinetuneSettings)
 def finetune(settings: FinetuneSettings, *, say: Say) -> Outcome:
-    """Learn to tell classes apart from labelled rows.
+    """Learn a task from labelled rows: texts or pictures and their classes.
 
-    The task is found from the data: a text column, perhaps a second one, and a label column. Splits that the data lacks
-    are made. The best model on validation is kept in RUN/model, a plain Hugging Face folder.
+    The task is found from the data: what its rows are (texts, pairs of texts, pictures) and whether they have labels.
+    Splits that the data lacks are made. The best model on validation is kept in RUN/model, a plain Hugging Face folder.
 
     Examples::
 
         pretune finetune scratch:bert-mini --data news.csv --out runs/scratch
         pretune finetune runs/base --data news.csv --out runs/news --epochs 5 --adapt llrd
         pretune finetune MODEL_DIR --data reviews.tsv --column text=review --column label=stars --seeds 3
+        pretune finetune MODEL_DIR --data photos/ --adapt head --out runs/photos
     """
     from pretune.engine.parallel import join_cluster
     from pretune.verbs.setup import forecast, open_together
@@ -90,21 +86,22 @@ def _one(settings: FinetuneSettings, run: RunFolder, say: Say, cluster: Any, *, 
         say.warn(note)
     learning.go()
     if cluster.is_first:
-        _calibrate_and_keep(settings, run, setup, learning)
+        _calibrate_and_keep(run, setup, learning)
         finish_model(
-            run, learning, seconds=time.monotonic() - began, result={"metric": settings.metric, **learning.best}
+            run, learning, seconds=time.monotonic() - began, result={"metric": learning.goal.metric, **learning.best}
         )
     cluster.barrier()
     return _outcome(run, "is finished")
 
 
 def read_labelled(settings: FinetuneSettings, say: Say) -> Splits:
-    """The data with validation rows and the labels the model can learn. Raises :class:`UsageError` without validation."""
+    """The data with training and validation rows. Raises :class:`UsageError` without validation."""
     from pretune.data.load import load_splits
-    from pretune.verbs.rows import fewer_rows, labels_of
+    from pretune.tasks import find_task
+    from pretune.verbs.rows import fewer_rows
 
     data = load_splits(settings)
-    labels_of(data)
+    find_task(data, settings.task)
     if "validation" not in data or len(data["validation"]) == 0:
         raise UsageError(
             "there are no validation rows to choose the best model by",
@@ -121,44 +118,38 @@ def build_learning(
     settings: FinetuneSettings, run: RunFolder, data: Splits, say: Say, cluster: Any
 ) -> tuple[Setup, Learning]:
     """Backbone, task, model, objective, optimizer and loop of one seed."""
-    from collections import Counter
-
     from pretune.objectives.supervised import Supervised
+    from pretune.tasks import find_task
     from pretune.tasks.predicting import predict_rows
-    from pretune.tasks.text_classification import TextClassification, balanced_class_weights
-    from pretune.verbs.proven import record_of
-    from pretune.verbs.rows import data_fingerprint, labels_of
-    from pretune.verbs.setup import choose, find_backbone, make_encoder, make_learning
+    from pretune.verbs.rows import data_fingerprint
+    from pretune.verbs.setup import choose, find_backbone, make_learning
 
-    labels = labels_of(data)
     device = choose(settings, run, cluster)
     fingerprint = data_fingerprint(data)
     with cluster.first_before_others():
         backbone = find_backbone(settings, data)
-    encoder = make_encoder(backbone, settings)
-    counts = Counter(data["train"]["label"])
-    weights = balanced_class_weights([counts[label] for label in labels]) if settings.class_weights == "auto" else None
-    task = TextClassification(labels, encoder, class_weights=weights, label_smoothing=settings.label_smoothing)
-    if settings.metric not in task.higher_is_better:
-        raise UsageError(f"--metric is {settings.metric!r}", did_you_mean(settings.metric, task.higher_is_better))
+    task = find_task(data, settings.task).start(data, backbone, settings)
+    metric = settings.metric or task.primary_metric
+    if metric not in task.higher_is_better:
+        raise UsageError(f"--metric is {metric!r}", did_you_mean(metric, task.higher_is_better))
     with cluster.first_before_others():
         rows = {
             name: task.encode_rows(data[name], fingerprint=f"{fingerprint}:{name}:{len(data[name])}")
             for name in ("train", "validation")
         }
     model, report = task.build(backbone, seed=settings.seed)
-    truths = list(data["validation"]["label"])
+    truths = task.truths(data["validation"])
 
     def evaluate(on_batch: Callable[[int], None]) -> dict[str, float]:
         predictions = predict_rows(task, model, rows["validation"], device, on_batch=on_batch)
-        records = [record_of(task.labels, p, t) for p, t in zip(predictions, truths, strict=True)]
+        records = [task.record(p, t) for p, t in zip(predictions, truths, strict=True)]
         return {name: float(value) for name, value in task.scores(task.statistics(records).sum(axis=0)).items()}
 
     setup, learning = make_learning(
         settings, run, backbone, model, report, device, cluster, say,
         objective=lambda adaptation: Supervised(task, adaptation),
         streams=lambda objective: objective.streams(rows["train"], batch_size=settings.batch_size, group_by_length=settings.group_by_length),
-        goal={"metric": settings.metric, "higher_is_better": task.higher_is_better[settings.metric], "evaluate": evaluate},
+        goal={"metric": metric, "higher_is_better": task.higher_is_better[metric], "evaluate": evaluate},
         default_epochs=_default_epochs(len(rows["train"]), settings.batch_size),
     )  # fmt: skip
     setup.task, setup.rows, setup.fingerprint, setup.truths = task, rows, fingerprint, truths
@@ -172,23 +163,16 @@ def _default_epochs(num_rows: int, batch_size: int) -> float:
     return float(max(3, min(50, round(300 / updates))))
 
 
-def _calibrate_and_keep(settings: FinetuneSettings, run: RunFolder, setup: Setup, learning: Learning) -> None:
-    """Fit the temperature on validation and write the model folder."""
-    import numpy as np
-
-    from pretune.evaluation.calibration import fit_temperature
+def _calibrate_and_keep(run: RunFolder, setup: Setup, learning: Learning) -> None:
+    """Fit on validation what makes probabilities honest, and write the model folder."""
     from pretune.tasks.predicting import predict_rows
     from pretune.verbs.record import write_model
 
-    predictions = predict_rows(setup.task, learning.model, setup.rows["validation"], learning.device)
-    log_NC = np.log(np.maximum(np.array([p.probabilities_C for p in predictions]), 1e-30))
-    truth_N = np.array([setup.task.index[truth] for truth in setup.truths])
-    write_model(
-        run,
-        learning.model,
-        setup.backbone.tokenizer,
-        {**setup.task.to_dict(), "temperature": fit_temperature(log_NC, truth_N)},
-    )
+    task = setup.task
+    assert task is not None, "fine-tuning has a task"
+    predictions = predict_rows(task, learning.model, setup.rows["validation"], learning.device)
+    task.calibrate([task.record(p, truth) for p, truth in zip(predictions, setup.truths, strict=True)])
+    write_model(run, learning.model, setup.backbone.processor, task.to_dict())
 
 
 def _several_seeds(settings: FinetuneSettings, run: RunFolder, say: Say, cluster: Any) -> Outcome:
@@ -209,11 +193,13 @@ def _keep_best_seed(settings: FinetuneSettings, run: RunFolder, places: list[Pat
     from statistics import mean, stdev
 
     from pretune.runfolder import open_run
-    from pretune.tasks.classification_scores import HIGHER_IS_BETTER
+    from pretune.tasks import task_named
 
-    results = [open_run(place).record["result"] for place in places]
+    records = [open_run(place).record for place in places]
+    results = [record["result"] for record in records]
     values = [result["value"] for result in results]
-    best = (max if HIGHER_IS_BETTER[settings.metric] else min)(range(len(values)), key=values.__getitem__)
+    rising = task_named(records[0]["model"]["task"]).higher_is_better[results[0]["metric"]]
+    best = (max if rising else min)(range(len(values)), key=values.__getitem__)
     kept = open_run(places[best])
     shutil.copytree(kept.model_dir, run.model_dir, dirs_exist_ok=True)
     for name in ("data.json", "log.jsonl", "train_keys.npy"):

@@ -9,8 +9,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from pretune.config import Settings, flag_of, value_type
 from pretune.errors import UsageError
+from pretune.options import Settings, flag_of, value_type
 from pretune.verbs.declare import VerbFunction, describe_option, is_required, nearest
 
 __all__ = ["parse_flags", "verb_parser"]

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pretune.config import CleanSettings, DataSettings, option
+from pretune.config import CleanSettings, DataSettings
 from pretune.errors import UsageError
+from pretune.options import option
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say
 

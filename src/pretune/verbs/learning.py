@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pretune.config import TrainSettings, parse_duration
+from pretune.config import TrainSettings
 from pretune.errors import CorruptFile, Interrupted, UsageError
 from pretune.files import check_free_space
+from pretune.options import parse_duration
 from pretune.runfolder import RunFolder, now
 from pretune.verbs.outcome import Say
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pretune.config import Settings, option
 from pretune.errors import PretuneError, UsageError
+from pretune.options import Settings, option
 from pretune.runfolder import RunFolder, is_run
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say

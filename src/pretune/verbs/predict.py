@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pretune.config import Settings, option
 from pretune.errors import DataError, UsageError
+from pretune.options import Settings, option
 from pretune.runfolder import RunFolder, open_run
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say
@@ -100,19 +100,19 @@ def _records(
     """One record a row, window by window."""
     from pretune.tasks.predicting import predict_items
     from pretune.types import Example
-    from pretune.verbs.proven import record_of, tempered
 
     bar = say.progress(None, "predicting")
     while window := list(itertools.islice(rows, settings.window_rows)):
         # Ids need not be unique here; the place in the window is.
         examples = [
-            Example(str(place), {key: row[key] for key in ("text", "text_pair") if key in row})
+            Example(str(place), {key: row[key] for key in ("text", "text_pair", "image", "audio") if key in row})
             for place, row in enumerate(window)
         ]
         items = [item for example in examples for item in proven.task.encode(example)]
         predictions = predict_items(proven.task, proven.model, items, proven.device)
-        records = [record_of(proven.task.labels, prediction) for prediction in predictions]
-        for record in tempered(records, proven.temperature) if settings.calibrated else records:
+        records = [proven.task.record(prediction) for prediction in predictions]
+        honest = proven.task.calibrated(records) if settings.calibrated else None
+        for record in records if honest is None else honest:
             yield {**record, "id": window[int(record["id"])]["id"]}
         bar.update(len(window))
     bar.close()

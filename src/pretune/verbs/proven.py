@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pretune.errors import RunError
 from pretune.files import read_object
@@ -15,27 +14,25 @@ if TYPE_CHECKING:
 
     from pretune.engine.devices import Device
     from pretune.tasks.base import Task
-    from pretune.types import Prediction
 
-__all__ = ["Proven", "load_proven", "record_of", "tempered"]
+__all__ = ["Proven", "load_proven"]
 
 
 @dataclass(frozen=True)
 class Proven:
-    """A trained model with its task, device and the temperature fitted on validation."""
+    """A trained model with its task and device."""
 
     task: Task
     model: torch.nn.Module
     device: Device
-    temperature: float
 
 
 def load_proven(run: RunFolder, *, precision: str = "auto", threads: int | None = None) -> Proven:
-    """Load ``run/model``. Raises :class:`RunError` when the run has no classifier, or none yet."""
+    """Load ``run/model``. Raises :class:`RunError` when the run has no task, or none yet."""
     from pretune.backbones.fast import make_fast
     from pretune.backbones.load import load_backbone
     from pretune.engine.devices import choose_device
-    from pretune.tasks import TASKS
+    from pretune.tasks import TASKS, task_named
 
     about_path = run.model_dir / "pretune.json"
     if not about_path.exists():
@@ -51,7 +48,7 @@ def load_proven(run: RunFolder, *, precision: str = "auto", threads: int | None 
             f"fine-tune it first: pretune finetune {run.path} --data DATA",
         )
     backbone = load_backbone(str(run.model_dir))
-    task = next(task for task in TASKS if task.name == about["task"]).restore(about, backbone)
+    task = task_named(about["task"]).restore(about, backbone)
     model, report = task.build(backbone, seed=0)
     if report.initialised:
         raise RunError(
@@ -61,31 +58,4 @@ def load_proven(run: RunFolder, *, precision: str = "auto", threads: int | None 
     device = choose_device(precision=precision, threads=threads)
     if device.device.type == "cpu":
         make_fast(model)
-    return Proven(task, model.to(device.device).eval(), device, float(about.get("temperature", 1.0)))
-
-
-def record_of(labels: Sequence[str], prediction: Prediction, truth: str | None = None) -> dict[str, Any]:
-    """A line of a predictions file."""
-    record = {
-        "id": prediction.id,
-        "label": prediction.label,
-        "probabilities": dict(zip(labels, prediction.probabilities_C, strict=True)),
-    }
-    return record if truth is None else {**record, "truth": truth}
-
-
-def tempered(records: Sequence[Mapping[str, Any]], temperature: float) -> list[dict[str, Any]]:
-    """The records with probabilities at ``temperature``; labels stay."""
-    import numpy as np
-
-    from pretune.evaluation.calibration import apply_temperature
-
-    if not records:
-        return []
-    labels = list(records[0]["probabilities"])
-    before_NC = np.array([[record["probabilities"][label] for label in labels] for record in records])
-    after_NC = apply_temperature(before_NC, temperature)
-    return [
-        {**record, "probabilities": dict(zip(labels, row, strict=True))}
-        for record, row in zip(records, after_NC.tolist(), strict=True)
-    ]
+    return Proven(task, model.to(device.device).eval(), device)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from pretune.config import Settings
 from pretune.errors import RunError
 from pretune.files import fsync_dir, write_json, write_text
+from pretune.options import Settings
 from pretune.runfolder import RunFolder, machine_facts, now
 from pretune.verbs.learning import Learning
 from pretune.verbs.outcome import Say
@@ -57,7 +57,7 @@ def prepare_run(
         backbone=setup.backbone.facts,
         model={
             "parameters": sum(p.numel() for p in learning.model.parameters()),
-            "task": setup.task.name if setup.task else "masked-language-modelling",
+            "task": setup.task.name if setup.task else setup.objective.name,
             "labels": list(setup.task.labels) if setup.task else [],
             "initialised": ["all weights"] if setup.report.fresh else list(setup.report.initialised),
             "unexpected": list(setup.report.unexpected),
@@ -87,13 +87,13 @@ def _ledgers(setup: Setup, learning: Learning) -> dict[str, dict[str, Any]]:
     return found
 
 
-def write_model(run: RunFolder, model: torch.nn.Module, tokenizer: Any, about: dict[str, Any]) -> None:
+def write_model(run: RunFolder, model: torch.nn.Module, processor: Any, about: dict[str, Any]) -> None:
     """``model/``: a Hugging Face folder with ``pretune.json``, written aside and renamed."""
     from pretune.backbones.load import save_model
 
     aside = run.path / ".model.tmp"
     shutil.rmtree(aside, ignore_errors=True)
-    save_model(model, tokenizer, aside)
+    save_model(model, processor, aside)
     write_json(aside / "pretune.json", {"format": 1, **about})
     if run.model_dir.exists():
         shutil.rmtree(run.model_dir)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from pretune.config import Settings, option
+from pretune.options import Settings, option
 from pretune.runfolder import open_run
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say

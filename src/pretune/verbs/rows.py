@@ -20,7 +20,6 @@ __all__ = [
     "check_ledgers",
     "data_fingerprint",
     "fewer_rows",
-    "labels_of",
     "leaked_rows",
     "parents_of",
     "save_train_keys",
@@ -33,7 +32,8 @@ _TRUNCATED_SHARE = 0.01
 def data_fingerprint(splits: Splits) -> str:
     """A hash of every value of every split, letter by letter: equal for equal data, wherever it lies.
 
-    Tokens are kept under it, so texts that differ in case or spaces alone must differ here.
+    Tokens and pixels are kept under it, so texts that differ in case or spaces alone must differ here. Pictures and sounds
+    count by the hash of their files, which reading made.
     """
     digest = hashlib.blake2b(digest_size=12)
     for name in sorted(splits):
@@ -41,31 +41,10 @@ def data_fingerprint(splits: Splits) -> str:
         rows: Any
         for rows in splits[name].with_format("arrow").iter(batch_size=10_000):
             for column in rows.column_names:
+                if column in ("image", "audio"):
+                    continue
                 digest.update(f"{column}:{rows[column].to_pylist()!r}".encode("utf-8", "backslashreplace"))
     return digest.hexdigest()
-
-
-def labels_of(splits: Splits) -> list[str]:
-    """The classes of the training rows, in order: by number when all are numbers, else by name.
-
-    Raises :class:`DataError` when there is nothing to tell apart.
-    """
-    train = splits.get("train")
-    if train is None or len(train) == 0:
-        raise DataError("there are no training rows", "pretune inspect DATA shows what was read")
-    if "label" not in train.column_names:
-        raise DataError(
-            "the training rows have no labels", "name their column with --column label=NAME, or use `pretune pretrain`"
-        )
-    names = {str(name) for name in train.unique("label") if name is not None}
-    if len(names) < 2:
-        raise DataError(
-            f"all training rows have one label ({', '.join(names) or 'none'})",
-            "a classifier needs two classes or more: is --column label=... the right one?",
-        )
-    if all(name.lstrip("-").isdigit() for name in names):
-        return sorted(names, key=int)
-    return sorted(names)
 
 
 def fewer_rows(dataset: Dataset, most: int, *, seed: int) -> Dataset:
@@ -103,18 +82,18 @@ def check_ledgers(ledgers: dict[str, dict[str, Any]], say: Say) -> None:
     """The token ledger: an error when nothing is left, a warning with the worst rows when much was cut off."""
     for split, ledger in ledgers.items():
         rows = ledger["rows"]
-        if rows == 0 or ledger["empty_rows"] == rows:
+        if rows == 0 or ledger.get("empty_rows") == rows:
             raise CheckFailed(
                 f"no token is left in the {rows} rows of {split}",
                 "is --column text=... the right column? pretune inspect DATA shows the rows",
             )
-        cut = ledger["truncated_rows"]
+        cut = ledger.get("truncated_rows", 0)
         if cut > _TRUNCATED_SHARE * rows:
             worst = ", ".join(f"{row} (-{lost} tokens)" for row, lost in ledger["worst"])
             say.warn(
                 f"{cut} of {rows} rows of {split} ({cut / rows:.1%}) are longer than the limit, {ledger['truncated_tokens']} tokens are not seen; worst: {worst}. Try --max-length or --long-text windows"
             )
-        if ledger["unknown_tokens"] > 0.01 * max(1, ledger["tokens"]):
+        if ledger.get("unknown_tokens", 0) > 0.01 * max(1, ledger.get("tokens", 0)):
             say.warn(
                 f"{ledger['unknown_tokens']} tokens of {split} ({ledger['unknown_tokens'] / ledger['tokens']:.1%}) are unknown to the tokenizer"
             )

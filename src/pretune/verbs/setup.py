@@ -10,8 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pretune.config import BackboneSettings, CleanSettings, DataSettings, RunSettings, TextSettings, TrainSettings
+from pretune.config import (
+    BackboneSettings,
+    CleanSettings,
+    DataSettings,
+    ImageSettings,
+    RunSettings,
+    TextSettings,
+    TrainSettings,
+)
 from pretune.errors import Interrupted, PretuneError, UsageError
+from pretune.options import Settings, flag_of
 from pretune.runfolder import RunFolder, create_run, default_out, is_run
 from pretune.verbs.learning import Goal, Learning, pace_of
 from pretune.verbs.outcome import Outcome, Say
@@ -22,10 +31,10 @@ if TYPE_CHECKING:
 
     from pretune.backbones.adapt import Adaptation
     from pretune.backbones.load import Backbone, LoadReport
-    from pretune.backbones.text import TextEncoder
     from pretune.data.splits import Splits
     from pretune.engine.devices import Device
     from pretune.engine.parallel import Cluster
+    from pretune.tasks.base import Task
 
 __all__ = [
     "LearnSettings",
@@ -33,14 +42,16 @@ __all__ = [
     "choose",
     "find_backbone",
     "forecast",
-    "make_encoder",
     "make_learning",
     "open_together",
+    "refuse_foreign",
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearnSettings(BackboneSettings, TrainSettings, TextSettings, CleanSettings, DataSettings, RunSettings):
+class LearnSettings(
+    BackboneSettings, TrainSettings, TextSettings, ImageSettings, CleanSettings, DataSettings, RunSettings
+):
     """What every verb that learns is told."""
 
 
@@ -59,10 +70,10 @@ class Setup:
     adaptation: Adaptation
     objective: Any
     learning_rate: float
-    task: Any = None
+    task: Task | None = None
     rows: dict[str, Any] = field(default_factory=dict)
     encoded: dict[str, tuple[np.ndarray, dict[str, Any]]] = field(default_factory=dict)
-    truths: list[str] = field(default_factory=list)
+    truths: list[Any] = field(default_factory=list)
     fingerprint: str = ""
 
 
@@ -113,8 +124,11 @@ def choose(settings: TrainSettings, run: RunFolder, cluster: Cluster) -> Device:
 
 
 def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train", "unlabelled")) -> Backbone:
-    """The backbone; with ``scratch:`` its tokenizer is trained on the texts of ``splits``, never on held-out rows."""
+    """The backbone for the data; with ``scratch:`` its tokenizer is trained on the texts of ``splits``, never on held-out
+    rows, and its pictures are no larger than the data's. Raises :class:`UsageError` where it reads another kind of data.
+    """
     from pretune.backbones.load import load_backbone
+    from pretune.data.load import modality_of
 
     def texts() -> Any:
         for dataset in (data[name] for name in splits if name in data):
@@ -122,32 +136,51 @@ def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train
                 if column in dataset.column_names:
                     yield from dataset[column]
 
-    return load_backbone(
+    modality = modality_of(data)
+    found = load_backbone(
         settings.backbone,
         texts=texts,
         tokenizer=settings.tokenizer,
         vocab_size=settings.vocab_size,
+        image_size=settings.image_size or (_small_side(data) if modality == "image" else None),
         trust_remote_code=settings.trust_remote_code,
     )
-
-
-def make_encoder(backbone: Backbone, settings: TextSettings) -> TextEncoder:
-    """Text to tokens within what the model takes and the settings ask for."""
-    from pretune.backbones.load import max_length_of
-    from pretune.backbones.text import TextEncoder
-
-    most = max_length_of(backbone)
-    if settings.max_length is not None and settings.max_length > most:
+    if found.modality != modality:
         raise UsageError(
-            f"--max-length is {settings.max_length}, {backbone.name} takes {most} tokens at most",
-            f"give {most} or less, or --long-text windows",
+            f"{settings.backbone} reads {_THINGS[found.modality]}, {settings.data} holds {_THINGS[modality]}",
+            f"choose a backbone for {_THINGS[modality]}, such as {_EXAMPLES[modality]}",
         )
-    return TextEncoder(
-        backbone.tokenizer,
-        max_length=settings.max_length or most,
-        long_text=settings.long_text,
-        segments=backbone.uses_segments,
-    )
+    refuse_foreign(settings, modality)
+    return found
+
+
+_THINGS = {"text": "text", "image": "pictures", "audio": "sound"}
+_EXAMPLES = {"text": "scratch:bert-mini", "image": "scratch:resnet-18", "audio": "scratch:wav2vec2-tiny"}
+_ONLY_FOR = {"text": TextSettings, "image": ImageSettings}
+_COMMON_SIDES = (32, 64, 96, 128, 160, 192, 224)
+
+
+def _small_side(data: Splits) -> int | None:
+    """The usual side next to the pictures' own, for sets of small pictures; None where most are larger than 224 pixels."""
+    import numpy as np
+
+    rows = data["train"] if "train" in data else data["unlabelled"]
+    if not {"width", "height"} <= set(rows.column_names):
+        return None
+    shorter_N = np.minimum(np.array(rows["width"]), np.array(rows["height"]))
+    typical = float(np.median(shorter_N))
+    return None if typical > _COMMON_SIDES[-1] else min(_COMMON_SIDES, key=lambda side: abs(side - typical))
+
+
+def refuse_foreign(settings: Settings, modality: str) -> None:
+    """Raise :class:`UsageError` for a flag that means nothing for this kind of data."""
+    for kind, group in _ONLY_FOR.items():
+        for spec in dataclasses.fields(group):
+            if kind != modality and getattr(settings, spec.name) != spec.default:
+                raise UsageError(
+                    f"{flag_of(spec.name)} is about {_THINGS[kind]}, and the data holds {_THINGS[modality]}",
+                    "leave it out",
+                )
 
 
 def default_learning_rate(backbone: Backbone, adapt: str, *, masked: bool) -> float:
@@ -155,12 +188,21 @@ def default_learning_rate(backbone: Backbone, adapt: str, *, masked: bool) -> fl
 
     Turc et al. 2019 (arXiv 1908.08962, appendix A) tune 3e-4 to 3e-5 for these sizes; 1e-3 for a head alone.
     """
+    if backbone.modality == "image":
+        return _image_learning_rate(backbone, adapt)
     width = int(getattr(backbone.config, "hidden_size", 768))
     if backbone.kind == "scratch" or masked:
         return min(1e-3, 5e-4 * (512 / width) ** 0.5) if backbone.kind == "scratch" else 1e-4 * (768 / width) ** 0.5
     if adapt == "head":
         return 1e-3
     return 5e-5 * 768 / width
+
+
+def _image_learning_rate(backbone: Backbone, adapt: str) -> float:
+    """AdamW on pictures: 1e-3 for fresh weights and heads, 3e-4 for a trained convolutional net, 1e-4 for a trained ViT."""
+    if backbone.kind == "scratch" or adapt == "head":
+        return 1e-3
+    return 1e-4 if hasattr(backbone.config, "num_attention_heads") else 3e-4
 
 
 def make_learning(

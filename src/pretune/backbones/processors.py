@@ -1,0 +1,100 @@
+"""What stands beside a model's weights to make its inputs: tokenizer, image processor or feature extractor.
+
+Which of them a folder holds tells the modality of its model.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pretune.backbones.library import model_errors, quiet_transformers
+from pretune.backbones.text_limits import max_length_of
+from pretune.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+    from pretune.backbones.load import Backbone
+    from pretune.backbones.template import FastTokenizer
+
+__all__ = ["load_processor", "load_tokenizer", "modality_of_folder", "processor_facts"]
+
+_IMAGE_MODELS = ("timm_wrapper", "vit_mae")
+
+
+def modality_of_folder(config: PreTrainedConfig, folder: Path) -> str:
+    """``text``, ``image`` or ``audio``: by the processor's file, else by the architecture."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
+
+    path = folder / "preprocessor_config.json"
+    if path.exists():
+        with model_errors(str(folder), "is preprocessor_config.json whole?"):
+            told = json.loads(path.read_text(encoding="utf-8"))
+        if "sampling_rate" in told or "FeatureExtractor" in str(told.get("processor_class", "")):
+            return "audio"
+        if "image_processor_type" in told or "image_mean" in told:
+            return "image"
+    if config.model_type in (*MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES, *_IMAGE_MODELS):
+        return "image"
+    return "text"
+
+
+def load_processor(modality: str, config: PreTrainedConfig, folder: Path, trust_remote_code: bool) -> Any:
+    """The processor of a folder. Raises :class:`ModelError` for one that is missing or belongs to other weights."""
+    if modality == "text":
+        found = load_tokenizer(folder, trust_remote_code)
+        if found.pad_token_id is not None and config.pad_token_id is None:
+            config.pad_token_id = found.pad_token_id
+        _check_vocabulary(str(folder), config, found)
+        return found
+    import transformers
+
+    auto = transformers.AutoImageProcessor if modality == "image" else transformers.AutoFeatureExtractor
+    with quiet_transformers(), model_errors(str(folder), "is preprocessor_config.json there and whole?"):
+        return auto.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
+
+
+def load_tokenizer(folder: Path, trust_remote_code: bool) -> FastTokenizer:
+    """The fast tokenizer of a folder. Raises :class:`ModelError` when there is none."""
+    import transformers
+
+    with (
+        quiet_transformers(),
+        model_errors(str(folder), "is the tokenizer complete (tokenizer.json, tokenizer_config.json)?"),
+    ):
+        found = transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=trust_remote_code
+        )
+    if getattr(found, "backend_tokenizer", None) is None:
+        raise ModelError(
+            f"the tokenizer of {folder} has no fast version", "choose a model whose folder holds tokenizer.json"
+        )
+    if found.pad_token is None and found.eos_token is not None:
+        found.pad_token = found.eos_token
+    return found
+
+
+def _check_vocabulary(name: str, config: PreTrainedConfig, tokenizer: FastTokenizer) -> None:
+    size = getattr(config, "vocab_size", None)
+    if size is not None and len(tokenizer) > size:
+        raise ModelError(
+            f"the tokenizer of {name} has {len(tokenizer)} tokens, its config.json says vocab_size {size}",
+            "the folder mixes files of two models: copy the tokenizer that belongs to these weights",
+        )
+
+
+def processor_facts(backbone: Backbone) -> dict[str, Any]:
+    """What run.json says of a backbone's inputs, as JSON values."""
+    if backbone.modality == "text":
+        return {
+            "vocabulary": len(backbone.tokenizer),
+            "max_length": max_length_of(backbone),
+            "tokenizer": type(backbone.tokenizer.backend_tokenizer.model).__name__,
+        }
+    if backbone.modality == "image":
+        from pretune.backbones.image import geometry_of
+
+        return {"image_size": list(geometry_of(backbone.processor).crop)}
+    return {"sampling_rate": int(backbone.processor.sampling_rate)}

@@ -1,0 +1,56 @@
+"""Fresh backbones: the config of a named size, and the tokenizer or image processor that goes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pretune.backbones.folder import check_folder
+from pretune.backbones.presets import SCRATCH, preset_config, preset_family
+from pretune.backbones.presets_image import image_config, image_processor
+from pretune.backbones.processors import load_tokenizer
+from pretune.backbones.tokenizer import count_texts, train_tokenizer
+from pretune.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+    from pretune.backbones.template import FastTokenizer
+
+__all__ = ["scratch_image", "scratch_text"]
+
+TOKENIZER_KINDS = ("auto", "wordpiece", "bpe")
+DEFAULT_IMAGE_SIZE = 224
+
+
+def scratch_text(
+    name: str, texts: Callable[[], Iterable[str]] | None, tokenizer: str, vocab_size: int | None, lowercase: bool | None
+) -> tuple[PreTrainedConfig, FastTokenizer, dict[str, Any]]:
+    """Config and tokenizer of ``scratch:bert-mini``, and where the tokenizer came from. Raises :class:`UsageError`."""
+    preset = name.removeprefix(SCRATCH)
+    family = preset_family(preset)
+    if tokenizer not in TOKENIZER_KINDS:
+        folder = Path(tokenizer).expanduser()
+        if not folder.is_dir():
+            raise UsageError(
+                f"--tokenizer is {tokenizer!r}",
+                f"{did_you_mean(tokenizer, TOKENIZER_KINDS)}, or a folder with tokenizer.json",
+            )
+        folder = folder / "model" if (folder / "run.json").exists() else folder
+        check_folder(folder, trust_remote_code=False, weights=False)
+        found, notes = load_tokenizer(folder, False), {"tokenizer_source": f"read from {tokenizer}"}
+    elif texts is None:
+        raise UsageError(f"{name} has no tokenizer yet", "give texts to train one on, or --tokenizer FOLDER")
+    else:
+        kind = family.tokenizer if tokenizer == "auto" else tokenizer
+        count = count_texts(texts())
+        found = train_tokenizer(texts, kind=kind, vocab_size=vocab_size, lowercase=lowercase, count=count)
+        notes = {"tokenizer_source": f"trained on {count.texts} texts"}
+    return preset_config(preset, found), found, notes
+
+
+def scratch_image(name: str, image_size: int | None) -> tuple[PreTrainedConfig, Any, dict[str, Any]]:
+    """Config and image processor of ``scratch:vit-tiny`` for pictures of ``image_size`` pixels (224 when not told)."""
+    size = image_size or DEFAULT_IMAGE_SIZE
+    return image_config(name.removeprefix(SCRATCH), size), image_processor(size), {"image_size_source": "--image-size"}

@@ -1,0 +1,139 @@
+"""Masked language modelling as ``pretune pretrain`` runs it: the model, the tokens, and what is measured on held-out rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, final
+
+import numpy as np
+import torch
+
+from pretune.backbones.store import TokenStore, encode_dataset
+from pretune.backbones.text_limits import encoder_for, position_offset
+from pretune.objectives.masked_text import MaskedText
+from pretune.objectives.pretraining import Measure, Pretraining
+from pretune.types import Encoded, Feed, Loss
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from pretune.backbones.load import Backbone
+    from pretune.config import PretrainingSettings
+    from pretune.data.splits import Splits
+    from pretune.engine.batching import Stream
+    from pretune.engine.devices import Device
+    from pretune.tasks.base import EncodedRows
+
+__all__ = ["MaskedTextPretraining", "masked_scores", "pseudo_scores"]
+
+MASK_FRACTION = 0.15
+"""The share of Devlin et al. 2019, section 3.1."""
+
+_PACK_TOKENS = 128
+
+
+def masked_scores(sums_K: np.ndarray) -> dict[str, np.ndarray]:
+    """Of (..., 3) sums (masked tokens, right ones, loss): masked accuracy and perplexity of the masked tokens."""
+    tokens = np.maximum(sums_K[..., 0], 1e-12)
+    return {
+        "masked_accuracy": sums_K[..., 1] / tokens,
+        "masked_perplexity": np.exp(np.minimum(sums_K[..., 2] / tokens, 700)),
+    }
+
+
+def pseudo_scores(sums_K: np.ndarray) -> dict[str, np.ndarray]:
+    """Of (..., 2) sums (tokens, negative log-likelihood): pseudo-perplexity (Salazar et al. 2020, section 2.3)."""
+    return {"pseudo_perplexity": np.exp(np.minimum(sums_K[..., 1] / np.maximum(sums_K[..., 0], 1e-12), 700))}
+
+
+@final
+class MaskedTextPretraining(Pretraining):
+    """See :class:`pretune.objectives.masked_text.MaskedText`."""
+
+    name: ClassVar[str] = "masked-language-modelling"
+    modality: ClassVar[str] = "text"
+    columns: ClassVar[tuple[str, ...]] = ("id", "text", "text_pair")
+    metric: ClassVar[str] = "masked_accuracy"
+    higher_is_better: ClassVar[Mapping[str, bool]] = {"masked_accuracy": True, "masked_perplexity": False}
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"masked_accuracy": (0.0, 1.0)}
+    default_epochs: ClassVar[tuple[float, float]] = (10.0, 3.0)
+
+    def __init__(self, backbone: Backbone, settings: PretrainingSettings, *, seed: int) -> None:
+        self.model, self.report = backbone.build("AutoModelForMaskedLM", seed=seed)
+        self.encoder = encoder_for(backbone, settings)
+        self.settings = settings
+        self.part_names = MaskedText.part_names
+
+    @classmethod
+    def start(
+        cls, data: Splits, backbone: Backbone, settings: PretrainingSettings, *, seed: int
+    ) -> MaskedTextPretraining:
+        """See :class:`Pretraining`."""
+        return cls(backbone, settings, seed=seed)
+
+    def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> _Tokens:
+        """See :class:`Pretraining`."""
+        return _Tokens(encode_dataset(dataset, self.encoder, fingerprint=fingerprint))
+
+    def streams(self, rows: EncodedRows, *, batch_size: int, group_by_length: bool) -> dict[str, Stream]:
+        """The one stream of rows or packs."""
+        self._learner = self._made(self._pack_tokens(rows.lengths_N, group_by_length))
+        return self._learner.streams(_store(rows), batch_size=batch_size, group_by_length=group_by_length)
+
+    def _made(self, pack_tokens: int | None) -> MaskedText:
+        return MaskedText(
+            self.encoder, self.adaptation, mask_fraction=self.settings.mask_fraction or MASK_FRACTION,
+            mask_whole_words=self.settings.mask_whole_words, pack_tokens=pack_tokens,
+            position_offset=position_offset(self.model),
+        )  # fmt: skip
+
+    def _pack_tokens(self, lengths_N: np.ndarray, group_by_length: bool) -> int | None:
+        """Tokens of a pack, or None for padded rows. Rows sorted by length pad little, so auto packs only unsorted ones."""
+        if self.settings.pack == "no" or (self.settings.pack == "auto" and group_by_length):
+            return None
+        return min(self.encoder.max_length, max(_PACK_TOKENS, int(lengths_N.max())))
+
+    def loss(self, model: torch.nn.Module, feed: Feed, rng: torch.Generator) -> Loss:
+        """See :meth:`MaskedText.loss`."""
+        return self._learner.loss(model, feed, rng)
+
+    def statistics(
+        self, rows: EncodedRows, device: Device, on_batch: Callable[[int], None] | None = None
+    ) -> np.ndarray:
+        """See :meth:`MaskedText.held_out_statistics`."""
+        return self._learner.held_out_statistics(self.model, _store(rows), device, on_batch=on_batch)
+
+    def scores(self, sums_K: np.ndarray) -> dict[str, np.ndarray]:
+        """See :func:`masked_scores`."""
+        return masked_scores(sums_K)
+
+    def measures(self, rows: EncodedRows, device: Device) -> Sequence[Measure]:
+        """Pseudo-perplexity on a sample of the held-out rows."""
+        found = self._learner.pseudo_perplexity_statistics(self.model, _store(rows), device)
+        note = f"Pseudo-perplexity masks one token at a time, on {len(found)} of the held-out rows."
+        return [Measure(found, pseudo_scores, note)] if len(found) else []
+
+    def to_dict(self) -> dict[str, Any]:
+        """Name and longest row."""
+        return {"task": self.name, "max_length": self.encoder.max_length}
+
+
+class _Tokens:
+    """A :class:`TokenStore` as encoded rows."""
+
+    def __init__(self, store: TokenStore) -> None:
+        self.store = store
+        self.lengths_N = store.lengths
+        self.ledger: dict[str, Any] = store.ledger.to_dict()
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def __getitem__(self, index: int) -> Encoded:
+        piece = self.store.piece(index)
+        return Encoded(str(self.store.rows[index]), {"input_ids": piece.input_ids}, len(piece.input_ids))
+
+
+def _store(rows: EncodedRows) -> TokenStore:
+    assert isinstance(rows, _Tokens)
+    return rows.store

@@ -1,0 +1,106 @@
+"""What ``pretune pretrain`` needs of an objective that learns from rows without labels.
+
+One final class a paradigm, listed in :data:`pretune.objectives.PRETRAININGS`. Scores are functions of sums over held-out
+rows, as for tasks. Shapes: N rows, K statistics.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+import torch
+
+from pretune.backbones.adapt import Adaptation
+from pretune.tasks.base import EncodedRows
+from pretune.types import Feed, Loss
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from pretune.backbones.load import Backbone, LoadReport
+    from pretune.config import PretrainingSettings
+    from pretune.data.splits import Splits
+    from pretune.engine.batching import Stream
+    from pretune.engine.devices import Device
+
+__all__ = ["Measure", "Pretraining"]
+
+
+class Measure(NamedTuple):
+    """Scores from statistics of their own rows: (M, K), the function of their sums, and what to say of them."""
+
+    statistics: np.ndarray
+    scores: Callable[[np.ndarray], dict[str, np.ndarray]]
+    note: str
+
+
+class Pretraining(ABC):
+    """Learning from unlabelled rows. ``model`` is what learns, ``adaptation`` (set before learning) what of it learns when.
+
+    ``columns`` are those it reads; ``default_epochs`` are passes for fresh and for trained weights.
+    """
+
+    name: ClassVar[str]
+    modality: ClassVar[str]
+    columns: ClassVar[tuple[str, ...]]
+    metric: ClassVar[str]
+    higher_is_better: ClassVar[Mapping[str, bool]]
+    limits: ClassVar[Mapping[str, tuple[float, float]]]
+    default_epochs: ClassVar[tuple[float, float]]
+    part_names: tuple[str, ...]
+    model: torch.nn.Module
+    report: LoadReport
+    adaptation: Adaptation
+
+    @classmethod
+    @abstractmethod
+    def start(cls, data: Splits, backbone: Backbone, settings: PretrainingSettings, *, seed: int) -> Self:
+        """Model and objective before anything is learned. Raises :class:`pretune.errors.PretuneError` where they do not fit."""
+
+    @abstractmethod
+    def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> EncodedRows:
+        """Every row as arrays, kept on disk under ``fingerprint``."""
+
+    @abstractmethod
+    def streams(self, rows: EncodedRows, *, batch_size: int, group_by_length: bool) -> dict[str, Stream]:
+        """What each update draws."""
+
+    def prepare(self, model: torch.nn.Module, progress: float) -> None:
+        """Training mode; what does not learn at ``progress`` rests in eval mode."""
+        self.adaptation.set_trainable(progress)
+        model.train()
+        for module in self.adaptation.frozen_modules(progress):
+            module.eval()
+
+    @abstractmethod
+    def loss(self, model: torch.nn.Module, feed: Feed, rng: torch.Generator) -> Loss:
+        """The loss of a micro-batch, summed over its items."""
+
+    @abstractmethod
+    def statistics(
+        self, rows: EncodedRows, device: Device, on_batch: Callable[[int], None] | None = None
+    ) -> np.ndarray:
+        """(N, K) of held-out rows, alike at every call; ``on_batch`` is told how many rows each batch had."""
+
+    @abstractmethod
+    def scores(self, sums_K: np.ndarray) -> dict[str, np.ndarray]:
+        """Every score of (..., K) summed statistics."""
+
+    def measures(self, rows: EncodedRows, device: Device) -> Sequence[Measure]:
+        """What else is worth measuring once, at the end."""
+        return ()
+
+    def warnings(self) -> Sequence[str]:
+        """What went wrong with the representation, in plain words (collapse); nothing when all is well."""
+        return ()
+
+    def saved(self) -> torch.nn.Module:
+        """What ``model/`` holds: the part that others load."""
+        return self.model
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """What ``pretune.json`` beside the model says."""

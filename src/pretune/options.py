@@ -1,0 +1,167 @@
+"""Settings: frozen, validated where they are declared, and the single source of the command line, the Python API,
+``run.json`` and "the exact command to repeat this".
+
+A verb's settings are one frozen dataclass. Each field is made by :func:`option`, which holds its help text and limits;
+the command line's flags are read off the fields (``learning_rate`` is ``--learning-rate``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shlex
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, ClassVar, Self
+
+from pretune.errors import UsageError, did_you_mean
+
+__all__ = ["Settings", "flag_of", "option", "parse_duration", "value_type"]
+
+
+def option(
+    default: Any = dataclasses.MISSING,
+    help: str = "",  # noqa: A002 - the word every command line uses
+    *,
+    choices: tuple[str, ...] = (),
+    low: float | None = None,
+    high: float | None = None,
+    positional: bool = False,
+    metavar: str = "",
+    not_in_identity: bool = False,
+) -> Any:
+    """A field of a settings class. ``not_in_identity`` marks what may change when a run is resumed (``--minutes`` may not)."""
+    metadata = {
+        "help": help,
+        "choices": choices,
+        "low": low,
+        "high": high,
+        "positional": positional,
+        "metavar": metavar,
+        "not_in_identity": not_in_identity,
+    }
+    return field(default=default, metadata=metadata)
+
+
+def flag_of(name: str) -> str:
+    """The flag of a field: ``learning_rate`` to ``--learning-rate``."""
+    return "--" + name.replace("_", "-")
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def value_type(cls: type, name: str) -> tuple[type, bool, bool]:
+    """The field's plain type, whether it is a tuple of it, and whether None is allowed."""
+    hint = _hints(cls)[name]
+    optional = False
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        inner = [part for part in typing.get_args(hint) if part is not type(None)]
+        optional = len(inner) < len(typing.get_args(hint))
+        hint = inner[0]
+    if typing.get_origin(hint) is tuple:
+        return typing.get_args(hint)[0], True, optional
+    return hint, False, optional
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Base of every verb's settings: checks each field's type, choices and limits, naming the flag to change."""
+
+    verb: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for spec in dataclasses.fields(self):
+            self._check(spec)
+
+    def _check(self, spec: dataclasses.Field[Any]) -> None:
+        value = getattr(self, spec.name)
+        kind, many, optional = value_type(type(self), spec.name)
+        if value is None:
+            if not optional:
+                raise UsageError(f"{flag_of(spec.name)} is missing", spec.metadata.get("help", ""))
+            return
+        if many:
+            value = (value,) if isinstance(value, str) else tuple(value)
+            object.__setattr__(self, spec.name, value)
+        elif kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+            object.__setattr__(self, spec.name, value)
+        items: tuple[Any, ...] = value if isinstance(value, tuple) else (value,)
+        for item in items:
+            self._check_item(spec, kind, item)
+
+    @staticmethod
+    def _check_item(spec: dataclasses.Field[Any], kind: type, item: Any) -> None:
+        flag, meta = flag_of(spec.name), spec.metadata
+        if not isinstance(item, kind) or (kind is not bool and isinstance(item, bool)):
+            raise UsageError(f"{flag} is {item!r}, a {type(item).__name__}", f"it takes a {kind.__name__}")
+        if meta.get("choices") and item not in meta["choices"]:
+            raise UsageError(f"{flag} is {item!r}", did_you_mean(str(item), meta["choices"]))
+        low, high = meta.get("low"), meta.get("high")
+        if isinstance(item, float) and not math.isfinite(item):
+            raise UsageError(f"{flag} is {item}", "it takes a finite number")
+        if (low is not None and item < low) or (high is not None and item > high):
+            allowed = f"at least {low}" if high is None else f"at most {high}" if low is None else f"{low} to {high}"
+            raise UsageError(f"{flag} is {item}", f"allowed: {allowed}")
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any], **changes: Any) -> Self:
+        """The settings among those that :meth:`to_dict` of any class saved, with ``changes``; other names are passed over."""
+        names = {spec.name for spec in dataclasses.fields(cls)}
+        kept: dict[str, Any] = {key: value for key, value in saved.items() if key in names}
+        return cls(**{**kept, **changes})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field, as JSON values."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(self).items()
+        }
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that define the result; a resumed run must agree on them."""
+        free = {spec.name for spec in dataclasses.fields(self) if spec.metadata.get("not_in_identity")}
+        return {key: value for key, value in self.to_dict().items() if key not in free}
+
+    def command(self) -> str:
+        """The command line that gives these settings (defaults left out)."""
+        places: list[str] = []
+        flags: list[str] = []
+        for spec in dataclasses.fields(self):
+            value = getattr(self, spec.name)
+            if spec.metadata.get("positional"):
+                places += [str(item) for item in (value if isinstance(value, tuple) else (value,))]
+            elif value != spec.default:
+                flags += _flag_words(spec.name, value)
+        return " ".join(shlex.quote(word) for word in ["pretune", self.verb, *places, *flags])
+
+
+def _flag_words(name: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [flag_of(name)] if value else ["--no-" + name.replace("_", "-")]
+    if isinstance(value, tuple):
+        return [word for item in value for word in _flag_words(name, item)]
+    return [f"{flag_of(name)}={value}"] if str(value).startswith("-") else [flag_of(name), str(value)]
+
+
+def parse_duration(text: str, *, flag: str, steps_per_epoch: int, total_steps: int) -> int:
+    """Steps of a duration: ``500`` (steps), ``2epochs``, ``0.5epoch`` or ``6%`` (of the run). At least 0.
+
+    Raises :class:`UsageError` naming ``flag``.
+    """
+    word = text.strip().lower()
+    try:
+        if word.startswith("-"):
+            raise ValueError
+        if word.endswith("%"):
+            return round(float(word[:-1]) / 100 * total_steps)
+        if word.endswith(("epoch", "epochs")):
+            return max(1, round(float(word.split("epoch")[0] or 1) * steps_per_epoch))
+        return int(word.removesuffix("steps").removesuffix("step"))
+    except (ValueError, OverflowError):
+        raise UsageError(f"{flag} is {text!r}", "a duration is written 500 (steps), 2epochs, 0.5epoch or 6%") from None

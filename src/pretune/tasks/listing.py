@@ -1,0 +1,54 @@
+"""Every task by name, and the task that a data set asks for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pretune.errors import DataError, UsageError, did_you_mean
+from pretune.tasks.base import Task
+from pretune.tasks.image_classification import ImageClassification
+from pretune.tasks.text_classification import TextClassification
+
+if TYPE_CHECKING:
+    from pretune.data.splits import Splits
+
+__all__ = ["TASKS", "find_task", "task_named"]
+
+TASKS: tuple[type[Task], ...] = (TextClassification, ImageClassification)
+
+
+def task_named(name: str) -> type[Task]:
+    """The task called ``name``. Raises :class:`UsageError` naming the nearest one."""
+    for task in TASKS:
+        if task.name == name:
+            return task
+    raise UsageError(f"there is no task {name!r}", did_you_mean(name, [task.name for task in TASKS]))
+
+
+def find_task(data: Splits, asked: str = "auto") -> type[Task]:
+    """The task called ``asked``, or with ``auto`` the first whose columns the training rows have.
+
+    Raises :class:`DataError` where there is nothing to learn from, :class:`UsageError` for a task that the rows cannot teach.
+    """
+    train = data.get("train")
+    if train is None or len(train) == 0:
+        unlabelled = len(data.get("unlabelled", ()))
+        raise DataError(
+            "there are no training rows" + (f" with labels, only {unlabelled} without" if unlabelled else ""),
+            "name the column of labels with --column label=NAME, or use `pretune pretrain`",
+        )
+    found = set(train.column_names)
+    if asked != "auto":
+        task = task_named(asked)
+        if lacking := [column for column in task.columns if column not in found]:
+            raise UsageError(
+                f"--task {asked} needs the columns {', '.join(task.columns)}, the rows lack {', '.join(lacking)}",
+                f"name them: --column {lacking[0]}=NAME",
+            )
+        return task
+    for task in TASKS:
+        if found.issuperset(task.columns):
+            return task
+    raise DataError(
+        "the training rows have no labels", "name their column with --column label=NAME, or use `pretune pretrain`"
+    )
