@@ -18,6 +18,7 @@ from pretune.data import pii, scrub
 from pretune.data.check_rows import SHOWN_ROWS, column_batches
 from pretune.data.split import content_keys
 from pretune.data.splits import Splits
+from pretune.errors import UsageError
 
 if TYPE_CHECKING:
     import datasets
@@ -40,19 +41,33 @@ def clean(splits: Splits, settings: CleanSettings) -> Splits:
     ``facts["clean"]`` holds, by step and split, the rows changed or dropped and the first ids of them.
     """
     asked = set(settings.clean) | ({"redact"} if settings.redact else set())
+    _refuse_without_text(splits, settings)
     facts: dict[str, Any] = {}
     rows = dict(splits)
     with _quiet():
         for step, repair in _REPAIRS.items():
             if step in asked:
-                repaired = {name: _repair(dataset, step, repair) for name, dataset in rows.items()}
-                facts[step] = {name: _changes(rows[name], repaired[name]) for name in rows}
-                rows = repaired
+                with_text = [name for name in rows if "text" in rows[name].column_names]
+                repaired = {name: _repair(rows[name], step, repair) for name in with_text}
+                facts[step] = {name: _changes(rows[name], repaired[name]) for name in with_text}
+                rows |= repaired
         if settings.deduplicate:
             rows, facts["deduplicate"] = _deduplicate(rows)
         if settings.drop_leaks:
             rows, facts["drop_leaks"] = _drop_leaks(rows)
     return splits.replace(rows, clean=facts)
+
+
+def _refuse_without_text(splits: Splits, settings: CleanSettings) -> None:
+    """Raise :class:`UsageError` when text is to be cleaned that is not there."""
+    if any("text" in dataset.column_names for dataset in splits.values()):
+        return
+    flag = f"--clean {','.join(settings.clean)}" if settings.clean else "--redact" if settings.redact else ""
+    if flag:
+        raise UsageError(
+            f"{flag} cleans text, and these rows are pictures or clips without text",
+            f"leave {flag.split()[0]} out; --deduplicate and --drop-leaks work by the files' bytes",
+        )
 
 
 @contextlib.contextmanager
@@ -109,7 +124,7 @@ def _changes(before: datasets.Dataset, after: datasets.Dataset) -> dict[str, Any
 
 def _keep(dataset: datasets.Dataset, kept_N: np.ndarray) -> tuple[datasets.Dataset, dict[str, Any]]:
     dropped = np.flatnonzero(~kept_N)
-    ids = dataset.select(dropped[:SHOWN_ROWS])["id"][:] if len(dropped) else []
+    ids = dataset.select_columns(["id"]).select(dropped[:SHOWN_ROWS])["id"][:] if len(dropped) else []
     facts = {"dropped": len(dropped), "rows": list(ids)}
     return (dataset.select(np.flatnonzero(kept_N)) if len(dropped) else dataset), facts
 
@@ -124,16 +139,17 @@ def _deduplicate(rows: dict[str, datasets.Dataset]) -> tuple[dict[str, datasets.
         kept_N = np.zeros(len(dataset), dtype=bool)
         kept_N[firsts] = True
         left[name], facts[name] = _keep(dataset, kept_N)
-        if "label" in dataset.column_names:
-            facts[name]["other_label"] = _other_labels(dataset, np.flatnonzero(~kept_N), firsts[group_N])
+        if column := next((label for label in ("label", "labels") if label in dataset.column_names), None):
+            facts[name]["other_label"] = _other_labels(dataset, column, np.flatnonzero(~kept_N), firsts[group_N])
     return left, facts
 
 
-def _other_labels(dataset: datasets.Dataset, dropped: np.ndarray, first_N: np.ndarray) -> int:
+def _other_labels(dataset: datasets.Dataset, column: str, dropped: np.ndarray, first_N: np.ndarray) -> int:
     """How many dropped rows carried another label than the row kept for them."""
     if not len(dropped):
         return 0
-    ours, theirs = dataset.select(dropped)["label"], dataset.select(first_N[dropped])["label"]
+    labels = dataset.select_columns([column])
+    ours, theirs = labels.select(dropped)[column], labels.select(first_N[dropped])[column]
     return sum(one != other for one, other in zip(ours, theirs, strict=True))
 
 
