@@ -25,6 +25,7 @@ __all__ = [
     "Find",
     "Media",
     "disk_finder",
+    "free_finder",
     "kind_of_bytes",
     "kind_of_name",
     "media_entry",
@@ -185,6 +186,16 @@ def disk_finder(folder: Path, root: Path) -> Find:
         raise BrokenMedia("missing", reference)
 
     return find
+
+
+def free_finder(reference: str) -> Entry:
+    """A file that a person names by hand, wherever it lies."""
+    path = Path(reference.strip()).expanduser()
+    try:
+        real = path.resolve(strict=True)
+    except (OSError, ValueError, RuntimeError):
+        raise BrokenMedia("missing", reference) from None
+    return media_entry(real, reference, real.parent)
 
 
 def zip_finder(members: Mapping[str, Entry], folder: str) -> Find:

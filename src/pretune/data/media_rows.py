@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,10 +117,14 @@ class MediaTally:
 
 
 class MediaReader:
-    """Looks at the files that the cells of a column name or hold. ``tally`` counts them."""
+    """Looks at the files that the cells of a column name or hold.
+
+    ``tally`` counts them; ``on_lost`` is told of each that cannot be used, and may raise it.
+    """
 
     def __init__(self, kind: str, find: Find | None, table: str) -> None:
         self.kind, self.table, self.tally = kind, table, MediaTally(kind)
+        self.on_lost: Callable[[BrokenMedia], None] | None = None
         self._find = find
         self._probe = probe_image if kind == "image" else probe_audio
         self._threads = min(8, os.cpu_count() or 1)
@@ -135,6 +139,8 @@ class MediaReader:
             found = list(self._pool.map(self._look, cells, numbers))
         for media in found:
             self.tally.add(media)
+            if isinstance(media, BrokenMedia) and self.on_lost is not None:
+                self.on_lost(media)
         return [media if isinstance(media, Media) else None for media in found]
 
     def close(self) -> None:

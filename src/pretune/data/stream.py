@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import Any, BinaryIO
 
@@ -15,6 +16,7 @@ from pretune.data.formats_folder import find_place
 from pretune.data.formats_json import jsonl_batches, jsonl_rows, looks_like_json_lines
 from pretune.data.formats_lines import line_chunks
 from pretune.data.formats_open import reading
+from pretune.data.media import BrokenMedia, free_finder
 from pretune.data.prepare import prepared_tables
 from pretune.data.rows import RowMaker, Rows
 from pretune.data.splits import COLUMNS
@@ -33,23 +35,55 @@ def stream_rows(
     header: str = "auto",
     delimiter: str | None = None,
     encoding: str | None = None,
+    modality: str = "text",
+    on_left_out: Callable[[BrokenMedia], None] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Rows as ``{"id", "text", "text_pair"?, "label"?}`` from a file, folder, archive, or ``-``: standard input, with a JSON
-    object or a text on each line.
+    object or a text on each line. Rows of pictures or clips have ``image`` or ``audio`` and what is known of the file.
 
-    Rows come in the order of the files' names; a row without a label has no ``label``. Raises :class:`DataError`.
+    ``modality`` (``image``, ``audio``) refuses rows of another kind, and on standard input reads each line that is not JSON
+    as a path. Rows come in the order of the files' names; a row without a label has no ``label``. ``on_left_out`` is told of
+    each file that cannot be used; without it such a file is an error. Raises :class:`DataError`.
     """
     asked = parse_columns(columns)
     options = Options(header, delimiter, check_encoding_name(encoding) if encoding is not None else None)
     if place == "-":
-        yield from _from_input(sys.stdin.buffer, asked, options)
+        yield from _from_input(sys.stdin.buffer, asked, options, modality, on_left_out)
         return
     with reading(place):
         found = find_place(place)
     for prepared in prepared_tables(found, asked, options, in_order=True):
-        with reading(prepared.name):
+        _check_kind(prepared.maker, prepared.name, modality)
+        with reading(prepared.name), _telling(prepared.maker, on_left_out) as maker:
             for chunk in prepared.chunks:
-                yield from _dicts(prepared.maker(chunk))
+                yield from _dicts(maker(chunk))
+
+
+def _check_kind(maker: RowMaker, name: str, modality: str) -> None:
+    found = maker.media.kind if maker.media is not None else "text"
+    if modality not in ("text", found):
+        words = {"text": "text", "image": "pictures", "audio": "clips of sound"}
+        raise DataError(
+            f"{name} holds {words[found]}, and {words[modality]} are needed",
+            f"give such files, a folder of them, or a table and --column {modality}=NAME",
+        )
+
+
+@contextlib.contextmanager
+def _telling(maker: RowMaker, on_left_out: Callable[[BrokenMedia], None] | None) -> Iterator[RowMaker]:
+    """The maker, whose lost files are told or raised; its threads end with it."""
+    if maker.media is None:
+        yield maker
+        return
+    maker.media.on_lost = on_left_out or _refuse
+    try:
+        yield maker
+    finally:
+        maker.media.close()
+
+
+def _refuse(error: BrokenMedia) -> None:
+    raise error
 
 
 def _dicts(rows: Rows) -> Iterator[dict[str, Any]]:
@@ -63,7 +97,13 @@ def _dicts(rows: Rows) -> Iterator[dict[str, Any]]:
         }
 
 
-def _from_input(stream: BinaryIO, asked: Mapping[str, str], options: Options) -> Iterator[dict[str, Any]]:
+def _from_input(
+    stream: BinaryIO,
+    asked: Mapping[str, str],
+    options: Options,
+    modality: str,
+    on_left_out: Callable[[BrokenMedia], None] | None,
+) -> Iterator[dict[str, Any]]:
     """Rows as soon as their line has arrived, so that a program can talk to ``predict`` through a pipe."""
     lines = _decoded(stream, options.encoding or "utf-8-sig")
     first = next((line for line in lines if line.strip()), None)
@@ -73,14 +113,23 @@ def _from_input(stream: BinaryIO, asked: Mapping[str, str], options: Options) ->
         )
     every = chain([first], lines)
     if not looks_like_json_lines([first]):
-        table = Table(("0",), False, line_chunks(every, {}, rows=1), roles={"text": "0"})
+        table = Table(("0",), False, line_chunks(every, {}, rows=1), roles={modality: "0"})
     else:
         table = jsonl_rows(jsonl_batches(every, _INPUT, rows=1), _INPUT)
     sample = [next(table.chunks)]
-    roles = find_roles(table, sample, asked, _INPUT)
-    maker = RowMaker(table, roles, _INPUT)
-    for chunk in chain(sample, table.chunks):
-        yield from _dicts(maker(chunk))
+    roles = find_roles(table, sample, _with_media(asked, table), _INPUT)
+    maker = RowMaker(table, roles, _INPUT, find=free_finder)
+    _check_kind(maker, _INPUT, modality)
+    with _telling(maker, on_left_out):
+        for chunk in chain(sample, table.chunks):
+            yield from _dicts(maker(chunk))
+
+
+def _with_media(asked: Mapping[str, str], table: Table) -> dict[str, str]:
+    """On standard input only a key called ``image`` or ``audio`` names a file: one row cannot tell more."""
+    if {"image", "audio"} & asked.keys() or table.roles:
+        return dict(asked)
+    return {**asked, **{kind: kind if kind in table.columns else "" for kind in ("image", "audio")}}
 
 
 def _decoded(stream: BinaryIO, encoding: str) -> Iterator[str]:
