@@ -22,7 +22,7 @@ from pretune.backbones.folder import check_folder, find_folder
 from pretune.backbones.library import model_errors, quiet_transformers, save_model
 from pretune.backbones.presets import SCRATCH, preset_modality
 from pretune.backbones.processors import load_processor, modality_of_folder, processor_facts
-from pretune.backbones.scratch import scratch_image, scratch_text
+from pretune.backbones.scratch import scratch_audio, scratch_image, scratch_text
 from pretune.errors import ModelError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -159,10 +159,11 @@ def load_backbone(
     vocab_size: int | None = None,
     lowercase: bool | None = None,
     image_size: int | None = None,
+    sampling_rate: int | None = None,
     trust_remote_code: bool = False,
 ) -> Backbone:
     """Find a backbone by name. ``texts`` gives the texts a new tokenizer is trained on, ``image_size`` the side in pixels of
-    new image models (``scratch:`` names only).
+    new image models, ``sampling_rate`` the samples a second of new sound models (``scratch:`` names only).
 
     ``tokenizer``: ``auto``, ``wordpiece``, ``bpe``, or a folder that holds one. Raises :class:`ModelError` when there is
     no such model, its files are broken or unsafe, and :class:`UsageError` for options that do not fit together.
@@ -181,6 +182,9 @@ def load_backbone(
             f"{flag} does not fit {name}: {'it reads no text' if is_scratch else 'a trained model keeps its own tokenizer'}",
             f"leave {flag} out" + ("" if is_scratch else f", or start from {SCRATCH}..."),
         )
+    if is_scratch and preset_modality(name.removeprefix(SCRATCH)) == "audio":
+        config, found, notes = scratch_audio(name, sampling_rate)
+        return Backbone(name, "scratch", config, found, notes=notes, modality="audio")
     if is_scratch:
         config, found, notes = scratch_image(name, image_size)
         return Backbone(name, "scratch", config, found, notes=notes, modality="image")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pretune.backbones.presets_audio import AUDIO_PRESETS
 from pretune.backbones.presets_image import IMAGE_PRESETS
 from pretune.errors import ModelError, did_you_mean
 
@@ -57,14 +58,16 @@ FAMILIES = {
 
 
 def preset_names() -> list[str]:
-    """Every name ``scratch:<preset>`` takes, without the prefix: ``bert-tiny``, ``vit-tiny``, ``resnet-18``, ..."""
-    return [*_text_presets(), *IMAGE_PRESETS]
+    """Every name ``scratch:<preset>`` takes, without the prefix: ``bert-tiny``, ``vit-tiny``, ``resnet-18``, ``wav2vec2-tiny``, ..."""
+    return [*_text_presets(), *IMAGE_PRESETS, *AUDIO_PRESETS]
 
 
 def preset_modality(preset: str) -> str:
-    """``text`` or ``image``. Raises :class:`ModelError` naming the nearest preset for an unknown one."""
+    """``text``, ``image`` or ``audio``. Raises :class:`ModelError` naming the nearest preset for an unknown one."""
     if preset in IMAGE_PRESETS:
         return "image"
+    if preset in AUDIO_PRESETS:
+        return "audio"
     _parts(preset)
     return "text"
 

@@ -1,4 +1,4 @@
-"""Fresh backbones: the config of a named size, and the tokenizer or image processor that goes with it."""
+"""Fresh backbones: the config of a named size, and the tokenizer, image processor or feature extractor that goes with it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.backbones.folder import check_folder
 from pretune.backbones.presets import SCRATCH, preset_config, preset_family
+from pretune.backbones.presets_audio import audio_config, feature_extractor
 from pretune.backbones.presets_image import image_config, image_processor
 from pretune.backbones.processors import load_tokenizer
 from pretune.backbones.tokenizer import count_texts, train_tokenizer
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
 
     from pretune.backbones.template import FastTokenizer
 
-__all__ = ["scratch_image", "scratch_text"]
+__all__ = ["scratch_audio", "scratch_image", "scratch_text"]
 
 TOKENIZER_KINDS = ("auto", "wordpiece", "bpe")
 DEFAULT_IMAGE_SIZE = 224
+DEFAULT_SAMPLING_RATE = 16_000
 
 
 def scratch_text(
@@ -54,3 +56,9 @@ def scratch_image(name: str, image_size: int | None) -> tuple[PreTrainedConfig, 
     """Config and image processor of ``scratch:vit-tiny`` for pictures of ``image_size`` pixels (224 when not told)."""
     size = image_size or DEFAULT_IMAGE_SIZE
     return image_config(name.removeprefix(SCRATCH), size), image_processor(size), {"image_size_source": "--image-size"}
+
+
+def scratch_audio(name: str, sampling_rate: int | None) -> tuple[PreTrainedConfig, Any, dict[str, Any]]:
+    """Config and feature extractor of ``scratch:wav2vec2-tiny`` for sound of ``sampling_rate`` Hz (16,000 when not told)."""
+    rate = sampling_rate or DEFAULT_SAMPLING_RATE
+    return audio_config(name.removeprefix(SCRATCH), rate), feature_extractor(rate), {}

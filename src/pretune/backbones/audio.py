@@ -1,0 +1,132 @@
+"""Clips to batches of samples, as a feature extractor of transformers asks for them.
+
+Shapes: B clips of a batch, T samples of a clip, F frames that the encoder makes of them. Stored clips are int16 (T,).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from pretune.errors import ModelError
+
+if TYPE_CHECKING:
+    from pretune.backbones.load import Backbone
+
+__all__ = ["FRAMES_PER_SECOND", "Hearing", "collate_clips", "hearing_of", "run_model", "stored_clip"]
+
+FRAMES_PER_SECOND = 50
+"""The cost of a clip is counted in frames of 20 ms, whatever the model."""
+
+FULL_SCALE = 32_768
+_WIDTHS_PER_SECOND = 10
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """How a model hears: ``rate`` in Hz, whether clips get mean 0 and variance 1, whether it is told what is padding,
+    and the windows (``kernels``, ``strides`` in samples) of the convolutions that make frames of samples.
+    """
+
+    rate: int
+    normalize: bool
+    masked: bool
+    kernels: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def frames(self, samples: int) -> int:
+        """Frames F that the encoder makes of ``samples``; below 1 where they are too few."""
+        for kernel, stride in zip(self.kernels, self.strides, strict=True):
+            samples = (samples - kernel) // stride + 1
+        return samples
+
+    @property
+    def least_samples(self) -> int:
+        """The fewest samples that make a frame."""
+        samples = 1
+        for kernel, stride in zip(reversed(self.kernels), reversed(self.strides), strict=True):
+            samples = (samples - 1) * stride + kernel
+        return samples
+
+    def cost(self, samples: int) -> int:
+        """Frames of 20 ms that a clip lasts, rounded up."""
+        return max(1, math.ceil(samples * FRAMES_PER_SECOND / self.rate))
+
+
+def hearing_of(backbone: Backbone) -> Hearing:
+    """What the backbone's feature extractor and config say. Raises :class:`ModelError` for a model that reads no samples."""
+    processor, config = backbone.processor, backbone.config
+    kernels, strides = getattr(config, "conv_kernel", None), getattr(config, "conv_stride", None)
+    if not isinstance(kernels, Sequence) or not isinstance(strides, Sequence) or getattr(config, "add_adapter", False):
+        raise ModelError(
+            f"{backbone.name} ({config.model_type}) does not read plain samples",
+            "choose a model of the wav2vec 2.0 family (wav2vec2, hubert, wavlm, ...), such as scratch:wav2vec2-tiny",
+        )
+    return Hearing(
+        rate=int(processor.sampling_rate),
+        normalize=bool(getattr(processor, "do_normalize", True)),
+        masked=bool(getattr(processor, "return_attention_mask", False)),
+        kernels=tuple(map(int, kernels)),
+        strides=tuple(map(int, strides)),
+    )
+
+
+def stored_clip(samples_T: np.ndarray, hearing: Hearing) -> np.ndarray:
+    """Samples in [-1, 1] as int16 (T,): louder ones are scaled down to full scale, a clip too short for a frame gets silence."""
+    loudest = float(np.abs(samples_T).max(initial=0.0))
+    scaled = samples_T * (FULL_SCALE / max(1.0, loudest))
+    clip = np.clip(np.rint(scaled), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+    return np.pad(clip, (0, max(0, hearing.least_samples - len(clip))))
+
+
+def collate_clips(clips: Sequence[np.ndarray], hearing: Hearing) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """``input_values`` (B, T) float32 and, for a model that is told of padding, ``attention_mask`` (B, T); and the samples
+    of each clip (B,) int64.
+
+    Each clip is normalised alone (Wav2Vec2FeatureExtractor's arithmetic). T is a multiple of a tenth of a second: the
+    processor's library keeps a compiled kernel for each new shape.
+    """
+    lengths_B = torch.tensor([len(clip) for clip in clips])
+    block = hearing.rate // _WIDTHS_PER_SECOND
+    width = math.ceil(int(lengths_B.max()) / block) * block
+    values_BT = np.zeros((len(clips), width), dtype=np.float32)
+    for row, clip in enumerate(clips):
+        values_BT[row, : len(clip)] = _normalised(clip) if hearing.normalize else clip / np.float32(FULL_SCALE)
+    inputs = {"input_values": torch.from_numpy(values_BT)}
+    if hearing.masked:
+        inputs["attention_mask"] = (torch.arange(width)[None] < lengths_B[:, None]).long()
+    return inputs, lengths_B
+
+
+def _normalised(clip: np.ndarray) -> np.ndarray:
+    samples = clip / np.float32(FULL_SCALE)
+    return (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
+
+
+def run_model(model: torch.nn.Module, inputs: dict[str, torch.Tensor], lengths_B: torch.Tensor) -> torch.Tensor:
+    """The logits (B, ...) of a batch; frames (B, F, ...) are those of the longest clip.
+
+    A model that is not told of padding (wav2vec 2.0's base, whose norm runs over all of time) would hear the silence behind
+    short clips, so it gets clips of each length by themselves.
+    """
+    if "attention_mask" in inputs or len(lengths_B) == 0:
+        return model(**inputs).logits
+    found: dict[int, torch.Tensor] = {}
+    for length in sorted(set(lengths_B.tolist())):
+        rows = torch.nonzero(lengths_B == length)[:, 0]
+        part = {"input_values": inputs["input_values"][rows, :length]}
+        logits = model(**part).logits
+        found.update({int(row): one for row, one in zip(rows.tolist(), logits, strict=True)})
+    most = max(one.shape[0] for one in found.values())
+    return torch.stack([_lengthened(found[row], most) for row in range(len(lengths_B))])
+
+
+def _lengthened(one: torch.Tensor, frames: int) -> torch.Tensor:
+    if one.ndim == 1:
+        return one
+    return torch.nn.functional.pad(one, (0, 0, 0, frames - one.shape[0]))
