@@ -5,6 +5,7 @@ Shapes: B pictures of a batch, H and W their sides in pixels; stored pictures ar
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,17 @@ from pretune.errors import ModelError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["PATCH", "Geometry", "centre_crop", "collate_pixels", "geometry_of", "patches_of", "resized"]
+__all__ = [
+    "PATCH",
+    "Geometry",
+    "centre_crop",
+    "collate_pixels",
+    "geometry_of",
+    "interpolate_positions",
+    "normalised",
+    "patches_of",
+    "resized",
+]
 
 PATCH = 16
 """The cost of a picture is counted in squares of this side, whatever the model."""
@@ -136,7 +147,24 @@ def patches_of(geometry: Geometry) -> int:
 def collate_pixels(pictures: Sequence[np.ndarray], geometry: Geometry) -> torch.Tensor:
     """``pixel_values`` (B, 3, H, W) float32 of pictures uint8 (H, W, 3): cut to the crop, scaled and normalised."""
     pixels_BHWC = torch.from_numpy(np.stack([centre_crop(picture, geometry.crop) for picture in pictures]))
+    return normalised(pixels_BHWC.float(), geometry)
+
+
+def normalised(pixels_BHWC: torch.Tensor, geometry: Geometry) -> torch.Tensor:
+    """``pixel_values`` (B, 3, H, W) of float32 pixels from 0 to 255: scaled and normalised as the geometry says."""
     std_C = torch.tensor(geometry.std)
     gain_C, shift_C = geometry.scale / std_C, -torch.tensor(geometry.mean) / std_C
     # In channels_last memory order: that is how the pictures lie already, and how convolutions are fastest.
-    return torch.addcmul(shift_C, pixels_BHWC.float(), gain_C).permute(0, 3, 1, 2)
+    return torch.addcmul(shift_C, pixels_BHWC, gain_C).permute(0, 3, 1, 2)
+
+
+def interpolate_positions(model: torch.nn.Module, config: Any, geometry: Geometry) -> None:
+    """Let a model whose positions were learned for one size of picture (a ViT) take pictures of the geometry's size."""
+    size = getattr(config, "image_size", None)
+    is_other = isinstance(size, int) and geometry.crop != (size, size)
+    if is_other and "interpolate_pos_encoding" in inspect.signature(model.forward).parameters:
+        model.register_forward_pre_hook(_interpolating, with_kwargs=True)
+
+
+def _interpolating(_model: torch.nn.Module, arguments: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    return arguments, {**named, "interpolate_pos_encoding": True}
