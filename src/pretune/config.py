@@ -110,6 +110,9 @@ class TaskSettings(TextSettings, ImageSettings):
         metavar="MODE",
     )
     llrd_decay: float = option(0.9, "with --adapt llrd: each deeper layer learns this much slower", low=0.1, high=1.0)
+    cache_trunk: bool = option(
+        True, "with --adapt head or top:N: compute what does not learn once, keep it on disk and learn on the rest"
+    )
     class_weights: str = option("none", "weigh classes by rarity", choices=("none", "auto"))
     label_smoothing: float = option(0.0, "share of the target spread over all classes", low=0.0, high=0.9)
 

@@ -11,7 +11,7 @@ from typing import Any
 from pretune.backbones.presets import SCRATCH, preset_names
 from pretune.errors import ModelError, did_you_mean
 
-__all__ = ["check_folder", "find_folder"]
+__all__ = ["check_folder", "find_folder", "require_tokenizer"]
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
@@ -72,19 +72,14 @@ def check_folder(folder: Path, *, trust_remote_code: bool, weights: bool = True)
 
     ``weights`` False checks a folder that is only asked for its tokenizer. Raises :class:`ModelError` naming the file.
     """
-    for name in ("config.json", "tokenizer_config.json"):
+    for name in ("config.json", "tokenizer_config.json", "preprocessor_config.json"):
         path = folder / name
         if path.exists():
             _check_json(path, _read(path), trust_remote_code)
     if weights and not (folder / "config.json").exists():
         raise ModelError(
             f"{folder} holds no config.json",
-            "give the folder of a model: config.json, model.safetensors, tokenizer.json",
-        )
-    if not any(next(folder.glob(pattern), None) for pattern in TOKENIZER_FILES):
-        # transformers would make an empty tokenizer here and say nothing.
-        raise ModelError(
-            f"{folder} holds no tokenizer", "copy tokenizer.json and tokenizer_config.json of the model into it"
+            "give the folder of a model: config.json, model.safetensors, and its tokenizer or image processor",
         )
     if not weights:
         return
@@ -95,6 +90,14 @@ def check_folder(folder: Path, *, trust_remote_code: bool, weights: bool = True)
         )
     for path in _weight_files(folder):
         _check_safetensors(path)
+
+
+def require_tokenizer(folder: Path) -> None:
+    """Raise :class:`ModelError` where a folder holds no tokenizer: transformers would make an empty one and say nothing."""
+    if not any(next(folder.glob(pattern), None) for pattern in TOKENIZER_FILES):
+        raise ModelError(
+            f"{folder} holds no tokenizer", "copy tokenizer.json and tokenizer_config.json of the model into it"
+        )
 
 
 def _read(path: Path) -> dict[str, Any]:

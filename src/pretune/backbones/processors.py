@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pretune.backbones.folder import require_tokenizer
 from pretune.backbones.library import model_errors, quiet_transformers
 from pretune.backbones.text_limits import max_length_of
 from pretune.errors import ModelError
@@ -28,10 +29,13 @@ def modality_of_folder(config: PreTrainedConfig, folder: Path) -> str:
     """``text``, ``image`` or ``audio``: by the processor's file, else by the architecture."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
-    path = folder / "preprocessor_config.json"
-    if path.exists():
-        with model_errors(str(folder), "is preprocessor_config.json whole?"):
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        path = folder / name
+        if not path.exists():
+            continue
+        with model_errors(str(folder), f"is {name} whole?"):
             told = json.loads(path.read_text(encoding="utf-8"))
+        told = told.get("feature_extractor") or told.get("image_processor") or told
         if "sampling_rate" in told or "FeatureExtractor" in str(told.get("processor_class", "")):
             return "audio"
         if "image_processor_type" in told or "image_mean" in told:
@@ -60,6 +64,7 @@ def load_tokenizer(folder: Path, trust_remote_code: bool) -> FastTokenizer:
     """The fast tokenizer of a folder. Raises :class:`ModelError` when there is none."""
     import transformers
 
+    require_tokenizer(folder)
     with (
         quiet_transformers(),
         model_errors(str(folder), "is the tokenizer complete (tokenizer.json, tokenizer_config.json)?"),

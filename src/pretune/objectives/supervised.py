@@ -9,7 +9,7 @@ import torch
 
 from pretune.backbones.adapt import Adaptation
 from pretune.engine.batching import Stream
-from pretune.tasks.base import EncodedRows, Task
+from pretune.tasks.base import EncodedRows, Learnable
 from pretune.types import Batch, Feed, Loss
 
 __all__ = ["Supervised"]
@@ -21,7 +21,7 @@ class Supervised:
 
     part_names: tuple[str, ...] = ()
 
-    def __init__(self, task: Task, adaptation: Adaptation) -> None:
+    def __init__(self, task: Learnable, adaptation: Adaptation) -> None:
         self.task = task
         self.adaptation = adaptation
 

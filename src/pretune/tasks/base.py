@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pretune.config import TaskSettings
     from pretune.data.splits import Splits
 
-__all__ = ["EncodedRows", "Scorer", "Task"]
+__all__ = ["EncodedRows", "Learnable", "Scorer", "Task"]
 
 
 class EncodedRows(Protocol):
@@ -34,6 +34,30 @@ class EncodedRows(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Encoded: ...
+
+
+class Learnable(Protocol):
+    """The part of a task that learning and predicting use; see :class:`Task`."""
+
+    def augment(self, row: Encoded, rng: np.random.Generator, /) -> Encoded:
+        """The item as it is learned from this time."""
+        ...
+
+    def collate(self, rows: Sequence[Encoded], /) -> Batch:
+        """Items as one batch."""
+        ...
+
+    def loss(self, model: torch.nn.Module, batch: Batch, /) -> Loss:
+        """The loss summed over the batch's items."""
+        ...
+
+    def predict(self, model: torch.nn.Module, batch: Batch, /) -> list[Prediction]:
+        """One prediction an item."""
+        ...
+
+    def merge(self, predictions: Sequence[Prediction], /) -> list[Prediction]:
+        """One prediction a row."""
+        ...
 
 
 class Scorer(NamedTuple):
@@ -75,8 +99,17 @@ class Task(ABC):
     def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> EncodedRows:
         """Every row of ``dataset`` encoded as :meth:`encode` would, kept on disk under ``fingerprint``."""
 
+    @property
+    def varies_rows(self) -> bool:
+        """Does :meth:`augment` change anything? Outputs of a frozen trunk can be kept only where it does not."""
+        return False
+
     def augment(self, row: Encoded, rng: np.random.Generator) -> Encoded:
         """The item as it is learned from this time. The same ``rng`` gives the same item."""
+        return row
+
+    def without_trunk(self, row: Encoded, *, first_only: bool) -> Encoded:
+        """The item without what a frozen trunk has read already; ``first_only``: just its first position is asked for."""
         return row
 
     @abstractmethod

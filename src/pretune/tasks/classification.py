@@ -153,6 +153,10 @@ class Classification(Task):
             extras={"weights": weights_B},
         )
 
+    def logits_of(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """What the model says of the batch, (B, C)."""
+        return model(**batch.inputs).logits
+
     def loss(self, model: torch.nn.Module, batch: Batch) -> Loss:
         """Weighted cross entropy, summed."""
         assert batch.targets is not None
@@ -162,7 +166,7 @@ class Classification(Task):
                 f"{self.name} cannot learn from unlabelled rows: {', '.join(unlabelled[:5])}",
                 "give them a label, or leave them to `pretune pretrain`",
             )
-        logits_BC = model(**batch.inputs).logits.float()
+        logits_BC = self.logits_of(model, batch).float()
         losses_B = functional.cross_entropy(
             logits_BC, batch.targets, reduction="none", label_smoothing=self.label_smoothing
         )
@@ -170,7 +174,7 @@ class Classification(Task):
 
     def predict(self, model: torch.nn.Module, batch: Batch) -> list[Prediction]:
         """Softmax probabilities as trained (no temperature)."""
-        probabilities_BC = torch.softmax(model(**batch.inputs).logits.double(), dim=-1).cpu()
+        probabilities_BC = torch.softmax(self.logits_of(model, batch).double(), dim=-1).cpu()
         best_B = probabilities_BC.argmax(dim=-1).tolist()
         return [
             Prediction(i, self.labels[best], tuple(row))

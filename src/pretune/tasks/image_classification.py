@@ -5,7 +5,6 @@ Shapes: B pictures of a batch, H and W their sides in pixels; pictures are uint8
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
@@ -13,11 +12,18 @@ import numpy as np
 import torch
 
 from pretune.backbones.augment import AUGMENTS, Augment
-from pretune.backbones.image import Geometry, collate_pixels, geometry_of, patches_of, resized
-from pretune.backbones.pixels import store_pixels
+from pretune.backbones.image import (
+    Geometry,
+    collate_pixels,
+    geometry_of,
+    interpolate_positions,
+    patches_of,
+    resized,
+)
 from pretune.data.media_image import decode_image
 from pretune.tasks.classification import Classification
 from pretune.tasks.image_baselines import image_baselines
+from pretune.tasks.stored_pictures import StoredPictures, store_pictures
 from pretune.tasks.thumbnails import thumbnail
 from pretune.types import Encoded, Example
 
@@ -63,11 +69,7 @@ class ImageClassification(Classification):
     def build(self, backbone: Backbone, *, seed: int) -> tuple[torch.nn.Module, LoadReport]:
         """The classifier that transformers has for the backbone."""
         model, report = super().build(backbone, seed=seed)
-        told = getattr(backbone.config, "image_size", None)
-        size = told if isinstance(told, int) else None
-        is_other = size is not None and self.geometry.crop != (size, size)
-        if is_other and "interpolate_pos_encoding" in inspect.signature(model.forward).parameters:
-            model.register_forward_pre_hook(_interpolating, with_kwargs=True)
+        interpolate_positions(model, backbone.config, self.geometry)
         return model, report
 
     def encode(self, example: Example) -> list[Encoded]:
@@ -75,23 +77,28 @@ class ImageClassification(Classification):
         pixels = resized(decode_image(example.inputs["image"]), self.geometry)
         return [Encoded(example.id, {"pixels": pixels}, self.cost, self.target_of(example.target), example.weight)]
 
-    def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> _StoredRows:
+    def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> StoredPictures:
         """See :class:`pretune.tasks.base.Task`."""
-        images = dataset.with_format("arrow")[:]["image"]
+        return store_pictures(dataset, self.geometry, fingerprint=fingerprint, targets_N=self.targets_of(dataset))
 
-        def read(index: int) -> np.ndarray:
-            return resized(decode_image(images[index].as_py()), self.geometry)
-
-        pictures = store_pixels(len(dataset), read, self.geometry, fingerprint=fingerprint)
-        return _StoredRows(dataset, pictures, self.targets_of(dataset), self.cost)
+    @property
+    def varies_rows(self) -> bool:
+        """All levels but ``none`` do."""
+        return self.augmentation.recipe is not None
 
     def augment(self, row: Encoded, rng: np.random.Generator) -> Encoded:
         """The picture cropped, turned or coloured anew."""
         pixels = self.augmentation.picture(row.arrays["pixels"], self.geometry.crop, rng)
         return Encoded(row.id, {"pixels": pixels}, row.cost, row.target, row.weight)
 
+    def without_trunk(self, row: Encoded, *, first_only: bool) -> Encoded:
+        """The item without its pixels."""
+        return Encoded(row.id, {}, row.cost, row.target, row.weight)
+
     def inputs_of(self, rows: Sequence[Encoded]) -> tuple[dict[str, torch.Tensor], int, int]:
-        """``pixel_values`` (B, 3, H, W)."""
+        """``pixel_values`` (B, 3, H, W); one pixel a picture where a frozen trunk has read them."""
+        if "pixels" not in rows[0].arrays:
+            return {"pixel_values": torch.zeros(len(rows), 3, 1, 1)}, len(rows), len(rows)
         pixels = collate_pixels([row.arrays["pixels"] for row in rows], self.geometry)
         cost = self.cost * len(rows)
         return {"pixel_values": pixels}, cost, cost
@@ -114,25 +121,3 @@ class ImageClassification(Classification):
     def to_dict(self) -> dict[str, Any]:
         """Name, labels, temperature, side of the pictures and how they were varied."""
         return {**super().to_dict(), "image_size": self.geometry.crop[0], "augment": self.augmentation.name}
-
-
-def _interpolating(_model: torch.nn.Module, arguments: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    return arguments, {**named, "interpolate_pos_encoding": True}
-
-
-class _StoredRows:
-    """Pictures on disk with their ids and targets."""
-
-    def __init__(self, dataset: Dataset, pictures: Any, targets_N: np.ndarray | None, cost: int) -> None:
-        self._ids = dataset.with_format("arrow")[:]["id"]
-        self._pictures = pictures
-        self._targets_N = targets_N
-        self.lengths_N = np.full(len(dataset), cost, dtype=np.int64)
-        self.ledger: dict[str, Any] = {"rows": len(dataset), "pieces": len(dataset)}
-
-    def __len__(self) -> int:
-        return len(self.lengths_N)
-
-    def __getitem__(self, index: int) -> Encoded:
-        target = None if self._targets_N is None or self._targets_N[index] < 0 else int(self._targets_N[index])
-        return Encoded(self._ids[index].as_py(), {"pixels": self._pictures(index)}, int(self.lengths_N[index]), target)

@@ -9,7 +9,7 @@ import torch
 
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
-from pretune.tasks.base import EncodedRows, Task
+from pretune.tasks.base import EncodedRows, Learnable
 from pretune.types import Encoded, Prediction
 
 __all__ = ["predict_items", "predict_rows"]
@@ -18,7 +18,7 @@ BUDGET_TOKENS = 4096
 
 
 def predict_rows(
-    task: Task,
+    task: Learnable,
     model: torch.nn.Module,
     rows: EncodedRows,
     device: Device,
@@ -31,7 +31,12 @@ def predict_rows(
 
 
 def predict_items(
-    task: Task, model: torch.nn.Module, items: Sequence[Encoded], device: Device, *, budget_tokens: int = BUDGET_TOKENS
+    task: Learnable,
+    model: torch.nn.Module,
+    items: Sequence[Encoded],
+    device: Device,
+    *,
+    budget_tokens: int = BUDGET_TOKENS,
 ) -> list[Prediction]:
     """The same for encoded items in memory."""
     lengths_N = np.array([item.cost for item in items])
@@ -39,7 +44,7 @@ def predict_items(
 
 
 def _predict(
-    task: Task,
+    task: Learnable,
     model: torch.nn.Module,
     read: Callable[[int], Encoded],
     lengths_N: np.ndarray,

@@ -60,6 +60,12 @@ class TextClassification(Classification):
         store = encode_dataset(dataset, self.encoder, fingerprint=fingerprint)
         return _StoredRows(store, dataset, self.targets_of(dataset))
 
+    def without_trunk(self, row: Encoded, *, first_only: bool) -> Encoded:
+        """The first token alone, where no more is read."""
+        if not first_only:
+            return row
+        return Encoded(row.id, {name: array[:1] for name, array in row.arrays.items()}, 1, row.target, row.weight)
+
     def inputs_of(self, rows: Sequence[Encoded]) -> tuple[dict[str, torch.Tensor], int, int]:
         """Token ids and masks (B, T)."""
         pieces = [TextPiece(row.arrays["input_ids"], row.arrays.get("segment_ids")) for row in rows]

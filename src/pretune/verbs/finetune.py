@@ -19,7 +19,9 @@ from pretune.verbs.outcome import Outcome, Say
 from pretune.verbs.setup import LearnSettings
 
 if TYPE_CHECKING:
+    from pretune.backbones.adapt import Adaptation
     from pretune.data.splits import Splits
+    from pretune.tasks.base import EncodedRows, Learnable
     from pretune.verbs.learning import Learning
     from pretune.verbs.setup import Setup
 
@@ -121,6 +123,7 @@ def build_learning(
     from pretune.objectives.supervised import Supervised
     from pretune.tasks import find_task
     from pretune.tasks.predicting import predict_rows
+    from pretune.tasks.trunk_rows import on_trunk
     from pretune.verbs.rows import data_fingerprint
     from pretune.verbs.setup import choose, find_backbone, make_learning
 
@@ -139,16 +142,30 @@ def build_learning(
         }
     model, report = task.build(backbone, seed=settings.seed)
     truths = task.truths(data["validation"])
+    learned: Learnable = task
+    learned_rows: dict[str, EncodedRows] = dict(rows)
+
+    def objective(adaptation: Adaptation) -> Supervised:
+        nonlocal learned
+        if settings.cache_trunk:
+            bar = say.progress(sum(len(part) for part in rows.values()), "running what does not learn once")
+            with cluster.first_before_others():
+                found = on_trunk(task, model, adaptation, rows, device, fingerprint=fingerprint, on_batch=bar.update)
+            bar.close()
+            if found is not None:
+                learned = found[0]
+                learned_rows.update(found[1])
+        return Supervised(learned, adaptation)
 
     def evaluate(on_batch: Callable[[int], None]) -> dict[str, float]:
-        predictions = predict_rows(task, model, rows["validation"], device, on_batch=on_batch)
+        predictions = predict_rows(learned, model, learned_rows["validation"], device, on_batch=on_batch)
         records = [task.record(p, t) for p, t in zip(predictions, truths, strict=True)]
         return {name: float(value) for name, value in task.scores(task.statistics(records).sum(axis=0)).items()}
 
     setup, learning = make_learning(
         settings, run, backbone, model, report, device, cluster, say,
-        objective=lambda adaptation: Supervised(task, adaptation),
-        streams=lambda objective: objective.streams(rows["train"], batch_size=settings.batch_size, group_by_length=settings.group_by_length),
+        objective=objective,
+        streams=lambda objective: objective.streams(learned_rows["train"], batch_size=settings.batch_size, group_by_length=settings.group_by_length),
         goal={"metric": metric, "higher_is_better": task.higher_is_better[metric], "evaluate": evaluate},
         default_epochs=_default_epochs(len(rows["train"]), settings.batch_size),
     )  # fmt: skip

@@ -57,13 +57,15 @@ def inspect(settings: InspectSettings, *, say: Say) -> Outcome:
 
 
 def _corpus(place: str) -> Any:
-    """All texts of a place, whatever their split."""
+    """All texts, pictures or clips of a place, whatever their split."""
     from datasets import concatenate_datasets
 
     from pretune.data.read import read
 
     found = read(DataSettings(data=place, validation_fraction=0.0, test_fraction=0.0))
-    return concatenate_datasets([found[name].select_columns(["id", "text"]) for name in found])
+    wanted = ("id", "text", "image", "audio", "content", "look", "width", "height", "seconds", "rate")
+    common = [column for column in wanted if all(column in rows.column_names for rows in found.values())]
+    return concatenate_datasets([found[name].select_columns(common) for name in found])
 
 
 def _write(folder: Path, found: dict[str, Any], title: str) -> list[str]:

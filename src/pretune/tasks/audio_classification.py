@@ -1,0 +1,137 @@
+"""Audio classification: one label for a clip.
+
+Shapes: B clips of a batch, T samples of a clip, F frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, final
+
+import numpy as np
+import torch
+
+from pretune.backbones.audio import Hearing, hearing_of, run_model, without_own_masks
+from pretune.tasks.audio_baselines import audio_baselines
+from pretune.tasks.audio_rows import (
+    VARIATIONS,
+    ClipRows,
+    FrameMask,
+    batch_of_clips,
+    clip_of,
+    clips_of,
+    frame_mask_of,
+    variation_of,
+)
+from pretune.tasks.audio_shown import shown_clip
+from pretune.tasks.classification import Classification
+from pretune.types import Batch, Encoded, Example
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from pretune.backbones.load import Backbone, LoadReport
+    from pretune.config import TaskSettings
+    from pretune.data.splits import Splits
+
+__all__ = ["AudioClassification"]
+
+
+@final
+class AudioClassification(Classification):
+    """Single-label classification of clips.
+
+    ``augment`` is one of :data:`pretune.tasks.audio_rows.VARIATIONS`; anything but ``none`` also hides frames, as many as
+    the model's config says (``mask_time_prob``, ``mask_time_length``).
+    """
+
+    name: ClassVar[str] = "audio-classification"
+    modality: ClassVar[str] = "audio"
+    columns: ClassVar[tuple[str, ...]] = ("audio", "label")
+    auto_class: ClassVar[str] = "AutoModelForAudioClassification"
+
+    def __init__(
+        self, labels: Sequence[str], hearing: Hearing, *, augment: str = "none", mask: FrameMask | None = None, **options: Any
+    ) -> None:  # fmt: skip
+        super().__init__(labels, **options)
+        self.hearing = hearing
+        self.variation = VARIATIONS[augment]
+        self.mask = mask
+
+    @classmethod
+    def start(cls, data: Splits, backbone: Backbone, settings: TaskSettings) -> AudioClassification:
+        """See :class:`pretune.tasks.base.Task`."""
+        labels, options = cls.options_of(data, settings)
+        return cls(
+            labels, hearing_of(backbone), augment=variation_of(settings), mask=frame_mask_of(backbone), **options
+        )
+
+    def build(self, backbone: Backbone, *, seed: int) -> tuple[torch.nn.Module, LoadReport]:
+        """The classifier that transformers has for the backbone."""
+        return super().build(without_own_masks(backbone), seed=seed)
+
+    def encode(self, example: Example) -> list[Encoded]:
+        """One clip, decoded."""
+        clip = clip_of(example.inputs["audio"], self.hearing)
+        target = self.target_of(example.target)
+        return [Encoded(example.id, {"samples": clip}, self.hearing.cost(len(clip)), target, example.weight)]
+
+    def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> ClipRows:
+        """See :class:`pretune.tasks.base.Task`."""
+        targets_N = self.targets_of(dataset)
+
+        def target(index: int) -> int | None:
+            return None if targets_N is None or targets_N[index] < 0 else int(targets_N[index])
+
+        return ClipRows(dataset, clips_of(dataset, self.hearing, fingerprint), self.hearing, target)
+
+    @property
+    def varies_rows(self) -> bool:
+        """Are clips varied while they are learned from?"""
+        return self.variation.name != "none"
+
+    def augment(self, row: Encoded, rng: np.random.Generator) -> Encoded:
+        """The clip varied, and frames of it hidden."""
+        if not self.varies_rows:
+            return row
+        clip = self.variation.clip(row.arrays["samples"], rng, least_samples=self.hearing.least_samples)
+        arrays = {"samples": clip}
+        if self.mask is not None:
+            arrays["mask"] = self.mask.draw(self.hearing.frames(len(clip)), rng)
+        return Encoded(row.id, arrays, self.hearing.cost(len(clip)), row.target, row.weight)
+
+    def inputs_of(self, rows: Sequence[Encoded]) -> tuple[dict[str, torch.Tensor], int, int]:
+        """``input_values`` (B, T), masks, and the samples of each clip (B,)."""
+        inputs, lengths_B = batch_of_clips(rows, self.hearing)
+        costs = [row.cost for row in rows]
+        return {**inputs, "lengths": lengths_B}, sum(costs), len(rows) * max(costs)
+
+    def collate(self, rows: Sequence[Encoded]) -> Batch:
+        """As for any classification; ``extras["lengths"]`` (B,) are the samples of each clip."""
+        batch = super().collate(rows)
+        batch.extras["lengths"] = batch.inputs.pop("lengths")
+        return batch
+
+    def logits_of(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """What the model says of the batch, (B, C)."""
+        return run_model(model, batch.inputs, batch.extras["lengths"], self.hearing)
+
+    def shown(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Id, spectrum and sound."""
+        return {"id": row["id"], **shown_clip(row["audio"])}
+
+    def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, np.ndarray], list[str]]:
+        """The majority class, and logistic regression on mel bands."""
+        return audio_baselines(train, rows, self.labels, self.hearing.rate)
+
+    @classmethod
+    def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> AudioClassification:
+        """See :class:`pretune.tasks.base.Task`."""
+        return cls(
+            about["labels"], hearing_of(backbone), augment=about.get("augment", "none"), mask=frame_mask_of(backbone),
+            temperature=float(about.get("temperature", 1.0)),
+        )  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        """Name, labels, temperature and how the clips were varied."""
+        return {**super().to_dict(), "augment": self.variation.name}

@@ -1,0 +1,203 @@
+"""Rows of sound as tasks learn from them: clips on disk, varied while they are learned from.
+
+Shapes: T samples of a clip (int16), F frames that the encoder makes of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pretune.backbones.audio import FULL_SCALE, Hearing, collate_clips, stored_clip
+from pretune.backbones.samples import Clips, store_samples
+from pretune.data.media_audio import decode_audio
+from pretune.types import Encoded
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from pretune.backbones.load import Backbone
+    from pretune.config import TaskSettings
+
+__all__ = [
+    "VARIATIONS",
+    "ClipRows",
+    "FrameMask",
+    "Variation",
+    "batch_of_clips",
+    "clip_of",
+    "clips_of",
+    "frame_mask_of",
+    "spans",
+    "variation_of",
+]
+
+
+def clip_of(audio: Mapping[str, Any], hearing: Hearing) -> np.ndarray:
+    """An ``audio`` cell decoded, at the model's rate: int16 (T,). Raises :class:`pretune.errors.DataError` naming the file."""
+    return stored_clip(decode_audio(audio, hearing.rate), hearing)
+
+
+def clips_of(dataset: Dataset, hearing: Hearing, fingerprint: str) -> Clips:
+    """The clips of every row, decoded once and kept on disk."""
+    cells = dataset.with_format("arrow")[:]["audio"]
+    if "seconds" in dataset.column_names:
+        seconds_N = np.asarray(dataset["seconds"], dtype=np.float64)
+    else:
+        seconds_N = np.zeros(len(dataset))
+
+    def read(index: int) -> np.ndarray:
+        return clip_of(cells[index].as_py(), hearing)
+
+    return store_samples(seconds_N, read, hearing, fingerprint=fingerprint)
+
+
+class ClipRows:
+    """Clips with their ids, targets and weights. ``ledger`` counts rows and frames, and tells of what was found wrong."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        clips: Clips,
+        hearing: Hearing,
+        targets: Callable[[int], Any] | None = None,
+        weights_N: np.ndarray | None = None,
+    ) -> None:
+        self._ids = dataset.with_format("arrow")[:]["id"]
+        self._clips = clips
+        self._targets = targets
+        self._weights_N = weights_N
+        self.lengths_N = np.array([hearing.cost(int(samples)) for samples in clips.num_samples_N], dtype=np.int64)
+        self.ledger: dict[str, Any] = {
+            "rows": len(dataset),
+            "pieces": len(dataset),
+            "frames": int(self.lengths_N.sum()),
+        }
+
+    def __len__(self) -> int:
+        return len(self.lengths_N)
+
+    def __getitem__(self, index: int) -> Encoded:
+        return Encoded(
+            self._ids[index].as_py(),
+            {"samples": self._clips.clip(index)},
+            int(self.lengths_N[index]),
+            None if self._targets is None else self._targets(index),
+            1.0 if self._weights_N is None else float(self._weights_N[index]),
+        )
+
+
+def batch_of_clips(rows: Sequence[Encoded], hearing: Hearing) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """The model's inputs and the samples of each clip (B,).
+
+    ``mask_time_indices`` (B, F) says which frames to hide (``arrays["mask"]``, bool). It is there also where none is:
+    transformers would draw its own.
+    """
+    inputs, lengths_B = collate_clips([row.arrays["samples"] for row in rows], hearing)
+    if hearing.hides:
+        mask_BF = torch.zeros(len(rows), hearing.frames(inputs["input_values"].shape[1]), dtype=torch.bool)
+        for number, row in enumerate(rows):
+            if "mask" in row.arrays:
+                mask_BF[number, : len(row.arrays["mask"])] = torch.from_numpy(row.arrays["mask"])
+        inputs["mask_time_indices"] = mask_BF
+    return inputs, lengths_B
+
+
+@dataclass(frozen=True)
+class FrameMask:
+    """Spans of ``length`` frames begin at ``share / length`` of the frames and are hidden from the encoder
+    (SpecAugment's masks in time: Park et al. 2019, arXiv 1904.08779; on the encoder's input as in Baevski et al. 2020).
+    """
+
+    share: float
+    length: int
+
+    def draw(self, frames: int, rng: np.random.Generator) -> np.ndarray:
+        """Which of the frames are hidden, bool (F,)."""
+        return spans(frames, self.share, self.length, rng.random(), rng.permutation)
+
+
+def spans(
+    frames: int, share: float, length: int, extra: float, order: Callable[[int], np.ndarray], *, least: int = 0
+) -> np.ndarray:
+    """Bool (F,): ``share * frames / length`` spans (rounded with the draw ``extra`` in [0, 1), ``least`` at least), begun at
+    different places in the order drawn. Spans are a third of the frames at most, so that a short clip is never wholly hidden.
+    """
+    length = max(1, min(length, frames // 3))
+    places = frames - length + 1
+    count = min(places, max(least, math.floor(share * frames / length + extra)))
+    mask_F = np.zeros(frames, dtype=bool)
+    for start in order(places)[:count]:
+        mask_F[start : start + length] = True
+    return mask_F
+
+
+@dataclass(frozen=True)
+class Variation:
+    """How clips are varied: moved by up to ``shift`` of their length, gain by up to ``gain_db``, noise ``noise_db`` (low,
+    high) under the clip, played up to ``speed`` faster or slower.
+    """
+
+    name: str
+    shift: float = 0.0
+    gain_db: float = 0.0
+    noise_db: tuple[float, float] | None = None
+    speed: float = 0.0
+
+    def clip(self, samples: np.ndarray, rng: np.random.Generator, *, least_samples: int = 1) -> np.ndarray:
+        """A varied clip, int16, of ``least_samples`` or more."""
+        if self.name == "none":
+            return samples
+        varied = samples.astype(np.float32)
+        varied = self._played(varied, rng, least_samples)
+        varied = self._moved(varied, rng)
+        varied *= 10 ** (rng.uniform(-self.gain_db, self.gain_db) / 20)
+        if self.noise_db is not None:
+            loudness = float(np.sqrt(np.mean(varied**2)))
+            level = loudness * 10 ** (-rng.uniform(*self.noise_db) / 20)
+            varied += rng.standard_normal(len(varied), dtype=np.float32) * level
+        return np.clip(np.rint(varied), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+
+    def _played(self, samples: np.ndarray, rng: np.random.Generator, least_samples: int) -> np.ndarray:
+        if self.speed == 0.0:
+            return samples
+        faster = rng.uniform(1 - self.speed, 1 + self.speed)
+        size = max(least_samples, round(len(samples) / faster))
+        places = np.linspace(0, len(samples) - 1, size)
+        return np.interp(places, np.arange(len(samples)), samples).astype(np.float32)
+
+    def _moved(self, samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Silence before and after, as much as the draws say: nothing of the clip is lost."""
+        most = round(self.shift * len(samples))
+        if most == 0:
+            return samples
+        before, after = rng.integers(0, most + 1, 2)
+        return np.pad(samples, (int(before), int(after)))
+
+
+VARIATIONS = {
+    "none": Variation("none"),
+    "light": Variation("light", shift=0.1, gain_db=6.0, noise_db=(15.0, 50.0)),
+    "strong": Variation("strong", shift=0.2, gain_db=6.0, noise_db=(5.0, 40.0), speed=0.15),
+}
+
+
+def variation_of(settings: TaskSettings) -> str:
+    """The level of variation: what was asked for; ``light`` by itself, ``none`` where most of the model is frozen."""
+    if settings.augment != "auto":
+        return settings.augment
+    return "none" if settings.adapt == "head" or settings.adapt.startswith("top:") else "light"
+
+
+def frame_mask_of(backbone: Backbone) -> FrameMask | None:
+    """The masks in time that the model's config asks for while it learns."""
+    config = backbone.config
+    share = float(getattr(config, "mask_time_prob", 0.0))
+    if share <= 0 or not getattr(config, "apply_spec_augment", True):
+        return None
+    return FrameMask(share, int(config.mask_time_length))

@@ -1,0 +1,322 @@
+"""Speech recognition with CTC (Graves et al. 2006): a clip in, its transcript out, character by character.
+
+Shapes: B clips of a batch, T samples of a clip, F frames, V characters of the vocabulary, L characters of a transcript, K statistics.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, final
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from pretune.backbones.audio import Hearing, hearing_of, run_model, without_own_masks
+from pretune.backbones.samples import Clips
+from pretune.backbones.spelling import Spelling, find_spelling, tidy
+from pretune.errors import DataError
+from pretune.tasks.audio_rows import (
+    VARIATIONS,
+    ClipRows,
+    FrameMask,
+    batch_of_clips,
+    clip_of,
+    clips_of,
+    frame_mask_of,
+    variation_of,
+)
+from pretune.tasks.audio_shown import shown_clip
+from pretune.tasks.base import Scorer, Task
+from pretune.tasks.ctc_decoding import beam_search, greedy, least_frames
+from pretune.tasks.recognition_scores import (
+    HIGHER_IS_BETTER,
+    SCORE_LIMITS,
+    recognition_blocks,
+    recognition_scores,
+    recognition_statistics,
+)
+from pretune.types import Batch, Encoded, Example, Loss, Prediction, Text
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from pretune.backbones.load import Backbone, LoadReport
+    from pretune.config import TaskSettings
+    from pretune.data.splits import Splits
+
+__all__ = ["SpeechRecognition"]
+
+_MOST_TOO_LONG = 0.2
+_NAMED_ROWS = 5
+
+
+@final
+class SpeechRecognition(Task):
+    """Transcripts by CTC, greedy or with ``beam_size`` prefixes.
+
+    The loss of a clip is the negative log-likelihood of its transcript; an update is normalised by the characters of its
+    transcripts (an empty one counts as one), so that every character weighs the same. A transcript that needs more frames than its
+    clip has cannot be learned: such rows get weight 0 and are told of.
+    """
+
+    name: ClassVar[str] = "speech-recognition"
+    modality: ClassVar[str] = "audio"
+    columns: ClassVar[tuple[str, ...]] = ("audio", "text")
+    primary_metric: ClassVar[str] = "wer"
+    higher_is_better: ClassVar[Mapping[str, bool]] = HIGHER_IS_BETTER
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = SCORE_LIMITS
+    labels: tuple[str, ...] = ()
+
+    def __init__(
+        self, spelling: Spelling, hearing: Hearing, *, augment: str = "none", mask: FrameMask | None = None, beam_size: int = 1
+    ) -> None:  # fmt: skip
+        self.spelling = spelling
+        self.hearing = hearing
+        self.variation = VARIATIONS[augment]
+        self.mask = mask
+        self.beam_size = beam_size
+
+    @classmethod
+    def start(cls, data: Splits, backbone: Backbone, settings: TaskSettings) -> SpeechRecognition:
+        """See :class:`pretune.tasks.base.Task`."""
+        hearing = hearing_of(backbone)
+        spelling = find_spelling(backbone, (text or "" for text in data["train"]["text"]))
+        return cls(
+            spelling, hearing, augment=variation_of(settings), mask=frame_mask_of(backbone), beam_size=settings.beam_size
+        )  # fmt: skip
+
+    def build(self, backbone: Backbone, *, seed: int) -> tuple[torch.nn.Module, LoadReport]:
+        """The CTC model that transformers has for the backbone, its head as wide as the vocabulary."""
+        return without_own_masks(backbone).build(
+            "AutoModelForCTC", seed=seed, vocab_size=len(self.spelling.tokens), pad_token_id=self.spelling.blank_id
+        )
+
+    def processor_to_save(self, backbone: Backbone) -> Any:
+        """Feature extractor and tokenizer as one ``Wav2Vec2Processor``."""
+        from transformers import Wav2Vec2Processor
+
+        return Wav2Vec2Processor(backbone.processor, self.spelling.tokenizer())
+
+    def encode(self, example: Example) -> list[Encoded]:
+        """One clip, decoded, with the numbers of its characters as target."""
+        clip = clip_of(example.inputs["audio"], self.hearing)
+        target = self.spelling.encode(example.target.value) if isinstance(example.target, Text) else None
+        weight = example.weight if target is None or self._fits(target, len(clip)) else 0.0
+        return [Encoded(example.id, {"samples": clip}, self.hearing.cost(len(clip)), target, weight)]
+
+    def _fits(self, target: tuple[int, ...], samples: int) -> bool:
+        return least_frames(target) <= self.hearing.frames(samples)
+
+    def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> ClipRows:
+        """See :class:`pretune.tasks.base.Task`. Raises :class:`DataError` where too many transcripts are longer than CTC can write."""
+        clips = clips_of(dataset, self.hearing, fingerprint)
+        if "text" not in dataset.column_names:
+            return ClipRows(dataset, clips, self.hearing)
+        texts = dataset["text"]
+        targets = [None if text is None else self.spelling.encode(text) for text in texts]
+        fits_N = np.array(
+            [t is None or self._fits(t, int(n)) for t, n in zip(targets, clips.num_samples_N, strict=True)]
+        )
+        rows = ClipRows(dataset, clips, self.hearing, targets.__getitem__, fits_N.astype(np.float64))
+        rows.ledger.update(self._found_wrong(dataset, clips, targets, fits_N))
+        return rows
+
+    def _found_wrong(
+        self, dataset: Dataset, clips: Clips, targets: list[tuple[int, ...] | None], fits_N: np.ndarray
+    ) -> dict[str, Any]:
+        """Counts of transcripts that cannot be learned as they are, with a sentence each."""
+        ids = dataset["id"]
+        unknown = self.spelling.tokens.index(self.spelling.unknown)
+        strange = [ids[i] for i, target in enumerate(targets) if target is not None and unknown in target]
+        empty = [ids[i] for i, target in enumerate(targets) if target == ()]
+        long = np.flatnonzero(~fits_N)
+        if len(long) > _MOST_TOO_LONG * len(targets):
+            first = int(long[0])
+            target, samples = targets[first] or (), int(clips.num_samples_N[first])
+            raise DataError(
+                f"{len(long)} of {len(targets)} transcripts are longer than CTC can write: row {ids[first]} needs {least_frames(target)} frames, "
+                f"its clip of {samples / self.hearing.rate:.2f} seconds has {self.hearing.frames(samples)}",
+                "do the transcripts belong to these clips, and is --column text=... the right column?",
+            )
+        notes = [
+            *_told(
+                [ids[i] for i in long], "is longer than CTC can write in the frames of its clip; the row is not learned from"
+            ),
+            *_told(strange, "has characters that no training transcript has; they cannot be written right"),
+            *_told(empty, "is empty: the model learns to write nothing there"),
+        ]  # fmt: skip
+        return {
+            "too_long_transcripts": len(long),
+            "unknown_characters": len(strange),
+            "empty_transcripts": len(empty),
+            "notes": notes,
+        }
+
+    @property
+    def varies_rows(self) -> bool:
+        """Are clips varied while they are learned from?"""
+        return self.variation.name != "none"
+
+    def augment(self, row: Encoded, rng: np.random.Generator) -> Encoded:
+        """The clip varied, and frames of it hidden; never so short that its transcript no longer fits."""
+        if not self.varies_rows:
+            return row
+        clip = self.variation.clip(row.arrays["samples"], rng, least_samples=self.hearing.least_samples)
+        if row.target is not None and not self._fits(row.target, len(clip)):
+            clip = row.arrays["samples"]
+        arrays = {"samples": clip}
+        if self.mask is not None:
+            arrays["mask"] = self.mask.draw(self.hearing.frames(len(clip)), rng)
+        return Encoded(row.id, arrays, self.hearing.cost(len(clip)), row.target, row.weight)
+
+    def collate(self, rows: Sequence[Encoded]) -> Batch:
+        """``targets`` (sum of L,) are the characters of all transcripts; ``extras``: ``lengths`` (B,) samples, ``frames`` (B,),
+        ``characters`` (B,) L of each (-1 for unlabelled), ``weights`` (B,).
+        """
+        inputs, lengths_B = batch_of_clips(rows, self.hearing)
+        targets = [row.target or () for row in rows]
+        costs = [row.cost for row in rows]
+        labelled = [row for row in rows if row.target is not None]
+        return Batch(
+            inputs=inputs,
+            targets=torch.tensor([i for target in targets for i in target], dtype=torch.long),
+            num_items=float(sum(row.weight * max(1, len(row.target)) for row in labelled)),
+            ids=tuple(row.id for row in rows),
+            num_tokens=sum(costs),
+            num_padded=len(rows) * max(costs),
+            extras={
+                "lengths": lengths_B,
+                "frames": torch.tensor([self.hearing.frames(int(length)) for length in lengths_B]),
+                "characters": torch.tensor([-1 if row.target is None else len(row.target) for row in rows]),
+                "weights": torch.tensor([row.weight for row in rows], dtype=torch.float32),
+            },
+        )
+
+    def _log_probs(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """(B, F, V) float32."""
+        logits_BFV = run_model(model, batch.inputs, batch.extras["lengths"], self.hearing)
+        return torch.log_softmax(logits_BFV.float(), dim=-1)
+
+    def loss(self, model: torch.nn.Module, batch: Batch) -> Loss:
+        """Negative log-likelihood of the transcripts, summed over clips. Rows of weight 0 add nothing."""
+        assert batch.targets is not None
+        characters_B = batch.extras["characters"]
+        if bool((characters_B < 0).any()):
+            unlabelled = [i for i, length in zip(batch.ids, characters_B.tolist(), strict=True) if length < 0]
+            raise DataError(
+                f"{self.name} cannot learn from rows without a transcript: {', '.join(unlabelled[:_NAMED_ROWS])}",
+                "give them a text, or leave them to `pretune pretrain`",
+            )
+        losses_B = functional.ctc_loss(
+            self._log_probs(model, batch).transpose(0, 1), batch.targets, batch.extras["frames"], characters_B,
+            blank=self.spelling.blank_id, reduction="none", zero_infinity=True,
+        )  # fmt: skip
+        return Loss((losses_B * batch.extras["weights"]).sum(), batch.num_items)
+
+    def predict(self, model: torch.nn.Module, batch: Batch) -> list[Prediction]:
+        """One transcript a clip."""
+        log_probs_BFV = self._log_probs(model, batch).cpu().numpy()
+        frames = batch.extras["frames"].tolist()
+        return [
+            Prediction(i, self._written(log_probs_FV[:count]))
+            for i, log_probs_FV, count in zip(batch.ids, log_probs_BFV, frames, strict=True)
+        ]
+
+    def _written(self, log_probs_FV: np.ndarray) -> str:
+        blank = self.spelling.blank_id
+        if self.beam_size > 1:
+            return self.spelling.decode(beam_search(log_probs_FV.astype(np.float64), blank, self.beam_size))
+        return self.spelling.decode(greedy(log_probs_FV, blank))
+
+    def merge(self, predictions: Sequence[Prediction]) -> list[Prediction]:
+        """A clip is one item: nothing to merge."""
+        return list(predictions)
+
+    def truths(self, dataset: Dataset) -> list[str]:
+        """The transcripts, in the form that is learned."""
+        if "text" not in dataset.column_names:
+            raise DataError(
+                "the rows have no transcripts to score against",
+                "name their column with --column text=NAME, or use pretune predict",
+            )
+        lacking = [i for i, text in zip(dataset["id"], dataset["text"], strict=True) if text is None]
+        if lacking:
+            raise DataError(
+                f"row {lacking[0]} has no transcript to score against", "give every row of the split a text"
+            )
+        return [self.spelling.tidied(text) for text in dataset["text"]]
+
+    def record(self, prediction: Prediction, truth: Any = None) -> dict[str, Any]:
+        """Id, transcript, and the truth where it is known."""
+        found = {"id": prediction.id, "text": prediction.label}
+        return found if truth is None else {**found, "truth": truth}
+
+    def warnings(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Says when the model writes nothing, or the same everywhere."""
+        spoken = [record for record in records if record.get("truth", "x")]
+        if not spoken:
+            return []
+        silent = sum(not record["text"] for record in spoken)
+        if silent > len(spoken) / 2:
+            return [
+                f"The model writes nothing for {silent} of {len(spoken)} utterances. CTC models first learn to answer with the blank alone "
+                "and leave that after some hundreds of updates: learn longer (--epochs), with a larger --learning-rate, or from a pre-trained backbone."
+            ]
+        said, count = Counter(record["text"] for record in spoken).most_common(1)[0]
+        if len(spoken) >= 10 and count > 0.9 * len(spoken) and len({record.get("truth") for record in spoken}) > 2:
+            return [
+                f'The model writes "{said}" for {count} of {len(spoken)} utterances: it does not listen yet. Learn longer (--epochs).'
+            ]
+        return []
+
+    def statistics(self, records: Iterable[Mapping[str, Any]]) -> np.ndarray:
+        """See :func:`pretune.tasks.recognition_scores.recognition_statistics`."""
+        return recognition_statistics(records)
+
+    def scores(self, sums_K: np.ndarray) -> dict[str, np.ndarray]:
+        """See :func:`pretune.tasks.recognition_scores.recognition_scores`."""
+        return recognition_scores(sums_K)
+
+    def blocks(self, records: Sequence[Mapping[str, Any]], rows: Any) -> list[dict[str, Any]]:
+        """The most frequent confusions and the worst utterances, with spectrum and sound."""
+
+        def shown(index: int) -> dict[str, Any]:
+            row = rows[index]
+            return {"id": row["id"], **shown_clip(row["audio"])}
+
+        return recognition_blocks(records, shown)
+
+    def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, np.ndarray], list[str]]:
+        """The most frequent transcript of the training rows, for every clip."""
+        usual = Counter(self.spelling.tidied(text) for text in train["text"] if text is not None).most_common(1)[0][0]
+        records = [{"text": usual, "truth": truth} for truth in self.truths(rows)]
+        return {"most-frequent-transcript": recognition_statistics(records)}, []
+
+    @classmethod
+    def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> SpeechRecognition:
+        """See :class:`pretune.tasks.base.Task`."""
+        return cls(
+            Spelling.from_dict(about["spelling"]), hearing_of(backbone), augment=about.get("augment", "none"),
+            mask=frame_mask_of(backbone), beam_size=int(about.get("beam_size", 1)),
+        )  # fmt: skip
+
+    @classmethod
+    def scoring(cls, about: Mapping[str, Any]) -> Scorer:
+        """See :class:`pretune.tasks.base.Task`."""
+        return Scorer(recognition_statistics, recognition_scores, cls.higher_is_better)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Name, vocabulary, how clips were varied and how transcripts are searched."""
+        return {
+            "task": self.name, "labels": [], "spelling": self.spelling.to_dict(), "augment": self.variation.name, "beam_size": self.beam_size,
+        }  # fmt: skip
+
+
+def _told(ids: Sequence[str], what: str) -> list[str]:
+    """A sentence on rows of one kind; none when there are none."""
+    if not ids:
+        return []
+    named = ", ".join(ids[:_NAMED_ROWS]) + (f" and {len(ids) - _NAMED_ROWS} more" if len(ids) > _NAMED_ROWS else "")
+    return [f"the transcript of {len(ids)} rows {what}: {named}"]

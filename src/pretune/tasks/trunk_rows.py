@@ -1,0 +1,233 @@
+"""The outputs of a frozen trunk for every row of a data set, computed once and kept on disk.
+
+Shapes: N rows, B rows of a batch, T positions, F features of a position.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pretune.backbones.adapt import Adaptation
+from pretune.backbones.store import Growing, made_once, open_array
+from pretune.backbones.trunk import Trunk, find_trunk
+from pretune.engine.batching import cut_by_budget
+from pretune.engine.devices import Device, inference
+from pretune.files import check_free_space, fsync_file, write_json
+from pretune.tasks.base import EncodedRows, Learnable, Task
+from pretune.types import Batch, Encoded, Loss, Prediction
+
+__all__ = ["OnTrunk", "TrunkRows", "keep_trunk", "on_trunk", "trunk_of"]
+
+TRUNK = "trunk"
+"""The array of an item, and the extra tensor of a batch, that hold the kept outputs."""
+
+BUDGET_COST = 8192
+MAX_STORE_BYTES = 16 * 2**30
+_TRIED_ROWS = 4
+_CLOSE = 0.01
+"""Largest difference of a probability between the model and the model on kept outputs: bf16 rounds that far."""
+
+_FORMAT = 1
+
+
+def on_trunk(
+    task: Task, model: torch.nn.Module, adaptation: Adaptation, rows: Mapping[str, EncodedRows], device: Device, *,
+    fingerprint: str, on_batch: Callable[[int], None] | None = None,
+) -> tuple[OnTrunk, dict[str, EncodedRows]] | None:  # fmt: skip
+    """The task and its rows (by split) on the kept outputs of what does not learn.
+
+    None where everything learns in the end, rows are varied, or the outputs would fill too much of a disk; also where the
+    model turns out to answer otherwise from them. Raises :class:`~pretune.errors.DiskFull`.
+    """
+    if task.varies_rows:
+        return None
+    first = next(iter(rows.values()))
+    trunk = trunk_of(task, model, adaptation, first, device)
+    if trunk is None:
+        return None
+    kept: dict[str, EncodedRows] = {}
+    for name, part in rows.items():
+        found = keep_trunk(task, trunk, part, device, fingerprint=f"{fingerprint}:{name}", on_batch=on_batch)
+        if found is None:
+            return None
+        kept[name] = found
+    learned, tried = OnTrunk(task, trunk), range(min(_TRIED_ROWS, len(first)))
+    plain = _answers(task, model, [first[i] for i in tried], device)
+    replayed = _answers(learned, model, [kept[next(iter(rows))][i] for i in tried], device)
+    return (learned, kept) if np.abs(plain - replayed).max() < _CLOSE else None
+
+
+def _answers(task: Learnable, model: torch.nn.Module, items: Sequence[Encoded], device: Device) -> np.ndarray:
+    was_training = model.training
+    model.eval()
+    with inference(device):
+        found = task.predict(model, task.collate(items).to(device.device))
+    model.train(was_training)
+    return np.array([prediction.probabilities_C for prediction in found])
+
+
+def trunk_of(
+    task: Task, model: torch.nn.Module, adaptation: Adaptation, rows: EncodedRows, device: Device
+) -> Trunk | None:
+    """The trunk of a model that is learning ``task`` this way, tried on a few of the rows; None where there is none."""
+    batch = task.collate([rows[i] for i in range(min(_TRIED_ROWS, len(rows)))]).to(device.device)
+
+    def forward() -> torch.Tensor:
+        with inference(device):
+            return model(**batch.inputs).logits.float()
+
+    was_training = model.training
+    model.eval()
+    try:
+        return find_trunk(model, adaptation, forward)
+    finally:
+        model.train(was_training)
+
+
+class TrunkRows:
+    """Rows whose items carry the kept outputs under :data:`TRUNK`, (T, F) or another shape of one row."""
+
+    def __init__(self, folder: Path, rows: EncodedRows) -> None:
+        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        self._values = open_array(folder / "values.npy")
+        self._starts = open_array(folder / "starts.npy")
+        self._positions = open_array(folder / "positions.npy")
+        self._shape: tuple[int, ...] = tuple(about["shape"])
+        self._first_only: bool = about["first_only"]
+        if len(self._positions) != len(rows) or len(self._values) != about["values"]:
+            raise ValueError(f"{folder} is incomplete")
+        self._rows = rows
+        self.lengths_N = np.ones(len(rows), np.int64) if self._first_only else rows.lengths_N
+        self.ledger = rows.ledger
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Encoded:
+        row = self._rows[index]
+        start, positions = int(self._starts[index]), int(self._positions[index])
+        shape = (positions, *self._shape)
+        kept = self._values[start : start + int(np.prod(shape))].reshape(shape)
+        return Encoded(row.id, {**row.arrays, TRUNK: kept}, int(self.lengths_N[index]), row.target, row.weight)
+
+
+def keep_trunk(
+    task: Task,
+    trunk: Trunk,
+    rows: EncodedRows,
+    device: Device,
+    *,
+    fingerprint: str,
+    on_batch: Callable[[int], None] | None = None,
+) -> TrunkRows | None:
+    """The rows with the trunk's outputs, from the cache when it has them; None where they would fill too much of a disk.
+
+    ``fingerprint`` names the data. Raises :class:`~pretune.errors.DiskFull`.
+    """
+    name = f"{_FORMAT}:{fingerprint}:{trunk.identity()}:{json.dumps(task.to_dict(), sort_keys=True)}:{device.precision}"
+    if _bytes_of_a_row(task, trunk, rows, device) * len(rows) > MAX_STORE_BYTES:
+        return None
+    return made_once(
+        "trunks",
+        name,
+        lambda folder: TrunkRows(folder, rows),
+        lambda folder: _write(folder, task, trunk, rows, device, on_batch),
+    )
+
+
+def _bytes_of_a_row(task: Task, trunk: Trunk, rows: EncodedRows, device: Device) -> int:
+    longest = int(np.argmax(rows.lengths_N))
+    outputs = _outputs(task, trunk, [rows[longest]], device)
+    return 4 * sum(output.size for output in outputs)
+
+
+def _outputs(task: Task, trunk: Trunk, items: Sequence[Encoded], device: Device) -> list[np.ndarray]:
+    """The trunk's output of each item, its padding cut off: float32 (T, F), or (1, ...) where rows have no positions."""
+    kept: list[torch.Tensor] = []
+    batch = task.collate(items).to(device.device)
+    was_training = trunk.model.training
+    trunk.model.eval()
+    with inference(device), trunk.recording(kept):
+        trunk.model(**batch.inputs)
+    trunk.model.train(was_training)
+    values = kept[0].float().cpu().numpy()
+    mask = batch.inputs.get("attention_mask")
+    if not trunk.has_positions:
+        return [value[None] for value in values]
+    if trunk.first_only or mask is None:
+        return list(values)
+    return [value[real > 0] for value, real in zip(values, mask.cpu().numpy(), strict=True)]
+
+
+def _write(
+    folder: Path, task: Task, trunk: Trunk, rows: EncodedRows, device: Device,
+    on_batch: Callable[[int], None] | None,
+) -> None:  # fmt: skip
+    size = _bytes_of_a_row(task, trunk, rows, device) * len(rows)
+    check_free_space(folder, size, "keeping the frozen part's outputs")
+    starts_N, positions_N = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int32)
+    shape: tuple[int, ...] = ()
+    total = 0
+    with ExitStack() as stack:
+        values = stack.enter_context(Growing(folder / "values.npy", np.float32))
+        # By length, so that little padding is computed; the place of each row's outputs is kept.
+        for places in cut_by_budget(rows.lengths_N, max_cost=BUDGET_COST, max_rows=2**31):
+            outputs = _outputs(task, trunk, [rows[int(place)] for place in places], device)
+            for place, output in zip(places, outputs, strict=True):
+                starts_N[place], positions_N[place], shape = total, len(output), output.shape[1:]
+                total += output.size
+            values.append(np.concatenate([output.reshape(-1) for output in outputs]))
+            if on_batch:
+                on_batch(len(places))
+    for name, array in {"starts": starts_N, "positions": positions_N}.items():
+        np.save(folder / f"{name}.npy", array)
+    for name in ("values", "starts", "positions"):
+        fsync_file(folder / f"{name}.npy")
+    write_json(folder / "about.json", {"shape": list(shape), "values": total, "first_only": trunk.first_only})
+
+
+class OnTrunk:
+    """A task whose model runs on the kept outputs of its trunk; for rows of :func:`keep_trunk` only."""
+
+    def __init__(self, task: Task, trunk: Trunk) -> None:
+        self.task, self.trunk, self.name = task, trunk, task.name
+
+    def augment(self, row: Encoded, _rng: np.random.Generator) -> Encoded:
+        """What is kept cannot be varied."""
+        return row
+
+    def collate(self, rows: Sequence[Encoded]) -> Batch:
+        """The task's batch without what the trunk has read already; ``extras[TRUNK]`` (B, ...) holds its outputs."""
+        batch = self.task.collate([self.task.without_trunk(row, first_only=self.trunk.first_only) for row in rows])
+        kept = [torch.from_numpy(np.array(row.arrays[TRUNK])) for row in rows]
+        batch.extras[TRUNK] = self._stacked(kept, batch) if self.trunk.has_positions else torch.cat(kept)
+        return batch
+
+    def _stacked(self, kept: Sequence[torch.Tensor], batch: Batch) -> torch.Tensor:
+        """(B, T, F) of rows (T_i, F), zeros where the batch has padding."""
+        mask = batch.inputs.get("attention_mask")
+        if mask is None or self.trunk.first_only:
+            return torch.stack(list(kept))
+        stacked = torch.zeros((*mask.shape, kept[0].shape[-1]))
+        stacked[mask.bool()] = torch.cat(list(kept))
+        return stacked
+
+    def loss(self, model: torch.nn.Module, batch: Batch) -> Loss:
+        """The task's loss, from the kept outputs on."""
+        with self.trunk.replay(batch.extras[TRUNK]):
+            return self.task.loss(model, batch)
+
+    def predict(self, model: torch.nn.Module, batch: Batch) -> list[Prediction]:
+        """The task's predictions, from the kept outputs on."""
+        with self.trunk.replay(batch.extras[TRUNK]):
+            return self.task.predict(model, batch)
+
+    def merge(self, predictions: Sequence[Prediction]) -> list[Prediction]:
+        """See :meth:`Task.merge`."""
+        return self.task.merge(predictions)
