@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pretune.data.check_duplicates import Contents, across, inside, near_facts, read_contents
 from pretune.data.check_findings import findings
 from pretune.data.check_groups import shared_groups
-from pretune.data.check_labels import balance, conflicts, label_codes
+from pretune.data.check_labels import balance, conflicts, label_codes, list_balances
+from pretune.data.check_media import media_scan
 from pretune.data.check_rows import scan
 from pretune.data.split import content_keys
 from pretune.data.splits import Splits
@@ -29,20 +30,24 @@ def passport(splits: Splits, *, near_duplicates: bool = True, corpus: datasets.D
     ``splits`` (rows, columns, labels, lengths, writing systems, duplicates, encoding, personal data by kind and row id,
     HTML), ``across`` (what stands in two splits, for every ordered pair), ``conflicting_labels``, ``shared_groups``, ``near_duplicates``
     (how they were looked for; None when not), ``rows``, ``seconds``, ``peak_memory_bytes``, ``facts`` and ``findings``.
-    ``corpus`` is text for pre-training (columns ``id`` and ``text``), checked against the splits under that name.
+    Pictures and clips have sizes, lengths and rates in place of what only text has (see ``check_media``).
+    ``corpus`` is text for pre-training (columns ``id`` and ``text``, or as many of ``COLUMNS``), checked against the splits under that name.
     Excerpts are short and redacted; values of personal data are never in it.
     """
     began = time.monotonic()
     parts = dict(splits) if corpus is None else {**splits, "corpus": corpus}
     rows, exact = {}, {}
     for name, dataset in parts.items():
-        rows[name], exact[name] = scan(dataset)
+        rows[name], exact[name] = scan(dataset) if "text" in dataset.column_names else ({}, None)
+        rows[name] |= media_scan(dataset)
     keys = {name: content_keys(dataset) for name, dataset in parts.items()}
+    exact |= {name: keys[name] for name, dataset in parts.items() if "content" in dataset.column_names}
     contents = read_contents(parts, keys, near_duplicates=near_duplicates)
     label_names, codes = label_codes(dict(splits))
+    labels = {name: balance(label_names, codes_N) for name, codes_N in codes.items()} | list_balances(dict(splits))
     result: dict[str, Any] = {
         "rows": sum(len(dataset) for dataset in parts.values()),
-        "splits": {name: _split(name, contents, rows[name], exact[name], label_names, codes) for name in parts},
+        "splits": {name: _split(name, contents, rows[name], exact[name], labels.get(name)) for name in parts},
         "across": [across(contents, exact, ours, theirs) for ours, theirs in itertools.permutations(parts, 2)],
         "conflicting_labels": conflicts(splits, keys, label_names, codes),
         "shared_groups": shared_groups(splits),
@@ -60,14 +65,13 @@ def _split(
     contents: Contents,
     rows: dict[str, Any],
     exact_N: np.ndarray,
-    label_names: list[str],
-    codes: dict[str, np.ndarray],
+    labels: dict[str, Any] | None,
 ) -> dict[str, Any]:
     dataset = contents.splits[name]
     return {
         "rows": len(dataset),
         "columns": list(dataset.column_names),
-        "labels": balance(label_names, codes[name]) if name in codes else None,
+        "labels": labels,
         **rows,
         **inside(contents, name, exact_N),
     }

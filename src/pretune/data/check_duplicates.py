@@ -1,21 +1,27 @@
 """Rows that say the same, or nearly, inside a split and across splits.
 
 Three degrees: the exact text; the same content (Unicode form, case and white space set aside, see ``content_keys``); and
-near duplicates, whose letters share at least 80 % of their shingles. Each row counts in the strictest degree only once
+near duplicates, whose letters share at least 80 % of their shingles. Pictures and clips are compared by their bytes, and
+pictures that look alike are near duplicates (``check_looks``). Each row counts in the strictest degree only once
 for near duplicates: a row whose content stands elsewhere is no near duplicate of that place as well.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pretune.data.check_labels import excerpt
+from pretune.data.check_labels import row_words
+from pretune.data.check_looks import LEAST_CORRELATION, METHOD, find_near_looks
 from pretune.data.check_rows import SHOWN_ROWS, full_texts, text_batches
+from pretune.data.media import BrokenMedia
+from pretune.data.media_image import decode_image
 from pretune.data.minhash import BYTES_PER_ROW, THRESHOLD, NearPairs, band_keys, find_near_pairs
+from pretune.data.split import whole_column
 
 if TYPE_CHECKING:
     import datasets
@@ -23,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Contents", "across", "inside", "near_facts", "read_contents"]
 
 _SHOWN_PAIRS = 10
+_THUMBNAIL_PX = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +68,31 @@ def read_contents(
     contents = Contents(splits, of_row, split_U, row_U, None)
     if not near_duplicates or not len(first_U):
         return contents
+    if any("content" in dataset.column_names for dataset in splits.values()):
+        near = _near_pictures(contents) if all("look" in dataset.column_names for dataset in splits.values()) else None
+        return Contents(splits, of_row, split_U, row_U, near)
     keys_UK, sizes_U = band_keys(_distinct_texts(contents), len(first_U))
     near = find_near_pairs(keys_UK, sizes_U, lambda rows: _texts_of(contents, rows))
     return Contents(splits, of_row, split_U, row_U, near)
+
+
+def _near_pictures(contents: Contents) -> NearPairs:
+    looks_U = np.empty(len(contents.split_U), dtype=np.uint64)
+    for number, dataset in enumerate(contents.splits.values()):
+        here = contents.split_U == number
+        looks_U[here] = whole_column(dataset, "look")[contents.row_U[here]]
+    return find_near_looks(looks_U, lambda chosen: _thumbnails(contents, chosen))
+
+
+def _thumbnails(contents: Contents, chosen: np.ndarray) -> np.ndarray:
+    """(K, 32, 32) uint8 grey: small pictures of some contents; black where the file has gone since it was read."""
+    datasets_by_number = [dataset.select_columns(["image"]) for dataset in contents.splits.values()]
+    small_KHW = np.zeros((len(chosen), _THUMBNAIL_PX, _THUMBNAIL_PX), dtype=np.uint8)
+    for place, content in enumerate(chosen):
+        held = datasets_by_number[contents.split_U[content]][int(contents.row_U[content])]["image"]
+        with contextlib.suppress(BrokenMedia):
+            small_KHW[place] = np.asarray(decode_image(held).convert("L").resize((_THUMBNAIL_PX, _THUMBNAIL_PX)))
+    return small_KHW
 
 
 def _distinct_texts(contents: Contents) -> Iterator[list[str]]:
@@ -91,7 +120,7 @@ def _texts_of(contents: Contents, rows: np.ndarray) -> list[str]:
 
 def _rows_with_ids(dataset: datasets.Dataset, mask_N: np.ndarray) -> dict[str, Any]:
     rows = np.flatnonzero(mask_N)
-    ids = list(dataset.select(rows[:SHOWN_ROWS])["id"]) if len(rows) else []
+    ids = list(dataset.select_columns(["id"]).select(rows[:SHOWN_ROWS])["id"]) if len(rows) else []
     return {"count": len(rows), "rows": ids}
 
 
@@ -175,19 +204,26 @@ def _examples(contents: Contents, pairs: np.ndarray, ours: str, theirs: str) -> 
 def _side(contents: Contents, content: int, split: str, name: str) -> dict[str, str]:
     """Id and excerpt of the first row of a split with this content."""
     row = contents.splits[split][int(np.flatnonzero(contents.of_row[split] == content)[0])]
-    return {f"{name}_id": row.get("id", ""), f"{name}_text": excerpt(row["text"])}
+    return {f"{name}_id": row.get("id", ""), f"{name}_text": row_words(row)}
 
 
 def near_facts(contents: Contents) -> dict[str, Any] | None:
     """How near duplicates were looked for."""
     if contents.near is None:
         return None
-    return {
+    pictures = all("look" in dataset.column_names for dataset in contents.splits.values())
+    how: dict[str, Any] = {
         "method": "MinHash with banding on character n-grams of letters and digits; every pair checked by its Jaccard similarity",
+        "alike": "letters 80 % alike or more",
         "threshold": THRESHOLD,
+        "memory_bytes": len(contents.split_U) * BYTES_PER_ROW,
+    }
+    if pictures:
+        how = {"method": METHOD, "alike": "the pictures look the same when small", "threshold": LEAST_CORRELATION}
+    return {
+        **how,
         "pairs": len(contents.near.left_P),
         "contents": len(contents.split_U),
-        "memory_bytes": len(contents.split_U) * BYTES_PER_ROW,
         "linked_buckets": contents.near.linked_buckets,
         "complete": contents.near.complete,
     }

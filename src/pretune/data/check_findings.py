@@ -8,6 +8,7 @@ from typing import Any
 from pretune.data.check_finding import SEVERITIES, agree, counted, finding
 from pretune.data.check_findings_labels import conflict_findings, label_findings
 from pretune.data.check_groups import group_findings
+from pretune.data.check_media import media_findings
 
 __all__ = ["findings"]
 
@@ -51,6 +52,7 @@ def findings(passport: Mapping[str, Any]) -> list[dict[str, Any]]:
         *group_findings(passport),
         *_repeats(passport),
         *_rows(passport),
+        *media_findings(passport),
         *_limits(passport),
     ]
     return sorted(found, key=lambda one: SEVERITIES.index(one["severity"]))
@@ -58,7 +60,7 @@ def findings(passport: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _sizes(passport: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for name, split in passport["splits"].items():
-        rows, empty = split["rows"], split["empty"]
+        rows, empty = split["rows"], split.get("empty", {"count": 0})
         if not rows:
             yield finding(
                 "error", "no-rows", f"{name} has no rows.", 0, [], "give a file with rows, or leave the split out"
@@ -78,7 +80,7 @@ def _sizes(passport: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 empty["rows"],
                 "fill or remove these rows in the file; they are kept otherwise",
             )
-        longest = (split["length"]["characters"] or {"max": 0})["max"]
+        longest = ((split.get("length") or {}).get("characters") or {"max": 0})["max"]
         if longest > _LONG_ROW and name != "corpus":
             message = f"The longest row of {name} has {longest:,} characters."
             yield finding("note", "very-long-row", message, 1, [], "see --long-text for what a model does with it")
@@ -111,7 +113,7 @@ def _near_leak(passport: Mapping[str, Any], pair: Mapping[str, Any], place: str)
     many = near["count"] >= _LEAK_ERROR_SHARE * rows and pair["also_in"] in ("train", "unlabelled", "corpus")
     message = (
         f"{near['count']:,} more {agree(near['count'], 'rows', 'row')} of {held_out} nearly {agree(near['count'], 'stand', 'stands')} in {place} "
-        f"(letters 80 % alike or more); with the copies that is {together:.2%} of {held_out}."
+        f"({passport['near_duplicates']['alike']}); with the copies that is {together:.2%} of {held_out}."
     )
     fix = "look at the examples; where they are copies, remove them or keep them together with --group"
     return finding("warning" if many else "note", "near-leak", message, near["count"], near["rows"], fix)
@@ -134,7 +136,7 @@ def _repeats(passport: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 "--deduplicate drops the later copies",
             )
         if near and near["count"]:
-            message = f"{counted(near['count'])} of {name} nearly {agree(near['count'], 'repeat', 'repeats')} an earlier row (letters 80 % alike or more)."
+            message = f"{counted(near['count'])} of {name} nearly {agree(near['count'], 'repeat', 'repeats')} an earlier row ({passport['near_duplicates']['alike']})."
             yield finding(
                 "note",
                 "near-duplicates",
@@ -147,7 +149,7 @@ def _repeats(passport: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _rows(passport: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for name, split in passport["splits"].items():
-        for kind, tally in split["encoding"].items():
+        for kind, tally in split.get("encoding", {}).items():
             says, fix = _TROUBLES[kind]
             yield finding(
                 "warning",
@@ -157,7 +159,7 @@ def _rows(passport: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 tally["rows"],
                 fix,
             )
-        for kind, tally in split["personal_data"].items():
+        for kind, tally in split.get("personal_data", {}).items():
             message = (
                 f"{counted(tally['count'])} of {name} {agree(tally['count'], 'seem', 'seems')} to hold {_KINDS[kind]}."
             )
@@ -169,11 +171,12 @@ def _rows(passport: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 tally["rows"],
                 "--redact replaces them by tags",
             )
-        if split["html"]["count"]:
-            message = f"{counted(split['html']['count'])} of {name} {agree(split['html']['count'], 'hold', 'holds')} HTML tags or entities."
-            yield finding(
-                "warning", "html", message, split["html"]["count"], split["html"]["rows"], "--clean html removes them"
+        html = split.get("html", {"count": 0})
+        if html["count"]:
+            message = (
+                f"{counted(html['count'])} of {name} {agree(html['count'], 'hold', 'holds')} HTML tags or entities."
             )
+            yield finding("warning", "html", message, html["count"], html["rows"], "--clean html removes them")
 
 
 def _limits(passport: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

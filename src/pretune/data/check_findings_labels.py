@@ -99,7 +99,10 @@ def conflict_findings(passport: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Texts that stand with more than one label."""
     found = passport["conflicting_labels"]
     if found["texts"]:
-        message = f"{counted(found['texts'], 'text')} {agree(found['texts'], 'stand', 'stands')} with more than one label ({counted(found['rows'])})."
+        what = {"image": "picture", "audio": "clip"}.get(
+            passport["facts"].get("read", {}).get("media", {}).get("kind"), "text"
+        )
+        message = f"{counted(found['texts'], what)} {agree(found['texts'], 'stand', 'stands')} with more than one label ({counted(found['rows'])})."
         yield finding(
             "warning",
             "conflicting-labels",

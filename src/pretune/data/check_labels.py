@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from pretune.data.check_rows import SHOWN_ROWS, column_batches
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["balance", "conflicts", "excerpt", "label_codes"]
+__all__ = ["balance", "conflicts", "excerpt", "label_codes", "list_balances", "row_words"]
 
 _SHOWN_LABELS = 1_000
 _SHOWN_CONFLICTS = 10
@@ -60,6 +62,30 @@ def balance(names: list[str], codes_N: np.ndarray) -> dict[str, Any] | None:
     }
 
 
+def list_balances(splits: Mapping[str, datasets.Dataset]) -> dict[str, dict[str, Any]]:
+    """As :func:`balance`, by split, for rows that may have several labels; shares are of rows."""
+    counts: dict[str, Counter[str]] = {}
+    for split, dataset in splits.items():
+        if "labels" in dataset.column_names:
+            batches = column_batches(dataset, ["labels"])
+            counts[split] = Counter(label for batch in batches for row in batch["labels"] for label in row or ())
+    names = sorted({name for found in counts.values() for name in found})
+    return {
+        split: {
+            "classes": len(found),
+            "counts": dict(found.most_common(_SHOWN_LABELS)),
+            "unlabelled_rows": 0,
+            "labels_per_row": found.total() / max(1, len(splits[split])),
+            "majority": found.most_common(1)[0][0],
+            "majority_share": found.most_common(1)[0][1] / max(1, len(splits[split])),
+            "imbalance": max(found.values()) / min(found.values()),
+            "missing": [name for name in names if name not in found][:_SHOWN_LABELS],
+        }
+        for split, found in counts.items()
+        if found
+    }
+
+
 def conflicts(
     splits: Mapping[str, datasets.Dataset],
     keys: Mapping[str, np.ndarray],
@@ -83,9 +109,9 @@ def conflicts(
     examples = []
     for key in np.unique(key_M[shown])[:_SHOWN_CONFLICTS]:
         rows = shown[key_M[shown] == key]
-        text = splits[order[split_M[rows[0]]]][int(place_M[rows[0]])]["text"]
+        words = row_words(splits[order[split_M[rows[0]]]][int(place_M[rows[0]])])
         entries = [{"id": ids[int(row)], "split": order[split_M[row]], "label": names[code_M[row]]} for row in rows]
-        examples.append({"text": excerpt(text), "rows": entries})
+        examples.append({"text": words, "rows": entries})
     return {
         "texts": int((times > 1).sum()),
         "rows": len(bad),
@@ -93,6 +119,12 @@ def conflicts(
         "ids": list(ids.values())[:SHOWN_ROWS],
         "examples": examples,
     }
+
+
+def row_words(row: Mapping[str, Any]) -> str:
+    """What stands for a row where people look at it: the start of its text, or the name of its file."""
+    held = row.get("image") or row.get("audio")
+    return excerpt(row["text"]) if held is None else PurePath(held["path"] or row["id"]).name
 
 
 def excerpt(text: str | None) -> str:

@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     import datasets
     import pyarrow as pa
 
-__all__ = ["SHOWN_ROWS", "Tally", "column_batches", "distribution", "full_texts", "scan", "text_batches"]
+__all__ = [
+    "SHOWN_ROWS",
+    "Tally",
+    "column_batches",
+    "distribution",
+    "full_texts",
+    "histogram_of",
+    "scan",
+    "text_batches",
+]
 
 SHOWN_ROWS = 20
 _BATCH_ROWS = 5_000
@@ -124,20 +133,26 @@ def _summary(found: _Scan) -> dict[str, Any]:
 
 
 def distribution(parts: list[np.ndarray]) -> dict[str, Any] | None:
+    """Quantiles, mean and a histogram of whole numbers; None if there are none."""
+    found = histogram_of(np.concatenate(parts)) if parts else None
+    return found and {**found, "min": int(found["min"]), "max": int(found["max"]), "total": int(found["total"])}
+
+
+def histogram_of(values: np.ndarray) -> dict[str, Any] | None:
     """Quantiles, mean and a histogram of 20 bins up to the 99.5 % quantile (the last bin takes the rest); None if empty."""
-    lengths = np.concatenate(parts) if parts else np.empty(0)
-    if not len(lengths):
+    if not len(values):
         return None
-    low, p5, median, p95, top, high = np.quantile(lengths, [0, 0.05, 0.5, 0.95, 0.995, 1])
-    edges = np.linspace(low, max(top, low + 1), _BINS + 1)
-    counts, _ = np.histogram(np.minimum(lengths, edges[-1]), bins=edges)
+    low, p5, median, p95, top, high = (float(q) for q in np.quantile(values, [0, 0.05, 0.5, 0.95, 0.995, 1]))
+    whole = np.issubdtype(values.dtype, np.integer)
+    edges = np.linspace(low, max(top, low + 1) if whole or top <= low else top, _BINS + 1)
+    counts, _ = np.histogram(np.minimum(values, edges[-1]), bins=edges)
     return {
-        "min": int(low),
-        "p5": float(p5),
-        "median": float(median),
-        "p95": float(p95),
-        "max": int(high),
-        "mean": float(lengths.mean()),
-        "total": int(lengths.sum()),
+        "min": low,
+        "p5": p5,
+        "median": median,
+        "p95": p95,
+        "max": high,
+        "mean": float(values.mean()),
+        "total": float(values.sum()),
         "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
     }

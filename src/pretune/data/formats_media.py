@@ -110,22 +110,22 @@ def _strip_common(paths: list[list[str]], least: int) -> None:
 
 
 def media_table(entries: Sequence[Entry], kind: str, classes: Sequence[str | None]) -> Table:
-    """One row a file: columns "0" (the file), "1" (its name) and, where there are classes, "2"."""
+    """One row a file: columns "file", "name" and, where there are classes, "folder"."""
     facts: dict[str, object] = {
         "format": "pictures, one row a file" if kind == "image" else "clips, one row a file",
         "files": len(entries),
     }
     labelled = any(name is not None for name in classes)
-    columns = ("0", "1", "2") if labelled else ("0", "1")
+    columns = ("file", "name", "folder") if labelled else ("file", "name")
 
     def chunks() -> Iterator[Chunk]:
         for start in range(0, len(entries), _CHUNK_ROWS):
             some = entries[start : start + _CHUNK_ROWS]
             names = [entry.name for entry in some]
-            values = {"0": some, "1": names, "2": classes[start : start + _CHUNK_ROWS]}
+            values = {"file": some, "name": names, "folder": classes[start : start + _CHUNK_ROWS]}
             yield Chunk(range(start + 1, start + 1 + len(some)), lambda name, values=values: values[name])
 
-    roles = {kind: "0", "id": "1"} | ({"label": "2"} if labelled else {})
+    roles = {kind: "file", "id": "name"} | ({"label": "folder"} if labelled else {})
     return Table(columns, False, chunks(), facts, roles=roles)
 
 
