@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pretune.options import Settings, option
 
 __all__ = [
+    "AudioSettings",
+    "AugmentSettings",
     "BackboneSettings",
     "CleanSettings",
     "DataSettings",
@@ -92,15 +94,39 @@ class ImageSettings(Settings):
         low=16,
         high=1024,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentSettings(Settings):
+    """How pictures and clips are varied while they are learned from."""
+
     augment: str = option(
         "auto",
-        "vary pictures while learning: none, light (crop, flip), strong (also turn, colour, erase, mix); auto: light, and none with --adapt head or top:N",
+        "vary rows while learning: none, light (pictures: crop, flip; clips: shift, gain, noise, hidden frames), strong (also turn, colour, erase, mix; speed); auto: light, and none with --adapt head or top:N",
         choices=("auto", "none", "light", "strong"),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskSettings(TextSettings, ImageSettings):
+class AudioSettings(Settings):
+    """How sound becomes samples, and letters again."""
+
+    sampling_rate: int | None = option(
+        None,
+        "with scratch:... samples a second that the model hears; default: 8000 for telephone-quality data, else 16000",
+        low=8000,
+        high=48_000,
+    )
+    beam_size: int = option(
+        1,
+        "speech recognition: prefixes kept while a transcript is searched; 1 takes the best letter of each frame",
+        low=1,
+        high=1000,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSettings(TextSettings, ImageSettings, AudioSettings, AugmentSettings):
     """What labels mean and how they are learned."""
 
     task: str = option("auto", "what to learn; auto: found from the columns (see pretune list --tasks)", metavar="TASK")
@@ -118,7 +144,7 @@ class TaskSettings(TextSettings, ImageSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainingSettings(TextSettings, ImageSettings):
+class PretrainingSettings(TextSettings, ImageSettings, AudioSettings, AugmentSettings):
     """What is learned from rows without labels."""
 
     objective: str = option(

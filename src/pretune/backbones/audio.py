@@ -5,6 +5,8 @@ Shapes: B clips of a batch, T samples of a clip, F frames that the encoder makes
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +20,15 @@ from pretune.errors import ModelError
 if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
 
-__all__ = ["FRAMES_PER_SECOND", "Hearing", "collate_clips", "hearing_of", "run_model", "stored_clip"]
+__all__ = [
+    "FRAMES_PER_SECOND",
+    "Hearing",
+    "collate_clips",
+    "hearing_of",
+    "run_model",
+    "stored_clip",
+    "without_own_masks",
+]
 
 FRAMES_PER_SECOND = 50
 """The cost of a clip is counted in frames of 20 ms, whatever the model."""
@@ -30,12 +40,14 @@ _WIDTHS_PER_SECOND = 10
 @dataclass(frozen=True)
 class Hearing:
     """How a model hears: ``rate`` in Hz, whether clips get mean 0 and variance 1, whether it is told what is padding,
-    and the windows (``kernels``, ``strides`` in samples) of the convolutions that make frames of samples.
+    whether it can be told which frames to hide, and the windows (``kernels``, ``strides`` in samples) of the convolutions
+    that make frames of samples.
     """
 
     rate: int
     normalize: bool
     masked: bool
+    hides: bool
     kernels: tuple[int, ...]
     strides: tuple[int, ...]
 
@@ -71,6 +83,7 @@ def hearing_of(backbone: Backbone) -> Hearing:
         rate=int(processor.sampling_rate),
         normalize=bool(getattr(processor, "do_normalize", True)),
         masked=bool(getattr(processor, "return_attention_mask", False)),
+        hides=getattr(config, "mask_time_prob", 0.0) > 0 and bool(getattr(config, "apply_spec_augment", True)),
         kernels=tuple(map(int, kernels)),
         strides=tuple(map(int, strides)),
     )
@@ -108,7 +121,20 @@ def _normalised(clip: np.ndarray) -> np.ndarray:
     return (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
 
 
-def run_model(model: torch.nn.Module, inputs: dict[str, torch.Tensor], lengths_B: torch.Tensor) -> torch.Tensor:
+def without_own_masks(backbone: Backbone) -> Backbone:
+    """The backbone without masks over features: transformers draws them from NumPy's global state, which no resume brings
+    back. Masks in time are drawn by pretune and given to the model.
+    """
+    if not getattr(backbone.config, "mask_feature_prob", 0.0):
+        return backbone
+    config = copy.deepcopy(backbone.config)
+    config.mask_feature_prob = 0.0
+    return dataclasses.replace(backbone, config=config)
+
+
+def run_model(
+    model: torch.nn.Module, inputs: dict[str, torch.Tensor], lengths_B: torch.Tensor, hearing: Hearing
+) -> torch.Tensor:
     """The logits (B, ...) of a batch; frames (B, F, ...) are those of the longest clip.
 
     A model that is not told of padding (wav2vec 2.0's base, whose norm runs over all of time) would hear the silence behind
@@ -120,6 +146,8 @@ def run_model(model: torch.nn.Module, inputs: dict[str, torch.Tensor], lengths_B
     for length in sorted(set(lengths_B.tolist())):
         rows = torch.nonzero(lengths_B == length)[:, 0]
         part = {"input_values": inputs["input_values"][rows, :length]}
+        if "mask_time_indices" in inputs:
+            part["mask_time_indices"] = inputs["mask_time_indices"][rows, : hearing.frames(length)]
         logits = model(**part).logits
         found.update({int(row): one for row, one in zip(rows.tolist(), logits, strict=True)})
     most = max(one.shape[0] for one in found.values())

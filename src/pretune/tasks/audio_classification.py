@@ -48,6 +48,7 @@ class AudioClassification(Classification):
     name: ClassVar[str] = "audio-classification"
     modality: ClassVar[str] = "audio"
     columns: ClassVar[tuple[str, ...]] = ("audio", "label")
+    default_updates: ClassVar[int] = 1500
     auto_class: ClassVar[str] = "AutoModelForAudioClassification"
 
     def __init__(

@@ -71,7 +71,7 @@ class Scorer(NamedTuple):
 class Task(ABC):
     """What labels mean. ``labels`` names the classes in the order of the probabilities; a task without classes has none.
 
-    ``columns`` are the columns of the data that it learns from.
+    ``columns`` are the columns of the data that it learns from, ``default_updates`` how many updates small data gets.
     """
 
     name: ClassVar[str]
@@ -80,6 +80,7 @@ class Task(ABC):
     primary_metric: ClassVar[str]
     higher_is_better: ClassVar[Mapping[str, bool]]
     limits: ClassVar[Mapping[str, tuple[float, float]]]
+    default_updates: ClassVar[int] = 300
     labels: tuple[str, ...]
 
     @classmethod
@@ -155,9 +156,23 @@ class Task(ABC):
     def blocks(self, records: Sequence[Mapping[str, Any]], rows: Any) -> list[dict[str, Any]]:
         """Report blocks (tables, matrices, examples) of an evaluated split."""
 
+    def explained(  # what a modality can show beside scores
+        self, model: torch.nn.Module, records: Sequence[Mapping[str, Any]], rows: Any
+    ) -> list[dict[str, Any]]:
+        """Report blocks that need the model: where it looks."""
+        return []
+
     @abstractmethod
     def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, np.ndarray], list[str]]:
         """Statistics (N, K) of ``rows`` by simple methods fitted on ``train``, by name; and notes in sentences."""
+
+    def warnings(self, records: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+        """What is wrong with these predictions as a whole, in plain words; nothing when all is well."""
+        return ()
+
+    def processor_to_save(self, backbone: Backbone) -> Any:
+        """What is written beside the weights to make inputs (and words of outputs)."""
+        return backbone.processor
 
     @classmethod
     @abstractmethod

@@ -5,6 +5,8 @@ Shapes: F frames, V characters of the vocabulary. Log probabilities are natural 
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 __all__ = ["beam_search", "greedy", "least_frames"]
@@ -16,7 +18,7 @@ def least_frames(ids: tuple[int, ...]) -> int:
     """Frames that CTC needs at least for these characters: one each, and a blank between equal neighbours
     (Graves et al. 2006, section 3.1).
     """
-    return len(ids) + sum(one == other for one, other in zip(ids, ids[1:], strict=False))
+    return len(ids) + sum(one == other for one, other in itertools.pairwise(ids))
 
 
 def greedy(log_probs_FV: np.ndarray, blank: int) -> list[int]:

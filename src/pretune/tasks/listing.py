@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pretune.errors import DataError, UsageError, did_you_mean
+from pretune.tasks.audio_classification import AudioClassification
 from pretune.tasks.base import Task
 from pretune.tasks.image_classification import ImageClassification
+from pretune.tasks.speech_recognition import SpeechRecognition
 from pretune.tasks.text_classification import TextClassification
 
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TASKS", "find_task", "task_named"]
 
-TASKS: tuple[type[Task], ...] = (TextClassification, ImageClassification)
+TASKS: tuple[type[Task], ...] = (AudioClassification, SpeechRecognition, ImageClassification, TextClassification)
 
 
 def task_named(name: str) -> type[Task]:

@@ -14,8 +14,7 @@ import torch
 from torch.nn import functional
 
 from pretune.backbones.audio import Hearing, hearing_of, run_model, without_own_masks
-from pretune.backbones.samples import Clips
-from pretune.backbones.spelling import Spelling, find_spelling, tidy
+from pretune.backbones.spelling import Spelling, find_spelling
 from pretune.errors import DataError
 from pretune.tasks.audio_rows import (
     VARIATIONS,
@@ -30,6 +29,7 @@ from pretune.tasks.audio_rows import (
 from pretune.tasks.audio_shown import shown_clip
 from pretune.tasks.base import Scorer, Task
 from pretune.tasks.ctc_decoding import beam_search, greedy, least_frames
+from pretune.tasks.recognition_checks import collapse_warnings, refuse_too_long, transcripts_found
 from pretune.tasks.recognition_scores import (
     HIGHER_IS_BETTER,
     SCORE_LIMITS,
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SpeechRecognition"]
 
-_MOST_TOO_LONG = 0.2
 _NAMED_ROWS = 5
 
 
@@ -67,6 +66,7 @@ class SpeechRecognition(Task):
     primary_metric: ClassVar[str] = "wer"
     higher_is_better: ClassVar[Mapping[str, bool]] = HIGHER_IS_BETTER
     limits: ClassVar[Mapping[str, tuple[float, float]]] = SCORE_LIMITS
+    default_updates: ClassVar[int] = 3000
     labels: tuple[str, ...] = ()
 
     def __init__(
@@ -83,6 +83,7 @@ class SpeechRecognition(Task):
         """See :class:`pretune.tasks.base.Task`."""
         hearing = hearing_of(backbone)
         spelling = find_spelling(backbone, (text or "" for text in data["train"]["text"]))
+        refuse_too_long(data["train"], spelling, hearing)
         return cls(
             spelling, hearing, augment=variation_of(settings), mask=frame_mask_of(backbone), beam_size=settings.beam_size
         )  # fmt: skip
@@ -110,7 +111,7 @@ class SpeechRecognition(Task):
         return least_frames(target) <= self.hearing.frames(samples)
 
     def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> ClipRows:
-        """See :class:`pretune.tasks.base.Task`. Raises :class:`DataError` where too many transcripts are longer than CTC can write."""
+        """See :class:`pretune.tasks.base.Task`."""
         clips = clips_of(dataset, self.hearing, fingerprint)
         if "text" not in dataset.column_names:
             return ClipRows(dataset, clips, self.hearing)
@@ -120,39 +121,8 @@ class SpeechRecognition(Task):
             [t is None or self._fits(t, int(n)) for t, n in zip(targets, clips.num_samples_N, strict=True)]
         )
         rows = ClipRows(dataset, clips, self.hearing, targets.__getitem__, fits_N.astype(np.float64))
-        rows.ledger.update(self._found_wrong(dataset, clips, targets, fits_N))
+        rows.ledger.update(transcripts_found(dataset["id"], targets, fits_N, self.spelling.unknown_id))
         return rows
-
-    def _found_wrong(
-        self, dataset: Dataset, clips: Clips, targets: list[tuple[int, ...] | None], fits_N: np.ndarray
-    ) -> dict[str, Any]:
-        """Counts of transcripts that cannot be learned as they are, with a sentence each."""
-        ids = dataset["id"]
-        unknown = self.spelling.tokens.index(self.spelling.unknown)
-        strange = [ids[i] for i, target in enumerate(targets) if target is not None and unknown in target]
-        empty = [ids[i] for i, target in enumerate(targets) if target == ()]
-        long = np.flatnonzero(~fits_N)
-        if len(long) > _MOST_TOO_LONG * len(targets):
-            first = int(long[0])
-            target, samples = targets[first] or (), int(clips.num_samples_N[first])
-            raise DataError(
-                f"{len(long)} of {len(targets)} transcripts are longer than CTC can write: row {ids[first]} needs {least_frames(target)} frames, "
-                f"its clip of {samples / self.hearing.rate:.2f} seconds has {self.hearing.frames(samples)}",
-                "do the transcripts belong to these clips, and is --column text=... the right column?",
-            )
-        notes = [
-            *_told(
-                [ids[i] for i in long], "is longer than CTC can write in the frames of its clip; the row is not learned from"
-            ),
-            *_told(strange, "has characters that no training transcript has; they cannot be written right"),
-            *_told(empty, "is empty: the model learns to write nothing there"),
-        ]  # fmt: skip
-        return {
-            "too_long_transcripts": len(long),
-            "unknown_characters": len(strange),
-            "empty_transcripts": len(empty),
-            "notes": notes,
-        }
 
     @property
     def varies_rows(self) -> bool:
@@ -255,21 +225,7 @@ class SpeechRecognition(Task):
 
     def warnings(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
         """Says when the model writes nothing, or the same everywhere."""
-        spoken = [record for record in records if record.get("truth", "x")]
-        if not spoken:
-            return []
-        silent = sum(not record["text"] for record in spoken)
-        if silent > len(spoken) / 2:
-            return [
-                f"The model writes nothing for {silent} of {len(spoken)} utterances. CTC models first learn to answer with the blank alone "
-                "and leave that after some hundreds of updates: learn longer (--epochs), with a larger --learning-rate, or from a pre-trained backbone."
-            ]
-        said, count = Counter(record["text"] for record in spoken).most_common(1)[0]
-        if len(spoken) >= 10 and count > 0.9 * len(spoken) and len({record.get("truth") for record in spoken}) > 2:
-            return [
-                f'The model writes "{said}" for {count} of {len(spoken)} utterances: it does not listen yet. Learn longer (--epochs).'
-            ]
-        return []
+        return collapse_warnings(records)
 
     def statistics(self, records: Iterable[Mapping[str, Any]]) -> np.ndarray:
         """See :func:`pretune.tasks.recognition_scores.recognition_statistics`."""
@@ -312,11 +268,3 @@ class SpeechRecognition(Task):
         return {
             "task": self.name, "labels": [], "spelling": self.spelling.to_dict(), "augment": self.variation.name, "beam_size": self.beam_size,
         }  # fmt: skip
-
-
-def _told(ids: Sequence[str], what: str) -> list[str]:
-    """A sentence on rows of one kind; none when there are none."""
-    if not ids:
-        return []
-    named = ", ".join(ids[:_NAMED_ROWS]) + (f" and {len(ids) - _NAMED_ROWS} more" if len(ids) > _NAMED_ROWS else "")
-    return [f"the transcript of {len(ids)} rows {what}: {named}"]

@@ -202,6 +202,7 @@ def _evaluation(
         limits=task.limits,
     )
     baselines, notes = task.baselines(data["train"], rows) if settings.baselines else ({}, [])
+    notes = [*task.warnings(records), *notes]
     if settings.split == "train":
         notes = [
             *notes,
@@ -210,7 +211,7 @@ def _evaluation(
     return evaluate_rows(
         [task.statistics(one) for one in records_by_seed], scoring,
         split=settings.split, seeds=seeds, looks=looks,
-        blocks=task.blocks(records, rows),
+        blocks=[*task.blocks(records, rows), *task.explained(proven.model, records, rows)],
         baselines=baselines, leaked_N=known if settings.split != "train" else None, notes=notes, resamples=settings.resamples,
     )  # fmt: skip
 

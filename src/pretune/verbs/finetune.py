@@ -167,17 +167,18 @@ def build_learning(
         objective=objective,
         streams=lambda objective: objective.streams(learned_rows["train"], batch_size=settings.batch_size, group_by_length=settings.group_by_length),
         goal={"metric": metric, "higher_is_better": task.higher_is_better[metric], "evaluate": evaluate},
-        default_epochs=_default_epochs(len(rows["train"]), settings.batch_size),
+        default_epochs=_default_epochs(len(rows["train"]), settings.batch_size, task.default_updates),
     )  # fmt: skip
     setup.task, setup.rows, setup.fingerprint, setup.truths = task, rows, fingerprint, truths
     setup.encoded = {name: (found.lengths_N, found.ledger) for name, found in rows.items()}
     return setup, learning
 
 
-def _default_epochs(num_rows: int, batch_size: int) -> float:
-    """Three passes, more on small data: about 300 updates, 50 passes at most. Early rows are cheap, the best is kept."""
+def _default_epochs(num_rows: int, batch_size: int, enough: int) -> float:
+    """Three passes, more on small data: about ``enough`` updates, 50 passes at most, or 50 for each 300 updates. Early rows are cheap, the best is kept."""
     updates = max(1, num_rows // batch_size)
-    return float(max(3, min(50, round(300 / updates))))
+    most = 50 * max(1.0, enough / 300)
+    return float(max(3, min(most, round(enough / updates))))
 
 
 def _calibrate_and_keep(run: RunFolder, setup: Setup, learning: Learning) -> None:
@@ -188,8 +189,11 @@ def _calibrate_and_keep(run: RunFolder, setup: Setup, learning: Learning) -> Non
     task = setup.task
     assert task is not None, "fine-tuning has a task"
     predictions = predict_rows(task, learning.model, setup.rows["validation"], learning.device)
-    task.calibrate([task.record(p, truth) for p, truth in zip(predictions, setup.truths, strict=True)])
-    write_model(run, learning.model, setup.backbone.processor, task.to_dict())
+    records = [task.record(p, truth) for p, truth in zip(predictions, setup.truths, strict=True)]
+    for warning in task.warnings(records):
+        learning.say.warn(warning)
+    task.calibrate(records)
+    write_model(run, learning.model, task.processor_to_save(setup.backbone), task.to_dict())
 
 
 def _several_seeds(settings: FinetuneSettings, run: RunFolder, say: Say, cluster: Any) -> Outcome:

@@ -87,6 +87,8 @@ def check_ledgers(ledgers: dict[str, dict[str, Any]], say: Say) -> None:
                 f"no token is left in the {rows} rows of {split}",
                 "is --column text=... the right column? pretune inspect DATA shows the rows",
             )
+        for note in ledger.get("notes", ()):
+            say.warn(f"{split}: {note}")
         cut = ledger.get("truncated_rows", 0)
         if cut > _TRUNCATED_SHARE * rows:
             worst = ", ".join(f"{row} (-{lost} tokens)" for row, lost in ledger["worst"])

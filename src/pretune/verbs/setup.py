@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pretune.config import (
+    AudioSettings,
+    AugmentSettings,
     BackboneSettings,
     CleanSettings,
     DataSettings,
@@ -50,7 +52,15 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class LearnSettings(
-    BackboneSettings, TrainSettings, TextSettings, ImageSettings, CleanSettings, DataSettings, RunSettings
+    BackboneSettings,
+    TrainSettings,
+    TextSettings,
+    ImageSettings,
+    AudioSettings,
+    AugmentSettings,
+    CleanSettings,
+    DataSettings,
+    RunSettings,
 ):
     """What every verb that learns is told."""
 
@@ -143,6 +153,7 @@ def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train
         tokenizer=settings.tokenizer,
         vocab_size=settings.vocab_size,
         image_size=settings.image_size or (_small_side(data) if modality == "image" else None),
+        sampling_rate=settings.sampling_rate or (_common_rate(data) if modality == "audio" else None),
         trust_remote_code=settings.trust_remote_code,
     )
     if found.modality != modality:
@@ -156,7 +167,13 @@ def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train
 
 _THINGS = {"text": "text", "image": "pictures", "audio": "sound"}
 _EXAMPLES = {"text": "scratch:bert-mini", "image": "scratch:resnet-18", "audio": "scratch:wav2vec2-tiny"}
-_ONLY_FOR = {"text": TextSettings, "image": ImageSettings}
+_ONLY_FOR: tuple[tuple[tuple[str, ...], type[Settings]], ...] = (
+    (("text",), TextSettings),
+    (("image",), ImageSettings),
+    (("audio",), AudioSettings),
+    (("image", "audio"), AugmentSettings),
+)
+_TELEPHONE_HZ = 12_000
 _COMMON_SIDES = (32, 64, 96, 128, 160, 192, 224)
 
 
@@ -172,13 +189,23 @@ def _small_side(data: Splits) -> int | None:
     return None if typical > _COMMON_SIDES[-1] else min(_COMMON_SIDES, key=lambda side: abs(side - typical))
 
 
+def _common_rate(data: Splits) -> int | None:
+    """8,000 Hz where most clips have no more than that, else 16,000; None where the data does not tell."""
+    import numpy as np
+
+    rows = data["train"] if "train" in data else data["unlabelled"]
+    if "rate" not in rows.column_names:
+        return None
+    return 8_000 if float(np.median(np.array(rows["rate"]))) <= _TELEPHONE_HZ else 16_000
+
+
 def refuse_foreign(settings: Settings, modality: str) -> None:
     """Raise :class:`UsageError` for a flag that means nothing for this kind of data."""
-    for kind, group in _ONLY_FOR.items():
+    for kinds, group in _ONLY_FOR:
         for spec in dataclasses.fields(group):
-            if kind != modality and getattr(settings, spec.name) != spec.default:
+            if modality not in kinds and getattr(settings, spec.name) != spec.default:
                 raise UsageError(
-                    f"{flag_of(spec.name)} is about {_THINGS[kind]}, and the data holds {_THINGS[modality]}",
+                    f"{flag_of(spec.name)} is about {' and '.join(_THINGS[kind] for kind in kinds)}, and the data holds {_THINGS[modality]}",
                     "leave it out",
                 )
 
