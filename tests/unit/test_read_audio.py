@@ -212,3 +212,11 @@ def test_real_yes_and_no_are_labelled_by_their_transcripts(shared_data: Path) ->
     assert sum(len(rows) for rows in splits.values()) == 60
     assert set(splits) == {"train", "validation", "test"}
     assert len(decode_audio(splits["train"][0]["audio"], 16_000)) == round(splits["train"][0]["seconds"] * 16_000)
+
+
+def test_a_text_file_beside_each_clip_is_not_read_as_texts(tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / f"{number}.wav", number)
+        (tmp_path / f"{number}.txt").write_text(f"words of {number}\n")
+    with pytest.raises(DataError, match="a text file of the same name"):
+        get(tmp_path)

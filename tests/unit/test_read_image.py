@@ -385,3 +385,13 @@ def test_real_zips_of_small_pictures(shared_data: Path) -> None:
     splits = get(shared_data / "vision" / "cifar10_jpeg")
     assert {name: len(rows) for name, rows in splits.items()} == {"train": 20_000, "test": 10_000}
     assert len(splits.facts["read"]["labels"]) == 10
+
+
+def test_links_to_folders_and_empty_folders_are_told(tmp_path: Path) -> None:
+    folder = class_folders(tmp_path / "set")
+    (folder / "train" / "more").symlink_to(tmp_path / "elsewhere")
+    class_folders(tmp_path / "elsewhere", ("cat",))
+    (folder / "train" / "wasp").mkdir()
+    notes = get(folder).facts["read"]["notes"]
+    assert "Left out: train/more (links to folders, which are not followed)." in notes
+    assert "Left out: train/wasp (folders without files)." in notes

@@ -2,104 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pretune.data.columns_media import MEDIA_NAMES, TRANSCRIPT_NAMES, holds_lists, media_column
+from pretune.data.columns_media import TRANSCRIPT_NAMES, holds_lists, media_column
+from pretune.data.columns_names import plain_name, roles_by_name
 from pretune.data.formats import ABSENT, Chunk, Table
 from pretune.errors import DataError, UsageError, did_you_mean
 
-__all__ = ["Roles", "find_roles", "is_known_name", "parse_columns"]
+__all__ = ["Roles", "find_roles", "parse_columns"]
 
 ROLES = ("text", "text_pair", "image", "audio", "label", "labels", "id", "group")
-_TEXT = (
-    "text",
-    "sentence",
-    "content",
-    "review",
-    "review_text",
-    "review_body",
-    "comment",
-    "comment_text",
-    "tweet",
-    "utterance",
-    "message",
-    "paragraphs",
-    "paragraph",
-    "passage",
-    "body",
-    "article",
-    "document",
-    "description",
-    "abstract",
-    "text_a",
-    "sentence1",
-    "text1",
-    "query",
-    "question",
-    "news",
-    "post",
-    "input",
-    "string",
-    "title",
-    "headline",
-    "文本",
-    "内容",
-    "评论",
-    "正文",
-    "句子",
-    "标题",
-)
-_PAIR_NAMES = (
-    ("premise", "hypothesis"),
-    ("sentence1", "sentence2"),
-    ("sentence_1", "sentence_2"),
-    ("sentence_a", "sentence_b"),
-    ("question1", "question2"),
-    ("text_a", "text_b"),
-    ("text1", "text2"),
-    ("text_1", "text_2"),
-    ("text", "text_pair"),
-    ("question", "sentence"),
-    ("question", "passage"),
-    ("question", "answer"),
-    ("query", "passage"),
-    ("query", "document"),
-    ("文本1", "文本2"),
-    ("句子1", "句子2"),
-)
-_SURE_LABEL = ("label_text", "label_name", "label", "labels", "gold_label", "class_label", "标签")
-_LIKELY_LABEL = (
-    "category",
-    "class",
-    "sentiment",
-    "target",
-    "intent",
-    "topic",
-    "polarity",
-    "emotion",
-    "rating",
-    "stars",
-    "class_index",
-    "category_name",
-    "class_name",
-    "y",
-    "类别",
-    "情感",
-    "分类",
-)
-_ID = ("id", "guid", "uid", "row_id", "example_id", "idx", "编号", "序号")
-_KNOWN = {
-    *MEDIA_NAMES,
-    *TRANSCRIPT_NAMES,
-    *_TEXT,
-    *_SURE_LABEL,
-    *_LIKELY_LABEL,
-    *_ID,
-    *(name for pair in _PAIR_NAMES for name in pair),
-}
 _SAMPLE_ROWS = 2_000
 _SHORT = 60
 
@@ -155,15 +69,6 @@ def parse_columns(given: Iterable[str], group: str | None = None) -> dict[str, s
     return asked
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\s\-]+", "_", name.strip().casefold())
-
-
-def is_known_name(name: str) -> bool:
-    """Whether this is a usual name of a text, label or id column."""
-    return _plain(name) in _KNOWN
-
-
 def find_roles(table: Table, sample: Sequence[Chunk], asked: Mapping[str, str], name: str) -> Roles:
     """The roles of a table's columns, from ``sample`` rows where names do not tell.
 
@@ -186,7 +91,7 @@ def find_roles(table: Table, sample: Sequence[Chunk], asked: Mapping[str, str], 
             "give one label a row: --column label=NAME",
         )
     if table.named:
-        _add(roles, how, free, _by_name(table.columns, set(roles.values()), free, name), "its name")
+        _add(roles, how, free, roles_by_name(table.columns, set(roles.values()), free, name), "its name")
     notes = _add_by_content(table, sample, roles, how, free, name)
     return Roles(**roles, how=how, notes=tuple(notes))
 
@@ -210,10 +115,12 @@ def _add_beside_media(
 ) -> list[str]:
     """The columns beside pictures or clips: transcript (of clips), label or labels, id. None of them has to be there."""
     if table.named:
-        found = _by_name(table.columns, set(roles.values()), free, name)
-        words = {_plain(column): column for column in table.columns if column not in found.values()}
-        del_text = found.pop("text", None), found.pop("text_pair", None)
-        words |= {_plain(column): column for column in del_text if column}
+        found = roles_by_name(table.columns, set(roles.values()), free, name)
+        words = {plain_name(column): column for column in table.columns if column not in found.values()}
+        texts = [
+            found.pop(role) for role in ("text", "text_pair") if role in found
+        ]  # such names mean less beside media
+        words |= {plain_name(column): column for column in texts}
         if "audio" in roles and (text := next((words[word] for word in TRANSCRIPT_NAMES if word in words), None)):
             found["text"] = text
         _add(roles, how, free, found, "its name")
@@ -228,7 +135,7 @@ def _add_beside_media(
         roles["labels"], how["labels"] = roles.pop("label"), how.pop("label")
     left_out = [column for column in table.columns if column not in roles.values()]
     notes = [f"{name}: columns left out: {', '.join(left_out[:20])}."] if left_out else []
-    if any(_plain(column) == "offset" for column in left_out):
+    if any(plain_name(column) == "offset" for column in left_out):
         notes.append(f"{name}: offsets are not used: each clip is read whole.")
     if left_out and not {"label", "labels", "text"} & roles.keys() and "label" in free:
         notes.append(f"{name}: no column was taken as the label; if there is one, name it with --column label=NAME.")
@@ -246,7 +153,7 @@ def _asked_column(table: Table, role: str, column: str, name: str) -> str:
         return column
     if column.isdigit() and int(column) < len(table.columns):
         return table.columns[int(column)]
-    same = [known for known in table.columns if _plain(known) == _plain(column)]
+    same = [known for known in table.columns if plain_name(known) == plain_name(column)]
     if len(same) == 1:
         return same[0]
     flag = f"--group {column}" if role == "group" else f"--column {role}={column}"
@@ -254,28 +161,6 @@ def _asked_column(table: Table, role: str, column: str, name: str) -> str:
         "" if table.named else f"; the file has no header, so name columns by position, 0 to {len(table.columns) - 1}"
     )
     raise DataError(f"{flag}: {name} has no column {column!r}", did_you_mean(column, table.columns) + positions)
-
-
-def _by_name(columns: Sequence[str], taken: set[str], free: set[str], name: str) -> dict[str, str]:
-    by_plain = {_plain(column): column for column in columns if column not in taken}
-    found: dict[str, str] = {}
-    pair = next((pair for pair in _PAIR_NAMES if all(part in by_plain for part in pair)), None)
-    if pair and {"text", "text_pair"} <= free:
-        found = {"text": by_plain[pair[0]], "text_pair": by_plain[pair[1]]}
-    elif text := next((by_plain[word] for word in _TEXT if word in by_plain), None):
-        found = {"text": text}
-    if key := next((by_plain[word] for word in _ID if word in by_plain), None):
-        found["id"] = key
-    sure = [by_plain[word] for word in _SURE_LABEL if word in by_plain]
-    likely = [by_plain[word] for word in _LIKELY_LABEL if word in by_plain and by_plain[word] not in found.values()]
-    if "label" in free and not sure and len(likely) > 1:
-        raise DataError(
-            f"{name} has several columns that may be the label: {', '.join(likely)} (columns: {', '.join(columns)})",
-            f"name it: --column label={likely[0]} (or --column label= for none)",
-        )
-    if sure or likely:
-        found["label"] = (sure or likely)[0]
-    return found
 
 
 @dataclass(frozen=True)

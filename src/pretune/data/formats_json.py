@@ -9,7 +9,7 @@ from typing import Any, TextIO
 from pretune.data.archive import Entry
 from pretune.data.encodings import open_text, read_lines
 from pretune.data.formats import ABSENT, CHUNK_CHARACTERS, Chunk, Table
-from pretune.data.formats_folder import split_of_word
+from pretune.data.formats_place import split_of_word
 from pretune.errors import DataError
 
 __all__ = ["json_tables", "jsonl_batches", "jsonl_rows", "jsonl_table", "looks_like_json_lines"]

@@ -9,14 +9,14 @@ from itertools import islice
 import pyarrow as pa
 
 from pretune.data.archive import Entry
-from pretune.data.columns import is_known_name
+from pretune.data.columns_names import is_known_name
 from pretune.data.encodings import find_encoding, open_text, read_lines
 from pretune.data.formats import Options, Table
 from pretune.data.formats_arrow import arrow_table, dataset_table, parquet_table
-from pretune.data.formats_folder import Source
 from pretune.data.formats_json import json_tables, jsonl_table, looks_like_json_lines
 from pretune.data.formats_lines import document_table, label_delimiter, label_line_table, line_table
 from pretune.data.formats_media import media_table, speech_list_table, speech_list_width
+from pretune.data.formats_place import Source
 from pretune.data.formats_table import delimited_table, parse_delimiter, tabbed
 from pretune.errors import DataError
 

@@ -8,8 +8,8 @@ from itertools import chain
 
 from pretune.data.columns import Roles, find_roles
 from pretune.data.formats import Chunk, Options, Table
-from pretune.data.formats_folder import Place, Source
 from pretune.data.formats_open import open_source, reading
+from pretune.data.formats_place import Place, Source
 from pretune.data.media_rows import small_chunks
 from pretune.data.rows import RowMaker
 from pretune.errors import DataError

@@ -16,8 +16,9 @@ from pretune.config import DataSettings
 from pretune.data.columns import parse_columns
 from pretune.data.encodings import check_encoding_name
 from pretune.data.formats import Options
-from pretune.data.formats_folder import Place, find_place
+from pretune.data.formats_folder import find_place
 from pretune.data.formats_open import reading
+from pretune.data.formats_place import Place
 from pretune.data.label_names import label_names
 from pretune.data.media_rows import MediaTally
 from pretune.data.prepare import Prepared, prepared_tables
