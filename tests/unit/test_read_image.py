@@ -395,3 +395,15 @@ def test_links_to_folders_and_empty_folders_are_told(tmp_path: Path) -> None:
     notes = get(folder).facts["read"]["notes"]
     assert "Left out: train/more (links to folders, which are not followed)." in notes
     assert "Left out: train/wasp (folders without files)." in notes
+
+
+def test_a_named_text_column_beside_pictures_is_text(tmp_path: Path) -> None:
+    rows = manifest_rows(tmp_path)
+    path = tmp_path / "set" / "captions.csv"
+    lines = [f"{name},a caption of some words {number},ab" for number, (name, _) in enumerate(rows)]
+    path.write_text("image,caption,label\n" + "\n".join(lines) + "\n")
+    assert modality_of(get(path)) == "image"
+    assert modality_of(get(path, column=("text=caption",))) == "text"
+    both = get(path, column=("text=caption", "image=image"))["train"]
+    assert both[0]["text"] == "a caption of some words 0"
+    assert Path(both[0]["image"]["path"]).name == "0.png"

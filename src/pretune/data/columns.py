@@ -105,7 +105,10 @@ def _add_media(
     if not {"image", "audio"} & roles.keys():
         rest = [column for column in table.columns if column not in roles.values()]
         found = media_column(table, {column: _values(sample, column) for column in rest}, name)
-        if found and found[0] in free:
+        captions = (
+            found and found[0] == "image" and "text" in roles
+        )  # who names a text column beside pictures wants text
+        if found and found[0] in free and not captions:
             roles[found[0]], how[found[0]] = found[1], "what it holds"
     return bool({"image", "audio"} & roles.keys())
 

@@ -147,9 +147,8 @@ def _changes(picture: Image, name: str) -> tuple[str, ...]:
         found.append("grey")
     if mode in ("CMYK", "YCbCr", "LAB", "HSV"):
         found.append(mode.lower())
-    with contextlib.suppress(Exception):  # counting frames walks through the file, which may end early
-        if picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
-            picture.seek(0)
+    with contextlib.suppress(Exception):  # looking for a second frame walks through the file, which may end early
+        if picture.format != "MPO" and getattr(picture, "is_animated", False):
             found.append("first_frame_of_several")
     suffix = Path(name).suffix.lower()
     if suffix and suffix not in _SUFFIXES.get(str(picture.format), (suffix,)):
