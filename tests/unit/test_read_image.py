@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -407,3 +408,18 @@ def test_a_named_text_column_beside_pictures_is_text(tmp_path: Path) -> None:
     both = get(path, column=("text=caption", "image=image"))["train"]
     assert both[0]["text"] == "a caption of some words 0"
     assert Path(both[0]["image"]["path"]).name == "0.png"
+
+
+def test_reading_an_archive_holds_few_pictures_at_a_time(tmp_path: Path) -> None:
+    data = np.random.default_rng(0).bytes(100_000)
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for number in range(600):  # what follows a picture's end is kept and ignored
+            archive.writestr(f"{'ab'[number % 2]}/{number}.png", encoded(number % 7) + data + bytes([number % 256]))
+    tracemalloc.start()
+    try:
+        splits = get(tmp_path / "set.zip")
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(splits["train"]) == 600
+    assert peak_bytes < 45_000_000, "60 MB of pictures pass through in small lots"

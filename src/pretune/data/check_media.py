@@ -39,7 +39,7 @@ def _pictures(dataset: datasets.Dataset) -> dict[str, Any]:
     sizes = {name: _spread(values) for name, values in sides.items()}
     tiny = np.flatnonzero((sides["width"] < _TINY_PX) | (sides["height"] < _TINY_PX))
     middle = {f"median_{name}": spread["median"] for name, spread in sizes.items() if spread}
-    return {**sizes, **middle, "tiny": _rows(dataset, tiny)}
+    return {**sizes, **middle, "tiny_pictures": _rows(dataset, tiny)}
 
 
 def _clips(dataset: datasets.Dataset) -> dict[str, Any]:
@@ -49,8 +49,8 @@ def _clips(dataset: datasets.Dataset) -> dict[str, Any]:
         "hours": round(float(seconds.sum()) / 3600, 4),
         "rates": {str(rate): count for rate, count in Counter(rates.tolist()).most_common()},
         "length": length,
-        "long": _rows(dataset, np.flatnonzero(seconds > _LONG_SECONDS)),
-        "short": _rows(dataset, np.flatnonzero(seconds < _SHORT_SECONDS)),
+        "long_clips": _rows(dataset, np.flatnonzero(seconds > _LONG_SECONDS)),
+        "short_clips": _rows(dataset, np.flatnonzero(seconds < _SHORT_SECONDS)),
     }
 
 
@@ -94,19 +94,19 @@ def media_findings(passport: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _odd_sizes(name: str, split: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     says = {
-        "tiny": (
+        "tiny_pictures": (
             "warning",
             "tiny-pictures",
             f"a side under {_TINY_PX} px",
             "are these thumbnails or placeholders? remove them",
         ),
-        "long": (
+        "long_clips": (
             "note",
             "long-clips",
             f"more than {_LONG_SECONDS:g} seconds",
             "memory grows with the length: cut them, or use a smaller batch",
         ),
-        "short": (
+        "short_clips": (
             "note",
             "short-clips",
             f"less than {_SHORT_SECONDS:g} seconds",

@@ -30,6 +30,7 @@ __all__ = [
     "kind_of_name",
     "media_entry",
     "reason_words",
+    "whole_file",
     "zip_finder",
 ]
 
@@ -65,6 +66,7 @@ REASONS = {
 }
 """Why a file was left out, to be said after the number of files."""
 
+_PIECE_BYTES = 2**18
 _NEARBY = ("", "wavs", "clips", "audio", "images")
 _IMAGE_MARKS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  ")
 _AUDIO_MARKS = (b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2", b"FORM", b".snd", b"RF64")
@@ -126,6 +128,19 @@ def kind_of_bytes(head: bytes) -> str | None:
     if head.startswith(_AUDIO_MARKS):
         return "audio"
     return "image" if head.startswith(_IMAGE_MARKS) or head[4:12] == b"ftypavif" else None
+
+
+def whole_file(stream: BinaryIO, name: str) -> bytes:
+    """All bytes, piece by piece, as a buffered stream sets aside what it is asked for. Raises :class:`BrokenMedia`."""
+    parts, size = [], 0
+    while part := stream.read(_PIECE_BYTES):
+        parts.append(part)
+        size += len(part)
+        if size > MAX_FILE_BYTES:
+            raise BrokenMedia("too_large", name, f"more than {MAX_FILE_BYTES // 2**20} MiB")
+    if not size:
+        raise BrokenMedia("empty", name)
+    return b"".join(parts)
 
 
 def media_entry(path: Path, name: str, root: Path) -> Entry:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from pretune.data.media import MAX_FILE_BYTES, BrokenMedia, Media
+from pretune.data.media import BrokenMedia, Media, whole_file
 
 if TYPE_CHECKING:
     import soundfile
@@ -82,19 +82,15 @@ def probe_audio(stream: BinaryIO, name: str, path: Path | None) -> Media:
     digest = hashlib.blake2b(digest_size=8)
     data: bytes | None = None
     if path is None:
-        data = stream.read(MAX_FILE_BYTES + 1)
-        if len(data) > MAX_FILE_BYTES:
-            raise BrokenMedia("too_large", name, f"more than {MAX_FILE_BYTES // 2**20} MiB")
+        data = whole_file(stream, name)
         digest.update(data)
-        stream, size = io.BytesIO(data), len(data)
+        stream = io.BytesIO(data)
     else:
-        size = 0
-        while block := stream.read(2**20):
+        while block := stream.read(2**18):
             digest.update(block)
-            size += len(block)
+        if not stream.tell():
+            raise BrokenMedia("empty", name)
         stream.seek(0)
-    if not size:
-        raise BrokenMedia("empty", name)
     with _opened(stream, name) as file:
         _check_header(file, name)
         frames = _frames_read(file, name)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from pretune.data.media import MAX_FILE_BYTES, BrokenMedia, Media
+from pretune.data.media import BrokenMedia, Media, whole_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -66,11 +66,7 @@ def probe_image(stream: BinaryIO, name: str, path: Path | None) -> Media:
 
     Raises :class:`BrokenMedia`.
     """
-    data = stream.read(MAX_FILE_BYTES + 1)
-    if not data:
-        raise BrokenMedia("empty", name)
-    if len(data) > MAX_FILE_BYTES:
-        raise BrokenMedia("too_large", name, f"more than {MAX_FILE_BYTES // 2**20} MiB")
+    data = whole_file(stream, name)
     picture = _loaded(io.BytesIO(data), name)
     form, mode, changes = str(picture.format), picture.mode, _changes(picture, name)
     picture, turned = _upright(picture)
