@@ -12,6 +12,7 @@ import torch
 from conftest import make_rows
 from pretune.backbones.adapt import Adaptation, plan_adaptation
 from pretune.backbones.fast import make_fast
+from pretune.backbones.image import geometry_of
 from pretune.backbones.load import Backbone, load_backbone
 from pretune.backbones.store import encode_dataset
 from pretune.backbones.text import TextEncoder
@@ -21,7 +22,10 @@ from pretune.engine.devices import Device
 from pretune.engine.fit import Budget, fit
 from pretune.engine.optim import Optim
 from pretune.engine.parallel import Cluster
+from pretune.objectives.contrastive_image import ContrastiveImage
+from pretune.objectives.masked_image import MaskedImage
 from pretune.objectives.masked_text import MaskedText
+from pretune.objectives.self_distil_image import SelfDistilImage
 from pretune.objectives.supervised import Supervised
 from pretune.tasks import TextClassification
 from pretune.types import Loss, Step
@@ -107,8 +111,11 @@ def largest_difference(one: Mapping[str, torch.Tensor], other: Mapping[str, torc
     return max((one[name].double() - other[name].double()).abs().max().item() for name in one)
 
 
+PICTURE_KINDS: dict[str, Any] = {kind.name: kind for kind in (MaskedImage, ContrastiveImage, SelfDistilImage)}
+
+
 class Rig:
-    """A tiny run of either objective: everything ``fit`` needs, built anew from the same seed."""
+    """A tiny run of an objective: everything ``fit`` needs, built anew from the same seed."""
 
     def __init__(
         self,
@@ -134,21 +141,15 @@ class Rig:
     ) -> None:
         self.cluster = cluster or Cluster()
         self.seed = seed
-        backbone = tiny_backbone(family, layers=layers, dropout=dropout)
-        encoder = tiny_encoder(backbone, max_length=160)
-        data = dataset_of(uneven_rows(rows))
         self.objective: Any
-        if kind == "finetune":
-            task = TextClassification(LABELS, encoder, **options)
-            self.model, _ = task.build(backbone, seed=seed)
-            self.objective = Supervised(task, self._adaptation(adapt, fast))
-            stored: Any = task.encode_rows(data, fingerprint=f"rig-{rows}")
+        if kind in PICTURE_KINDS:
+            backbone = tiny_image_backbone(family)
+            self.objective = PICTURE_KINDS[kind](backbone, geometry_of(backbone.processor), seed=seed, **options)
+            self.model = self.objective.model
+            self.objective.adaptation = self._adaptation(adapt, fast)
+            stored: Any = self.objective.encode_rows(dataset_of(tiny_pictures(rows)), fingerprint=f"rig-{rows}")
         else:
-            self.model, _ = backbone.build("AutoModelForMaskedLM", seed=seed)
-            self.objective = MaskedText(
-                encoder, self._adaptation(adapt, fast), position_offset=position_offset(self.model), **options
-            )
-            stored = encode_dataset(data, encoder, fingerprint=f"rig-{rows}")
+            stored = self._text(kind, family, layers, dropout, adapt, rows, fast, options)
         self.streams: dict[str, Stream] = self.objective.streams(stored, batch_size=batch_size, group_by_length=True)
         self.feeds = Feeds(
             self.streams, seed=seed, max_tokens=16_384, micro_batch_size=micro_batch_size,
@@ -158,6 +159,31 @@ class Rig:
             self.objective.adaptation.groups, learning_rate=learning_rate, schedule=schedule, warmup=warmup, clip=clip
         )
         self.budget = Budget(steps, seconds)
+
+    def _text(
+        self,
+        kind: str,
+        family: str,
+        layers: int,
+        dropout: float,
+        adapt: str,
+        rows: int,
+        fast: bool,
+        options: dict[str, Any],
+    ) -> Any:
+        backbone = tiny_backbone(family, layers=layers, dropout=dropout)
+        encoder = tiny_encoder(backbone, max_length=160)
+        data = dataset_of(uneven_rows(rows))
+        if kind == "finetune":
+            task = TextClassification(LABELS, encoder, **options)
+            self.model, _ = task.build(backbone, seed=self.seed)
+            self.objective = Supervised(task, self._adaptation(adapt, fast))
+            return task.encode_rows(data, fingerprint=f"rig-{rows}")
+        self.model, _ = backbone.build("AutoModelForMaskedLM", seed=self.seed)
+        self.objective = MaskedText(
+            encoder, self._adaptation(adapt, fast), position_offset=position_offset(self.model), **options
+        )
+        return encode_dataset(data, encoder, fingerprint=f"rig-{rows}")
 
     def _adaptation(self, adapt: str, fast: bool) -> Adaptation:
         if fast:

@@ -124,15 +124,18 @@ TASK_CASES: dict[str, tuple[type[Task], Callable[[], TaskCase]]] = {
 
 @dataclass
 class LearnCase:
-    """An objective on a small model. ``rows`` are places of its stream; ``wide(rows)`` is their batch with more padding.
+    """An objective on a small model. ``rows`` are places of its stream; ``wide(rows)`` is their batch with more padding
+    (None: nothing is ever padded).
 
-    ``items(rows)`` counts by hand what the loss of these rows is a sum over.
+    ``items(rows)`` counts by hand what the loss of these rows is a sum over. ``least`` is the loss that a batch learned by
+    heart in sixty updates may keep.
     """
 
     rig: Rig
     rows: Sequence[int]
-    wide: Callable[[Sequence[int]], Any]
+    wide: Callable[[Sequence[int]], Any] | None
     items: Callable[[Sequence[int]], float]
+    least: float = 0.0
 
 
 @contextmanager
@@ -148,7 +151,7 @@ def _padded_to(multiple: int) -> Iterator[None]:
         TextEncoder.padding = before  # type: ignore[assignment]
 
 
-def _learn(kind: str, items: Callable[[Rig, Sequence[int]], float], **options: Any) -> LearnCase:
+def _learn(kind: str, items: Callable[[Rig, Sequence[int]], float], *, least: float = 0.0, **options: Any) -> LearnCase:
     rig = Rig(kind, **options)
     with _padded_to(160):
         stretched = Rig(kind, **options)
@@ -158,7 +161,17 @@ def _learn(kind: str, items: Callable[[Rig, Sequence[int]], float], **options: A
             return stretched.batch(rows)
 
     rows = range(min(9, len(next(iter(rig.streams.values())).lengths_N)))
-    return LearnCase(rig, rows, wide, lambda chosen: items(rig, chosen))
+    return LearnCase(rig, rows, wide, lambda chosen: items(rig, chosen), least)
+
+
+def _learn_pictures(kind: str, preset: str, *, least: float = 0.0, **options: Any) -> LearnCase:
+    rig = Rig(kind, family=preset, **options)
+
+    def items(rows: Sequence[int]) -> float:
+        patches = (32 // 4) ** 2
+        return float(len(rows) * (patches - patches // 4 if kind == "masked-image" else 1))
+
+    return LearnCase(rig, range(9), None, items, least)
 
 
 def _weights_by_hand(_rig: Rig, rows: Sequence[int]) -> float:
@@ -175,9 +188,13 @@ def _masked_places(rig: Rig, rows: Sequence[int]) -> float:
 LEARN_CASES: dict[str, Callable[[], LearnCase]] = {
     "supervised text classification": lambda: _learn("finetune", lambda _, rows: float(len(rows))),
     "supervised with class weights": lambda: _learn(
-        "finetune", _weights_by_hand, class_weights=(0.5, 1.0, 3.0), label_smoothing=0.1
+        "finetune", _weights_by_hand, least=0.45, class_weights=(0.5, 1.0, 3.0), label_smoothing=0.1
     ),
     "supervised roberta": lambda: _learn("finetune", lambda _, rows: float(len(rows)), family="roberta"),
+    "masked image": lambda: _learn_pictures("masked-image", "vit-micro", least=0.5),
+    "contrastive image resnet": lambda: _learn_pictures("contrastive-image", "resnet-10"),
+    "contrastive image vit": lambda: _learn_pictures("contrastive-image", "vit-micro"),
+    "self-distillation image resnet": lambda: _learn_pictures("self-distillation-image", "resnet-10"),
     "masked text padded": lambda: _learn("pretrain", _masked_places),
     "masked text whole words": lambda: _learn("pretrain", _masked_places, mask_whole_words=True),
     "masked text packed": lambda: _learn("pretrain", _masked_places, pack_tokens=64),

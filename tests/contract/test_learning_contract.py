@@ -39,10 +39,17 @@ def total(rig: Rig, batch: Any) -> torch.Tensor:
 def test_the_loss_of_a_batch_is_the_sum_of_its_singles(case: LearnCase) -> None:
     together = total(case.rig, case.rig.batch(case.rows)).item()
     singles = sum(total(case.rig, case.rig.batch([row])).item() for row in case.rows)
+    if case.rig.feeds.is_whole:
+        assert together != pytest.approx(singles, rel=1e-2), "rows that do not touch each other need no whole updates"
+        return
     assert together == pytest.approx(singles, rel=1e-5)
 
 
 def test_padding_never_changes_the_loss_or_what_is_counted(case: LearnCase) -> None:
+    if case.wide is None:
+        batch = case.rig.batch(case.rows)
+        assert batch.num_padded == batch.num_tokens
+        return
     for rows in (case.rows[:1], case.rows[:4]):
         plain, wide = case.rig.batch(rows), case.wide(rows)
         assert wide.num_padded > plain.num_padded
@@ -79,6 +86,10 @@ def gradients(case: LearnCase, micro_batch_size: int | None) -> dict[str, torch.
 
 
 def test_accumulation_gives_the_gradient_of_the_big_batch(case: LearnCase) -> None:
+    if case.rig.feeds.is_whole:
+        assert [len(feed[case.rig.feeds.main].ids) for _, feed in case.rig.feeds.micro_feeds()] == [8]
+        assert not case.rig.feeds.halve()
+        return
     whole = gradients(case, None)
     norm = torch.stack([g.norm() for g in whole.values()]).norm()
     for size in (1, 2):
@@ -90,9 +101,9 @@ def test_accumulation_gives_the_gradient_of_the_big_batch(case: LearnCase) -> No
 
 @pytest.mark.parametrize("name", [n for n in LEARN_CASES if "roberta" not in n])
 def test_one_batch_is_learned_by_heart(name: str) -> None:
-    rig = LEARN_CASES[name]().rig
+    case = LEARN_CASES[name]()
+    rig = case.rig
     batch = rig.batch(range(min(4, len(rig.streams[rig.feeds.main].lengths_N))))
-    floor = 0.0 if not getattr(getattr(rig.objective, "task", None), "label_smoothing", 0) else 0.45
     optimizer = torch.optim.AdamW(rig.model.parameters(), lr=2e-2)
     first = loss = float("inf")
     for _ in range(60):
@@ -103,4 +114,4 @@ def test_one_batch_is_learned_by_heart(name: str) -> None:
         optimizer.step()
         loss = value.item()
         first = min(first, loss) if first == float("inf") else first
-    assert loss < floor + 0.1 * first, (first, loss)
+    assert loss < case.least + 0.1 * first, (first, loss)

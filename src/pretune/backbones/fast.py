@@ -9,6 +9,7 @@ rounded to 1/256 and the kept values are scaled by the rounded one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -57,11 +58,21 @@ def attention(
 def make_fast(model: nn.Module) -> nn.Module:
     """Change ``model`` in place, on a CPU; its parameters and their names stay. Returns it."""
     _replace_dropout(model)
-    if getattr(model, "_supports_attention_backend", False) and getattr(model, "_supports_sdpa", False):
-        _register()
-        model.set_attn_implementation(ATTENTION)  # type: ignore[operator]
-        take_over_layers(model)
+    for inner in _library_models(model):
+        if getattr(inner, "_supports_attention_backend", False) and getattr(inner, "_supports_sdpa", False):
+            _register()
+            inner.set_attn_implementation(ATTENTION)  # type: ignore[operator]
+            take_over_layers(inner)
     return model
+
+
+def _library_models(module: nn.Module) -> Iterator[nn.Module]:
+    """The module if it is a model of transformers, else those outermost in it (an objective's own heads hold one)."""
+    if hasattr(module, "set_attn_implementation"):
+        yield module
+    else:
+        for child in module.children():
+            yield from _library_models(child)
 
 
 def _replace_dropout(module: nn.Module) -> None:

@@ -94,7 +94,7 @@ def _cut(
     y0, y1, wy = _between(ends_y_B2, sizes_B2[:, 0], crop[0])
     x0, x1, wx = _between(ends_x_B2, sizes_B2[:, 1], crop[1])
     # Whole rows first, then pixels: rows are copied fast, and the number of single pixels to pick is halved.
-    (tall, wide), count = canvas_BHWC.shape[1:3], len(pictures)
+    count, tall, wide = len(canvas_BHWC), canvas_BHWC.shape[1], canvas_BHWC.shape[2]
     rows = torch.from_numpy(canvas_BHWC).view(count * tall, wide * 3)
     first = torch.arange(count)[:, None] * tall
     above, below = (rows.index_select(0, (first + y).view(-1)).float() for y in (y0, y1))

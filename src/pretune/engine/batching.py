@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from pretune.engine.randomness import row_keys, seed_of
+from pretune.errors import UsageError
 from pretune.types import Batch, Feed
 
 __all__ = ["Feeds", "Stream", "cut_by_budget", "padding_of", "plan_epoch"]
@@ -28,13 +29,15 @@ class Stream:
     """What an objective draws from: N rows, of which each update takes ``batch_size``.
 
     ``lengths_N`` is the cost of each row (tokens, pixels, samples); ``collate(rows_R, keys_R)`` makes a batch of them,
-    with one 64-bit random key a row for masks and augmentations.
+    with one 64-bit random key a row for masks and augmentations. ``is_whole``: the loss compares the rows of an update with
+    each other (or their statistics are shared), so an update is never cut into micro-batches.
     """
 
     lengths_N: np.ndarray
     collate: Callable[[np.ndarray, np.ndarray], Batch]
     batch_size: int
     group_by_length: bool = True
+    is_whole: bool = False
 
     @property
     def updates_per_epoch(self) -> int:
@@ -108,6 +111,27 @@ class Feeds:
         self.updates = start
         self.rank, self.world = rank, world
         self._plans: dict[str, tuple[int, list[np.ndarray]]] = {}
+        self._refuse_cuts()
+
+    @property
+    def is_whole(self) -> bool:
+        """May no update be cut?"""
+        return any(stream.is_whole for stream in self.streams.values())
+
+    def _refuse_cuts(self) -> None:
+        largest = max(stream.batch_size for stream in self.streams.values())
+        if not self.is_whole:
+            return
+        if self.micro_batch_size < largest:
+            raise UsageError(
+                f"--micro-batch-size is {self.micro_batch_size}, and this objective compares all {largest} rows of an update with each other",
+                "leave --micro-batch-size out; lower --batch-size where memory is short (the update changes with it)",
+            )
+        if self.world > 1:
+            raise UsageError(
+                f"this objective compares the rows of an update with each other, and {self.world} processes would part them",
+                "start one process, without torchrun",
+            )
 
     @property
     def updates_per_epoch(self) -> int:
@@ -125,6 +149,8 @@ class Feeds:
         return padding_of(stream.lengths_N, groups)
 
     def _cut(self, stream: Stream, rows_R: np.ndarray) -> list[np.ndarray]:
+        if stream.is_whole:
+            return [np.arange(len(rows_R))]
         lengths_R = stream.lengths_N[rows_R]
         return cut_by_budget(lengths_R, max_cost=self.max_tokens, max_rows=self.micro_batch_size, least=self.world)
 
@@ -142,7 +168,9 @@ class Feeds:
         return feeds
 
     def halve(self) -> bool:
-        """Halve the micro-batches from now on; False when they are single rows already."""
+        """Halve the micro-batches from now on; False when they are single rows already, or may not be cut."""
+        if self.is_whole:
+            return False
         largest = max(stream.batch_size for stream in self.streams.values())
         size = min(self.micro_batch_size, largest)
         if size == 1:

@@ -143,6 +143,11 @@ def _gradients(
             if not _is_out_of_memory(error) or cluster.world > 1:
                 raise
             optim.drop_gradients()
+            if feeds.is_whole:
+                raise CheckFailed(
+                    f"out of memory in update {step + 1}, whose rows are compared with each other and cannot be parted",
+                    "lower --batch-size, or take a smaller backbone or smaller pictures (--image-size)",
+                ) from error
             if not feeds.halve():
                 raise CheckFailed(
                     f"out of memory in update {step + 1}, even with one row a forward pass",

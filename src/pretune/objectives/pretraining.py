@@ -19,6 +19,7 @@ from pretune.types import Feed, Loss
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from transformers import PreTrainedConfig
 
     from pretune.backbones.load import Backbone, LoadReport
     from pretune.config import PretrainingSettings
@@ -40,7 +41,8 @@ class Measure(NamedTuple):
 class Pretraining(ABC):
     """Learning from unlabelled rows. ``model`` is what learns, ``adaptation`` (set before learning) what of it learns when.
 
-    ``columns`` are those it reads; ``default_epochs`` are passes for fresh and for trained weights.
+    ``columns`` are those it reads; ``default_epochs`` are passes for fresh and for trained weights, ``default_batch_size``
+    the rows of an update where the settings name none.
     """
 
     name: ClassVar[str]
@@ -50,10 +52,16 @@ class Pretraining(ABC):
     higher_is_better: ClassVar[Mapping[str, bool]]
     limits: ClassVar[Mapping[str, tuple[float, float]]]
     default_epochs: ClassVar[tuple[float, float]]
+    default_batch_size: ClassVar[int] = 64
     part_names: tuple[str, ...]
     model: torch.nn.Module
     report: LoadReport
     adaptation: Adaptation
+
+    @classmethod
+    def suits(cls, config: PreTrainedConfig) -> bool:
+        """Can a model of this config be pre-trained so?"""
+        return True
 
     @classmethod
     @abstractmethod

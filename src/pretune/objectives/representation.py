@@ -17,7 +17,7 @@ _NEIGHBOURS, _TEMPERATURE = 20, 0.07
 _COLLAPSED_SPREAD, _COLLAPSED_RANK = 0.01, 1.5
 
 
-def health_statistics(features_ND: np.ndarray, targets_N: np.ndarray | None) -> np.ndarray:
+def health_statistics(features_ND: np.ndarray, targets_N: np.ndarray) -> np.ndarray:
     """(N, 5) per row: 1, squared distance from the mean, mean squared product with the others, near neighbours right, labelled.
 
     Features are scaled to length 1. ``targets_N`` are class numbers, -1 for none: they are looked at, never learned from.
@@ -30,11 +30,10 @@ def health_statistics(features_ND: np.ndarray, targets_N: np.ndarray | None) -> 
     # Row by row, x' C x with C the features' covariance: the mean over all others of (x' y) squared.
     covariance_DD = centred_ND.T @ centred_ND / max(1, len(centred_ND))
     stats[:, 2] = ((centred_ND @ covariance_DD) * centred_ND).sum(axis=1)
-    if targets_N is not None:
-        labelled = np.flatnonzero(targets_N >= 0)
-        if len(np.unique(targets_N[labelled])) > 1:
-            stats[labelled, 3] = _neighbours_right(unit_ND[labelled], targets_N[labelled])
-            stats[labelled, 4] = 1.0
+    labelled = np.flatnonzero(targets_N >= 0)
+    if len(np.unique(targets_N[labelled])) > 1:
+        stats[labelled, 3] = _neighbours_right(unit_ND[labelled], targets_N[labelled])
+        stats[labelled, 4] = 1.0
     return stats
 
 

@@ -1,0 +1,156 @@
+"""What objectives share that compare two variations of each picture, and the small networks they put on an encoder.
+
+Shapes: B rows of a batch, V = 2 B variations (first all first ones, then all second ones), D features, P projected numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from pretune.backbones.image import Geometry, collate_pixels, interpolate_positions, patches_of
+from pretune.backbones.load import LoadReport
+from pretune.engine.devices import Device, inference
+from pretune.engine.randomness import seed_of
+from pretune.errors import UsageError
+from pretune.objectives.image_pretraining import ImagePretraining, told
+from pretune.objectives.representation import HEALTH_IS_BETTER, NUM_HEALTH, health_statistics
+from pretune.tasks.base import EncodedRows
+from pretune.types import Batch
+
+if TYPE_CHECKING:
+    from pretune.backbones.load import Backbone
+    from pretune.config import PretrainingSettings
+    from pretune.engine.batching import Stream
+
+__all__ = ["Encoder", "TwoViews", "perceptron", "seeded_heads", "views_of"]
+
+
+class Encoder(nn.Module):
+    """A bare encoder whose ``forward`` gives pooled features (B, D). ``body`` is the model of transformers."""
+
+    def __init__(self, body: nn.Module, width: int) -> None:
+        super().__init__()
+        self.body = body
+        self.width = width
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """What a classifier of this architecture reads: pooled maps of a convolutional net, the class token of a ViT."""
+        output = self.body(pixel_values=pixels)
+        pooled = getattr(output, "pooler_output", None)
+        if pooled is not None:
+            return pooled.flatten(1)
+        hidden = output.last_hidden_state
+        return hidden[:, 0] if hidden.ndim == 3 else hidden.mean(dim=(2, 3))
+
+
+def perceptron(wide_in: int, wide: int, wide_out: int) -> nn.Sequential:
+    """Two layers with batch norm between: the heads of SimCLR and BYOL."""
+    return nn.Sequential(
+        nn.Linear(wide_in, wide, bias=False), nn.BatchNorm1d(wide), nn.ReLU(inplace=True), nn.Linear(wide, wide_out)
+    )
+
+
+def seeded_heads(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
+    """Heads whose first weights are a function of the run's seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(seed, "heads"))
+        return make()
+
+
+def views_of(settings: PretrainingSettings, objective: str) -> str:
+    """How pictures are varied. Raises :class:`UsageError` where they would not be: two equal pictures teach nothing."""
+    if settings.augment == "none":
+        raise UsageError(
+            f"--augment none does not fit --objective {objective}, which compares two variations of each picture",
+            "use --augment strong (the default here) or light",
+        )
+    return "strong" if settings.augment == "auto" else settings.augment
+
+
+class TwoViews(ImagePretraining):
+    """An encoder learns to give two variations of a picture like features. A paradigm adds heads and loss.
+
+    Batch norm in the heads (and in convolutional encoders) and the loss itself tie the rows of an update together, so no
+    update is cut into micro-batches: a cut would be another loss.
+    """
+
+    metric: ClassVar[str] = "twin_accuracy"
+    higher_is_better: ClassVar[Mapping[str, bool]] = {"twin_accuracy": True, **HEALTH_IS_BETTER}
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"twin_accuracy": (0.0, 1.0), "knn_accuracy": (0.0, 1.0)}
+    default_epochs: ClassVar[tuple[float, float]] = (60.0, 20.0)
+    default_batch_size: ClassVar[int] = 256
+    encoder: Encoder
+
+    def __init__(self, backbone: Backbone, geometry: Geometry, *, augment: str, seed: int) -> None:
+        super().__init__(geometry, augment=augment)
+        body, self.report = backbone.build("AutoModel", seed=seed)
+        if getattr(body, "pooler", None) is not None and hasattr(body.pooler, "dense"):
+            body.register_module("pooler", None)  # of a ViT: no classifier reads it
+            self.report = _without("pooler.", self.report)
+        interpolate_positions(body, backbone.config, geometry)
+        self.encoder = Encoder(body, _width_of(body, geometry))
+
+    def streams(self, rows: EncodedRows, *, batch_size: int, group_by_length: bool) -> dict[str, Stream]:
+        """The one stream of pictures, its updates whole."""
+        return {"pictures": self.stream(rows, batch_size=batch_size, is_whole=True, cost=2)}
+
+    def collate(self, pictures: Sequence[np.ndarray], keys_B: np.ndarray, ids: Sequence[str]) -> Batch:
+        """``pixels`` (V, 3, H, W): the first variation of every picture, then the second of every picture."""
+        pixels = torch.cat([self.views(pictures, keys_B, number) for number in (0, 1)])
+        cost = 2 * patches_of(self.geometry) * len(ids)
+        return Batch({"pixels": pixels}, None, float(len(ids)), tuple(ids), cost, cost)
+
+    def statistics(
+        self, rows: EncodedRows, device: Device, on_batch: Callable[[int], None] | None = None
+    ) -> np.ndarray:
+        """(N, 6): share of a row's variations whose twin is nearest, and what :func:`health_statistics` says of features."""
+        self.model.eval()
+        stats = np.zeros((len(rows), 1 + NUM_HEALTH))
+        features, targets = [], []
+        for places, keys, pictures, classes in self.held_out_batches(rows):
+            pixels = self.collate(pictures, keys, [""] * len(places)).inputs["pixels"]
+            with inference(device):
+                stats[places, 0] = twins_found(self.encoder(pixels.to(device.device)))
+                whole = collate_pixels(pictures, self.geometry).to(device.device)
+                features.append(self.encoder(whole).float().cpu().numpy())
+            targets.append(classes)
+            told(on_batch, places)
+        stats[:, 1:] = health_statistics(np.concatenate(features), np.concatenate(targets))
+        return self.remember(stats)
+
+    def scores(self, sums_K: np.ndarray) -> dict[str, np.ndarray]:
+        """``twin_accuracy``: how often the nearest of 256 pictures' variations is that of the same picture; and health."""
+        return {"twin_accuracy": sums_K[..., 0] / np.maximum(sums_K[..., 1], 1e-12), **self.health(sums_K[..., 1:])}
+
+    def saved(self) -> nn.Module:
+        """The bare encoder."""
+        return self.encoder.body
+
+
+def twins_found(features_VD: torch.Tensor) -> np.ndarray:
+    """(B,) share of each row's two variations whose nearest other is its twin."""
+    unit_VD = nn.functional.normalize(features_VD.float(), dim=-1)
+    likeness_VV = (unit_VD @ unit_VD.T).fill_diagonal_(-torch.inf)
+    count = len(unit_VD) // 2
+    twin_V = torch.arange(2 * count, device=unit_VD.device).roll(count)
+    found_V = (likeness_VV.argmax(dim=-1) == twin_V).double()
+    return found_V.view(2, count).mean(dim=0).cpu().numpy()
+
+
+def _width_of(body: nn.Module, geometry: Geometry) -> int:
+    """Features of a picture, by looking at one."""
+    body.eval()
+    with torch.inference_mode():
+        return Encoder(body, 0)(torch.zeros(1, 3, *geometry.crop)).shape[1]
+
+
+def _without(prefix: str, report: LoadReport) -> LoadReport:
+    missing, unexpected, mismatched = (
+        tuple(name for name in names if not name.startswith(prefix)) for names in report[:3]
+    )
+    return LoadReport(missing, unexpected, mismatched, report.fresh)
