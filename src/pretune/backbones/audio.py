@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -132,24 +132,34 @@ def without_own_masks(backbone: Backbone) -> Backbone:
     return dataclasses.replace(backbone, config=config)
 
 
-def run_model(
-    model: torch.nn.Module, inputs: dict[str, torch.Tensor], lengths_B: torch.Tensor, hearing: Hearing
-) -> torch.Tensor:
-    """The logits (B, ...) of a batch; frames (B, F, ...) are those of the longest clip.
+def parts_of(
+    inputs: dict[str, torch.Tensor], lengths_B: torch.Tensor, hearing: Hearing
+) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
+    """Rows that may be run together, by number, and their inputs: all of them for a model that is told of padding.
 
-    A model that is not told of padding (wav2vec 2.0's base, whose norm runs over all of time) would hear the silence behind
-    short clips, so it gets clips of each length by themselves.
+    A model that is not told (wav2vec 2.0's base, whose norm runs over all of time) would hear the silence behind short
+    clips, so it gets clips of each length by themselves.
     """
-    if "attention_mask" in inputs or len(lengths_B) == 0:
-        return model(**inputs).logits
-    found: dict[int, torch.Tensor] = {}
+    if hearing.masked:
+        yield [*range(len(lengths_B))], inputs
+        return
     for length in sorted(set(lengths_B.tolist())):
         rows = torch.nonzero(lengths_B == length)[:, 0]
         part = {"input_values": inputs["input_values"][rows, :length]}
         if "mask_time_indices" in inputs:
             part["mask_time_indices"] = inputs["mask_time_indices"][rows, : hearing.frames(length)]
-        logits = model(**part).logits
-        found.update({int(row): one for row, one in zip(rows.tolist(), logits, strict=True)})
+        yield rows.tolist(), part
+
+
+def run_model(
+    model: torch.nn.Module, inputs: dict[str, torch.Tensor], lengths_B: torch.Tensor, hearing: Hearing
+) -> torch.Tensor:
+    """The logits (B, ...) of a batch; frames (B, F, ...) are those of the longest clip."""
+    if hearing.masked:
+        return model(**inputs).logits
+    found: dict[int, torch.Tensor] = {}
+    for rows, part in parts_of(inputs, lengths_B, hearing):
+        found.update(zip(rows, model(**part).logits, strict=True))
     most = max(one.shape[0] for one in found.values())
     return torch.stack([_lengthened(found[row], most) for row in range(len(lengths_B))])
 

@@ -54,7 +54,7 @@ def audio_config(preset: str, sampling_rate: int) -> PreTrainedConfig:
         kernels, strides = kernels[:-1], strides[:-1]
     return Wav2Vec2Config(
         num_hidden_layers=size.layers, hidden_size=size.hidden, num_attention_heads=size.heads, intermediate_size=4 * size.hidden,
-        conv_dim=(size.stem,) * len(kernels), conv_kernel=kernels, conv_stride=strides, num_feat_extract_layers=len(kernels),
+        conv_dim=(size.stem,) * len(kernels), conv_kernel=kernels, conv_stride=strides,
         # Norms frame by frame: with the norm over time of the paper's base model, padding would change every frame.
         feat_extract_norm="layer", do_stable_layer_norm=True, conv_bias=True,
         num_conv_pos_embeddings=size.near_frames, num_conv_pos_embedding_groups=16,

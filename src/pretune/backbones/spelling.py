@@ -76,12 +76,13 @@ class Spelling:
 
     def tokenizer(self) -> Any:
         """The same as a ``Wav2Vec2CTCTokenizer``, to be saved beside a model."""
-        from transformers import Wav2Vec2CTCTokenizer
+        import transformers
 
+        tokenizer_class: Any = transformers.Wav2Vec2CTCTokenizer
         with tempfile.TemporaryDirectory() as folder, quiet_transformers():
             path = Path(folder) / "vocab.json"
             path.write_text(json.dumps(self._numbers, ensure_ascii=False), encoding="utf-8")
-            return Wav2Vec2CTCTokenizer(
+            return tokenizer_class(
                 str(path), unk_token=self.unknown, pad_token=self.blank, word_delimiter_token=self.delimiter,
                 bos_token=None, eos_token=None,
             )  # fmt: skip
@@ -139,16 +140,13 @@ def _folder_spelling(backbone: Backbone) -> Spelling | None:
     import transformers
 
     with quiet_transformers(), model_errors(str(folder), "are vocab.json and tokenizer_config.json whole?"):
-        found = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        found: Any = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if not isinstance(found, transformers.Wav2Vec2CTCTokenizer):
         return None
-    numbers = found.get_vocab()
+    numbers: dict[str, int] = found.get_vocab()
     tokens = tuple(sorted(numbers, key=numbers.__getitem__))
-    if any(len(token) > 1 and not token.startswith(("<", "[")) for token in tokens):
+    special = tuple(map(str, (found.pad_token, found.unk_token, found.word_delimiter_token)))
+    is_plain = all(len(token) == 1 or token.startswith(("<", "[")) for token in tokens)
+    if not is_plain or sorted(numbers.values()) != [*range(len(tokens))] or not {*special} <= {*tokens}:
         return None
-    delimiter = str(found.word_delimiter_token)
-    if sorted(numbers.values()) != [*range(len(tokens))] or not {found.pad_token, found.unk_token, delimiter} <= {
-        *tokens
-    }:
-        return None
-    return Spelling(tokens, str(found.pad_token), str(found.unk_token), delimiter)
+    return Spelling(tokens, *special)

@@ -4,29 +4,41 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pretune.errors import UsageError
+from pretune.errors import UsageError, did_you_mean
+from pretune.objectives.contrastive_audio import ContrastiveAudio
+from pretune.objectives.contrastive_image import ContrastiveImage
+from pretune.objectives.masked_image import MaskedImage
 from pretune.objectives.masked_text_pretraining import MaskedTextPretraining
 from pretune.objectives.pretraining import Pretraining
+from pretune.objectives.self_distil_image import SelfDistilImage
 
 if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
 
 __all__ = ["PRETRAININGS", "find_pretraining"]
 
-PRETRAININGS: dict[str, type[Pretraining]] = {"masked-text": MaskedTextPretraining}
-"""By the word of ``--objective``."""
-
-_BY_MODALITY = {"text": "masked-text"}
+PRETRAININGS: dict[str, type[Pretraining]] = {
+    "masked-text": MaskedTextPretraining,
+    "masked-image": MaskedImage,
+    "contrastive-image": ContrastiveImage,
+    "self-distillation-image": SelfDistilImage,
+    "contrastive-audio": ContrastiveAudio,
+}
+"""By the word of ``--objective``, in the order in which ``auto`` looks for one that suits the model."""
 
 
 def find_pretraining(backbone: Backbone, asked: str = "auto") -> type[Pretraining]:
-    """The objective called ``asked``, or with ``auto`` the usual one of the backbone. Raises :class:`UsageError`."""
-    name = _BY_MODALITY[backbone.modality] if asked == "auto" else asked
-    found = PRETRAININGS[name]
-    if found.modality != backbone.modality:
-        fitting = [word for word, one in PRETRAININGS.items() if one.modality == backbone.modality]
-        raise UsageError(
-            f"--objective {asked} does not fit {backbone.name}, which reads {backbone.modality} data",
-            f"allowed here: auto, {', '.join(fitting)}",
-        )
-    return found
+    """The objective called ``asked``, or with ``auto`` the first that suits the backbone. Raises :class:`UsageError`."""
+    fitting = {
+        word: kind
+        for word, kind in PRETRAININGS.items()
+        if kind.modality == backbone.modality and kind.suits(backbone.config)
+    }
+    if asked == "auto" and fitting:
+        return next(iter(fitting.values()))
+    if asked in fitting:
+        return fitting[asked]
+    raise UsageError(
+        f"--objective {asked} does not fit {backbone.name} ({backbone.config.model_type}), which reads {backbone.modality} data",
+        did_you_mean(asked, ["auto", *fitting]) if fitting else "choose another backbone: pretune list",
+    )
