@@ -423,3 +423,9 @@ def test_reading_an_archive_holds_few_pictures_at_a_time(tmp_path: Path) -> None
         tracemalloc.stop()
     assert len(splits["train"]) == 600
     assert peak_bytes < 45_000_000, "60 MB of pictures pass through in small lots"
+
+
+def test_texts_that_mention_pictures_stay_text(tmp_path: Path) -> None:
+    class_folders(tmp_path / "photos")
+    (tmp_path / "reviews.csv").write_text("text,label\nsee photo.jpg | it is fine,a\nplain words | more.png,b\n")
+    assert modality_of(get(tmp_path / "reviews.csv")) == "text"

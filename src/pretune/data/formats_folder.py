@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["find_place"]
 
 _MAX_DEPTH, _MAX_MEDIA_DEPTH = 4, 10
-_STAMP_BYTES = 2**16
+_STAMP_BYTES, _MOST_STAMPS = 2**16, 500_000
 
 
 def find_place(given: str) -> Place:
@@ -79,13 +80,20 @@ def _one_media_file(path: Path, kind: str) -> Place:
 
 
 def _media_beside(table: Path, entry: Entry) -> list[Entry]:
-    """The media files below the folder of a table that seems to name some: when they change, so do its rows."""
+    """The media files below the folder of a table that seems to name some: when they change, so do its rows.
+
+    A text that mentions a file's name is no reason to fail, so what cannot be looked into is passed over.
+    """
     with entry.open() as stream:
         start = stream.read(_STAMP_BYTES).lower()
-    if not re.search(rb"\.(jpe?g|png|gif|bmp|webp|tiff?|wav|flac|ogg|opus|mp3|aiff?)\b", start) and b"|" not in start:
-        return []
+    if re.search(rb"\.(jpe?g|png|gif|bmp|webp|tiff?|wav|flac|ogg|opus|mp3|aiff?)\b", start):
+        tops = [table.parent]
+    else:  # LJSpeech's list leaves the suffix out
+        tops = [table.parent / name for name in ("wavs", "wav", "clips")] if start.count(b"|") else []
     root = Path(os.path.realpath(table.parent))
-    return [media_entry(path, name, root) for path, name in _walk(table.parent) if kind_of_name(name)]
+    files = (Path(here, name) for top in tops for here, _, names in os.walk(top) for name in sorted(names))
+    media = (path for path in islice(files, _MOST_STAMPS) if kind_of_name(path.name))
+    return [media_entry(path, path.relative_to(table.parent).as_posix(), root) for path in media]
 
 
 def _archive(path: Path) -> Place:
