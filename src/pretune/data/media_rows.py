@@ -20,7 +20,8 @@ from pretune.errors import DataError
 
 __all__ = ["MediaReader", "MediaTally", "small_chunks"]
 
-_CHUNK_ROWS = 128
+_CHUNK_ROWS, _FIRST_ROWS = 128, 8
+_CHUNK_BYTES = 2**25
 _SHOWN = 5
 _NOUNS = {"image": ("picture", "pictures"), "audio": ("clip", "clips")}
 _CHANGES = {
@@ -119,12 +120,14 @@ class MediaTally:
 class MediaReader:
     """Looks at the files that the cells of a column name or hold.
 
-    ``tally`` counts them; ``on_lost`` is told of each that cannot be used, and may raise it.
+    ``tally`` counts them; ``on_lost`` is told of each that cannot be used, and may raise it. ``next_rows`` is how many
+    rows should be given next, so that about 32 MiB of files are held in memory.
     """
 
     def __init__(self, kind: str, find: Find | None, table: str) -> None:
         self.kind, self.table, self.tally = kind, table, MediaTally(kind)
         self.on_lost: Callable[[BrokenMedia], None] | None = None
+        self.next_rows = _FIRST_ROWS
         self._find = find
         self._probe = probe_image if kind == "image" else probe_audio
         self._threads = min(8, os.cpu_count() or 1)
@@ -141,6 +144,8 @@ class MediaReader:
             self.tally.add(media)
             if isinstance(media, BrokenMedia) and self.on_lost is not None:
                 self.on_lost(media)
+        held_bytes = sum(len(media.held["bytes"] or b"") for media in found if isinstance(media, Media))
+        self.next_rows = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES * len(found) // max(1, held_bytes)))
         return [media if isinstance(media, Media) else None for media in found]
 
     def close(self) -> None:
@@ -178,8 +183,8 @@ class MediaReader:
         return cell.open(), cell.name, cell.path
 
 
-def small_chunks(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
-    """The same rows a few at a time, so that few files are held in memory."""
+def small_chunks(chunks: Iterator[Chunk], reader: MediaReader) -> Iterator[Chunk]:
+    """The same rows, as many at a time as ``reader`` wants next, so that few files are held in memory."""
     for chunk in chunks:
         columns: dict[str, Sequence[Any]] = {}
 
@@ -188,6 +193,8 @@ def small_chunks(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
                 columns[name] = chunk.column(name)
             return columns[name]
 
-        for start in range(0, len(chunk.numbers), _CHUNK_ROWS):
-            cut = slice(start, start + _CHUNK_ROWS)
+        start = 0
+        while start < len(chunk.numbers):
+            cut = slice(start, start + reader.next_rows)
+            start += reader.next_rows
             yield Chunk(chunk.numbers[cut], lambda name, cut=cut, column=column: column(name)[cut])

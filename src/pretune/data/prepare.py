@@ -55,7 +55,7 @@ def prepared_tables(
             label = None if asked.get("label") == "" else source.label
             maker = RowMaker(table, roles, name, label, source.find)
             chunks = chain(sample, table.chunks)
-            chunks = small_chunks(chunks) if maker.media is not None else chunks
+            chunks = small_chunks(chunks, maker.media) if maker.media is not None else chunks
             yield Prepared(name, inner_split or source.split, table, roles, maker, chunks)
 
 
