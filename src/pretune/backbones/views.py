@@ -88,13 +88,13 @@ def _cut(
 ) -> torch.Tensor:
     """(B, H, W, 3) float32, 0 to 255: each picture's box scaled to the crop, bilinear between four pixels."""
     sizes_B2 = np.array([picture.shape[:2] for picture in pictures])
-    canvas_BHWC = np.zeros((len(pictures), *sizes_B2.max(axis=0), 3), dtype=np.uint8)
+    count, tall, wide = len(pictures), int(sizes_B2[:, 0].max()), int(sizes_B2[:, 1].max())
+    canvas_BHWC = np.zeros((count, tall, wide, 3), dtype=np.uint8)
     for place, picture in zip(canvas_BHWC, pictures, strict=True):
         place[: picture.shape[0], : picture.shape[1]] = picture
     y0, y1, wy = _between(ends_y_B2, sizes_B2[:, 0], crop[0])
     x0, x1, wx = _between(ends_x_B2, sizes_B2[:, 1], crop[1])
     # Whole rows first, then pixels: rows are copied fast, and the number of single pixels to pick is halved.
-    count, tall, wide = len(canvas_BHWC), canvas_BHWC.shape[1], canvas_BHWC.shape[2]
     rows = torch.from_numpy(canvas_BHWC).view(count * tall, wide * 3)
     first = torch.arange(count)[:, None] * tall
     above, below = (rows.index_select(0, (first + y).view(-1)).float() for y in (y0, y1))
