@@ -1,4 +1,4 @@
-"""Loss curves of two tiny runs. A refactor must reproduce them; a change of numbers is a decision that is written down.
+"""Loss curves of tiny runs, one an objective. A refactor must reproduce them; a change of numbers is a decision that is written down.
 
 ``python -m tests.golden --write`` writes the curves anew, ``python -m tests.golden`` compares.
 """
@@ -22,6 +22,14 @@ RUNS: dict[str, dict[str, Any]] = {
         "schedule": "cosine",
         "steps": 20,
         "learning_rate": 5e-3,
+    },
+    "masked-image": {"kind": "masked-image", "family": "vit-micro", "micro_batch_size": 3, "steps": 20},
+    "contrastive-image": {"kind": "contrastive-image", "family": "vit-micro", "steps": 20, "learning_rate": 1e-4},
+    "self-distillation-image": {
+        "kind": "self-distillation-image",
+        "family": "vit-micro",
+        "steps": 20,
+        "learning_rate": 1e-4,
     },
 }
 
