@@ -19,9 +19,21 @@ from conftest import make_rows
 from pretune.backbones.fast import make_fast
 from pretune.backbones.image import geometry_of
 from pretune.backbones.text import TextEncoder
-from pretune.tasks import ImageClassification, Task, TextClassification
-from pretune.types import Encoded, Example, Label
-from tiny import LABELS, Rig, dataset_of, tiny_backbone, tiny_encoder, tiny_image_backbone, tiny_pictures, uneven_rows
+from pretune.tasks import AudioClassification, ImageClassification, SpeechRecognition, Task, TextClassification
+from pretune.types import Encoded, Example, Label, Text
+from tiny import (
+    LABELS,
+    WORDS,
+    Rig,
+    dataset_of,
+    tiny_backbone,
+    tiny_clips,
+    tiny_encoder,
+    tiny_image_backbone,
+    tiny_pictures,
+    tiny_sound_task,
+    uneven_rows,
+)
 
 # --- tasks ------------------------------------------------------------------------------------------------------------
 
@@ -107,6 +119,31 @@ def _pictures(preset: str, **options: Any) -> TaskCase:
     )  # fmt: skip
 
 
+def _clips(kind: str, **options: Any) -> TaskCase:
+    task, backbone = tiny_sound_task(kind, **options)
+    model, _ = task.build(backbone, seed=0)
+    rows = tiny_clips(12)
+    target = Text if kind == "speech" else Label
+    column = "text" if kind == "speech" else "label"
+    examples = [Example(row["id"], {"audio": row["audio"]}, target(row[column])) for row in rows]
+
+    def perfect_text(example: Example) -> Mapping[str, Any]:
+        assert isinstance(example.target, Text)
+        return {"id": example.id, "truth": example.target.value, "text": example.target.value}
+
+    def load(folder: Any) -> torch.nn.Module:
+        import transformers
+
+        auto = transformers.AutoModelForCTC if kind == "speech" else transformers.AutoModelForAudioClassification
+        return auto.from_pretrained(folder).eval()
+
+    unlabelled = Example("nobody-knows", examples[0].inputs)
+    perfect = perfect_text if kind == "speech" else _perfect_label
+    return TaskCase(
+        task, make_fast(model).eval(), examples, dataset_of(rows), unlabelled, perfect, load, f"contract-{kind}-{options}", backbone
+    )  # fmt: skip
+
+
 TASK_CASES: dict[str, tuple[type[Task], Callable[[], TaskCase]]] = {
     "text-classification": (TextClassification, _classification),
     "text-classification pairs": (TextClassification, lambda: _classification(pair=True)),
@@ -115,6 +152,11 @@ TASK_CASES: dict[str, tuple[type[Task], Callable[[], TaskCase]]] = {
         TextClassification,
         lambda: _classification(class_weights=(0.5, 1.0, 3.0), label_smoothing=0.1),
     ),
+    "audio-classification": (AudioClassification, lambda: _clips("sound", augment="light")),
+    "audio-classification not told of padding": (AudioClassification, lambda: _clips("sound", told=False)),
+    "speech-recognition": (SpeechRecognition, lambda: _clips("speech", augment="strong")),
+    "speech-recognition beam": (SpeechRecognition, lambda: _clips("speech", beam_size=4)),
+    "speech-recognition not told of padding": (SpeechRecognition, lambda: _clips("speech", told=False)),
     "image-classification vit": (ImageClassification, lambda: _pictures("vit-micro")),
     "image-classification resnet": (ImageClassification, lambda: _pictures("resnet-10", augment="light")),
 }
@@ -128,7 +170,7 @@ class LearnCase:
     (None: nothing is ever padded).
 
     ``items(rows)`` counts by hand what the loss of these rows is a sum over. ``least`` is the loss that a batch learned by
-    heart in sixty updates may keep.
+    heart in ``updates`` at the learning rate ``rate`` may keep.
     """
 
     rig: Rig
@@ -136,6 +178,8 @@ class LearnCase:
     wide: Callable[[Sequence[int]], Any] | None
     items: Callable[[Sequence[int]], float]
     least: float = 0.0
+    rate: float = 2e-2
+    updates: int = 60
 
 
 @contextmanager
@@ -185,6 +229,33 @@ def _masked_places(rig: Rig, rows: Sequence[int]) -> float:
     return float(sum(len(set(rig.batch([row]).extras["positions"].tolist())) for row in rows))
 
 
+def _learn_sound(kind: str, *, least: float = 0.0, rate: float = 5e-3, updates: int = 60, **options: Any) -> LearnCase:
+    rig = Rig(kind, **options)
+
+    def wide(rows: Sequence[int]) -> Any:
+        """As if the batch had been padded for a clip that is a second longer."""
+        batch = rig.batch([*rows])
+        fill = 8_000
+        inputs = {
+            "input_values": torch.nn.functional.pad(batch.inputs["input_values"], (0, fill)),
+            "attention_mask": torch.nn.functional.pad(batch.inputs["attention_mask"], (0, fill)),
+        }
+        hearing = rig.objective.hearing if kind == "contrastive-audio" else rig.objective.task.hearing
+        mask_BF = batch.inputs["mask_time_indices"]
+        frames = hearing.frames(inputs["input_values"].shape[1])
+        inputs["mask_time_indices"] = torch.nn.functional.pad(mask_BF, (0, frames - mask_BF.shape[1]))
+        return dataclasses.replace(batch, inputs=inputs, num_padded=batch.num_padded + 50 * len(rows))
+
+    def items(rows: Sequence[int]) -> float:
+        if kind == "speech":
+            return float(sum(len(WORDS[LABELS[row % 3]]) for row in rows))
+        if kind == "sound":
+            return float(len(rows))
+        return float(sum(rig.batch([row]).inputs["mask_time_indices"].sum() for row in rows))
+
+    return LearnCase(rig, range(9), wide, items, least, rate, updates)
+
+
 LEARN_CASES: dict[str, Callable[[], LearnCase]] = {
     "supervised text classification": lambda: _learn("finetune", lambda _, rows: float(len(rows))),
     "supervised with class weights": lambda: _learn(
@@ -195,6 +266,10 @@ LEARN_CASES: dict[str, Callable[[], LearnCase]] = {
     "contrastive image resnet": lambda: _learn_pictures("contrastive-image", "resnet-10"),
     "contrastive image vit": lambda: _learn_pictures("contrastive-image", "vit-micro"),
     "self-distillation image resnet": lambda: _learn_pictures("self-distillation-image", "resnet-10"),
+    "supervised audio classification": lambda: _learn_sound("sound", augment="light"),
+    "supervised speech recognition": lambda: _learn_sound("speech", rate=3e-3, updates=150),
+    "contrastive audio": lambda: _learn_sound("contrastive-audio", least=1.0, diversity_weight=0.0),
+    "contrastive audio with diversity": lambda: _learn_sound("contrastive-audio", least=1.0, diversity_weight=1.0),
     "masked text padded": lambda: _learn("pretrain", _masked_places),
     "masked text whole words": lambda: _learn("pretrain", _masked_places, mask_whole_words=True),
     "masked text packed": lambda: _learn("pretrain", _masked_places, pack_tokens=64),

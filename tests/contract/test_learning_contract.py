@@ -96,7 +96,7 @@ def test_accumulation_gives_the_gradient_of_the_big_batch(case: LearnCase) -> No
         parts = gradients(case, size)
         assert parts.keys() == whole.keys()
         apart = torch.stack([(parts[name] - whole[name]).norm() for name in whole]).norm()
-        assert (apart / norm).item() < 1e-6
+        assert (apart / norm).item() < 3e-6  # float32 sums in another order
 
 
 @pytest.mark.parametrize("name", [n for n in LEARN_CASES if "roberta" not in n])
@@ -104,9 +104,9 @@ def test_one_batch_is_learned_by_heart(name: str) -> None:
     case = LEARN_CASES[name]()
     rig = case.rig
     batch = rig.batch(range(min(4, len(rig.streams[rig.feeds.main].lengths_N))))
-    optimizer = torch.optim.AdamW(rig.model.parameters(), lr=2e-2)
+    optimizer = torch.optim.AdamW(rig.model.parameters(), lr=case.rate)
     first = loss = float("inf")
-    for _ in range(60):
+    for _ in range(case.updates):
         rig.objective.prepare(rig.model, 0.0)
         value = total(rig, batch) / batch.num_items
         optimizer.zero_grad()

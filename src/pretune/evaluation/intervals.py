@@ -154,10 +154,10 @@ def _percentiles(drawn_R: np.ndarray, value: float) -> Interval:
 
 
 def _open_at_limit(interval: Interval, limits: tuple[float, float], n: int) -> Interval:
-    worst, best = limits
-    width = (best - worst) * _NORMAL_975_SQUARED / (n + _NORMAL_975_SQUARED)
-    if interval.low >= best - _ROUNDING:
-        return Interval(best - width, best)
-    if interval.high <= worst + _ROUNDING:
-        return Interval(worst, worst + width)
+    low, high = min(limits), max(limits)
+    width = (high - low) * _NORMAL_975_SQUARED / (n + _NORMAL_975_SQUARED)
+    if interval.low >= high - _ROUNDING:
+        return Interval(high - width, high)
+    if interval.high <= low + _ROUNDING:
+        return Interval(low, low + width)
     return interval

@@ -179,13 +179,13 @@ class ContrastiveAudio(Pretraining):
 
     def _told(self, model: torch.nn.Module, batch: Batch) -> _Told:
         context_SH, features_SH = self._hidden_frames(model, batch)
-        codes_SGV, targets_SH = self._quantised(model, features_SH, batch.extras["gumbel"])
+        codes_SGV, chosen_SG, targets_SH = self._quantised(model, features_SH, batch.extras["gumbel"])
         predicted_SH = model.project_hid(context_SH).float()  # type: ignore[operator]
-        others_SJH = targets_SH[batch.extras["negatives"]]
+        negatives_SJ = batch.extras["negatives"]
         own_S = torch.cosine_similarity(predicted_SH, targets_SH, dim=-1)
-        other_SJ = torch.cosine_similarity(predicted_SH[:, None], others_SJH, dim=-1)
+        other_SJ = torch.cosine_similarity(predicted_SH[:, None], targets_SH[negatives_SJ], dim=-1)
         # A negative with the same codes is no negative (as in the authors' code).
-        same_SJ = (others_SJH == targets_SH[:, None]).all(-1)
+        same_SJ = (chosen_SG[negatives_SJ] == chosen_SG[:, None]).all(-1)
         logits_SJ = torch.cat([own_S[:, None], other_SJ.masked_fill(same_SJ, -torch.inf)], dim=1) / self.likeness
         losses_S = -torch.log_softmax(logits_SJ, dim=1)[:, 0]
         right_S = (logits_SJ.argmax(dim=1) == 0) & ~same_SJ.all(dim=1)
@@ -206,8 +206,8 @@ class ContrastiveAudio(Pretraining):
 
     def _quantised(
         self, model: torch.nn.Module, features_SH: torch.Tensor, gumbel: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Soft probabilities of the codes (S, G, V), and the projected codes (S, H): sampled while learning, the likeliest otherwise.
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Soft probabilities of the codes (S, G, V), the chosen ones (S, G), and these projected (S, H): sampled while learning, the likeliest otherwise.
 
         Straight through: the forward pass takes one code a group, the backward pass the softmax (section 2, equation 1).
         """
@@ -217,11 +217,13 @@ class ContrastiveAudio(Pretraining):
             soft_SGV = torch.softmax((logits_SGV + gumbel.view_as(logits_SGV)) / self.temperature, dim=-1)
         else:
             soft_SGV = torch.softmax(logits_SGV, dim=-1)
-        hard_SGV = functional.one_hot(soft_SGV.argmax(-1), self.codes).to(soft_SGV.dtype)
-        chosen_SGV = hard_SGV + soft_SGV - soft_SGV.detach() if model.training else hard_SGV
+        chosen_SG = soft_SGV.argmax(-1)
+        hard_SGV = functional.one_hot(chosen_SG, self.codes).to(soft_SGV.dtype)
+        taken_SGV = hard_SGV + soft_SGV - soft_SGV.detach() if model.training else hard_SGV
         vectors = quantizer.codevectors.view(self.groups, self.codes, -1)
-        picked = torch.einsum("sgv,gvd->sgd", chosen_SGV.to(vectors.dtype), vectors).flatten(1)
-        return torch.softmax(logits_SGV, dim=-1), model.project_q(picked).float()  # type: ignore[operator]
+        picked = torch.einsum("sgv,gvd->sgd", taken_SGV.to(vectors.dtype), vectors).flatten(1)
+        projected_SH = model.project_q(picked).float()  # type: ignore[operator]
+        return torch.softmax(logits_SGV, dim=-1), chosen_SG, projected_SH
 
     def statistics(
         self, rows: EncodedRows, device: Device, on_batch: Callable[[int], None] | None = None
