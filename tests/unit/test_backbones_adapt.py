@@ -144,3 +144,12 @@ def test_errors() -> None:
             plan(shared, mode)
     plan(shared, "head")
     assert all(not name.startswith("albert.encoder") for name in learning(shared))
+
+
+def test_a_convolution_after_the_layers_goes_with_the_top_one() -> None:
+    from transformers import MobileNetV2Config, MobileNetV2ForImageClassification
+
+    model = MobileNetV2ForImageClassification(MobileNetV2Config(depth_multiplier=0.25, image_size=32))
+    head, top = find_parts(model)[:2]
+    assert {name for name, _ in head.parameters} == {"classifier.weight", "classifier.bias"}
+    assert any("conv_1x1" in name for name, _ in top.parameters)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 from pretune.errors import ModelError, UsageError, did_you_mean
 from pretune.types import ParameterGroup
@@ -128,7 +129,7 @@ def find_parts(model: nn.Module) -> tuple[Part, ...]:
     """The model as head, encoder layers from the top, and what lies under them (embeddings); each parameter once.
 
     The encoder is ``model.base_model``. What it holds besides its layers counts as head when it is defined after them
-    (a pooler, a last norm), unless it holds embeddings.
+    (a pooler, a last norm), unless it holds embeddings; a convolution there (MobileNet's last one) goes with the top layer.
     """
     base: nn.Module = getattr(model, "base_model", model)
     blocks = _layer_list(base)
@@ -180,7 +181,8 @@ def _walk(base: nn.Module, depth_of: dict[int, int], bottom: int) -> Iterator[tu
                 yield from visit(child)
             else:
                 embeds = any(isinstance(inner, nn.Embedding) for inner in child.modules())
-                yield child, 0 if passed and not embeds else bottom
+                convolves = any(isinstance(inner, _ConvNd) for inner in child.modules())
+                yield child, bottom if embeds or not passed else 1 if convolves else 0
 
     yield from visit(base)
 

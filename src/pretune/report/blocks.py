@@ -110,7 +110,26 @@ def _example(row: Mapping[str, Any]) -> dict[str, str]:
         "truth": plain(row.get("truth")),
         "predicted": plain(row.get("predicted")),
         "probability": percent_text(probability) if isinstance(probability, (int, float)) else "",
+        "image": _inside(row.get("image"), "data:image/"),
+        "audio": _inside(row.get("audio"), "data:audio/"),
     }
+
+
+def _inside(address: Any, kind: str) -> str:
+    """An address that holds its own bytes; any other would make the page ask for a file, and is left out."""
+    return address if isinstance(address, str) and address.startswith(kind) else ""
+
+
+def pictures_block(block: Block) -> Markup:
+    """Small pictures side by side, each with a line under it."""
+    rows = [
+        {"image": _inside(row.get("image"), "data:image/"), "caption": plain(row.get("caption", ""))}
+        for row in block.get("rows", [])
+    ]
+    head = part("heading", text=str(block.get("title", "Pictures")), kind="block")
+    if block.get("note"):
+        head += part("paragraph", text=str(block["note"]), kind="note")
+    return head + part("pictures", rows=[row for row in rows if row["image"]])
 
 
 def _cut(content: str, most: int = 600) -> str:
@@ -136,6 +155,7 @@ BLOCKS: Mapping[str, Callable[[Block], Markup]] = {
     "reliability": reliability_block,
     "examples": examples_block,
     "curve": curve_block,
+    "pictures": pictures_block,
 }
 
 

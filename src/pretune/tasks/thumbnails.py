@@ -1,4 +1,4 @@
-"""A small picture as text that a page can show without a file beside it."""
+"""Small pictures as text that a page can show without a file beside it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,26 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from pretune.data.media_image import decode_image
 
-__all__ = ["thumbnail"]
+__all__ = ["picture_address", "thumbnail"]
 
 SIDE = 160
 
 
-def thumbnail(image: Mapping[str, Any], side: int = SIDE) -> str:
-    """A ``data:image/jpeg;base64,...`` address of the picture, its longer side ``side`` pixels at most."""
-    picture = decode_image(image)
-    picture.thumbnail((side, side))
+def thumbnail(image: Mapping[str, Any]) -> str:
+    """The ``data:image/jpeg`` address of an ``image`` cell's picture, its longer side 160 pixels at most."""
+    return picture_address(np.asarray(decode_image(image)))
+
+
+def picture_address(pixels: np.ndarray) -> str:
+    """The ``data:image/jpeg;base64,...`` address of a picture uint8 (H, W, 3), its longer side 160 pixels at most."""
+    from PIL import Image
+
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((SIDE, SIDE))
     held = io.BytesIO()
-    picture.save(held, "JPEG", quality=80)
+    picture.save(held, "JPEG", quality=82)
     return "data:image/jpeg;base64," + base64.b64encode(held.getvalue()).decode()

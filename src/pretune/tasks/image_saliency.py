@@ -1,0 +1,104 @@
+"""Where an image model looks: Grad-CAM for convolutional nets, attention rollout for vision transformers.
+
+Shapes: B pictures, H and W their sides, K channels of h x w feature maps, T tokens, P patches.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from pretune.backbones.image import Geometry, centre_crop, collate_pixels
+from pretune.tasks.thumbnails import picture_address
+
+__all__ = ["overlay", "saliency"]
+
+_SHOWN_SIDE = 160
+
+
+def saliency(
+    model: torch.nn.Module, pixels: list[np.ndarray], geometry: Geometry
+) -> tuple[list[np.ndarray], str] | None:
+    """A map in 0..1 of each picture uint8 (H, W, 3), of its crop's size, and the name of the method; None where neither works."""
+    inputs = collate_pixels(pixels, geometry).to(next(model.parameters()).device)
+    was_training = model.training
+    model.eval()
+    try:
+        maps = _grad_cam(model, inputs)
+        method = "Grad-CAM"
+        if maps is None:
+            maps, method = _rollout(model, inputs), "attention rollout"
+    finally:
+        model.train(was_training)
+    return None if maps is None else ([_scaled(one, geometry.crop) for one in maps], method)
+
+
+def _grad_cam(model: torch.nn.Module, inputs: torch.Tensor) -> np.ndarray | None:
+    """(B, h, w): last feature maps weighted by the mean gradient of the winning logit (Selvaraju et al. 2017, equations 1 and 2)."""
+    kept: list[torch.Tensor] = []
+
+    def keep(_module: torch.nn.Module, _inputs: Any, output: Any) -> None:
+        hidden = output.get("last_hidden_state") if hasattr(output, "get") else None
+        if isinstance(hidden, torch.Tensor) and hidden.ndim == 4:
+            kept.append(hidden)
+            hidden.retain_grad()
+
+    handle = model.base_model.register_forward_hook(keep)  # type: ignore[union-attr]
+    wanted = [p.requires_grad for p in model.parameters()]
+    try:
+        with torch.enable_grad():
+            inputs = inputs.clone().requires_grad_()
+            logits_BC = model(pixel_values=inputs).logits
+            if not kept:
+                return None
+            (gradient,) = torch.autograd.grad(logits_BC.max(dim=-1).values.sum(), kept[0])
+    finally:
+        handle.remove()
+        for parameter, was in zip(model.parameters(), wanted, strict=True):
+            parameter.requires_grad_(was)
+    weights = gradient.mean(dim=(2, 3), keepdim=True)
+    return torch.relu((weights * kept[0]).sum(dim=1)).detach().float().cpu().numpy()
+
+
+def _rollout(model: torch.nn.Module, inputs: torch.Tensor) -> np.ndarray | None:
+    """(B, h, w): attention of the first token to the patches through all layers, with the residual path (Abnar & Zuidema 2020,
+    section 3.2).
+    """
+    before = model.config._attn_implementation  # type: ignore[union-attr]
+    model.set_attn_implementation("eager")  # type: ignore[operator]
+    try:
+        with torch.no_grad():
+            attentions = model(pixel_values=inputs, output_attentions=True).attentions
+    finally:
+        model.set_attn_implementation(before)  # type: ignore[operator]
+    if not attentions:
+        return None
+    tokens = attentions[0].shape[-1]
+    rolled = torch.eye(tokens).expand(len(inputs), -1, -1)
+    for layer in attentions:
+        mixed = 0.5 * layer.float().cpu().mean(dim=1) + 0.5 * torch.eye(tokens)
+        rolled = (mixed / mixed.sum(dim=-1, keepdim=True)) @ rolled
+    patches = rolled[:, 0, 1:]
+    side = round(patches.shape[1] ** 0.5)
+    return patches.reshape(len(inputs), side, side).numpy() if side * side == patches.shape[1] else None
+
+
+def _scaled(values: np.ndarray, crop: tuple[int, int]) -> np.ndarray:
+    low, high = float(values.min()), float(values.max())
+    even = (values - low) / (high - low) if high > low else np.zeros_like(values)
+    tensor = torch.from_numpy(np.ascontiguousarray(even, dtype=np.float32))[None, None]
+    return torch.nn.functional.interpolate(tensor, size=crop, mode="bilinear")[0, 0].numpy()
+
+
+def overlay(pixels: np.ndarray, heat: np.ndarray) -> str:
+    """The crop of a picture with warm colours where ``heat`` (0..1) is high, as a ``data:image/jpeg`` address."""
+    from PIL import Image
+
+    crop = centre_crop(pixels, heat.shape).astype(np.float32)  # type: ignore[arg-type]
+    warm = np.stack([np.full_like(heat, 255.0), 190.0 * (1 - heat), 40.0 * (1 - heat)], axis=-1)
+    share = (0.65 * heat**0.8)[..., None]
+    mixed = Image.fromarray((crop * (0.85 - 0.25 * share) * (1 - share) + warm * share).clip(0, 255).astype(np.uint8))
+    mixed = mixed.resize((_SHOWN_SIDE, round(_SHOWN_SIDE * mixed.height / mixed.width)))
+    return picture_address(np.asarray(mixed))
