@@ -308,13 +308,34 @@ def test_a_constant_encoder_is_noticed(kind: str) -> None:
     assert "--learning-rate" in said
 
 
+@pytest.mark.parametrize("kind", TWO_VIEWS)
+def test_answers_that_are_all_alike_are_noticed_while_the_encoder_still_tells_pictures_apart(kind: str) -> None:
+    rig = Rig(kind, family="resnet-10")
+    rows = rig.objective.encode_rows(dataset_of(tiny_pictures(24)), fingerprint="rig-24")
+    last = rig.objective.pair.predictor[-1] if kind == "self-distillation-image" else rig.objective.projecting.head[-1]
+    with torch.no_grad():
+        last.weight.mul_(1e-3)
+        last.bias.fill_(1.0)
+    scores = rig.objective.scores(rig.objective.statistics(rows, CPU).sum(axis=0))
+    assert scores["projected_spread"] < 0.05 < scores["spread"]
+    (said,) = rig.objective.warnings()
+    assert "same answer for every picture" in said
+
+
+def test_a_handful_of_rows_says_nothing() -> None:
+    rig = Rig("masked-image", family="vit-micro")
+    rows = rig.objective.encode_rows(dataset_of(tiny_pictures(2)), fingerprint="rig-2")
+    assert rig.objective.scores(rig.objective.statistics(rows, CPU).sum(axis=0))["effective_rank"] < 1.1
+    assert list(rig.objective.warnings()) == []
+
+
 def test_labels_are_measured_with_and_never_learned_from() -> None:
     labelled, bare = tiny_pictures(24), [{k: row[k] for k in ("id", "image")} for row in tiny_pictures(24)]
     rig = Rig("contrastive-image", family="resnet-10")
     with_labels = rig.objective.encode_rows(dataset_of(labelled), fingerprint="rig-24")
     without = rig.objective.encode_rows(dataset_of(bare), fingerprint="rig-24")
     one, other = (rig.objective.statistics(rows, CPU) for rows in (with_labels, without))
-    np.testing.assert_array_equal(one[:, :4], other[:, :4])
+    np.testing.assert_array_equal(one[:, :5], other[:, :5])
     assert "knn_accuracy" in rig.objective.scores(one.sum(axis=0))
     assert "knn_accuracy" not in rig.objective.scores(other.sum(axis=0))
     assert rig.batch(range(4)).targets is None

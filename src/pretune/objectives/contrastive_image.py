@@ -60,13 +60,18 @@ class ContrastiveImage(TwoViews):
     ) -> None:
         super().__init__(backbone, geometry, augment=augment, seed=seed)
         self.temperature = temperature
-        self.model = _Projected(self.encoder, seed)
+        self.projecting = _Projected(self.encoder, seed)
+        self.model = self.projecting
 
     @classmethod
     def start(cls, data: Splits, backbone: Backbone, settings: PretrainingSettings, *, seed: int) -> ContrastiveImage:
         """See :class:`pretune.objectives.pretraining.Pretraining`."""
         geometry = image_geometry(backbone, settings)
         return cls(backbone, geometry, augment=views_of(settings, cls.name), seed=seed)
+
+    def projected(self, features_VD: torch.Tensor) -> torch.Tensor:
+        """Through the projection head."""
+        return self.projecting.head(features_VD)
 
     def loss(self, model: nn.Module, feed: Feed, rng: torch.Generator) -> Loss:
         """NT-Xent, summed over rows; ``right`` counts rows by the share of their variations that found their twin."""

@@ -33,6 +33,7 @@ __all__ = ["HeldOut", "ImagePretraining", "image_geometry", "told"]
 _HELD_OUT_ROWS = 256
 """Held-out rows looked at together: among so many a variation has to find its twin."""
 
+_FEWEST_ROWS = 20
 _REMEDY = "lower --learning-rate, raise --batch-size, or choose another --objective"
 
 
@@ -102,8 +103,9 @@ class ImagePretraining(Pretraining):
             )
 
     def remember(self, stats_NK: np.ndarray) -> np.ndarray:
-        """Keep the scores of these statistics for :meth:`warnings`."""
-        self._last = {name: float(value) for name, value in self.scores(stats_NK.sum(axis=0)).items()}
+        """Keep the scores of these statistics for :meth:`warnings`; a handful of rows says nothing of directions."""
+        if len(stats_NK) >= _FEWEST_ROWS:
+            self._last = {name: float(value) for name, value in self.scores(stats_NK.sum(axis=0)).items()}
         return stats_NK
 
     def health(self, sums_K: np.ndarray) -> dict[str, Any]:

@@ -9,12 +9,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
-__all__ = ["HEALTH_IS_BETTER", "NUM_HEALTH", "collapse_warnings", "health_scores", "health_statistics"]
+__all__ = ["HEALTH_IS_BETTER", "NUM_HEALTH", "collapse_warnings", "distances", "health_scores", "health_statistics"]
 
 HEALTH_IS_BETTER: Mapping[str, bool] = {"spread": True, "effective_rank": True, "knn_accuracy": True}
 NUM_HEALTH = 5
 _NEIGHBOURS, _TEMPERATURE = 20, 0.07
-_COLLAPSED_SPREAD, _COLLAPSED_RANK = 0.01, 1.5
+_COLLAPSED_SPREAD, _COLLAPSED_RANK = 0.01, 1.1
+_COLLAPSED_ANSWERS = 0.05
+"""Of projections: those of healthy runs are spread by 0.25 and more after ten updates, collapsed ones by 0.04 and falling
+(BYOL on small pictures, with and without predictor and batch norm)."""
 
 
 def health_statistics(features_ND: np.ndarray, targets_N: np.ndarray) -> np.ndarray:
@@ -26,7 +29,7 @@ def health_statistics(features_ND: np.ndarray, targets_N: np.ndarray) -> np.ndar
     unit_ND = _unit(features_ND.astype(np.float64))
     centred_ND = unit_ND - unit_ND.mean(axis=0)
     stats[:, 0] = 1.0
-    stats[:, 1] = (centred_ND**2).sum(axis=1)
+    stats[:, 1] = distances(unit_ND)
     # Row by row, x' C x with C the features' covariance: the mean over all others of (x' y) squared.
     covariance_DD = centred_ND.T @ centred_ND / max(1, len(centred_ND))
     stats[:, 2] = ((centred_ND @ covariance_DD) * centred_ND).sum(axis=1)
@@ -35,6 +38,12 @@ def health_statistics(features_ND: np.ndarray, targets_N: np.ndarray) -> np.ndar
         stats[labelled, 3] = _neighbours_right(unit_ND[labelled], targets_N[labelled])
         stats[labelled, 4] = 1.0
     return stats
+
+
+def distances(features_ND: np.ndarray) -> np.ndarray:
+    """(N,) squared distance of each row's features, scaled to length 1, from the mean row's."""
+    unit_ND = _unit(features_ND.astype(np.float64))
+    return ((unit_ND - unit_ND.mean(axis=0)) ** 2).sum(axis=1)
 
 
 def _unit(features_ND: np.ndarray) -> np.ndarray:
@@ -74,6 +83,10 @@ def health_scores(sums_K: np.ndarray) -> dict[str, np.ndarray]:
 
 def collapse_warnings(scores: Mapping[str, float], *, remedy: str) -> list[str]:
     """In plain words, when the features no longer tell rows apart; ``remedy`` says what to do."""
+    if scores.get("projected_spread", 1.0) < _COLLAPSED_ANSWERS:
+        return [
+            f"training has collapsed: the network gives nearly the same answer for every picture (spread {scores['projected_spread']:.4f}, of at most 1), which teaches the encoder nothing; {remedy}"
+        ]
     if scores["spread"] < _COLLAPSED_SPREAD:
         return [
             f"the encoder has collapsed: its features are the same for every picture (spread {scores['spread']:.4f}, of at most 1), so it is of no use to a classifier; {remedy}"

@@ -89,6 +89,10 @@ class SelfDistilImage(TwoViews):
         geometry = image_geometry(backbone, settings)
         return cls(backbone, geometry, augment=views_of(settings, cls.name), seed=seed)
 
+    def projected(self, features_VD: torch.Tensor) -> torch.Tensor:
+        """Through the student's projection and its predictor."""
+        return self.pair.predictor(self.pair.student[1](features_VD))
+
     def prepare(self, model: nn.Module, progress: float) -> None:
         """Training mode; the teacher takes in the update before. A resumed run does what the unbroken one would have done."""
         super().prepare(model, progress)

@@ -5,6 +5,7 @@ Shapes: B rows of a batch, V = 2 B variations (first all first ones, then all se
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -18,7 +19,7 @@ from pretune.engine.devices import Device, inference
 from pretune.engine.randomness import seed_of
 from pretune.errors import UsageError
 from pretune.objectives.image_pretraining import ImagePretraining, told
-from pretune.objectives.representation import HEALTH_IS_BETTER, NUM_HEALTH, health_statistics
+from pretune.objectives.representation import HEALTH_IS_BETTER, NUM_HEALTH, distances, health_statistics
 from pretune.tasks.base import EncodedRows
 from pretune.types import Batch
 
@@ -80,7 +81,11 @@ class TwoViews(ImagePretraining):
     """
 
     metric: ClassVar[str] = "twin_accuracy"
-    higher_is_better: ClassVar[Mapping[str, bool]] = {"twin_accuracy": True, **HEALTH_IS_BETTER}
+    higher_is_better: ClassVar[Mapping[str, bool]] = {
+        "twin_accuracy": True,
+        "projected_spread": True,
+        **HEALTH_IS_BETTER,
+    }
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"twin_accuracy": (0.0, 1.0), "knn_accuracy": (0.0, 1.0)}
     default_epochs: ClassVar[tuple[float, float]] = (60.0, 20.0)
     default_batch_size: ClassVar[int] = 256
@@ -95,6 +100,10 @@ class TwoViews(ImagePretraining):
         interpolate_positions(body, backbone.config, geometry)
         self.encoder = Encoder(body, _width_of(body, geometry))
 
+    @abstractmethod
+    def projected(self, features_VD: torch.Tensor) -> torch.Tensor:
+        """(V, P): what the loss compares, of the encoder's features."""
+
     def streams(self, rows: EncodedRows, *, batch_size: int, group_by_length: bool) -> dict[str, Stream]:
         """The one stream of pictures, its updates whole."""
         return {"pictures": self.stream(rows, batch_size=batch_size, is_whole=True, cost=2)}
@@ -108,24 +117,34 @@ class TwoViews(ImagePretraining):
     def statistics(
         self, rows: EncodedRows, device: Device, on_batch: Callable[[int], None] | None = None
     ) -> np.ndarray:
-        """(N, 6): share of a row's variations whose twin is nearest, and what :func:`health_statistics` says of features."""
+        """(N, 7): share of a row's variations whose twin is nearest, squared distance of its first variation's projection from
+        their mean, and what :func:`health_statistics` says of whole pictures' features."""
         self.model.eval()
-        stats = np.zeros((len(rows), 1 + NUM_HEALTH))
-        features, targets = [], []
+        stats = np.zeros((len(rows), 2 + NUM_HEALTH))
+        features, projected, targets = [], [], []
         for places, keys, pictures, classes in self.held_out_batches(rows):
             pixels = self.collate(pictures, keys, [""] * len(places)).inputs["pixels"]
             with inference(device):
-                stats[places, 0] = twins_found(self.encoder(pixels.to(device.device)))
+                varied_VD = self.encoder(pixels.to(device.device))
+                stats[places, 0] = twins_found(varied_VD)
+                projected.append(self.projected(varied_VD[: len(places)]).float().cpu().numpy())
                 whole = collate_pixels(pictures, self.geometry).to(device.device)
                 features.append(self.encoder(whole).float().cpu().numpy())
             targets.append(classes)
             told(on_batch, places)
-        stats[:, 1:] = health_statistics(np.concatenate(features), np.concatenate(targets))
+        stats[:, 1] = distances(np.concatenate(projected))
+        stats[:, 2:] = health_statistics(np.concatenate(features), np.concatenate(targets))
         return self.remember(stats)
 
     def scores(self, sums_K: np.ndarray) -> dict[str, np.ndarray]:
-        """``twin_accuracy``: how often the nearest of 256 pictures' variations is that of the same picture; and health."""
-        return {"twin_accuracy": sums_K[..., 0] / np.maximum(sums_K[..., 1], 1e-12), **self.health(sums_K[..., 1:])}
+        """``twin_accuracy``: how often the nearest of 256 pictures' variations is that of the same picture;
+        ``projected_spread``: that of what is compared in the loss; and the features' health."""
+        rows = np.maximum(sums_K[..., 2], 1e-12)
+        return {
+            "twin_accuracy": sums_K[..., 0] / rows,
+            "projected_spread": np.sqrt(sums_K[..., 1] / rows),
+            **self.health(sums_K[..., 2:]),
+        }
 
     def saved(self) -> nn.Module:
         """The bare encoder."""
