@@ -21,10 +21,12 @@ from pretune.tasks.audio_rows import (
     clip_of,
     clips_of,
     frame_mask_of,
+    real_frames,
     variation_of,
 )
 from pretune.tasks.audio_shown import shown_clip
 from pretune.tasks.classification import Classification
+from pretune.tasks.trunk_rows import POSITIONS
 from pretune.types import Batch, Encoded, Example
 
 if TYPE_CHECKING:
@@ -88,12 +90,12 @@ class AudioClassification(Classification):
 
     @property
     def varies_rows(self) -> bool:
-        """Are clips varied while they are learned from?"""
-        return self.variation.name != "none"
+        """Are clips varied while they are learned from, or run apart by length?"""
+        return self.variation.name != "none" or not self.hearing.masked
 
     def augment(self, row: Encoded, rng: np.random.Generator) -> Encoded:
         """The clip varied, and frames of it hidden."""
-        if not self.varies_rows:
+        if self.variation.name == "none":
             return row
         clip = self.variation.clip(row.arrays["samples"], rng, least_samples=self.hearing.least_samples)
         arrays = {"samples": clip}
@@ -108,9 +110,10 @@ class AudioClassification(Classification):
         return {**inputs, "lengths": lengths_B}, sum(costs), len(rows) * max(costs)
 
     def collate(self, rows: Sequence[Encoded]) -> Batch:
-        """As for any classification; ``extras["lengths"]`` (B,) are the samples of each clip."""
+        """As for any classification; ``extras``: ``lengths`` (B,) are the samples of each clip, ``positions`` (B, F) which frames are real."""
         batch = super().collate(rows)
         batch.extras["lengths"] = batch.inputs.pop("lengths")
+        batch.extras[POSITIONS] = real_frames(batch.inputs, batch.extras["lengths"], self.hearing)
         return batch
 
     def logits_of(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:

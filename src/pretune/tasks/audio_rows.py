@@ -33,6 +33,7 @@ __all__ = [
     "clip_of",
     "clips_of",
     "frame_mask_of",
+    "real_frames",
     "spans",
     "variation_of",
 ]
@@ -106,6 +107,12 @@ def batch_of_clips(rows: Sequence[Encoded], hearing: Hearing) -> tuple[dict[str,
                 mask_BF[number, : len(row.arrays["mask"])] = torch.from_numpy(row.arrays["mask"])
         inputs["mask_time_indices"] = mask_BF
     return inputs, lengths_B
+
+
+def real_frames(inputs: dict[str, torch.Tensor], lengths_B: torch.Tensor, hearing: Hearing) -> torch.Tensor:
+    """Which frames of a batch are of clips and not of padding, bool (B, F)."""
+    frames_B = torch.tensor([hearing.frames(int(length)) for length in lengths_B])
+    return torch.arange(hearing.frames(inputs["input_values"].shape[1]))[None] < frames_B[:, None]
 
 
 @dataclass(frozen=True)

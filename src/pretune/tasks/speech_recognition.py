@@ -24,6 +24,7 @@ from pretune.tasks.audio_rows import (
     clip_of,
     clips_of,
     frame_mask_of,
+    real_frames,
     variation_of,
 )
 from pretune.tasks.audio_shown import shown_clip
@@ -37,6 +38,7 @@ from pretune.tasks.recognition_scores import (
     recognition_scores,
     recognition_statistics,
 )
+from pretune.tasks.trunk_rows import POSITIONS
 from pretune.types import Batch, Encoded, Example, Loss, Prediction, Text
 
 if TYPE_CHECKING:
@@ -126,12 +128,12 @@ class SpeechRecognition(Task):
 
     @property
     def varies_rows(self) -> bool:
-        """Are clips varied while they are learned from?"""
-        return self.variation.name != "none"
+        """Are clips varied while they are learned from, or run apart by length?"""
+        return self.variation.name != "none" or not self.hearing.masked
 
     def augment(self, row: Encoded, rng: np.random.Generator) -> Encoded:
         """The clip varied, and frames of it hidden; never so short that its transcript no longer fits."""
-        if not self.varies_rows:
+        if self.variation.name == "none":
             return row
         clip = self.variation.clip(row.arrays["samples"], rng, least_samples=self.hearing.least_samples)
         if row.target is not None and not self._fits(row.target, len(clip)):
@@ -142,11 +144,12 @@ class SpeechRecognition(Task):
         return Encoded(row.id, arrays, self.hearing.cost(len(clip)), row.target, row.weight)
 
     def collate(self, rows: Sequence[Encoded]) -> Batch:
-        """``targets`` (sum of L,) are the characters of all transcripts; ``extras``: ``lengths`` (B,) samples, ``frames`` (B,),
-        ``characters`` (B,) L of each (-1 for unlabelled), ``weights`` (B,).
+        """``targets`` (sum of L,) are the characters of all transcripts. ``extras``: ``lengths`` (B,) samples, ``frames`` (B,),
+        ``positions`` (B, F) which frames are real, ``characters`` (B,) L of each (-1 for unlabelled), ``weights`` (B,).
         """
         inputs, lengths_B = batch_of_clips(rows, self.hearing)
         targets = [row.target or () for row in rows]
+        positions_BF = real_frames(inputs, lengths_B, self.hearing)
         costs = [row.cost for row in rows]
         labelled = [row for row in rows if row.target is not None]
         return Batch(
@@ -158,7 +161,8 @@ class SpeechRecognition(Task):
             num_padded=len(rows) * max(costs),
             extras={
                 "lengths": lengths_B,
-                "frames": torch.tensor([self.hearing.frames(int(length)) for length in lengths_B]),
+                "frames": positions_BF.sum(dim=1),
+                POSITIONS: positions_BF,
                 "characters": torch.tensor([-1 if row.target is None else len(row.target) for row in rows]),
                 "weights": torch.tensor([row.weight for row in rows], dtype=torch.float32),
             },

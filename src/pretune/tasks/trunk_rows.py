@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,10 +23,13 @@ from pretune.files import check_free_space, fsync_file, write_json
 from pretune.tasks.base import EncodedRows, Learnable, Task
 from pretune.types import Batch, Encoded, Loss, Prediction
 
-__all__ = ["OnTrunk", "TrunkRows", "keep_trunk", "on_trunk", "trunk_of"]
+__all__ = ["POSITIONS", "OnTrunk", "TrunkRows", "keep_trunk", "on_trunk", "trunk_of"]
 
 TRUNK = "trunk"
 """The array of an item, and the extra tensor of a batch, that hold the kept outputs."""
+
+POSITIONS = "positions"
+"""The extra tensor of a batch, bool (B, T), in which a task tells which positions are real, where no ``attention_mask`` does."""
 
 BUDGET_COST = 8192
 MAX_STORE_BYTES = 16 * 2**30
@@ -60,16 +64,26 @@ def on_trunk(
     learned, tried = OnTrunk(task, trunk), range(min(_TRIED_ROWS, len(first)))
     plain = _answers(task, model, [first[i] for i in tried], device)
     replayed = _answers(learned, model, [kept[next(iter(rows))][i] for i in tried], device)
-    return (learned, kept) if np.abs(plain - replayed).max() < _CLOSE else None
+    alike = (
+        plain.labels == replayed.labels and np.abs(plain.probabilities - replayed.probabilities).max(initial=0) < _CLOSE
+    )
+    return (learned, kept) if alike else None
 
 
-def _answers(task: Learnable, model: torch.nn.Module, items: Sequence[Encoded], device: Device) -> np.ndarray:
+class _Answers(NamedTuple):
+    labels: list[str]
+    probabilities: np.ndarray
+
+
+def _answers(task: Learnable, model: torch.nn.Module, items: Sequence[Encoded], device: Device) -> _Answers:
     was_training = model.training
     model.eval()
     with inference(device):
         found = task.predict(model, task.collate(items).to(device.device))
     model.train(was_training)
-    return np.array([prediction.probabilities_C for prediction in found])
+    # Where there are probabilities, equal ones may fall to either label.
+    labels = [prediction.label for prediction in found if not prediction.probabilities_C]
+    return _Answers(labels, np.array([prediction.probabilities_C for prediction in found]))
 
 
 def trunk_of(
@@ -157,12 +171,17 @@ def _outputs(task: Task, trunk: Trunk, items: Sequence[Encoded], device: Device)
         trunk.model(**batch.inputs)
     trunk.model.train(was_training)
     values = kept[0].float().cpu().numpy()
-    mask = batch.inputs.get("attention_mask")
+    mask = _positions_of(batch)
     if not trunk.has_positions:
         return [value[None] for value in values]
     if trunk.first_only or mask is None:
         return list(values)
     return [value[real > 0] for value, real in zip(values, mask.cpu().numpy(), strict=True)]
+
+
+def _positions_of(batch: Batch) -> torch.Tensor | None:
+    """Which positions (B, T) are real: those that the task tells of (frames, where inputs are samples), or the inputs' mask."""
+    return batch.extras.get(POSITIONS, batch.inputs.get("attention_mask"))
 
 
 def _write(
@@ -211,7 +230,7 @@ class OnTrunk:
 
     def _stacked(self, kept: Sequence[torch.Tensor], batch: Batch) -> torch.Tensor:
         """(B, T, F) of rows (T_i, F), zeros where the batch has padding."""
-        mask = batch.inputs.get("attention_mask")
+        mask = _positions_of(batch)
         if mask is None or self.trunk.first_only:
             return torch.stack(list(kept))
         stacked = torch.zeros((*mask.shape, kept[0].shape[-1]))
