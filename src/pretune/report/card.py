@@ -29,7 +29,15 @@ __all__ = ["model_card"]
 _PIPELINES = {
     "text-classification": "text-classification",
     "text-pair-classification": "text-classification",
-    "masked-text": "fill-mask",
+    "masked-language-modelling": "fill-mask",
+    "image-classification": "image-classification",
+    "audio-classification": "audio-classification",
+    "speech-recognition": "automatic-speech-recognition",
+}
+_GIVEN = {
+    "image-classification": "a-picture.jpg",
+    "audio-classification": "a-clip.wav",
+    "automatic-speech-recognition": "a-clip.wav",
 }
 _SIGNS = re.compile(r"([\\`*_{}\[\]<>#|~$!])")
 
@@ -120,11 +128,11 @@ def _use(record: Mapping[str, Any]) -> str:
         if pipeline:
             lines.append(
                 _fenced(
-                    f'from transformers import pipeline\n\nanswer = pipeline("{pipeline}", model="THIS_FOLDER")\nanswer("a text")',
+                    f'from transformers import pipeline\n\nanswer = pipeline("{pipeline}", model="THIS_FOLDER")\nanswer("{_GIVEN.get(pipeline, "a text")}")',
                     "python",
                 )
             )
-        lines.append(_fenced("pretune predict THIS_FOLDER --data rows.csv", "sh"))
+        lines.append(_fenced(f"pretune predict RUN {_GIVEN.get(pipeline, 'rows.csv')}", "sh"))
     return "\n\n".join(lines)
 
 

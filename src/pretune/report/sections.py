@@ -159,16 +159,19 @@ def curves_section(log: Sequence[Record], metrics: Record) -> Section | None:
         _curve("Learning rate", "learning rate", _by_seed(steps, lambda line: line.get("learning_rate"), set())),
     )
     parts = [piece for piece in drawn if piece]
-    speed = [line["tokens_per_second"] for line in steps if isinstance(line.get("tokens_per_second"), (int, float))]
-    if speed:
-        parts.append(
-            part(
-                "paragraph",
-                text=f"Speed: {number_text(round(sorted(speed)[len(speed) // 2]))} tokens a second (median of the logged steps).",
-                kind="note",
-            )
-        )
+    speed = _middle(steps, "examples_per_second"), _middle(steps, "tokens_per_second")
+    said = [
+        f"{number_text(round(value))} {word}" for value, word in zip(speed, ("rows", "units"), strict=True) if value
+    ]
+    if said:
+        note = f"Speed: {' and '.join(said)} a second (medians of the logged steps). A unit is a token of a text, 16 x 16 pixels of a picture, 20 ms of a sound."
+        parts.append(part("paragraph", text=note, kind="note"))
     return Section("curves", "Learning curves", tuple(parts)) if parts else None
+
+
+def _middle(steps: Sequence[Record], name: str) -> float | None:
+    found = sorted(line[name] for line in steps if isinstance(line.get(name), (int, float)))
+    return found[len(found) // 2] if found else None
 
 
 def _logged_score(evals: Sequence[Record], metrics: Record) -> str:

@@ -16,6 +16,8 @@ from pretune.verbs.outcome import Outcome, Say
 
 __all__ = ["InspectSettings", "inspect"]
 
+_START = {"text": "scratch:bert-mini", "image": "scratch:resnet-18", "audio": "scratch:wav2vec2-tiny"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class InspectSettings(CleanSettings, DataSettings):
@@ -45,14 +47,14 @@ def inspect(settings: InspectSettings, *, say: Say) -> Outcome:
         pretune inspect reviews.tsv --strict --json
     """
     from pretune.data.check import passport
-    from pretune.data.load import load_splits
+    from pretune.data.load import load_splits, modality_of
 
     splits = load_splits(settings)
     corpus = None if settings.corpus is None else _corpus(settings.corpus)
     found = passport(splits, near_duplicates=settings.near_duplicates, corpus=corpus)
     pages = _write(Path(settings.out), found, settings.data) if settings.out else []
     serious = [f for f in found["findings"] if f["severity"] in ("warning", "error")]
-    text = _text(settings.data, found, pages)
+    text = _text(settings.data, found, pages, _START[modality_of(splits)])
     return Outcome(text=text, facts={**found, "pages": pages}, exit_code=1 if settings.strict and serious else 0)
 
 
@@ -79,7 +81,7 @@ def _write(folder: Path, found: dict[str, Any], title: str) -> list[str]:
     return [str(folder / "data.json"), str(write_passport_page(found, folder / "passport.html", title))]
 
 
-def _text(place: str, found: dict[str, Any], pages: list[str]) -> str:
+def _text(place: str, found: dict[str, Any], pages: list[str], start: str) -> str:
     """The passport in a screenful."""
     lines = [f"{place}: {found['rows']} rows", *_files(found.get("facts", {}).get("read", {}).get("files", []))]
     for note in _notes(found.get("facts", {})):
@@ -96,9 +98,7 @@ def _text(place: str, found: dict[str, Any], pages: list[str]) -> str:
         lines.append("nothing to complain about")
     lines += [f"written: {', '.join(pages)}"] if pages else []
     labelled = any(split.get("labels") for split in found["splits"].values())
-    lines.append(
-        f"Next: pretune {'finetune' if labelled else 'pretrain'} scratch:bert-mini --data {shlex.quote(place)}"
-    )
+    lines.append(f"Next: pretune {'finetune' if labelled else 'pretrain'} {start} --data {shlex.quote(place)}")
     return "\n".join(lines)
 
 
