@@ -151,12 +151,18 @@ def test_masked_autoencoding_goes_on_from_a_run_and_from_a_classifier(tmp_path: 
     assert continued.model.get_parameter("decoder.decoder_pos_embed").abs().max() > 0.5
 
 
-def test_pictures_of_another_size_are_read_with_positions_between() -> None:
+def test_pictures_of_another_size_are_read_with_positions_for_their_patches(tmp_path: Path) -> None:
     backbone = tiny_image_backbone()
     made = MaskedImage(backbone, geometry_of(backbone.processor).at(48))
     batch = made.collate([np.zeros((48, 48, 3), np.uint8)] * 2, np.arange(2, dtype=np.uint64), ["a", "b"])
     assert batch.num_items == 2 * (144 - 36)
     assert math.isfinite(made.loss(made.model, {"pictures": batch}, torch.Generator()).total.item())
+    places = made.model.get_parameter("decoder.decoder_pos_embed").detach()[0, 1:]
+    assert torch.cdist(places, places).add(10 * torch.eye(144)).min() > 0.05
+    save_model(made.saved(), backbone.processor, tmp_path)
+    again = MaskedImage(load_backbone(str(tmp_path)), made.geometry)
+    assert again.report.initialised == ("decoder.decoder_pos_embed",)
+    assert largest_difference(weights_of(again.model), weights_of(made.model)) == 0.0
 
 
 @pytest.mark.parametrize(

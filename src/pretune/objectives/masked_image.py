@@ -65,11 +65,12 @@ class MaskedImage(ImagePretraining):
         config = _autoencoder_config(backbone.config, geometry, mask_fraction)
         encoder = dataclasses.replace(backbone, config=config)
         self.model, self.report = encoder.build("AutoModelForPreTraining", seed=seed)
-        self.num_patches = (geometry.crop[0] // config.patch_size) ** 2
+        side = geometry.crop[0] // config.patch_size
+        self.num_patches = side * side
         self.num_masked = self.num_patches - int(self.num_patches * (1 - mask_fraction))
         self.interpolates = config.image_size != geometry.crop[0]
         self.mask_fraction = mask_fraction
-        _start_tokens(self.model, self.report.initialised, seed)
+        _start_tokens(self.model, side, self.report.initialised, seed)
 
     @classmethod
     def suits(cls, config: PreTrainedConfig) -> bool:
@@ -112,12 +113,8 @@ class MaskedImage(ImagePretraining):
     def _errors(self, model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """(B, L) mean squared error of each patch, 0 where it was seen."""
         seen = model.vit(**inputs, interpolate_pos_encoding=self.interpolates)  # type: ignore[operator]
-        painted = model.decoder(  # type: ignore[operator]
-            seen.last_hidden_state, seen.ids_restore, interpolate_pos_encoding=self.interpolates
-        )
-        wanted_BLP = model.patchify(  # type: ignore[operator]
-            inputs["pixel_values"], interpolate_pos_encoding=self.interpolates
-        ).float()
+        painted = model.decoder(seen.last_hidden_state, seen.ids_restore)  # type: ignore[operator]
+        wanted_BLP = model.patchify(inputs["pixel_values"]).float()  # type: ignore[operator]
         mean, variance = wanted_BLP.mean(-1, keepdim=True), wanted_BLP.var(-1, keepdim=True)
         wanted_BLP = (wanted_BLP - mean) / (variance + 1e-6).sqrt()
         return (painted.logits.float() - wanted_BLP).square().mean(-1) * seen.mask
@@ -192,19 +189,22 @@ def _autoencoder_config(config: Any, geometry: Geometry, mask_fraction: float) -
     )  # fmt: skip
 
 
-def _start_tokens(model: torch.nn.Module, initialised: Sequence[str], seed: int) -> None:
-    """Give fresh models the positions and the class token that the library leaves at zero.
+def _start_tokens(model: torch.nn.Module, side: int, initialised: Sequence[str], seed: int) -> None:
+    """Give fresh models the positions and the class token that the library leaves at zero, for ``side`` x ``side`` patches.
 
-    Without positions no patch knows where it is; a class token of zeros has a norm that divides its gradient by 1e-6.
+    Without positions no patch knows where it is; a class token of zeros has a norm that divides its gradient by 1e-6. The
+    decoder's positions are set anew for pictures of another size: the library stretches them as one line of patches.
     """
-    for name in set(_FIXED) & set(initialised):
-        table = model.get_parameter(name)
-        side, width = round((table.shape[1] - 1) ** 0.5), table.shape[2]
-        with torch.no_grad():
-            table[0, 1:] = _waves(side, width)
-    if _CLASS_TOKEN in initialised:
-        token, deviation = model.get_parameter(_CLASS_TOKEN), float(model.config.initializer_range)  # type: ignore[union-attr,arg-type]
-        with torch.no_grad():
+    seen, painted = (model.get_parameter(name) for name in _FIXED)
+    with torch.no_grad():
+        if _FIXED[0] in initialised:
+            seen[0, 1:] = _waves(round((seen.shape[1] - 1) ** 0.5), seen.shape[2])
+        if _FIXED[1] in initialised or painted.shape[1] != side * side + 1:
+            waves = _waves(side, painted.shape[2])
+            table = torch.cat([torch.zeros(1, waves.shape[1]), waves])[None]
+            model.get_submodule("decoder").decoder_pos_embed = torch.nn.Parameter(table, requires_grad=False)
+        if _CLASS_TOKEN in initialised:
+            token, deviation = model.get_parameter(_CLASS_TOKEN), float(model.config.initializer_range)  # type: ignore[union-attr,arg-type]
             token.copy_(torch.randn(token.shape, generator=torch_generator(seed, "class token")) * deviation)
 
 

@@ -126,10 +126,10 @@ class TwoViews(ImagePretraining):
             pixels = self.collate(pictures, keys, [""] * len(places)).inputs["pixels"]
             with inference(device):
                 varied_VD = self.encoder(pixels.to(device.device))
-                stats[places, 0] = twins_found(varied_VD)
                 projected.append(self.projected(varied_VD[: len(places)]).float().cpu().numpy())
                 whole = collate_pixels(pictures, self.geometry).to(device.device)
                 features.append(self.encoder(whole).float().cpu().numpy())
+            stats[places, 0] = twins_found(varied_VD)
             targets.append(classes)
             told(on_batch, places)
         stats[:, 1] = distances(np.concatenate(projected))
