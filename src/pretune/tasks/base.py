@@ -84,6 +84,10 @@ class Task(ABC):
     labels: tuple[str, ...]
 
     @classmethod
+    def check(cls, data: Splits) -> None:  # noqa: B027 - a task may learn from any rows
+        """Raise :class:`pretune.errors.DataError` where these rows cannot teach it; before any model is looked for."""
+
+    @classmethod
     @abstractmethod
     def start(cls, data: Splits, backbone: Backbone, settings: TaskSettings) -> Self:
         """The task that these rows ask for, before anything is learned. Raises :class:`pretune.errors.DataError`."""

@@ -87,6 +87,11 @@ class Classification(Task):
         self.label_smoothing = label_smoothing
         self.temperature = temperature
 
+    @classmethod
+    def check(cls, data: Splits) -> None:
+        """Two classes at least."""
+        labels_of(data)
+
     @staticmethod
     def options_of(data: Splits, settings: TaskSettings) -> tuple[list[str], dict[str, Any]]:
         """The labels, and the options of ``__init__`` that the settings ask for."""

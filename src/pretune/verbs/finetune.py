@@ -103,7 +103,7 @@ def read_labelled(settings: FinetuneSettings, say: Say) -> Splits:
     from pretune.verbs.rows import fewer_rows
 
     data = load_splits(settings)
-    find_task(data, settings.task)
+    find_task(data, settings.task).check(data)
     if "validation" not in data or len(data["validation"]) == 0:
         raise UsageError(
             "there are no validation rows to choose the best model by",

@@ -30,7 +30,7 @@ class PredictSettings(Settings):
     run: str = option(help="run folder of a fine-tuned model", positional=True, metavar="RUN")
     data: str = option(
         "-",
-        "file or folder with rows; - reads standard input: a JSON object or a text on each line",
+        "file or folder with rows (a picture or a clip too); - reads standard input: a JSON object, a text or a path on each line",
         positional=True,
         metavar="DATA",
     )
@@ -55,6 +55,7 @@ def predict(settings: PredictSettings, *, say: Say) -> Outcome:
 
         pretune predict runs/news new.csv --out labels.jsonl
         pretune predict runs/news inbox/ --column text=body
+        pretune predict runs/ants photo.jpg
         echo '{"id": "1", "text": "a fine film"}' | pretune predict runs/news -
     """
     from pretune.data.stream import stream_rows
@@ -68,6 +69,8 @@ def predict(settings: PredictSettings, *, say: Say) -> Outcome:
         header=settings.header,
         delimiter=settings.delimiter,
         encoding=settings.encoding,
+        modality=proven.task.modality,
+        on_left_out=lambda broken: say.warn(f"left out: {broken.problem}"),
     )
     records = _records(settings, proven, _as_learned(run, rows), say)
     if settings.out is None:
@@ -76,7 +79,7 @@ def predict(settings: PredictSettings, *, say: Say) -> Outcome:
     return Outcome(text=f"{count} rows predicted, in {settings.out}", facts={"rows": count, "out": settings.out})
 
 
-def _as_learned(run: RunFolder, rows: Iterator[dict[str, str]]) -> Iterator[dict[str, str]]:
+def _as_learned(run: RunFolder, rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The rows; raises :class:`DataError` when the model learned pairs of texts and the first holds one, or the reverse."""
     columns = run.passport.get("splits", {}).get("train", {}).get("columns", [])
     first = next(rows, None)
@@ -95,7 +98,7 @@ def _as_learned(run: RunFolder, rows: Iterator[dict[str, str]]) -> Iterator[dict
 
 
 def _records(
-    settings: PredictSettings, proven: Proven, rows: Iterator[dict[str, str]], say: Say
+    settings: PredictSettings, proven: Proven, rows: Iterator[dict[str, Any]], say: Say
 ) -> Iterator[dict[str, Any]]:
     """One record a row, window by window."""
     from pretune.tasks.predicting import predict_items

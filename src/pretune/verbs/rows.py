@@ -48,14 +48,15 @@ def data_fingerprint(splits: Splits) -> str:
 
 
 def fewer_rows(dataset: Dataset, most: int, *, seed: int) -> Dataset:
-    """At most ``most`` rows, each class by its share (one at least), chosen by ``seed``."""
+    """At most ``most`` rows, each class (where there are any) by its share, one at least, chosen by ``seed``."""
     import numpy as np
 
     if most >= len(dataset):
         return dataset
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(dataset))
-    labels = np.array([str(label) for label in dataset["label"]])[order]
+    classes = dataset["label"] if "label" in dataset.column_names else [""] * len(dataset)
+    labels = np.array([str(label) for label in classes])[order]
     names, first_rank = np.unique(labels), np.empty(len(order))
     if most < len(names):
         raise DataError(
