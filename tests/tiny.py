@@ -97,7 +97,7 @@ def tiny_audio_backbone(*, told: bool = True) -> Backbone:
     found = load_backbone("scratch:wav2vec2-tiny", sampling_rate=8_000)
     config = found.config
     config.hidden_size, config.intermediate_size, config.num_hidden_layers, config.num_attention_heads = 32, 64, 2, 2
-    config.conv_dim, config.num_conv_pos_embeddings, config.num_conv_pos_embedding_groups = (16,) * 5, 8, 4
+    config.conv_dim, config.num_conv_pos_embeddings, config.num_conv_pos_embedding_groups = (16,) * 4, 8, 4
     config.classifier_proj_size = config.codevector_dim = config.proj_codevector_dim = 32
     config.num_codevectors_per_group, config.num_negatives = 8, 10
     config.hidden_dropout = config.attention_dropout = config.final_dropout = 0.0

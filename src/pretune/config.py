@@ -115,7 +115,7 @@ class AudioSettings(Settings):
         None,
         "with scratch:... samples a second that the model hears; default: 8000 for telephone-quality data, else 16000",
         low=8000,
-        high=48_000,
+        high=16_000,
     )
     beam_size: int = option(
         1,

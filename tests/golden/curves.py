@@ -31,6 +31,9 @@ RUNS: dict[str, dict[str, Any]] = {
         "steps": 20,
         "learning_rate": 1e-4,
     },
+    "sound": {"kind": "sound", "augment": "light", "micro_batch_size": 3, "steps": 20},
+    "speech": {"kind": "speech", "augment": "strong", "micro_batch_size": 3, "steps": 20},
+    "contrastive-audio": {"kind": "contrastive-audio", "steps": 20},
 }
 
 

@@ -33,7 +33,8 @@ _SIZES = {
     "base": _Size(layers=12, hidden=768, heads=12, stem=512, near_frames=128, codes=320, negatives=100),
 }
 _PAPER_KERNELS, _PAPER_STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
-_SHORT_KERNELS, _SHORT_STRIDES = (10, 8, 4, 4, 4), (5, 4, 2, 2, 2)
+_FIRST_SECONDS, _STEP_SECONDS = 0.004, 0.00125
+_SHORT_KERNELS, _SHORT_STRIDES = (8, 4, 4), (4, 2, 2)
 
 AUDIO_PRESETS: tuple[str, ...] = tuple(f"wav2vec2-{size}" for size in _SIZES)
 
@@ -41,17 +42,19 @@ AUDIO_PRESETS: tuple[str, ...] = tuple(f"wav2vec2-{size}" for size in _SIZES)
 def audio_config(preset: str, sampling_rate: int) -> PreTrainedConfig:
     """The config of a preset among :data:`AUDIO_PRESETS` for sound of ``sampling_rate`` Hz (8,000 or 16,000).
 
-    At 8,000 Hz the stem has one halving less, so that a frame is 20 ms long too.
+    A frame is 20 ms long at any rate: the paper's stem has a halving less at 8,000 Hz. That of the small sizes begins with windows of
+    4 ms every 1.25 ms, which halves its work.
     """
     from transformers import Wav2Vec2Config
 
     name = preset.partition("-")[2]
     size = _SIZES[name]
-    kernels, strides = (_PAPER_KERNELS, _PAPER_STRIDES) if name == "base" else (_SHORT_KERNELS, _SHORT_STRIDES)
-    if name != "base" and sampling_rate > _NARROW_BAND_HZ:
-        kernels, strides = (*kernels, 2), (*strides, 2)
-    if name == "base" and sampling_rate <= _NARROW_BAND_HZ:
-        kernels, strides = kernels[:-1], strides[:-1]
+    if name == "base":
+        halvings = 7 if sampling_rate > _NARROW_BAND_HZ else 6
+        kernels, strides = _PAPER_KERNELS[:halvings], _PAPER_STRIDES[:halvings]
+    else:
+        kernels = (round(_FIRST_SECONDS * sampling_rate), *_SHORT_KERNELS)
+        strides = (round(_STEP_SECONDS * sampling_rate), *_SHORT_STRIDES)
     return Wav2Vec2Config(
         num_hidden_layers=size.layers, hidden_size=size.hidden, num_attention_heads=size.heads, intermediate_size=4 * size.hidden,
         conv_dim=(size.stem,) * len(kernels), conv_kernel=kernels, conv_stride=strides,

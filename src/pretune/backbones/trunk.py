@@ -122,7 +122,8 @@ def find_trunk(model: nn.Module, adaptation: Adaptation, forward: Callable[[], t
     if adaptation.end_depth != adaptation.start_depth or not frozen:
         return None
     base: nn.Module = getattr(model, "base_model", model)
-    frozen_ids = {id(p) for module in frozen for p in module.parameters()}
+    deepest = adaptation.end_depth
+    frozen_ids = {id(p) for part in adaptation.parts if part.depth > deepest for _, p in part.parameters}
     found = _whole_base(model, base, forward) if all(id(p) in frozen_ids for p in base.parameters()) else None
     found = found or _layers(model, frozen, forward)
     return found if found is not None and _agrees(found, forward) else None

@@ -48,7 +48,7 @@ def compare(
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Compare two predictions files, line by line read as ``{"id", "label", "probabilities", "truth"}``.
+    """Compare two predictions files, line by line read as ``{"id", "label" or "text", "truth", ...}``.
 
     Decides by the exact McNemar test on right and wrong rows at 5 % (McNemar 1947; exact: binomial of the rows on which
     one alone is right). ``statistics`` (records to ``(n, K)``) and ``scores`` add further paired differences, B - A.
@@ -129,7 +129,7 @@ def _read(records: Iterable[Record], name: str, statistics: Callable[[list[Recor
                     "write them again with `pretune evaluate`",
                 )
             truth.append(record["truth"])
-            label.append(record["label"])
+            label.append(record["label"] if "label" in record else record["text"])
         if statistics is not None and labelled:
             parts.append(statistics(labelled))
     return _Side(place, truth, label, np.concatenate(parts) if parts else None, unlabelled)

@@ -174,7 +174,7 @@ class ContrastiveAudio(Pretraining):
     def _diversity(self, codes_SGV: torch.Tensor, counts_S: torch.Tensor) -> torch.Tensor:
         """Share of the codes that are not used: 1 - (sum of the groups' perplexities) / (G * V) (equation 4, as transformers has it)."""
         mean_GV = (codes_SGV * counts_S[:, None, None]).sum(0) / counts_S.sum().clamp(min=1)
-        perplexity_G = torch.exp(-torch.xlogy(mean_GV, mean_GV).sum(-1))
+        perplexity_G = torch.exp(-torch.xlogy(mean_GV, mean_GV.clamp(min=1e-9)).sum(-1))
         return 1 - perplexity_G.sum() / (self.groups * self.codes)
 
     def _told(self, model: torch.nn.Module, batch: Batch) -> _Told:

@@ -138,6 +138,7 @@ def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train
     rows, and its pictures are no larger than the data's. Raises :class:`UsageError` where it reads another kind of data.
     """
     from pretune.backbones.load import load_backbone
+    from pretune.backbones.presets import SCRATCH, preset_modality
     from pretune.data.load import modality_of
 
     def texts() -> Any:
@@ -147,6 +148,8 @@ def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train
                     yield from dataset[column]
 
     modality = modality_of(data)
+    if settings.backbone.startswith(SCRATCH):  # before a tokenizer is trained on what is no text
+        _refuse_other(settings, preset_modality(settings.backbone.removeprefix(SCRATCH)), modality)
     found = load_backbone(
         settings.backbone,
         texts=texts,
@@ -156,13 +159,17 @@ def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train
         sampling_rate=settings.sampling_rate or (_common_rate(data) if modality == "audio" else None),
         trust_remote_code=settings.trust_remote_code,
     )
-    if found.modality != modality:
-        raise UsageError(
-            f"{settings.backbone} reads {_THINGS[found.modality]}, {settings.data} holds {_THINGS[modality]}",
-            f"choose a backbone for {_THINGS[modality]}, such as {_EXAMPLES[modality]}",
-        )
+    _refuse_other(settings, found.modality, modality)
     refuse_foreign(settings, modality)
     return found
+
+
+def _refuse_other(settings: Any, reads: str, modality: str) -> None:
+    if reads != modality:
+        raise UsageError(
+            f"{settings.backbone} reads {_THINGS[reads]}, {settings.data} holds {_THINGS[modality]}",
+            f"choose a backbone for {_THINGS[modality]}, such as {_EXAMPLES[modality]}",
+        )
 
 
 _THINGS = {"text": "text", "image": "pictures", "audio": "sound"}
