@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
+import itertools
 from typing import Any
 
 import numpy as np
@@ -327,5 +328,5 @@ def test_clips_shorter_than_a_frame_are_heard() -> None:
 
 
 def test_words_of_the_fixture_need_blanks_and_spaces() -> None:
-    assert any(a == b for word in WORDS.values() for a, b in zip(word, word[1:], strict=False))
+    assert any(a == b for word in WORDS.values() for a, b in itertools.pairwise(word))
     assert any(" " in word for word in WORDS.values())
