@@ -84,7 +84,7 @@ class Task(ABC):
     labels: tuple[str, ...]
 
     @classmethod
-    def check(cls, data: Splits) -> None:  # noqa: B027 - a task may learn from any rows
+    def check(cls, data: Splits) -> None:
         """Raise :class:`pretune.errors.DataError` where these rows cannot teach it; before any model is looked for."""
 
     @classmethod
