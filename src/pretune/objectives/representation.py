@@ -16,8 +16,8 @@ NUM_HEALTH = 5
 _NEIGHBOURS, _TEMPERATURE = 20, 0.07
 _COLLAPSED_SPREAD, _COLLAPSED_RANK = 0.01, 1.1
 _COLLAPSED_ANSWERS = 0.05
-"""Of projections: those of healthy runs are spread by 0.25 and more after ten updates, collapsed ones by 0.04 and falling
-(BYOL on small pictures, with and without predictor and batch norm)."""
+"""Of projections. One BYOL run on small pictures had 0.26 after ten updates and 0.34 after forty; the same without predictor,
+without batch norm in the heads and without a slow teacher 0.04 and 0.013."""
 
 
 def health_statistics(features_ND: np.ndarray, targets_N: np.ndarray) -> np.ndarray:
