@@ -235,3 +235,21 @@ def test_a_trained_model_keeps_its_tokenizer(folder: Path) -> None:
     for options in ({"tokenizer": "bpe"}, {"vocab_size": 500}, {"lowercase": True}):
         with pytest.raises(UsageError, match="keeps its own tokenizer"):
             load_backbone(str(folder), **options)
+
+
+@pytest.mark.parametrize("preset", ["vit-mini", "resnet-18", "resnet-50", "vgg-11", "mobilenet-v2"])
+def test_image_presets_have_their_published_sizes_and_build(preset: str) -> None:
+    found = load_backbone(f"scratch:{preset}", image_size=64)
+    assert found.modality == "image"
+    millions = found.facts["parameters"] / 1e6
+    published = {"resnet-18": 11.2, "resnet-50": 23.5, "vgg-11": 128.8, "mobilenet-v2": 2.2, "vit-mini": 2.8}
+    assert millions == pytest.approx(published[preset], rel=0.02)
+    assert found.facts["image_size"] == [64, 64]
+
+
+def test_a_fresh_vgg_answers() -> None:
+    model, report = load_backbone("scratch:vgg-11", image_size=32).build(
+        "AutoModelForImageClassification", seed=0, num_labels=3
+    )
+    assert report.fresh
+    assert model.eval()(pixel_values=torch.zeros(1, 3, 32, 32)).logits.shape == (1, 3)

@@ -56,9 +56,8 @@ def image_config(preset: str, image_size: int) -> PreTrainedConfig:
         )
     if family == "mobilenet":
         return transformers.MobileNetV2Config(image_size=image_size, classifier_dropout_prob=0.2)
-    # Global average pooling instead of VGG's three dense layers, which hold nine tenths of its weights.
     return transformers.TimmWrapperConfig(
-        architecture=f"vgg{size}_bn", do_pooling=True, model_args={"pretrained": False, "global_pool": "avg"}
+        architecture=f"vgg{size}_bn", do_pooling=True, model_args={"global_pool": "avg"}
     )
 
 

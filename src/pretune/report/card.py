@@ -115,6 +115,7 @@ def _what(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
 
 def _use(record: Mapping[str, Any]) -> str:
     pipeline = _pipeline(record)
+    given = _GIVEN.get(pipeline or "", "rows.csv")
     lines = ["## How to use it"]
     if pipeline == "fill-mask":
         lines.append(
@@ -128,11 +129,11 @@ def _use(record: Mapping[str, Any]) -> str:
         if pipeline:
             lines.append(
                 _fenced(
-                    f'from transformers import pipeline\n\nanswer = pipeline("{pipeline}", model="THIS_FOLDER")\nanswer("{_GIVEN.get(pipeline, "a text")}")',
+                    f'from transformers import pipeline\n\nanswer = pipeline("{pipeline}", model="THIS_FOLDER")\nanswer("{"a text" if given == "rows.csv" else given}")',
                     "python",
                 )
             )
-        lines.append(_fenced(f"pretune predict RUN {_GIVEN.get(pipeline, 'rows.csv')}", "sh"))
+        lines.append(_fenced(f"pretune predict RUN {given}", "sh"))
     return "\n\n".join(lines)
 
 

@@ -83,7 +83,7 @@ class Task(ABC):
     default_updates: ClassVar[int] = 300
     labels: tuple[str, ...]
 
-    @classmethod
+    @classmethod  # noqa: B027
     def check(cls, data: Splits) -> None:
         """Raise :class:`pretune.errors.DataError` where these rows cannot teach it; before any model is looked for."""
 
