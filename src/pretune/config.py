@@ -102,7 +102,7 @@ class AugmentSettings(Settings):
 
     augment: str = option(
         "auto",
-        "vary rows while learning: none, light (pictures: crop, flip; clips: shift, gain, noise, hidden frames), strong (also turn, colour, erase, mix; speed); auto: light, and none with --adapt head or top:N",
+        "vary rows while learning: none, light (pictures: crop, flip; clips: shift, gain, noise, hidden frames), strong (also turn, colour, erase; speed); auto: light, and none with --adapt head or top:N",
         choices=("auto", "none", "light", "strong"),
     )
 
@@ -129,7 +129,11 @@ class AudioSettings(Settings):
 class TaskSettings(TextSettings, ImageSettings, AudioSettings, AugmentSettings):
     """What labels mean and how they are learned."""
 
-    task: str = option("auto", "what to learn; auto: found from the columns (see pretune list --tasks)", metavar="TASK")
+    task: str = option(
+        "auto",
+        "text-classification, image-classification, audio-classification or speech-recognition; auto: found from the columns",
+        metavar="TASK",
+    )
     adapt: str = option(
         "full",
         "what learns: full, head, top:N (head and N top layers), gradual (layer by layer), llrd (deeper layers slower)",

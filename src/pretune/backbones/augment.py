@@ -21,11 +21,10 @@ __all__ = ["AUGMENTS", "Augment"]
 
 @dataclass(frozen=True)
 class Augment:
-    """A level of variation. ``mix`` is the share of updates whose pictures are mixed in pairs (mixup, cutmix)."""
+    """A level of variation; without a recipe the middle of the picture is taken as it is."""
 
     name: str
     recipe: Callable[[tuple[int, int]], list[Any]] | None = None
-    mix: float = 0.0
 
     def picture(self, pixels: np.ndarray, crop: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
         """A varied picture of the crop's size, uint8 (H, W, 3)."""
@@ -71,5 +70,5 @@ def _strong(crop: tuple[int, int]) -> list[Any]:
 AUGMENTS = {
     "none": Augment("none"),
     "light": Augment("light", _light),
-    "strong": Augment("strong", _strong, mix=0.5),
+    "strong": Augment("strong", _strong),
 }
