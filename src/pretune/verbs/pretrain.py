@@ -33,7 +33,12 @@ class PretrainSettings(LearnSettings, PretrainingSettings):
 
     verb: ClassVar[str] = "pretrain"
 
-    batch_size: int = option(64, "rows per optimizer update, over all processes", low=1, high=1_000_000)
+    batch_size: int | None = option(  # pyright: ignore[reportIncompatibleVariableOverride]
+        None,
+        "rows per optimizer update, over all processes; default: 64 texts or pictures, 256 pictures in two views, 32 clips",
+        low=1,
+        high=1_000_000,
+    )
 
 
 @verb(PretrainSettings)
@@ -143,7 +148,9 @@ def build_learning(
     setup, learning = make_learning(
         settings, run, backbone, made.model, made.report, device, cluster, say,
         objective=objective,
-        streams=lambda learner: learner.streams(rows["train"], batch_size=settings.batch_size, group_by_length=settings.group_by_length),
+        streams=lambda learner: learner.streams(
+            rows["train"], batch_size=settings.batch_size or made.default_batch_size, group_by_length=settings.group_by_length
+        ),
         goal={"metric": made.metric, "higher_is_better": made.higher_is_better[made.metric], "evaluate": evaluate, "split": "held-out"},
         default_epochs=made.default_epochs[0 if backbone.kind == "scratch" else 1],
     )  # fmt: skip
