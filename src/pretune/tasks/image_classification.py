@@ -118,7 +118,8 @@ class ImageClassification(Classification):
         """Where the model looks on a few rows, and what the variations of its training did to pictures."""
         wrong = [i for i, record in enumerate(records) if record["label"] != record["truth"]]
         right = [i for i, record in enumerate(records) if record["label"] == record["truth"]]
-        chosen = [*wrong[:LOOKS], *right[: 2 * LOOKS - len(wrong[:LOOKS])]]
+        wanted = 2 * LOOKS - len(wrong[:LOOKS])
+        chosen = [*wrong[:LOOKS], *right[:: max(1, len(right) // wanted)][:wanted]]
         pixels = [resized(decode_image(rows[i]["image"]), self.geometry) for i in chosen]
         return [*self._looks(model, chosen, pixels, records), *self._varied(pixels)]
 
@@ -130,7 +131,7 @@ class ImageClassification(Classification):
             return []
         maps, method = found
         shown = [
-            {"image": overlay(picture, heat), "caption": f"{records[i]['truth']}, taken for {records[i]['label']}"}
+            {"image": overlay(picture, heat), "caption": _caption(records[i])}
             for i, picture, heat in zip(chosen, pixels, maps, strict=True)
         ]
         note = f"{method}: warm places moved the decision most. Mistakes come first. A map shows where, never why."
@@ -166,3 +167,8 @@ class ImageClassification(Classification):
     def to_dict(self) -> dict[str, Any]:
         """Name, labels, temperature, side of the pictures and how they were varied."""
         return {**super().to_dict(), "image_size": self.geometry.crop[0], "augment": self.augmentation.name}
+
+
+def _caption(record: Mapping[str, Any]) -> str:
+    is_right = record["truth"] == record["label"]
+    return f"{record['truth']}, {'right' if is_right else 'taken for ' + record['label']}"
