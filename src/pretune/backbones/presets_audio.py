@@ -63,7 +63,7 @@ def audio_config(preset: str, sampling_rate: int) -> PreTrainedConfig:
         num_conv_pos_embeddings=size.near_frames, num_conv_pos_embedding_groups=16,
         num_codevectors_per_group=size.codes, codevector_dim=min(256, size.hidden), proj_codevector_dim=min(256, size.hidden),
         num_negatives=size.negatives, classifier_proj_size=min(256, size.hidden),
-        layerdrop=0.0, hidden_dropout=0.1, attention_dropout=0.1, activation_dropout=0.0, feat_proj_dropout=0.0, final_dropout=0.1,
+        layerdrop=0.0, hidden_dropout=0.05, attention_dropout=0.0, activation_dropout=0.0, feat_proj_dropout=0.0, final_dropout=0.05,
         mask_time_prob=0.1, mask_time_length=5, mask_feature_prob=0.0, bos_token_id=None, eos_token_id=None,
     )  # fmt: skip
 

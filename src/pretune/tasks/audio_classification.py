@@ -50,7 +50,8 @@ class AudioClassification(Classification):
     name: ClassVar[str] = "audio-classification"
     modality: ClassVar[str] = "audio"
     columns: ClassVar[tuple[str, ...]] = ("audio", "label")
-    default_updates: ClassVar[int] = 1500
+    default_updates: ClassVar[int] = 8000
+    default_batch_size: ClassVar[int] = 8
     auto_class: ClassVar[str] = "AutoModelForAudioClassification"
 
     def __init__(

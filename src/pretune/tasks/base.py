@@ -71,7 +71,8 @@ class Scorer(NamedTuple):
 class Task(ABC):
     """What labels mean. ``labels`` names the classes in the order of the probabilities; a task without classes has none.
 
-    ``columns`` are the columns of the data that it learns from, ``default_updates`` how many updates small data gets.
+    ``columns`` are the columns of the data that it learns from, ``default_updates`` how many updates small data gets,
+    ``default_batch_size`` the rows of an update where the settings name none.
     """
 
     name: ClassVar[str]
@@ -81,6 +82,7 @@ class Task(ABC):
     higher_is_better: ClassVar[Mapping[str, bool]]
     limits: ClassVar[Mapping[str, tuple[float, float]]]
     default_updates: ClassVar[int] = 300
+    default_batch_size: ClassVar[int] = 32
     labels: tuple[str, ...]
 
     @classmethod  # noqa: B027

@@ -68,7 +68,8 @@ class SpeechRecognition(Task):
     primary_metric: ClassVar[str] = "wer"
     higher_is_better: ClassVar[Mapping[str, bool]] = HIGHER_IS_BETTER
     limits: ClassVar[Mapping[str, tuple[float, float]]] = SCORE_LIMITS
-    default_updates: ClassVar[int] = 2000
+    default_updates: ClassVar[int] = 8000
+    default_batch_size: ClassVar[int] = 8
     labels: tuple[str, ...] = ()
 
     def __init__(

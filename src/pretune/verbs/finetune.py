@@ -34,6 +34,9 @@ class FinetuneSettings(LearnSettings, TaskSettings):
 
     verb: ClassVar[str] = "finetune"
 
+    batch_size: int | None = option(  # pyright: ignore[reportIncompatibleVariableOverride]
+        None, "rows per optimizer update, over all processes; default: 32, and 8 for sound", low=1, high=1_000_000
+    )
     metric: str | None = option(
         None, "score that decides which model is best; default: the task's own (accuracy, ...)", metavar="SCORE"
     )
@@ -124,15 +127,18 @@ def build_learning(
     from pretune.tasks import find_task
     from pretune.tasks.predicting import predict_rows
     from pretune.tasks.trunk_rows import on_trunk
+    from pretune.verbs.backbone import find_backbone, steady
     from pretune.verbs.rows import data_fingerprint
-    from pretune.verbs.setup import choose, find_backbone, make_learning
+    from pretune.verbs.setup import choose, make_learning
 
     device = choose(settings, run, cluster)
     fingerprint = data_fingerprint(data)
     with cluster.first_before_others():
         backbone = find_backbone(settings, data)
+    device = steady(device, backbone, settings)
     task = find_task(data, settings.task).start(data, backbone, settings)
     metric = settings.metric or task.primary_metric
+    batch_size = settings.batch_size or task.default_batch_size
     if metric not in task.higher_is_better:
         raise UsageError(f"--metric is {metric!r}", did_you_mean(metric, task.higher_is_better))
     with cluster.first_before_others():
@@ -165,9 +171,9 @@ def build_learning(
     setup, learning = make_learning(
         settings, run, backbone, model, report, device, cluster, say,
         objective=objective,
-        streams=lambda objective: objective.streams(learned_rows["train"], batch_size=settings.batch_size, group_by_length=settings.group_by_length),
+        streams=lambda objective: objective.streams(learned_rows["train"], batch_size=batch_size, group_by_length=settings.group_by_length),
         goal={"metric": metric, "higher_is_better": task.higher_is_better[metric], "evaluate": evaluate},
-        default_epochs=_default_epochs(len(rows["train"]), settings.batch_size, task.default_updates),
+        default_epochs=_default_epochs(len(rows["train"]), batch_size, task.default_updates),
     )  # fmt: skip
     setup.task, setup.rows, setup.fingerprint, setup.truths = task, rows, fingerprint, truths
     setup.encoded = {name: (found.lengths_N, found.ledger) for name, found in rows.items()}

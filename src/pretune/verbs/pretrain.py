@@ -124,13 +124,15 @@ def build_learning(
 ) -> tuple[Setup, Learning]:
     """Backbone, model, objective, optimizer and loop."""
     from pretune.objectives import find_pretraining
+    from pretune.verbs.backbone import find_backbone, steady
     from pretune.verbs.rows import data_fingerprint
-    from pretune.verbs.setup import choose, find_backbone, make_learning
+    from pretune.verbs.setup import choose, make_learning
 
     device = choose(settings, run, cluster)
     fingerprint = data_fingerprint(data)
     with cluster.first_before_others():
         backbone = find_backbone(settings, data)
+    device = steady(device, backbone, settings)
     made = find_pretraining(backbone, settings.objective).start(data, backbone, settings, seed=settings.seed)
     with cluster.first_before_others():
         rows = {

@@ -22,8 +22,8 @@ from pretune.config import (
     TrainSettings,
 )
 from pretune.errors import Interrupted, PretuneError, UsageError
-from pretune.options import Settings, flag_of
 from pretune.runfolder import RunFolder, create_run, default_out, is_run
+from pretune.verbs.backbone import default_learning_rate
 from pretune.verbs.learning import Goal, Learning, pace_of
 from pretune.verbs.outcome import Outcome, Say
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from pretune.backbones.adapt import Adaptation
     from pretune.backbones.load import Backbone, LoadReport
-    from pretune.data.splits import Splits
     from pretune.engine.devices import Device
     from pretune.engine.parallel import Cluster
     from pretune.tasks.base import Task
@@ -42,11 +41,9 @@ __all__ = [
     "LearnSettings",
     "Setup",
     "choose",
-    "find_backbone",
     "forecast",
     "make_learning",
     "open_together",
-    "refuse_foreign",
 ]
 
 
@@ -131,112 +128,6 @@ def choose(settings: TrainSettings, run: RunFolder, cluster: Cluster) -> Device:
     device = choose_device(precision=settings.precision, threads=settings.threads, like=like)
     # Each process measures for itself: where one finds bf16 no faster, all take fp32.
     return dataclasses.replace(device, precision="fp32") if cluster.any(device.precision == "fp32") else device
-
-
-def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train", "unlabelled")) -> Backbone:
-    """The backbone for the data; with ``scratch:`` its tokenizer is trained on the texts of ``splits``, never on held-out
-    rows, and its pictures are no larger than the data's. Raises :class:`UsageError` where it reads another kind of data.
-    """
-    from pretune.backbones.load import load_backbone
-    from pretune.backbones.presets import SCRATCH, preset_modality
-    from pretune.data.load import modality_of
-
-    def texts() -> Any:
-        for dataset in (data[name] for name in splits if name in data):
-            for column in ("text", "text_pair"):
-                if column in dataset.column_names:
-                    yield from dataset[column]
-
-    modality = modality_of(data)
-    if settings.backbone.startswith(SCRATCH):  # before a tokenizer is trained on what is no text
-        _refuse_other(settings, preset_modality(settings.backbone.removeprefix(SCRATCH)), modality)
-    found = load_backbone(
-        settings.backbone,
-        texts=texts,
-        tokenizer=settings.tokenizer,
-        vocab_size=settings.vocab_size,
-        image_size=settings.image_size or (_small_side(data) if modality == "image" else None),
-        sampling_rate=settings.sampling_rate or (_common_rate(data) if modality == "audio" else None),
-        trust_remote_code=settings.trust_remote_code,
-    )
-    _refuse_other(settings, found.modality, modality)
-    refuse_foreign(settings, modality)
-    return found
-
-
-def _refuse_other(settings: Any, reads: str, modality: str) -> None:
-    if reads != modality:
-        raise UsageError(
-            f"{settings.backbone} reads {_THINGS[reads]}, {settings.data} holds {_THINGS[modality]}",
-            f"choose a backbone for {_THINGS[modality]}, such as {_EXAMPLES[modality]}",
-        )
-
-
-_THINGS = {"text": "text", "image": "pictures", "audio": "sound"}
-_EXAMPLES = {"text": "scratch:bert-mini", "image": "scratch:resnet-18", "audio": "scratch:wav2vec2-tiny"}
-_ONLY_FOR: tuple[tuple[tuple[str, ...], type[Settings]], ...] = (
-    (("text",), TextSettings),
-    (("image",), ImageSettings),
-    (("audio",), AudioSettings),
-    (("image", "audio"), AugmentSettings),
-)
-_TELEPHONE_HZ = 12_000
-_COMMON_SIDES = (32, 64, 96, 128, 160, 192, 224)
-
-
-def _small_side(data: Splits) -> int | None:
-    """The usual side next to the pictures' own, for sets of small pictures; None where most are larger than 224 pixels."""
-    import numpy as np
-
-    rows = data["train"] if "train" in data else data["unlabelled"]
-    if not {"width", "height"} <= set(rows.column_names):
-        return None
-    shorter_N = np.minimum(np.array(rows["width"]), np.array(rows["height"]))
-    typical = float(np.median(shorter_N))
-    return None if typical > _COMMON_SIDES[-1] else min(_COMMON_SIDES, key=lambda side: abs(side - typical))
-
-
-def _common_rate(data: Splits) -> int | None:
-    """8,000 Hz where most clips have no more than that, else 16,000; None where the data does not tell."""
-    import numpy as np
-
-    rows = data["train"] if "train" in data else data["unlabelled"]
-    if "rate" not in rows.column_names:
-        return None
-    return 8_000 if float(np.median(np.array(rows["rate"]))) <= _TELEPHONE_HZ else 16_000
-
-
-def refuse_foreign(settings: Settings, modality: str) -> None:
-    """Raise :class:`UsageError` for a flag that means nothing for this kind of data."""
-    for kinds, group in _ONLY_FOR:
-        for spec in dataclasses.fields(group):
-            if modality not in kinds and getattr(settings, spec.name) != spec.default:
-                raise UsageError(
-                    f"{flag_of(spec.name)} is about {' and '.join(_THINGS[kind] for kind in kinds)}, and the data holds {_THINGS[modality]}",
-                    "leave it out",
-                )
-
-
-def default_learning_rate(backbone: Backbone, adapt: str, *, masked: bool) -> float:
-    """Larger for smaller models: 5e-5 at 768 wide when pre-trained, ten times that for fresh weights.
-
-    Turc et al. 2019 (arXiv 1908.08962, appendix A) tune 3e-4 to 3e-5 for these sizes; 1e-3 for a head alone.
-    """
-    if backbone.modality == "image":
-        return _image_learning_rate(backbone, adapt)
-    width = int(getattr(backbone.config, "hidden_size", 768))
-    if backbone.kind == "scratch" or masked:
-        return min(1e-3, 5e-4 * (512 / width) ** 0.5) if backbone.kind == "scratch" else 1e-4 * (768 / width) ** 0.5
-    if adapt == "head":
-        return 1e-3
-    return 5e-5 * 768 / width
-
-
-def _image_learning_rate(backbone: Backbone, adapt: str) -> float:
-    """AdamW on pictures: 1e-3 for fresh weights and heads, 3e-4 for a trained convolutional net, 1e-4 for a trained ViT."""
-    if backbone.kind == "scratch" or adapt == "head":
-        return 1e-3
-    return 1e-4 if hasattr(backbone.config, "num_attention_heads") else 3e-4
 
 
 def make_learning(
