@@ -10,6 +10,7 @@ import torch
 
 from pretune.backbones import samples
 from pretune.backbones.audio import Hearing, collate_clips, hearing_of, stored_clip
+from pretune.backbones.fast import make_fast
 from pretune.backbones.load import Backbone, load_backbone, save_model
 from pretune.backbones.presets_audio import AUDIO_PRESETS
 from pretune.backbones.samples import store_samples
@@ -124,3 +125,15 @@ def test_what_reads_no_samples_is_said() -> None:
 
 def _as_audio(backbone: Backbone) -> Backbone:
     return Backbone("pictures", "scratch", backbone.config, backbone.processor, modality="audio")
+
+
+def test_positions_of_frames_are_the_same_in_bf16() -> None:
+    """The processor library's grouped convolution in bf16 gives other numbers, not rounded ones."""
+    model, _ = tiny_audio_backbone().build("AutoModel", seed=0)
+    positions = make_fast(model.eval()).get_submodule("encoder.pos_conv_embed")
+    hidden = torch.randn(2, 20, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        plain = positions(hidden)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rounded = positions(hidden)
+    torch.testing.assert_close(rounded.float(), plain, atol=0.02, rtol=0.02)

@@ -9,7 +9,8 @@ rounded to 1/256 and the kept values are scaled by the rounded one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -58,6 +59,7 @@ def attention(
 def make_fast(model: nn.Module) -> nn.Module:
     """Change ``model`` in place, on a CPU; its parameters and their names stay. Returns it."""
     _replace_dropout(model)
+    _grouped_in_fp32(model)
     for inner in _library_models(model):
         if getattr(inner, "_supports_attention_backend", False) and getattr(inner, "_supports_sdpa", False):
             _register()
@@ -73,6 +75,20 @@ def _library_models(module: nn.Module) -> Iterator[nn.Module]:
     else:
         for child in module.children():
             yield from _library_models(child)
+
+
+def _grouped_in_fp32(model: nn.Module) -> None:
+    """Grouped convolutions over time leave bf16: torch 2.15's answer on a processor is another one (not rounding), and its
+    gradient may be NaN. wav2vec 2.0's positions are such a convolution.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv1d) and module.groups > 1:
+            module.__dict__["forward"] = partial(_in_fp32, module.forward)
+
+
+def _in_fp32(forward: Callable[[torch.Tensor], torch.Tensor], values: torch.Tensor) -> torch.Tensor:
+    with torch.autocast(values.device.type, enabled=False):
+        return forward(values.float())
 
 
 def _replace_dropout(module: nn.Module) -> None:
