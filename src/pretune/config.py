@@ -12,6 +12,7 @@ __all__ = [
     "BackboneSettings",
     "CleanSettings",
     "DataSettings",
+    "DecodingSettings",
     "ImageSettings",
     "PretrainingSettings",
     "RunSettings",
@@ -109,7 +110,7 @@ class AugmentSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class AudioSettings(Settings):
-    """How sound becomes samples, and letters again."""
+    """How sound becomes samples."""
 
     sampling_rate: int | None = option(
         None,
@@ -117,6 +118,12 @@ class AudioSettings(Settings):
         low=8000,
         high=16_000,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingSettings(Settings):
+    """How answers of several letters are searched for."""
+
     beam_size: int = option(
         1,
         "speech recognition: prefixes kept while a transcript is searched; 1 takes the best letter of each frame",
@@ -126,7 +133,7 @@ class AudioSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskSettings(TextSettings, ImageSettings, AudioSettings, AugmentSettings):
+class TaskSettings(TextSettings, ImageSettings, AudioSettings, AugmentSettings, DecodingSettings):
     """What labels mean and how they are learned."""
 
     task: str = option(

@@ -21,6 +21,7 @@ from pretune.tasks.audio_rows import (
     clip_of,
     clips_of,
     frame_mask_of,
+    learned_clip,
     real_frames,
     variation_of,
 )
@@ -96,13 +97,7 @@ class AudioClassification(Classification):
 
     def augment(self, row: Encoded, rng: np.random.Generator) -> Encoded:
         """The clip varied, and frames of it hidden."""
-        if self.variation.name == "none":
-            return row
-        clip = self.variation.clip(row.arrays["samples"], rng, least_samples=self.hearing.least_samples)
-        arrays = {"samples": clip}
-        if self.mask is not None:
-            arrays["mask"] = self.mask.draw(self.hearing.frames(len(clip)), rng)
-        return Encoded(row.id, arrays, self.hearing.cost(len(clip)), row.target, row.weight)
+        return learned_clip(row, rng, self.variation, self.mask, self.hearing)
 
     def inputs_of(self, rows: Sequence[Encoded]) -> tuple[dict[str, torch.Tensor], int, int]:
         """``input_values`` (B, T), masks, and the samples of each clip (B,)."""

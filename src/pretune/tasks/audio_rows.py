@@ -33,6 +33,7 @@ __all__ = [
     "clip_of",
     "clips_of",
     "frame_mask_of",
+    "learned_clip",
     "real_frames",
     "spans",
     "variation_of",
@@ -192,6 +193,29 @@ VARIATIONS = {
     "light": Variation("light", shift=0.1, gain_db=6.0, noise_db=(15.0, 50.0)),
     "strong": Variation("strong", shift=0.2, gain_db=6.0, noise_db=(5.0, 40.0), speed=0.15),
 }
+
+
+def learned_clip(
+    row: Encoded,
+    rng: np.random.Generator,
+    variation: Variation,
+    mask: FrameMask | None,
+    hearing: Hearing,
+    is_usable: Callable[[int], bool] | None = None,
+) -> Encoded:
+    """The clip as it is learned from this time: varied, with frames of it hidden.
+
+    A varied clip of so many samples that ``is_usable`` says no is left as it was.
+    """
+    if variation.name == "none":
+        return row
+    clip = variation.clip(row.arrays["samples"], rng, least_samples=hearing.least_samples)
+    if is_usable is not None and not is_usable(len(clip)):
+        clip = row.arrays["samples"]
+    arrays = {"samples": clip}
+    if mask is not None:
+        arrays["mask"] = mask.draw(hearing.frames(len(clip)), rng)
+    return Encoded(row.id, arrays, hearing.cost(len(clip)), row.target, row.weight)
 
 
 def variation_of(settings: TaskSettings) -> str:

@@ -24,6 +24,7 @@ from pretune.tasks.audio_rows import (
     clip_of,
     clips_of,
     frame_mask_of,
+    learned_clip,
     real_frames,
     variation_of,
 )
@@ -134,15 +135,10 @@ class SpeechRecognition(Task):
 
     def augment(self, row: Encoded, rng: np.random.Generator) -> Encoded:
         """The clip varied, and frames of it hidden; never so short that its transcript no longer fits."""
-        if self.variation.name == "none":
-            return row
-        clip = self.variation.clip(row.arrays["samples"], rng, least_samples=self.hearing.least_samples)
-        if row.target is not None and not self._fits(row.target, len(clip)):
-            clip = row.arrays["samples"]
-        arrays = {"samples": clip}
-        if self.mask is not None:
-            arrays["mask"] = self.mask.draw(self.hearing.frames(len(clip)), rng)
-        return Encoded(row.id, arrays, self.hearing.cost(len(clip)), row.target, row.weight)
+        return learned_clip(
+            row, rng, self.variation, self.mask, self.hearing,
+            is_usable=lambda samples: row.target is None or self._fits(row.target, samples),
+        )  # fmt: skip
 
     def collate(self, rows: Sequence[Encoded]) -> Batch:
         """``targets`` (sum of L,) are the characters of all transcripts. ``extras``: ``lengths`` (B,) samples, ``frames`` (B,),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from pretune.config import AudioSettings, AugmentSettings, ImageSettings, TextSettings, TrainSettings
+from pretune.config import AudioSettings, AugmentSettings, DecodingSettings, ImageSettings, TextSettings, TrainSettings
 from pretune.errors import UsageError
 from pretune.options import Settings, flag_of
 
@@ -70,6 +70,7 @@ _ONLY_FOR: tuple[tuple[tuple[str, ...], type[Settings]], ...] = (
     (("text",), TextSettings),
     (("image",), ImageSettings),
     (("audio",), AudioSettings),
+    (("audio",), DecodingSettings),
     (("image", "audio"), AugmentSettings),
 )
 _TELEPHONE_HZ = 12_000
@@ -102,7 +103,7 @@ def refuse_foreign(settings: Settings, modality: str) -> None:
     """Raise :class:`UsageError` for a flag that means nothing for this kind of data."""
     for kinds, group in _ONLY_FOR:
         for spec in dataclasses.fields(group):
-            if modality not in kinds and getattr(settings, spec.name) != spec.default:
+            if modality not in kinds and getattr(settings, spec.name, spec.default) != spec.default:
                 raise UsageError(
                     f"{flag_of(spec.name)} is about {' and '.join(_THINGS[kind] for kind in kinds)}, and the data holds {_THINGS[modality]}",
                     "leave it out",

@@ -50,9 +50,9 @@ class FinetuneSettings(LearnSettings, TaskSettings):
 
 @verb(FinetuneSettings)
 def finetune(settings: FinetuneSettings, *, say: Say) -> Outcome:
-    """Learn a task from labelled rows: texts or pictures and their classes.
+    """Learn a task from labelled rows: texts, pictures or clips and their classes, clips and their transcripts.
 
-    The task is found from the data: what its rows are (texts, pairs of texts, pictures) and whether they have labels.
+    The task is found from the data: what its rows are (texts, pairs of texts, pictures, clips) and what they are labelled with.
     Splits that the data lacks are made. The best model on validation is kept in RUN/model, a plain Hugging Face folder.
 
     Examples::

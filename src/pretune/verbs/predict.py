@@ -47,7 +47,7 @@ class PredictSettings(Settings):
 
 @verb(PredictSettings)
 def predict(settings: PredictSettings, *, say: Say) -> Outcome:
-    """Labels and probabilities of new rows, as JSON lines in the rows' order; ids are kept.
+    """Labels with probabilities, or transcripts, of new rows, as JSON lines in the rows' order; ids are kept.
 
     Memory does not grow with the data: a window of rows is read, predicted and written at a time.
 

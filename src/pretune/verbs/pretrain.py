@@ -46,7 +46,7 @@ def pretrain(settings: PretrainSettings, *, say: Say) -> Outcome:
     """Learn from texts, pictures or sound without labels, from scratch or on from a model.
 
     Text: masked words are predicted. Pictures: masked patches are drawn again (ViT), or two views of one picture are told
-    from other pictures (convolutional nets). Rows of the splits ``train`` and ``unlabelled`` are learned from, labels are not
+    from other pictures (convolutional nets). Sound: hidden frames are told from others of the clip. Rows of the splits ``train`` and ``unlabelled`` are learned from, labels are not
     looked at, validation and test rows are left out. With ``scratch:`` a text model's tokenizer is trained first. Held-out
     rows measure what was learned.
 
