@@ -1,4 +1,4 @@
-"""``python -m benchmarks [fine-tune|pretrain|predict|start|all]``: measure, print the tables, write the figures as JSON."""
+"""``python -m benchmarks [fine-tune|head|top|pretrain|predict|start|all]``: measure, print the tables, write the figures as JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("kind", nargs="?", choices=(*KINDS, "all"), default="all")
     parser.add_argument("--repeats", type=int, help="runs of each side (3; with --quick 1)")
-    parser.add_argument("--quick", action="store_true", help="fewer rows, one run: about 5 minutes in place of 25")
+    parser.add_argument("--quick", action="store_true", help="fewer rows, one run: about 8 minutes in place of 45")
     parser.add_argument("--out", type=Path, default=Path("benchmarks.json"), help="file for the figures")
     return parser.parse_args()
 
@@ -33,7 +33,7 @@ def _tell(text: str) -> None:
 
 def _measure_all(kinds: tuple[str, ...], plan: Plan, folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    if set(kinds) & {"fine-tune", "pretrain", "predict"}:
+    if set(kinds) - {"start"}:
         _tell("preparing texts and models")
         run_module("benchmarks.prepare", str(folder), json.dumps(plan.to_dict()), log=folder / "prepare.txt", cache=folder / "cache")  # fmt: skip
     for kind in kinds:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.plan import Plan
+from benchmarks.plan import FROZEN, Plan
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,20 @@ class Job:
     @property
     def data(self) -> Path:
         return Path(self.folder)
+
+    @property
+    def classes(self) -> Path:
+        """The labelled rows of this kind."""
+        return self.data / ("frozen" if self.kind in FROZEN else "classes")
+
+    @property
+    def epochs(self) -> int:
+        return self.plan.frozen_epochs if self.kind in FROZEN else 1
+
+    @property
+    def learning_rate(self) -> float:
+        """A head alone learns at a larger rate."""
+        return self.plan.head_learning_rate if self.kind == "head" else self.plan.learning_rate
 
 
 @dataclass

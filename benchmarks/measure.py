@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.job import Job
 from benchmarks.machine import load
-from benchmarks.plan import SIDES, TARGETS, Plan
+from benchmarks.plan import FROZEN, SIDES, TARGETS, Plan
 
 ENVIRONMENT = {
     "OMP_WAIT_POLICY": "passive",
@@ -25,6 +25,7 @@ ENVIRONMENT = {
 """The same for all sides. Without passive waiting any neighbour on the machine slows both down many times."""
 
 MASKED_SHARE = 0.15
+FACTS_OF = {"pretrain": "corpus", **dict.fromkeys(FROZEN, "frozen")}
 _Tell = Callable[[str], None]
 
 
@@ -49,7 +50,7 @@ def measure(kind: str, plan: Plan, folder: Path, tell: _Tell) -> dict[str, Any]:
             tell(
                 f"{kind}, {SIDES[side]}, {repeat + 1} of {plan.repeats}: {found['seconds']:.1f} s (load {found['load']})"
             )
-    facts = json.loads((folder / "facts.json").read_text())["corpus" if kind == "pretrain" else "classes"]
+    facts = json.loads((folder / "facts.json").read_text())[FACTS_OF.get(kind, "classes")]
     return {"facts": facts, "runs": runs, **summary(kind, runs, facts)}
 
 
@@ -104,9 +105,11 @@ def _rates(kind: str, found: list[dict[str, Any]], facts: dict[str, Any]) -> dic
     }  # fmt: skip
     if kind == "predict":
         return rates
+    rates["accuracy"] = _accuracy(found)
+    if kind in FROZEN:  # what counts as useful there is what the two sides differ in
+        return rates
     rates["tokens_per_second"] = {"best": facts["tokens"] / best, "median": facts["tokens"] / middle}
     rates["useful_gflops"] = {"best": useful_flops(kind, facts) / best / 1e9, "median": useful_flops(kind, facts) / middle / 1e9}  # fmt: skip
-    rates["accuracy"] = _accuracy(found)
     return rates
 
 

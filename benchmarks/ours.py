@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,17 @@ from benchmarks.job import (
     count_right_tokens,
     read_rows,
 )
+from benchmarks.plan import FROZEN
 
 RUN = Path("run")
+ONCE = "running what does not learn once"
 
 
 class _Listening:
-    """A ``Say`` that notes when the training bar moves."""
+    """A ``Say`` that notes when the training bar moves; running what rests once is part of the training."""
 
-    def __init__(self) -> None:
-        self.clock = StepClock()
+    def __init__(self, *, frozen: bool = False) -> None:
+        self.clock, self.frozen = StepClock(), frozen
 
     def note(self, text: str) -> None:
         print(text)
@@ -30,10 +33,13 @@ class _Listening:
     warn = note
 
     def progress(self, total: int | None, description: str) -> Any:
-        if description == "training":
+        if description == ONCE and self.frozen:
             self.clock.begin()
-            return _Bar(self.clock)
-        return _Bar(StepClock())
+        if description != "training":
+            return _Bar(StepClock())
+        if not self.clock.began:
+            self.clock.begin()
+        return _Bar(self.clock)
 
 
 class _Bar:
@@ -50,7 +56,7 @@ class _Bar:
 def _same_recipe(job: Job) -> dict[str, Any]:
     """Trainer's own recipe: linear to zero without warm-up or weight decay, norm limit 1, nothing chosen in between."""
     return {
-        "epochs": 1,
+        "epochs": job.epochs,
         "max_length": job.plan.max_length,
         "weight_decay": 0.0,
         "warmup": "0%",
@@ -60,19 +66,20 @@ def _same_recipe(job: Job) -> dict[str, Any]:
     }
 
 
-def fine_tune(job: Job) -> Measured:
+def fine_tune(job: Job, adapt: str = "full") -> Measured:
     import pretune
 
-    say = _Listening()
+    say = _Listening(frozen=job.kind in FROZEN)
     pretune.finetune(
         job.data / "encoder",
-        data=job.data / "classes",
+        data=job.classes,
+        adapt=adapt,
         batch_size=job.plan.batch_size,
-        learning_rate=job.plan.learning_rate,
+        learning_rate=job.learning_rate,
         say=say,
         **_same_recipe(job),
     )
-    measured = say.clock.measured(job.plan.train_rows)
+    measured = say.clock.measured(len(read_rows(job.classes / "train.csv")[0]) * job.epochs)
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     model = AutoModelForSequenceClassification.from_pretrained(RUN / "model")
@@ -121,4 +128,9 @@ def predict(job: Job) -> Measured:
     return measured
 
 
-SIDES = {"fine-tune": fine_tune, "pretrain": pretrain, "predict": predict}
+SIDES = {
+    "fine-tune": fine_tune,
+    **{kind: partial(fine_tune, adapt=adapt) for kind, adapt in FROZEN.items()},
+    "pretrain": pretrain,
+    "predict": predict,
+}

@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-__all__ = ["KINDS", "SIDES", "TARGETS", "Plan", "plan_of"]
+__all__ = ["FROZEN", "KINDS", "SIDES", "TARGETS", "Plan", "plan_of"]
 
-KINDS = ("fine-tune", "pretrain", "predict", "start")
+KINDS = ("fine-tune", "head", "top", "pretrain", "predict", "start")
+
+FROZEN = {"head": "head", "top": "top:2"}
+"""Kinds in which most of the model rests, and the ``--adapt`` of each."""
 
 SIDES = {
     "defaults": "transformers.Trainer, its defaults",
@@ -18,6 +21,8 @@ SIDES = {
 TARGETS = {
     ("fine-tune", "defaults"): 4.5,
     ("fine-tune", "tuned"): 1.6,
+    ("head", "defaults"): 30.0,
+    ("top", "defaults"): 7.0,
     ("pretrain", "defaults"): 4.0,
     ("predict", "defaults"): 5.0,
 }
@@ -26,17 +31,20 @@ TARGETS = {
 
 @dataclass(frozen=True)
 class Plan:
-    """Sizes of a measurement. Both sides get the same rows, batch size, epochs (one), rate, schedule and norm limit."""
+    """Sizes of a measurement. Both sides get the same rows, batch size, epochs (one unless named), rate, schedule and norm limit."""
 
     repeats: int
     train_rows: int
     test_rows: int
+    frozen_rows: int
     predict_rows: int
     corpus_rows: int
     validation_rows: int = 64
     max_length: int = 256
     batch_size: int = 16
     learning_rate: float = 2e-4
+    frozen_epochs: int = 10
+    head_learning_rate: float = 2e-3
     corpus_batch_size: int = 32
     corpus_learning_rate: float = 5e-4
     vocab_size: int = 8000
@@ -47,7 +55,7 @@ class Plan:
 
 
 def plan_of(*, quick: bool, repeats: int | None) -> Plan:
-    """The full measurement (20 to 25 minutes on two quiet cores) or a quick look at one run of each side (about 5)."""
+    """The full measurement (about 45 minutes on two quiet cores) or a quick look at one run of each side (about 8)."""
     if quick:
-        return Plan(repeats or 1, train_rows=400, test_rows=300, predict_rows=1000, corpus_rows=640)
-    return Plan(repeats or 3, train_rows=1280, test_rows=1000, predict_rows=2000, corpus_rows=1280)
+        return Plan(repeats or 1, train_rows=400, test_rows=300, frozen_rows=160, predict_rows=1000, corpus_rows=640)
+    return Plan(repeats or 3, train_rows=1280, test_rows=1000, frozen_rows=640, predict_rows=2000, corpus_rows=1280)

@@ -25,14 +25,16 @@ PREDICTING_STEPS = 40
 
 
 def prepare(folder: Path, plan: Plan) -> dict[str, Any]:
-    """Write ``classes/{train,validation,test}.csv``, ``new.csv``, ``corpus/{train,held}.txt`` and the models; tell lengths."""
+    """Write ``classes/`` and ``frozen/`` ``{train,validation,test}.csv``, ``new.csv``, ``corpus/{train,held}.txt`` and the models; tell lengths."""
     rows = mixed_texts(folder / "paragraphs.csv", plan)
     sizes = {"train": plan.train_rows, "validation": plan.validation_rows, "test": plan.test_rows}
     for name, size in sizes.items():
-        _write_rows(folder / "classes" / f"{name}.csv", [next(rows) for _ in range(size)])
+        part = [next(rows) for _ in range(size)]
+        _write_rows(folder / "classes" / f"{name}.csv", part)
+        _write_rows(folder / "frozen" / f"{name}.csv", part[: plan.frozen_rows] if name == "train" else part)
     _write_rows(folder / "new.csv", [next(rows) for _ in range(plan.predict_rows)])
     texts = [next(rows)["text"] for _ in range(plan.corpus_rows)]
-    facts = {"classes": _classifier(folder, plan), "corpus": _corpus(folder, texts, plan)}
+    facts = {**_classifier(folder, plan), "corpus": _corpus(folder, texts, plan)}
     (folder / "facts.json").write_text(json.dumps(facts))
     _train_predictor(folder, plan)
     return facts
@@ -78,8 +80,8 @@ def _write_rows(path: Path, rows: list[dict[str, str]]) -> None:
         writer.writerows(rows)
 
 
-def _classifier(folder: Path, plan: Plan) -> dict[str, Any]:
-    """``encoder/``: MiniLM (BERT 6x384, pre-trained) where its package is installed, else BERT 6x384 of fresh weights."""
+def _classifier(folder: Path, plan: Plan) -> dict[str, dict[str, Any]]:
+    """``encoder/``: MiniLM (BERT 6x384, pre-trained) where its package is installed, else BERT 6x384 of fresh weights; facts of both sets."""
     import torch
     from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
@@ -97,10 +99,13 @@ def _classifier(folder: Path, plan: Plan) -> dict[str, Any]:
         model, name = BertModel(config), "BERT 6x384 of fresh weights"
     model.save_pretrained(folder / "encoder")
     tokenizer.save_pretrained(folder / "encoder")
-    with open(folder / "classes" / "train.csv", encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    facts = _about(model, _lengths([row["text"] for row in rows], tokenizer, plan), plan.batch_size)
-    return {"model": name, "labels": sorted({row["label"] for row in rows}), **facts}
+    found: dict[str, dict[str, Any]] = {}
+    for classes in ("classes", "frozen"):
+        with open(folder / classes / "train.csv", encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        facts = _about(model, _lengths([row["text"] for row in rows], tokenizer, plan), plan.batch_size)
+        found[classes] = {"model": name, "labels": sorted({row["label"] for row in rows}), **facts}
+    return found
 
 
 def _corpus(folder: Path, texts: list[str], plan: Plan) -> dict[str, Any]:

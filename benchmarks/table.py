@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.plan import SIDES
+from benchmarks.plan import FROZEN, SIDES
 
 NOTES = (
-    'Trainer\'s defaults but for: batch size, one epoch, learning rate and seed as the plan says (the same for all sides), no saving, no reporting, no progress bar; tuned adds `bf16=True`, `use_cpu=True` (bf16 asks for it) and `train_sampling_strategy="group_by_length"`.',
-    "pretune runs its own verbs with the same batch size, epoch, rate, linear schedule without warm-up, no weight decay, norm limit 1.",
+    'Trainer\'s defaults but for: batch size, epochs, learning rate and seed as the plan says (the same for all sides), no saving, no reporting, no progress bar; tuned adds `bf16=True`, `use_cpu=True` (bf16 asks for it) and `train_sampling_strategy="group_by_length"`.',
+    "pretune runs its own verbs with the same batch size, epochs, rate, linear schedule without warm-up, no weight decay, norm limit 1.",
     "MFU: operations on real tokens (6 a matrix weight, attention, the vocabulary at masked tokens only) over the larger of the two measured peaks. Peak memory: of the process, at the end of the timed part. Accuracy: mean of the runs, by one fp32 loop for all sides, with Wilson's 95 % interval.",
 )
 
 TITLES = {
     "fine-tune": "Fine-tuning",
+    "head": "The head alone, ten epochs",
+    "top": "Four of six layers frozen, ten epochs",
     "pretrain": "Masked pre-training",
     "predict": "Prediction",
 }
@@ -47,7 +49,7 @@ def _kind(kind: str, found: dict[str, Any], machine: dict[str, Any]) -> Iterator
         rows = found["runs"]["pretune"][0]["examples"]
         yield f"{facts['model']}, {rows} texts of mixed lengths, encoding not timed. Trainer.predict in its batches of 8; labels agree for {found['label_agreement']['same']} of {found['label_agreement']['of']} rows."
     else:
-        yield f"{facts['model']}, {facts['rows']} texts of mixed lengths (median {facts['median_tokens']:.0f} tokens, 90 % under {facts['p90_tokens']:.0f}, at most {facts['max_tokens']}; random batches compute {facts['padded_over_real_in_random_batches']} positions a real token), one epoch, the same number of steps. Timed from the start of the first step to the end of the last."
+        yield f"{facts['model']}, {facts['rows']} texts of mixed lengths (median {facts['median_tokens']:.0f} tokens, 90 % under {facts['p90_tokens']:.0f}, at most {facts['max_tokens']}; random batches compute {facts['padded_over_real_in_random_batches']} positions a real token), the same number of steps. Timed from the start of the first step to the end of the last; {'running what is frozen once is timed too.' if kind in FROZEN else 'one epoch.'}"
     yield ""
     yield "| side | examples/s best (median) | tokens/s | MFU | accuracy | steps | peak memory | whole command |"
     yield "|---|--:|--:|--:|--:|--:|--:|--:|"
@@ -65,10 +67,14 @@ def _side_row(side: str, rates: dict[str, Any], machine: dict[str, Any]) -> str:
     examples, wall = rates["examples_per_second"], rates["wall_seconds"]
     cells = [SIDES[side], f"{examples['best']:.1f} ({examples['median']:.1f})"]
     if "tokens_per_second" in rates:
-        accuracy = rates["accuracy"]
         share = rates["useful_gflops"]["best"] / max(machine["peak_gflops"].values())
-        cells += [f"{rates['tokens_per_second']['best']:.0f}", f"{share:.1%}", f"{accuracy['value']:.3f} [{accuracy['low']:.3f}, {accuracy['high']:.3f}]", str(rates["steps"])]  # fmt: skip
+        cells += [f"{rates['tokens_per_second']['best']:.0f}", f"{share:.1%}"]
     else:
-        cells += ["", "", "", ""]
+        cells += ["", ""]
+    if "accuracy" in rates:
+        accuracy = rates["accuracy"]
+        cells += [f"{accuracy['value']:.3f} [{accuracy['low']:.3f}, {accuracy['high']:.3f}]", str(rates["steps"])]
+    else:
+        cells += ["", ""]
     cells += [f"{rates['peak_memory_bytes'] / 2**30:.2f} GiB", f"{wall['median']:.0f} s"]
     return f"| {' | '.join(cells)} |"

@@ -48,7 +48,7 @@ def _arguments(job: Job, batch_size: int, learning_rate: float) -> TrainingArgum
     return TrainingArguments(
         output_dir="out",
         per_device_train_batch_size=batch_size,
-        num_train_epochs=1,
+        num_train_epochs=job.epochs,
         learning_rate=learning_rate,
         seed=job.seed,
         save_strategy="no",
@@ -56,6 +56,15 @@ def _arguments(job: Job, batch_size: int, learning_rate: float) -> TrainingArgum
         disable_tqdm=True,
         **tuned,
     )
+
+
+def _freeze(model: Any, kind: str) -> None:
+    """What rests in each kind: nothing; all but the head; all but the head, the pooler and the two upper layers."""
+    if kind == "head":
+        model.base_model.requires_grad_(False)
+    if kind == "top":
+        model.base_model.embeddings.requires_grad_(False)
+        model.base_model.encoder.layer[:-2].requires_grad_(False)
 
 
 def fine_tune(job: Job) -> Measured:
@@ -70,18 +79,19 @@ def fine_tune(job: Job) -> Measured:
         id2label=dict(enumerate(labels)),
         label2id={label: number for number, label in enumerate(labels)},
     )
-    texts, truths = read_rows(job.data / "classes" / "train.csv")
+    _freeze(model, job.kind)
+    texts, truths = read_rows(job.classes / "train.csv")
     encoded = tokenizer(texts, truncation=True, max_length=job.plan.max_length)
     rows = Dataset.from_dict({**encoded, "labels": [labels.index(truth) for truth in truths]})
     clock = _Clock()
     Trainer(
         model,
-        _arguments(job, job.plan.batch_size, job.plan.learning_rate),
+        _arguments(job, job.plan.batch_size, job.learning_rate),
         train_dataset=rows,
         processing_class=tokenizer,
         callbacks=[clock],
     ).train()
-    measured = clock.clock.measured(len(rows))
+    measured = clock.clock.measured(len(rows) * job.epochs)
     measured.right, measured.asked = count_right_labels(model, tokenizer, job)
     return measured
 
@@ -128,4 +138,4 @@ def predict(job: Job) -> Measured:
     return measured
 
 
-SIDES = {"fine-tune": fine_tune, "pretrain": pretrain, "predict": predict}
+SIDES = {"fine-tune": fine_tune, "head": fine_tune, "top": fine_tune, "pretrain": pretrain, "predict": predict}

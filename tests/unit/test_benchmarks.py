@@ -76,6 +76,7 @@ def test_useful_operations_count_attention_and_the_masked_vocabulary() -> None:
 def test_the_table_holds_every_side_and_what_was_wanted() -> None:
     plan = plan_of(quick=True, repeats=None)
     trained = {"defaults": runs([40]), "tuned": runs([16]), "pretune": runs([8])}
+    rested = {"defaults": runs([64]), "pretune": runs([2], right=79)}
     guessed = {"defaults": runs([40], labels=["a", "b"]), "pretune": runs([8], labels=["a", "c"])}
     result = {
         "command": "python -m benchmarks",
@@ -85,11 +86,14 @@ def test_the_table_holds_every_side_and_what_was_wanted() -> None:
         "plan": plan.to_dict(),
         "load": [0.1, 0.2],
         "fine-tune": {"facts": FACTS, "runs": trained, **summary("fine-tune", trained, FACTS)},
+        "head": {"facts": FACTS, "runs": rested, **summary("head", rested, FACTS)},
         "predict": {"facts": FACTS, "runs": guessed, **summary("predict", guessed, FACTS)},
         "start": {"pretune --help": {"best": 0.1, "median": 0.2, "wanted_at_most": 1.0}},
     }
     text = render(result)
     assert "| transformers.Trainer, its defaults | 5.00 | 5.00 (5.00 to 5.00) | 2.78 | ≥ 4.5 |" in text
     assert "| transformers.Trainer, bf16 and length grouping | 2.00 |" in text
+    assert "| transformers.Trainer, its defaults | 32.00 | 32.00 (32.00 to 32.00) | 6.17 | ≥ 30 |" in text
+    assert "| pretune | 50.0 (50.0) |  |  | 0.790 [" in text
     assert "labels agree for 1 of 2 rows" in text
     assert "| `pretune --help` | 0.10 s | 0.20 s | ≤ 1 s |" in text
