@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pretune.options import Settings, option
 
 __all__ = [
+    "READ_BY_MODALITY",
+    "AnsweringSettings",
     "AudioSettings",
     "AugmentSettings",
     "BackboneSettings",
@@ -22,6 +25,13 @@ __all__ = [
 ]
 
 CLEAN_STEPS = ("html", "whitespace", "unicode", "stopwords")
+
+READ_BY_MODALITY: Mapping[str, tuple[str, ...]] = {
+    "text": ("max_length", "long_text", "tokenizer", "vocab_size", "group_by_length"),
+    "image": ("image_size",),
+    "audio": ("sampling_rate", "group_by_length"),
+}
+"""The settings that say how rows of a kind are read; a task or objective adds its own and calls them ``reads``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +143,20 @@ class DecodingSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AnsweringSettings(Settings):
+    """How a finished model answers."""
+
+    precision: str = option("auto", "number format of matrix products", choices=("auto", "fp32", "bf16"))
+    threads: int | None = option(None, "processor threads; default: all", low=1)
+    beam_size: int | None = option(
+        None,
+        "speech recognition: prefixes kept while a transcript is searched; default: as many as it was fine-tuned with",
+        low=1,
+        high=1000,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TaskSettings(TextSettings, ImageSettings, AudioSettings, AugmentSettings, DecodingSettings):
     """What labels mean and how they are learned."""
 
@@ -171,7 +195,10 @@ class PretrainingSettings(TextSettings, ImageSettings, AudioSettings, AugmentSet
         ),
     )
     mask_fraction: float | None = option(
-        None, "share to mask; default: 0.15 of the tokens of a text, 0.75 of a picture", low=0.01, high=0.95
+        None,
+        "share to mask; default: 0.15 of the tokens of a text, 0.75 of a picture, 0.65 of a clip (in spans that overlap)",
+        low=0.01,
+        high=0.95,
     )
     mask_whole_words: bool = option(False, "text: mask all tokens of a word together")
     pack: str = option(

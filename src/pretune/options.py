@@ -12,14 +12,14 @@ import math
 import shlex
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, ClassVar, Self
 
 from pretune.errors import UsageError, did_you_mean
 
-__all__ = ["Settings", "flag_of", "option", "parse_duration", "value_type"]
+__all__ = ["Settings", "flag_of", "option", "parse_duration", "refuse_unread", "value_type"]
 
 
 def option(
@@ -139,6 +139,19 @@ class Settings:
             elif value != spec.default:
                 flags += _flag_words(spec.name, value)
         return " ".join(shlex.quote(word) for word in ["pretune", self.verb, *places, *flags])
+
+
+def refuse_unread(settings: Settings, chosen: str, reads: Mapping[str, Sequence[str]]) -> None:
+    """Raise :class:`UsageError` for a setting that ``chosen`` would not look at: one that was given and that only others read.
+
+    ``reads`` names the settings that each choice (task, objective) reads; what none of them names is everybody's.
+    """
+    for spec in dataclasses.fields(settings):
+        readers = [name for name, names in reads.items() if spec.name in names]
+        if readers and chosen not in readers and getattr(settings, spec.name) != spec.default:
+            raise UsageError(
+                f"{flag_of(spec.name)} does nothing for {chosen}: it is for {', '.join(readers)}", "leave it out"
+            )
 
 
 def _flag_words(name: str, value: Any) -> list[str]:

@@ -102,7 +102,15 @@ def test_a_frozen_trunk_learns_as_much(runs: Path, photos: Path, tmp_path: Path)
     ("words", "names"),
     [
         (("finetune", "scratch:bert-tiny"), "holds pictures"),
-        (("finetune", "scratch:resnet-10", "--max-length", "64"), "--max-length is about text"),
+        (
+            ("finetune", "scratch:resnet-10", "--max-length", "64"),
+            "--max-length does nothing for image-classification: it is for text",
+        ),
+        (
+            ("pretrain", "scratch:resnet-10", "--mask-whole-words"),
+            "--mask-whole-words does nothing for contrastive-image: it is for masked-text",
+        ),
+        (("pretrain", "scratch:resnet-10", "--mask-fraction", "0.5"), "it is for masked-text, masked-image, contr"),
         (("finetune", "scratch:resnet-10", "--vocab-size", "500"), "--vocab-size"),
         (("finetune", "scratch:resnet-11"), "not a preset"),
         (("finetune", "scratch:resnet-10", "--task", "text-classification"), "needs the columns"),

@@ -173,10 +173,18 @@ def test_a_run_of_recognition_is_compared_by_its_words(story: SoundStory, tmp_pa
 @pytest.mark.slow
 def test_flags_of_other_data_are_refused(story: SoundStory, tmp_path: Path) -> None:
     data, out = story.place / "clips" / "clips.jsonl", tmp_path / "run"
-    refused(call("finetune", *SMALL, "--data", data, "--out", out, "--max-length", "64"), "--max-length is about text")
-    refused(
-        call("finetune", *SMALL, "--data", data, "--out", out, "--image-size", "64"), "--image-size is about pictures"
-    )
+    for words, names in (
+        (
+            ("finetune", *SMALL, "--max-length", "64"),
+            "--max-length does nothing for speech-recognition: it is for text",
+        ),
+        (("finetune", *SMALL, "--image-size", "64"), "--image-size does nothing for speech-recognition"),
+        (("finetune", *SMALL, "--class-weights", "auto"), "--class-weights does nothing for speech-recognition"),
+        (("finetune", story.base, *QUICK, "--sampling-rate", "8000"), "a trained model keeps its own sampling rate"),
+        (("pretrain", *SMALL, "--pack", "yes"), "--pack does nothing for contrastive-audio: it is for masked-text"),
+        (("pretrain", *SMALL, "--augment", "light"), "--augment does nothing for contrastive-audio"),
+    ):
+        refused(call(*words, "--data", data, "--out", out), names)
     refused(call("finetune", "scratch:bert-tiny", "--data", data, "--out", out), "reads text, .* holds sound")
     refused(call("finetune", *SMALL, "--data", data, "--out", out, "--task", "audio-classification"), "lack label")
     refused(call("pretrain", *SMALL, "--data", data, "--out", out, "--objective", "masked-image"), "does not fit")

@@ -119,6 +119,8 @@ def test_what_reads_no_samples_is_said() -> None:
         hearing_of(_as_audio(tiny_image_backbone()))
     with pytest.raises(UsageError, match="--tokenizer does not fit"):
         load_backbone("scratch:wav2vec2-tiny", tokenizer="bpe")
+    with pytest.raises(UsageError, match="--sampling-rate does not fit scratch:bert-tiny: it reads no sound"):
+        load_backbone("scratch:bert-tiny", sampling_rate=8_000)
     with pytest.raises(ModelError, match="wav2vec2-tiny"):
         load_backbone("scratch:wav2vec2-tini")
 

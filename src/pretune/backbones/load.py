@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -168,24 +168,24 @@ def load_backbone(
     ``tokenizer``: ``auto``, ``wordpiece``, ``bpe``, or a folder that holds one. Raises :class:`ModelError` when there is
     no such model, its files are broken or unsafe, and :class:`UsageError` for options that do not fit together.
     """
-    is_scratch = name.startswith(SCRATCH)
-    given = {
-        "--tokenizer": tokenizer != "auto",
-        "--vocab-size": vocab_size is not None,
-        "--lowercase": lowercase is not None,
-    }
-    if is_scratch and preset_modality(name.removeprefix(SCRATCH)) == "text":
+    fresh = preset_modality(name.removeprefix(SCRATCH)) if name.startswith(SCRATCH) else None
+    _refuse_misplaced(
+        name,
+        fresh,
+        {
+            "--tokenizer": ("text", tokenizer != "auto"),
+            "--vocab-size": ("text", vocab_size is not None),
+            "--lowercase": ("text", lowercase is not None),
+            "--sampling-rate": ("audio", sampling_rate is not None),
+        },
+    )
+    if fresh == "text":
         config, found, notes = scratch_text(name, texts, tokenizer, vocab_size, lowercase)
         return Backbone(name, "scratch", config, found, notes=notes)
-    for flag in (flag for flag, is_given in given.items() if is_given):
-        raise UsageError(
-            f"{flag} does not fit {name}: {'it reads no text' if is_scratch else 'a trained model keeps its own tokenizer'}",
-            f"leave {flag} out" + ("" if is_scratch else f", or start from {SCRATCH}..."),
-        )
-    if is_scratch and preset_modality(name.removeprefix(SCRATCH)) == "audio":
+    if fresh == "audio":
         config, found, notes = scratch_audio(name, sampling_rate)
         return Backbone(name, "scratch", config, found, notes=notes, modality="audio")
-    if is_scratch:
+    if fresh == "image":
         config, found, notes = scratch_image(name, image_size)
         return Backbone(name, "scratch", config, found, notes=notes, modality="image")
     folder = find_folder(name, trust_remote_code=trust_remote_code)
@@ -194,6 +194,19 @@ def load_backbone(
     modality = modality_of_folder(config, folder)
     found = load_processor(modality, config, folder, trust_remote_code)
     return Backbone(name, "pretrained", config, found, folder, trust_remote_code, modality=modality)
+
+
+def _refuse_misplaced(name: str, fresh: str | None, given: Mapping[str, tuple[str, bool]]) -> None:
+    """Raise :class:`UsageError` for an option of fresh models that was given for another kind of model. ``fresh`` is what the
+    preset reads, None for a trained model; ``given`` maps a flag to what it is about and whether it was given."""
+    things = {"text": ("text", "tokenizer"), "audio": ("sound", "sampling rate")}
+    for flag, (modality, is_given) in given.items():
+        if is_given and modality != fresh:
+            thing, own = things[modality]
+            raise UsageError(
+                f"{flag} does not fit {name}: {f'it reads no {thing}' if fresh else f'a trained model keeps its own {own}'}",
+                f"leave {flag} out" + ("" if fresh else f", or start from {SCRATCH}..."),
+            )
 
 
 def _load_config(name: str, folder: Path, trust_remote_code: bool) -> PreTrainedConfig:

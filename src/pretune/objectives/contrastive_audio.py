@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional
 
 from pretune.backbones.audio import hearing_of, parts_of, without_own_masks
+from pretune.config import READ_BY_MODALITY
 from pretune.engine.batching import Stream, cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.engine.randomness import row_keys
@@ -70,6 +71,7 @@ class ContrastiveAudio(Pretraining):
         "contrastive_accuracy": True, "contrastive_loss": False, "codebook_perplexity": True, "spread": True,
     }  # fmt: skip
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"contrastive_accuracy": (0.0, 1.0)}
+    reads: ClassVar[tuple[str, ...]] = (*READ_BY_MODALITY["audio"], "mask_fraction")
     default_epochs: ClassVar[tuple[float, float]] = (60.0, 10.0)
     default_batch_size: ClassVar[int] = 32
     part_names: tuple[str, ...] = ("contrastive", "diversity", "correct")

@@ -14,6 +14,7 @@ import torch
 
 from pretune.backbones.image import Geometry, collate_pixels, geometry_of
 from pretune.backbones.views import DRAWS, VIEWS
+from pretune.config import READ_BY_MODALITY
 from pretune.engine.batching import Stream
 from pretune.engine.randomness import row_keys, uniform
 from pretune.objectives.pretraining import Pretraining
@@ -59,6 +60,7 @@ class ImagePretraining(Pretraining):
 
     modality: ClassVar[str] = "image"
     columns: ClassVar[tuple[str, ...]] = ("image",)
+    reads: ClassVar[tuple[str, ...]] = (*READ_BY_MODALITY["image"], "augment")
 
     def __init__(self, geometry: Geometry, *, augment: str) -> None:
         self.geometry = geometry

@@ -11,11 +11,12 @@ from pretune.objectives.masked_image import MaskedImage
 from pretune.objectives.masked_text_pretraining import MaskedTextPretraining
 from pretune.objectives.pretraining import Pretraining
 from pretune.objectives.self_distil_image import SelfDistilImage
+from pretune.options import Settings, refuse_unread
 
 if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
 
-__all__ = ["PRETRAININGS", "find_pretraining"]
+__all__ = ["PRETRAININGS", "check_settings", "find_pretraining"]
 
 PRETRAININGS: dict[str, type[Pretraining]] = {
     "masked-text": MaskedTextPretraining,
@@ -25,6 +26,12 @@ PRETRAININGS: dict[str, type[Pretraining]] = {
     "contrastive-audio": ContrastiveAudio,
 }
 """By the word of ``--objective``, in the order in which ``auto`` looks for one that suits the model."""
+
+
+def check_settings(settings: Settings, kind: type[Pretraining]) -> None:
+    """Raise :class:`UsageError` for a setting that was given, that other objectives read and that this one does not."""
+    words = {one: word for word, one in PRETRAININGS.items()}
+    refuse_unread(settings, words[kind], {word: one.reads for word, one in PRETRAININGS.items()})
 
 
 def find_pretraining(backbone: Backbone, asked: str = "auto") -> type[Pretraining]:

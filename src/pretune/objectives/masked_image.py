@@ -49,6 +49,7 @@ class MaskedImage(ImagePretraining):
     metric: ClassVar[str] = "masked_error"
     higher_is_better: ClassVar[Mapping[str, bool]] = {"masked_error": False, **HEALTH_IS_BETTER}
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"knn_accuracy": (0.0, 1.0)}
+    reads: ClassVar[tuple[str, ...]] = (*ImagePretraining.reads, "mask_fraction")
     default_epochs: ClassVar[tuple[float, float]] = (100.0, 30.0)
     part_names: tuple[str, ...] = ()
 

@@ -10,6 +10,7 @@ import torch
 
 from pretune.backbones.store import TokenStore, encode_dataset
 from pretune.backbones.text_limits import encoder_for, position_offset
+from pretune.config import READ_BY_MODALITY
 from pretune.objectives.masked_text import MaskedText
 from pretune.objectives.pretraining import Measure, Pretraining
 from pretune.types import Encoded, Feed, Loss
@@ -56,6 +57,7 @@ class MaskedTextPretraining(Pretraining):
     metric: ClassVar[str] = "masked_accuracy"
     higher_is_better: ClassVar[Mapping[str, bool]] = {"masked_accuracy": True, "masked_perplexity": False}
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"masked_accuracy": (0.0, 1.0)}
+    reads: ClassVar[tuple[str, ...]] = (*READ_BY_MODALITY["text"], "mask_fraction", "mask_whole_words", "pack")
     default_epochs: ClassVar[tuple[float, float]] = (10.0, 3.0)
 
     def __init__(self, backbone: Backbone, settings: PretrainingSettings, *, seed: int) -> None:

@@ -42,7 +42,7 @@ class Pretraining(ABC):
     """Learning from unlabelled rows. ``model`` is what learns, ``adaptation`` (set before learning) what of it learns when.
 
     ``columns`` are those it reads; ``default_epochs`` are passes for fresh and for trained weights, ``default_batch_size``
-    the rows of an update where the settings name none.
+    the rows of an update where the settings name none, ``reads`` the settings that it looks at and other objectives may not.
     """
 
     name: ClassVar[str]
@@ -53,6 +53,7 @@ class Pretraining(ABC):
     limits: ClassVar[Mapping[str, tuple[float, float]]]
     default_epochs: ClassVar[tuple[float, float]]
     default_batch_size: ClassVar[int] = 64
+    reads: ClassVar[tuple[str, ...]] = ()
     part_names: tuple[str, ...]
     model: torch.nn.Module
     report: LoadReport

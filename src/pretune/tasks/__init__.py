@@ -3,7 +3,7 @@
 from pretune.tasks.audio_classification import AudioClassification
 from pretune.tasks.base import EncodedRows, Task
 from pretune.tasks.image_classification import ImageClassification
-from pretune.tasks.listing import TASKS, find_task, task_named
+from pretune.tasks.listing import TASKS, check_settings, find_task, task_named
 from pretune.tasks.speech_recognition import SpeechRecognition
 from pretune.tasks.text_classification import TextClassification
 
@@ -15,6 +15,7 @@ __all__ = [
     "SpeechRecognition",
     "Task",
     "TextClassification",
+    "check_settings",
     "find_task",
     "task_named",
 ]

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from pretune.backbones.audio import Hearing, hearing_of, run_model, without_own_masks
+from pretune.config import READ_BY_MODALITY
 from pretune.tasks.audio_baselines import audio_baselines
 from pretune.tasks.audio_rows import (
     VARIATIONS,
@@ -53,6 +54,7 @@ class AudioClassification(Classification):
     columns: ClassVar[tuple[str, ...]] = ("audio", "label")
     default_updates: ClassVar[int] = 8000
     default_batch_size: ClassVar[int] = 8
+    reads: ClassVar[tuple[str, ...]] = (*Classification.reads, *READ_BY_MODALITY["audio"], "augment")
     auto_class: ClassVar[str] = "AutoModelForAudioClassification"
 
     def __init__(

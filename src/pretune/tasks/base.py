@@ -71,8 +71,10 @@ class Scorer(NamedTuple):
 class Task(ABC):
     """What labels mean. ``labels`` names the classes in the order of the probabilities; a task without classes has none.
 
-    ``columns`` are the columns of the data that it learns from, ``default_updates`` how many updates small data gets,
-    ``default_batch_size`` the rows of an update where the settings name none.
+    ``columns`` are the columns of the data that it learns from, ``default_updates`` how many updates small data gets, ``default_cost``
+    how much (as :class:`EncodedRows` counts it) at most,
+    ``default_batch_size`` the rows of an update where the settings name none. ``reads`` names the settings that it looks at and other
+    tasks may not; one that was given and is not among them is refused.
     """
 
     name: ClassVar[str]
@@ -83,6 +85,7 @@ class Task(ABC):
     limits: ClassVar[Mapping[str, tuple[float, float]]]
     default_updates: ClassVar[int] = 300
     default_batch_size: ClassVar[int] = 32
+    reads: ClassVar[tuple[str, ...]] = ()
     labels: tuple[str, ...]
 
     @classmethod  # noqa: B027

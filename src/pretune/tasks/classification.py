@@ -72,6 +72,7 @@ class Classification(Task):
     primary_metric: ClassVar[str] = "accuracy"
     higher_is_better: ClassVar[Mapping[str, bool]] = HIGHER_IS_BETTER
     limits: ClassVar[Mapping[str, tuple[float, float]]] = SCORE_LIMITS
+    reads: ClassVar[tuple[str, ...]] = ("class_weights", "label_smoothing")
 
     def __init__(
         self,

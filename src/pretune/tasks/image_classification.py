@@ -21,6 +21,7 @@ from pretune.backbones.image import (
     resized,
 )
 from pretune.backbones.norms import mend_batch_norm
+from pretune.config import READ_BY_MODALITY
 from pretune.data.media_image import decode_image
 from pretune.tasks.classification import Classification
 from pretune.tasks.image_baselines import image_baselines
@@ -54,6 +55,7 @@ class ImageClassification(Classification):
     name: ClassVar[str] = "image-classification"
     modality: ClassVar[str] = "image"
     columns: ClassVar[tuple[str, ...]] = ("image", "label")
+    reads: ClassVar[tuple[str, ...]] = (*Classification.reads, *READ_BY_MODALITY["image"], "augment")
     auto_class: ClassVar[str] = "AutoModelForImageClassification"
 
     def __init__(self, labels: Sequence[str], geometry: Geometry, *, augment: str = "none", **options: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pretune.errors import DataError, UsageError, did_you_mean
+from pretune.options import Settings, refuse_unread
 from pretune.tasks.audio_classification import AudioClassification
 from pretune.tasks.base import Task
 from pretune.tasks.image_classification import ImageClassification
@@ -14,7 +15,7 @@ from pretune.tasks.text_classification import TextClassification
 if TYPE_CHECKING:
     from pretune.data.splits import Splits
 
-__all__ = ["TASKS", "find_task", "task_named"]
+__all__ = ["TASKS", "check_settings", "find_task", "task_named"]
 
 TASKS: tuple[type[Task], ...] = (AudioClassification, SpeechRecognition, ImageClassification, TextClassification)
 
@@ -25,6 +26,11 @@ def task_named(name: str) -> type[Task]:
         if task.name == name:
             return task
     raise UsageError(f"there is no task {name!r}", did_you_mean(name, [task.name for task in TASKS]))
+
+
+def check_settings(settings: Settings, task: type[Task]) -> None:
+    """Raise :class:`UsageError` for a setting that was given, that other tasks read and that this one does not."""
+    refuse_unread(settings, task.name, {one.name: one.reads for one in TASKS})
 
 
 def find_task(data: Splits, asked: str = "auto") -> type[Task]:

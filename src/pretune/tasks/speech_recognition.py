@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from pretune.backbones.audio import Hearing, hearing_of, run_model, without_own_masks
 from pretune.backbones.spelling import Spelling, find_spelling
+from pretune.config import READ_BY_MODALITY
 from pretune.errors import DataError
 from pretune.tasks.audio_rows import (
     VARIATIONS,
@@ -71,6 +72,7 @@ class SpeechRecognition(Task):
     limits: ClassVar[Mapping[str, tuple[float, float]]] = SCORE_LIMITS
     default_updates: ClassVar[int] = 8000
     default_batch_size: ClassVar[int] = 8
+    reads: ClassVar[tuple[str, ...]] = (*READ_BY_MODALITY["audio"], "augment", "beam_size")
     labels: tuple[str, ...] = ()
 
     def __init__(

@@ -11,6 +11,7 @@ import torch
 from pretune.backbones.store import TokenStore, encode_dataset
 from pretune.backbones.text import TextEncoder, TextPiece, collate_text
 from pretune.backbones.text_limits import encoder_for
+from pretune.config import READ_BY_MODALITY
 from pretune.data.scripts import count_scripts, mostly_unspaced, shares
 from pretune.tasks.classification import Classification
 from pretune.tasks.classification_scores import classification_statistics
@@ -34,6 +35,7 @@ class TextClassification(Classification):
     name: ClassVar[str] = "text-classification"
     modality: ClassVar[str] = "text"
     columns: ClassVar[tuple[str, ...]] = ("text", "label")
+    reads: ClassVar[tuple[str, ...]] = (*Classification.reads, *READ_BY_MODALITY["text"])
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
 
     def __init__(self, labels: Sequence[str], encoder: TextEncoder, **options: Any) -> None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from pretune.config import AudioSettings, AugmentSettings, DecodingSettings, ImageSettings, TextSettings, TrainSettings
+from pretune.config import TrainSettings
 from pretune.errors import UsageError
-from pretune.options import Settings, flag_of
 
 if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
     from pretune.data.splits import Splits
     from pretune.engine.devices import Device
 
-__all__ = ["default_learning_rate", "find_backbone", "refuse_foreign", "steady"]
+__all__ = ["default_learning_rate", "find_backbone", "steady"]
 
 
 def steady(device: Device, backbone: Backbone, settings: TrainSettings) -> Device:
@@ -40,7 +39,8 @@ def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train
                     yield from dataset[column]
 
     modality = modality_of(data)
-    if settings.backbone.startswith(SCRATCH):  # before a tokenizer is trained on what is no text
+    is_scratch = settings.backbone.startswith(SCRATCH)
+    if is_scratch:  # before a tokenizer is trained on what is no text
         _refuse_other(settings, preset_modality(settings.backbone.removeprefix(SCRATCH)), modality)
     found = load_backbone(
         settings.backbone,
@@ -48,11 +48,10 @@ def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train
         tokenizer=settings.tokenizer,
         vocab_size=settings.vocab_size,
         image_size=settings.image_size or (_small_side(data) if modality == "image" else None),
-        sampling_rate=settings.sampling_rate or (_common_rate(data) if modality == "audio" else None),
+        sampling_rate=settings.sampling_rate or (_common_rate(data) if modality == "audio" and is_scratch else None),
         trust_remote_code=settings.trust_remote_code,
     )
     _refuse_other(settings, found.modality, modality)
-    refuse_foreign(settings, modality)
     return found
 
 
@@ -66,13 +65,6 @@ def _refuse_other(settings: Any, reads: str, modality: str) -> None:
 
 _THINGS = {"text": "text", "image": "pictures", "audio": "sound"}
 _EXAMPLES = {"text": "scratch:bert-mini", "image": "scratch:resnet-18", "audio": "scratch:wav2vec2-tiny"}
-_ONLY_FOR: tuple[tuple[tuple[str, ...], type[Settings]], ...] = (
-    (("text",), TextSettings),
-    (("image",), ImageSettings),
-    (("audio",), AudioSettings),
-    (("audio",), DecodingSettings),
-    (("image", "audio"), AugmentSettings),
-)
 _TELEPHONE_HZ = 12_000
 _COMMON_SIDES = (32, 64, 96, 128, 160, 192, 224)
 
@@ -97,17 +89,6 @@ def _common_rate(data: Splits) -> int | None:
     if "rate" not in rows.column_names:
         return None
     return 8_000 if float(np.median(np.array(rows["rate"]))) <= _TELEPHONE_HZ else 16_000
-
-
-def refuse_foreign(settings: Settings, modality: str) -> None:
-    """Raise :class:`UsageError` for a flag that means nothing for this kind of data."""
-    for kinds, group in _ONLY_FOR:
-        for spec in dataclasses.fields(group):
-            if modality not in kinds and getattr(settings, spec.name, spec.default) != spec.default:
-                raise UsageError(
-                    f"{flag_of(spec.name)} is about {' and '.join(_THINGS[kind] for kind in kinds)}, and the data holds {_THINGS[modality]}",
-                    "leave it out",
-                )
 
 
 def default_learning_rate(backbone: Backbone, adapt: str, *, masked: bool) -> float:

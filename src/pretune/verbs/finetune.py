@@ -124,7 +124,7 @@ def build_learning(
 ) -> tuple[Setup, Learning]:
     """Backbone, task, model, objective, optimizer and loop of one seed."""
     from pretune.objectives.supervised import Supervised
-    from pretune.tasks import find_task
+    from pretune.tasks import check_settings, find_task
     from pretune.tasks.predicting import predict_rows
     from pretune.tasks.trunk_rows import on_trunk
     from pretune.verbs.backbone import find_backbone, steady
@@ -136,7 +136,9 @@ def build_learning(
     with cluster.first_before_others():
         backbone = find_backbone(settings, data)
     device = steady(device, backbone, settings)
-    task = find_task(data, settings.task).start(data, backbone, settings)
+    kind = find_task(data, settings.task)
+    check_settings(settings, kind)
+    task = kind.start(data, backbone, settings)
     metric = settings.metric or task.primary_metric
     batch_size = settings.batch_size or task.default_batch_size
     if metric not in task.higher_is_better:

@@ -123,7 +123,7 @@ def build_learning(
     settings: PretrainSettings, run: RunFolder, data: Splits, say: Say, cluster: Any
 ) -> tuple[Setup, Learning]:
     """Backbone, model, objective, optimizer and loop."""
-    from pretune.objectives import find_pretraining
+    from pretune.objectives import check_settings, find_pretraining
     from pretune.verbs.backbone import find_backbone, steady
     from pretune.verbs.rows import data_fingerprint
     from pretune.verbs.setup import choose, make_learning
@@ -133,7 +133,9 @@ def build_learning(
     with cluster.first_before_others():
         backbone = find_backbone(settings, data)
     device = steady(device, backbone, settings)
-    made = find_pretraining(backbone, settings.objective).start(data, backbone, settings, seed=settings.seed)
+    kind = find_pretraining(backbone, settings.objective)
+    check_settings(settings, kind)
+    made = kind.start(data, backbone, settings, seed=settings.seed)
     with cluster.first_before_others():
         rows = {
             name: made.encode_rows(data[name], fingerprint=f"{fingerprint}:{name}") for name in ("train", "validation")
