@@ -126,6 +126,7 @@ def test_transcripts_are_cleaned_and_checked_as_text(tmp_path: Path) -> None:
     assert codes["several-rates"][0]["count"] == 2
     assert codes["short-clips"][0]["rows"] == ["list.jsonl:1"]
     assert found["splits"]["train"]["length"]["unit"] == "seconds"
+    assert found["splits"]["train"]["length"]["seconds"]["max"] == pytest.approx(0.6)
     assert found["splits"]["train"]["rates"] == {"8000": 5, "16000": 1}
     assert found["near_duplicates"] is None, "clips that sound alike are not looked for"
     cleaned = clean(splits, CleanSettings(clean=("whitespace",), redact=True))["train"][:]["text"]

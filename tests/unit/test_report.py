@@ -42,7 +42,7 @@ def test_every_part_is_there_in_order(full: Tree) -> None:
         "Learning rate",
         "Token ledger",
         "Rows of each label in train",
-        "Length of the rows in train",
+        "Length of the texts in train",
         "Writing systems",
         "Rows that stand in two splits",
         "Most often confused",

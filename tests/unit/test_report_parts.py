@@ -76,6 +76,29 @@ def test_the_passport_page_shows_what_is_known(tmp_path: Path) -> None:
     assert "Read as b." in text
 
 
+@pytest.mark.parametrize(
+    ("column", "unit", "words"),
+    [
+        ("image", "pixels", ("Pictures", "Size of the pictures in train", "pixels of a picture's shorter side")),
+        ("audio", "seconds", ("Clips", "Length of the clips in train", "seconds of a clip", "A frame is 20 ms.")),
+    ],
+)
+def test_a_passport_of_pictures_or_clips_speaks_of_them(
+    column: str, unit: str, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    spread = {"min": 1, "median": 2.0, "max": 9, "histogram": {"edges": [1, 5, 9], "counts": [3, 4]}}
+    split = {"rows": 7, "columns": ["id", column], "length": {"unit": unit, unit: spread, "words": None}}
+    found = {"splits": {"train": split}, "tokens": {"train": {"rows": 7, "frames": 90}}}
+    text = Tree(write_passport_page(found, tmp_path / "data.html", "x").read_text(encoding="utf-8")).text
+    for word in words if column == "audio" else (*words, "all are scaled to one size"):
+        assert word in text
+    assert "Token" not in text
+    assert "Text" not in text
+    split["length"] = {"unit": unit, unit: {**spread, "min": 9}}
+    text = Tree(write_passport_page(found, tmp_path / "data.html", "x").read_text(encoding="utf-8")).text
+    assert f"in train: all have 9 {unit}" in text
+
+
 def test_figures_are_written_in_one_way() -> None:
     assert score_text("accuracy", score(0.912)) == "91.2\u00a0% [90.2, 92.2]"
     assert score_text("log_loss", score(0.31)) == "0.310 [0.300, 0.320]"

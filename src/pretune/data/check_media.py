@@ -26,8 +26,8 @@ _NOUNS = {"image": "picture", "audio": "clip"}
 def media_scan(dataset: datasets.Dataset) -> dict[str, Any]:
     """What the files of one split measure; nothing for text.
 
-    Pictures: ``width`` and ``height`` (min, median, max, px) and the rows with a side under 8 px. Clips: ``hours``,
-    ``rates`` (Hz to rows), ``length`` in seconds, and the rows over 30 s and under 0.1 s.
+    Pictures: ``width`` and ``height`` (min, median, max, px), ``length`` (of the shorter side, px) and the rows with a side
+    under 8 px. Clips: ``hours``, ``rates`` (Hz to rows), ``length`` in seconds, and the rows over 30 s and under 0.1 s.
     """
     if "image" in dataset.column_names:
         return _pictures(dataset)
@@ -39,19 +39,23 @@ def _pictures(dataset: datasets.Dataset) -> dict[str, Any]:
     sizes = {name: _spread(values) for name, values in sides.items()}
     tiny = np.flatnonzero((sides["width"] < _TINY_PX) | (sides["height"] < _TINY_PX))
     middle = {f"median_{name}": spread["median"] for name, spread in sizes.items() if spread}
-    return {**sizes, **middle, "tiny_pictures": _rows(dataset, tiny)}
+    shorter = histogram_of(np.minimum(sides["width"], sides["height"]))
+    return {**sizes, **middle, "length": _lengths("pixels", shorter), "tiny_pictures": _rows(dataset, tiny)}
 
 
 def _clips(dataset: datasets.Dataset) -> dict[str, Any]:
     seconds, rates = whole_column(dataset, "seconds").astype(np.float64), whole_column(dataset, "rate")
-    length = {"unit": "seconds", "characters": None, "words": None, "seconds": histogram_of(seconds)}
     return {
         "hours": round(float(seconds.sum()) / 3600, 4),
         "rates": {str(rate): count for rate, count in Counter(rates.tolist()).most_common()},
-        "length": length,
+        "length": _lengths("seconds", histogram_of(seconds)),
         "long_clips": _rows(dataset, np.flatnonzero(seconds > _LONG_SECONDS)),
         "short_clips": _rows(dataset, np.flatnonzero(seconds < _SHORT_SECONDS)),
     }
+
+
+def _lengths(unit: str, found: dict[str, Any] | None) -> dict[str, Any]:
+    return {"unit": unit, "characters": None, "words": None, unit: found}
 
 
 def _spread(values: np.ndarray) -> dict[str, Any] | None:

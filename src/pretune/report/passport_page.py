@@ -14,6 +14,7 @@ from pretune.report.passport_parts import (
     label_counts,
     ledger_table,
     lengths,
+    lengths_heading,
     reading_facts,
     scripts_table,
     splits_table,
@@ -34,7 +35,11 @@ def passport_page(passport: Mapping[str, Any], title: str) -> Page:
     chapters = (
         ("findings", "Findings", (findings(passport), overlaps(passport), conflicts(passport), kinds_table(passport))),
         ("splits", "Splits and labels", (splits_table(passport), balance(passport))),
-        ("lengths", "Text", (lengths(passport), scripts_table(passport), ledger_table(passport.get("tokens") or {}))),
+        (
+            "lengths",
+            lengths_heading(passport),
+            (lengths(passport), scripts_table(passport), ledger_table(passport)),
+        ),
         ("facts", "How it was read", (reading_facts(passport),)),
     )
     filled = [(anchor, heading, tuple(piece for piece in parts if piece)) for anchor, heading, parts in chapters]

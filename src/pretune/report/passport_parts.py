@@ -20,6 +20,7 @@ __all__ = [
     "label_counts",
     "ledger_table",
     "lengths",
+    "lengths_heading",
     "passport_parts",
     "reading_facts",
     "scripts_table",
@@ -35,6 +36,21 @@ _KINDS = {
     "cn_id": "Chinese identity numbers",
     "us_ssn": "US social security numbers",
     "ip": "IP addresses",
+}
+_HEADINGS = {"text": "Texts", "image": "Pictures", "audio": "Clips"}
+_LENGTHS = {
+    "characters": ("Length of the texts", "characters of a text"),
+    "words": ("Length of the texts", "words of a text"),
+    "seconds": ("Length of the clips", "seconds of a clip"),
+    "pixels": ("Size of the pictures", "pixels of a picture's shorter side"),
+}
+_LEDGERS = {
+    "text": ("Token ledger", "What became of every row and token on its way into the model."),
+    "image": ("Pictures on their way into the model", "A picture is one piece; all are scaled to one size."),
+    "audio": (
+        "Clips on their way into the model",
+        "A frame is 20 ms. Padding fills the shorter clips of a batch up to its longest.",
+    ),
 }
 _PARTS_OF_ITS_OWN = (
     "labels",
@@ -62,7 +78,7 @@ def passport_parts(passport: Mapping[str, Any]) -> tuple[Markup, ...]:
         lengths(passport),
         scripts_table(passport),
         kinds_table(passport),
-        ledger_table(_mapping(passport.get("tokens"))),
+        ledger_table(passport),
         facts_fold(passport),
     )
     return tuple(piece for piece in found if piece)
@@ -75,6 +91,16 @@ def _mapping(value: object) -> Mapping[str, Any]:
 def _splits(passport: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     found = _mapping(passport.get("splits"))
     return {str(name): value if isinstance(value, Mapping) else {"rows": value} for name, value in found.items()}
+
+
+def _modality(passport: Mapping[str, Any]) -> str:
+    columns = {str(name) for split in _splits(passport).values() for name in split.get("columns") or ()}
+    return next((kind for kind in ("image", "audio") if kind in columns), "text")
+
+
+def lengths_heading(passport: Mapping[str, Any]) -> str:
+    """What the chapter of lengths is about: texts, pictures or clips."""
+    return _HEADINGS[_modality(passport)]
 
 
 def total_rows(passport: Mapping[str, Any]) -> int:
@@ -140,9 +166,12 @@ def lengths(passport: Mapping[str, Any]) -> Markup:
     if not found:
         return Markup("")
     name, unit, facts, _ = max(found, key=lambda one: one[3] if finite(one[3]) else 0)
-    title = f"Length of the rows in {name}"
+    what, x_title = _LENGTHS.get(unit, ("Length of the rows", f"{unit} of a row"))
+    if facts.get("min") == facts.get("max"):
+        return part("paragraph", text=f"{what} in {name}: all have {tick_text(facts['max'])} {x_title}.")
+    title = f"{what} in {name}"
     said = [f"{title_of(key)} {tick_text(round(value, 1))}" for key, value in facts.items() if finite(value)]
-    chart = responsive(lambda width: histogram(_bins(facts), title=title, x_title=f"{unit} in a row", width=width))
+    chart = responsive(lambda width: histogram(_bins(facts), title=title, x_title=x_title, width=width))
     return part("figure", drawing=chart, caption=title, note=f"In {unit}: {', '.join(said)}." if said else "")
 
 
@@ -188,18 +217,19 @@ def scripts_table(passport: Mapping[str, Any]) -> Markup:
     return data_table("Writing systems", ["script", *shares], rows, note="Share of the letters.")
 
 
-def ledger_table(ledger: Mapping[str, Any]) -> Markup:
-    """Rows and tokens of each split: how many were cut, padded, unknown or dropped."""
+def ledger_table(passport: Mapping[str, Any]) -> Markup:
+    """Rows and tokens (frames) of each split: how many were cut, padded, unknown or dropped."""
+    ledger, (title, note) = _mapping(passport.get("tokens")), _LEDGERS[_modality(passport)]
     splits = {str(name): value for name, value in ledger.items() if isinstance(value, Mapping)}
     columns: list[str] = []
     for split in splits.values():
         columns += [key for key, value in split.items() if key not in columns and finite(value)]
     rows = [[Cell(name), *(cell_of("number", split.get(key)) for key in columns)] for name, split in splits.items()]
     table = data_table(
-        "Token ledger",
+        title,
         ["split", *(title_of(key) for key in columns)],
         rows,
-        note="What became of every row and token on its way into the model.",
+        note=note,
     )
     return table + _worst_rows(splits)
 
