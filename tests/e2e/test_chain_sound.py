@@ -171,6 +171,23 @@ def test_a_run_of_recognition_is_compared_by_its_words(story: SoundStory, tmp_pa
 
 
 @pytest.mark.slow
+def test_an_evaluation_searches_with_the_beam_it_is_asked_for_and_says_so(story: SoundStory, tmp_path: Path) -> None:
+    words = ("--threads", "1", "--resamples", "100", "--no-baselines")
+    assert done("evaluate", story.speech, *words, "--json").facts["answering"] == {"beam_size": 1}
+    assert done("evaluate", story.speech, *words, "--beam-size", "7", "--json").facts["answering"] == {"beam_size": 7}
+    assert read_json(story.speech / "metrics.json")["test"]["answering"] == {"beam_size": 7}
+    done("report", story.speech, "--out", tmp_path / "page.html")
+    assert "Answered with --beam-size 7." in (tmp_path / "page.html").read_text(encoding="utf-8")
+    clip = story.place / "clips" / "3.wav"
+    assert set(done("predict", story.speech, clip, "--beam-size", "7").rows[0]) == {"id", "text"}
+    for verb in ("evaluate", "predict"):
+        refused(
+            call(verb, story.sound, *([clip] if verb == "predict" else []), "--beam-size", "7"),
+            "--beam-size does nothing for audio-classification: it is for speech-recognition",
+        )
+
+
+@pytest.mark.slow
 def test_flags_of_other_data_are_refused(story: SoundStory, tmp_path: Path) -> None:
     data, out = story.place / "clips" / "clips.jsonl", tmp_path / "run"
     for words, names in (

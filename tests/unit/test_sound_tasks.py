@@ -169,6 +169,7 @@ def test_beam_size_comes_from_the_settings_and_is_kept() -> None:
     task = start(SpeechRecognition, tiny_clips(4), beam_size=7)
     again = SpeechRecognition.restore(task.to_dict(), tiny_audio_backbone())
     assert again.beam_size == task.beam_size == 7
+    assert again.answering() == {"beam_size": 7}
 
 
 # --- variation --------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from pretune.options import flag_of
 from pretune.report.blocks import render_block
 from pretune.report.charts import Whisker, dot_whisker
 from pretune.report.layout import Cell, Section, cell_of, data_table, part
@@ -90,7 +91,10 @@ def _score_table(split: str, evaluation: Record) -> Markup:
         own = Cell(cells[0].text, cells[0].extra, numeric=True, own=True)
         rows.append([Cell(title_of(name)), own, *cells[1:]])
     columns = ["score", "this model", *(title_of(key) for key in baselines)]
-    note = f"n = {number_text(evaluation.get('n'))}; 95 % intervals in brackets."
+    how = [f"{flag_of(key)} {plain(value)}" for key, value in (evaluation.get("answering") or {}).items()]
+    note = f"n = {number_text(evaluation.get('n'))}; 95 % intervals in brackets." + (
+        f" Answered with {', '.join(how)}." if how else ""
+    )
     return data_table(f"All scores on {split}", columns, rows, note=note, numeric=[False, *[True] * (len(columns) - 1)])
 
 

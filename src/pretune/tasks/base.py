@@ -179,6 +179,10 @@ class Task(ABC):
         """What is wrong with these predictions as a whole, in plain words; nothing when all is well."""
         return ()
 
+    def answering(self) -> dict[str, Any]:
+        """How answers are searched, for the record of an evaluation; nothing where there is but one way."""
+        return {}
+
     def processor_to_save(self, backbone: Backbone) -> Any:
         """What is written beside the weights to make inputs (and words of outputs)."""
         return backbone.processor

@@ -203,6 +203,10 @@ class SpeechRecognition(Task):
             return self.spelling.decode(beam_search(log_probs_FV.astype(np.float64), blank, self.beam_size))
         return self.spelling.decode(greedy(log_probs_FV, blank))
 
+    def answering(self) -> dict[str, Any]:
+        """``beam_size``."""
+        return {"beam_size": self.beam_size}
+
     def merge(self, predictions: Sequence[Prediction]) -> list[Prediction]:
         """A clip is one item: nothing to merge."""
         return list(predictions)

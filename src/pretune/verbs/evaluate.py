@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pretune.config import CleanSettings, DataSettings
+from pretune.config import AnsweringSettings, CleanSettings, DataSettings
 from pretune.errors import DataError, RunError
 from pretune.files import translate_disk_errors, write_text
-from pretune.options import Settings, option
+from pretune.options import option
 from pretune.runfolder import RunFolder, open_run
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say
@@ -26,7 +26,7 @@ __all__ = ["EvaluateSettings", "evaluate"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSettings(Settings):
+class EvaluateSettings(AnsweringSettings):
     """Settings of ``pretune evaluate``."""
 
     verb: ClassVar[str] = "evaluate"
@@ -43,8 +43,6 @@ class EvaluateSettings(Settings):
         True, "score simple methods on the same rows: majority, and logistic regression on words or pixels"
     )
     resamples: int = option(2000, "bootstrap resamples of the intervals", low=100, high=100_000)
-    precision: str = option("auto", "number format of matrix products", choices=("auto", "fp32", "bf16"))
-    threads: int | None = option(None, "processor threads; default: all", low=1)
 
 
 @verb(EvaluateSettings)
@@ -59,6 +57,7 @@ def evaluate(settings: EvaluateSettings, *, say: Say) -> Outcome:
         pretune evaluate runs/news
         pretune evaluate runs/news --split validation
         pretune evaluate runs/news --data other-site.csv --column text=headline
+        pretune evaluate runs/words --beam-size 10
     """
     from pretune.report.card import model_card
 
@@ -77,6 +76,8 @@ def evaluate(settings: EvaluateSettings, *, say: Say) -> Outcome:
             f"{int(seen_as_text.sum())} of {len(rows)} rows stood in the pre-training corpus, without labels."
         )
     evaluation["split"], evaluation["device"] = name, proven.device.to_dict()
+    if answering := proven.task.answering():
+        evaluation["answering"] = answering
     run.write_metrics(name, evaluation)
     write_text(run.model_dir / "README.md", model_card(run.record, run.metrics, run.passport))
     return _outcome(run, name, evaluation)
@@ -162,7 +163,7 @@ def _predict(
     from pretune.tasks.predicting import predict_rows
     from pretune.verbs.proven import load_proven
 
-    proven = load_proven(run, precision=settings.precision, threads=settings.threads)
+    proven = load_proven(run, settings)
     truths = proven.task.truths(rows)
     encoded = proven.task.encode_rows(rows, fingerprint=_fingerprint(rows))
     bar = say.progress(len(encoded), f"predicting with {run.path.name}")
@@ -232,7 +233,7 @@ def _outcome(run: RunFolder, split: str, evaluation: dict[str, Any]) -> Outcome:
     lines.append(f"look {evaluation['looks']} at this split. Next: pretune report {run.path}")
     facts = {
         key: evaluation[key]
-        for key in ("split", "n", "primary", "scores", "baselines", "leaks", "looks", "notes")
+        for key in ("split", "n", "primary", "scores", "baselines", "answering", "leaks", "looks", "notes")
         if key in evaluation
     }
     return Outcome(

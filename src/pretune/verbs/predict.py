@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pretune.config import AnsweringSettings
 from pretune.errors import DataError, UsageError
-from pretune.options import Settings, option
+from pretune.options import option
 from pretune.runfolder import RunFolder, open_run
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say
@@ -22,7 +23,7 @@ __all__ = ["PredictSettings", "predict"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictSettings(Settings):
+class PredictSettings(AnsweringSettings):
     """Settings of ``pretune predict``."""
 
     verb: ClassVar[str] = "predict"
@@ -41,8 +42,6 @@ class PredictSettings(Settings):
     encoding: str | None = option(None, "encoding of text files, where it is not found by looking")
     calibrated: bool = option(True, "probabilities at the temperature fitted on validation")
     window_rows: int = option(4096, "rows held in memory at a time", low=1, high=1_000_000)
-    precision: str = option("auto", "number format of matrix products", choices=("auto", "fp32", "bf16"))
-    threads: int | None = option(None, "processor threads; default: all", low=1)
 
 
 @verb(PredictSettings)
@@ -62,7 +61,7 @@ def predict(settings: PredictSettings, *, say: Say) -> Outcome:
     from pretune.verbs.proven import load_proven
 
     run = open_run(settings.run)
-    proven = load_proven(run, precision=settings.precision, threads=settings.threads)
+    proven = load_proven(run, settings)
     rows = stream_rows(
         settings.data,
         columns=settings.column,
