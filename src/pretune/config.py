@@ -239,7 +239,12 @@ class RunSettings(Settings):
 class TrainSettings(Settings):
     """How long, how fast and how exactly to learn."""
 
-    epochs: float | None = option(None, "passes over the training rows", low=0.001, high=100_000)
+    epochs: float | None = option(
+        None,
+        "passes over the training rows; default to fine-tune: 3, and up to 50 where rows are few; of sound as many as make about 8,000 updates, until 8 hours are heard",
+        low=0.001,
+        high=100_000,
+    )
     max_steps: int | None = option(None, "optimizer updates at most", low=1)
     minutes: float | None = option(None, "wall-clock minutes at most; the schedule is bent to end there", low=0.01)
     batch_size: int = option(32, "rows per optimizer update, over all processes", low=1, high=1_000_000)

@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import io
 import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from pretune.tasks.log_mel import log_mel
 from pretune.tasks.predicting import predict_items, predict_rows
 from pretune.tasks.trunk_rows import on_trunk
 from pretune.types import Encoded, Example, Text
+from pretune.verbs.finetune import default_epochs
 from tiny import CPU, WORDS, dataset_of, tiny_audio_backbone, tiny_clips, tiny_sound_task
 
 
@@ -326,6 +328,24 @@ def test_clips_shorter_than_a_frame_are_heard() -> None:
         model, _ = task.build(backbone, seed=0)
         (found,) = predict_items(task, model, task.encode(Example("a", {"audio": audio})), CPU)
         assert found.id == "a"
+
+
+@pytest.mark.parametrize(
+    ("rows", "seconds", "epochs"),
+    [
+        (2430, 0.43, 26),  # spoken digits: 8,000 updates, 6.5 hours
+        (45, 6.1, 104),  # yesno: 8 hours, where 8,000 updates would be 108
+        (45, 0.4, 1333),  # 50 passes for each 300 updates at most
+        (100_000, 12.0, 3),  # never less than three passes
+    ],
+)
+def test_default_epochs_of_sound_are_bounded_by_rows_and_by_what_is_heard(
+    rows: int, seconds: float, epochs: int
+) -> None:
+    for kind in ("speech", "sound"):
+        task, _ = tiny_sound_task(kind)
+        costs_N = np.full(rows, math.ceil(seconds * 50))
+        assert default_epochs(task, costs_N, task.default_batch_size) == epochs
 
 
 def test_words_of_the_fixture_need_blanks_and_spaces() -> None:

@@ -15,6 +15,8 @@ from pretune.backbones.audio import Hearing, hearing_of, run_model, without_own_
 from pretune.config import READ_BY_MODALITY
 from pretune.tasks.audio_baselines import audio_baselines
 from pretune.tasks.audio_rows import (
+    DEFAULT_FRAMES,
+    DEFAULT_UPDATES,
     VARIATIONS,
     ClipRows,
     FrameMask,
@@ -52,7 +54,8 @@ class AudioClassification(Classification):
     name: ClassVar[str] = "audio-classification"
     modality: ClassVar[str] = "audio"
     columns: ClassVar[tuple[str, ...]] = ("audio", "label")
-    default_updates: ClassVar[int] = 8000
+    default_updates: ClassVar[int] = DEFAULT_UPDATES
+    default_cost: ClassVar[float] = DEFAULT_FRAMES
     default_batch_size: ClassVar[int] = 8
     reads: ClassVar[tuple[str, ...]] = (*Classification.reads, *READ_BY_MODALITY["audio"], "augment")
     auto_class: ClassVar[str] = "AutoModelForAudioClassification"

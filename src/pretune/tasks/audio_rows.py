@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pretune.backbones.audio import FULL_SCALE, Hearing, collate_clips, stored_clip
+from pretune.backbones.audio import FRAMES_PER_SECOND, FULL_SCALE, Hearing, collate_clips, stored_clip
 from pretune.backbones.samples import Clips, store_samples
 from pretune.data.media_audio import decode_audio
 from pretune.types import Encoded
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pretune.config import TaskSettings
 
 __all__ = [
+    "DEFAULT_FRAMES",
+    "DEFAULT_UPDATES",
     "VARIATIONS",
     "ClipRows",
     "FrameMask",
@@ -38,6 +40,11 @@ __all__ = [
     "spans",
     "variation_of",
 ]
+
+
+DEFAULT_UPDATES = 8000
+DEFAULT_FRAMES = 8 * 3600 * FRAMES_PER_SECOND
+"""Eight hours of sound heard: the updates above on clips of half a second. On clips of six seconds they would take hours."""
 
 
 def clip_of(audio: Mapping[str, Any], hearing: Hearing) -> np.ndarray:

@@ -6,6 +6,7 @@ promises. Scores are functions of sums over rows, so that one matrix product dra
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
@@ -84,6 +85,7 @@ class Task(ABC):
     higher_is_better: ClassVar[Mapping[str, bool]]
     limits: ClassVar[Mapping[str, tuple[float, float]]]
     default_updates: ClassVar[int] = 300
+    default_cost: ClassVar[float] = math.inf
     default_batch_size: ClassVar[int] = 32
     reads: ClassVar[tuple[str, ...]] = ()
     labels: tuple[str, ...]

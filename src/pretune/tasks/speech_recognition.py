@@ -18,6 +18,8 @@ from pretune.backbones.spelling import Spelling, find_spelling
 from pretune.config import READ_BY_MODALITY
 from pretune.errors import DataError
 from pretune.tasks.audio_rows import (
+    DEFAULT_FRAMES,
+    DEFAULT_UPDATES,
     VARIATIONS,
     ClipRows,
     FrameMask,
@@ -70,7 +72,8 @@ class SpeechRecognition(Task):
     primary_metric: ClassVar[str] = "wer"
     higher_is_better: ClassVar[Mapping[str, bool]] = HIGHER_IS_BETTER
     limits: ClassVar[Mapping[str, tuple[float, float]]] = SCORE_LIMITS
-    default_updates: ClassVar[int] = 8000
+    default_updates: ClassVar[int] = DEFAULT_UPDATES
+    default_cost: ClassVar[float] = DEFAULT_FRAMES
     default_batch_size: ClassVar[int] = 8
     reads: ClassVar[tuple[str, ...]] = (*READ_BY_MODALITY["audio"], "augment", "beam_size")
     labels: tuple[str, ...] = ()

@@ -19,13 +19,15 @@ from pretune.verbs.outcome import Outcome, Say
 from pretune.verbs.setup import LearnSettings
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from pretune.backbones.adapt import Adaptation
     from pretune.data.splits import Splits
-    from pretune.tasks.base import EncodedRows, Learnable
+    from pretune.tasks.base import EncodedRows, Learnable, Task
     from pretune.verbs.learning import Learning
     from pretune.verbs.setup import Setup
 
-__all__ = ["FinetuneSettings", "finetune"]
+__all__ = ["FinetuneSettings", "default_epochs", "finetune"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,18 +177,21 @@ def build_learning(
         objective=objective,
         streams=lambda objective: objective.streams(learned_rows["train"], batch_size=batch_size, group_by_length=settings.group_by_length),
         goal={"metric": metric, "higher_is_better": task.higher_is_better[metric], "evaluate": evaluate},
-        default_epochs=_default_epochs(len(rows["train"]), batch_size, task.default_updates),
+        default_epochs=default_epochs(task, rows["train"].lengths_N, batch_size),
     )  # fmt: skip
     setup.task, setup.rows, setup.fingerprint, setup.truths = task, rows, fingerprint, truths
     setup.encoded = {name: (found.lengths_N, found.ledger) for name, found in rows.items()}
     return setup, learning
 
 
-def _default_epochs(num_rows: int, batch_size: int, enough: int) -> float:
-    """Three passes, more on small data: about ``enough`` updates, 50 passes at most, or 50 for each 300 updates. Early rows are cheap, the best is kept."""
-    updates = max(1, num_rows // batch_size)
-    most = 50 * max(1.0, enough / 300)
-    return float(max(3, min(most, round(enough / updates))))
+def default_epochs(task: Task, costs_N: np.ndarray, batch_size: int) -> float:
+    """Three passes, more on small data: about the task's ``default_updates``, but no more work than its ``default_cost``.
+
+    50 passes at most for each 300 such updates. Early rows are cheap, the best is kept.
+    """
+    enough = task.default_updates / max(1, len(costs_N) // batch_size)
+    most = min(50 * max(1.0, task.default_updates / 300), task.default_cost / max(1, int(costs_N.sum())))
+    return float(max(3, int(min(most, round(enough)))))
 
 
 def _calibrate_and_keep(run: RunFolder, setup: Setup, learning: Learning) -> None:
