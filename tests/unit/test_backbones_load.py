@@ -196,14 +196,28 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("case", BROKEN)
-def test_broken_or_unsafe_folders_are_refused(case: str, folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("case", "auto_class"),
+    [
+        *((case, "AutoModelForSequenceClassification") for case in BROKEN),
+        *((case, "AutoModel") for case in ("wrong size", "other architecture")),
+    ],
+)
+def test_broken_or_unsafe_folders_are_refused(case: str, auto_class: str, folder: Path) -> None:
     spoil, message = BROKEN[case]
     spoil(folder)
     with pytest.raises(ModelError) as caught:
-        load_backbone(str(folder)).build("AutoModelForSequenceClassification", seed=0)
+        load_backbone(str(folder)).build(auto_class, seed=0)
     assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
     assert caught.value.fix
+
+
+def test_a_bare_encoder_may_lack_its_pooler(tmp_path: Path) -> None:
+    model, _ = scratch().build("AutoModelForMaskedLM", seed=0)
+    save_model(model, scratch().tokenizer, tmp_path)
+    bare, report = load_backbone(str(tmp_path)).build("AutoModel", seed=0)
+    assert report.initialised == ("pooler.dense.bias", "pooler.dense.weight")
+    assert torch.equal(bare.get_input_embeddings().weight, model.get_input_embeddings().weight)
 
 
 def test_what_older_transformers_wrote_is_fine(folder: Path) -> None:

@@ -134,7 +134,7 @@ class Backbone:
                 trust_remote_code=self.trust_remote_code,
             )
         report = _report(info)
-        _refuse_broken_body(self.name, model, report)
+        _refuse_broken_body(self.name, model, report, is_bare=auto_class == "AutoModel")
         return model, report
 
     def _changed_config(self, changes: dict[str, Any]) -> PreTrainedConfig:
@@ -241,9 +241,12 @@ def _report(info: Any) -> LoadReport:
     return LoadReport(names("missing_keys"), names("unexpected_keys"), names("mismatched_keys"))
 
 
-def _refuse_broken_body(name: str, model: nn.Module, report: LoadReport) -> None:
-    """A head may be new; an encoder whose weights are not in the file is not the model that was asked for."""
-    prefix = getattr(model, "base_model_prefix", "") + "."
+def _refuse_broken_body(name: str, model: nn.Module, report: LoadReport, *, is_bare: bool) -> None:
+    """A head (a pooler) may be new; an encoder whose weights are not in the file is not the model that was asked for.
+
+    ``is_bare``: the model is the encoder itself, whose weights have no prefix.
+    """
+    prefix = "" if is_bare else getattr(model, "base_model_prefix", "") + "."
     body = {parameter for parameter, _ in model.named_parameters() if parameter.startswith(prefix)}
     wrong = sorted(body & set(report.mismatched))
     if wrong:
