@@ -19,11 +19,24 @@ if TYPE_CHECKING:
     from pretune.verbs.list import list  # noqa: A004
     from pretune.verbs.predict import predict
     from pretune.verbs.pretrain import pretrain
+    from pretune.verbs.probe import probe
     from pretune.verbs.report import report
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "compare", "demo", "evaluate", "finetune", "inspect", "list", "predict", "pretrain", "report"]
+__all__ = [
+    "__version__",
+    "compare",
+    "demo",
+    "evaluate",
+    "finetune",
+    "inspect",
+    "list",
+    "predict",
+    "pretrain",
+    "probe",
+    "report",
+]
 
 _VERBS = frozenset(__all__) - {"__version__"}
 

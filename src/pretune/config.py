@@ -124,7 +124,7 @@ class AudioSettings(Settings):
 
     sampling_rate: int | None = option(
         None,
-        "with scratch:... samples a second that the model hears; default: 8000 for telephone-quality data, else 16000",
+        "with scratch:wav2vec2-... samples a second that the model hears; default: 8000 for telephone-quality data, else 16000",
         low=8000,
         high=16_000,
     )
@@ -261,6 +261,12 @@ class TrainSettings(Settings):
     )
     warmup: str = option("6%", "length of the warm-up: 500 (steps), 0.5epoch or 6%", metavar="DURATION")
     clip: float = option(1.0, "largest gradient norm", low=1e-6)
+    ema: float = option(
+        0.0,
+        "decay of a moving average of the weights, such as 0.999, which is evaluated and kept in place of the last ones; 0: none",
+        low=0.0,
+        high=0.999999,
+    )
     eval_every: str = option(
         "1epoch", "how often to evaluate and save: 500 (steps), 0.5epoch or 10%", metavar="DURATION"
     )

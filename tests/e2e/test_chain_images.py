@@ -98,6 +98,18 @@ def test_a_frozen_trunk_learns_as_much(runs: Path, photos: Path, tmp_path: Path)
     assert kept == pytest.approx(plain, abs=0.2)
 
 
+def test_a_probe_says_what_features_know_and_takes_kept_ones_the_second_time(runs: Path, photos: Path) -> None:
+    words = ("probe", runs / "scratch", "--data", photos, "--neighbours", "5", "--precision", "fp32", "--json")
+    found = done(*words).facts
+    assert found["scores"]["linear"]["accuracy"]["value"] > 0.9
+    assert found["scores"]["neighbours"]["accuracy"]["value"] > 0.9
+    assert found["scores"]["majority"]["accuracy"]["value"] < 0.8
+    assert found["n"] == found["scores"]["linear"]["accuracy"]["n"]
+    assert done(*words).facts == found
+    few = done(*words, "--max-train-samples", "4").facts
+    assert few["train_rows"] == 4
+
+
 @pytest.mark.parametrize(
     ("words", "names"),
     [

@@ -13,6 +13,7 @@ import torch
 
 from pretune.config import TrainSettings
 from pretune.engine import checkpoint
+from pretune.engine.average import Average
 from pretune.engine.parallel import Cluster
 from pretune.errors import Interrupted, UsageError
 from pretune.files import write_json
@@ -94,7 +95,7 @@ def test_with_minutes_alone_only_the_warm_up_can_be_a_share() -> None:
 
 def learning(
     folder: Path, values: Callable[[int], float], *, patience: int | None = None, higher: bool = True,
-    eval_every: int = 2, save_every: int | None = None, seconds: float | None = None, **options: Any,
+    eval_every: int = 2, save_every: int | None = None, seconds: float | None = None, ema: float = 0.0, **options: Any,
 ) -> Learning:  # fmt: skip
     """A tiny run whose score at an evaluation is ``values(step)``."""
     rig = Rig(seconds=seconds, **{"steps": 12, "dropout": 0.1, **options})
@@ -111,12 +112,15 @@ def learning(
         run=RunFolder(folder), model=rig.model, objective=rig.objective, optim=rig.optim, feeds=rig.feeds,
         goal=Goal("score", higher, patience, evaluate), pace=Pace(rig.budget.max_steps, eval_every, save_every, 1, 0.1),
         budget=rig.budget, device=CPU, cluster=Cluster(), seed=0, flops_per_token=1e6, say=Silent(),
+        average=Average(rig.model, ema) if ema else None,
     )  # fmt: skip
     return made
 
 
 def weights_after(steps: int, of: int = 12) -> dict[str, torch.Tensor]:
     rig = Rig(steps=of, dropout=0.1)
+    if steps == 0:
+        return weights_of(rig.model)
     for step in rig.steps():
         if step.number == steps:
             return weights_of(rig.model)
@@ -212,6 +216,37 @@ def test_a_signal_saves_and_leaves_and_the_run_goes_on_to_the_same_bits(number: 
         assert steps == list(range(1, 13)), "each logged once"
     losses = [[line["loss"] for line in one.run.log_lines() if line["kind"] == "step"] for one in (again, straight)]
     assert losses[0] == losses[1]
+
+
+def test_average_weights_are_evaluated_and_kept_and_survive_a_stop(tmp_path: Path) -> None:
+    seen: list[torch.Tensor] = []
+
+    def noting(now: int) -> float:
+        seen.append(next(iter(weights_of(straight.model).values())))
+        return float(now == 6)
+
+    straight = learning(tmp_path / "straight", noting, eval_every=3, ema=0.5)
+    straight.go()
+    first = next(iter(weights_of(straight.model)))
+    expected, averages = weights_after(0)[first], []
+    for update in range(1, 13):
+        decay = min(0.5, (1 + update) / (10 + update))
+        expected = decay * expected + (1 - decay) * weights_after(update)[first]
+        averages.append(expected)
+    assert all(
+        torch.allclose(mine, averages[step - 1], atol=1e-6) for mine, step in zip(seen, (3, 6, 9, 12), strict=True)
+    )
+    assert torch.equal(weights_of(straight.model)[first], seen[1]), "the best evaluation's average is kept"
+
+    cut = learning(tmp_path / "cut", stop_at(7, signal.SIGTERM), eval_every=1, ema=0.5)
+    with pytest.raises(Interrupted):
+        cut.go()
+    again = learning(tmp_path / "cut", float, eval_every=1, ema=0.5)
+    again.resume()
+    again.go()
+    whole = learning(tmp_path / "whole", float, eval_every=1, ema=0.5)
+    whole.go()
+    assert largest_difference(weights_of(again.model), weights_of(whole.model)) == 0.0
 
 
 def test_a_damaged_newest_checkpoint_is_passed_over_with_its_name(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 
     checkpoints/
       step-00000500/   model.safetensors  optimizer.safetensors  state.json  manifest.json (SHA-256 and size of each, and its own)
+                       average.safetensors (where average weights are kept)
       LAST             name of the newest
 
 Write order: a folder aside, each file fsynced, manifest.json last, the folder fsynced, renamed, the parent fsynced, then
@@ -35,12 +36,14 @@ _FORMAT = 1
 
 @dataclass
 class Checkpoint:
-    """Tensors by name and a small JSON state. ``notes`` say what was passed over to find it."""
+    """Tensors by name and a small JSON state; ``average`` are average weights, where there are any. ``notes`` say what was
+    passed over to find it."""
 
     step: int
     model: dict[str, torch.Tensor]
     optimizer: dict[str, torch.Tensor]
     state: dict[str, Any]
+    average: dict[str, torch.Tensor] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -70,6 +73,8 @@ def _write_files(aside: Path, checkpoint: Checkpoint) -> None:
     aside.mkdir()
     save_file(_unshared(checkpoint.model), aside / "model.safetensors")
     save_file(_unshared(checkpoint.optimizer), aside / "optimizer.safetensors")
+    if checkpoint.average:
+        save_file(_unshared(checkpoint.average), aside / "average.safetensors")
     write_json(aside / "state.json", {"step": checkpoint.step, **checkpoint.state})
     files = {}
     for path in sorted(aside.iterdir()):
@@ -167,10 +172,12 @@ def _read(path: Path) -> Checkpoint:
 
     try:
         model, optimizer = load_file(path / "model.safetensors"), load_file(path / "optimizer.safetensors")
+        has_average = (path / "average.safetensors").exists()
+        average = load_file(path / "average.safetensors") if has_average else {}
     except (SafetensorError, OSError) as error:
         raise CorruptFile(f"{path} cannot be read: {error}") from None
     state = read_json(path / "state.json")
-    return Checkpoint(step=state["step"], model=model, optimizer=optimizer, state=state)
+    return Checkpoint(step=state["step"], model=model, optimizer=optimizer, state=state, average=average)
 
 
 def prune(folder: Path, keep: Iterable[int]) -> None:

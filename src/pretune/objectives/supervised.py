@@ -10,7 +10,7 @@ import torch
 from pretune.backbones.adapt import Adaptation
 from pretune.engine.batching import Stream
 from pretune.tasks.base import EncodedRows, Learnable
-from pretune.types import Batch, Feed, Loss
+from pretune.types import Batch, Encoded, Feed, Loss
 
 __all__ = ["Supervised"]
 
@@ -28,9 +28,16 @@ class Supervised:
     def streams(self, rows: EncodedRows, *, batch_size: int, group_by_length: bool) -> dict[str, Stream]:
         """The one stream of labelled rows."""
 
+        def learned(number: int, key: int) -> Encoded:
+            rng = np.random.default_rng(key)
+            row = self.task.augment(rows[number], rng)
+            if self.task.mixes == 0.0 or rng.random() >= self.task.mixes:
+                return row
+            other = self.task.augment(rows[int(rng.integers(len(rows)))], rng)
+            return self.task.mixed(row, other, rng)
+
         def collate(rows_R: np.ndarray, keys_R: np.ndarray) -> Batch:
-            pairs = zip(rows_R, keys_R, strict=True)
-            return self.task.collate([self.task.augment(rows[int(i)], np.random.default_rng(key)) for i, key in pairs])
+            return self.task.collate([learned(int(i), int(key)) for i, key in zip(rows_R, keys_R, strict=True)])
 
         return {"labelled": Stream(rows.lengths_N, collate, batch_size, group_by_length)}
 

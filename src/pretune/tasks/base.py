@@ -40,8 +40,17 @@ class EncodedRows(Protocol):
 class Learnable(Protocol):
     """The part of a task that learning and predicting use; see :class:`Task`."""
 
+    @property
+    def mixes(self) -> float:
+        """Share of the items that are learned mixed with another."""
+        ...
+
     def augment(self, row: Encoded, rng: np.random.Generator, /) -> Encoded:
         """The item as it is learned from this time."""
+        ...
+
+    def mixed(self, row: Encoded, other: Encoded, rng: np.random.Generator, /) -> Encoded:
+        """Two augmented items as one that keeps the first's id."""
         ...
 
     def collate(self, rows: Sequence[Encoded], /) -> Batch:
@@ -119,6 +128,15 @@ class Task(ABC):
     def augment(self, row: Encoded, rng: np.random.Generator) -> Encoded:
         """The item as it is learned from this time. The same ``rng`` gives the same item."""
         return row
+
+    @property
+    def mixes(self) -> float:
+        """Share of the items that are learned mixed with another, drawn from all training rows."""
+        return 0.0
+
+    def mixed(self, row: Encoded, other: Encoded, rng: np.random.Generator) -> Encoded:
+        """Two augmented items as one that keeps the first's id; asked for only where :attr:`mixes` is above 0."""
+        raise NotImplementedError
 
     def without_trunk(self, row: Encoded, *, first_only: bool) -> Encoded:
         """The item without what a frozen trunk has read already; ``first_only``: just its first position is asked for."""

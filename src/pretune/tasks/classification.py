@@ -143,21 +143,37 @@ class Classification(Task):
         """The model's keyword arguments for these items, with the cost that is real and the cost with padding."""
 
     def collate(self, rows: Sequence[Encoded]) -> Batch:
-        """``targets`` (B,) int64 with -1 for unlabelled; ``extras["weights"]`` (B,)."""
+        """``targets`` (B,) int64 with -1 for unlabelled, or shares (B, C) where rows were mixed; ``extras["weights"]`` (B,)."""
         inputs, num_tokens, num_padded = self.inputs_of(rows)
-        targets_B = torch.tensor([-1 if row.target is None else row.target for row in rows])
         weights_B = torch.tensor([row.weight for row in rows], dtype=torch.float32)
-        if self.class_weights_C is not None:
-            weights_B = weights_B * self.class_weights_C[targets_B.clamp(min=0)]
+        if any(isinstance(row.target, np.ndarray) for row in rows):
+            targets = torch.from_numpy(np.stack([self.shares_of(row.target) for row in rows]))
+            is_labelled_B = targets[:, 0] >= 0
+            if self.class_weights_C is not None:
+                weights_B = weights_B * (targets.clamp(min=0) @ self.class_weights_C)
+        else:
+            targets = torch.tensor([-1 if row.target is None else row.target for row in rows])
+            is_labelled_B = targets >= 0
+            if self.class_weights_C is not None:
+                weights_B = weights_B * self.class_weights_C[targets.clamp(min=0)]
         return Batch(
             inputs=inputs,
-            targets=targets_B,
-            num_items=float(weights_B[targets_B >= 0].sum()),
+            targets=targets,
+            num_items=float(weights_B[is_labelled_B].sum()),
             ids=tuple(row.id for row in rows),
             num_tokens=num_tokens,
             num_padded=num_padded,
             extras={"weights": weights_B},
         )
+
+    def shares_of(self, target: int | np.ndarray | None) -> np.ndarray:
+        """An item's target as a share of each class, float32 (C,); -1 for an unlabelled one."""
+        if isinstance(target, np.ndarray):
+            return target
+        shares_C = np.full(len(self.labels), -1.0 if target is None else 0.0, dtype=np.float32)
+        if target is not None:
+            shares_C[target] = 1.0
+        return shares_C
 
     def logits_of(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """What the model says of the batch, (B, C)."""
@@ -167,7 +183,8 @@ class Classification(Task):
         """Weighted cross entropy, summed."""
         assert batch.targets is not None
         if bool((batch.targets < 0).any()):
-            unlabelled = [i for i, target in zip(batch.ids, batch.targets.tolist(), strict=True) if target < 0]
+            lacking_B = (batch.targets < 0).reshape(len(batch.ids), -1).any(dim=1)
+            unlabelled = [i for i, is_lacking in zip(batch.ids, lacking_B.tolist(), strict=True) if is_lacking]
             raise DataError(
                 f"{self.name} cannot learn from unlabelled rows: {', '.join(unlabelled[:5])}",
                 "give them a label, or leave them to `pretune pretrain`",

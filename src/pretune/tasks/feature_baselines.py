@@ -16,7 +16,7 @@ from pretune.tasks.classification_scores import classification_statistics
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["feature_baselines"]
+__all__ = ["feature_baselines", "logistic_probabilities"]
 
 MAX_ROWS = 5_000
 """Training rows that the regression sees: what a minute of one core can decode."""
@@ -54,14 +54,15 @@ def feature_baselines(
     if len(np.unique(train_y[chosen])) < 2:
         return result, notes
     train_NF, rows_NF = features(train, chosen), features(rows, np.arange(len(rows)))
-    found_NC = _logistic(train_NF, train_y[chosen], rows_NF, len(labels), strength, passes)
+    found_NC = logistic_probabilities(train_NF, train_y[chosen], rows_NF, len(labels), strength, passes)
     result[name] = classification_statistics(found_NC, truth_N)
     return result, notes
 
 
-def _logistic(
+def logistic_probabilities(
     train_NF: np.ndarray, y: np.ndarray, rows_NF: np.ndarray, classes: int, strength: float, passes: int
 ) -> np.ndarray:
+    """Probabilities (N, C) of ``rows_NF`` by logistic regression on standardised features; y are class indices (N,)."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

@@ -102,6 +102,20 @@ class ImageClassification(Classification):
         pixels = self.augmentation.picture(row.arrays["pixels"], self.geometry.crop, rng)
         return Encoded(row.id, {"pixels": pixels}, row.cost, row.target, row.weight)
 
+    @property
+    def mixes(self) -> float:
+        """Half of the pictures at level ``strong``."""
+        return self.augmentation.mixes
+
+    def mixed(self, row: Encoded, other: Encoded, rng: np.random.Generator) -> Encoded:
+        """One picture of two, its target shared between their classes."""
+        if row.target is None or other.target is None:
+            return row
+        pixels, share = self.augmentation.mixed(row.arrays["pixels"], other.arrays["pixels"], rng)
+        target_C = share * self.shares_of(row.target) + (1 - share) * self.shares_of(other.target)
+        weight = share * row.weight + (1 - share) * other.weight
+        return Encoded(row.id, {"pixels": pixels}, row.cost, target_C.astype(np.float32), weight)
+
     def without_trunk(self, row: Encoded, *, first_only: bool) -> Encoded:
         """The item without its pixels."""
         return Encoded(row.id, {}, row.cost, row.target, row.weight)
@@ -143,12 +157,19 @@ class ImageClassification(Classification):
         if not self.varies_rows or not pixels:
             return []
         rng = np.random.default_rng(0)
-        shown = [
-            {"image": picture_address(self.augmentation.picture(picture, self.geometry.crop, rng)), "caption": ""}
-            for picture in pixels[:LOOKS]
-            for _ in range(3)
+        varied = [
+            self.augmentation.picture(picture, self.geometry.crop, rng) for picture in pixels[:LOOKS] for _ in range(3)
         ]
         note = f"While it learned, the model saw pictures varied like these (--augment {self.augmentation.name})."
+        if self.mixes:
+            first = varied[::3]
+            mixed = [
+                self.augmentation.mixed(one, other, rng)[0]
+                for one, other in zip(first, first[1:] + first[:1], strict=True)
+            ]
+            varied += mixed
+            note += f" {self.mixes:.0%} of them were mixed with another, as the last {len(mixed)} are."
+        shown = [{"image": picture_address(picture), "caption": ""} for picture in varied]
         return [{"type": "pictures", "title": "Varied pictures", "note": note, "rows": shown}]
 
     def shown(self, row: Mapping[str, Any]) -> dict[str, Any]:

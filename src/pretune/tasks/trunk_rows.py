@@ -23,7 +23,7 @@ from pretune.files import check_free_space, fsync_file, write_json
 from pretune.tasks.base import EncodedRows, Learnable, Task
 from pretune.types import Batch, Encoded, Loss, Prediction
 
-__all__ = ["POSITIONS", "OnTrunk", "TrunkRows", "keep_trunk", "on_trunk", "trunk_of"]
+__all__ = ["POSITIONS", "OnTrunk", "TrunkRows", "keep_trunk", "on_trunk", "trunk_of", "trunk_outputs"]
 
 TRUNK = "trunk"
 """The array of an item, and the extra tensor of a batch, that hold the kept outputs."""
@@ -157,11 +157,11 @@ def keep_trunk(
 
 def _bytes_of_a_row(task: Task, trunk: Trunk, rows: EncodedRows, device: Device) -> int:
     longest = int(np.argmax(rows.lengths_N))
-    outputs = _outputs(task, trunk, [rows[longest]], device)
+    outputs = trunk_outputs(task, trunk, [rows[longest]], device)
     return 4 * sum(output.size for output in outputs)
 
 
-def _outputs(task: Task, trunk: Trunk, items: Sequence[Encoded], device: Device) -> list[np.ndarray]:
+def trunk_outputs(task: Task, trunk: Trunk, items: Sequence[Encoded], device: Device) -> list[np.ndarray]:
     """The trunk's output of each item, its padding cut off: float32 (T, F), or (1, ...) where rows have no positions."""
     kept: list[torch.Tensor] = []
     batch = task.collate(items).to(device.device)
@@ -197,7 +197,7 @@ def _write(
         values = stack.enter_context(Growing(folder / "values.npy", np.float32))
         # By length, so that little padding is computed; the place of each row's outputs is kept.
         for places in cut_by_budget(rows.lengths_N, max_cost=BUDGET_COST, max_rows=2**31):
-            outputs = _outputs(task, trunk, [rows[int(place)] for place in places], device)
+            outputs = trunk_outputs(task, trunk, [rows[int(place)] for place in places], device)
             for place, output in zip(places, outputs, strict=True):
                 starts_N[place], positions_N[place], shape = total, len(output), output.shape[1:]
                 total += output.size
@@ -214,11 +214,17 @@ def _write(
 class OnTrunk:
     """A task whose model runs on the kept outputs of its trunk; for rows of :func:`keep_trunk` only."""
 
+    mixes = 0.0
+
     def __init__(self, task: Task, trunk: Trunk) -> None:
         self.task, self.trunk, self.name = task, trunk, task.name
 
     def augment(self, row: Encoded, _rng: np.random.Generator) -> Encoded:
         """What is kept cannot be varied."""
+        return row
+
+    def mixed(self, row: Encoded, _other: Encoded, _rng: np.random.Generator) -> Encoded:
+        """What is kept cannot be mixed."""
         return row
 
     def collate(self, rows: Sequence[Encoded]) -> Batch:

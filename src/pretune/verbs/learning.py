@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from pretune.verbs.outcome import Say
 if TYPE_CHECKING:
     import torch
 
+    from pretune.engine.average import Average
     from pretune.engine.batching import Feeds
     from pretune.engine.checkpoint import Checkpoint
     from pretune.engine.devices import Device
@@ -103,7 +105,10 @@ class _BrokenOff(Exception):
 
 @dataclass
 class Learning:
-    """One run's training: what learns, towards what, at what pace, and where the state is kept."""
+    """One run's training: what learns, towards what, at what pace, and where the state is kept.
+
+    With an ``average`` of the weights it is that which is evaluated and kept.
+    """
 
     run: RunFolder
     model: torch.nn.Module
@@ -118,6 +123,7 @@ class Learning:
     seed: int
     flops_per_token: float
     say: Say
+    average: Average | None = None
     best: dict[str, Any] = field(default_factory=dict)
     stale: int = 0
     step: int = 0
@@ -140,6 +146,8 @@ class Learning:
     def _restore(self, found: Checkpoint) -> None:
         load_weights(self.model, found.model)
         self.optim.load_tensors(found.optimizer)
+        if self.average:
+            self.average.load(found.average, found.step)
         state = found.state
         self.step, self.stale, self.best = found.step, state["stale"], state["best"]
         self.unevaluated = state["unevaluated"]
@@ -177,6 +185,8 @@ class Learning:
                 self._leave_if_asked(stop)
             for done in [] if self._out_of_patience() else steps:
                 self.step = done.number
+                if self.average:
+                    self.average.update()
                 self._log(done)
                 share = int(1000 * done.progress)
                 bar.update(share - told, f"step {done.number}, loss {done.loss:.4f}")
@@ -237,7 +247,8 @@ class Learning:
         self.unevaluated = True
         if self.cluster.is_first:
             try:
-                scores = self.goal.evaluate(watch)
+                with self.average.in_place() if self.average else contextlib.nullcontext():
+                    scores = self.goal.evaluate(watch)
             except _BrokenOff:
                 return
             value = scores[self.goal.metric]
@@ -268,7 +279,10 @@ class Learning:
                 "stale": self.stale,
                 "unevaluated": self.unevaluated,
             }
-            whole = checkpoint.Checkpoint(self.step, dict(self.model.state_dict()), self.optim.tensors(), state)
+            average = self.average.tensors() if self.average else {}
+            whole = checkpoint.Checkpoint(
+                self.step, dict(self.model.state_dict()), self.optim.tensors(), state, average
+            )
             checkpoint.save(self.run.checkpoints_dir, whole)
             newest = checkpoint.steps_on_disk(self.run.checkpoints_dir)[:2]
             checkpoint.prune(self.run.checkpoints_dir, [*newest, *([self.best["step"]] if self.best else [])])
@@ -287,13 +301,16 @@ class Learning:
         )
 
     def _take_best(self) -> None:
-        """Put the best evaluation's weights into the model."""
+        """Put the best evaluation's weights into the model, averaged where averages are kept."""
         from pretune.engine import checkpoint
 
         self.cluster.barrier()
+        if self.average:
+            load_weights(self.model, self.average.tensors())
         if self.best and self.best["step"] != self.step:
             try:
-                load_weights(self.model, checkpoint.load_step(self.run.checkpoints_dir, self.best["step"]).model)
+                found = checkpoint.load_step(self.run.checkpoints_dir, self.best["step"])
+                load_weights(self.model, found.average or found.model)
             except CorruptFile as error:
                 self.say.warn(
                     f"{error.problem}: the best model (step {self.best['step']}) is lost, the last one (step {self.step}) is kept"

@@ -148,6 +148,7 @@ def make_learning(
     """Put the pieces of a training run together."""
     from pretune.backbones.adapt import plan_adaptation
     from pretune.backbones.fast import make_fast
+    from pretune.engine.average import Average
     from pretune.engine.batching import Feeds
     from pretune.engine.fit import Budget
     from pretune.engine.optim import Optim
@@ -178,6 +179,7 @@ def make_learning(
         run=run, model=model, objective=learner, optim=optim, feeds=feeds,
         goal=Goal(patience=settings.early_stopping_patience, **goal), pace=pace, budget=budget,
         device=device, cluster=cluster, seed=settings.seed, flops_per_token=_flops_per_token(model), say=say,
+        average=Average(model, settings.ema) if settings.ema else None,
     )  # fmt: skip
     return Setup(backbone, report, adaptation, learner, rate), learning
 

@@ -19,8 +19,9 @@ VERBS: tuple[VerbEntry, ...] = (
     VerbEntry(
         "inspect", "look at the data", "read the data and write its passport: columns, balance, duplicates, leaks"
     ),
-    VerbEntry("pretrain", "learn", "learn from unlabelled text, from scratch or on from a model"),
-    VerbEntry("finetune", "learn", "learn to tell classes apart from labelled rows"),
+    VerbEntry("pretrain", "learn", "learn from unlabelled texts, pictures or clips, from scratch or on from a model"),
+    VerbEntry("finetune", "learn", "learn a task from labelled rows"),
+    VerbEntry("probe", "prove", "say in seconds what a model's features know before anything learns"),
     VerbEntry("evaluate", "prove", "score a run on a split, with intervals and baselines"),
     VerbEntry("predict", "prove", "rows in, labels and probabilities out, as JSON lines"),
     VerbEntry("compare", "prove", "say whether one run is better than another, on the same rows"),

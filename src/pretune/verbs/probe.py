@@ -1,0 +1,162 @@
+"""``pretune probe``: what a model's features know before anything is learned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pretune.config import AudioSettings, BackboneSettings, CleanSettings, DataSettings, ImageSettings, TextSettings
+from pretune.errors import DataError, ModelError, UsageError
+from pretune.options import option
+from pretune.verbs.declare import verb
+from pretune.verbs.finetune import FinetuneSettings
+from pretune.verbs.outcome import Outcome, Say
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pretune.backbones.load import Backbone
+    from pretune.data.splits import Splits
+    from pretune.tasks.classification import Classification
+
+__all__ = ["ProbeSettings", "probe"]
+
+_NAMES = {"linear": "linear classifier", "neighbours": "nearest neighbours", "majority": "always the largest class"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeSettings(BackboneSettings, TextSettings, ImageSettings, AudioSettings, CleanSettings, DataSettings):
+    """Settings of ``pretune probe``."""
+
+    verb: ClassVar[str] = "probe"
+
+    split: str = option("validation", "which split to score", choices=("validation", "test"))
+    neighbours: int = option(20, "training rows that vote", low=1, high=10_000)
+    max_train_samples: int | None = option(None, "fit on this many training rows only, each class by its share", low=2)
+    seed: int = option(0, "seed of the rows taken and of new weights", low=0, high=2**32 - 1)
+    resamples: int = option(2000, "bootstrap resamples of the intervals", low=100, high=100_000)
+    precision: str = option("auto", "number format of matrix products", choices=("auto", "fp32", "bf16"))
+    threads: int | None = option(None, "processor threads; default: all", low=1)
+
+
+@verb(ProbeSettings)
+def probe(settings: ProbeSettings, *, say: Say) -> Outcome:
+    """Say in seconds what a model's features know of the classes: nothing of the model learns.
+
+    Each row goes through the model once; the features are kept for the next time. A linear classifier and the nearest
+    training rows then guess the held-out ones. Good features with few labels: `--adapt head` may be all that is needed.
+
+    Examples::
+
+        pretune probe MODEL_DIR --data photos/
+        pretune probe runs/base --data news.csv --max-train-samples 500
+        pretune probe scratch:resnet-18 --data photos/ --json
+    """
+    from pretune.evaluation.intervals import bootstrap
+
+    features, truths, task = _features(settings, say)
+    statistics = _statistics(features, truths, task, settings.neighbours, settings.split)
+    scores = {
+        name: {
+            score: value.to_dict()
+            for score, value in bootstrap(
+                rows_NK, task.scores, resamples=settings.resamples, limits=task.limits
+            ).items()
+        }
+        for name, rows_NK in statistics.items()
+    }
+    return _outcome(settings, scores, features)
+
+
+def _features(settings: ProbeSettings, say: Say) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], Classification]:
+    """Features (N, F) and class indices (N,) of the training rows and of the split that is scored, and the task."""
+    from pretune.data.load import load_splits
+    from pretune.engine.devices import choose_device
+    from pretune.tasks import find_task
+    from pretune.tasks.classification import Classification
+    from pretune.verbs.backbone import find_backbone, steady
+    from pretune.verbs.rows import fewer_rows
+
+    data = load_splits(settings)
+    kind = find_task(data)
+    if not issubclass(kind, Classification):
+        raise UsageError(
+            f"the rows of {settings.data} are for {kind.name}, and a probe tells classes apart",
+            "give rows with one class each: --column label=NAME",
+        )
+    kind.check(data)
+    if len(data.get(settings.split, ())) == 0:
+        raise DataError(f"{settings.data} has no {settings.split} rows", f"--split takes one of: {', '.join(data)}")
+    if settings.max_train_samples is not None:
+        data = data.replace(
+            {**data, "train": fewer_rows(data["train"], settings.max_train_samples, seed=settings.seed)}
+        )
+    learner = FinetuneSettings.from_dict(settings.to_dict(), adapt="head", augment="none")
+    device = choose_device(precision=settings.precision, threads=settings.threads)
+    backbone = find_backbone(learner, data)
+    task = kind.start(data, backbone, learner)
+    found = _run(settings, data, task, backbone, steady(device, backbone, learner), say)
+    wanted = {name: task.targets_of(data[name]) for name in ("train", settings.split)}
+    return found, {name: targets for name, targets in wanted.items() if targets is not None}, task
+
+
+def _run(
+    settings: ProbeSettings, data: Splits, task: Classification, backbone: Backbone, device: Any, say: Say
+) -> dict[str, np.ndarray]:
+    from pretune.backbones.adapt import plan_adaptation
+    from pretune.backbones.fast import make_fast
+    from pretune.tasks.probes import features_of
+    from pretune.tasks.trunk_rows import trunk_of
+    from pretune.verbs.rows import check_ledgers, data_fingerprint
+
+    names = ("train", settings.split)
+    fingerprint = data_fingerprint(data)
+    rows = {name: task.encode_rows(data[name], fingerprint=f"{fingerprint}:{name}") for name in names}
+    check_ledgers({name: part.ledger for name, part in rows.items()}, say)
+    model, _ = task.build(backbone, seed=settings.seed)
+    if device.device.type == "cpu":
+        make_fast(model)
+    model.to(device.device)
+    adaptation = plan_adaptation(model, "head", weight_decay=0.0, llrd_decay=1.0)
+    trunk = trunk_of(task, model, adaptation, rows["train"], device)
+    if trunk is None:
+        raise ModelError(
+            f"the features of {settings.backbone} cannot be told from its head",
+            "fine-tune it instead: pretune finetune ... --adapt head",
+        )
+    bar = say.progress(sum(len(part) for part in rows.values()), "running the model once")
+    found = {
+        name: features_of(task, trunk, rows[name], device, fingerprint=f"{fingerprint}:{name}", on_batch=bar.update)
+        for name in names
+    }
+    bar.close()
+    return found
+
+
+def _statistics(
+    features: dict[str, np.ndarray], truths: dict[str, np.ndarray], task: Classification, neighbours: int, split: str
+) -> dict[str, np.ndarray]:
+    from pretune.tasks.probes import probe_statistics
+
+    return probe_statistics(
+        features["train"], truths["train"], features[split], truths[split], len(task.labels), neighbours=neighbours
+    )
+
+
+def _outcome(settings: ProbeSettings, scores: dict[str, Any], features: dict[str, np.ndarray]) -> Outcome:
+    rows, width = features["train"].shape
+    held = len(features[settings.split])
+    lines = [
+        f"{settings.backbone}: {width} features a row, {rows} training rows, {held} {settings.split} rows; nothing of the model learned"
+    ]
+    for name, found in scores.items():
+        accuracy = found["accuracy"]
+        lines.append(
+            f"  {_NAMES[name]}: accuracy {100 * accuracy['value']:.2f} % [{100 * accuracy['low']:.2f}, {100 * accuracy['high']:.2f}]"
+        )
+    lines.append(f"Next: pretune finetune {settings.backbone} --data {settings.data} --adapt head")
+    facts = {
+        "backbone": settings.backbone, "data": settings.data, "split": settings.split, "features": width,
+        "train_rows": rows, "n": held, "neighbours": settings.neighbours, "scores": scores,
+    }  # fmt: skip
+    return Outcome(text="\n".join(lines), facts=facts)
