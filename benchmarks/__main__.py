@@ -22,7 +22,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("kind", nargs="?", choices=(*KINDS, "all"), default="all")
     parser.add_argument("--repeats", type=int, help="runs of each side (3; with --quick 1)")
-    parser.add_argument("--quick", action="store_true", help="fewer rows, one run: about 8 minutes in place of 45")
+    parser.add_argument("--quick", action="store_true", help="fewer rows, one run: about 10 minutes in place of 60")
     parser.add_argument("--out", type=Path, default=Path("benchmarks.json"), help="file for the figures")
     return parser.parse_args()
 
