@@ -76,6 +76,36 @@ def test_plain_lines_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> Non
     assert from_input(monkeypatch, "今天".encode("gb18030"), encoding="gb18030")[0]["text"] == "今天"
 
 
+def test_a_table_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = [{"id": "7", "text": 'one, "two"\nthree'}, {"id": "8", "text": "four"}]
+    quoted = b'id,text\n7,"one, ""two""\nthree"\n\n8,four\n'
+    assert from_input(monkeypatch, quoted) == wanted
+    renamed = quoted.replace(b"id,text", b"id,what it says")
+    assert from_input(monkeypatch, renamed, columns=("text=what it says",)) == wanted
+    assert [row["text"] for row in from_input(monkeypatch, b"1\tone\n2\ttwo\n", columns=("text=1",), header="no")] == [
+        "one",
+        "two",
+    ]
+    semicolons = from_input(monkeypatch, b"id;body\n1;a b\n", delimiter=";", columns=("text=body",))
+    assert semicolons == [{"id": "1", "text": "a b"}]
+    plain = from_input(monkeypatch, b"Yes, it is so\nNo, it is not\n")
+    assert [row["text"] for row in plain] == ["Yes, it is so", "No, it is not"], "commas alone make no table"
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"id,text\n1,a,b\n", "line 2, has 3 columns"),
+        (b'id,text\n1,"a\n', "not a whole row"),
+        (b"id,text\n", "column names and no rows"),
+        (b"id,text,text\n1,a,b\n", "more than once"),
+    ],
+)
+def test_a_bad_table_from_standard_input(data: bytes, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match=says):
+        from_input(monkeypatch, data)
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"\n \n", b"caf\xe9\n", b"a\0b\n", b'{"text": "a"}\n{"te', b'{"a": 1, "b": 2}\n']
 )

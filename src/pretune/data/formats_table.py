@@ -6,7 +6,7 @@ import contextlib
 import csv
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -16,7 +16,7 @@ from pretune.data.encodings import open_text, read_lines
 from pretune.data.formats import Chunk, Options, Table, chunk_rows
 from pretune.errors import DataError, UsageError
 
-__all__ = ["delimited_table", "parse_delimiter", "tabbed"]
+__all__ = ["delimited_table", "header_delimiter", "parse_delimiter", "piped_table", "tabbed"]
 
 _SAMPLE_CHARACTERS = 2**20
 _CANDIDATES = (",", "\t", ";", "|")
@@ -54,6 +54,50 @@ def tabbed(sample: Sequence[str]) -> bool:
     return len(counts) == 1 and counts.pop() >= 1 and len(sample) >= 2
 
 
+def header_delimiter(line: str, is_known_name: Callable[[str], bool]) -> str | None:
+    """What separates the column names of a table's first line; None where the line is no such row of names."""
+    for mark in _CANDIDATES:
+        cells = [cell.strip().strip('"') for cell in line.split(mark)]
+        if len(cells) > 1 and all(_NAME_LIKE.fullmatch(cell) for cell in cells) and any(map(is_known_name, cells)):
+            return mark
+    return None
+
+
+def piped_table(lines: Iterable[str], name: str, delimiter: str, *, header: bool) -> Table:
+    """The rows of a text table that arrives line by line, each as soon as it is whole. Raises :class:`DataError`."""
+    reader = _Dialect(delimiter).reader(iter(lines))
+    first = _next_row(reader, name)
+    if first is None:
+        raise DataError(f"{name} holds no rows", "give a row of column names, then rows")
+    columns = _column_names(name, first) if header else tuple(str(place) for place in range(len(first)))
+    return Table(columns, header, _piped_chunks(reader, name, columns, None if header else first))
+
+
+def _piped_chunks(reader: Any, name: str, columns: Sequence[str], row: list[str] | None) -> Iterator[Chunk]:
+    place = {column: index for index, column in enumerate(columns)}
+    row = row or _next_row(reader, name)
+    number = 1
+    while row is not None:
+        if len(row) != len(columns):
+            raise DataError(
+                f"{name}, line {reader.line_num}, has {len(row)} columns where the first row has {len(columns)}",
+                'put fields that hold the delimiter in "double quotes", or give --delimiter if another one is meant',
+            )
+        yield Chunk([number], lambda column, row=row: [row[place[column]]])
+        row, number = _next_row(reader, name), number + 1
+
+
+def _next_row(reader: Any, name: str) -> list[str] | None:
+    """The next row that is not blank; None at the end."""
+    try:
+        return next((row for row in reader if row), None)
+    except csv.Error as error:
+        raise DataError(
+            f"{name}, line {reader.line_num}, is not a whole row: {error}",
+            'double each quote inside a quoted field: ""',
+        ) from None
+
+
 def delimited_table(
     entry: Entry, encoding: str, options: Options, is_known_name: Callable[[str], bool], preferred: str = ","
 ) -> Table:
@@ -75,7 +119,7 @@ def delimited_table(
         _check_delimiter(entry, sample, preferred, dialect)
     header = _has_header(rows, is_known_name) if options.header == "auto" else options.header == "yes"
     width = len(rows[0]) if rows else 0
-    columns = _column_names(entry, rows[0]) if header and rows else tuple(map(str, range(width)))
+    columns = _column_names(entry.name, rows[0]) if header and rows else tuple(map(str, range(width)))
     facts: dict[str, Any] = {
         "format": "text table",
         "delimiter": _NAMES.get(dialect.delimiter, dialect.delimiter),
@@ -181,12 +225,12 @@ def _has_header(rows: Sequence[Sequence[str]], is_known_name: Callable[[str], bo
     return bool(others) and len(cells[longest].split()) <= 3 and len(cells[longest]) * 1.5 < lengths[longest]
 
 
-def _column_names(entry: Entry, cells: Sequence[str]) -> tuple[str, ...]:
+def _column_names(place: str, cells: Sequence[str]) -> tuple[str, ...]:
     names = [cell.strip().lstrip("\ufeff") or str(place) for place, cell in enumerate(cells)]
     repeated = [name for name, times in Counter(names).items() if times > 1]
     if repeated:
         raise DataError(
-            f"{entry.name}:1 names the column {repeated[0]!r} more than once: {', '.join(names)}",
+            f"{place}:1 names the column {repeated[0]!r} more than once: {', '.join(names)}",
             "rename one of them, or give --header no and name columns by position: --column text=0 --column label=1",
         )
     return tuple(names)

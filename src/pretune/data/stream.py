@@ -10,12 +10,14 @@ from itertools import chain
 from typing import Any, BinaryIO
 
 from pretune.data.columns import find_roles, parse_columns
+from pretune.data.columns_names import is_known_name
 from pretune.data.encodings import check_encoding_name
 from pretune.data.formats import Options, Table
 from pretune.data.formats_folder import find_place
 from pretune.data.formats_json import jsonl_batches, jsonl_rows, looks_like_json_lines
 from pretune.data.formats_lines import line_chunks
 from pretune.data.formats_open import reading
+from pretune.data.formats_table import header_delimiter, parse_delimiter, piped_table
 from pretune.data.media import BrokenMedia, free_finder
 from pretune.data.prepare import prepared_tables
 from pretune.data.rows import RowMaker, Rows
@@ -39,7 +41,7 @@ def stream_rows(
     on_left_out: Callable[[BrokenMedia], None] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Rows as ``{"id", "text", "text_pair"?, "label"?}`` from a file, folder, archive, or ``-``: standard input, with a JSON
-    object or a text on each line. Rows of pictures or clips have ``image`` or ``audio`` and what is known of the file.
+    object or a text on each line, or a CSV or TSV whose first line names the columns. Rows of pictures or clips have ``image`` or ``audio`` and what is known of the file.
 
     ``modality`` (``image``, ``audio``) refuses rows of another kind, and on standard input reads each line that is not JSON
     as a path. Rows come in the order of the files' names; a row without a label has no ``label``. ``on_left_out`` is told of
@@ -112,17 +114,31 @@ def _from_input(
             "standard input holds no rows", 'give one text, or one object such as {"text": "..."}, on each line'
         )
     every = chain([first], lines)
-    if not looks_like_json_lines([first]):
-        table = Table(("0",), False, line_chunks(every, {}, rows=1), roles={modality: "0"})
-    else:
+    if looks_like_json_lines([first]):
         table = jsonl_rows(jsonl_batches(every, _INPUT, rows=1), _INPUT)
-    sample = [next(table.chunks)]
+    elif (mark := _delimiter_of(first, asked, options)) is not None:
+        table = piped_table(every, _INPUT, mark, header=options.header != "no")
+    else:
+        table = Table(("0",), False, line_chunks(every, {}, rows=1), roles={modality: "0"})
+    sample = [chunk for chunk in [next(table.chunks, None)] if chunk is not None]
+    if not sample:
+        raise DataError("standard input holds column names and no rows", "give a row on each line after them")
     roles = find_roles(table, sample, _with_media(asked, table), _INPUT)
     maker = RowMaker(table, roles, _INPUT, find=free_finder)
     _check_kind(maker, _INPUT, modality)
     with _telling(maker, on_left_out):
         for chunk in chain(sample, table.chunks):
             yield from _dicts(maker(chunk))
+
+
+def _delimiter_of(first: str, asked: Mapping[str, str], options: Options) -> str | None:
+    """What separates columns, where the input is a table: one was told of, or the first line names columns."""
+    if options.delimiter is not None:
+        return parse_delimiter(options.delimiter)
+    named = header_delimiter(first, lambda name: name in asked.values() or is_known_name(name))
+    if named is None and (asked or options.header == "yes"):
+        return "\t" if "\t" in first else ","
+    return None if options.header == "no" and not asked else named
 
 
 def _with_media(asked: Mapping[str, str], table: Table) -> dict[str, str]:

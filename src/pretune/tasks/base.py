@@ -81,10 +81,10 @@ class Scorer(NamedTuple):
 class Task(ABC):
     """What labels mean. ``labels`` names the classes in the order of the probabilities; a task without classes has none.
 
-    ``columns`` are the columns of the data that it learns from, ``default_updates`` how many updates small data gets, ``default_cost``
-    how much (as :class:`EncodedRows` counts it) at most,
-    ``default_batch_size`` the rows of an update where the settings name none. ``reads`` names the settings that it looks at and other
-    tasks may not; one that was given and is not among them is refused.
+    ``columns`` are the columns of the data that it learns from. Where the settings name none, ``default_batch_size`` is the rows
+    of an update, ``default_updates`` how many of them small data gets and ``default_cost`` how much data (as
+    :class:`EncodedRows` counts it) at most. ``reads`` names the settings that it looks at and other tasks may not; one that
+    was given and is not among them is refused.
     """
 
     name: ClassVar[str]

@@ -31,7 +31,7 @@ class PredictSettings(AnsweringSettings):
     run: str = option(help="run folder of a fine-tuned model", positional=True, metavar="RUN")
     data: str = option(
         "-",
-        "file or folder with rows (a picture or a clip too); - reads standard input: a JSON object, a text or a path on each line",
+        "file or folder with rows (a picture or a clip too); - reads standard input: a JSON object, a text or a path on each line, or a table (CSV, TSV) with a header",
         positional=True,
         metavar="DATA",
     )
@@ -56,6 +56,7 @@ def predict(settings: PredictSettings, *, say: Say) -> Outcome:
         pretune predict runs/news inbox/ --column text=body
         pretune predict runs/ants photo.jpg
         echo '{"id": "1", "text": "a fine film"}' | pretune predict runs/news -
+        cat new.csv | pretune predict runs/news - --column text=title
     """
     from pretune.data.stream import stream_rows
     from pretune.verbs.proven import load_proven

@@ -72,7 +72,7 @@ def _features(settings: ProbeSettings, say: Say) -> tuple[dict[str, np.ndarray],
     """Features (N, F) and class indices (N,) of the training rows and of the split that is scored, and the task."""
     from pretune.data.load import load_splits
     from pretune.engine.devices import choose_device
-    from pretune.tasks import find_task
+    from pretune.tasks import check_settings, find_task
     from pretune.tasks.classification import Classification
     from pretune.verbs.backbone import find_backbone, steady
     from pretune.verbs.rows import fewer_rows
@@ -84,6 +84,7 @@ def _features(settings: ProbeSettings, say: Say) -> tuple[dict[str, np.ndarray],
             f"the rows of {settings.data} are for {kind.name}, and a probe tells classes apart",
             "give rows with one class each: --column label=NAME",
         )
+    check_settings(settings, kind)
     kind.check(data)
     if len(data.get(settings.split, ())) == 0:
         raise DataError(f"{settings.data} has no {settings.split} rows", f"--split takes one of: {', '.join(data)}")
