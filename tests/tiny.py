@@ -89,11 +89,14 @@ WORDS = {"money": "see", "science": "oh no", "sport": "ay"}
 """What a clip of a class says: with a letter twice, with a space, and a short one."""
 
 
-def tiny_audio_backbone(*, told: bool = True) -> Backbone:
+def tiny_audio_backbone(*, told: bool = True, features: bool = False) -> Backbone:
     """For sound of 8 kHz; a wav2vec 2.0 of two layers 32 wide, frames of 20 ms, without dropout.
 
-    ``told`` False: a model whose norm runs over time and that is not told of padding.
+    ``told`` False: a model whose norm runs over time and that is not told of padding. ``features``: a conformer on log-mel
+    features of sound of 16 kHz, as small.
     """
+    if features:
+        return _tiny_conformer()
     found = load_backbone("scratch:wav2vec2-tiny", sampling_rate=8_000)
     config = found.config
     config.hidden_size, config.intermediate_size, config.num_hidden_layers, config.num_attention_heads = 32, 64, 2, 2
@@ -104,6 +107,17 @@ def tiny_audio_backbone(*, told: bool = True) -> Backbone:
     if not told:
         config.feat_extract_norm, config.do_stable_layer_norm = "group", False
         found.processor.return_attention_mask = False
+    return found
+
+
+def _tiny_conformer() -> Backbone:
+    found = load_backbone("scratch:w2v-bert-tiny")
+    config = found.config
+    config.hidden_size, config.intermediate_size, config.num_hidden_layers, config.num_attention_heads = 32, 64, 2, 2
+    config.output_hidden_size = config.classifier_proj_size = 32
+    config.conv_depthwise_kernel_size = 5
+    config.left_max_position_embeddings = config.right_max_position_embeddings = 8
+    config.hidden_dropout = config.conformer_conv_dropout = config.final_dropout = 0.0
     return found
 
 
@@ -162,9 +176,9 @@ def largest_difference(one: Mapping[str, torch.Tensor], other: Mapping[str, torc
 PICTURE_KINDS: dict[str, Any] = {kind.name: kind for kind in (MaskedImage, ContrastiveImage, SelfDistilImage)}
 
 
-def tiny_sound_task(kind: str, *, told: bool = True, **options: Any) -> tuple[Any, Backbone]:
+def tiny_sound_task(kind: str, *, told: bool = True, features: bool = False, **options: Any) -> tuple[Any, Backbone]:
     """``speech`` (recognition) or ``sound`` (classification), and its backbone."""
-    backbone = tiny_audio_backbone(told=told)
+    backbone = tiny_audio_backbone(told=told, features=features)
     shared = {"mask": frame_mask_of(backbone), **options}
     if kind == "speech":
         return SpeechRecognition(new_spelling(WORDS.values()), hearing_of(backbone), **shared), backbone

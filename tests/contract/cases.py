@@ -154,7 +154,15 @@ TASK_CASES: dict[str, tuple[type[Task], Callable[[], TaskCase]]] = {
     ),
     "audio-classification": (AudioClassification, lambda: _clips("sound", augment="light")),
     "audio-classification not told of padding": (AudioClassification, lambda: _clips("sound", told=False)),
+    "audio-classification of features": (
+        AudioClassification,
+        lambda: _clips("sound", features=True, augment="light"),
+    ),
     "speech-recognition": (SpeechRecognition, lambda: _clips("speech", augment="strong")),
+    "speech-recognition of features": (
+        SpeechRecognition,
+        lambda: _clips("speech", features=True, augment="strong"),
+    ),
     "speech-recognition beam": (SpeechRecognition, lambda: _clips("speech", beam_size=4)),
     "speech-recognition not told of padding": (SpeechRecognition, lambda: _clips("speech", told=False)),
     "image-classification vit": (ImageClassification, lambda: _pictures("vit-micro")),
@@ -235,14 +243,14 @@ def _learn_sound(kind: str, *, least: float = 0.0, rate: float = 5e-3, updates: 
     def wide(rows: Sequence[int]) -> Any:
         """As if the batch had been padded for a clip that is a second longer."""
         batch = rig.batch([*rows])
-        fill = 8_000
-        inputs = {
-            "input_values": torch.nn.functional.pad(batch.inputs["input_values"], (0, fill)),
-            "attention_mask": torch.nn.functional.pad(batch.inputs["attention_mask"], (0, fill)),
-        }
         hearing = rig.objective.hearing if kind == "contrastive-audio" else rig.objective.task.hearing
+        longer = [0, 0] * (batch.inputs[hearing.reads].ndim - 2) + [0, hearing.places_per_second]
+        inputs = {
+            hearing.reads: torch.nn.functional.pad(batch.inputs[hearing.reads], longer),
+            "attention_mask": torch.nn.functional.pad(batch.inputs["attention_mask"], (0, hearing.places_per_second)),
+        }
         mask_BF = batch.inputs["mask_time_indices"]
-        frames = hearing.frames(inputs["input_values"].shape[1])
+        frames = hearing.frames_of(inputs)
         inputs["mask_time_indices"] = torch.nn.functional.pad(mask_BF, (0, frames - mask_BF.shape[1]))
         return dataclasses.replace(batch, inputs=inputs, num_padded=batch.num_padded + 50 * len(rows))
 
@@ -268,6 +276,8 @@ LEARN_CASES: dict[str, Callable[[], LearnCase]] = {
     "self-distillation image resnet": lambda: _learn_pictures("self-distillation-image", "resnet-10"),
     "supervised audio classification": lambda: _learn_sound("sound", augment="light"),
     "supervised speech recognition": lambda: _learn_sound("speech", rate=3e-3, updates=150),
+    "supervised audio classification of features": lambda: _learn_sound("sound", features=True, augment="light"),
+    "supervised speech recognition of features": lambda: _learn_sound("speech", updates=150, features=True),
     "contrastive audio": lambda: _learn_sound("contrastive-audio", least=1.0, diversity_weight=0.0),
     "contrastive audio with diversity": lambda: _learn_sound("contrastive-audio", least=1.0, diversity_weight=1.0),
     "masked text padded": lambda: _learn("pretrain", _masked_places),

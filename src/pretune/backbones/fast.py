@@ -33,23 +33,32 @@ def attention(
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
+    position_bias: torch.Tensor | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Scaled dot-product attention (Vaswani et al. 2017, section 3.2.1) with transformers' signature.
 
-    ``query``, ``key``, ``value``: (B, heads, T, size); ``attention_mask`` is added to the scores. Returns (B, T, heads, size).
+    ``query``, ``key``, ``value``: (B, heads, T, size); ``attention_mask`` and ``position_bias`` are added to the scores. Returns (B, T, heads, size).
     """
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     plain = query.shape[1] == key.shape[1] and query.shape[2] <= _EXPLICIT_UP_TO_TOKENS
     if not (plain and torch.is_grad_enabled()):
         return sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
+            module,
+            query,
+            key,
+            value,
+            attention_mask,
+            dropout=dropout,
+            scaling=scaling,
+            position_bias=position_bias,
+            **options,
         )
     scale = query.size(-1) ** -0.5 if scaling is None else scaling
     scores = torch.matmul(query * scale, key.transpose(2, 3))
-    if attention_mask is not None:
-        scores = scores + attention_mask
+    for added in (attention_mask, position_bias):
+        scores = scores if added is None else scores + added
     weights = torch.softmax(scores, dim=-1)
     if dropout and module.training:
         weights = weights * random_keep_mask(weights.shape, dropout, weights.dtype)

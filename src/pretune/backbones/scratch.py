@@ -60,5 +60,5 @@ def scratch_image(name: str, image_size: int | None) -> tuple[PreTrainedConfig, 
 
 def scratch_audio(name: str, sampling_rate: int | None) -> tuple[PreTrainedConfig, Any, dict[str, Any]]:
     """Config and feature extractor of ``scratch:wav2vec2-tiny`` for sound of ``sampling_rate`` Hz (16,000 when not told)."""
-    rate = sampling_rate or DEFAULT_SAMPLING_RATE
-    return audio_config(name.removeprefix(SCRATCH), rate), feature_extractor(rate), {}
+    preset, rate = name.removeprefix(SCRATCH), sampling_rate or DEFAULT_SAMPLING_RATE
+    return audio_config(preset, rate), feature_extractor(preset, rate), {}

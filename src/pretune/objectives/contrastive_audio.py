@@ -74,6 +74,7 @@ class ContrastiveAudio(Pretraining):
     reads: ClassVar[tuple[str, ...]] = (*READ_BY_MODALITY["audio"], "mask_fraction")
     default_epochs: ClassVar[tuple[float, float]] = (60.0, 10.0)
     default_batch_size: ClassVar[int] = 32
+    models: ClassVar[str] = "a wav2vec 2.0 model, such as scratch:wav2vec2-tiny"
     part_names: tuple[str, ...] = ("contrastive", "diversity", "correct")
 
     def __init__(
@@ -82,7 +83,7 @@ class ContrastiveAudio(Pretraining):
         if not self.suits(backbone.config):
             raise ModelError(
                 f"{backbone.name} ({backbone.config.model_type}) has no codes to tell frames by",
-                "choose a wav2vec 2.0 model, such as scratch:wav2vec2-tiny",
+                f"choose {self.models}",
             )
         changes = {} if backbone.config.mask_time_prob > 0 else {"mask_time_prob": 0.05}
         self.model, self.report = without_own_masks(backbone).build("AutoModelForPreTraining", seed=seed, **changes)
@@ -98,7 +99,7 @@ class ContrastiveAudio(Pretraining):
 
     @classmethod
     def suits(cls, config: PreTrainedConfig) -> bool:
-        """Is it a model of the wav2vec 2.0 family?"""
+        """Is it a wav2vec 2.0 model, with codes to tell frames by? (w2v-bert as transformers has it is an encoder alone.)"""
         return config.model_type in _MODELS
 
     @classmethod

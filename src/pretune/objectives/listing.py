@@ -45,7 +45,14 @@ def find_pretraining(backbone: Backbone, asked: str = "auto") -> type[Pretrainin
         return next(iter(fitting.values()))
     if asked in fitting:
         return fitting[asked]
+    named = f"{backbone.name} ({backbone.config.model_type})"
+    if not fitting:
+        wanted = [kind.models for kind in PRETRAININGS.values() if kind.modality == backbone.modality]
+        raise UsageError(
+            f"there is no objective by which {named} learns without labels",
+            f"choose {' or '.join(wanted)}; pretune finetune takes this one",
+        )
     raise UsageError(
-        f"--objective {asked} does not fit {backbone.name} ({backbone.config.model_type}), which reads {backbone.modality} data",
-        did_you_mean(asked, ["auto", *fitting]) if fitting else "choose another backbone: pretune list",
+        f"--objective {asked} does not fit {named}, which reads {backbone.modality} data",
+        did_you_mean(asked, ["auto", *fitting]),
     )

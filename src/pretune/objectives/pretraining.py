@@ -42,7 +42,8 @@ class Pretraining(ABC):
     """Learning from unlabelled rows. ``model`` is what learns, ``adaptation`` (set before learning) what of it learns when.
 
     ``columns`` are those it reads; ``default_epochs`` are passes for fresh and for trained weights, ``default_batch_size``
-    the rows of an update where the settings name none, ``reads`` the settings that it looks at and other objectives may not.
+    the rows of an update where the settings name none, ``reads`` the settings that it looks at and other objectives may not,
+    ``models`` what :meth:`suits` asks for, in words.
     """
 
     name: ClassVar[str]
@@ -54,6 +55,7 @@ class Pretraining(ABC):
     default_epochs: ClassVar[tuple[float, float]]
     default_batch_size: ClassVar[int] = 64
     reads: ClassVar[tuple[str, ...]] = ()
+    models: ClassVar[str] = "any model"
     part_names: tuple[str, ...]
     model: torch.nn.Module
     report: LoadReport

@@ -48,7 +48,7 @@ class AudioClassification(Classification):
     """Single-label classification of clips.
 
     ``augment`` is one of :data:`pretune.tasks.audio_rows.VARIATIONS`; anything but ``none`` also hides frames, as many as
-    the model's config says (``mask_time_prob``, ``mask_time_length``).
+    the model's config says (``mask_time_prob``, ``mask_time_length``), and ranges of mel bands where the model reads features.
     """
 
     name: ClassVar[str] = "audio-classification"
@@ -105,7 +105,7 @@ class AudioClassification(Classification):
         return learned_clip(row, rng, self.variation, self.mask, self.hearing)
 
     def inputs_of(self, rows: Sequence[Encoded]) -> tuple[dict[str, torch.Tensor], int, int]:
-        """``input_values`` (B, T), masks, and the samples of each clip (B,)."""
+        """``input_values`` (B, T) or ``input_features`` (B, F, features), masks, and the samples of each clip (B,)."""
         inputs, lengths_B = batch_of_clips(rows, self.hearing)
         costs = [row.cost for row in rows]
         return {**inputs, "lengths": lengths_B}, sum(costs), len(rows) * max(costs)

@@ -1,6 +1,6 @@
 """Rows of sound as tasks learn from them: clips on disk, varied while they are learned from.
 
-Shapes: T samples of a clip (int16), F frames that the encoder makes of them.
+Shapes: B clips of a batch, T samples of a clip (int16), F frames that the encoder makes of them, M mel bands.
 """
 
 from __future__ import annotations
@@ -104,12 +104,13 @@ class ClipRows:
 def batch_of_clips(rows: Sequence[Encoded], hearing: Hearing) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """The model's inputs and the samples of each clip (B,).
 
-    ``mask_time_indices`` (B, F) says which frames to hide (``arrays["mask"]``, bool). It is there also where none is:
-    transformers would draw its own.
+    Of features, the bands of ``arrays["bands"]`` (M,) are hidden. ``mask_time_indices`` (B, F) says which frames to hide
+    (``arrays["mask"]``, bool). It is there also where none is: transformers would draw its own.
     """
-    inputs, lengths_B = collate_clips([row.arrays["samples"] for row in rows], hearing)
+    bands = [row.arrays.get("bands") for row in rows]
+    inputs, lengths_B = collate_clips([row.arrays["samples"] for row in rows], hearing, bands)
     if hearing.hides:
-        mask_BF = torch.zeros(len(rows), hearing.frames(inputs["input_values"].shape[1]), dtype=torch.bool)
+        mask_BF = torch.zeros(len(rows), hearing.frames_of(inputs), dtype=torch.bool)
         for number, row in enumerate(rows):
             if "mask" in row.arrays:
                 mask_BF[number, : len(row.arrays["mask"])] = torch.from_numpy(row.arrays["mask"])
@@ -120,7 +121,7 @@ def batch_of_clips(rows: Sequence[Encoded], hearing: Hearing) -> tuple[dict[str,
 def real_frames(inputs: dict[str, torch.Tensor], lengths_B: torch.Tensor, hearing: Hearing) -> torch.Tensor:
     """Which frames of a batch are of clips and not of padding, bool (B, F)."""
     frames_B = torch.tensor([hearing.frames(int(length)) for length in lengths_B])
-    return torch.arange(hearing.frames(inputs["input_values"].shape[1]))[None] < frames_B[:, None]
+    return torch.arange(hearing.frames_of(inputs))[None] < frames_B[:, None]
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,8 @@ def spans(
 @dataclass(frozen=True)
 class Variation:
     """How clips are varied: moved by up to ``shift`` of their length, gain by up to ``gain_db``, noise ``noise_db`` (low,
-    high) under the clip, played up to ``speed`` faster or slower.
+    high) under the clip, played up to ``speed`` faster or slower. Of features, ``band_masks`` ranges of mel bands are hidden, each
+    up to ``widest_mask`` of them.
     """
 
     name: str
@@ -163,6 +165,8 @@ class Variation:
     gain_db: float = 0.0
     noise_db: tuple[float, float] | None = None
     speed: float = 0.0
+    band_masks: int = 0
+    widest_mask: float = 0.0
 
     def clip(self, samples: np.ndarray, rng: np.random.Generator, *, least_samples: int = 1) -> np.ndarray:
         """A varied clip, int16, of ``least_samples`` or more."""
@@ -177,6 +181,17 @@ class Variation:
             level = loudness * 10 ** (-rng.uniform(*self.noise_db) / 20)
             varied += rng.standard_normal(len(varied), dtype=np.float32) * level
         return np.clip(np.rint(varied), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+
+    def hidden_bands(self, bands: int, rng: np.random.Generator) -> np.ndarray:
+        """Which of the bands are hidden, bool (M,): SpecAugment's masks in frequency, with widths and places drawn alike
+        (Park et al. 2019, arXiv 1904.08779, section 2).
+        """
+        hidden_M = np.zeros(bands, dtype=bool)
+        for _ in range(self.band_masks):
+            width = int(rng.integers(0, round(self.widest_mask * bands) + 1))
+            start = int(rng.integers(0, bands - width + 1))
+            hidden_M[start : start + width] = True
+        return hidden_M
 
     def _played(self, samples: np.ndarray, rng: np.random.Generator, least_samples: int) -> np.ndarray:
         if self.speed == 0.0:
@@ -197,8 +212,10 @@ class Variation:
 
 VARIATIONS = {
     "none": Variation("none"),
-    "light": Variation("light", shift=0.1, gain_db=6.0, noise_db=(15.0, 50.0)),
-    "strong": Variation("strong", shift=0.2, gain_db=6.0, noise_db=(5.0, 40.0), speed=0.15),
+    "light": Variation("light", shift=0.1, gain_db=6.0, noise_db=(15.0, 50.0), band_masks=1, widest_mask=0.2),
+    "strong": Variation(
+        "strong", shift=0.2, gain_db=6.0, noise_db=(5.0, 40.0), speed=0.15, band_masks=2, widest_mask=0.3
+    ),
 }
 
 
@@ -210,7 +227,7 @@ def learned_clip(
     hearing: Hearing,
     is_usable: Callable[[int], bool] | None = None,
 ) -> Encoded:
-    """The clip as it is learned from this time: varied, with frames of it hidden.
+    """The clip as it is learned from this time: varied, with frames of it hidden, and bands where the model reads features.
 
     A varied clip of so many samples that ``is_usable`` says no is left as it was.
     """
@@ -220,6 +237,8 @@ def learned_clip(
     if is_usable is not None and not is_usable(len(clip)):
         clip = row.arrays["samples"]
     arrays = {"samples": clip}
+    if hearing.bands:
+        arrays["bands"] = variation.hidden_bands(hearing.bands, rng)
     if mask is not None:
         arrays["mask"] = mask.draw(hearing.frames(len(clip)), rng)
     return Encoded(row.id, arrays, hearing.cost(len(clip)), row.target, row.weight)

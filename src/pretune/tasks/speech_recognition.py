@@ -104,10 +104,12 @@ class SpeechRecognition(Task):
         )
 
     def processor_to_save(self, backbone: Backbone) -> Any:
-        """Feature extractor and tokenizer as one ``Wav2Vec2Processor``."""
-        from transformers import Wav2Vec2Processor
+        """Feature extractor and tokenizer as one processor, of the kind that the model's folder is loaded with."""
+        import transformers
 
-        return Wav2Vec2Processor(backbone.processor, self.spelling.tokenizer())
+        features = self.hearing.filterbank is not None
+        kind = transformers.Wav2Vec2BertProcessor if features else transformers.Wav2Vec2Processor
+        return kind(backbone.processor, self.spelling.tokenizer())
 
     def encode(self, example: Example) -> list[Encoded]:
         """One clip, decoded, with the numbers of its characters as target."""

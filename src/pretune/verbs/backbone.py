@@ -48,7 +48,8 @@ def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train
         tokenizer=settings.tokenizer,
         vocab_size=settings.vocab_size,
         image_size=settings.image_size or (_small_side(data) if modality == "image" else None),
-        sampling_rate=settings.sampling_rate or (_common_rate(data) if modality == "audio" and is_scratch else None),
+        sampling_rate=settings.sampling_rate
+        or (_rate_for(settings.backbone, data) if modality == "audio" and is_scratch else None),
         trust_remote_code=settings.trust_remote_code,
     )
     _refuse_other(settings, found.modality, modality)
@@ -81,10 +82,17 @@ def _small_side(data: Splits) -> int | None:
     return None if typical > _COMMON_SIDES[-1] else min(_COMMON_SIDES, key=lambda side: abs(side - typical))
 
 
-def _common_rate(data: Splits) -> int | None:
-    """8,000 Hz where most clips have no more than that, else 16,000; None where the data does not tell."""
+def _rate_for(backbone: str, data: Splits) -> int | None:
+    """The one rate in Hz that a preset hears; else 8,000 where most clips have no more than that and 16,000 where they have;
+    None where the data does not tell.
+    """
     import numpy as np
 
+    from pretune.backbones.presets import SCRATCH
+    from pretune.backbones.presets_audio import only_rate_of
+
+    if only := only_rate_of(backbone.removeprefix(SCRATCH)):
+        return only
     rows = data["train"] if "train" in data else data["unlabelled"]
     if "rate" not in rows.column_names:
         return None
