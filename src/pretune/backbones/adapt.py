@@ -71,6 +71,13 @@ class Adaptation:
         deepest = self.depth_at(progress)
         return [module for part in self.parts if part.depth > deepest for module in part.modules]
 
+    def train(self, model: nn.Module, progress: float) -> None:
+        """Training mode; what does not learn at ``progress`` rests in eval mode, its dropout too."""
+        self.set_trainable(progress)
+        model.train()
+        for module in self.frozen_modules(progress):
+            module.eval()
+
     def facts(self) -> dict[str, object]:
         """What run.json says of the plan: parameters that learn at the start and at the end, by count."""
         count = {part.depth: sum(parameter.numel() for _, parameter in part.parameters) for part in self.parts}

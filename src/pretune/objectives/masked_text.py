@@ -212,10 +212,7 @@ class MaskedText:
 
     def prepare(self, model: torch.nn.Module, progress: float) -> None:
         """Training mode; what does not learn rests."""
-        self.adaptation.set_trainable(progress)
-        model.train()
-        for module in self.adaptation.frozen_modules(progress):
-            module.eval()
+        self.adaptation.train(model, progress)
 
     def loss(self, model: torch.nn.Module, feed: Feed, _rng: torch.Generator) -> Loss:
         """Cross entropy of the masked tokens, summed."""

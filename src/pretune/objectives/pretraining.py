@@ -43,7 +43,7 @@ class Pretraining(ABC):
 
     ``columns`` are those it reads; ``default_epochs`` are passes for fresh and for trained weights, ``default_batch_size``
     the rows of an update where the settings name none, ``reads`` the settings that it looks at and other objectives may not,
-    ``models`` what :meth:`suits` asks for, in words.
+    ``models`` what :meth:`suits` asks for, in words, ``reading`` how to read the scores.
     """
 
     name: ClassVar[str]
@@ -56,6 +56,7 @@ class Pretraining(ABC):
     default_batch_size: ClassVar[int] = 64
     reads: ClassVar[tuple[str, ...]] = ()
     models: ClassVar[str] = "any model"
+    reading: ClassVar[str]
     part_names: tuple[str, ...]
     model: torch.nn.Module
     report: LoadReport
@@ -81,10 +82,7 @@ class Pretraining(ABC):
 
     def prepare(self, model: torch.nn.Module, progress: float) -> None:
         """Training mode; what does not learn at ``progress`` rests in eval mode."""
-        self.adaptation.set_trainable(progress)
-        model.train()
-        for module in self.adaptation.frozen_modules(progress):
-            module.eval()
+        self.adaptation.train(model, progress)
 
     @abstractmethod
     def loss(self, model: torch.nn.Module, feed: Feed, rng: torch.Generator) -> Loss:

@@ -9,9 +9,22 @@ from collections.abc import Mapping
 
 import numpy as np
 
-__all__ = ["HEALTH_IS_BETTER", "NUM_HEALTH", "collapse_warnings", "distances", "health_scores", "health_statistics"]
+__all__ = [
+    "HEALTH_IS_BETTER",
+    "HEALTH_READING",
+    "NUM_HEALTH",
+    "collapse_warnings",
+    "distances",
+    "health_scores",
+    "health_statistics",
+]
 
 HEALTH_IS_BETTER: Mapping[str, bool] = {"spread": True, "effective_rank": True, "knn_accuracy": True}
+HEALTH_READING = (
+    "Spread is 0 where all pictures get the same features, and 1 at most; directions (effective rank) is in how many ways "
+    "the features differ. Nearest neighbours: how often the labelled pictures that are most alike have a picture's own "
+    "class. Nothing was learned from labels."
+)
 NUM_HEALTH = 5
 _NEIGHBOURS, _TEMPERATURE = 20, 0.07
 _COLLAPSED_SPREAD, _COLLAPSED_RANK = 0.01, 1.1

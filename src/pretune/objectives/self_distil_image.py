@@ -15,14 +15,11 @@ from torch import nn
 from torch.nn import functional
 
 from pretune.backbones.image import Geometry
-from pretune.objectives.image_pretraining import image_geometry
-from pretune.objectives.two_views import Encoder, TwoViews, perceptron, seeded_heads, views_of
+from pretune.objectives.two_views import Encoder, TwoViews, perceptron, seeded_heads
 from pretune.types import Feed, Loss
 
 if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
-    from pretune.config import PretrainingSettings
-    from pretune.data.splits import Splits
 
 __all__ = ["SelfDistilImage", "momentum_at"]
 
@@ -82,12 +79,6 @@ class SelfDistilImage(TwoViews):
         super().__init__(backbone, geometry, augment=augment, seed=seed)
         self.pair = _LearnerAndTeacher(self.encoder, seed)
         self.model = self.pair
-
-    @classmethod
-    def start(cls, data: Splits, backbone: Backbone, settings: PretrainingSettings, *, seed: int) -> SelfDistilImage:
-        """See :class:`pretune.objectives.pretraining.Pretraining`."""
-        geometry = image_geometry(backbone, settings)
-        return cls(backbone, geometry, augment=views_of(settings, cls.name), seed=seed)
 
     def projected(self, features_VD: torch.Tensor) -> torch.Tensor:
         """Through the student's projection and its predictor."""

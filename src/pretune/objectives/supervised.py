@@ -43,10 +43,7 @@ class Supervised:
 
     def prepare(self, model: torch.nn.Module, progress: float) -> None:
         """Training mode; what does not learn at ``progress`` rests in eval mode, its dropout too."""
-        self.adaptation.set_trainable(progress)
-        model.train()
-        for module in self.adaptation.frozen_modules(progress):
-            module.eval()
+        self.adaptation.train(model, progress)
 
     def loss(self, model: torch.nn.Module, feed: Feed, _rng: torch.Generator) -> Loss:
         """The task's loss."""

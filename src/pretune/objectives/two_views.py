@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import torch
@@ -18,17 +18,18 @@ from pretune.backbones.load import LoadReport
 from pretune.engine.devices import Device, inference
 from pretune.engine.randomness import seed_of
 from pretune.errors import UsageError
-from pretune.objectives.image_pretraining import ImagePretraining, told
-from pretune.objectives.representation import HEALTH_IS_BETTER, NUM_HEALTH, distances, health_statistics
+from pretune.objectives.image_pretraining import ImagePretraining, image_geometry, told
+from pretune.objectives.representation import HEALTH_IS_BETTER, HEALTH_READING, NUM_HEALTH, distances, health_statistics
 from pretune.tasks.base import EncodedRows
 from pretune.types import Batch
 
 if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
     from pretune.config import PretrainingSettings
+    from pretune.data.splits import Splits
     from pretune.engine.batching import Stream
 
-__all__ = ["Encoder", "TwoViews", "perceptron", "seeded_heads", "views_of"]
+__all__ = ["Encoder", "TwoViews", "perceptron", "seeded_heads"]
 
 
 class Encoder(nn.Module):
@@ -63,7 +64,7 @@ def seeded_heads(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
         return make()
 
 
-def views_of(settings: PretrainingSettings, objective: str) -> str:
+def _views_of(settings: PretrainingSettings, objective: str) -> str:
     """How pictures are varied. Raises :class:`UsageError` where they would not be: two equal pictures teach nothing."""
     if settings.augment == "none":
         raise UsageError(
@@ -89,6 +90,9 @@ class TwoViews(ImagePretraining):
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"twin_accuracy": (0.0, 1.0), "knn_accuracy": (0.0, 1.0)}
     default_epochs: ClassVar[tuple[float, float]] = (60.0, 20.0)
     default_batch_size: ClassVar[int] = 256
+    reading: ClassVar[str] = (
+        f"Two views of a picture are found where each is the other's nearest among the views of 256 pictures. {HEALTH_READING}"
+    )
     encoder: Encoder
 
     def __init__(self, backbone: Backbone, geometry: Geometry, *, augment: str, seed: int) -> None:
@@ -99,6 +103,11 @@ class TwoViews(ImagePretraining):
             self.report = _without("pooler.", self.report)
         interpolate_positions(body, backbone.config, geometry)
         self.encoder = Encoder(body, _width_of(body, geometry))
+
+    @classmethod
+    def start(cls, data: Splits, backbone: Backbone, settings: PretrainingSettings, *, seed: int) -> Self:
+        """See :class:`pretune.objectives.pretraining.Pretraining`."""
+        return cls(backbone, image_geometry(backbone, settings), augment=_views_of(settings, cls.name), seed=seed)
 
     @abstractmethod
     def projected(self, features_VD: torch.Tensor) -> torch.Tensor:

@@ -82,22 +82,15 @@ def finetune(settings: FinetuneSettings, *, say: Say) -> Outcome:
 
 def _one(settings: FinetuneSettings, run: RunFolder, say: Say, cluster: Any, *, resumed: bool) -> Outcome:
     """One seed, from the rows to the model folder."""
-    from pretune.verbs.record import finish_model, prepare_run
+    from pretune.verbs.record import carry_out
 
     began = time.monotonic()
     data = read_labelled(settings, say)
     setup, learning = build_learning(settings, run, data, say, cluster)
-    if cluster.is_first:
-        prepare_run(run, settings, data, setup, learning, resumed=resumed, say=say)
-    for note in learning.resume():
-        say.warn(note)
-    learning.go()
-    if cluster.is_first:
-        _calibrate_and_keep(run, setup, learning)
-        finish_model(
-            run, learning, seconds=time.monotonic() - began, result={"metric": learning.goal.metric, **learning.best}
-        )
-    cluster.barrier()
+    carry_out(
+        run, settings, data, setup, learning,
+        began=began, resumed=resumed, close=lambda: _calibrate_and_keep(run, setup, learning),
+    )  # fmt: skip
     return _outcome(run, "is finished")
 
 

@@ -72,26 +72,20 @@ def pretrain(settings: PretrainSettings, *, say: Say) -> Outcome:
 
 
 def _learn(settings: PretrainSettings, run: RunFolder, say: Say, cluster: Any, *, resumed: bool) -> Outcome:
-    from pretune.verbs.record import finish_model, prepare_run, write_model
+    from pretune.verbs.record import carry_out, write_model
 
     began = time.monotonic()
     data = read_corpus(settings, say)
     setup, learning = build_learning(settings, run, data, say, cluster)
     objective: Pretraining = setup.objective
-    if cluster.is_first:
-        prepare_run(run, settings, data, setup, learning, resumed=resumed, say=say)
-    for note in learning.resume():
-        say.warn(note)
-    learning.go()
-    if cluster.is_first:
+
+    def close() -> None:
         for warning in objective.warnings():
             say.warn(warning)
         write_model(run, objective.saved(), setup.backbone.processor, objective.to_dict())
         run.write_metrics("held-out", held_out_evaluation(setup, learning))
-        finish_model(
-            run, learning, seconds=time.monotonic() - began, result={"metric": objective.metric, **learning.best}
-        )
-    cluster.barrier()
+
+    carry_out(run, settings, data, setup, learning, began=began, resumed=resumed, close=close)
     return _outcome(run, "is finished")
 
 

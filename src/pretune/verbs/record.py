@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pretune.errors import RunError
@@ -18,7 +20,28 @@ if TYPE_CHECKING:
     from pretune.data.splits import Splits
     from pretune.verbs.setup import Setup
 
-__all__ = ["finish_model", "prepare_run", "write_model"]
+__all__ = ["carry_out", "finish_model", "prepare_run", "write_model"]
+
+
+def carry_out(
+    run: RunFolder, settings: Settings, data: Splits, setup: Setup, learning: Learning,
+    *, began: float, resumed: bool, close: Callable[[], None],
+) -> None:  # fmt: skip
+    """Learn from the run's last state to its end. The first process writes what is known before and after; in between
+    ``close`` writes the model. ``began`` is when the verb did (``time.monotonic``).
+    """
+    cluster, say = learning.cluster, learning.say
+    if cluster.is_first:
+        prepare_run(run, settings, data, setup, learning, resumed=resumed, say=say)
+    for note in learning.resume():
+        say.warn(note)
+    learning.go()
+    if cluster.is_first:
+        close()
+        finish_model(
+            run, learning, seconds=time.monotonic() - began, result={"metric": learning.goal.metric, **learning.best}
+        )
+    cluster.barrier()
 
 
 def prepare_run(
