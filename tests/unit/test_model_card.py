@@ -23,10 +23,16 @@ def test_the_card_has_front_matter_scores_and_the_command() -> None:
 
 
 def test_the_card_of_a_pretrained_model_shows_how_to_go_on() -> None:
-    card = model_card(record(verb="pretrain", model={"parameters": 10}), {}, {})
+    card = model_card(record(verb="pretrain", model={"task": "masked-language-modelling"}), {}, {})
     assert "pipeline_tag: fill-mask" in card
     assert "AutoModelForMaskedLM" in card
     assert "Not evaluated yet." in card
+    card = model_card(record(verb="pretrain", model={"task": "contrastive-audio"}), {}, {})
+    assert "pipeline_tag" not in card
+    assert "MaskedLM" not in card
+    assert "pretune predict" not in card
+    assert "AutoModel.from_pretrained" in card
+    assert "pretune finetune THIS_FOLDER" in card
 
 
 def test_hostile_strings_stay_text_in_the_card() -> None:

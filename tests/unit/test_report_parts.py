@@ -10,6 +10,7 @@ from report_samples import HOSTILE, Tree, assert_self_contained, blocks, passpor
 
 from pretune.report import layout
 from pretune.report.blocks import BLOCKS, render_block
+from pretune.report.charts import histogram
 from pretune.report.grids import MOSTLY, _shade
 from pretune.report.passport_findings import findings
 from pretune.report.passport_page import write_passport_page
@@ -53,6 +54,13 @@ def test_long_lists_fold() -> None:
     assert len(tree.all("details")) == 1
 
 
+def test_a_picture_with_axes_stands_between_their_labels() -> None:
+    row = {"image": "data:image/png;base64,AA==", "axes": {"x": ["0 s", "2 s"], "y": ["4 kHz", "<20 Hz"]}, "truth": "a"}
+    framed = str(render_block({"type": "examples", "title": "Clips", "rows": [row]}))
+    assert framed.index("4 kHz") < framed.index("&lt;20 Hz") < framed.index("<img") < framed.index("0 s")
+    assert "framed" not in str(render_block({"type": "examples", "title": "Clips", "rows": [{**row, "axes": None}]}))
+
+
 def test_an_empty_passport_makes_a_page(tmp_path: Path) -> None:
     html = write_passport_page({}, tmp_path / "data.html", "nothing").read_text(encoding="utf-8")
     assert_self_contained(html)
@@ -90,13 +98,32 @@ def test_a_passport_of_pictures_or_clips_speaks_of_them(
     split = {"rows": 7, "columns": ["id", column], "length": {"unit": unit, unit: spread, "words": None}}
     found = {"splits": {"train": split}, "tokens": {"train": {"rows": 7, "frames": 90}}}
     text = Tree(write_passport_page(found, tmp_path / "data.html", "x").read_text(encoding="utf-8")).text
-    for word in words if column == "audio" else (*words, "all are scaled to one size"):
-        assert word in text
+    assert [word for word in words if word not in text] == []
     assert "Token" not in text
     assert "Text" not in text
     split["length"] = {"unit": unit, unit: {**spread, "min": 9}}
     text = Tree(write_passport_page(found, tmp_path / "data.html", "x").read_text(encoding="utf-8")).text
     assert f"in train: all have 9 {unit}" in text
+
+
+def test_how_data_were_read_is_told_without_what_is_empty(tmp_path: Path) -> None:
+    files = [{"name": "a.jsonl", "rows": 2700, "columns": {"text": "said"}}, {"name": "b.jsonl", "rows": 30}]
+    read = {"media": {"kind": "audio", "left_out": {}}, "counts": {}, "moved": None, "files": files}
+    html = write_passport_page({"splits": {}, "facts": {"read": read}}, tmp_path / "data.html", "x").read_text("utf-8")
+    text = Tree(html).text
+    assert "media kind: audio" in text
+    assert "counts" not in text
+    assert "moved" not in text
+    assert "a.jsonl 2,700 text: said b.jsonl 30" in text
+
+
+def test_error_rates_over_one_stay_shares_and_histograms_have_short_labels() -> None:
+    assert score_text("cer", {"value": 0.975, "low": 0.924, "high": 1.026}) == "97.5\u00a0% [92.4, 102.6]"
+    assert score_text("log_loss", {"value": 1.2}) == "1.200"
+    assert score_text("masked_error", {"value": 0.7}) == "0.700"
+    drawn = str(histogram([(0.1436, 0.1883, 3), (0.1883, 0.233, 4)], title="t", x_title="seconds"))
+    assert ">0.14<" in drawn
+    assert ">0.19<" in drawn
 
 
 def test_figures_are_written_in_one_way() -> None:

@@ -313,6 +313,7 @@ def test_a_clip_is_shown_with_its_spectrum_and_sound() -> None:
     kind, _, image = shown["image"].partition(",")
     assert kind == "data:image/png;base64"
     assert Image.open(io.BytesIO(base64.b64decode(image))).height == 128
+    assert shown["axes"] == {"x": ["0 s", "0.15 s", "0.3 s"], "y": ["4 kHz", "1.2 kHz", "20 Hz"]}
     samples, rate = soundfile.read(io.BytesIO(base64.b64decode(shown["audio"].partition(",")[2])))
     assert len(samples) / rate == pytest.approx(row["seconds"], abs=0.001)
 

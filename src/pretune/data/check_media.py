@@ -38,9 +38,10 @@ def _pictures(dataset: datasets.Dataset) -> dict[str, Any]:
     sides = {name: whole_column(dataset, name) for name in ("width", "height")}
     sizes = {name: _spread(values) for name, values in sides.items()}
     tiny = np.flatnonzero((sides["width"] < _TINY_PX) | (sides["height"] < _TINY_PX))
-    middle = {f"median_{name}": spread["median"] for name, spread in sizes.items() if spread}
-    shorter = histogram_of(np.minimum(sides["width"], sides["height"]))
-    return {**sizes, **middle, "length": _lengths("pixels", shorter), "tiny_pictures": _rows(dataset, tiny)}
+    middle = {f"median_{name}": round(spread["median"]) for name, spread in sizes.items() if spread}
+    shorter = histogram_of(np.minimum(sides["width"], sides["height"])) or {}
+    shorter.pop("total", None)  # pixels of sides add up to nothing
+    return {**sizes, **middle, "length": _lengths("pixels", shorter or None), "tiny_pictures": _rows(dataset, tiny)}
 
 
 def _clips(dataset: datasets.Dataset) -> dict[str, Any]:

@@ -75,6 +75,10 @@ class ContrastiveAudio(Pretraining):
     default_epochs: ClassVar[tuple[float, float]] = (60.0, 10.0)
     default_batch_size: ClassVar[int] = 32
     models: ClassVar[str] = "a wav2vec 2.0 model, such as scratch:wav2vec2-tiny"
+    reading: ClassVar[str] = (
+        "For each hidden frame the model picks its own code from those of other hidden frames of the clip; accuracy is how often it "
+        "picks right. Codes in use are a mean over the groups of codes. Spread is 0 where all frames are told alike, and 1 at most."
+    )
     part_names: tuple[str, ...] = ("contrastive", "diversity", "correct")
 
     def __init__(

@@ -19,7 +19,7 @@ from pretune.engine.devices import Device, inference
 from pretune.engine.randomness import torch_generator, uniform
 from pretune.errors import ModelError, UsageError
 from pretune.objectives.image_pretraining import ImagePretraining, image_geometry, told
-from pretune.objectives.representation import HEALTH_IS_BETTER, NUM_HEALTH, health_statistics
+from pretune.objectives.representation import HEALTH_IS_BETTER, HEALTH_READING, NUM_HEALTH, health_statistics
 from pretune.tasks.base import EncodedRows
 from pretune.types import Batch, Feed, Loss
 
@@ -51,6 +51,9 @@ class MaskedImage(ImagePretraining):
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"knn_accuracy": (0.0, 1.0)}
     reads: ClassVar[tuple[str, ...]] = (*ImagePretraining.reads, "mask_fraction")
     default_epochs: ClassVar[tuple[float, float]] = (100.0, 30.0)
+    reading: ClassVar[str] = (
+        f"The error is that of the hidden patches' pixels, each patch scaled to mean 0 and variance 1: flat grey would get about 1. {HEALTH_READING}"
+    )
     part_names: tuple[str, ...] = ()
 
     def __init__(

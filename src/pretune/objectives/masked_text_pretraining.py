@@ -59,6 +59,9 @@ class MaskedTextPretraining(Pretraining):
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"masked_accuracy": (0.0, 1.0)}
     reads: ClassVar[tuple[str, ...]] = (*READ_BY_MODALITY["text"], "mask_fraction", "mask_whole_words", "pack")
     default_epochs: ClassVar[tuple[float, float]] = (10.0, 3.0)
+    reading: ClassVar[str] = (
+        "Masked accuracy is the share of hidden tokens that were guessed right; perplexity is among how many tokens the model wavers."
+    )
 
     def __init__(self, backbone: Backbone, settings: PretrainingSettings, *, seed: int) -> None:
         self.model, self.report = backbone.build("AutoModelForMaskedLM", seed=seed)

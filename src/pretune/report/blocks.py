@@ -101,7 +101,7 @@ def examples_block(block: Block) -> Markup:
     )
 
 
-def _example(row: Mapping[str, Any]) -> dict[str, str]:
+def _example(row: Mapping[str, Any]) -> dict[str, Any]:
     probability = row.get("probability")
     return {
         "id": plain(row.get("id", "")),
@@ -111,8 +111,14 @@ def _example(row: Mapping[str, Any]) -> dict[str, str]:
         "predicted": plain(row.get("predicted")),
         "probability": percent_text(probability) if isinstance(probability, (int, float)) else "",
         "image": _inside(row.get("image"), "data:image/"),
+        "axes": _axes(row.get("axes")),
         "audio": _inside(row.get("audio"), "data:audio/"),
     }
+
+
+def _axes(axes: Any) -> dict[str, list[str]]:
+    """Labels at equal distances along a picture: ``x`` from left to right, ``y`` from the top down; none for a plain picture."""
+    return {key: [plain(label) for label in axes[key]] for key in ("x", "y")} if isinstance(axes, Mapping) else {}
 
 
 def _inside(address: Any, kind: str) -> str:

@@ -72,8 +72,7 @@ def _fenced(content: str, language: str) -> str:
 
 
 def _pipeline(record: Mapping[str, Any]) -> str | None:
-    task = (record.get("model") or {}).get("task")
-    return _PIPELINES.get(str(task)) or ("fill-mask" if record.get("verb") == "pretrain" else None)
+    return _PIPELINES.get(str((record.get("model") or {}).get("task")))
 
 
 def _front_matter(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
@@ -125,6 +124,11 @@ def _use(record: Mapping[str, Any]) -> str:
             )
         )
         lines.append(_fenced("pretune finetune THIS_FOLDER --data labelled.csv", "sh"))
+    elif record.get("verb") == "pretrain":
+        lines.append(
+            _fenced('from transformers import AutoModel\n\nmodel = AutoModel.from_pretrained("THIS_FOLDER")', "python")
+        )
+        lines.append(_fenced("pretune finetune THIS_FOLDER --data labelled/", "sh"))
     else:
         if pipeline:
             lines.append(

@@ -5,6 +5,7 @@ Each takes the ``width`` of the drawing in pixels; :func:`pretune.report.svg.res
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -191,8 +192,9 @@ def histogram(bins: Sequence[tuple[float, float, float]], *, title: str, x_title
         y = y_scale(tick)
         parts.append(tag("line", {"x1": left, "x2": width - 12.0, "y1": y, "y2": y, "class": "grid"}))
         parts.append(text(left - 8, y + 4, tick_text(tick), "muted", "end"))
-    whole = all(high - low >= 1 for low, high, _ in bins)
-    labels = [tick_text(round(low) if whole else low) for low, _, _ in bins]
+    # As many decimals as tell neighbours apart.
+    decimals = max(0, *(math.ceil(-math.log10(high - low)) for low, high, _ in bins if high > low))
+    labels = [tick_text(round(low, decimals)) for low, _, _ in bins]
     every = max(1, int((max(text_width(label) for label in labels) + 14) / step) + 1)
     for index, (low, high, count) in enumerate(bins):
         x, y = left + index * step, y_scale(count)

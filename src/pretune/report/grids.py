@@ -41,7 +41,7 @@ def heat_map(
     if not count:
         return Markup("")
     longest = max(text_width(label) for label in labels)
-    left = min(longest, 110.0 if width < 500 else 190.0) + 10
+    left = max(min(longest, 110.0 if width < 500 else 190.0) + 10, text_width(f"{row_title} ↓"))
     widest = max(text_width(number_text(cell), 11) for row in values for cell in row)
     cell = min(64.0, max((width - left - 24) / count, widest + 6, 22.0))
     upright = longest > cell - 6

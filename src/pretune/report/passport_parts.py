@@ -46,12 +46,12 @@ _LENGTHS = {
 }
 _LEDGERS = {
     "text": ("Token ledger", "What became of every row and token on its way into the model."),
-    "image": ("Pictures on their way into the model", "A picture is one piece; all are scaled to one size."),
     "audio": (
         "Clips on their way into the model",
         "A frame is 20 ms. Padding fills the shorter clips of a batch up to its longest.",
     ),
 }
+_MOST_FILES = 60
 _PARTS_OF_ITS_OWN = (
     "labels",
     "balance",
@@ -170,9 +170,14 @@ def lengths(passport: Mapping[str, Any]) -> Markup:
     if facts.get("min") == facts.get("max"):
         return part("paragraph", text=f"{what} in {name}: all have {tick_text(facts['max'])} {x_title}.")
     title = f"{what} in {name}"
-    said = [f"{title_of(key)} {tick_text(round(value, 1))}" for key, value in facts.items() if finite(value)]
+    said = [f"{title_of(key)} {_rounded(value)}" for key, value in facts.items() if finite(value)]
     chart = responsive(lambda width: histogram(_bins(facts), title=title, x_title=x_title, width=width))
     return part("figure", drawing=chart, caption=title, note=f"In {unit}: {', '.join(said)}." if said else "")
+
+
+def _rounded(value: float) -> str:
+    """Three figures of a small number, one decimal of a larger one."""
+    return tick_text(round(value, 1) if value >= 10 else float(f"{value:.2g}"))
 
 
 def _distribution(split: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
@@ -218,7 +223,11 @@ def scripts_table(passport: Mapping[str, Any]) -> Markup:
 
 
 def ledger_table(passport: Mapping[str, Any]) -> Markup:
-    """Rows and tokens (frames) of each split: how many were cut, padded, unknown or dropped."""
+    """Rows and tokens (frames) of each split: how many were cut, padded, unknown or dropped. Of pictures, all scaled to one
+    size, there is nothing to tell.
+    """
+    if _modality(passport) not in _LEDGERS:
+        return Markup("")
     ledger, (title, note) = _mapping(passport.get("tokens")), _LEDGERS[_modality(passport)]
     splits = {str(name): value for name, value in ledger.items() if isinstance(value, Mapping)}
     columns: list[str] = []
@@ -262,13 +271,47 @@ def reading_facts(passport: Mapping[str, Any]) -> Markup:
     body = Markup("")
     for name, facts in _mapping(passport.get("facts")).items():
         if isinstance(facts, Mapping) and facts:
+            tables = {key: value for key, value in facts.items() if _is_table(value)}
+            others = {key: value for key, value in facts.items() if key != "notes" and key not in tables}
             body += part("heading", text=title_of(str(name)).capitalize(), kind="block")
-            body += part(
-                "facts", rows=[(title_of(str(key)), plain(value)) for key, value in facts.items() if key != "notes"]
-            )
+            body += part("facts", rows=_told(others))
+            for key, rows in tables.items():
+                body += _table_of(title_of(str(key)).capitalize(), rows)
             body += (
                 part("sentences", rows=[plain(note) for note in facts["notes"]]) if facts.get("notes") else Markup("")
             )
         elif facts:
             body += part("facts", rows=[(title_of(str(name)), plain(facts))])
     return body
+
+
+def _told(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and values in words; what is empty is left out, at any depth."""
+    said = [(title_of(str(key)), _said(value)) for key, value in facts.items()]
+    return [(name, value) for name, value in said if value not in ("", plain(None))]
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {inner}" for name, inner in _told(value))
+    return plain(value)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, Mapping) for row in value)
+
+
+def _table_of(title: str, rows: Sequence[Mapping[str, Any]]) -> Markup:
+    """Mappings as lines of a table; the first ones, where there are many."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    kinds = ["number" if all(finite(row.get(key)) for row in rows) else "text" for key in columns]
+    lines = [
+        [
+            cell_of(kind, row.get(key) if kind == "number" else _said(row.get(key)))
+            for kind, key in zip(kinds, columns, strict=True)
+        ]
+        for row in rows[:_MOST_FILES]
+    ]
+    note = f"The first {_MOST_FILES} of {len(rows)}." if len(rows) > _MOST_FILES else ""
+    numeric = [kind == "number" for kind in kinds]
+    return data_table(title, [title_of(str(key)) for key in columns], lines, note=note, numeric=numeric)

@@ -19,6 +19,7 @@ from pretune.report.story import caveats, ordered_splits
 from pretune.report.svg import responsive
 from pretune.report.words import (
     bytes_text,
+    count_text,
     duration_text,
     is_percent,
     number_text,
@@ -109,9 +110,9 @@ def _learnt(training: Record) -> str:
 def _machine(machine: Record, training: Record) -> str:
     found = [plain(machine[key]) for key in ("accelerator", "processor", "system") if machine.get(key)]
     if machine.get("cores"):
-        found.append(f"{machine['cores']} cores")
+        found.append(count_text(machine["cores"], "core"))
     if training.get("threads"):
-        found.append(f"{training['threads']} threads used")
+        found.append(f"{count_text(training['threads'], 'thread')} used")
     if training.get("peak_memory_bytes"):
         found.append(f"{bytes_text(training['peak_memory_bytes'])} memory at most")
     return ", ".join(found)

@@ -28,7 +28,21 @@ __all__ = [
 # Names whose plain form (dashes to spaces) would be unclear or wrongly written. Any other name is shown as it is.
 _TITLES = {
     "majority": "always the commonest answer",
+    "most-frequent-transcript": "always the commonest transcript",
     "tfidf-logistic": "TF-IDF with logistic regression",
+    "pixels-logistic": "pixels and colours with logistic regression",
+    "mel-logistic": "mel bands with logistic regression",
+    "wer": "word error rate",
+    "cer": "character error rate",
+    "exact": "rows without a mistake",
+    "masked_error": "error of masked patches",
+    "twin_accuracy": "accuracy of finding the other view",
+    "knn_accuracy": "accuracy of nearest neighbours",
+    "spread": "spread of the features",
+    "projected_spread": "spread of what the loss compares",
+    "effective_rank": "directions in which features differ",
+    "contrastive_accuracy": "accuracy of finding the hidden frame",
+    "codebook_perplexity": "codes in use",
     "f1": "F1",
     "mcc": "Matthews correlation (MCC)",
     "ece": "calibration error (ECE)",
@@ -38,6 +52,8 @@ _TITLES = {
     "pretrain": "pre-training",
     "held-out": "held-out",
     "html": "HTML",
+    "p5": "5 % below",
+    "p95": "95 % below",
 }
 
 # A score whose name has one of these words is not a share, even where its value lies between 0 and 1.
@@ -53,7 +69,13 @@ _NOT_A_SHARE = (
     "bits",
     "ratio",
     "error_px",
+    "spread",
+    "masked_error",
 )
+
+
+# Errors over words are a share of the truth's words, though what was made up can lift them over 1.
+_RATES = ("wer", "cer", "substitutions", "insertions", "deletions")
 
 
 def is_score(value: object) -> TypeGuard[Mapping[str, Any]]:
@@ -66,7 +88,8 @@ def is_percent(name: str, score: Mapping[str, Any]) -> bool:
     if any(word in name.lower() for word in _NOT_A_SHARE):
         return False
     parts = [score.get(key) for key in ("value", "low", "high")]
-    return all(part is None or (isinstance(part, (int, float)) and 0 <= part <= 1) for part in parts)
+    most = math.inf if name in _RATES else 1
+    return all(part is None or (isinstance(part, (int, float)) and 0 <= part <= most) for part in parts)
 
 
 def percent_text(value: object, digits: int = 1) -> str:

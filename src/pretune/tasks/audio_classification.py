@@ -28,7 +28,7 @@ from pretune.tasks.audio_rows import (
     real_frames,
     variation_of,
 )
-from pretune.tasks.audio_shown import shown_clip
+from pretune.tasks.audio_shown import HOW_TO_READ, shown_clip
 from pretune.tasks.classification import Classification
 from pretune.tasks.trunk_rows import POSITIONS
 from pretune.types import Batch, Encoded, Example
@@ -123,7 +123,12 @@ class AudioClassification(Classification):
 
     def shown(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Id, spectrum and sound."""
-        return {"id": row["id"], **shown_clip(row["audio"])}
+        return {"id": row["id"], **shown_clip(row["audio"], self.hearing.rate)}
+
+    def blocks(self, records: Sequence[Mapping[str, Any]], rows: Any) -> list[dict[str, Any]]:
+        """As for any classification, with a word on how to read a spectrum."""
+        *others, mistakes = super().blocks(records, rows)
+        return [*others, {**mistakes, "note": f"{mistakes['note']} {HOW_TO_READ}"}]
 
     def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, np.ndarray], list[str]]:
         """The majority class, and logistic regression on mel bands."""

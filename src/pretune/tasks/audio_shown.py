@@ -10,20 +10,33 @@ from typing import Any
 import numpy as np
 
 from pretune.data.media_audio import decode_audio
-from pretune.tasks.log_mel import log_mel
+from pretune.tasks.log_mel import log_mel, pitch_at
 
-__all__ = ["shown_clip"]
+__all__ = ["HOW_TO_READ", "shown_clip"]
 
-RATE = 16_000
+HOW_TO_READ = "In a spectrum time runs to the right and pitch upwards; dark is loud. It shows what the model hears, 15 seconds at most."
+
 LONGEST_SECONDS = 15.0
 _BANDS, _SCALE = 64, 2
 _RANGE_DB = 70.0
 
 
-def shown_clip(audio: Mapping[str, Any], rate: int = RATE) -> dict[str, str]:
-    """``image`` (PNG) and ``audio`` (WAV) as ``data:`` addresses: the first 15 seconds, at ``rate`` Hz and 16 bits."""
+def shown_clip(audio: Mapping[str, Any], rate: int) -> dict[str, Any]:
+    """``image`` (PNG) and ``audio`` (WAV) as ``data:`` addresses: the first 15 seconds, at ``rate`` Hz and 16 bits.
+
+    ``axes`` holds labels at equal distances: ``x`` seconds from left to right, ``y`` Hz from the top down.
+    """
     samples_T = decode_audio(audio, rate)[: round(LONGEST_SECONDS * rate)]
-    return {"image": _picture(log_mel(samples_T, rate, bands=_BANDS)), "audio": _sound(samples_T, rate)}
+    seconds = len(samples_T) / rate
+    axes = {
+        "x": [f"{seconds * share:.2g} s" if share else "0 s" for share in (0, 0.5, 1)],
+        "y": [_hertz(pitch_at(share, rate)) for share in (1, 0.5, 0)],
+    }
+    return {"image": _picture(log_mel(samples_T, rate, bands=_BANDS)), "audio": _sound(samples_T, rate), "axes": axes}
+
+
+def _hertz(pitch: float) -> str:
+    return f"{pitch / 1000:.2g} kHz" if pitch >= 1000 else f"{pitch:.2g} Hz"
 
 
 def _picture(decibels_MF: np.ndarray) -> str:

@@ -9,11 +9,12 @@ from functools import cache
 
 import numpy as np
 
-__all__ = ["log_mel"]
+__all__ = ["log_mel", "pitch_at"]
 
 BANDS = 40
 _WINDOW_SECONDS, _HOP_SECONDS = 0.025, 0.010
 _FLOOR = 1e-8
+_LOWEST_HZ, _SCALE = 20.0, "slaney"
 
 
 def log_mel(samples_T: np.ndarray, rate: int, *, bands: int = BANDS) -> np.ndarray:
@@ -28,6 +29,14 @@ def log_mel(samples_T: np.ndarray, rate: int, *, bands: int = BANDS) -> np.ndarr
         power=2.0, center=True, mel_filters=_filters(rate, size, bands), mel_floor=_FLOOR,
     )  # fmt: skip
     return (10 * np.log10(np.maximum(power_MF, _FLOOR))).astype(np.float32)
+
+
+def pitch_at(share: float, rate: int) -> float:
+    """Hz at a ``share`` of the way from the lowest to the highest of the bands."""
+    from transformers.audio_utils import hertz_to_mel, mel_to_hertz
+
+    low, high = (float(hertz_to_mel(hertz, _SCALE)) for hertz in (_LOWEST_HZ, rate / 2))
+    return float(mel_to_hertz(low + share * (high - low), _SCALE))
 
 
 @cache
@@ -47,6 +56,6 @@ def _filters(rate: int, size: int, bands: int) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return mel_filter_bank(
-            num_frequency_bins=size // 2 + 1, num_mel_filters=bands, min_frequency=20.0, max_frequency=rate / 2,
-            sampling_rate=rate, norm="slaney", mel_scale="slaney",
+            num_frequency_bins=size // 2 + 1, num_mel_filters=bands, min_frequency=_LOWEST_HZ, max_frequency=rate / 2,
+            sampling_rate=rate, norm="slaney", mel_scale=_SCALE,
         )  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pretune.backbones.spelling import tidy
+from pretune.tasks.audio_shown import HOW_TO_READ
 
 __all__ = [
     "HIGHER_IS_BETTER",
@@ -29,6 +30,7 @@ HIGHER_IS_BETTER: Mapping[str, bool] = {
 SCORE_LIMITS: Mapping[str, tuple[float, float]] = {"wer": (1.0, 0.0), "cer": (1.0, 0.0), "exact": (0.0, 1.0)}
 
 MAX_WORST, MAX_CONFUSIONS = 20, 30
+_NOTHING = "(nothing)"
 
 
 def _edits(truth: Sequence[str], said: Sequence[str]) -> tuple[int, int, int, int]:
@@ -87,9 +89,16 @@ def recognition_blocks(records: Sequence[Mapping[str, Any]], shown: Any) -> list
     letters_N = stats_NK[:, 5:8].sum(axis=1)
     order = np.lexsort((-letters_N, -errors_N / np.maximum(stats_NK[:, 0], 1), -errors_N))
     worst = [int(i) for i in order[:MAX_WORST] if letters_N[i] > 0]
-    rows = [{**shown(i), "truth": tidy(records[i]["truth"]), "predicted": tidy(records[i]["text"])} for i in worst]
+    rows = [
+        {
+            **shown(i),
+            "truth": tidy(records[i]["truth"]) or _NOTHING,
+            "predicted": tidy(records[i]["text"]) or _NOTHING,
+        }
+        for i in worst
+    ]
     wrong = int((letters_N > 0).sum())
-    note = f"{wrong} of {len(records)} utterances have a mistake; the {len(rows)} with the most wrong words are shown."
+    note = f"{wrong} of {len(records)} utterances have a mistake; the {len(rows)} with the most wrong words are shown. {HOW_TO_READ}"
     return [
         _confusion_table(records),
         {"type": "examples", "title": "Worst utterances", "note": note, "rows": rows},
@@ -99,7 +108,7 @@ def recognition_blocks(records: Sequence[Mapping[str, Any]], shown: Any) -> list
 def _confusion_table(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     found = confusions(records)
     ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))[:MAX_CONFUSIONS]
-    cells = [[was or "(nothing)", became or "(nothing)", count] for (was, became), count in ordered]
+    cells = [[was or _NOTHING, became or _NOTHING, count] for (was, became), count in ordered]
     columns = [{"name": "said", "kind": "text"}, {"name": "heard", "kind": "text"}, {"name": "times", "kind": "number"}]
-    note = f"{len(cells)} of {len(found)} different mistakes; (nothing) stands for a word that was missed or made up."
+    note = f"{len(cells)} of {len(found)} different mistakes; {_NOTHING} stands for a word that was missed or made up."
     return {"type": "table", "title": "Most frequent confusions", "note": note, "columns": columns, "rows": cells}

@@ -252,7 +252,7 @@ class SpeechRecognition(Task):
 
         def shown(index: int) -> dict[str, Any]:
             row = rows[index]
-            return {"id": row["id"], **shown_clip(row["audio"])}
+            return {"id": row["id"], **shown_clip(row["audio"], self.hearing.rate)}
 
         return recognition_blocks(records, shown)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
 from pretune.config import CleanSettings, DataSettings
@@ -78,7 +78,13 @@ def _write(folder: Path, found: dict[str, Any], title: str) -> list[str]:
         raise UsageError(f"--out {folder} is a file", "give a folder")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "data.json", found)
-    return [str(folder / "data.json"), str(write_passport_page(found, folder / "passport.html", title))]
+    return [str(folder / "data.json"), str(write_passport_page(found, folder / "passport.html", _title(title)))]
+
+
+def _title(place: str) -> str:
+    """The last part of a path, and a file's folder before it."""
+    path = PurePath(place)
+    return "/".join(path.parts[-2:]) if path.suffix else path.name or place
 
 
 def _text(place: str, found: dict[str, Any], pages: list[str], start: str) -> str:
@@ -97,7 +103,9 @@ def _text(place: str, found: dict[str, Any], pages: list[str], start: str) -> st
     if not found["findings"]:
         lines.append("nothing to complain about")
     lines += [f"written: {', '.join(pages)}"] if pages else []
-    labelled = any(split.get("labels") for split in found["splits"].values())
+    labelled = any(
+        split.get("labels") or {"audio", "text"} <= set(split["columns"]) for split in found["splits"].values()
+    )
     lines.append(f"Next: pretune {'finetune' if labelled else 'pretrain'} {start} --data {shlex.quote(place)}")
     return "\n".join(lines)
 

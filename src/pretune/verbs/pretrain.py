@@ -172,7 +172,11 @@ def held_out_evaluation(setup: Setup, learning: Learning) -> dict[str, Any]:
     )
     held = setup.rows["validation"]
     evaluation = evaluate_rows(
-        made.statistics(held, learning.device), scoring, split="held-out", seeds=(learning.seed,), notes=made.warnings()
+        made.statistics(held, learning.device),
+        scoring,
+        split="held-out",
+        seeds=(learning.seed,),
+        notes=[*made.warnings(), made.reading],
     )
     for measure in made.measures(held, learning.device):
         found = bootstrap(measure.statistics, measure.scores)
