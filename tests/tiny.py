@@ -30,7 +30,13 @@ from pretune.objectives.masked_image import MaskedImage
 from pretune.objectives.masked_text import MaskedText
 from pretune.objectives.self_distil_image import SelfDistilImage
 from pretune.objectives.supervised import Supervised
-from pretune.tasks import AudioClassification, SpeechRecognition, TextClassification
+from pretune.tasks import (
+    AudioClassification,
+    AudioMultilabelClassification,
+    SpeechRecognition,
+    TextClassification,
+    TextMultilabelClassification,
+)
 from pretune.tasks.audio_rows import frame_mask_of
 from pretune.types import Loss, Step
 
@@ -158,6 +164,17 @@ def uneven_rows(count: int, seed: int = 0) -> list[dict[str, str]]:
     return rows
 
 
+def several_labels(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with a list of labels in place of one: its own, with the next one every fifth time; every fourth row has none."""
+    found = []
+    for number, row in enumerate(rows):
+        own = row["label"]
+        names = [own, LABELS[(LABELS.index(own) + 1) % len(LABELS)]][: 1 + (number % 5 == 0)]
+        rest = {key: value for key, value in row.items() if key != "label"}
+        found.append({**rest, "labels": [] if number % 4 == 3 else names})
+    return found
+
+
 def dataset_of(rows: Sequence[Mapping[str, Any]]) -> Any:
     from datasets import Dataset
 
@@ -177,12 +194,13 @@ PICTURE_KINDS: dict[str, Any] = {kind.name: kind for kind in (MaskedImage, Contr
 
 
 def tiny_sound_task(kind: str, *, told: bool = True, features: bool = False, **options: Any) -> tuple[Any, Backbone]:
-    """``speech`` (recognition) or ``sound`` (classification), and its backbone."""
+    """``speech`` (recognition), ``sound`` (classification) or ``sound-labels`` (several labels a clip), and its backbone."""
     backbone = tiny_audio_backbone(told=told, features=features)
     shared = {"mask": frame_mask_of(backbone), **options}
     if kind == "speech":
         return SpeechRecognition(new_spelling(WORDS.values()), hearing_of(backbone), **shared), backbone
-    return AudioClassification(LABELS, hearing_of(backbone), **shared), backbone
+    made = AudioMultilabelClassification if kind == "sound-labels" else AudioClassification
+    return made(LABELS, hearing_of(backbone), **shared), backbone
 
 
 class Rig:
@@ -257,9 +275,12 @@ class Rig:
     ) -> Any:
         backbone = tiny_backbone(family, layers=layers, dropout=dropout)
         encoder = tiny_encoder(backbone, max_length=160)
-        data = dataset_of(uneven_rows(rows))
-        if kind == "finetune":
-            task = TextClassification(LABELS, encoder, **options)
+        made = uneven_rows(rows)
+        data = dataset_of(several_labels(made) if kind == "multilabel" else made)
+        if kind in ("finetune", "multilabel"):
+            task = (TextMultilabelClassification if kind == "multilabel" else TextClassification)(
+                LABELS, encoder, **options
+            )
             self.model, _ = task.build(backbone, seed=self.seed)
             self.objective = Supervised(task, self._adaptation(adapt, fast))
             return task.encode_rows(data, fingerprint=f"rig-{rows}")

@@ -44,7 +44,7 @@ class DataSettings(Settings):
     )
     column: tuple[str, ...] = option(
         (),
-        "name a column: text=title, text_pair=reply, label=category, id=key, group=patient; a number is a position (from 0)",
+        "name a column: text=title, text_pair=reply, label=category, labels=tags (several a row; or columns of 0 and 1: labels=rude,loud), id=key, group=patient; a number is a position (from 0)",
         metavar="ROLE=NAME",
     )
     group: str | None = option(
@@ -162,7 +162,7 @@ class TaskSettings(TextSettings, ImageSettings, AudioSettings, AugmentSettings, 
 
     task: str = option(
         "auto",
-        "text-classification, image-classification, audio-classification or speech-recognition; auto: found from the columns",
+        "text-classification, image-classification, audio-classification, any of them for several labels a row (text-multilabel-classification, ...), or speech-recognition; auto: found from the columns",
         metavar="TASK",
     )
     adapt: str = option(
@@ -174,8 +174,17 @@ class TaskSettings(TextSettings, ImageSettings, AudioSettings, AugmentSettings, 
     cache_trunk: bool = option(
         True, "with --adapt head or top:N: compute what does not learn once, keep it on disk and learn on the rest"
     )
-    class_weights: str = option("none", "weigh classes by rarity", choices=("none", "auto"))
-    label_smoothing: float = option(0.0, "share of the target spread over all classes", low=0.0, high=0.9)
+    class_weights: str = option(
+        "none",
+        "weigh classes by rarity; where rows have several labels: having one as much as not having it",
+        choices=("none", "auto"),
+    )
+    label_smoothing: float = option(
+        0.0,
+        "share of the target spread over all classes; where rows have several labels: over yes and no",
+        low=0.0,
+        high=0.9,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,7 +79,7 @@ class Encoded:
     """One row as arrays, by the names that its task's collate knows.
 
     ``cost`` is what it weighs in a batch: tokens of a text, 16 x 16 patches of a picture, 20 ms frames of a sound.
-    ``target`` is the task's own form of the answer (a class index, classes as 0 and 1, character ids), None when unlabelled.
+    ``target`` is the task's own form of the answer (a class index, several of them, character ids), None when unlabelled.
     """
 
     id: str
@@ -167,10 +167,13 @@ class ParameterGroup:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model says of one row: its answer in words, and probabilities in the order of the task's labels (if it has any)."""
+    """What a model says of one row, and probabilities in the order of the task's labels (if it has any).
+
+    ``label`` is its answer in words: a label, the labels of a row that may have several, or a transcript.
+    """
 
     id: str
-    label: str
+    label: str | tuple[str, ...]
     probabilities_C: tuple[float, ...] = ()
 
 

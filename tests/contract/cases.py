@@ -19,13 +19,23 @@ from conftest import make_rows
 from pretune.backbones.fast import make_fast
 from pretune.backbones.image import geometry_of
 from pretune.backbones.text import TextEncoder
-from pretune.tasks import AudioClassification, ImageClassification, SpeechRecognition, Task, TextClassification
-from pretune.types import Encoded, Example, Label, Text
+from pretune.tasks import (
+    AudioClassification,
+    AudioMultilabelClassification,
+    ImageClassification,
+    ImageMultilabelClassification,
+    SpeechRecognition,
+    Task,
+    TextClassification,
+    TextMultilabelClassification,
+)
+from pretune.types import Encoded, Example, Label, Labels, Target, Text
 from tiny import (
     LABELS,
     WORDS,
     Rig,
     dataset_of,
+    several_labels,
     tiny_backbone,
     tiny_clips,
     tiny_encoder,
@@ -56,19 +66,28 @@ class TaskCase:
     backbone: Any
 
 
-def _perfect_label(example: Example) -> Mapping[str, Any]:
-    assert isinstance(example.target, Label)
-    truth = example.target.name
-    return {"id": example.id, "truth": truth, "probabilities": {name: float(name == truth) for name in LABELS}}
+def _perfect(example: Example) -> Mapping[str, Any]:
+    target = example.target
+    if isinstance(target, Text):
+        return {"id": example.id, "truth": target.value, "text": target.value}
+    assert target is not None
+    names = [target.name] if isinstance(target, Label) else sorted(target.names)
+    answer = {"truth": names[0]} if isinstance(target, Label) else {"truth": names, "labels": names}
+    return {"id": example.id, **answer, "probabilities": {name: float(name in names) for name in LABELS}}
+
+
+def _target(row: Mapping[str, Any]) -> Target:
+    return Labels(tuple(row["labels"])) if "labels" in row else Label(row["label"])
 
 
 def _classification(
-    *, pair: bool = False, max_length: int = 48, long_text: str = "truncate", **options: Any
+    *, several: bool = False, pair: bool = False, max_length: int = 48, long_text: str = "truncate", **options: Any
 ) -> TaskCase:
     backbone = tiny_backbone()
-    task = TextClassification(LABELS, tiny_encoder(backbone, max_length=max_length, long_text=long_text), **options)
+    made = TextMultilabelClassification if several else TextClassification
+    task = made(LABELS, tiny_encoder(backbone, max_length=max_length, long_text=long_text), **options)
     model, _ = task.build(backbone, seed=0)
-    rows: list[dict[str, str]] = []
+    rows: list[dict[str, Any]] = []
     for row, other in zip(uneven_rows(12), make_rows(12, seed=3), strict=True):
         rows.append(
             {
@@ -78,8 +97,9 @@ def _classification(
                 "label": row["label"],
             }
         )
+    rows = several_labels(rows) if several else rows
     examples = [
-        Example(row["id"], {k: v for k, v in row.items() if k.startswith("text")}, Label(row["label"])) for row in rows
+        Example(row["id"], {k: v for k, v in row.items() if k.startswith("text")}, _target(row)) for row in rows
     ]
 
     def load(folder: Any) -> torch.nn.Module:
@@ -94,19 +114,20 @@ def _classification(
         examples,
         dataset_of(rows),
         unlabelled,
-        _perfect_label,
+        _perfect,
         load,
-        f"contract-{pair}",
+        f"contract-{pair}-{several}",
         backbone,
     )
 
 
-def _pictures(preset: str, **options: Any) -> TaskCase:
+def _pictures(preset: str, *, several: bool = False, **options: Any) -> TaskCase:
     backbone = tiny_image_backbone(preset)
-    task = ImageClassification(LABELS, geometry_of(backbone.processor), **options)
+    made = ImageMultilabelClassification if several else ImageClassification
+    task = made(LABELS, geometry_of(backbone.processor), **options)
     model, _ = task.build(backbone, seed=0)
-    rows = tiny_pictures(12)
-    examples = [Example(row["id"], {"image": row["image"]}, Label(row["label"])) for row in rows]
+    rows = several_labels(tiny_pictures(12)) if several else tiny_pictures(12)
+    examples = [Example(row["id"], {"image": row["image"]}, _target(row)) for row in rows]
 
     def load(folder: Any) -> torch.nn.Module:
         from transformers import AutoModelForImageClassification
@@ -115,21 +136,16 @@ def _pictures(preset: str, **options: Any) -> TaskCase:
 
     unlabelled = Example("nobody-knows", examples[0].inputs)
     return TaskCase(
-        task, model.eval(), examples, dataset_of(rows), unlabelled, _perfect_label, load, f"contract-{preset}", backbone
+        task, model.eval(), examples, dataset_of(rows), unlabelled, _perfect, load, f"contract-{preset}-{several}", backbone
     )  # fmt: skip
 
 
 def _clips(kind: str, **options: Any) -> TaskCase:
     task, backbone = tiny_sound_task(kind, **options)
     model, _ = task.build(backbone, seed=0)
-    rows = tiny_clips(12)
-    target = Text if kind == "speech" else Label
-    column = "text" if kind == "speech" else "label"
-    examples = [Example(row["id"], {"audio": row["audio"]}, target(row[column])) for row in rows]
-
-    def perfect_text(example: Example) -> Mapping[str, Any]:
-        assert isinstance(example.target, Text)
-        return {"id": example.id, "truth": example.target.value, "text": example.target.value}
+    rows = several_labels(tiny_clips(12)) if kind == "sound-labels" else tiny_clips(12)
+    targets = [Text(row["text"]) if kind == "speech" else _target(row) for row in rows]
+    examples = [Example(row["id"], {"audio": row["audio"]}, target) for row, target in zip(rows, targets, strict=True)]
 
     def load(folder: Any) -> torch.nn.Module:
         import transformers
@@ -138,9 +154,8 @@ def _clips(kind: str, **options: Any) -> TaskCase:
         return auto.from_pretrained(folder).eval()
 
     unlabelled = Example("nobody-knows", examples[0].inputs)
-    perfect = perfect_text if kind == "speech" else _perfect_label
     return TaskCase(
-        task, make_fast(model).eval(), examples, dataset_of(rows), unlabelled, perfect, load, f"contract-{kind}-{options}", backbone
+        task, make_fast(model).eval(), examples, dataset_of(rows), unlabelled, _perfect, load, f"contract-{kind}-{options}", backbone
     )  # fmt: skip
 
 
@@ -152,6 +167,15 @@ TASK_CASES: dict[str, tuple[type[Task], Callable[[], TaskCase]]] = {
         TextClassification,
         lambda: _classification(class_weights=(0.5, 1.0, 3.0), label_smoothing=0.1),
     ),
+    "text-multilabel": (TextMultilabelClassification, lambda: _classification(several=True)),
+    "text-multilabel windows weighted": (
+        TextMultilabelClassification,
+        lambda: _classification(
+            several=True, max_length=12, long_text="windows", positive_weights=(0.5, 2.0, 9.0), threshold=0.4
+        ),
+    ),
+    "audio-multilabel": (AudioMultilabelClassification, lambda: _clips("sound-labels", augment="light")),
+    "image-multilabel": (ImageMultilabelClassification, lambda: _pictures("resnet-10", several=True, augment="light")),
     "audio-classification": (AudioClassification, lambda: _clips("sound", augment="light")),
     "audio-classification not told of padding": (AudioClassification, lambda: _clips("sound", told=False)),
     "audio-classification of features": (
@@ -268,6 +292,14 @@ LEARN_CASES: dict[str, Callable[[], LearnCase]] = {
     "supervised text classification": lambda: _learn("finetune", lambda _, rows: float(len(rows))),
     "supervised with class weights": lambda: _learn(
         "finetune", _weights_by_hand, least=0.45, class_weights=(0.5, 1.0, 3.0), label_smoothing=0.1
+    ),
+    "supervised several labels": lambda: _learn("multilabel", lambda _, rows: float(len(rows))),
+    "supervised several labels weighted": lambda: _learn(
+        "multilabel",
+        lambda _, rows: float(len(rows)),
+        least=0.25,
+        positive_weights=(0.5, 1.0, 3.0),
+        label_smoothing=0.1,
     ),
     "supervised roberta": lambda: _learn("finetune", lambda _, rows: float(len(rows)), family="roberta"),
     "masked image": lambda: _learn_pictures("masked-image", "vit-micro", least=0.5),

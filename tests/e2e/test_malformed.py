@@ -236,7 +236,7 @@ FLAGS: list[tuple[Words, str]] = [
     (["--long-text", "window"], 'did you mean "windows"'),
     (["--tokenizer", "wordpeice"], 'did you mean "wordpiece"'),
     (["--vocab-size", "7"], "--vocab-size is 7"),
-    (["--max-train-samples", "2"], "--max-train-samples is 2, there are 3 classes"),
+    (["--max-train-samples", "2"], "--max-train-samples is 2, and 3 rows are needed"),
     (["--seeds", "0"], "--seeds is 0"),
     (["--clean", "htlm"], 'did you mean "html"'),
     (["extra"], "extra"),

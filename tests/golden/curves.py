@@ -15,6 +15,7 @@ TOLERANCE = 1e-4
 
 RUNS: dict[str, dict[str, Any]] = {
     "finetune": {"kind": "finetune", "dropout": 0.1, "micro_batch_size": 3, "steps": 20, "learning_rate": 5e-3},
+    "multilabel": {"kind": "multilabel", "dropout": 0.1, "micro_batch_size": 3, "steps": 20, "learning_rate": 5e-3},
     "pretrain": {
         "kind": "pretrain",
         "dropout": 0.1,

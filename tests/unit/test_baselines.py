@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pretune.tasks import text_baselines as module
+from pretune.tasks.baseline_parts import KnownLabels
 from pretune.tasks.text_baselines import baselines
 
 LABELS = ("news", "sport")
@@ -27,7 +28,9 @@ def toy(num_rows: int) -> tuple[list[str], list[str]]:
 def run(
     texts: list[str], labels: list[str], test: list[str], *, unspaced: bool = False, names: tuple = LABELS
 ) -> tuple:
-    return baselines(texts, labels, test, np.zeros(len(test), dtype=int), names, unspaced=unspaced, score_fn=keep)
+    train_M = np.array([names.index(label) for label in labels])
+    known = KnownLabels(train_M, np.zeros(len(test), dtype=int), len(names), keep)
+    return baselines(texts, test, known, unspaced=unspaced)
 
 
 def test_majority_has_the_shares_of_the_training_labels() -> None:
@@ -73,13 +76,22 @@ def test_large_training_sets_are_sampled_and_it_is_told(monkeypatch: pytest.Monk
     monkeypatch.setattr(module, "MAX_TEXT_CHARACTERS", 18)
     seen: list[int] = []
     fit = module._fit
-    monkeypatch.setattr(
-        module, "_fit", lambda texts, y, unspaced: (seen.append(len(texts)), fit(texts, y, unspaced))[1]
-    )
+    monkeypatch.setattr(module, "_fit", lambda texts, *rest: (seen.append(len(texts)), fit(texts, *rest))[1])
     _, notes = run(*toy(1000), ["goal"])
     assert 70 <= seen[0] <= 130
     assert "about 10.0% of the 1000 training rows" in notes[0]
     assert "longer training texts" in notes[1]
+
+
+def test_several_labels_are_learned_one_by_one() -> None:
+    texts = [f"{'goal' if i % 2 else 'cup'} {'vote' if i % 3 else 'tax'} {i}" for i in range(60)]
+    train_MC = np.array([[i % 2 == 1, i % 3 != 0, False, True] for i in range(60)])
+    known = KnownLabels(train_MC, np.zeros((2, 4), dtype=bool), 4, keep)
+    result, notes = baselines(texts, ["goal tax", "cup vote"], known, unspaced=False)
+    assert (result["tfidf-logistic"] > 0.5).tolist() == [[True, False, False, True], [False, True, False, True]]
+    assert result["tfidf-logistic"][:, 2:].tolist() == [[0, 1], [0, 1]], "no row has it, all rows have it"
+    assert result["majority"][0] == pytest.approx([31 / 62, 41 / 62, 1 / 62, 61 / 62])
+    assert notes == []
 
 
 @pytest.mark.slow
@@ -100,6 +112,7 @@ def test_real_text_in_bounded_time(shared_data: Path, name: str, unspaced: bool,
         [row["text"] for row in parts["test"]],
     )
     start = time.perf_counter()
-    result, _ = baselines(texts, train_labels, test, truth_N, labels, unspaced=unspaced, score_fn=keep)
+    train_M = np.array([labels.index(label) for label in train_labels])
+    result, _ = baselines(texts, test, KnownLabels(train_M, truth_N, len(labels), keep), unspaced=unspaced)
     assert time.perf_counter() - start < seconds
     assert np.mean(result["tfidf-logistic"].argmax(axis=1) == truth_N) > least

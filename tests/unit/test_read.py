@@ -353,7 +353,7 @@ REAL = [
     ("subj", {"train": 10_000}, 2),
     ("financial_phrasebank/Sentences_AllAgree.txt", {"train": 2_264}, 3),
     ("financial_phrasebank/Sentences_50Agree.txt", {"train": 4_846}, 3),
-    ("goemotions", {"train": 43_410, "validation": 5_426, "test": 5_427}, None),
+    ("goemotions", {"train": 43_410, "validation": 5_426, "test": 5_427}, 28),
     ("scibert_tasks/text_classification/chemprot", {"train": 4_169, "validation": 2_427, "test": 3_469}, 13),
     ("scibert_tasks/text_classification/citation_intent", {"train": 1_688, "validation": 114, "test": 139}, 6),
     ("chinese_poetry", {"unlabelled": 12_979}, 0),
@@ -362,7 +362,7 @@ REAL = [
 
 
 @pytest.mark.parametrize(("name", "rows", "classes"), REAL, ids=[case[0] for case in REAL])
-def test_real_data_reads_unaided(name: str, rows: dict[str, int], classes: int | None, shared_data: Path) -> None:
+def test_real_data_reads_unaided(name: str, rows: dict[str, int], classes: int, shared_data: Path) -> None:
     splits = get(shared_data / "text" / name)
     assert {split: len(part) for split, part in splits.items()} == rows
-    assert classes is None or len(splits.facts["read"]["labels"]) == classes
+    assert len(splits.facts["read"]["labels"]) == classes

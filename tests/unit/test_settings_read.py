@@ -27,6 +27,7 @@ from pretune.verbs.finetune import FinetuneSettings
 from pretune.verbs.pretrain import PretrainSettings
 from tiny import (
     dataset_of,
+    several_labels,
     tiny_audio_backbone,
     tiny_backbone,
     tiny_clips,
@@ -90,11 +91,13 @@ class Watched:
 
 def world_of(kind: type[Task] | type[Pretraining]) -> tuple[Splits, Any]:
     """Rows of the kind's modality and a tiny backbone that reads them."""
-    if kind.modality == "text":
-        return Splits({"train": dataset_of(uneven_rows(12))}, {}), tiny_backbone()
-    if kind.modality == "audio":
-        return Splits({"train": dataset_of(tiny_clips(12))}, {}), tiny_audio_backbone()
-    return Splits({"train": dataset_of(tiny_pictures(12))}, {}), tiny_image_backbone()
+    rows, backbone = {
+        "text": (uneven_rows(12), tiny_backbone()),
+        "audio": (tiny_clips(12), tiny_audio_backbone()),
+        "image": (tiny_pictures(12), tiny_image_backbone()),
+    }[kind.modality]
+    made = several_labels(rows) if "labels" in kind.columns else rows
+    return Splits({"train": dataset_of(made)}, {}), backbone
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)

@@ -44,7 +44,8 @@ def passport(splits: Splits, *, near_duplicates: bool = True, corpus: datasets.D
     exact |= {name: keys[name] for name, dataset in parts.items() if "content" in dataset.column_names}
     contents = read_contents(parts, keys, near_duplicates=near_duplicates)
     label_names, codes = label_codes(dict(splits))
-    labels = {name: balance(label_names, codes_N) for name, codes_N in codes.items()} | list_balances(dict(splits))
+    single = {name: codes_N for name, codes_N in codes.items() if "label" in splits[name].column_names}
+    labels = {name: balance(label_names, codes_N) for name, codes_N in single.items()} | list_balances(dict(splits))
     result: dict[str, Any] = {
         "rows": sum(len(dataset) for dataset in parts.values()),
         "splits": {name: _split(name, contents, rows[name], exact[name], labels.get(name)) for name in parts},

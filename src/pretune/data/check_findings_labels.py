@@ -102,12 +102,14 @@ def conflict_findings(passport: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         what = {"image": "picture", "audio": "clip"}.get(
             passport["facts"].get("read", {}).get("media", {}).get("kind"), "text"
         )
-        message = f"{counted(found['texts'], what)} {agree(found['texts'], 'stand', 'stands')} with more than one label ({counted(found['rows'])})."
+        several = any("labels_per_row" in (split["labels"] or {}) for split in passport["splits"].values())
+        how, remedy = ("different labels", "the labels") if several else ("more than one label", "one label")
+        message = f"{counted(found['texts'], what)} {agree(found['texts'], 'stand', 'stands')} with {how} ({counted(found['rows'])})."
         yield finding(
             "warning",
             "conflicting-labels",
             message,
             found["texts"],
             found["ids"],
-            "decide on one label for each; inside a split --deduplicate keeps the first row",
+            f"decide on {remedy} for each; inside a split --deduplicate keeps the first row",
         )

@@ -23,15 +23,19 @@ _EXCERPT = 80
 
 
 def label_codes(splits: Mapping[str, datasets.Dataset]) -> tuple[list[str], dict[str, np.ndarray]]:
-    """All label names in order of appearance, and for each labelled split the code (N,) of each row, -1 for none."""
+    """All label names in order of appearance, and for each labelled split the code (N,) of each row, -1 for none.
+
+    Where rows have several labels, each combination counts as a label of its own.
+    """
     names: dict[str, int] = {}
     codes: dict[str, np.ndarray] = {}
     for split, dataset in splits.items():
-        if "label" not in dataset.column_names:
+        column = next((name for name in ("label", "labels") if name in dataset.column_names), None)
+        if column is None:
             continue
         parts = [np.empty(0, dtype=np.int64)]
-        for batch in column_batches(dataset, ["label"]):
-            labels = batch["label"]
+        for batch in column_batches(dataset, [column]):
+            labels = [_combined(label) for label in batch[column]]
             parts.append(
                 np.array(
                     [-1 if label is None else names.setdefault(label, len(names)) for label in labels], dtype=np.int64
@@ -39,6 +43,11 @@ def label_codes(splits: Mapping[str, datasets.Dataset]) -> tuple[list[str], dict
             )
         codes[split] = np.concatenate(parts)
     return list(names), codes
+
+
+def _combined(label: str | list[str] | None) -> str | None:
+    """One name for the labels of a row, whatever their order."""
+    return (" + ".join(sorted(label)) or "(none)") if isinstance(label, list) else label
 
 
 def balance(names: list[str], codes_N: np.ndarray) -> dict[str, Any] | None:
@@ -63,18 +72,21 @@ def balance(names: list[str], codes_N: np.ndarray) -> dict[str, Any] | None:
 
 
 def list_balances(splits: Mapping[str, datasets.Dataset]) -> dict[str, dict[str, Any]]:
-    """As :func:`balance`, by split, for rows that may have several labels; shares are of rows."""
+    """As :func:`balance`, by split, for rows that may have several labels; shares are of rows, ``bare_rows`` have none of them."""
     counts: dict[str, Counter[str]] = {}
+    bare: dict[str, int] = {}
     for split, dataset in splits.items():
         if "labels" in dataset.column_names:
-            batches = column_batches(dataset, ["labels"])
-            counts[split] = Counter(label for batch in batches for row in batch["labels"] for label in row or ())
+            rows = [row or () for batch in column_batches(dataset, ["labels"]) for row in batch["labels"]]
+            counts[split] = Counter(label for row in rows for label in row)
+            bare[split] = sum(not row for row in rows)
     names = sorted({name for found in counts.values() for name in found})
     return {
         split: {
             "classes": len(found),
             "counts": dict(found.most_common(_SHOWN_LABELS)),
             "unlabelled_rows": 0,
+            "bare_rows": bare[split],
             "labels_per_row": found.total() / max(1, len(splits[split])),
             "majority": found.most_common(1)[0][0],
             "majority_share": found.most_common(1)[0][1] / max(1, len(splits[split])),

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pretune.data.columns_media import TRANSCRIPT_NAMES, holds_lists, media_column
+from pretune.data.columns_media import TRANSCRIPT_NAMES, media_column
 from pretune.data.columns_names import plain_name, roles_by_name
 from pretune.data.formats import ABSENT, Chunk, Table
+from pretune.data.label_lists import holds_lists, holds_several
 from pretune.errors import DataError, UsageError, did_you_mean
 
 __all__ = ["Roles", "find_roles", "parse_columns"]
@@ -69,8 +70,11 @@ def parse_columns(given: Iterable[str], group: str | None = None) -> dict[str, s
     return asked
 
 
-def find_roles(table: Table, sample: Sequence[Chunk], asked: Mapping[str, str], name: str) -> Roles:
-    """The roles of a table's columns, from ``sample`` rows where names do not tell.
+def find_roles(
+    table: Table, sample: Sequence[Chunk], asked: Mapping[str, str], name: str, *, classes_named: bool = False
+) -> Roles:
+    """The roles of a table's columns, from ``sample`` rows where names do not tell. ``classes_named``: a file beside the data
+    names class indices.
 
     Raises :class:`DataError` that lists the columns and the flag to type, when a column is missing or several fit.
     """
@@ -80,19 +84,16 @@ def find_roles(table: Table, sample: Sequence[Chunk], asked: Mapping[str, str], 
         if column:
             roles[role] = _asked_column(table, role, column, name)
             how[role] = "--group" if role == "group" else "--column"
-    free = {role for role in ROLES if role not in asked}
+    free = {role for role in ROLES if role not in asked} - ({"label"} if asked.get("labels") else set())
     _add(roles, how, free, table.roles, "the format")
     if _add_media(table, sample, roles, how, free, name):
         notes = _add_beside_media(table, sample, roles, how, free, name)
-        return Roles(**roles, how=how, notes=tuple(notes))
-    if "labels" in roles:
-        raise DataError(
-            f"{name}: --column labels= names several labels a row, which are read for pictures and sound only",
-            "give one label a row: --column label=NAME",
-        )
-    if table.named:
-        _add(roles, how, free, roles_by_name(table.columns, set(roles.values()), free, name), "its name")
-    notes = _add_by_content(table, sample, roles, how, free, name)
+    else:
+        if table.named:
+            _add(roles, how, free, roles_by_name(table.columns, set(roles.values()), free, name), "its name")
+        notes = _add_by_content(table, sample, roles, how, free, name)
+    if "label" in roles and "labels" in free:
+        notes += _several(roles, how, _values(sample, roles["label"]), name, classes_named)
     return Roles(**roles, how=how, notes=tuple(notes))
 
 
@@ -134,8 +135,6 @@ def _add_beside_media(
         role = "label" if classes else "text" if "audio" in roles and looks[0].is_text else ""
         if role in free:
             roles[role], how[role] = rest[0], "what it holds"
-    if "label" in roles and "labels" in free and holds_lists(_values(sample, roles["label"])):
-        roles["labels"], how["labels"] = roles.pop("label"), how.pop("label")
     left_out = [column for column in table.columns if column not in roles.values()]
     notes = [f"{name}: columns left out: {', '.join(left_out[:20])}."] if left_out else []
     if any(plain_name(column) == "offset" for column in left_out):
@@ -143,6 +142,21 @@ def _add_beside_media(
     if left_out and not {"label", "labels", "text"} & roles.keys() and "label" in free:
         notes.append(f"{name}: no column was taken as the label; if there is one, name it with --column label=NAME.")
     return notes
+
+
+def _several(
+    roles: dict[str, str], how: dict[str, str], cells: Sequence[Any], name: str, classes_named: bool
+) -> list[str]:
+    """Take the column of labels as one of several labels a row where its cells are such; the note says so."""
+    column, lists = roles["label"], holds_lists(cells)
+    if not lists and (how["label"] == "--column" or not holds_several(column, cells, classes_named=classes_named)):
+        return []
+    roles["labels"], how["labels"] = roles.pop("label"), how.pop("label")
+    if lists:
+        return []
+    return [
+        f"{name}: the column {column} was read as several labels a row; --column label={column} makes each combination one label."
+    ]
 
 
 def _add(roles: dict[str, str], how: dict[str, str], free: set[str], found: Mapping[str, str], by: str) -> None:

@@ -10,7 +10,7 @@ from pretune.data.formats import ABSENT, Table
 from pretune.data.media import kind_of_bytes, kind_of_name
 from pretune.errors import DataError
 
-__all__ = ["MEDIA_NAMES", "TRANSCRIPT_NAMES", "holds_lists", "media_column"]
+__all__ = ["MEDIA_NAMES", "TRANSCRIPT_NAMES", "media_column"]
 
 MEDIA_NAMES = (
     "image",
@@ -93,9 +93,3 @@ def _kind_of_cell(column: str, cell: Any) -> str | None:
         kind = kind_of_bytes(cell["bytes"][:12]) if cell["bytes"] else kind_of_name(str(cell["path"] or ""))
         return kind or ("audio" if _SOUND.search(column.casefold()) else "image")
     return None
-
-
-def holds_lists(cells: Sequence[Any]) -> bool:
-    """Whether the cells that are filled are lists: several labels a row."""
-    filled = [cell for cell in cells if cell is not None and cell is not ABSENT]
-    return bool(filled) and all(isinstance(cell, (list, tuple)) for cell in filled)

@@ -22,7 +22,7 @@ def label_names(
             return None, ""
         return (
             None,
-            f'{several} labels such as "4,27" seem to name several classes each; every combination is read as a class of its own.',
+            f'{several} labels such as "4,27" seem to name several classes each; every combination is read as a class of its own; --column labels=NAME reads several labels a row.',
         )
     numbers = {int(label) for label in labels}
     fitting = {entry.name: names for entry in files if _fits(names := _lines(entry, encoding), numbers)}

@@ -10,6 +10,7 @@ from pretune.data.columns import Roles, find_roles
 from pretune.data.formats import Chunk, Options, Table
 from pretune.data.formats_open import open_source, reading
 from pretune.data.formats_place import Place, Source
+from pretune.data.label_lists import join_indicators
 from pretune.data.media_rows import small_chunks
 from pretune.data.rows import RowMaker
 from pretune.errors import DataError
@@ -43,23 +44,26 @@ def prepared_tables(
     for source in place.sources if in_order else _largest_first(place.sources):
         for inner_split, table in open_source(source, options).items():
             name = f"{source.name} ({inner_split})" if inner_split else source.name
-            key = (table.columns, tuple(table.roles.items()))
             with reading(name):
+                table = join_indicators(table, asked.get("labels"), name)
+                key = (table.columns, tuple(table.roles.items()))
                 sample = _sample(table)
                 if not sample:
                     raise DataError(
                         f"{name} holds no rows{', only column names' if table.named else ''}", "give a file with rows"
                     )
-                roles = earlier.get(key) or _roles(source, table, sample, asked, name)
+                roles = earlier.get(key) or _roles(source, table, sample, asked, name, bool(place.label_files))
             earlier[key] = roles
-            label = None if asked.get("label") == "" else source.label
+            label = None if asked.get("label") == "" or asked.get("labels") else source.label
             maker = RowMaker(table, roles, name, label, source.find)
             chunks = chain(sample, table.chunks)
             chunks = small_chunks(chunks, maker.media) if maker.media is not None else chunks
             yield Prepared(name, inner_split or source.split, table, roles, maker, chunks)
 
 
-def _roles(source: Source, table: Table, sample: list[Chunk], asked: Mapping[str, str], name: str) -> Roles:
+def _roles(
+    source: Source, table: Table, sample: list[Chunk], asked: Mapping[str, str], name: str, classes_named: bool
+) -> Roles:
     """The roles of the columns. A table beside many pictures or clips has to name them, or be read without them on purpose."""
     beside = 0 if {"image", "audio"} & asked.keys() else source.num_beside
     refused = DataError(
@@ -68,7 +72,7 @@ def _roles(source: Source, table: Table, sample: list[Chunk], asked: Mapping[str
         "or give the folder of the files alone",
     )
     try:
-        roles = find_roles(table, sample, asked, name)
+        roles = find_roles(table, sample, asked, name, classes_named=classes_named)
     except DataError as error:
         raise (refused if beside >= _MANY_FILES else error) from None
     if roles.media is None and beside >= _MANY_FILES:

@@ -178,10 +178,11 @@ class _Reading:
     def _check_labels(self) -> None:
         if not self.writer.rows:
             raise DataError(f"{self.given} holds no rows", "give data with rows")
-        if self.asked.get("label") and not self.labels:
+        role = next((role for role in ("label", "labels") if self.asked.get(role)), None)
+        if role and not self.labels:
             raise DataError(
-                f"--column label={self.asked['label']}: every label in {self.given} is missing",
-                "name the column that holds labels, or give --column label= for none",
+                f"--column {role}={self.asked[role]}: every label in {self.given} is missing",
+                f"name the column that holds labels, or give --column {role}= for none",
             )
 
     def _name_labels(self) -> None:
@@ -258,6 +259,8 @@ class _Reading:
                 + ", ".join(f"{word!r} ({count} rows)" for word, count in sorted(self.literal.items()))
                 + "."
             )
+        if none := self.counts["rows_with_none_of_the_labels"]:
+            self.notes.append(f"{none} rows have none of the labels: their list is empty, which is an answer too.")
         self.notes += [
             f"{file['name']} was read as {file['encoding']}, found by evidence, not by a mark; --encoding says otherwise."
             for file in self.files

@@ -11,13 +11,14 @@ from typing import Any
 
 from pretune.data.columns import Roles
 from pretune.data.formats import ABSENT, Chunk, Table
+from pretune.data.label_lists import MISSING_WORDS, parts_of
 from pretune.data.media import Find, Media
 from pretune.data.media_rows import MediaReader
 from pretune.errors import DataError
 
 __all__ = ["RowMaker", "Rows"]
 
-_NO_LABEL = ("", "nan", "NaN", "None", "null", "NULL")
+_NO_LABEL = ("", *MISSING_WORDS)
 _WHOLE = re.compile(r"(-?\d+)\.0+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -171,17 +172,20 @@ class RowMaker:
         return labels
 
     def _label_lists(self, chunk: Chunk, column: str) -> list[list[str] | None]:
-        """The labels of each row, each once, in order; None where the cell is missing. Words are cut at ``;``, ``|`` or ``,``."""
+        """The labels of each row, each once, in order; None where the cell is missing. See :func:`pretune.data.label_lists.parts_of`."""
         found: list[list[str] | None] = []
         for place, value in enumerate(chunk.column(column)):
-            if value is None or value is ABSENT:
+            parts = parts_of(value)
+            if parts is None:
+                if isinstance(value, str):
+                    self.counts["labels_literally_missing"] += 1
+                    self.literal_labels[value.strip()] += 1
                 found.append(None)
                 continue
-            parts = re.split(r"[;|,]", value) if isinstance(value, str) else value
-            if not isinstance(parts, (list, tuple)):
-                parts = [parts]
             names = [self._label_of(part, lambda place=place: self._where(chunk, place))[0] for part in parts]
+            self.counts["missing_labels_in_lists"] += names.count(None)
             found.append(list(dict.fromkeys(name for name in names if name is not None)))
+        self.counts["rows_with_none_of_the_labels"] += found.count([])
         return found
 
     def _label_of(self, value: Any, where: Callable[[], str]) -> tuple[str | None, str]:
@@ -191,7 +195,7 @@ class RowMaker:
         if isinstance(value, (list, dict, tuple)):
             raise DataError(
                 f"{where()} has a {type(value).__name__} as label: {str(value)[:60]}",
-                "a row has one label, a word or number; name another column with --column label=NAME, or none with --column label=",
+                "a label is a word or number; rows of several are read with --column labels=NAME, those of another column with --column label=NAME",
             )
         if self._class_names and isinstance(value, int) and not isinstance(value, bool):
             if 0 <= value < len(self._class_names):

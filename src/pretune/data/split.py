@@ -23,7 +23,7 @@ from pretune.errors import DataError, UsageError
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["complete_splits", "content_key", "content_keys", "held_out", "whole_column"]
+__all__ = ["complete_splits", "content_key", "content_keys", "held_out", "label_places", "strata", "whole_column"]
 
 _CHUNK_ROWS = 10_000
 _TRAIN, _VALIDATION, _TEST = 0, 1, 2
@@ -66,9 +66,10 @@ def whole_column(dataset: datasets.Dataset, name: str) -> np.ndarray:
 def complete_splits(splits: Splits, settings: DataSettings) -> Splits:
     """Make the missing validation and test splits from train; those given stay as they are.
 
-    Classes keep their proportions, and a class of three units or more is in every split. Data without labels is
-    left as it is. Raises :class:`DataError` for a label that only validation or test have, and when there is no train,
-    :class:`UsageError` for fractions that leave no train.
+    Classes keep their proportions, and a class of three units or more is in every split (where rows have several labels, the
+    rarest of each row is its class). Train has every label. Data without labels is left as it is. Raises :class:`DataError`
+    for a label that only validation or test have, and when there is no train, :class:`UsageError` for fractions that leave
+    no train.
     """
     fractions = {"validation": settings.validation_fraction, "test": settings.test_fraction}
     made = [name for name, fraction in fractions.items() if name not in splits and fraction > 0]
@@ -136,7 +137,7 @@ def _split_train(
     splits: Splits, fractions: dict[str, float], settings: DataSettings
 ) -> tuple[dict[str, datasets.Dataset], dict[str, Any]]:
     train = splits["train"]
-    names, class_N = np.unique(np.array(_classes(train), dtype=str), return_inverse=True)
+    names, class_N = np.unique(np.array(strata(train), dtype=str), return_inverse=True)
     units = _units(train, class_N, settings.split_seed)
     side_U = np.full(len(units.numbers), _TRAIN)
     moved = 0
@@ -145,7 +146,7 @@ def _split_train(
         order = of_class[np.argsort(units.numbers[of_class], kind="stable")]
         side_U[order], changed = _class_sides(units.numbers[order], units.rows[order], fractions)
         moved += changed
-    moved += _keep_classes_in_train(side_U, units, class_N, len(names))
+    moved += _keep_labels_in_train(side_U, units, *label_places(train))
     side_N = side_U[units.of_row]
     result = dict(splits)
     for side, name in enumerate(_SIDES):
@@ -163,7 +164,7 @@ def _split_train(
     return result, how
 
 
-def _classes(train: datasets.Dataset) -> list[str]:
+def strata(train: datasets.Dataset) -> list[str]:
     """What is kept in proportion: the label; of several labels the rarest; one class for all where there are transcripts."""
     if "label" in train.column_names:
         return [str(label) for label in _column(train, "label")]
@@ -172,6 +173,17 @@ def _classes(train: datasets.Dataset) -> list[str]:
     rows = [labels or [] for labels in _column(train, "labels")]
     counts = Counter(label for labels in rows for label in labels)
     return [min(labels, key=lambda label: (counts[label], label), default="") for labels in rows]
+
+
+def label_places(train: datasets.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers (M,) and label numbers (M,) by name, one pair for every label of every row."""
+    column = next((name for name in ("label", "labels") if name in train.column_names), None)
+    cells = [] if column is None else _column(train, column)
+    names = [[cell] if isinstance(cell, str) else cell or [] for cell in cells]
+    number = {name: place for place, name in enumerate(sorted({name for several in names for name in several}))}
+    label_M = [number[name] for several in names for name in several]
+    row_M = np.repeat(np.arange(len(names)), [len(several) for several in names])
+    return row_M, np.array(label_M, dtype=np.int64)
 
 
 def _column(dataset: datasets.Dataset, name: str) -> list[Any]:
@@ -259,11 +271,11 @@ def _fit(ends_U: np.ndarray, start: int, end: int, wanted_rows: float, low: int,
     return end
 
 
-def _keep_classes_in_train(side_U: np.ndarray, units: _Units, class_N: np.ndarray, classes: int) -> int:
-    """Move units of mixed classes back so that train has every class; the number moved."""
+def _keep_labels_in_train(side_U: np.ndarray, units: _Units, row_M: np.ndarray, label_M: np.ndarray) -> int:
+    """Move units back so that train has every label; the number moved."""
     moved = 0
-    for c in range(classes):
-        holders = np.unique(units.of_row[class_N == c])
+    for label in range(label_M.max(initial=-1) + 1):
+        holders = np.unique(units.of_row[row_M[label_M == label]])
         if not (side_U[holders] == _TRAIN).any():
             side_U[holders[np.argmax(units.numbers[holders])]] = _TRAIN
             moved += 1

@@ -21,6 +21,7 @@ __all__ = ["compare", "mcnemar_p", "rows_needed"]
 SIGNIFICANCE = 0.05
 _Z_SIGNIFICANCE, _Z_POWER = 1.959963984540054, 0.8416212335729143  # two-sided 5 %, 80 % power
 _READ_AT_ONCE = 1024
+_ANSWERS = ("label", "labels", "text")
 
 Record = Mapping[str, Any]
 
@@ -48,7 +49,7 @@ def compare(
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Compare two predictions files, line by line read as ``{"id", "label" or "text", "truth", ...}``.
+    """Compare two predictions files, line by line read as ``{"id", "label", "labels" or "text", "truth", ...}``.
 
     Decides by the exact McNemar test on right and wrong rows at 5 % (McNemar 1947; exact: binomial of the rows on which
     one alone is right). ``statistics`` (records to ``(n, K)``) and ``scores`` add further paired differences, B - A.
@@ -129,7 +130,7 @@ def _read(records: Iterable[Record], name: str, statistics: Callable[[list[Recor
                     "write them again with `pretune evaluate`",
                 )
             truth.append(record["truth"])
-            label.append(record["label"] if "label" in record else record["text"])
+            label.append(next(record[key] for key in _ANSWERS if key in record))
         if statistics is not None and labelled:
             parts.append(statistics(labelled))
     return _Side(place, truth, label, np.concatenate(parts) if parts else None, unlabelled)

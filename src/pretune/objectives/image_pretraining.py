@@ -69,7 +69,7 @@ class ImagePretraining(Pretraining):
 
     def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> StoredPictures:
         """See :class:`pretune.objectives.pretraining.Pretraining`."""
-        return store_pictures(dataset, self.geometry, fingerprint=fingerprint, targets_N=_classes_of(dataset))
+        return store_pictures(dataset, self.geometry, fingerprint=fingerprint, targets=_classes_of(dataset))
 
     @abstractmethod
     def collate(self, pictures: Sequence[np.ndarray], keys_B: np.ndarray, ids: Sequence[str]) -> Batch:
@@ -123,13 +123,13 @@ class ImagePretraining(Pretraining):
         return {"task": self.name, "image_size": self.geometry.crop[0], "augment": self.augment}
 
 
-def _classes_of(dataset: Dataset) -> np.ndarray | None:
-    """Class numbers (N,) of the labels, -1 where there is none; None without the column."""
+def _classes_of(dataset: Dataset) -> list[int | None] | None:
+    """Class numbers of the labels, None where there is none; None in all without the column."""
     if "label" not in dataset.column_names:
         return None
     names = list(dataset["label"])
     number = {name: place for place, name in enumerate(sorted({name for name in names if name is not None}))}
-    return np.array([-1 if name is None else number[name] for name in names], dtype=np.int64)
+    return [None if name is None else number[name] for name in names]
 
 
 def told(on_batch: Callable[[int], None] | None, rows: np.ndarray) -> None:

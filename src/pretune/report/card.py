@@ -30,8 +30,11 @@ _PIPELINES = {
     "text-classification": "text-classification",
     "text-pair-classification": "text-classification",
     "masked-language-modelling": "fill-mask",
+    "text-multilabel-classification": "text-classification",
     "image-classification": "image-classification",
+    "image-multilabel-classification": "image-classification",
     "audio-classification": "audio-classification",
+    "audio-multilabel-classification": "audio-classification",
     "speech-recognition": "automatic-speech-recognition",
 }
 _GIVEN = {

@@ -180,7 +180,7 @@ def bytes_text(count: object) -> str:
 def title_of(name: str) -> str:
     """A name for reading: known ones by their title, others with dashes and underscores as spaces."""
     stem, _, average = name.rpartition("_")
-    if stem and average in ("macro", "micro", "weighted"):
+    if stem and average in ("macro", "micro", "weighted", "samples"):
         return f"{title_of(stem)} ({average})"
     return _TITLES.get(name) or name.replace("_", " ").replace("-", " ")
 

@@ -1,20 +1,23 @@
 """What labels mean: one file a task, listed in :data:`TASKS`."""
 
-from pretune.tasks.audio_classification import AudioClassification
+from pretune.tasks.audio_classification import AudioClassification, AudioMultilabelClassification
 from pretune.tasks.base import EncodedRows, Task
-from pretune.tasks.image_classification import ImageClassification
+from pretune.tasks.image_classification import ImageClassification, ImageMultilabelClassification
 from pretune.tasks.listing import TASKS, check_settings, find_task, task_named
 from pretune.tasks.speech_recognition import SpeechRecognition
-from pretune.tasks.text_classification import TextClassification
+from pretune.tasks.text_classification import TextClassification, TextMultilabelClassification
 
 __all__ = [
     "TASKS",
     "AudioClassification",
+    "AudioMultilabelClassification",
     "EncodedRows",
     "ImageClassification",
+    "ImageMultilabelClassification",
     "SpeechRecognition",
     "Task",
     "TextClassification",
+    "TextMultilabelClassification",
     "check_settings",
     "find_task",
     "task_named",

@@ -1,17 +1,17 @@
-"""What simple methods reach on the same clips: the majority class, and logistic regression on the loudness of mel bands.
+"""What simple methods reach on the same clips: the shares of the labels, and logistic regression on the loudness of mel bands.
 
 Shapes: N rows, M mel bands, F frames.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pretune.data.media_audio import decode_audio
+from pretune.tasks.baseline_parts import KnownLabels
 from pretune.tasks.feature_baselines import feature_baselines
 from pretune.tasks.log_mel import log_mel
 
@@ -22,7 +22,7 @@ __all__ = ["audio_baselines"]
 
 
 def audio_baselines(
-    train: Dataset, rows: Dataset, labels: Sequence[str], rate: int
+    train: Dataset, rows: Dataset, known: KnownLabels, rate: int
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Statistics (N, K) of ``rows`` by name, and notes in sentences.
 
@@ -30,7 +30,7 @@ def audio_baselines(
     """
     features = partial(_features, rate=rate)
     return feature_baselines(
-        train, rows, labels, features, name="mel-logistic", what="mel bands", strength=1.0, passes=300
+        train, rows, known, features, name="mel-logistic", what="mel bands", strength=1.0, passes=300
     )
 
 

@@ -1,4 +1,4 @@
-"""Audio classification: one label for a clip.
+"""Labels for a clip.
 
 Shapes: B clips of a batch, T samples of a clip, F frames.
 """
@@ -6,7 +6,7 @@ Shapes: B clips of a batch, T samples of a clip, F frames.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 import numpy as np
 import torch
@@ -30,6 +30,8 @@ from pretune.tasks.audio_rows import (
 )
 from pretune.tasks.audio_shown import HOW_TO_READ, shown_clip
 from pretune.tasks.classification import Classification
+from pretune.tasks.labelling import Labelling
+from pretune.tasks.multilabel_classification import MultilabelClassification
 from pretune.tasks.trunk_rows import POSITIONS
 from pretune.types import Batch, Encoded, Example
 
@@ -40,24 +42,21 @@ if TYPE_CHECKING:
     from pretune.config import TaskSettings
     from pretune.data.splits import Splits
 
-__all__ = ["AudioClassification"]
+__all__ = ["AudioClassification", "AudioMultilabelClassification"]
 
 
-@final
-class AudioClassification(Classification):
-    """Single-label classification of clips.
+class _OfClips(Labelling):
+    """Labels of clips.
 
     ``augment`` is one of :data:`pretune.tasks.audio_rows.VARIATIONS`; anything but ``none`` also hides frames, as many as
     the model's config says (``mask_time_prob``, ``mask_time_length``), and ranges of mel bands where the model reads features.
     """
 
-    name: ClassVar[str] = "audio-classification"
     modality: ClassVar[str] = "audio"
-    columns: ClassVar[tuple[str, ...]] = ("audio", "label")
     default_updates: ClassVar[int] = DEFAULT_UPDATES
     default_cost: ClassVar[float] = DEFAULT_FRAMES
     default_batch_size: ClassVar[int] = 8
-    reads: ClassVar[tuple[str, ...]] = (*Classification.reads, *READ_BY_MODALITY["audio"], "augment")
+    reads: ClassVar[tuple[str, ...]] = (*Labelling.reads, *READ_BY_MODALITY["audio"], "augment")
     auto_class: ClassVar[str] = "AutoModelForAudioClassification"
 
     def __init__(
@@ -69,7 +68,7 @@ class AudioClassification(Classification):
         self.mask = mask
 
     @classmethod
-    def start(cls, data: Splits, backbone: Backbone, settings: TaskSettings) -> AudioClassification:
+    def start(cls, data: Splits, backbone: Backbone, settings: TaskSettings) -> Self:
         """See :class:`pretune.tasks.base.Task`."""
         labels, options = cls.options_of(data, settings)
         return cls(
@@ -88,12 +87,8 @@ class AudioClassification(Classification):
 
     def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> ClipRows:
         """See :class:`pretune.tasks.base.Task`."""
-        targets_N = self.targets_of(dataset)
-
-        def target(index: int) -> int | None:
-            return None if targets_N is None or targets_N[index] < 0 else int(targets_N[index])
-
-        return ClipRows(dataset, clips_of(dataset, self.hearing, fingerprint), self.hearing, target)
+        targets = self.targets_by_row(dataset)
+        return ClipRows(dataset, clips_of(dataset, self.hearing, fingerprint), self.hearing, targets.__getitem__)
 
     @property
     def varies_rows(self) -> bool:
@@ -111,7 +106,7 @@ class AudioClassification(Classification):
         return {**inputs, "lengths": lengths_B}, sum(costs), len(rows) * max(costs)
 
     def collate(self, rows: Sequence[Encoded]) -> Batch:
-        """As for any classification; ``extras``: ``lengths`` (B,) are the samples of each clip, ``positions`` (B, F) which frames are real."""
+        """As for any labels; ``extras``: ``lengths`` (B,) are the samples of each clip, ``positions`` (B, F) which frames are real."""
         batch = super().collate(rows)
         batch.extras["lengths"] = batch.inputs.pop("lengths")
         batch.extras[POSITIONS] = real_frames(batch.inputs, batch.extras["lengths"], self.hearing)
@@ -131,17 +126,33 @@ class AudioClassification(Classification):
         return [*others, {**mistakes, "note": f"{mistakes['note']} {HOW_TO_READ}"}]
 
     def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, np.ndarray], list[str]]:
-        """The majority class, and logistic regression on mel bands."""
-        return audio_baselines(train, rows, self.labels, self.hearing.rate)
+        """The training rows' shares of labels, and logistic regression on mel bands."""
+        return audio_baselines(train, rows, self.known_labels(train, rows), self.hearing.rate)
 
     @classmethod
-    def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> AudioClassification:
+    def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> Self:
         """See :class:`pretune.tasks.base.Task`."""
         return cls(
             about["labels"], hearing_of(backbone), augment=about.get("augment", "none"), mask=frame_mask_of(backbone),
-            temperature=float(about.get("temperature", 1.0)),
+            **cls.kept_options(about),
         )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
-        """Name, labels, temperature and how the clips were varied."""
+        """What the labels need, and how the clips were varied."""
         return {**super().to_dict(), "augment": self.variation.name}
+
+
+@final
+class AudioClassification(_OfClips, Classification):
+    """One label for a clip."""
+
+    name: ClassVar[str] = "audio-classification"
+    columns: ClassVar[tuple[str, ...]] = ("audio", "label")
+
+
+@final
+class AudioMultilabelClassification(_OfClips, MultilabelClassification):
+    """Any number of labels for a clip."""
+
+    name: ClassVar[str] = "audio-multilabel-classification"
+    columns: ClassVar[tuple[str, ...]] = ("audio", "labels")

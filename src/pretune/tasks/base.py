@@ -1,6 +1,6 @@
 """The signature of a task: how rows become batches, losses, predictions and scores.
 
-A task is a final class in a file of its own and one entry of ``tasks.TASKS``; ``tests/contract`` holds each to the same
+A task is a final class beside those of its kind and one entry of ``tasks.TASKS``; ``tests/contract`` holds each to the same
 promises. Scores are functions of sums over rows, so that one matrix product draws the bootstrap of any task.
 """
 
@@ -172,6 +172,10 @@ class Task(ABC):
     def calibrated(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]] | None:
         """The records with honest probabilities; None where there is nothing to calibrate."""
         return None
+
+    def decided(self, records: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """Validation records with the answers that :meth:`calibrate` on them would give; as they are where it changes none."""
+        return records
 
     @abstractmethod
     def statistics(self, records: Iterable[Mapping[str, Any]]) -> np.ndarray:

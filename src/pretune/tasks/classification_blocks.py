@@ -13,7 +13,7 @@ import numpy as np
 from pretune.tasks.classification_scores import Sums, classification_statistics, named_sums, wilson
 from pretune.types import Interval, Score
 
-__all__ = ["classification_blocks"]
+__all__ = ["Rows", "class_table", "classification_blocks", "mistakes_block", "pairs_table"]
 
 MAX_MATRIX_CLASSES = 100
 """With more classes than this the confusion matrix cannot be read; the most frequent confusions are listed instead."""
@@ -47,7 +47,7 @@ def classification_blocks(
     truth_N = np.asarray(truth_N, dtype=np.int64)
     predicted_N = np.asarray(probabilities_NC).argmax(axis=1)
     sums = named_sums(classification_statistics(probabilities_NC, truth_N, bins=bins).sum(axis=0), len(labels), bins)
-    blocks = [_class_table(sums, labels), _confusions(truth_N, predicted_N, labels)]
+    blocks = [class_table(sums.truth, sums.predicted, sums.correct, labels), _confusions(truth_N, predicted_N, labels)]
     series = [_reliability_series("as trained", sums, bins)]
     note = f"Expected calibration error {_ece(sums):.4f} as trained"
     if calibrated_NC is not None:
@@ -57,28 +57,38 @@ def classification_blocks(
         factor = "" if temperature is None else f" (temperature {temperature:.3g}, fitted on the validation rows)"
         note += f", {_ece(after):.4f} after temperature scaling{factor}"
     blocks.append({"type": "reliability", "title": "Calibration", "note": note + ".", "series": series})
-    mistakes = _mistakes(np.asarray(probabilities_NC), truth_N, predicted_N, labels, rows, shown, max_mistakes)
-    return [*blocks, mistakes]
+    confidence_N = np.where(predicted_N == truth_N, 0.0, np.asarray(probabilities_NC).max(axis=1))
+
+    def answer(number: int) -> dict[str, Any]:
+        answers = {"truth": labels[truth_N[number]], "predicted": labels[predicted_N[number]]}
+        return {**answers, "probability": float(confidence_N[number])}
+
+    return [*blocks, mistakes_block(confidence_N, answer, rows, shown, max_mistakes)]
 
 
 def _ece(sums: Sums) -> float:
     return float(np.abs(sums.bin_confidence - sums.bin_correct).sum() / max(sums.truth.sum(), 1))
 
 
-def _class_table(sums: Sums, labels: Sequence[str]) -> dict[str, Any]:
-    """Precision and recall are shares, so their intervals are Wilson's. F1 is 2F / (1 + F) of a share too: F, the
+def class_table(
+    truth_C: np.ndarray, predicted_C: np.ndarray, correct_C: np.ndarray, labels: Sequence[str], *, note: str = ""
+) -> dict[str, Any]:
+    """Scores of each class from counts of rows; ``note`` is said first.
+
+    Precision and recall are shares, so their intervals are Wilson's. F1 is 2F / (1 + F) of a share too: F, the
     correct rows among those that are of the class or predicted to be (Hand, Christen and Kirielle 2021, section 3).
     """
     table_rows = []
-    for label, truth, predicted, correct in zip(labels, sums.truth, sums.predicted, sums.correct, strict=True):
+    for label, truth, predicted, correct in zip(labels, truth_C, predicted_C, correct_C, strict=True):
         either = truth + predicted - correct
         cells = [_share(correct, predicted), _share(correct, truth), _share(correct, either, lambda f: 2 * f / (1 + f))]
         table_rows.append([label, *cells, int(truth)])
     columns = [{"name": name, "kind": "score"} for name in ("precision", "recall", "F1")]
     columns = [{"name": "class", "kind": "text"}, *columns, {"name": "rows", "kind": "number"}]
-    note = (
+    said = (
         "n of a score is the number of rows it is a share of; with none, nothing is known and the interval is 0 to 1."
     )
+    note = f"{note} {said}".strip()
     return {"type": "table", "title": "Scores of each class", "note": note, "columns": columns, "rows": table_rows}
 
 
@@ -96,12 +106,20 @@ def _confusions(truth_N: np.ndarray, predicted_N: np.ndarray, labels: Sequence[s
         return {"type": "matrix", **titles, "labels": list(labels), "values": counts_CC.tolist()}
     wrong_N = truth_N != predicted_N
     pairs, counts = np.unique(truth_N[wrong_N] * size + predicted_N[wrong_N], return_counts=True)
-    order = np.argsort(-counts, kind="stable")[:MAX_CONFUSIONS]
-    cells = [[labels[int(pairs[i]) // size], labels[int(pairs[i]) % size], int(counts[i])] for i in order]
-    columns = [{"name": "truth", "kind": "text"}, {"name": "predicted", "kind": "text"}]
-    note = f"{len(order)} of the {len(pairs)} pairs of classes that were confused; {size} classes are too many for a matrix."
-    columns.append({"name": "rows", "kind": "number"})
-    return {"type": "table", "title": "Most frequent confusions", "note": note, "columns": columns, "rows": cells}
+    found = [
+        (str(labels[pair // size]), str(labels[pair % size]), int(count))
+        for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True)
+    ]
+    return pairs_table(found, ("truth", "predicted"), f"{size} classes are too many for a matrix.")
+
+
+def pairs_table(pairs: Sequence[tuple[str, str, int]], names: tuple[str, str], note: str) -> dict[str, Any]:
+    """The most frequent of the pairs of classes that were confused, with the rows of each; ``names`` are their columns'."""
+    most = sorted(pairs, key=lambda pair: -pair[2])[:MAX_CONFUSIONS]
+    columns = [*({"name": name, "kind": "text"} for name in names), {"name": "rows", "kind": "number"}]
+    said = f"{len(most)} of the {len(pairs)} pairs of classes that were confused; {note}"
+    cells = [list(pair) for pair in most]
+    return {"type": "table", "title": "Most frequent confusions", "note": said, "columns": columns, "rows": cells}
 
 
 def _reliability_series(name: str, sums: Sums, bins: int) -> dict[str, Any]:
@@ -115,21 +133,21 @@ def _reliability_series(name: str, sums: Sums, bins: int) -> dict[str, Any]:
     return {"name": name, "bins": filled}
 
 
-def _mistakes(
-    probabilities_NC: np.ndarray,
-    truth_N: np.ndarray,
-    predicted_N: np.ndarray,
-    labels: Sequence[str],
+def mistakes_block(
+    confidence_N: np.ndarray,
+    answer: Callable[[int], dict[str, Any]],
     rows: Rows,
     shown: Callable[[Mapping[str, Any]], dict[str, Any]],
     most: int,
 ) -> dict[str, Any]:
-    wrong = np.flatnonzero(predicted_N != truth_N)
-    confidence = probabilities_NC[wrong, predicted_N[wrong]]
-    found = []
-    for place in np.argsort(-confidence, kind="stable")[:most]:
-        number = int(wrong[place])
-        answer = {"truth": labels[truth_N[number]], "predicted": labels[predicted_N[number]]}
-        found.append({**shown(rows[number]), **answer, "probability": float(confidence[place])})
-    note = f"{len(wrong)} of {len(truth_N)} rows are wrong; the {len(found)} with the highest probability are shown."
+    """The rows that are wrong with the highest confidence, which is 0 where a row is right.
+
+    ``answer(i)`` is what row i is, what it was taken for, and how sure the model was of it.
+    """
+    wrong = np.flatnonzero(confidence_N > 0)
+    order = wrong[np.argsort(-confidence_N[wrong], kind="stable")][:most].tolist()
+    found = [{**shown(rows[number]), **answer(number)} for number in order]
+    note = (
+        f"{len(wrong)} of {len(confidence_N)} rows are wrong; the {len(found)} with the highest probability are shown."
+    )
     return {"type": "examples", "title": "Most confident mistakes", "note": note, "rows": found}

@@ -21,10 +21,12 @@ __all__ = [
     "HIGHER_IS_BETTER",
     "SCORE_LIMITS",
     "Sums",
+    "averages",
     "classification_scores",
     "classification_statistics",
     "named_sums",
     "per_class",
+    "ratio",
     "statistics_of_records",
     "wilson",
 ]
@@ -63,7 +65,7 @@ def named_sums(sums_K: np.ndarray, num_classes: int, bins: int) -> Sums:
     return Sums(truth, predicted, correct, log_loss[..., 0], brier[..., 0], rows, confidence, right)
 
 
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """``above / below``, and 0 where nothing is below (scikit-learn's ``zero_division=0``)."""
     below = np.broadcast_to(below, np.shape(above))
     return np.divide(above, below, out=np.zeros(np.shape(above)), where=below > 0)[()]
@@ -105,10 +107,28 @@ def per_class(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Precision, recall, F1 and support of each class, each ``(..., C)``, of sums ``(..., K)``. Undefined is 0."""
     sums = named_sums(sums_K, num_classes, bins)
-    precision_C = _ratio(sums.correct, sums.predicted)
-    recall_C = _ratio(sums.correct, sums.truth)
-    f1_C = _ratio(2 * sums.correct, sums.truth + sums.predicted)
-    return precision_C, recall_C, f1_C, sums.truth
+    return (*_precision_recall_f1(sums.truth, sums.predicted, sums.correct), sums.truth)
+
+
+def _precision_recall_f1(
+    truth: np.ndarray, predicted: np.ndarray, correct: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return ratio(correct, predicted), ratio(correct, truth), ratio(2 * correct, truth + predicted)
+
+
+def averages(truth_C: np.ndarray, predicted_C: np.ndarray, correct_C: np.ndarray) -> dict[str, np.ndarray]:
+    """Macro, micro and weighted means of precision, recall and F1, from counts ``(..., C)`` to arrays ``(...)``.
+
+    All C classes count; one that is neither in the truth nor predicted counts as 0, as in scikit-learn with ``labels`` given
+    and ``zero_division=0``.
+    """
+    names = ("precision", "recall", "f1")
+    by_class = dict(zip(names, _precision_recall_f1(truth_C, predicted_C, correct_C), strict=True))
+    micro = _precision_recall_f1(truth_C.sum(-1), predicted_C.sum(-1), correct_C.sum(-1))
+    share_C = ratio(truth_C, truth_C.sum(-1)[..., None])
+    scores = {f"{name}_macro": values_C.mean(-1) for name, values_C in by_class.items()}
+    scores |= {f"{name}_micro": value for name, value in zip(names, micro, strict=True)}
+    return scores | {f"{name}_weighted": (values_C * share_C).sum(-1) for name, values_C in by_class.items()}
 
 
 def _mcc(sums: Sums) -> np.ndarray:
@@ -117,35 +137,29 @@ def _mcc(sums: Sums) -> np.ndarray:
     together = correct * rows - (sums.truth * sums.predicted).sum(-1)
     spread_truth = rows**2 - (sums.truth**2).sum(-1)
     spread_predicted = rows**2 - (sums.predicted**2).sum(-1)
-    return _ratio(together, np.sqrt(spread_truth * spread_predicted))
+    return ratio(together, np.sqrt(spread_truth * spread_predicted))
 
 
 def classification_scores(sums_K: np.ndarray, num_classes: int, bins: int = 15) -> dict[str, np.ndarray]:
     """Every score of :data:`HIGHER_IS_BETTER`, from sums ``(..., K)`` to arrays ``(...)``.
 
-    Averages are over all C classes; one that is neither in the truth nor predicted counts as 0, as in scikit-learn with
-    ``labels`` given and ``zero_division=0``. Balanced accuracy leaves out classes without a row, as scikit-learn does.
-    ``ece`` is the expected calibration error (Guo et al. 2017, equation 3).
+    Averages: see :func:`averages`; with one label a row all micro ones are the accuracy. Balanced accuracy leaves out classes
+    without a row, as scikit-learn does. ``ece`` is the expected calibration error (Guo et al. 2017, equation 3).
     """
     sums = named_sums(sums_K, num_classes, bins)
-    precision_C, recall_C, f1_C, support_C = per_class(sums_K, num_classes, bins)
-    rows = support_C.sum(-1)
-    share_C = _ratio(support_C, rows[..., None])
-    accuracy = _ratio(sums.correct.sum(-1), rows)
+    rows = sums.truth.sum(-1)
+    recall_C = ratio(sums.correct, sums.truth)
     scores = {
-        "accuracy": accuracy,
-        "balanced_accuracy": _ratio(recall_C.sum(-1), (support_C > 0).sum(-1)),
+        "accuracy": ratio(sums.correct.sum(-1), rows),
+        "balanced_accuracy": ratio(recall_C.sum(-1), (sums.truth > 0).sum(-1)),
+        **averages(sums.truth, sums.predicted, sums.correct),
     }
-    by_class = {"precision": precision_C, "recall": recall_C, "f1": f1_C}
-    scores |= {f"{name}_macro": values_C.mean(-1) for name, values_C in by_class.items()}
-    scores |= {f"{name}_micro": accuracy for name in by_class}  # one label a row: all three are the accuracy
-    scores |= {f"{name}_weighted": (values_C * share_C).sum(-1) for name, values_C in by_class.items()}
     gap = np.abs(sums.bin_confidence - sums.bin_correct).sum(-1)
     scores |= {
         "mcc": _mcc(sums),
-        "log_loss": _ratio(sums.log_loss, rows),
-        "brier": _ratio(sums.brier, rows),
-        "ece": _ratio(gap, rows),
+        "log_loss": ratio(sums.log_loss, rows),
+        "brier": ratio(sums.brier, rows),
+        "ece": ratio(gap, rows),
     }
     return scores
 

@@ -1,17 +1,16 @@
-"""What simple methods reach on the same rows of a class each: the majority class, and logistic regression on plain features.
+"""What simple methods reach on the same labelled rows: the shares of the labels, and logistic regression on plain features.
 
 Shapes: N rows, C classes, F features of a row, K statistics.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pretune.tasks.classification_scores import classification_statistics
+from pretune.tasks.baseline_parts import KnownLabels, fit_solver, has_choice, majority
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -25,7 +24,7 @@ MAX_ROWS = 5_000
 def feature_baselines(
     train: Dataset,
     rows: Dataset,
-    labels: Sequence[str],
+    known: KnownLabels,
     features: Callable[[Dataset, np.ndarray], np.ndarray],
     *,
     name: str,
@@ -38,12 +37,7 @@ def feature_baselines(
     ``features(dataset, numbers)`` are those of the rows of these numbers, (numbers, F); ``what`` names them for people.
     ``strength`` is scikit-learn's C, ``passes`` its most iterations.
     """
-    index = {label: number for number, label in enumerate(labels)}
-    truth_N = np.array([index[label] for label in rows["label"]])
-    train_y = np.array([index[label] for label in train["label"]])
-    counts_C = np.bincount(train_y, minlength=len(labels)) + 1.0
-    majority_NC = np.tile(counts_C / counts_C.sum(), (len(truth_N), 1))
-    result = {"majority": classification_statistics(majority_NC, truth_N)}
+    result = {"majority": known.score(majority(known), known.truth)}
     notes: list[str] = []
     chosen = np.arange(len(train))
     if len(chosen) > MAX_ROWS:
@@ -51,27 +45,21 @@ def feature_baselines(
         notes.append(
             f"The baseline on {what} was fitted on {MAX_ROWS} of the {len(train)} training rows, drawn at random."
         )
-    if len(np.unique(train_y[chosen])) < 2:
+    if not has_choice(known.train[chosen]):
         return result, notes
     train_NF, rows_NF = features(train, chosen), features(rows, np.arange(len(rows)))
-    found_NC = logistic_probabilities(train_NF, train_y[chosen], rows_NF, len(labels), strength, passes)
-    result[name] = classification_statistics(found_NC, truth_N)
+    found_NC = logistic_probabilities(train_NF, known.train[chosen], rows_NF, known.num_classes, strength, passes)
+    result[name] = known.score(found_NC, known.truth)
     return result, notes
 
 
 def logistic_probabilities(
     train_NF: np.ndarray, y: np.ndarray, rows_NF: np.ndarray, classes: int, strength: float, passes: int
 ) -> np.ndarray:
-    """Probabilities (N, C) of ``rows_NF`` by logistic regression on standardised features; y are class indices (N,)."""
-    from sklearn.exceptions import ConvergenceWarning
+    """Probabilities (N, C) of ``rows_NF`` by logistic regression on standardised features; y: see :class:`KnownLabels`."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=passes))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(train_NF, y)
-    found_NC = np.zeros((len(rows_NF), classes))
-    found_NC[:, model.classes_] = model.predict_proba(rows_NF)
-    return found_NC
+    return fit_solver(model, train_NF, y, classes)(rows_NF)

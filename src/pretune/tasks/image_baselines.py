@@ -1,16 +1,17 @@
-"""What simple methods reach on the same pictures: the majority class, and logistic regression on tiny pictures and colours.
+"""What simple methods reach on the same pictures: the shares of the labels, and logistic regression on tiny pictures and colours.
 
 Shapes: N rows, F features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pretune.data.media_image import decode_image
+from pretune.tasks.baseline_parts import KnownLabels
 from pretune.tasks.feature_baselines import feature_baselines
 
 if TYPE_CHECKING:
@@ -21,14 +22,14 @@ __all__ = ["image_baselines"]
 _SIDE, _BINS = 12, 4
 
 
-def image_baselines(train: Dataset, rows: Dataset, labels: Sequence[str]) -> tuple[dict[str, np.ndarray], list[str]]:
+def image_baselines(train: Dataset, rows: Dataset, known: KnownLabels) -> tuple[dict[str, np.ndarray], list[str]]:
     """Statistics (N, K) of ``rows`` by name, and notes in sentences.
 
     ``pixels-logistic`` sees a picture as 12 x 12 pixels and a histogram of 4 x 4 x 4 colours: what can be told from colour
     and layout alone.
     """
     return feature_baselines(
-        train, rows, labels, _features, name="pixels-logistic", what="pixels", strength=0.01, passes=100
+        train, rows, known, _features, name="pixels-logistic", what="pixels", strength=0.01, passes=100
     )
 
 

@@ -1,4 +1,4 @@
-"""Image classification: one label for a picture.
+"""Labels for a picture.
 
 Shapes: B pictures of a batch, H and W their sides in pixels; pictures are uint8 (H, W, 3) until they are collated.
 """
@@ -6,7 +6,7 @@ Shapes: B pictures of a batch, H and W their sides in pixels; pictures are uint8
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from pretune.data.media_image import decode_image
 from pretune.tasks.classification import Classification
 from pretune.tasks.image_baselines import image_baselines
 from pretune.tasks.image_saliency import overlay, saliency
+from pretune.tasks.labelling import Labelling
+from pretune.tasks.multilabel_blocks import NOTHING
+from pretune.tasks.multilabel_classification import MultilabelClassification
 from pretune.tasks.stored_pictures import StoredPictures, store_pictures
 from pretune.tasks.thumbnails import picture_address, thumbnail
 from pretune.types import Encoded, Example
@@ -37,25 +40,22 @@ if TYPE_CHECKING:
     from pretune.config import TaskSettings
     from pretune.data.splits import Splits
 
-__all__ = ["ImageClassification"]
+__all__ = ["ImageClassification", "ImageMultilabelClassification"]
 
 LOOKS = 6
 MOST_DROPOUT = 0.2
 """Before the classifier. MobileNetV2's config says 0.8, of which small data sets learn little (docs/decisions.md)."""
 
 
-@final
-class ImageClassification(Classification):
-    """Single-label classification of pictures.
+class _OfPictures(Labelling):
+    """Labels of pictures.
 
     ``augment`` is one of :data:`pretune.backbones.augment.AUGMENTS`. A model whose positions are learned for one size of
     picture (a ViT) interpolates them for another.
     """
 
-    name: ClassVar[str] = "image-classification"
     modality: ClassVar[str] = "image"
-    columns: ClassVar[tuple[str, ...]] = ("image", "label")
-    reads: ClassVar[tuple[str, ...]] = (*Classification.reads, *READ_BY_MODALITY["image"], "augment")
+    reads: ClassVar[tuple[str, ...]] = (*Labelling.reads, *READ_BY_MODALITY["image"], "augment")
     auto_class: ClassVar[str] = "AutoModelForImageClassification"
 
     def __init__(self, labels: Sequence[str], geometry: Geometry, *, augment: str = "none", **options: Any) -> None:
@@ -65,7 +65,7 @@ class ImageClassification(Classification):
         self.augmentation: Augment = AUGMENTS[augment]
 
     @classmethod
-    def start(cls, data: Splits, backbone: Backbone, settings: TaskSettings) -> ImageClassification:
+    def start(cls, data: Splits, backbone: Backbone, settings: TaskSettings) -> Self:
         """See :class:`pretune.tasks.base.Task`."""
         labels, options = cls.options_of(data, settings)
         geometry = geometry_of(backbone.processor).at(settings.image_size)
@@ -90,7 +90,8 @@ class ImageClassification(Classification):
 
     def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> StoredPictures:
         """See :class:`pretune.tasks.base.Task`."""
-        return store_pictures(dataset, self.geometry, fingerprint=fingerprint, targets_N=self.targets_of(dataset))
+        targets = self.targets_by_row(dataset)
+        return store_pictures(dataset, self.geometry, fingerprint=fingerprint, targets=targets)
 
     @property
     def varies_rows(self) -> bool:
@@ -132,8 +133,8 @@ class ImageClassification(Classification):
         self, model: torch.nn.Module, records: Sequence[Mapping[str, Any]], rows: Any
     ) -> list[dict[str, Any]]:
         """Where the model looks on a few rows, and what the variations of its training did to pictures."""
-        wrong = [i for i, record in enumerate(records) if record["label"] != record["truth"]]
-        right = [i for i, record in enumerate(records) if record["label"] == record["truth"]]
+        wrong = [i for i, record in enumerate(records) if record[self.answer] != record["truth"]]
+        right = [i for i, record in enumerate(records) if record[self.answer] == record["truth"]]
         wanted = 2 * LOOKS - len(wrong[:LOOKS])
         chosen = [*wrong[:LOOKS], *right[:: max(1, len(right) // wanted)][:wanted]]
         pixels = [resized(decode_image(rows[i]["image"]), self.geometry) for i in chosen]
@@ -147,7 +148,7 @@ class ImageClassification(Classification):
             return []
         maps, method = found
         shown = [
-            {"image": overlay(picture, heat), "caption": _caption(records[i])}
+            {"image": overlay(picture, heat), "caption": _caption(records[i][self.answer], records[i]["truth"])}
             for i, picture, heat in zip(chosen, pixels, maps, strict=True)
         ]
         note = f"{method}: warm places moved the decision most. Mistakes come first. A map shows where, never why."
@@ -177,21 +178,36 @@ class ImageClassification(Classification):
         return {"id": row["id"], "image": thumbnail(row["image"])}
 
     def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, np.ndarray], list[str]]:
-        """The majority class, and logistic regression on tiny pictures and colours."""
-        return image_baselines(train, rows, self.labels)
+        """The training rows' shares of labels, and logistic regression on tiny pictures and colours."""
+        return image_baselines(train, rows, self.known_labels(train, rows))
 
     @classmethod
-    def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> ImageClassification:
+    def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> Self:
         """See :class:`pretune.tasks.base.Task`."""
         geometry = geometry_of(backbone.processor).at(about.get("image_size"))
-        temperature = float(about.get("temperature", 1.0))
-        return cls(about["labels"], geometry, augment=about.get("augment", "none"), temperature=temperature)
+        return cls(about["labels"], geometry, augment=about.get("augment", "none"), **cls.kept_options(about))
 
     def to_dict(self) -> dict[str, Any]:
-        """Name, labels, temperature, side of the pictures and how they were varied."""
+        """What the labels need, side of the pictures and how they were varied."""
         return {**super().to_dict(), "image_size": self.geometry.crop[0], "augment": self.augmentation.name}
 
 
-def _caption(record: Mapping[str, Any]) -> str:
-    is_right = record["truth"] == record["label"]
-    return f"{record['truth']}, {'right' if is_right else 'taken for ' + record['label']}"
+@final
+class ImageClassification(_OfPictures, Classification):
+    """One label for a picture."""
+
+    name: ClassVar[str] = "image-classification"
+    columns: ClassVar[tuple[str, ...]] = ("image", "label")
+
+
+@final
+class ImageMultilabelClassification(_OfPictures, MultilabelClassification):
+    """Any number of labels for a picture."""
+
+    name: ClassVar[str] = "image-multilabel-classification"
+    columns: ClassVar[tuple[str, ...]] = ("image", "labels")
+
+
+def _caption(answer: Any, truth: Any) -> str:
+    said, is_so = (part if isinstance(part, str) else ", ".join(part) or NOTHING for part in (answer, truth))
+    return f"{is_so}, {'right' if answer == truth else 'taken for ' + said}"

@@ -6,18 +6,26 @@ from typing import TYPE_CHECKING
 
 from pretune.errors import DataError, UsageError, did_you_mean
 from pretune.options import Settings, refuse_unread
-from pretune.tasks.audio_classification import AudioClassification
+from pretune.tasks.audio_classification import AudioClassification, AudioMultilabelClassification
 from pretune.tasks.base import Task
-from pretune.tasks.image_classification import ImageClassification
+from pretune.tasks.image_classification import ImageClassification, ImageMultilabelClassification
 from pretune.tasks.speech_recognition import SpeechRecognition
-from pretune.tasks.text_classification import TextClassification
+from pretune.tasks.text_classification import TextClassification, TextMultilabelClassification
 
 if TYPE_CHECKING:
     from pretune.data.splits import Splits
 
 __all__ = ["TASKS", "check_settings", "find_task", "task_named"]
 
-TASKS: tuple[type[Task], ...] = (AudioClassification, SpeechRecognition, ImageClassification, TextClassification)
+TASKS: tuple[type[Task], ...] = (
+    AudioClassification,
+    AudioMultilabelClassification,
+    SpeechRecognition,
+    ImageClassification,
+    ImageMultilabelClassification,
+    TextClassification,
+    TextMultilabelClassification,
+)
 
 
 def task_named(name: str) -> type[Task]:

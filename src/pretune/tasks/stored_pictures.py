@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,18 +19,18 @@ __all__ = ["StoredPictures", "store_pictures"]
 
 
 class StoredPictures:
-    """Pictures uint8 (H, W, 3), not cut to the crop yet, with their ids and targets (-1 in ``targets_N`` is none)."""
+    """Pictures uint8 (H, W, 3), not cut to the crop yet, with their ids and targets."""
 
     def __init__(
         self,
         dataset: Dataset,
         picture: Callable[[int], np.ndarray],
-        targets_N: np.ndarray | None,
+        targets: Sequence[Any] | None,
         cost: int,
     ) -> None:
         self._ids = dataset.with_format("arrow")[:]["id"]
         self._picture = picture
-        self.targets_N = targets_N
+        self._targets = targets
         self.lengths_N = np.full(len(dataset), cost, dtype=np.int64)
         self.ledger: dict[str, Any] = {"rows": len(dataset), "pieces": len(dataset)}
 
@@ -38,12 +38,12 @@ class StoredPictures:
         return len(self.lengths_N)
 
     def __getitem__(self, index: int) -> Encoded:
-        target = None if self.targets_N is None or self.targets_N[index] < 0 else int(self.targets_N[index])
+        target = None if self._targets is None else self._targets[index]
         return Encoded(self._ids[index].as_py(), {"pixels": self._picture(index)}, int(self.lengths_N[index]), target)
 
 
 def store_pictures(
-    dataset: Dataset, geometry: Geometry, *, fingerprint: str, targets_N: np.ndarray | None = None
+    dataset: Dataset, geometry: Geometry, *, fingerprint: str, targets: Sequence[Any] | None = None
 ) -> StoredPictures:
     """Every picture of ``dataset`` scaled as ``geometry`` says, kept on disk under ``fingerprint``.
 
@@ -55,4 +55,4 @@ def store_pictures(
         return resized(decode_image(images[index].as_py()), geometry)
 
     picture = store_pixels(len(dataset), read, geometry, fingerprint=fingerprint)
-    return StoredPictures(dataset, picture, targets_N, patches_of(geometry))
+    return StoredPictures(dataset, picture, targets, patches_of(geometry))

@@ -1,21 +1,20 @@
-"""What simple methods reach on the same rows: the majority class, and TF-IDF with logistic regression.
+"""What simple methods reach on the same rows: the shares of the labels, and TF-IDF with logistic regression.
 
-Shapes: N test rows, C classes.
+Shapes: N test rows, C classes, K statistics.
 """
 
 from __future__ import annotations
 
 import hashlib
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-__all__ = ["baselines"]
+from pretune.tasks.baseline_parts import KnownLabels, fit_solver, has_choice, majority, num_choices
 
-T = TypeVar("T")
+__all__ = ["baselines"]
 
 MAX_FEATURES = 200_000
 MAX_ROWS = 100_000
@@ -30,37 +29,25 @@ _TEST_CHUNK_ROWS = 10_000
 
 
 def baselines(
-    train_texts: Iterable[str],
-    train_labels: Sequence[str],
-    test_texts: Iterable[str],
-    test_truth_N: np.ndarray,
-    labels: Sequence[str],
-    *,
-    unspaced: bool,
-    score_fn: Callable[[np.ndarray, np.ndarray], T],
-) -> tuple[dict[str, T], list[str]]:
-    """``score_fn(probabilities_NC, truth_N)`` of each baseline, by name, and notes in sentences.
+    train_texts: Iterable[str], test_texts: Iterable[str], known: KnownLabels, *, unspaced: bool
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Statistics (N, K) of each baseline, by name, and notes in sentences.
 
     ``majority`` gives every row the shares of the training labels (one added to each count). ``tfidf-logistic`` counts
     words and word pairs, or 1 to 3 characters where ``unspaced`` (Chinese, Japanese, Thai, ...). Its cost is bounded:
     large training sets are sampled by a hash of the text, the notes say how far. ``train_texts`` is read twice. The two
     texts of a pair come joined. The same input gives the same output.
     """
-    index = {label: number for number, label in enumerate(labels)}
-    train_y = np.array([index[label] for label in train_labels], dtype=np.int64)
-    counts_C = np.bincount(train_y, minlength=len(labels)) + 1.0
-    majority_NC = np.tile(counts_C / counts_C.sum(), (len(test_truth_N), 1))
-    result = {"majority": score_fn(majority_NC, test_truth_N)}
+    result = {"majority": known.score(majority(known), known.truth)}
     share, notes = _share_to_use(train_texts, unspaced)
     chosen = [
-        (text[:MAX_TEXT_CHARACTERS], y)
-        for text, y in zip(train_texts, train_y, strict=True)
-        if _hash_share(text) < share
+        (number, text[:MAX_TEXT_CHARACTERS]) for number, text in enumerate(train_texts) if _hash_share(text) < share
     ]
-    model = _fit([text for text, _ in chosen], np.array([y for _, y in chosen], dtype=np.int64), unspaced)
+    labels = known.train[[number for number, _ in chosen]]
+    model = _fit([text for _, text in chosen], labels, unspaced, known.num_classes)
     if model is None:
         return result, [*notes, "No TF-IDF baseline: the training rows hold one class only, or no word."]
-    result["tfidf-logistic"] = score_fn(_predict(model, test_texts, len(labels)), test_truth_N)
+    result["tfidf-logistic"] = known.score(_predict(model, test_texts, known.num_classes), known.truth)
     return result, notes
 
 
@@ -93,14 +80,14 @@ def _share_to_use(train_texts: Iterable[str], unspaced: bool) -> tuple[float, li
     return (2.0 if share >= 1 else share), notes
 
 
-def _fit(texts: list[str], y: np.ndarray, unspaced: bool) -> Any:
-    """A fitted pipeline, or None when there is nothing to learn from."""
-    from sklearn.exceptions import ConvergenceWarning
+def _fit(
+    texts: list[str], labels: np.ndarray, unspaced: bool, num_classes: int
+) -> Callable[[list[str]], np.ndarray] | None:
+    """What gives texts probabilities (n, C), or None when there is nothing to learn from."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
 
-    if len(np.unique(y)) < 2:
+    if not has_choice(labels):
         return None
     by_word: dict[str, Any] = {"ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"}
     units: dict[str, Any] = {"analyzer": "char", "ngram_range": (1, 3)} if unspaced else by_word
@@ -120,19 +107,15 @@ def _fit(texts: list[str], y: np.ndarray, unspaced: bool) -> Any:
     # SAGA (Defazio et al. 2014) stopped early: on short titles faster than L-BFGS by ten times, and more accurate.
     # More passes only overfit (sst2, validation: 80.2 % after 10, 79.6 % after 100), but few rows need more of them.
     most = min(max(15, 50_000 // len(texts)), 300)
-    passes = int(np.clip(MAX_WORK / (max(features.nnz, 1) * len(np.unique(y))), 3, most))
+    passes = int(np.clip(MAX_WORK / (max(features.nnz, 1) * num_choices(labels)), 3, most))
     solver = LogisticRegression(C=10.0, solver="saga", max_iter=passes, random_state=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        solver.fit(features, y)
-    return make_pipeline(words, solver)
+    classify = fit_solver(solver, features, labels, num_classes)
+    return lambda some: classify(words.transform(some))
 
 
-def _predict(model: Any, texts: Iterable[str], num_classes: int) -> np.ndarray:
+def _predict(model: Callable[[list[str]], np.ndarray], texts: Iterable[str], num_classes: int) -> np.ndarray:
     """Probabilities ``(N, C)``; a class without a training row gets 0."""
     waiting, parts = _cut(texts), []
     while chunk := list(islice(waiting, _TEST_CHUNK_ROWS)):
-        part_nC = np.zeros((len(chunk), num_classes))
-        part_nC[:, model.classes_] = model.predict_proba(chunk)
-        parts.append(part_nC)
+        parts.append(model(chunk))
     return np.concatenate(parts) if parts else np.zeros((0, num_classes))

@@ -1,9 +1,9 @@
-"""Text classification: one label for a text or a pair of texts."""
+"""Labels for a text or a pair of texts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from pretune.backbones.text_limits import encoder_for
 from pretune.config import READ_BY_MODALITY
 from pretune.data.scripts import count_scripts, mostly_unspaced, shares
 from pretune.tasks.classification import Classification
-from pretune.tasks.classification_scores import classification_statistics
+from pretune.tasks.labelling import Labelling
+from pretune.tasks.multilabel_classification import MultilabelClassification
 from pretune.tasks.text_baselines import baselines
 from pretune.types import Encoded, Example
 
@@ -25,17 +26,14 @@ if TYPE_CHECKING:
     from pretune.config import TaskSettings
     from pretune.data.splits import Splits
 
-__all__ = ["TextClassification"]
+__all__ = ["TextClassification", "TextMultilabelClassification"]
 
 
-@final
-class TextClassification(Classification):
-    """Single-label classification of texts and pairs of texts."""
+class _OfTexts(Labelling):
+    """Labels of texts and pairs of texts."""
 
-    name: ClassVar[str] = "text-classification"
     modality: ClassVar[str] = "text"
-    columns: ClassVar[tuple[str, ...]] = ("text", "label")
-    reads: ClassVar[tuple[str, ...]] = (*Classification.reads, *READ_BY_MODALITY["text"])
+    reads: ClassVar[tuple[str, ...]] = (*Labelling.reads, *READ_BY_MODALITY["text"])
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
 
     def __init__(self, labels: Sequence[str], encoder: TextEncoder, **options: Any) -> None:
@@ -44,7 +42,7 @@ class TextClassification(Classification):
         self.padding = encoder.padding
 
     @classmethod
-    def start(cls, data: Splits, backbone: Backbone, settings: TaskSettings) -> TextClassification:
+    def start(cls, data: Splits, backbone: Backbone, settings: TaskSettings) -> Self:
         """See :class:`pretune.tasks.base.Task`."""
         labels, options = cls.options_of(data, settings)
         return cls(labels, encoder_for(backbone, settings), **options)
@@ -60,7 +58,7 @@ class TextClassification(Classification):
     def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> _StoredRows:
         """See :class:`pretune.tasks.base.Task`."""
         store = encode_dataset(dataset, self.encoder, fingerprint=fingerprint)
-        return _StoredRows(store, dataset, self.targets_of(dataset))
+        return _StoredRows(store, dataset, self.targets_by_row(dataset))
 
     def without_trunk(self, row: Encoded, *, first_only: bool) -> Encoded:
         """The first token alone, where no more is read."""
@@ -75,15 +73,12 @@ class TextClassification(Classification):
         return padded.inputs, padded.num_tokens, padded.num_padded
 
     def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, np.ndarray], list[str]]:
-        """The majority class, and TF-IDF with logistic regression."""
-        truth_N = np.array([self.index[label] for label in rows["label"]])
-        return baselines(
-            _Texts(train), list(train["label"]), _Texts(rows), truth_N, self.labels,
-            unspaced=mostly_unspaced(shares(count_scripts(train[:2000]["text"]))), score_fn=classification_statistics,
-        )  # fmt: skip
+        """The training rows' shares of labels, and TF-IDF with logistic regression."""
+        unspaced = mostly_unspaced(shares(count_scripts(train[:2000]["text"])))
+        return baselines(_Texts(train), _Texts(rows), self.known_labels(train, rows), unspaced=unspaced)
 
     @classmethod
-    def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> TextClassification:
+    def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> Self:
         """See :class:`pretune.tasks.base.Task`."""
         encoder = TextEncoder(
             backbone.tokenizer,
@@ -91,14 +86,30 @@ class TextClassification(Classification):
             long_text=about["long_text"],
             segments=backbone.uses_segments,
         )
-        return cls(about["labels"], encoder, temperature=float(about.get("temperature", 1.0)))
+        return cls(about["labels"], encoder, **cls.kept_options(about))
 
     def to_dict(self) -> dict[str, Any]:
-        """Name, labels, temperature and how text is cut."""
+        """What the labels need, and how text is cut."""
         return {**super().to_dict(), "max_length": self.encoder.max_length, "long_text": self.encoder.long_text}
 
 
-def _encoded(row_id: str, piece: TextPiece, target: int | None, weight: float) -> Encoded:
+@final
+class TextClassification(_OfTexts, Classification):
+    """One label for a text or a pair of texts."""
+
+    name: ClassVar[str] = "text-classification"
+    columns: ClassVar[tuple[str, ...]] = ("text", "label")
+
+
+@final
+class TextMultilabelClassification(_OfTexts, MultilabelClassification):
+    """Any number of labels for a text or a pair of texts."""
+
+    name: ClassVar[str] = "text-multilabel-classification"
+    columns: ClassVar[tuple[str, ...]] = ("text", "labels")
+
+
+def _encoded(row_id: str, piece: TextPiece, target: Any, weight: float) -> Encoded:
     arrays = {"input_ids": piece.input_ids}
     if piece.segment_ids is not None:
         arrays["segment_ids"] = piece.segment_ids
@@ -108,12 +119,12 @@ def _encoded(row_id: str, piece: TextPiece, target: int | None, weight: float) -
 class _StoredRows:
     """Rows of a :class:`TokenStore` with their ids and targets, read through memory maps."""
 
-    def __init__(self, store: TokenStore, dataset: Dataset, targets_N: np.ndarray | None) -> None:
+    def __init__(self, store: TokenStore, dataset: Dataset, targets: Sequence[Any]) -> None:
         self._store = store
         self._ids = dataset.with_format("arrow")[:]["id"]
         self._row_of_item = np.asarray(store.rows)
         self._items_of_row = np.bincount(self._row_of_item, minlength=len(dataset))
-        self._targets_N = targets_N
+        self._targets = targets
         self.lengths_N = store.lengths
         self.ledger: dict[str, Any] = store.ledger.to_dict()
 
@@ -122,8 +133,9 @@ class _StoredRows:
 
     def __getitem__(self, index: int) -> Encoded:
         row = int(self._row_of_item[index])
-        target = None if self._targets_N is None or self._targets_N[row] < 0 else int(self._targets_N[row])
-        return _encoded(self._ids[row].as_py(), self._store.piece(index), target, 1.0 / self._items_of_row[row])
+        return _encoded(
+            self._ids[row].as_py(), self._store.piece(index), self._targets[row], 1.0 / self._items_of_row[row]
+        )
 
 
 class _Texts:

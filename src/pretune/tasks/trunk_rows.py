@@ -71,7 +71,7 @@ def on_trunk(
 
 
 class _Answers(NamedTuple):
-    labels: list[str]
+    labels: list[str | tuple[str, ...]]
     probabilities: np.ndarray
 
 

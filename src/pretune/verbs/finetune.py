@@ -162,7 +162,7 @@ def build_learning(
 
     def evaluate(on_batch: Callable[[int], None]) -> dict[str, float]:
         predictions = predict_rows(learned, model, learned_rows["validation"], device, on_batch=on_batch)
-        records = [task.record(p, t) for p, t in zip(predictions, truths, strict=True)]
+        records = task.decided([task.record(p, t) for p, t in zip(predictions, truths, strict=True)])
         return {name: float(value) for name, value in task.scores(task.statistics(records).sum(axis=0)).items()}
 
     setup, learning = make_learning(

@@ -48,24 +48,31 @@ def data_fingerprint(splits: Splits) -> str:
 
 
 def fewer_rows(dataset: Dataset, most: int, *, seed: int) -> Dataset:
-    """At most ``most`` rows, each class (where there are any) by its share, one at least, chosen by ``seed``."""
+    """At most ``most`` rows, each class (where there are any) by its share, chosen by ``seed``; of each label one row at least.
+
+    Raises :class:`DataError` where the labels need more.
+    """
     import numpy as np
+
+    from pretune.data.split import label_places, strata
 
     if most >= len(dataset):
         return dataset
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(dataset))
-    classes = dataset["label"] if "label" in dataset.column_names else [""] * len(dataset)
-    labels = np.array([str(label) for label in classes])[order]
-    names, first_rank = np.unique(labels), np.empty(len(order))
-    if most < len(names):
-        raise DataError(
-            f"--max-train-samples is {most}, there are {len(names)} classes", f"take {len(names)} rows at least"
-        )
-    for name in names:
-        mine = np.flatnonzero(labels == name)
+    classes, first_rank = np.array(strata(dataset))[order], np.empty(len(order))
+    for name in np.unique(classes):
+        mine = np.flatnonzero(classes == name)
         first_rank[mine] = (np.arange(len(mine)) + 0.5) / len(mine)
-        first_rank[mine[0]] = -1.0
+    place_N = np.argsort(order)
+    row_M, label_M = label_places(dataset)
+    for label in np.unique(label_M):
+        first_rank[place_N[row_M[label_M == label]].min()] = -1.0
+    if most < (needed := int((first_rank < 0).sum())):
+        raise DataError(
+            f"--max-train-samples is {most}, and {needed} rows are needed to have one of every label",
+            f"take {needed} rows at least",
+        )
     chosen = order[np.argsort(first_rank, kind="stable")[:most]]
     return dataset.select(np.sort(chosen))
 
