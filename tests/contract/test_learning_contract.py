@@ -99,7 +99,13 @@ def test_accumulation_gives_the_gradient_of_the_big_batch(case: LearnCase) -> No
         assert (apart / norm).item() < 3e-6  # float32 sums in another order
 
 
-@pytest.mark.parametrize("name", [n for n in LEARN_CASES if "roberta" not in n])
+QUICK = ("supervised text classification", "supervised audio classification", "masked text padded", "masked image")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in LEARN_CASES if "roberta" not in n],
+)
 def test_one_batch_is_learned_by_heart(name: str) -> None:
     case = LEARN_CASES[name]()
     rig = case.rig

@@ -18,6 +18,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, news_rows: list[dict[str, st
     return tell_once(tmp_path_factory, news_rows)
 
 
+@pytest.mark.slow
 def test_overwrite_starts_again(story: Story, tmp_path: Path) -> None:
     words = ("finetune", *TINY, "--data", story.data, "--out", tmp_path / "run", "--max-steps")
     done(*words, "1")
@@ -41,6 +42,7 @@ def test_dry_run_writes_nothing(story: Story, tmp_path: Path, monkeypatch: pytes
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_without_out_the_folder_is_named_after_verb_and_data(
     story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -51,6 +53,7 @@ def test_without_out_the_folder_is_named_after_verb_and_data(
     assert len(done("list").out.splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_several_seeds(story: Story, tmp_path: Path) -> None:
     facts = done(
         "finetune", *TINY, "--data", story.data, "--out", tmp_path / "run", "--max-steps", "2", "--seeds", "2", "--json"
@@ -82,8 +85,8 @@ WORDS = "bert.embeddings.word_embeddings.weight"
     [
         ("head", {"words": False, "layer 0": False, "layer 1": False}),
         ("top:1", {"words": False, "layer 0": False, "layer 1": True}),
-        ("llrd", {"words": True, "layer 0": True, "layer 1": True}),
-        ("gradual", {"words": True, "layer 0": True, "layer 1": True}),
+        pytest.param("llrd", {"words": True, "layer 0": True, "layer 1": True}, marks=pytest.mark.slow),
+        pytest.param("gradual", {"words": True, "layer 0": True, "layer 1": True}, marks=pytest.mark.slow),
     ],
 )
 def test_adapt(adapt: str, changed: dict[str, bool], story: Story, tmp_path: Path) -> None:
@@ -97,6 +100,7 @@ def test_adapt(adapt: str, changed: dict[str, bool], story: Story, tmp_path: Pat
     assert {key: not np.array_equal(before[name], after[name]) for key, name in names.items()} == changed
 
 
+@pytest.mark.slow
 def test_few_training_samples(story: Story, tmp_path: Path) -> None:
     said = done(
         "finetune",
@@ -146,6 +150,7 @@ def test_a_model_of_single_texts_refuses_pairs(story: Story) -> None:
     assert "learned from single texts" in said.err
 
 
+@pytest.mark.slow
 def test_long_rows_are_told_or_cut_into_windows(tmp_path: Path, news_rows: list[dict[str, str]]) -> None:
     long = [{**row, "text": f"{row['text']} " * (12 if n % 10 == 0 else 1)} for n, row in enumerate(news_rows)]
     place = write_rows(tmp_path / "long.csv", long)
@@ -167,6 +172,7 @@ def test_long_rows_are_told_or_cut_into_windows(tmp_path: Path, news_rows: list[
         assert (one["probabilities"] != two["probabilities"]) is differ
 
 
+@pytest.mark.slow
 def test_class_weights(tmp_path: Path, news_rows: list[dict[str, str]]) -> None:
     rare = [row for n, row in enumerate(news_rows) if row["label"] == "sport" or n % 5 == 0]
     place = write_rows(tmp_path / "rare.csv", rare)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from curves import RUNS, TOLERANCE, largest_relative_difference, stored
 
+QUICK = ("finetune", "pretrain", "masked-image", "contrastive-audio")
 
-@pytest.mark.parametrize("name", RUNS)
+
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in RUNS])
 def test_the_curve_is_the_stored_one(name: str) -> None:
     apart = largest_relative_difference(name)
     assert apart < TOLERANCE, "if numbers may change: python -m tests.golden --write, and a line in docs/decisions.md"

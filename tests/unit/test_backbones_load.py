@@ -261,6 +261,7 @@ def test_image_presets_have_their_published_sizes_and_build(preset: str) -> None
     assert found.facts["image_size"] == [64, 64]
 
 
+@pytest.mark.slow
 def test_a_fresh_vgg_answers() -> None:
     model, report = load_backbone("scratch:vgg-11", image_size=32).build(
         "AutoModelForImageClassification", seed=0, num_labels=3

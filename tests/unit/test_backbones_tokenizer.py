@@ -61,7 +61,7 @@ def test_auto_tokenizer_reads_it_back_with_the_same_ids(kind: str, preset: str, 
     assert again.mask_token_id in again(f"a {again.mask_token} b")["input_ids"]
 
 
-@pytest.mark.parametrize("kind", ["wordpiece", "bpe"])
+@pytest.mark.parametrize("kind", ["wordpiece", pytest.param("bpe", marks=pytest.mark.slow)])
 def test_the_same_texts_give_the_same_tokenizer_in_another_process(kind: str) -> None:
     script = (
         "import json,sys\nfrom pretune.backbones.tokenizer import train_tokenizer\n"

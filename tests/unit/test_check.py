@@ -199,6 +199,7 @@ def test_groups_on_both_sides_are_an_error() -> None:
     assert passport(Splits({"train": rows("t", SENTENCES)}))["shared_groups"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_thucnews_faults_are_found_exactly(shared_data: Path) -> None:
     splits = load_splits(DataSettings(data=str(shared_data / "text" / "thucnews")))
@@ -217,6 +218,7 @@ def test_thucnews_faults_are_found_exactly(shared_data: Path) -> None:
     assert ("warning", "leak") in codes(found)
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_most_of_sst2_is_found_in_mr(shared_data: Path) -> None:
     corpus = load_splits(

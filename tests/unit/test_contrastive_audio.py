@@ -161,6 +161,7 @@ def test_held_out_statistics_are_alike_at_every_call_and_sums_over_rows() -> Non
     assert loss.parts["contrastive"] == pytest.approx(stats[4, 2], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_learning_raises_the_held_out_accuracy() -> None:
     rig = Rig("contrastive-audio", rows=24, steps=60, learning_rate=1e-3)
     rows = rows_of(rig.objective, 24)

@@ -106,6 +106,7 @@ def test_too_little_text_is_told(tmp_path: Path, roots: dict[str, Path]):
     assert not (tmp_path / "a.csv").exists()
 
 
+@pytest.mark.slow
 def test_libraries_at_hand_give_real_text(tmp_path: Path):
     roots = library_roots()
     assert {"python", "numpy", "torch", "transformers", "sklearn"} <= set(roots)

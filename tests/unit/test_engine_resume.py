@@ -30,7 +30,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "masked packs": {"kind": "pretrain", "pack_tokens": 64, "rows": 48, "batch_size": 6},
 }
 
-QUICK = ("full", "gradual", "masked packs")
+QUICK = ("full", "gradual")
 
 
 def finish(rig: Rig, start: int) -> None:

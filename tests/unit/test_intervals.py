@@ -39,6 +39,7 @@ def test_interval_agrees_with_the_normal_one() -> None:
     assert score.n == 3000
 
 
+@pytest.mark.slow
 def test_coverage_of_an_accuracy_is_as_promised() -> None:
     """400 simulated test sets of 200 rows: a 95 % interval covers in 92 to 98 % of them."""
     random, hits = np.random.default_rng(1), 0

@@ -218,6 +218,7 @@ def test_a_signal_saves_and_leaves_and_the_run_goes_on_to_the_same_bits(number: 
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 def test_average_weights_are_evaluated_and_kept_and_survive_a_stop(tmp_path: Path) -> None:
     seen: list[torch.Tensor] = []
 

@@ -200,6 +200,7 @@ def test_offsets_are_told(tmp_path: Path) -> None:
     assert any("each clip is read whole" in note for note in notes)
 
 
+@pytest.mark.slow
 def test_real_digits_with_their_speakers(shared_data: Path) -> None:
     splits = load_splits(DataSettings(data=str(shared_data / "speech" / "fsdd"), group="speaker"))
     assert {name: len(rows) for name, rows in splits.items() if name != "validation"}["test"] == 300

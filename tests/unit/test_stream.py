@@ -122,6 +122,7 @@ def test_a_row_comes_out_before_the_next_line_goes_in(monkeypatch: pytest.Monkey
     assert given.taken == 1
 
 
+@pytest.mark.slow
 def test_memory_stays_bounded(tmp_path: Path) -> None:
     path = tmp_path / "big.csv"
     with open(path, "w") as file:
