@@ -52,8 +52,8 @@ _TITLES = {
     "pretrain": "pre-training",
     "held-out": "held-out",
     "html": "HTML",
-    "p5": "5 % below",
-    "p95": "95 % below",
+    "p5": "5 % up to",
+    "p95": "95 % up to",
 }
 
 # A score whose name has one of these words is not a share, even where its value lies between 0 and 1.
