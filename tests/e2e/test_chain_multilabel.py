@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from cli_calls import TINY, call, done, refused
+from cli_calls import QUICK, TINY, call, done, refused
 
 from conftest import TOPICS
 from pretune.files import read_json, read_json_lines
@@ -107,3 +109,62 @@ def test_compare_and_report(runs: Path) -> None:
 )
 def test_wrong_use(words: tuple[str, ...], names: str, runs: Path, tmp_path: Path) -> None:
     refused(call("finetune", *TINY, "--data", runs / "topics.jsonl", *words, "--out", tmp_path / "run"), names)
+
+
+def pictures(folder: Path) -> Path:
+    """Sixty pictures of a red left half, a blue right half, both or neither, and a table of columns of 0 and 1."""
+    from PIL import Image
+
+    rng, lines = np.random.default_rng(0), ["file,red,blue"]
+    for number in range(60):
+        pixels = rng.integers(0, 90, (32, 32, 3), dtype=np.uint8)
+        red, blue = number % 2, number // 2 % 2
+        pixels[:, :16, 0] += 150 * red
+        pixels[:, 16:, 2] += 150 * blue
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        lines.append(f"{number}.png,{red},{blue}")
+    (folder / "list.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def clips(folder: Path) -> Path:
+    """Forty clips of a low tone, a high tone, both or neither, and a manifest with lists."""
+    import soundfile
+
+    rng, lines = np.random.default_rng(0), []
+    for number in range(40):
+        low, high = number % 2, number // 2 % 2
+        time_T = np.arange(4_000) / 8_000
+        tone = low * np.sin(2 * np.pi * 300 * time_T) + high * np.sin(2 * np.pi * 1500 * time_T)
+        soundfile.write(folder / f"{number}.wav", 0.3 * tone + 0.02 * rng.standard_normal(4_000), 8_000)
+        labels = ["low"] * low + ["high"] * high
+        lines.append(json.dumps({"audio_filepath": f"{number}.wav", "labels": labels}))
+    (folder / "list.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("make", "flags", "task", "labels", "shown"),
+    [
+        (pictures, ("scratch:resnet-10", "--column", "labels=red,blue", "--epochs", "8"), "image", ["blue", "red"], "Where the model looks"),
+        (clips, ("scratch:wav2vec2-tiny", "--max-steps", "6"), "audio", ["high", "low"], "Most confident mistakes"),
+    ],
+)  # fmt: skip
+def test_pictures_and_clips(
+    make: Callable[[Path], Path], flags: tuple[str, ...], task: str, labels: list[str], shown: str, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    data, run = make(tmp_path / "data"), tmp_path / "run"
+    done("finetune", *flags, "--data", data, "--batch-size", "8", "--class-weights", "auto", *QUICK, "--out", run)
+    assert read_json(run / "model" / "pretune.json")["task"] == f"{task}-multilabel-classification"
+    assert read_json(run / "model" / "pretune.json")["labels"] == labels
+    done("evaluate", run)
+    metrics = RunFolder(run).metrics["test"]
+    assert len(metrics["baselines"]) == 2
+    if task == "image":
+        assert metrics["scores"]["f1_micro"]["value"] > 0.8, "colours are easy"
+    done("report", run)
+    assert shown in (run / "report.html").read_text(encoding="utf-8")
+    first = next(data.glob("1.*"))
+    (row,) = done("predict", run, first).rows
+    assert set(row["labels"]) <= set(labels)

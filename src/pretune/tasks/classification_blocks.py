@@ -113,9 +113,11 @@ def _confusions(truth_N: np.ndarray, predicted_N: np.ndarray, labels: Sequence[s
     return pairs_table(found, ("truth", "predicted"), f"{size} classes are too many for a matrix.")
 
 
-def pairs_table(pairs: Sequence[tuple[str, str, int]], names: tuple[str, str], note: str) -> dict[str, Any]:
+def pairs_table(
+    pairs: Sequence[tuple[str, str, int]], names: tuple[str, str], note: str, *, at_most: int = MAX_CONFUSIONS
+) -> dict[str, Any]:
     """The most frequent of the pairs of classes that were confused, with the rows of each; ``names`` are their columns'."""
-    most = sorted(pairs, key=lambda pair: -pair[2])[:MAX_CONFUSIONS]
+    most = sorted(pairs, key=lambda pair: -pair[2])[:at_most]
     columns = [*({"name": name, "kind": "text"} for name in names), {"name": "rows", "kind": "number"}]
     said = f"{len(most)} of the {len(pairs)} pairs of classes that were confused; {note}"
     cells = [list(pair) for pair in most]

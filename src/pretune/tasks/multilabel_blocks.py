@@ -18,7 +18,7 @@ __all__ = ["NOTHING", "multilabel_blocks"]
 NOTHING = "none of the labels"
 """What people read for an empty set."""
 
-MAX_MISTAKES = 20
+MAX_CONFUSIONS = MAX_MISTAKES = 20
 _STEPS = 99
 
 
@@ -47,9 +47,8 @@ def _confusions(predicted_NC: np.ndarray, truth_NC: np.ndarray, labels: Sequence
     missed_NC, extra_NC = truth_NC & ~predicted_NC, predicted_NC & ~truth_NC
     counts_CC = missed_NC.T.astype(np.float32) @ extra_NC.astype(np.float32)
     pairs = [(labels[a], labels[b], int(counts_CC[a, b])) for a, b in np.argwhere(counts_CC > 0).tolist()]
-    return pairs_table(
-        pairs, ("missed", "given instead"), "a row counts for every pair of a label it lacks and one too many."
-    )
+    note = "a row counts for every pair of a label it lacks and one too many."
+    return pairs_table(pairs, ("missed", "given instead"), note, at_most=MAX_CONFUSIONS)
 
 
 def _thresholds(probabilities_NC: np.ndarray, truth_NC: np.ndarray, threshold: float) -> dict[str, Any]:
