@@ -33,7 +33,8 @@ class Average:
         """Take in the model's present weights."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (_RAMP + self.updates))
-        torch._foreach_lerp_([*self._average.values()], [*self._own.values()], 1.0 - decay)
+        for name, tensor in self._own.items():
+            self._average[name].lerp_(tensor, 1.0 - decay)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

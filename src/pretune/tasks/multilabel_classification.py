@@ -62,9 +62,10 @@ class MultilabelClassification(Labelling):
     """Any number of labels a row, none too: one yes or no a class.
 
     The loss of a row is the mean over the classes of the binary cross entropy, in which a yes weighs ``positive_weights``;
-    label smoothing draws its targets towards one half. A new classifier begins at ``odds``, those of the labels in the training rows,
-    as most labels are rare and hundreds of updates would be spent on learning that (Lin et al. 2017, arXiv 1708.02002, section 4.1). A row gets the labels whose probability is ``threshold`` or more: the
-    one threshold that gives the largest micro F1 on validation rows.
+    label smoothing draws its targets towards one half. A new classifier begins at ``odds``, those of the labels in the
+    training rows, as most labels are rare and hundreds of updates would be spent on learning that (Lin et al. 2017, arXiv
+    1708.02002, section 4.1). A row gets the labels whose probability is ``threshold`` or more: the one threshold that gives
+    the largest micro F1 on validation rows.
     """
 
     answer: ClassVar[str] = "labels"

@@ -10,6 +10,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -95,7 +96,8 @@ def _votes(train_NF: np.ndarray, y: np.ndarray, rows_NF: np.ndarray, classes: in
     def weigh(distances: np.ndarray) -> np.ndarray:
         return np.exp(-(distances**2) / 2 / _SHARPNESS)  # of unit vectors: the cosine, but for a constant
 
-    model = KNeighborsClassifier(min(neighbours, len(train_NF)), weights=weigh)
+    options: dict[str, Any] = {"weights": weigh}  # which the library's own types leave out
+    model = KNeighborsClassifier(min(neighbours, len(train_NF)), **options)
     model.fit(turned(train_NF), y)
     shares_NC = np.zeros((len(rows_NF), classes))
     shares_NC[:, model.classes_] = model.predict_proba(turned(rows_NF))

@@ -97,8 +97,14 @@ def _features(settings: ProbeSettings, say: Say) -> tuple[dict[str, np.ndarray],
     backbone = find_backbone(learner, data)
     task = kind.start(data, backbone, learner)
     found = _run(settings, data, task, backbone, steady(device, backbone, learner), say)
-    wanted = {name: task.targets_of(data[name]) for name in ("train", settings.split)}
-    return found, {name: targets for name, targets in wanted.items() if targets is not None}, task
+    truths: dict[str, np.ndarray] = {}
+    for name in ("train", settings.split):
+        targets_N = task.targets_of(data[name])
+        assert targets_N is not None, "rows of a classification have the column"
+        if lacking := int((targets_N < 0).sum()):
+            say.warn(f"{lacking} rows of {name} have no label and are left out")
+        found[name], truths[name] = found[name][targets_N >= 0], targets_N[targets_N >= 0]
+    return found, truths, task
 
 
 def _run(
