@@ -65,7 +65,7 @@ def _refuse_other(settings: Any, reads: str, modality: str) -> None:
 
 
 _THINGS = {"text": "text", "image": "pictures", "audio": "sound"}
-_EXAMPLES = {"text": "scratch:bert-mini", "image": "scratch:resnet-18", "audio": "scratch:wav2vec2-tiny"}
+_EXAMPLES = {"text": "scratch:bert-mini", "image": "scratch:resnet-18", "audio": "scratch:w2v-bert-tiny"}
 _TELEPHONE_HZ = 12_000
 _COMMON_SIDES = (32, 64, 96, 128, 160, 192, 224)
 

@@ -16,7 +16,11 @@ from pretune.verbs.outcome import Outcome, Say
 
 __all__ = ["InspectSettings", "inspect"]
 
-_START = {"text": "scratch:bert-mini", "image": "scratch:resnet-18", "audio": "scratch:wav2vec2-tiny"}
+_START = {
+    "finetune": {"text": "scratch:bert-mini", "image": "scratch:resnet-18", "audio": "scratch:w2v-bert-tiny"},
+    "pretrain": {"text": "scratch:bert-mini", "image": "scratch:vit-mini", "audio": "scratch:wav2vec2-tiny"},
+}
+"""What to begin with, by what comes next and what the rows are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +58,7 @@ def inspect(settings: InspectSettings, *, say: Say) -> Outcome:
     found = passport(splits, near_duplicates=settings.near_duplicates, corpus=corpus)
     pages = _write(Path(settings.out), found, settings.data) if settings.out else []
     serious = [f for f in found["findings"] if f["severity"] in ("warning", "error")]
-    text = _text(settings.data, found, pages, _START[modality_of(splits)])
+    text = _text(settings.data, found, pages, modality_of(splits))
     return Outcome(text=text, facts={**found, "pages": pages}, exit_code=1 if settings.strict and serious else 0)
 
 
@@ -87,7 +91,7 @@ def _title(place: str) -> str:
     return "/".join(path.parts[-2:]) if path.suffix else path.name or place
 
 
-def _text(place: str, found: dict[str, Any], pages: list[str], start: str) -> str:
+def _text(place: str, found: dict[str, Any], pages: list[str], modality: str) -> str:
     """The passport in a screenful."""
     lines = [f"{place}: {found['rows']} rows", *_files(found.get("facts", {}).get("read", {}).get("files", []))]
     for note in _notes(found.get("facts", {})):
@@ -106,7 +110,8 @@ def _text(place: str, found: dict[str, Any], pages: list[str], start: str) -> st
     labelled = any(
         split.get("labels") or {"audio", "text"} <= set(split["columns"]) for split in found["splits"].values()
     )
-    lines.append(f"Next: pretune {'finetune' if labelled else 'pretrain'} {start} --data {shlex.quote(place)}")
+    verb = "finetune" if labelled else "pretrain"
+    lines.append(f"Next: pretune {verb} {_START[verb][modality]} --data {shlex.quote(place)}")
     return "\n".join(lines)
 
 
