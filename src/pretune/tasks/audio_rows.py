@@ -212,7 +212,7 @@ class Variation:
 
 VARIATIONS = {
     "none": Variation("none"),
-    "light": Variation("light", shift=0.1, gain_db=6.0, noise_db=(15.0, 50.0), band_masks=1, widest_mask=0.2),
+    "light": Variation("light", shift=0.1, gain_db=6.0, noise_db=(15.0, 50.0)),
     "strong": Variation(
         "strong", shift=0.2, gain_db=6.0, noise_db=(5.0, 40.0), speed=0.15, band_masks=2, widest_mask=0.3
     ),
@@ -237,7 +237,7 @@ def learned_clip(
     if is_usable is not None and not is_usable(len(clip)):
         clip = row.arrays["samples"]
     arrays = {"samples": clip}
-    if hearing.bands:
+    if variation.band_masks and hearing.bands:
         arrays["bands"] = variation.hidden_bands(hearing.bands, rng)
     if mask is not None:
         arrays["mask"] = mask.draw(hearing.frames(len(clip)), rng)
