@@ -99,6 +99,7 @@ def test_blocks_show_the_worst_first_and_read_no_other_row() -> None:
     assert "0" not in {row["id"] for row in examples["rows"]}
     _, none = recognition_blocks([records[0]], shown)
     assert none["rows"] == []
+    assert none["note"] == "Utterances with a mistake: none of 1."
 
 
 def test_a_model_that_writes_nothing_is_noticed() -> None:

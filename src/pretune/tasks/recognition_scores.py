@@ -99,6 +99,8 @@ def recognition_blocks(records: Sequence[Mapping[str, Any]], shown: Any) -> list
     ]
     wrong = int((letters_N > 0).sum())
     note = f"{wrong} of {len(records)} utterances have a mistake; the {len(rows)} with the most wrong words are shown. {HOW_TO_READ}"
+    if not wrong:
+        note = f"Utterances with a mistake: none of {len(records)}."
     return [
         _confusion_table(records),
         {"type": "examples", "title": "Worst utterances", "note": note, "rows": rows},
