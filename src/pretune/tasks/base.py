@@ -135,8 +135,8 @@ class Task(ABC):
         return 0.0
 
     def mixed(self, row: Encoded, other: Encoded, rng: np.random.Generator) -> Encoded:
-        """Two augmented items as one that keeps the first's id; asked for only where :attr:`mixes` is above 0."""
-        raise NotImplementedError
+        """Two augmented items as one that keeps the first's id. A task that mixes says how; others keep the item."""
+        return row
 
     def without_trunk(self, row: Encoded, *, first_only: bool) -> Encoded:
         """The item without what a frozen trunk has read already; ``first_only``: just its first position is asked for."""
