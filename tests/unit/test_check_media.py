@@ -130,7 +130,7 @@ def test_transcripts_are_cleaned_and_checked_as_text(tmp_path: Path) -> None:
     assert found["splits"]["train"]["rates"] == {"8000": 5, "16000": 1}
     assert found["near_duplicates"] is None, "clips that sound alike are not looked for"
     told = inspect(str(tmp_path / "list.jsonl"), out=str(tmp_path / "passport"))
-    assert "Next: pretune finetune scratch:wav2vec2-tiny" in told.text
+    assert "Next: pretune finetune scratch:w2v-bert-tiny" in told.text
     page = (tmp_path / "passport" / "passport.html").read_text(encoding="utf-8")
     assert f"<title>{tmp_path.name}/list.jsonl</title>" in page
     cleaned = clean(splits, CleanSettings(clean=("whitespace",), redact=True))["train"][:]["text"]

@@ -37,6 +37,22 @@ def masked(**options: Any) -> MaskedImage:
     return MaskedImage(backbone, geometry_of(backbone.processor), **options)
 
 
+@pytest.mark.parametrize(("kind", "each"), [("masked-image", 1), *((kind, 2) for kind in TWO_VIEWS)])
+def test_a_page_shows_what_was_learned_from(kind: str, each: int) -> None:
+    rig = Rig(kind, family="vit-micro")
+    rows = rig.objective.encode_rows(dataset_of(tiny_pictures(9)), fingerprint="shown")
+    (block,) = rig.objective.blocks(rows)
+    assert len(block["rows"]) == 6 * each
+    assert all(row["image"].startswith("data:image/jpeg;base64,") for row in block["rows"])
+    batch = rig.objective.batch_of(rows, np.arange(4), np.arange(4, dtype=np.uint64))
+    pixels = rig.objective.learned_pixels(batch)
+    assert pixels.shape[:2] == (4, each)
+    if each == 1:
+        assert float((pixels == 0).all(dim=2).float().mean()) == pytest.approx(0.75, abs=0.01)
+        seen = pixels[:, 0] != 0
+        assert torch.equal(pixels[:, 0][seen], batch.inputs["pixel_values"][seen])
+
+
 # --- masked autoencoding ----------------------------------------------------------------------------------------------
 
 

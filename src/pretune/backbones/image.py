@@ -28,6 +28,7 @@ __all__ = [
     "interpolate_positions",
     "normalised",
     "patches_of",
+    "pictures_of",
     "resized",
 ]
 
@@ -156,6 +157,12 @@ def normalised(pixels_BHWC: torch.Tensor, geometry: Geometry) -> torch.Tensor:
     gain_C, shift_C = geometry.scale / std_C, -torch.tensor(geometry.mean) / std_C
     # In channels_last memory order: that is how the pictures lie already, and how convolutions are fastest.
     return torch.addcmul(shift_C, pixels_BHWC, gain_C).permute(0, 3, 1, 2)
+
+
+def pictures_of(pixels_BCHW: torch.Tensor, geometry: Geometry) -> np.ndarray:
+    """The pictures that :func:`normalised` made these ``pixel_values`` of, uint8 (B, H, W, 3)."""
+    scaled_BHWC = pixels_BCHW.float().permute(0, 2, 3, 1) * torch.tensor(geometry.std) + torch.tensor(geometry.mean)
+    return (scaled_BHWC / geometry.scale).round().clamp(0, 255).byte().numpy()
 
 
 def interpolate_positions(model: torch.nn.Module, config: Any, geometry: Geometry) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 import torch
 
-from pretune.backbones.image import Geometry, collate_pixels, geometry_of
+from pretune.backbones.image import Geometry, collate_pixels, geometry_of, pictures_of
 from pretune.backbones.views import DRAWS, VIEWS
 from pretune.config import READ_BY_MODALITY
 from pretune.engine.batching import Stream
@@ -21,6 +21,7 @@ from pretune.objectives.pretraining import Pretraining
 from pretune.objectives.representation import collapse_warnings, health_scores
 from pretune.tasks.base import EncodedRows
 from pretune.tasks.stored_pictures import StoredPictures, store_pictures
+from pretune.tasks.thumbnails import picture_address
 from pretune.types import Batch
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ _HELD_OUT_ROWS = 256
 """Held-out rows looked at together: among so many a variation has to find its twin."""
 
 _FEWEST_ROWS = 20
+_SHOWN = 6
 _REMEDY = "lower --learning-rate, raise --batch-size, or choose another --objective"
 
 
@@ -61,6 +63,8 @@ class ImagePretraining(Pretraining):
     modality: ClassVar[str] = "image"
     columns: ClassVar[tuple[str, ...]] = ("image",)
     reads: ClassVar[tuple[str, ...]] = (*READ_BY_MODALITY["image"], "augment")
+    shown: ClassVar[str]
+    """What the page says of :meth:`blocks`."""
 
     def __init__(self, geometry: Geometry, *, augment: str) -> None:
         self.geometry = geometry
@@ -74,6 +78,20 @@ class ImagePretraining(Pretraining):
     @abstractmethod
     def collate(self, pictures: Sequence[np.ndarray], keys_B: np.ndarray, ids: Sequence[str]) -> Batch:
         """The batch of these pictures, its draws a function of the rows' keys."""
+
+    @abstractmethod
+    def learned_pixels(self, batch: Batch) -> torch.Tensor:
+        """What the model is given of a batch, (B, V, 3, H, W): V variations of each picture, what is hidden at 0."""
+
+    def blocks(self, rows: EncodedRows) -> list[dict[str, Any]]:
+        """A few held-out pictures as the model would learn from them."""
+        numbers = np.arange(min(_SHOWN, len(rows)))
+        pixels = self.learned_pixels(self.batch_of(rows, numbers, row_keys(0, "shown", 0, numbers)))
+        shown = [
+            {"image": picture_address(picture), "caption": ""}
+            for picture in pictures_of(pixels.flatten(0, 1), self.geometry)
+        ]
+        return [{"type": "pictures", "title": "What it learned from", "note": self.shown, "rows": shown}]
 
     def views(self, pictures: Sequence[np.ndarray], keys_B: np.ndarray, number: int) -> torch.Tensor:
         """``pixel_values`` (B, 3, H, W): variation ``number`` of each picture; the middle where nothing is varied."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
@@ -53,6 +54,9 @@ class MaskedImage(ImagePretraining):
     default_epochs: ClassVar[tuple[float, float]] = (100.0, 30.0)
     reading: ClassVar[str] = (
         f"The error is that of the hidden patches' pixels, each patch scaled to mean 0 and variance 1: flat grey would get about 1. {HEALTH_READING}"
+    )
+    shown: ClassVar[str] = (
+        "Held-out pictures as they are learned from. What is grey is hidden, and has to be painted from the rest."
     )
     part_names: tuple[str, ...] = ()
 
@@ -102,6 +106,16 @@ class MaskedImage(ImagePretraining):
         return Batch(
             {"pixel_values": pixels, "noise": noise_BL}, None, float(self.num_masked * len(ids)), tuple(ids), cost, cost
         )
+
+    def learned_pixels(self, batch: Batch) -> torch.Tensor:
+        """One variation of each picture, its masked patches at 0."""
+        pixels_BCHW = batch.inputs["pixel_values"]
+        side = math.isqrt(self.num_patches)
+        rank_BL = batch.inputs["noise"].argsort(dim=1).argsort(dim=1)
+        is_seen_BHW = (rank_BL < self.num_patches - self.num_masked).view(-1, side, side)
+        size = pixels_BCHW.shape[-1] // side
+        is_seen_BHW = is_seen_BHW.repeat_interleave(size, dim=1).repeat_interleave(size, dim=2)
+        return (pixels_BCHW * is_seen_BHW[:, None])[:, None]
 
     def prepare(self, model: torch.nn.Module, progress: float) -> None:
         """Training mode; positions are fixed (He et al. 2021, section A.1)."""

@@ -102,6 +102,10 @@ class Pretraining(ABC):
         """What else is worth measuring once, at the end."""
         return ()
 
+    def blocks(self, rows: EncodedRows) -> list[dict[str, Any]]:
+        """Report blocks that show what was learned from."""
+        return []
+
     def warnings(self) -> Sequence[str]:
         """What went wrong with the representation, in plain words (collapse); nothing when all is well."""
         return ()

@@ -93,6 +93,9 @@ class TwoViews(ImagePretraining):
     reading: ClassVar[str] = (
         f"Two views of a picture are found where each is the other's nearest among the views of 256 pictures. {HEALTH_READING}"
     )
+    shown: ClassVar[str] = (
+        "Held-out pictures as they are learned from, two by two: both are variations of one picture, and the model has to find that out."
+    )
     encoder: Encoder
 
     def __init__(self, backbone: Backbone, geometry: Geometry, *, augment: str, seed: int) -> None:
@@ -116,6 +119,10 @@ class TwoViews(ImagePretraining):
     def streams(self, rows: EncodedRows, *, batch_size: int, group_by_length: bool) -> dict[str, Stream]:
         """The one stream of pictures, its updates whole."""
         return {"pictures": self.stream(rows, batch_size=batch_size, is_whole=True, cost=2)}
+
+    def learned_pixels(self, batch: Batch) -> torch.Tensor:
+        """Both variations of each picture."""
+        return torch.stack(batch.inputs["pixels"].chunk(2), dim=1)
 
     def collate(self, pictures: Sequence[np.ndarray], keys_B: np.ndarray, ids: Sequence[str]) -> Batch:
         """``pixels`` (V, 3, H, W): the first variation of every picture, then the second of every picture."""

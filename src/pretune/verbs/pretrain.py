@@ -176,6 +176,7 @@ def held_out_evaluation(setup: Setup, learning: Learning) -> dict[str, Any]:
         scoring,
         split="held-out",
         seeds=(learning.seed,),
+        blocks=made.blocks(held),
         notes=[*made.warnings(), made.reading],
     )
     for measure in made.measures(held, learning.device):
