@@ -4,7 +4,7 @@
 #   make check         format, lint, types and the fast tests: under two minutes
 #   make test          every test
 #   make bench         speed against the plain tools
-#   make reliability   kills, full disks, broken files: the long form (ARGS=--short for a minute of it)
+#   make reliability   kills, full disks, broken files: the long form, 5 to 20 minutes (ARGS=--short for a minute of it)
 
 PYTHON ?= python3
 VENV ?= .venv
