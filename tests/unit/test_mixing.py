@@ -9,6 +9,7 @@ import torch
 from pretune.backbones.adapt import plan_adaptation
 from pretune.backbones.augment import AUGMENTS
 from pretune.backbones.image import geometry_of
+from pretune.errors import DataError
 from pretune.objectives.supervised import Supervised
 from pretune.tasks import ImageClassification
 from pretune.types import Encoded
@@ -70,6 +71,10 @@ def test_unlabelled_rows_are_not_mixed_and_still_refused() -> None:
     task = task_of()
     unlabelled = row("x", None)
     assert task.mixed(unlabelled, row("bb", 1), np.random.default_rng(0)) is unlabelled
+    mixed = task.mixed(row("a", 0), row("bb", 1), np.random.default_rng(3))
+    model, _ = task.build(tiny_image_backbone("resnet-10"), seed=0)
+    with pytest.raises(DataError, match="unlabelled rows: x"):
+        task.loss(model, task.collate([mixed, unlabelled]))
 
 
 def test_half_of_the_rows_are_mixed_alike_in_any_batch_and_none_at_level_light() -> None:
