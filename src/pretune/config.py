@@ -17,6 +17,7 @@ __all__ = [
     "DataSettings",
     "DecodingSettings",
     "ImageSettings",
+    "OutSettings",
     "PretrainingSettings",
     "RunSettings",
     "TaskSettings",
@@ -236,11 +237,17 @@ class BackboneSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunSettings(Settings):
+class OutSettings(Settings):
     """Where the result goes."""
 
-    out: str | None = option(None, "run folder to write; default: runs/<verb>-<data>-<number>", metavar="FOLDER")
+    out: str | None = option(None, "run folder to write; default: runs/<verb>-<data or run>-<number>", metavar="FOLDER")
     overwrite: bool = option(False, "delete what the run folder holds and start again", not_in_identity=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings(OutSettings):
+    """Where the result goes, or what it would take."""
+
     dry_run: bool = option(False, "run a few steps, forecast time and memory, write nothing", not_in_identity=True)
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "read_object",
     "sha256_of",
     "translate_disk_errors",
+    "weight_bytes",
     "write_json",
     "write_text",
 ]
@@ -220,3 +221,9 @@ def _holder(descriptor: int) -> str:
         if holder:
             return holder
     return "another process"
+
+
+def weight_bytes(model_dir: Path) -> int:
+    """The bytes that a model's weights (and graph) take on the disk."""
+    kinds = (".safetensors", ".onnx", ".data", ".bin", ".xml", ".pt2")
+    return sum(path.stat().st_size for path in model_dir.iterdir() if path.suffix in kinds)

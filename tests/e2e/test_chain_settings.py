@@ -72,7 +72,7 @@ def test_several_seeds(story: Story, tmp_path: Path) -> None:
 def test_out_may_not_be_the_backbone(story: Story) -> None:
     said = call("finetune", story.base, "--data", story.data, "--out", story.base, "--overwrite", *QUICK)
     assert said.code == 2
-    assert "is where the backbone" in said.err
+    assert "which it begins from" in said.err
     assert (story.base / "model" / "model.safetensors").is_file()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,11 +11,17 @@ import torch
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.tasks.base import EncodedRows, Learnable
-from pretune.types import Encoded, Prediction
+from pretune.types import Encoded, Example, Prediction
 
-__all__ = ["predict_items", "predict_rows"]
+__all__ = ["example_of", "predict_items", "predict_rows"]
 
 BUDGET_TOKENS = 4096
+_INPUTS = ("text", "text_pair", "image", "audio")
+
+
+def example_of(row: Mapping[str, Any], name: str) -> Example:
+    """The inputs of a row that was read, as an example called ``name``, its answer left out."""
+    return Example(name, {key: row[key] for key in _INPUTS if key in row})
 
 
 def predict_rows(

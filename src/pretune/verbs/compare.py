@@ -67,9 +67,10 @@ def _names(a: RunFolder, b: RunFolder) -> tuple[str, str]:
 
 def _predictions(run: RunFolder, split: str) -> list[dict[str, Any]]:
     path = run.predictions_path(split)
-    if run.record["verb"] != "finetune":
+    if (run.model_dir / "pretune.json").exists() and _task_of(run) is None:
         raise RunError(
-            f"{run.path} was made by `{run.record['verb']}`, which gives no labels", "compare runs of pretune finetune"
+            f"{run.path} was made by `{run.record['verb']}`, which gives no labels",
+            "compare runs of pretune finetune, or runs made from them",
         )
     if not path.exists():
         raise RunError(

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pretune.config import AnsweringSettings, CleanSettings, DataSettings
-from pretune.errors import DataError, RunError
+from pretune.config import AnsweringSettings
+from pretune.errors import DataError
 from pretune.files import translate_disk_errors, write_text
 from pretune.options import option
 from pretune.runfolder import RunFolder, open_run
@@ -86,13 +86,9 @@ def evaluate(settings: EvaluateSettings, *, say: Say) -> Outcome:
 def _rows_to_score(settings: EvaluateSettings, run: RunFolder, say: Say) -> tuple[Splits, Dataset]:
     """The run's data (for the baselines) and the labelled rows of the split to score."""
     from pretune.data.load import load_splits
-    from pretune.verbs.rows import fewer_rows
+    from pretune.verbs.reading import own_data, own_settings
 
-    own = _data_settings(run)
-    data = load_splits(own)
-    most = run.record["settings"].get("max_train_samples")
-    if most is not None:
-        data = data.replace({**data, "train": fewer_rows(data["train"], most, seed=run.record["settings"]["seed"])})
+    own, data = own_settings(run), own_data(run)
     if settings.data is None:
         return data, _require_split(data, settings.split, own.data)
     say.note(f"scoring {settings.data}, with columns read as in training unless --column says otherwise")
@@ -108,21 +104,6 @@ def _rows_to_score(settings: EvaluateSettings, run: RunFolder, say: Say) -> tupl
     )
     chosen = next((name for name in (settings.split, "train") if name in other), "unlabelled")
     return data, _require_split(other, chosen, settings.data)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _ReadSettings(CleanSettings, DataSettings):
-    """How a run read its data."""
-
-
-def _data_settings(run: RunFolder) -> _ReadSettings:
-    saved = run.record["settings"]
-    if "column" not in saved:
-        raise RunError(
-            f"{run.path} was made by `{run.record['verb']}`, which has no labels to score",
-            "evaluate a run of pretune finetune",
-        )
-    return _ReadSettings.from_dict(saved)
 
 
 def _require_split(data: Splits, split: str, place: str) -> Dataset:
@@ -146,9 +127,11 @@ def _predict_all(
     settings: EvaluateSettings, run: RunFolder, rows: Dataset, say: Say
 ) -> list[tuple[Proven, list[dict[str, Any]], int]]:
     """Records of the kept model, then of the other seeds' models."""
+    from pretune.verbs.reading import own_settings
+
     record = run.record
     places = [run]
-    seeds = [record.get("result", {}).get("seed", record["settings"]["seed"])]
+    seeds = [record.get("result", {}).get("seed", own_settings(run).seed)]
     for place in record.get("seed_runs", []):
         one = RunFolder(run.path / place)
         if one.record["settings"]["seed"] != seeds[0]:

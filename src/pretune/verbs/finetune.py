@@ -72,7 +72,11 @@ def finetune(settings: FinetuneSettings, *, say: Say) -> Outcome:
         return forecast(
             settings, lambda run: build_learning(settings, run, read_labelled(settings, say), say, cluster)[1]
         )
-    with open_together(settings, cluster) as (settings, run, state):
+    with open_together(settings, cluster, begun_from=settings.backbone, named_after=settings.data) as (
+        settings,
+        run,
+        state,
+    ):
         if state == "finished":
             return _outcome(run, "was finished before; nothing was computed")
         if settings.seeds > 1:

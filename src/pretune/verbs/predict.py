@@ -101,16 +101,12 @@ def _records(
     settings: PredictSettings, proven: Proven, rows: Iterator[dict[str, Any]], say: Say
 ) -> Iterator[dict[str, Any]]:
     """One record a row, window by window."""
-    from pretune.tasks.predicting import predict_items
-    from pretune.types import Example
+    from pretune.tasks.predicting import example_of, predict_items
 
     bar = say.progress(None, "predicting")
     while window := list(itertools.islice(rows, settings.window_rows)):
         # Ids need not be unique here; the place in the window is.
-        examples = [
-            Example(str(place), {key: row[key] for key in ("text", "text_pair", "image", "audio") if key in row})
-            for place, row in enumerate(window)
-        ]
+        examples = (example_of(row, str(place)) for place, row in enumerate(window))
         items = [item for example in examples for item in proven.task.encode(example)]
         predictions = predict_items(proven.task, proven.model, items, proven.device)
         records = [proven.task.record(prediction) for prediction in predictions]

@@ -65,7 +65,11 @@ def pretrain(settings: PretrainSettings, *, say: Say) -> Outcome:
         return forecast(
             settings, lambda run: build_learning(settings, run, read_corpus(settings, say), say, cluster)[1]
         )
-    with open_together(settings, cluster) as (settings, run, state):
+    with open_together(settings, cluster, begun_from=settings.backbone, named_after=settings.data) as (
+        settings,
+        run,
+        state,
+    ):
         if state == "finished":
             return _outcome(run, "was finished before; nothing was computed")
         return _learn(settings, run, say, cluster, resumed=state == "resumed")

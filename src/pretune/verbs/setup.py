@@ -17,6 +17,7 @@ from pretune.config import (
     CleanSettings,
     DataSettings,
     ImageSettings,
+    OutSettings,
     RunSettings,
     TextSettings,
     TrainSettings,
@@ -62,7 +63,7 @@ class LearnSettings(
     """What every verb that learns is told."""
 
 
-L = TypeVar("L", bound=LearnSettings)
+Out = TypeVar("Out", bound=OutSettings)
 
 
 @dataclass
@@ -85,18 +86,25 @@ class Setup:
 
 
 @contextlib.contextmanager
-def open_together(settings: L, cluster: Cluster) -> Iterator[tuple[L, RunFolder, str]]:
-    """The settings with ``out`` found, the run folder and its state: the first process opens and locks it, the others wait."""
+def open_together(
+    settings: Out, cluster: Cluster, *, begun_from: str, named_after: str
+) -> Iterator[tuple[Out, RunFolder, str]]:
+    """The settings with ``out`` found, the run folder and its state: the first process opens and locks it, the others wait.
+
+    ``begun_from`` is the backbone or run that the new run comes from, ``named_after`` what the folder is called after.
+    """
     from pretune.verbs.rows import parents_of
 
-    out = settings.out or str(default_out(settings.verb, settings.data))
+    out = settings.out or str(default_out(settings.verb, named_after))
     cluster.barrier()  # every process has found the free name before the first one takes it
     settings = dataclasses.replace(settings, out=out)
-    place = Path(settings.backbone).resolve()
+    place = Path(begun_from).resolve()
     if place.exists() and Path(out).resolve() in (place, *place.parents):
-        raise UsageError(f"--out {out} is where the backbone {place.name} lies", "choose another folder with --out")
+        raise UsageError(
+            f"--out {out} is where {place.name} lies, which it begins from", "choose another folder with --out"
+        )
     if cluster.is_first:
-        parents = parents_of(settings.backbone)
+        parents = parents_of(begun_from)
         with create_run(settings, out, overwrite=settings.overwrite, parents=parents) as (run, state):
             cluster.barrier()
             with _failure_noted(run):

@@ -1,0 +1,54 @@
+"""How long calls take, measured in turn so that they share the machine's noise."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Latency", "measure_latency"]
+
+_FEWEST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds a call over ``n`` calls: median, 95th percentile, and calls a second by the median."""
+
+    n: int
+    p50_ms: float
+    p95_ms: float
+
+    @property
+    def calls_per_second(self) -> float:
+        """By the median call."""
+        return 1000.0 / self.p50_ms
+
+    def to_dict(self) -> dict[str, float | int]:
+        """JSON values, rounded to a microsecond."""
+        return {"n": self.n, "p50_ms": round(self.p50_ms, 3), "p95_ms": round(self.p95_ms, 3)}
+
+
+def measure_latency(
+    calls: Mapping[str, Callable[[], None]], *, seconds: float = 3.0, warmup: int = 3
+) -> dict[str, Latency]:
+    """The latency of each call. One call of each is made in turn until each was busy for ``seconds``, five times at least;
+    what others do on the machine meanwhile falls on all of them alike. The first ``warmup`` rounds are not counted.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    rounds = 0
+    while rounds < warmup + _FEWEST or any(sum(times) < seconds for times in taken.values()):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            call()
+            if rounds >= warmup:
+                taken[name].append(time.perf_counter() - began)
+        rounds += 1
+    return {name: _summary(times) for name, times in taken.items()}
+
+
+def _summary(seconds: list[float]) -> Latency:
+    ms = np.array(seconds) * 1000
+    return Latency(len(ms), float(np.median(ms)), float(np.percentile(ms, 95)))

@@ -1,0 +1,213 @@
+"""Runs made from runs: where they go, what they keep of their parent, and what they are worth beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pretune.config import AnsweringSettings, OutSettings
+from pretune.errors import RunError
+from pretune.files import read_object, weight_bytes
+from pretune.options import option
+from pretune.runfolder import RunFolder, open_run
+from pretune.verbs.outcome import Say
+from pretune.verbs.reading import own_data, reading_of
+from pretune.verbs.setup import open_together
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from pretune.types import Batch
+    from pretune.verbs.proven import Proven
+
+__all__ = ["DerivedSettings", "against_parent", "finished_parent", "open_derived", "own_data", "take_over"]
+
+_MOST_ROWS = 2000
+_TIMED_ROWS = 64
+_LARGE_BATCH = 32
+_SAME_SPEED = 1.05
+_SAME_SIZE = 0.95
+
+D = TypeVar("D", bound="DerivedSettings")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DerivedSettings(OutSettings):
+    """Settings of every verb that makes a run from a run."""
+
+    run: str = option(help="run folder of a fine-tuned model", positional=True, metavar="RUN")
+    threads: int | None = option(None, "processor threads; default: all", low=1, not_in_identity=True)
+
+
+def finished_parent(settings: DerivedSettings) -> RunFolder:
+    """The run that is to be made from. Raises :class:`RunError` where it has no model yet."""
+    run = open_run(settings.run)
+    if not (run.model_dir / "pretune.json").exists():
+        raise RunError(
+            f"{run.path} has no model yet (its status is {run.record.get('status')})",
+            f"finish it first: {run.record.get('command', 'pretune finetune ...')}",
+        )
+    return run
+
+
+@contextlib.contextmanager
+def open_derived(settings: D, parent: RunFolder) -> Iterator[tuple[D, RunFolder, str]]:
+    """The settings with ``out`` found, the new run's folder, locked, and its state: ``new``, ``resumed`` or ``finished``."""
+    from pretune.engine.parallel import join_cluster
+
+    cluster = join_cluster()
+    opened = open_together(settings, cluster, begun_from=str(parent.path), named_after=parent.path.name)
+    with opened as (settings, run, state):
+        yield settings, run, state
+
+
+def take_over(run: RunFolder, parent: RunFolder) -> None:
+    """Let the new run know what its parent knew of the data: the passport, how rows are read, which were learned from."""
+    for name in ("data.json", "train_keys.npy"):
+        if (parent.path / name).exists():
+            shutil.copyfile(parent.path / name, run.path / name)
+    before = parent.record
+    kept = {key: before[key] for key in ("data_fingerprint", "backbone", "model") if key in before}
+    run.update_record(reading=reading_of(parent), **kept)
+
+
+def against_parent(run: RunFolder, parent: RunFolder, settings: Any, say: Say) -> dict[str, Any]:
+    """What the run's model is worth beside its parent's, on the same validation rows and this machine.
+
+    Test rows are not looked at. Both compute in fp32 (an int8 model in its own format). Written to run.json as
+    ``compression``: ``before`` and ``after`` (score with interval, bytes, parameters, latency), the paired ``comparison``,
+    the ratios ``faster``, ``faster_32`` and ``smaller``, and the sentences ``text``.
+    """
+    from pretune.evaluation.compare import compare
+
+    rows = _validation_rows(parent)
+    asked = AnsweringSettings(precision="fp32", threads=settings.threads)
+    sides = {name: _load(one, asked) for name, one in (("before", parent), ("after", run))}
+    bar = say.progress(len(rows) * 2, "comparing with the run it was made from")
+    records = {name: _records(proven, rows, bar.update) for name, proven in sides.items()}
+    bar.close()
+    task = sides["before"].task
+    comparison = compare(
+        records["before"], records["after"], names=(parent.path.name, run.path.name),
+        statistics=task.statistics, scores=task.scores, higher_is_better=task.higher_is_better,
+    )  # fmt: skip
+    latency = _latencies(sides, rows)
+    found: dict[str, Any] = {
+        name: {**_facts(one, sides[name]), "score": _score(sides[name].task, records[name]), **latency[name]}
+        for name, one in (("before", parent), ("after", run))
+    }
+    found |= _ratios(found["before"], found["after"])
+    found |= {"parent": str(parent.path), "metric": task.primary_metric, "n": len(rows), "comparison": comparison}
+    found["text"] = _sentences(found, rising=task.higher_is_better[task.primary_metric])
+    run.update_record(compression=found)
+    return found
+
+
+def _validation_rows(parent: RunFolder) -> Dataset:
+    rows = own_data(parent)["validation"]
+    return rows.select(range(min(len(rows), _MOST_ROWS)))
+
+
+def _load(run: RunFolder, asked: AnsweringSettings) -> Proven:
+    from pretune.verbs.proven import load_proven
+
+    return load_proven(run, asked)
+
+
+def _records(proven: Proven, rows: Dataset, on_batch: Callable[[int], None]) -> list[dict[str, Any]]:
+    from pretune.data.splits import Splits
+    from pretune.tasks.predicting import predict_rows
+    from pretune.verbs.rows import data_fingerprint
+
+    encoded = proven.task.encode_rows(rows, fingerprint=data_fingerprint(Splits({"validation": rows}, {})))
+    predictions = predict_rows(proven.task, proven.model, encoded, proven.device, on_batch=on_batch)
+    truths = proven.task.truths(rows)
+    return [proven.task.record(p, truth) for p, truth in zip(predictions, truths, strict=True)]
+
+
+def _score(task: Any, records: list[dict[str, Any]]) -> dict[str, float | int]:
+    from pretune.evaluation.intervals import bootstrap
+
+    return bootstrap(task.statistics(records), task.scores, limits=task.limits)[task.primary_metric].to_dict()
+
+
+def _facts(run: RunFolder, proven: Proven) -> dict[str, Any]:
+    about = read_object(run.model_dir / "pretune.json")
+    return {
+        "engine": about.get("engine", "torch"),
+        "bytes": weight_bytes(run.model_dir),
+        "parameters": sum(parameter.numel() for parameter in proven.model.parameters()) or None,
+    }
+
+
+def _latencies(sides: dict[str, Proven], rows: Dataset) -> dict[str, dict[str, Any]]:
+    """Latency of one row and of 32, encoding left out, both sides in turn."""
+    from pretune.evaluation.latency import measure_latency
+
+    found: dict[str, dict[str, Any]] = {name: {} for name in sides}
+    for key, size in (("latency_1", 1), ("latency_32", _LARGE_BATCH)):
+        calls = {name: _call(proven, _batches(proven, rows, size)) for name, proven in sides.items()}
+        for name, latency in measure_latency(calls).items():
+            found[name][key] = latency.to_dict()
+    return found
+
+
+def _batches(proven: Proven, rows: Dataset, size: int) -> list[Batch]:
+    from pretune.tasks.predicting import example_of
+
+    chosen: Any = rows.select(range(min(len(rows), _TIMED_ROWS)))
+    examples = (example_of(row, str(place)) for place, row in enumerate(chosen))
+    items = [item for example in examples for item in proven.task.encode(example)]
+    return [proven.task.collate(items[i : i + size]) for i in range(0, len(items), size)]
+
+
+def _call(proven: Proven, batches: list[Batch]) -> Callable[[], None]:
+    from pretune.engine.devices import inference
+
+    turn = itertools.cycle(batches)
+
+    def call() -> None:
+        with inference(proven.device):
+            proven.task.predict(proven.model, next(turn).to(proven.device.device))
+
+    return call
+
+
+def _ratios(before: dict[str, Any], after: dict[str, Any]) -> dict[str, float]:
+    return {
+        "faster": before["latency_1"]["p50_ms"] / after["latency_1"]["p50_ms"],
+        "faster_32": before["latency_32"]["p50_ms"] / after["latency_32"]["p50_ms"],
+        "smaller": before["bytes"] / max(1, after["bytes"]),
+    }
+
+
+def _sentences(found: dict[str, Any], *, rising: bool) -> str:
+    """What was lost and what was gained; and where there is a loss without a gain, or no gain at all, that."""
+    before, after = found["before"], found["after"]
+    verdict = found["comparison"]["verdict"]
+    gained = found["faster"] >= _SAME_SPEED or found["faster_32"] >= _SAME_SPEED or found["smaller"] >= 1 / _SAME_SIZE
+    lines = [
+        f"{found['metric']} {_spread(after['score'])}, before {_spread(before['score'])}, n = {found['n']} validation rows. {verdict}",
+        f"{_times(found['faster'])} for one row ({after['latency_1']['p50_ms']:.2f} ms, before {before['latency_1']['p50_ms']:.2f}), "
+        f"{_times(found['faster_32'])} for {_LARGE_BATCH}; {after['bytes'] / 1e6:.1f} MB on the disk, before {before['bytes'] / 1e6:.1f}.",
+    ]
+    if not gained:
+        lines.append("Not worth it: it is neither faster here nor smaller than what it was made from.")
+    elif found["faster"] < 1 / _SAME_SPEED:
+        lines.append("It is slower for one row on this machine: only the smaller file speaks for it.")
+    elif found["comparison"]["better"] == "a":
+        lost = abs(after["score"]["value"] - before["score"]["value"])
+        lines.append(f"It paid for that: {found['metric']} {'fell' if rising else 'rose'} by {100 * lost:.2f} points.")
+    return "\n".join(lines)
+
+
+def _spread(score: dict[str, Any]) -> str:
+    return f"{100 * score['value']:.2f} % [{100 * score['low']:.2f}, {100 * score['high']:.2f}]"
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2f} times as fast"

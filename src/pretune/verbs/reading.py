@@ -1,0 +1,53 @@
+"""How a run read its data, and the same rows read again: for verbs that take a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pretune.config import CleanSettings, DataSettings
+from pretune.errors import RunError
+from pretune.options import option
+from pretune.runfolder import RunFolder
+
+if TYPE_CHECKING:
+    from pretune.data.splits import Splits
+
+__all__ = ["ReadSettings", "own_data", "own_settings", "reading_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadSettings(CleanSettings, DataSettings):
+    """How a run read its data. A run made from another run keeps its parent's under ``reading`` in run.json."""
+
+    max_train_samples: int | None = option(None, "learn from this many training rows only, each class by its share")
+    seed: int = option(0, "seed of the rows taken")
+
+
+def own_settings(run: RunFolder) -> ReadSettings:
+    """How the run read its data. Raises :class:`RunError` for a run without labelled rows."""
+    record = run.record
+    saved = record.get("reading") or record["settings"]
+    if "column" not in saved:
+        raise RunError(
+            f"{run.path} was made by `{record['verb']}`, which has no labels to score",
+            "take a run of pretune finetune, or one made from it",
+        )
+    return ReadSettings.from_dict(saved)
+
+
+def reading_of(run: RunFolder) -> dict[str, Any]:
+    """:func:`own_settings` as JSON values, for a child's run.json."""
+    return own_settings(run).to_dict()
+
+
+def own_data(run: RunFolder) -> Splits:
+    """The rows that the run was made from, the training rows those that it learned from."""
+    from pretune.data.load import load_splits
+    from pretune.verbs.rows import fewer_rows
+
+    own = own_settings(run)
+    data = load_splits(own)
+    if own.max_train_samples is None:
+        return data
+    return data.replace({**data, "train": fewer_rows(data["train"], own.max_train_samples, seed=own.seed)})
