@@ -18,6 +18,7 @@ HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 HUB_LEFT_OUT = ["onnx/*", "openvino/*", "*/*.safetensors"]
 ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
 PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+EXPORTED = ("model.onnx", "model.xml", "model.pt2")
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "tekken.json")
 MAX_HEADER_BYTES = 100_000_000
 
@@ -70,7 +71,7 @@ def _download(name: str, trust_remote_code: bool) -> Path:
 def check_folder(folder: Path, *, trust_remote_code: bool, weights: bool = True) -> None:
     """See that the folder's JSON is safe and its weights are whole safetensors files.
 
-    ``weights`` False checks a folder that is only asked for its tokenizer. Raises :class:`ModelError` naming the file.
+    ``weights`` False checks a folder that is only asked for its config and processor. Raises :class:`ModelError` naming the file.
     """
     for name in ("config.json", "tokenizer_config.json", "preprocessor_config.json"):
         path = folder / name
@@ -159,6 +160,12 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _no_safetensors(folder: Path) -> ModelError:
+    exported = next((name for name in EXPORTED if (folder / name).exists()), None)
+    if exported is not None:
+        return ModelError(
+            f"{folder} holds its model as {exported}, which answers but cannot learn or be changed",
+            "give the run that it was made from (`pretune list` shows them)",
+        )
     pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
     if not pickles:
         return ModelError(f"{folder} holds no model.safetensors", "copy the weights into the folder")

@@ -161,11 +161,13 @@ def load_backbone(
     image_size: int | None = None,
     sampling_rate: int | None = None,
     trust_remote_code: bool = False,
+    weights: bool = True,
 ) -> Backbone:
     """Find a backbone by name. ``texts`` gives the texts a new tokenizer is trained on, ``image_size`` the side in pixels of
     new image models, ``sampling_rate`` the samples a second of new sound models (``scratch:`` names only).
 
-    ``tokenizer``: ``auto``, ``wordpiece``, ``bpe``, or a folder that holds one. Raises :class:`ModelError` when there is
+    ``tokenizer``: ``auto``, ``wordpiece``, ``bpe``, or a folder that holds one. ``weights`` False: the folder's model is in another
+    form than safetensors, only its config and processor are asked for. Raises :class:`ModelError` when there is
     no such model, its files are broken or unsafe, and :class:`UsageError` for options that do not fit together.
     """
     fresh = preset_modality(name.removeprefix(SCRATCH)) if name.startswith(SCRATCH) else None
@@ -189,7 +191,7 @@ def load_backbone(
         config, found, notes = scratch_image(name, image_size)
         return Backbone(name, "scratch", config, found, notes=notes, modality="image")
     folder = find_folder(name, trust_remote_code=trust_remote_code)
-    check_folder(folder, trust_remote_code=trust_remote_code)
+    check_folder(folder, trust_remote_code=trust_remote_code, weights=weights)
     config = _load_config(name, folder, trust_remote_code)
     modality = modality_of_folder(config, folder)
     found = load_processor(modality, config, folder, trust_remote_code)

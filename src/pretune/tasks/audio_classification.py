@@ -17,6 +17,7 @@ from pretune.tasks.audio_baselines import audio_baselines
 from pretune.tasks.audio_rows import (
     DEFAULT_FRAMES,
     DEFAULT_UPDATES,
+    HIDDEN_FRAMES,
     VARIATIONS,
     ClipRows,
     FrameMask,
@@ -56,6 +57,7 @@ class _OfClips(Labelling):
     default_updates: ClassVar[int] = DEFAULT_UPDATES
     default_cost: ClassVar[float] = DEFAULT_FRAMES
     default_batch_size: ClassVar[int] = 8
+    learning_inputs: ClassVar[tuple[str, ...]] = HIDDEN_FRAMES
     reads: ClassVar[tuple[str, ...]] = (*Labelling.reads, *READ_BY_MODALITY["audio"], "augment")
     auto_class: ClassVar[str] = "AutoModelForAudioClassification"
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_FRAMES",
     "DEFAULT_UPDATES",
+    "HIDDEN_FRAMES",
     "VARIATIONS",
     "ClipRows",
     "FrameMask",
@@ -45,6 +46,9 @@ __all__ = [
 DEFAULT_UPDATES = 8000
 DEFAULT_FRAMES = 8 * 3600 * FRAMES_PER_SECOND
 """Eight hours of sound heard: the updates above on clips of half a second. On clips of six seconds they would take hours."""
+
+HIDDEN_FRAMES = ("mask_time_indices",)
+"""The input that says which frames are hidden: none, once a model has learned."""
 
 
 def clip_of(audio: Mapping[str, Any], hearing: Hearing) -> np.ndarray:

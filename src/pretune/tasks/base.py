@@ -84,7 +84,8 @@ class Task(ABC):
     ``columns`` are the columns of the data that it learns from. Where the settings name none, ``default_batch_size`` is the rows
     of an update, ``default_updates`` how many of them small data gets and ``default_cost`` how much data (as
     :class:`EncodedRows` counts it) at most. ``reads`` names the settings that it looks at and other tasks may not; one that
-    was given and is not among them is refused.
+    was given and is not among them is refused. ``learning_inputs`` are inputs of its batches that say nothing once a model has
+    learned.
     """
 
     name: ClassVar[str]
@@ -97,6 +98,7 @@ class Task(ABC):
     default_cost: ClassVar[float] = math.inf
     default_batch_size: ClassVar[int] = 32
     reads: ClassVar[tuple[str, ...]] = ()
+    learning_inputs: ClassVar[tuple[str, ...]] = ()
     labels: tuple[str, ...]
 
     @classmethod  # noqa: B027

@@ -20,6 +20,7 @@ from pretune.errors import DataError
 from pretune.tasks.audio_rows import (
     DEFAULT_FRAMES,
     DEFAULT_UPDATES,
+    HIDDEN_FRAMES,
     VARIATIONS,
     ClipRows,
     FrameMask,
@@ -75,6 +76,7 @@ class SpeechRecognition(Task):
     default_updates: ClassVar[int] = DEFAULT_UPDATES
     default_cost: ClassVar[float] = DEFAULT_FRAMES
     default_batch_size: ClassVar[int] = 8
+    learning_inputs: ClassVar[tuple[str, ...]] = HIDDEN_FRAMES
     reads: ClassVar[tuple[str, ...]] = (*READ_BY_MODALITY["audio"], "augment", "beam_size")
     labels: tuple[str, ...] = ()
 

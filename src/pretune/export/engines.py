@@ -1,0 +1,21 @@
+"""The engines that run an exported model here, by the name that its ``pretune.json`` keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from pretune.errors import ModelError
+from pretune.export.onnx_model import GRAPH_FILE, OnnxModel
+
+__all__ = ["load_engine"]
+
+
+def load_engine(name: str, folder: Path, *, threads: int | None = None) -> nn.Module:
+    """The model of an exported folder, called as the torch model was. Raises :class:`ModelError` for an engine that is not run here."""
+    if name == "onnxruntime":
+        return OnnxModel(folder / GRAPH_FILE, threads=threads)
+    raise ModelError(
+        f"{folder} is made for {name}, which pretune does not run", "use the run that it was exported from"
+    )

@@ -1,0 +1,155 @@
+"""A torch model to an ONNX graph whose batch and lengths stay free.
+
+The graph is the plain one: no operators of one engine, attention as matrix products. ONNX Runtime fuses GELU, layer norms
+and attention's scaling itself when it opens the file; its offline optimizer for transformers made the same kinds of nodes
+and no measurable difference (docs/decisions.md), and its result would run in no other engine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pretune.errors import ModelError
+from pretune.export.onnx_model import LOGITS
+from pretune.files import fsync_file, translate_disk_errors
+from pretune.tasks.base import Task
+from pretune.types import Batch
+
+__all__ = ["OPSET", "LogitsOnly", "example_inputs", "export_graph", "free_sizes", "plain", "quiet_torch_export"]
+
+OPSET = 20
+"""The first with GELU as one node; ONNX Runtime knows it since 1.17, OpenVINO since 2024."""
+
+BATCH, LENGTH = "batch", "length"
+
+
+class LogitsOnly(nn.Module):
+    """A model of transformers that gives its logits and nothing else."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, **inputs: torch.Tensor) -> torch.Tensor:
+        """The logits of a batch."""
+        return self.model(**inputs).logits
+
+
+def export_graph(task: Task, model: nn.Module, batch: Batch, path: Path) -> dict[str, Any]:
+    """Write ``model`` as ONNX to ``path`` and return its signature (JSON values: exporter, opset, inputs, outputs).
+
+    ``model`` is on the processor, as :meth:`Task.build` made it: layers that were changed for speed (``make_fast``) are not
+    traced. ``batch`` shows what inputs look like; the number of items and the lengths of texts and clips stay free, the sides of
+    pictures are the task's. Raises :class:`ModelError` where the model cannot be traced, or only for one length.
+    """
+    inputs = example_inputs(task, batch)
+    with plain(model) as traced, quiet_torch_export():
+        try:
+            program = torch.onnx.export(
+                LogitsOnly(traced), (), kwargs=inputs, dynamo=True, dynamic_shapes={"inputs": free_sizes(inputs)},
+                opset_version=OPSET, output_names=[LOGITS], verbose=False,
+            )  # fmt: skip
+        except Exception as error:  # the exporter raises many kinds
+            raise ModelError(
+                f"{type(model).__name__} cannot be written as ONNX: {_first_line(error)}",
+                "this architecture cannot be exported; `pretune serve RUN` runs it as it is",
+            ) from error
+    assert program is not None, "the exporter gives a program where it writes no file"
+    with translate_disk_errors(path):
+        program.save(str(path))
+        for written in sorted(path.parent.glob(f"{path.name}*")):
+            fsync_file(written)
+    return _checked_signature(path, inputs)
+
+
+def example_inputs(task: Task, batch: Batch) -> dict[str, torch.Tensor]:
+    """The batch's inputs that answering needs, two items at least: a tracer takes a size of 1 for a constant."""
+    inputs = {name: value for name, value in batch.inputs.items() if name not in task.learning_inputs}
+    if len(batch.ids) > 1:
+        return inputs
+    return {name: torch.cat([value, value]) for name, value in inputs.items()}
+
+
+def free_sizes(inputs: Mapping[str, torch.Tensor]) -> dict[str, dict[int, str]]:
+    """Which sizes of each input stay free, by name: the batch, and the length of all that is no picture."""
+    return {name: {0: BATCH} if value.ndim == 4 else {0: BATCH, 1: LENGTH} for name, value in inputs.items()}
+
+
+@contextlib.contextmanager
+def plain(model: nn.Module) -> Iterator[nn.Module]:
+    """The model for tracing: answering, with attention written out as matrix products where it has a choice.
+
+    The model is given back as it was.
+    """
+    from pretune.backbones.fast import ATTENTION
+
+    before = getattr(getattr(model, "config", None), "_attn_implementation", None)
+    assert before != ATTENTION, "trace the model that Task.build made, not one that make_fast changed"
+    was_training, chooses = model.training, before is not None and hasattr(model, "set_attn_implementation")
+    try:
+        if chooses:
+            model.set_attn_implementation("eager")  # type: ignore[operator]
+        with torch.no_grad():
+            yield model.eval()
+    finally:
+        if chooses:
+            model.set_attn_implementation(before)  # type: ignore[operator]
+        model.train(was_training)
+
+
+@contextlib.contextmanager
+def quiet_torch_export() -> Iterator[None]:
+    """Silence the exporters' own remarks; what went wrong is raised."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    levels = [one.level for one in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for one in loggers:
+            one.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for one, level in zip(loggers, levels, strict=True):
+                one.setLevel(level)
+
+
+def _checked_signature(path: Path, inputs: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """What the graph takes and gives. Raises :class:`ModelError` where a size that must stay free has become a number."""
+    import onnx
+
+    graph = onnx.load(str(path), load_external_data=False).graph
+    told = {one.name: _told(one) for one in graph.input}
+    for name, sizes in free_sizes(inputs).items():
+        fixed = [sizes[axis] for axis in sizes if name in told and isinstance(told[name]["shape"][axis], int)]
+        if fixed:
+            path.unlink()
+            raise ModelError(
+                f"{path.name} would take one {fixed[0]} only ({name} {told[name]['shape']})",
+                "this architecture fixes its sizes while it is traced: it cannot be exported",
+            )
+    return {
+        "exporter": "torch.export",
+        "opset": OPSET,
+        "inputs": [{"name": name, **one} for name, one in told.items()],
+        "outputs": [{"name": one.name, **_told(one)} for one in graph.output],
+    }
+
+
+def _told(one: Any) -> dict[str, Any]:
+    import onnx
+
+    kind = one.type.tensor_type
+    shape = [size.dim_param or int(size.dim_value) for size in kind.shape.dim]
+    return {"type": onnx.TensorProto.DataType.Name(kind.elem_type).lower(), "shape": shape}
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

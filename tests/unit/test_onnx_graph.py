@@ -1,0 +1,179 @@
+"""A model as an ONNX graph: equal answers at every batch size and length, for every task that pretune has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pretune.backbones.fast import make_fast
+from pretune.backbones.image import geometry_of
+from pretune.errors import ModelError
+from pretune.export.onnx_graph import export_graph
+from pretune.export.onnx_model import OnnxModel
+from pretune.tasks import ImageClassification, ImageMultilabelClassification, TextClassification
+from pretune.tasks.text_classification import TextMultilabelClassification
+from pretune.types import Encoded, Example
+from tiny import (
+    LABELS,
+    tiny_backbone,
+    tiny_clips,
+    tiny_encoder,
+    tiny_image_backbone,
+    tiny_pictures,
+    tiny_sound_task,
+    uneven_rows,
+)
+
+Case = tuple[Any, torch.nn.Module, list[Encoded]]
+MAX_LENGTH = 64
+
+
+def text_case(family: str, kind: Any = TextClassification) -> Case:
+    backbone = tiny_backbone(family)
+    task = kind(LABELS, tiny_encoder(backbone, max_length=MAX_LENGTH))
+    texts = ["a", *(row["text"] for row in uneven_rows(9)), "the home team won the cup " * 40]
+    return _built(task, backbone, [{"text": text} for text in texts])
+
+
+def picture_case(preset: str, kind: Any = ImageClassification) -> Case:
+    backbone = tiny_image_backbone(preset) if preset.startswith(("vit", "resnet")) else _mobilenet()
+    return _built(kind(LABELS, geometry_of(backbone.processor)), backbone, tiny_pictures(9))
+
+
+def sound_case(kind: str, **options: bool) -> Case:
+    task, backbone = tiny_sound_task(kind, **options)
+    return _built(task, backbone, tiny_clips(9))
+
+
+def _mobilenet() -> Any:
+    from pretune.backbones.load import load_backbone
+
+    found = load_backbone("scratch:mobilenet-v2", image_size=32)
+    found.config.depth_multiplier = 0.25
+    return found
+
+
+def _built(task: Any, backbone: Any, rows: list[dict[str, Any]]) -> Case:
+    model, _ = task.build(backbone, seed=0)
+    return task, model.eval(), [task.encode(Example(str(i), row))[0] for i, row in enumerate(rows)]
+
+
+CASES: dict[str, Callable[[], Case]] = {
+    "bert": lambda: text_case("bert"),
+    "roberta-labels": lambda: text_case("roberta", TextMultilabelClassification),
+    "vit": lambda: picture_case("vit-micro"),
+    "resnet-labels": lambda: picture_case("resnet-10", ImageMultilabelClassification),
+    "mobilenet": lambda: picture_case("mobilenet-v2"),
+    "wav2vec2": lambda: sound_case("sound"),
+    "wav2vec2-untold": lambda: sound_case("speech", told=False),
+    "wav2vec2-speech": lambda: sound_case("speech"),
+    "conformer-speech": lambda: sound_case("speech", features=True),
+    "conformer-labels": lambda: sound_case("sound-labels", features=True),
+}
+QUICK = ("bert", "mobilenet", "conformer-speech")
+
+
+def said(task: Any, model: torch.nn.Module, rows: list[Encoded]) -> torch.Tensor:
+    """The logits of a batch, by the path that the task's predictions take."""
+    batch = task.collate(rows)
+    with torch.inference_mode():
+        return task.logits_of(model, batch) if hasattr(task, "logits_of") else task._log_probs(model, batch)
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+)
+def test_a_graph_answers_as_its_model_at_every_size(name: str, tmp_path: Path):
+    task, model, rows = CASES[name]()
+    signature = export_graph(task, model, task.collate(rows[1:4]), tmp_path / "model.onnx")
+    graph = OnnxModel(tmp_path / "model.onnx", threads=1)
+    assert not list(graph.parameters())
+    assert signature["outputs"][0]["name"] == "logits"
+    assert all(one["shape"][0] == "batch" for one in signature["inputs"])
+    for part in (rows[:1], rows[-1:], rows[2:9], rows, rows[:2]):
+        expected, found = (said(task, one, part) for one in (model, graph.to("cpu").eval()))
+        assert found.dtype == torch.float32
+        np.testing.assert_allclose(found.numpy(), expected.float().numpy(), atol=2e-5)
+
+
+def test_a_graph_of_one_row_is_free_in_its_batch(tmp_path: Path):
+    task, model, rows = text_case("bert")
+    export_graph(task, model, task.collate(rows[:1]), tmp_path / "model.onnx")
+    graph = OnnxModel(tmp_path / "model.onnx", threads=1)
+    assert said(task, graph, rows).shape == (len(rows), len(LABELS))
+
+
+def test_the_model_is_given_back_as_it_was(tmp_path: Path):
+    task, model, rows = text_case("bert")
+    before = model.config._attn_implementation  # type: ignore[union-attr]
+    export_graph(task, model.train(), task.collate(rows), tmp_path / "model.onnx")
+    assert model.training
+    assert model.config._attn_implementation == before  # type: ignore[union-attr]
+
+
+def test_layers_changed_for_speed_are_not_traced(tmp_path: Path):
+    task, model, rows = text_case("bert")
+    with pytest.raises(AssertionError, match="make_fast"):
+        export_graph(task, make_fast(model), task.collate(rows), tmp_path / "model.onnx")
+
+
+def test_a_model_that_cannot_be_traced_is_refused(tmp_path: Path):
+    class Odd(torch.nn.Module):
+        def forward(self, **inputs: torch.Tensor) -> Any:
+            return type("Said", (), {"logits": torch.tensor(float(inputs["input_ids"].sum()))})
+
+    task, _, rows = text_case("bert")
+    with pytest.raises(ModelError, match="Odd cannot be written as ONNX"):
+        export_graph(task, Odd(), task.collate(rows), tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_graph_for_one_length_only_is_refused(tmp_path: Path):
+    class Fixed(torch.nn.Module):
+        def forward(self, **inputs: torch.Tensor) -> Any:
+            ids = inputs["input_ids"]
+            return type("Said", (), {"logits": ids.float() @ torch.ones(int(ids.shape[1]), 3)})
+
+    task, _, rows = text_case("bert")
+    with pytest.raises(ModelError, match=r"one length only|cannot be written"):
+        export_graph(task, Fixed(), task.collate(rows), tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", [b"", b"not a graph", b"\x08\x07\x12\x04test" * 50])
+def test_a_damaged_graph_is_refused(content: bytes, tmp_path: Path):
+    (tmp_path / "model.onnx").write_bytes(content)
+    with pytest.raises(ModelError, match=r"model\.onnx"):
+        OnnxModel(tmp_path / "model.onnx")
+    with pytest.raises(ModelError, match="holds no other"):
+        OnnxModel(tmp_path / "other.onnx")
+
+
+def test_a_graph_cut_short_is_refused(tmp_path: Path):
+    task, model, rows = text_case("bert")
+    export_graph(task, model, task.collate(rows), tmp_path / "model.onnx")
+    whole = (tmp_path / "model.onnx").read_bytes()
+    (tmp_path / "model.onnx").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match="cannot be run"):
+        OnnxModel(tmp_path / "model.onnx")
+
+
+def test_a_foreign_graph_is_refused(tmp_path: Path):
+    from onnx import TensorProto, helper, save
+
+    def graph(inputs: str, outputs: str) -> Path:
+        told = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"]) for name in (inputs, outputs)]
+        made = helper.make_graph([helper.make_node("Relu", [inputs], [outputs])], "g", told[:1], told[1:])
+        path = tmp_path / f"{inputs}-{outputs}.onnx"
+        save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), path)
+        return path
+
+    with pytest.raises(ModelError, match="its outputs are y"):
+        OnnxModel(graph("input_ids", "y"))
+    with pytest.raises(ModelError, match="asks for odd"):
+        OnnxModel(graph("odd", "logits"))(input_ids=torch.ones(1))
