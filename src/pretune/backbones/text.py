@@ -19,7 +19,7 @@ import torch
 from pretune.backbones.template import FastTokenizer, Template, plain_backend, read_template
 from pretune.errors import UsageError
 
-__all__ = ["Ledger", "Padding", "TextBatch", "TextEncoder", "TextPiece", "collate_text"]
+__all__ = ["Ledger", "Padding", "TextBatch", "TextEncoder", "TextPiece", "TokenPlace", "collate_text"]
 
 LONG_TEXT = ("truncate", "head-tail", "windows")
 NUM_WORST = 5
@@ -31,6 +31,15 @@ class TextPiece(NamedTuple):
 
     input_ids: np.ndarray
     segment_ids: np.ndarray | None = None
+
+
+class TokenPlace(NamedTuple):
+    """Where a token stands: characters ``start`` to ``stop`` of side 0 (the text) or 1 (its pair), in the side's word ``word``."""
+
+    side: int
+    start: int
+    stop: int
+    word: int | None
 
 
 @dataclass
@@ -148,28 +157,52 @@ class TextEncoder:
         ledger = Ledger() if ledger is None else ledger
         found: list[list[TextPiece]] = []
         for start, stop in _chunks(texts, pairs):
-            firsts = self._tokenize(texts[start:stop])
-            seconds = None if pairs is None else self._tokenize(pairs[start:stop])
+            firsts = self.tokens_of(texts[start:stop])
+            seconds = None if pairs is None else self.tokens_of(pairs[start:stop])
             for offset, first in enumerate(firsts):
                 row_id = str(start + offset) if ids is None else ids[start + offset]
                 found.append(self._row(row_id, first, None if seconds is None else seconds[offset], ledger))
         return found
 
-    def _tokenize(self, texts: Sequence[str]) -> list[np.ndarray]:
+    def locate(self, text: str, pair: str | None = None) -> list[tuple[TextPiece, list[TokenPlace | None]]]:
+        """The pieces of one row as :meth:`encode` gives them, with the place of each token; None for special tokens."""
+        backend = plain_backend(self.tokenizer)
+        found = [backend.encode(side, add_special_tokens=False) for side in (text, pair) if side is not None]
+        places = [
+            TokenPlace(side, *span, word)
+            for side, one in enumerate(found)
+            for span, word in zip(one.offsets, one.word_ids, strict=True)
+        ]
+        ids_N = np.array([i for one in found for i in one.ids], dtype=np.int32)
+        # Tokens by numbers below 0, which no id is: what the template adds stays apart.
+        numbers_N = -1 - np.arange(len(ids_N), dtype=np.int32)
+        sides = np.split(numbers_N, np.cumsum([len(one.ids) for one in found])[:-1])
+        rows = []
+        for cut in self._cuts(sides)[0]:
+            marked_T, segments_T = self.template.apply(cut, segments=self.segments)
+            is_own_T, ids_T = marked_T < 0, marked_T.copy()
+            ids_T[is_own_T] = ids_N[-1 - marked_T[is_own_T]]
+            located = [places[-1 - number] if number < 0 else None for number in marked_T.tolist()]
+            rows.append((TextPiece(ids_T, segments_T), located))
+        return rows
+
+    def tokens_of(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The token ids of each text, special tokens left out, uncut: int32."""
         backend = plain_backend(self.tokenizer)
         encodings = backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
 
     def _row(self, row_id: str, first: np.ndarray, second: np.ndarray | None, ledger: Ledger) -> list[TextPiece]:
-        room = self.max_length - self.template.num_special(pair=second is not None)
         sides = [first] if second is None else [first, second]
-        total = sum(len(side) for side in sides)
-        cuts, lost = [sides], 0
-        if total > room:
-            cuts, lost = self._shorten(sides, room)
+        cuts, lost = self._cuts(sides)
         pieces = [self.template.apply(cut, segments=self.segments) for cut in cuts]
         self._count(row_id, sides, pieces, lost, ledger)
         return [TextPiece(*piece) for piece in pieces]
+
+    def _cuts(self, sides: list[np.ndarray]) -> tuple[list[list[np.ndarray]], int]:
+        """The sides of each piece, and how many tokens are in none."""
+        room = self.max_length - self.template.num_special(pair=len(sides) == 2)
+        return self._shorten(sides, room) if sum(map(len, sides)) > room else ([sides], 0)
 
     def _shorten(self, sides: list[np.ndarray], room: int) -> tuple[list[list[np.ndarray]], int]:
         """Cut the row's sides to ``room`` tokens: the pieces, and how many tokens are in none of them."""

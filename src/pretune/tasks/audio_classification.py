@@ -33,6 +33,7 @@ from pretune.tasks.audio_shown import HOW_TO_READ, shown_clip
 from pretune.tasks.classification import Classification
 from pretune.tasks.labelling import Labelling
 from pretune.tasks.multilabel_classification import MultilabelClassification
+from pretune.tasks.parts import Parts, clip_parts
 from pretune.tasks.trunk_rows import POSITIONS
 from pretune.types import Batch, Encoded, Example
 
@@ -117,6 +118,10 @@ class _OfClips(Labelling):
     def logits_of(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """What the model says of the batch, (B, C)."""
         return run_model(model, batch.inputs, batch.extras["lengths"], self.hearing)
+
+    def parts(self, example: Example) -> Parts:
+        """Stretches of time; a blank is silence."""
+        return clip_parts(clip_of(example.inputs["audio"], self.hearing), self.hearing, example.id)
 
     def shown(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Id, spectrum and sound."""

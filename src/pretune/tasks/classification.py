@@ -125,6 +125,11 @@ class Classification(Labelling):
         """Softmax as trained (no temperature)."""
         return torch.softmax(logits_BC, dim=-1)
 
+    def log_odds_of(self, logits_BC: torch.Tensor, index: int) -> torch.Tensor:
+        """The class's logit over those of all others."""
+        is_it_C = torch.arange(logits_BC.shape[-1], device=logits_BC.device) == index
+        return logits_BC[:, index] - torch.logsumexp(logits_BC.masked_fill(is_it_C, -torch.inf), dim=-1)
+
     def answer_of(self, probabilities_C: Sequence[float]) -> str:
         """The most probable class, the first of equals."""
         return self.labels[max(range(len(self.labels)), key=probabilities_C.__getitem__)]

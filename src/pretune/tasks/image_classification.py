@@ -29,6 +29,7 @@ from pretune.tasks.image_saliency import overlay, saliency
 from pretune.tasks.labelling import Labelling
 from pretune.tasks.multilabel_blocks import NOTHING
 from pretune.tasks.multilabel_classification import MultilabelClassification
+from pretune.tasks.parts import Parts, picture_parts
 from pretune.tasks.stored_pictures import StoredPictures, store_pictures
 from pretune.tasks.thumbnails import picture_address, thumbnail
 from pretune.types import Encoded, Example
@@ -128,6 +129,10 @@ class _OfPictures(Labelling):
         pixels = collate_pixels([row.arrays["pixels"] for row in rows], self.geometry)
         cost = self.cost * len(rows)
         return {"pixel_values": pixels}, cost, cost
+
+    def parts(self, example: Example) -> Parts:
+        """Squares of the picture's crop; a blank is the picture's mean colour."""
+        return picture_parts(resized(decode_image(example.inputs["image"]), self.geometry), self.geometry, example.id)
 
     def explained(
         self, model: torch.nn.Module, records: Sequence[Mapping[str, Any]], rows: Any

@@ -5,17 +5,16 @@ Shapes: B pictures, H and W their sides, K channels of h x w feature maps, T tok
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
 from pretune.backbones.image import Geometry, centre_crop, collate_pixels
-from pretune.tasks.thumbnails import picture_address
+from pretune.tasks.thumbnails import SIDE, picture_address
 
-__all__ = ["overlay", "saliency"]
-
-_SHOWN_SIDE = 160
+__all__ = ["grad_cam", "overlay", "saliency"]
 
 
 def saliency(
@@ -26,7 +25,7 @@ def saliency(
     was_training = model.training
     model.eval()
     try:
-        maps = _grad_cam(model, inputs)
+        maps = grad_cam(model, inputs, lambda logits_BC: logits_BC.max(dim=-1).values)
         method = "Grad-CAM"
         if maps is None:
             maps, method = _rollout(model, inputs), "attention rollout"
@@ -35,8 +34,13 @@ def saliency(
     return None if maps is None else ([_scaled(one, geometry.crop) for one in maps], method)
 
 
-def _grad_cam(model: torch.nn.Module, inputs: torch.Tensor) -> np.ndarray | None:
-    """(B, h, w): last feature maps weighted by the mean gradient of the winning logit (Selvaraju et al. 2017, equations 1 and 2)."""
+def grad_cam(
+    model: torch.nn.Module, inputs: torch.Tensor, explained: Callable[[torch.Tensor], torch.Tensor]
+) -> np.ndarray | None:
+    """(B, h, w): last feature maps weighted by the mean gradient of what is explained (Selvaraju et al. 2017, equations 1 and 2).
+
+    ``explained`` makes one figure a picture (B,) of the logits (B, C). None for a model without feature maps.
+    """
     kept: list[torch.Tensor] = []
 
     def keep(_module: torch.nn.Module, _inputs: Any, output: Any) -> None:
@@ -53,7 +57,7 @@ def _grad_cam(model: torch.nn.Module, inputs: torch.Tensor) -> np.ndarray | None
             logits_BC = model(pixel_values=inputs).logits
             if not kept:
                 return None
-            (gradient,) = torch.autograd.grad(logits_BC.max(dim=-1).values.sum(), kept[0])
+            (gradient,) = torch.autograd.grad(explained(logits_BC).sum(), kept[0])
     finally:
         handle.remove()
         for parameter, was in zip(model.parameters(), wanted, strict=True):
@@ -92,13 +96,13 @@ def _scaled(values: np.ndarray, crop: tuple[int, int]) -> np.ndarray:
     return torch.nn.functional.interpolate(tensor, size=crop, mode="bilinear")[0, 0].numpy()
 
 
-def overlay(pixels: np.ndarray, heat: np.ndarray) -> str:
-    """The crop of a picture with warm colours where ``heat`` (0..1) is high, as a ``data:image/jpeg`` address."""
+def overlay(pixels: np.ndarray, heat: np.ndarray, side: int = SIDE) -> str:
+    """The crop of a picture with warm colours where ``heat`` (0..1) is high, ``side`` pixels wide, as a ``data:image/jpeg`` address."""
     from PIL import Image
 
     crop = centre_crop(pixels, heat.shape).astype(np.float32)  # type: ignore[arg-type]
     warm = np.stack([np.full_like(heat, 255.0), 190.0 * (1 - heat), 40.0 * (1 - heat)], axis=-1)
     share = (0.65 * heat**0.8)[..., None]
     mixed = Image.fromarray((crop * (0.85 - 0.25 * share) * (1 - share) + warm * share).clip(0, 255).astype(np.uint8))
-    mixed = mixed.resize((_SHOWN_SIDE, round(_SHOWN_SIDE * mixed.height / mixed.width)))
-    return picture_address(np.asarray(mixed))
+    mixed = mixed.resize((side, round(side * mixed.height / mixed.width)))
+    return picture_address(np.asarray(mixed), side)

@@ -17,7 +17,8 @@ import torch
 from pretune.errors import DataError, did_you_mean
 from pretune.tasks.base import Task
 from pretune.tasks.baseline_parts import KnownLabels
-from pretune.types import Batch, Encoded, Loss, Prediction, Target
+from pretune.tasks.parts import Parts
+from pretune.types import Batch, Encoded, Example, Loss, Prediction, Target
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -177,6 +178,14 @@ class Labelling(Task):
     @abstractmethod
     def probabilities_of(self, logits_BC: torch.Tensor) -> torch.Tensor:
         """Probabilities (B, C) as trained."""
+
+    @abstractmethod
+    def log_odds_of(self, logits_BC: torch.Tensor, index: int) -> torch.Tensor:
+        """The logarithm of the odds of a class, (B,): what an explanation of that class explains."""
+
+    @abstractmethod
+    def parts(self, example: Example) -> Parts:
+        """The example's first item and the parts that it can be asked about: words, squares of a picture, stretches of time."""
 
     @abstractmethod
     def answer_of(self, probabilities_C: Sequence[float]) -> str | tuple[str, ...]:

@@ -158,6 +158,10 @@ class MultilabelClassification(Labelling):
         """Sigmoid as trained."""
         return torch.sigmoid(logits_BC)
 
+    def log_odds_of(self, logits_BC: torch.Tensor, index: int) -> torch.Tensor:
+        """The logit."""
+        return logits_BC[:, index]
+
     def answer_of(self, probabilities_C: Sequence[float]) -> tuple[str, ...]:
         """The labels at or above the threshold, in the order of the classes."""
         return self._above(probabilities_C, self.threshold)

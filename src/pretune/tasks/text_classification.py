@@ -16,7 +16,9 @@ from pretune.data.scripts import count_scripts, mostly_unspaced, shares
 from pretune.tasks.classification import Classification
 from pretune.tasks.labelling import Labelling
 from pretune.tasks.multilabel_classification import MultilabelClassification
+from pretune.tasks.parts import Parts
 from pretune.tasks.text_baselines import baselines
+from pretune.tasks.text_parts import text_parts
 from pretune.types import Encoded, Example
 
 if TYPE_CHECKING:
@@ -71,6 +73,10 @@ class _OfTexts(Labelling):
         pieces = [TextPiece(row.arrays["input_ids"], row.arrays.get("segment_ids")) for row in rows]
         padded = collate_text(pieces, self.padding, max_length=self.encoder.max_length)
         return padded.inputs, padded.num_tokens, padded.num_padded
+
+    def parts(self, example: Example) -> Parts:
+        """Words; a blank is the mask token, or the padding token where the model has none."""
+        return text_parts(self.encoder, example)
 
     def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, np.ndarray], list[str]]:
         """The training rows' shares of labels, and TF-IDF with logistic regression."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from pretune.data.media_image import decode_image
 
-__all__ = ["picture_address", "thumbnail"]
+__all__ = ["SIDE", "picture_address", "thumbnail"]
 
 SIDE = 160
 
@@ -21,12 +21,12 @@ def thumbnail(image: Mapping[str, Any]) -> str:
     return picture_address(np.asarray(decode_image(image)))
 
 
-def picture_address(pixels: np.ndarray) -> str:
-    """The ``data:image/jpeg;base64,...`` address of a picture uint8 (H, W, 3), its longer side 160 pixels at most."""
+def picture_address(pixels: np.ndarray, side: int = SIDE) -> str:
+    """The ``data:image/jpeg;base64,...`` address of a picture uint8 (H, W, 3), its longer side ``side`` pixels at most."""
     from PIL import Image
 
     picture = Image.fromarray(pixels)
-    picture.thumbnail((SIDE, SIDE))
+    picture.thumbnail((side, side))
     held = io.BytesIO()
     picture.save(held, "JPEG", quality=82)
     return "data:image/jpeg;base64," + base64.b64encode(held.getvalue()).decode()

@@ -1,0 +1,205 @@
+"""Which parts of an example speak for the answer, by the method that suits the model, with its own test.
+
+Shapes: N parts, H and W the sides of a picture in pixels, h and w those of a heat map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from pretune.engine.devices import Device
+from pretune.errors import UsageError
+from pretune.explain.faithfulness import ORDERS, Faithfulness, deletion_test
+from pretune.explain.gradients import Completeness, class_activation, integrated_gradients
+from pretune.tasks.base import Task
+from pretune.tasks.image_saliency import overlay
+from pretune.tasks.labelling import Labelling
+from pretune.tasks.parts import Parts
+from pretune.tasks.predicting import predict_items
+from pretune.tasks.thumbnails import picture_address
+from pretune.types import Encoded, Example, Prediction
+
+__all__ = ["Attribution", "explain_example"]
+
+SHOWN_SIDE = 480
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attribution:
+    """What of an example speaks for the class ``explained`` (and, below 0, against it), by ``method``.
+
+    ``kind`` is ``text``, ``image`` or ``audio``. ``answer`` is what the model says, ``probability`` that of ``explained``.
+    A text has ``pieces`` (words as they stand in it), their ``spans`` (side, first character, character behind the last) and
+    ``scores``; a clip ``times`` in seconds, where each of the ``scores``' stretches begins, and its length ``seconds``; a
+    picture a ``heat`` map (h, w) over its crop, and addresses (``data:image/jpeg``) of the ``picture`` and of the ``overlay`` of both.
+    """
+
+    kind: str
+    method: str
+    answer: str | tuple[str, ...]
+    explained: str
+    probability: float
+    pieces: tuple[str, ...] = ()
+    spans: tuple[tuple[int, int, int], ...] = ()
+    scores: tuple[float, ...] = ()
+    times: tuple[float, ...] = ()
+    seconds: float = 0.0
+    heat: tuple[tuple[float, ...], ...] = ()
+    picture: str = ""
+    overlay: str = ""
+    completeness: Completeness | None = None
+    faithfulness: Faithfulness | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; what the kind does not have is left out."""
+        found = {
+            "kind": self.kind, "method": self.method, "explained": self.explained, "probability": self.probability,
+            "answer": self.answer if isinstance(self.answer, str) else list(self.answer),
+            "completeness": self.completeness and self.completeness.to_dict(),
+            "faithfulness": self.faithfulness and self.faithfulness.to_dict(),
+            "notes": list(self.notes),
+        }  # fmt: skip
+        if self.kind == "image":
+            heat = [[round(value, 6) for value in row] for row in self.heat]
+            return {**found, "heat": heat, "picture": self.picture, "overlay": self.overlay}
+        if self.kind == "audio":
+            return {**found, "times": list(self.times), "seconds": self.seconds, "scores": list(self.scores)}
+        spans = [list(span) for span in self.spans]
+        return {**found, "pieces": list(self.pieces), "spans": spans, "scores": list(self.scores)}
+
+
+def explain_example(
+    task: Task,
+    model: torch.nn.Module,
+    example: Example,
+    device: Device,
+    *,
+    label: str | None = None,
+    orders: int = ORDERS,
+) -> Attribution:
+    """Explain the model's answer to one example, or the probability of ``label``.
+
+    Integrated gradients for texts, sounds and vision transformers, Grad-CAM for convolutional nets, and taking parts out one
+    by one (occlusion) for a model that gives no gradients, such as one of ONNX. ``orders`` random orders test whether the
+    scores can be believed; 0 leaves the test out, which is most of the time this takes. The model must not answer anything
+    else meanwhile. Raises :class:`UsageError` for a task without labels, and for an example with nothing in it.
+    """
+    if not isinstance(task, Labelling):
+        raise UsageError(
+            f"{task.name} gives no label whose probability could be shared among the parts of a row",
+            "attributions are for classification",
+        )
+    parts = task.parts(example)
+    if parts.count == 0:
+        raise UsageError("there is nothing to explain: the text is empty", "give a text with a word in it")
+    was_training = model.training
+    model.eval()
+    try:
+        prediction = _predicted(task, model, [parts.item], device)[0]
+        index = _explained(task, prediction.values, label)
+        scores = _scored(task, model, parts, index, device)
+        test = deletion_test(
+            scores.scores_N, lambda taken_MN: _probabilities(task, model, parts, taken_MN, index, device),
+            blank=parts.blank, orders=orders,
+        )  # fmt: skip
+    finally:
+        model.train(was_training)
+    notes = parts.notes
+    if orders and test is None:
+        notes = (*notes, "There is but one part, so no order can be tested.")
+    return Attribution(
+        kind=task.modality, method=scores.method, answer=prediction.answer, explained=task.labels[index],
+        probability=prediction.values[index], completeness=scores.completeness, faithfulness=test, notes=notes,
+        **_shown(task.modality, parts, scores),
+    )  # fmt: skip
+
+
+class _Predicted(NamedTuple):
+    answer: str | tuple[str, ...]
+    values: list[float]
+
+
+class _Scores(NamedTuple):
+    """Scores of the parts, and a heat map (h, w) where the method makes its own."""
+
+    method: str
+    scores_N: np.ndarray
+    completeness: Completeness | None = None
+    heat: np.ndarray | None = None
+
+
+def _predicted(task: Labelling, model: torch.nn.Module, items: Sequence[Encoded], device: Device) -> list[_Predicted]:
+    """Answers and honest probabilities (at the fitted temperature) of items that are all different rows."""
+    named = [Encoded(str(place), item.arrays, item.cost) for place, item in enumerate(items)]
+    predictions: list[Prediction] = predict_items(task, model, named, device)
+    records = [task.record(prediction) for prediction in predictions]
+    honest = task.calibrated(records) or records
+    by_place = {
+        record["id"]: _Predicted(prediction.label, list(record["probabilities"].values()))
+        for record, prediction in zip(honest, predictions, strict=True)
+    }
+    return [by_place[item.id] for item in named]
+
+
+def _explained(task: Labelling, values: Sequence[float], label: str | None) -> int:
+    """The class to explain: the one that was asked for, or the most probable one."""
+    return int(np.argmax(values)) if label is None else task.number_of(label)
+
+
+def _probabilities(
+    task: Labelling, model: torch.nn.Module, parts: Parts, taken_MN: np.ndarray, index: int, device: Device
+) -> np.ndarray:
+    """The probability of a class with the marked parts made blank, (M,)."""
+    items = [parts.without(taken_N) for taken_N in taken_MN]
+    return np.array([found.values[index] for found in _predicted(task, model, items, device)])
+
+
+def _scored(task: Labelling, model: torch.nn.Module, parts: Parts, index: int, device: Device) -> _Scores:
+    if next(model.parameters(), None) is None:
+        return _occlusion(task, model, parts, index, device)
+    if task.modality == "image":
+        heat = class_activation(task, model, parts, index, device.device)
+        if heat is not None:
+            spread = _spread(heat, parts.places.shape)
+            return _Scores("Grad-CAM", parts.scores_of(spread), heat=heat)
+    found = integrated_gradients(task, model, parts, index, device.device)
+    if found is None:
+        return _occlusion(task, model, parts, index, device)
+    return _Scores("integrated gradients", parts.scores_of(found[0]), found[1])
+
+
+def _occlusion(task: Labelling, model: torch.nn.Module, parts: Parts, index: int, device: Device) -> _Scores:
+    """By how much the class's probability falls with each part alone made blank (Zeiler & Fergus 2014, section 4.2; for
+    words Li et al. 2016, arXiv 1612.08220)."""
+    taken_MN = np.concatenate([np.zeros((1, parts.count), dtype=bool), np.eye(parts.count, dtype=bool)])
+    whole, *rest = _probabilities(task, model, parts, taken_MN, index, device)
+    return _Scores("occlusion", whole - np.array(rest))
+
+
+def _spread(heat: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """A map (h, w) at the size of the picture (H, W)."""
+    held = torch.from_numpy(np.ascontiguousarray(heat, dtype=np.float32))[None, None]
+    return torch.nn.functional.interpolate(held, size=tuple(shape), mode="bilinear")[0, 0].double().numpy()
+
+
+def _shown(kind: str, parts: Parts, scores: _Scores) -> dict[str, Any]:
+    """What of the scores belongs to this kind of example."""
+    if kind == "text":
+        return {"pieces": parts.names, "spans": parts.spans, "scores": tuple(scores.scores_N.tolist())}
+    if kind == "audio":
+        return {"times": parts.seconds[:-1], "seconds": parts.seconds[-1], "scores": tuple(scores.scores_N.tolist())}
+    assert parts.pixels is not None, "pictures have pixels"
+    heat = scores.scores_N.reshape(parts.grid) if scores.heat is None else scores.heat
+    warm = _spread(np.maximum(heat, 0.0), parts.places.shape)
+    warm = warm / warm.max() if warm.max() > 0 else warm
+    return {
+        "heat": tuple(tuple(float(value) for value in row) for row in heat),
+        "picture": picture_address(parts.pixels, SHOWN_SIDE),
+        "overlay": overlay(parts.pixels, warm, SHOWN_SIDE),
+    }

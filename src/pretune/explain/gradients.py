@@ -1,0 +1,152 @@
+"""Attributions by gradients: integrated gradients (Captum) for any model, Grad-CAM for convolutional nets.
+
+Shapes: B rows of a batch, N parts of an item, P positions of the model's input, H and W the sides of a picture in pixels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from pretune.tasks.image_saliency import grad_cam
+from pretune.tasks.labelling import Labelling
+from pretune.tasks.parts import Parts
+from pretune.types import Batch
+
+__all__ = ["Completeness", "class_activation", "integrated_gradients"]
+
+FIRST_STEPS, MOST_STEPS = 32, 512
+CLOSE = 0.01
+"""Steps are doubled until the sum misses the difference by no more than this share of it."""
+
+_BUDGET_COST = 4096
+_LEAST_DIFFERENCE = 0.1
+
+
+@dataclass(frozen=True)
+class Completeness:
+    """Do integrated gradients add up? Their ``total`` should be ``difference``, the answer's log-odds for the item less those
+    for the blank item (Sundararajan et al. 2017, section 3: completeness); ``steps`` of the path were taken.
+    """
+
+    total: float
+    difference: float
+    steps: int
+
+    @property
+    def error(self) -> float:
+        """What is missing, as a share of the difference (of 0.1 at least, as a share of nothing says nothing)."""
+        return abs(self.total - self.difference) / max(abs(self.difference), _LEAST_DIFFERENCE)
+
+    def to_dict(self) -> dict[str, float | int]:
+        """JSON values."""
+        return {"total": self.total, "difference": self.difference, "error": self.error, "steps": self.steps}
+
+
+def integrated_gradients(
+    task: Labelling, model: torch.nn.Module, parts: Parts, index: int, device: torch.device
+) -> tuple[np.ndarray, Completeness] | None:
+    """The log-odds of class ``index``, shared among the item's positions, of the shape of ``parts.places``, along the straight
+    path from the blank item (Sundararajan et al. 2017, arXiv 1703.01365, equation 1).
+
+    A text's path runs over the word embeddings, a clip's over the frames behind the convolutions, a picture's over the pixels.
+    None for a sound model without a known place between both. Hooks are set on the model while it runs: it must not answer
+    anything else meanwhile.
+    """
+    layer = _LAYERS[task.modality](model)
+    if layer is None and task.modality == "audio":
+        return None
+    item, blank = (task.collate([one]).to(device) for one in (parts.item, parts.blank_item))
+    main = next(name for name in _MAIN_INPUTS if name in item.inputs)
+    names = [main, *(name for name in item.inputs if name != main)]
+
+    def log_odds(*tensors: torch.Tensor) -> torch.Tensor:
+        batch = _batch_of(item, dict(zip(names, tensors, strict=True)))
+        return task.log_odds_of(task.logits_of(model, batch).float(), index)
+
+    with torch.no_grad():
+        ends = [log_odds(*(batch.inputs[name] for name in names)) for batch in (item, blank)]
+    tensors, steps = [item.inputs[name] for name in names], FIRST_STEPS
+    while True:
+        with _copied(model):
+            values = _path_integral(log_odds, layer, tensors, blank.inputs[main], steps, parts.item.cost)
+        found = Completeness(float(values.sum()), float(ends[0] - ends[1]), steps)
+        if found.error <= CLOSE or steps >= MOST_STEPS:
+            features = 0 if task.modality == "image" else -1
+            return values.sum(axis=features)[: len(parts.places)], found
+        steps *= 2
+
+
+_MAIN_INPUTS = ("input_ids", "pixel_values", "input_values", "input_features")
+
+
+def _frames_of(model: torch.nn.Module) -> torch.nn.Module | None:
+    """Where the models of the wav2vec 2.0 family take the frames of the convolutions or of the filter bank in."""
+    projection = getattr(getattr(model, "base_model", None), "feature_projection", None)
+    found = getattr(projection, "projection", None)
+    return found if isinstance(found, torch.nn.Linear) else None
+
+
+@contextlib.contextmanager
+def _copied(model: Any) -> Iterator[None]:
+    """Let a sound model's frames be handed on as copies: it writes into them (masks), which autograd forbids for its leaves."""
+    projection = getattr(getattr(model, "base_model", None), "feature_projection", None)
+    if projection is None:
+        yield
+        return
+
+    def copy(_module: torch.nn.Module, _inputs: Any, output: Any) -> Any:
+        return tuple(one.clone() for one in output) if isinstance(output, tuple) else output.clone()
+
+    handle = projection.register_forward_hook(copy)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+_LAYERS: dict[str, Callable[[Any], torch.nn.Module | None]] = {
+    "text": lambda model: model.get_input_embeddings(),
+    "image": lambda model: None,
+    "audio": _frames_of,
+}
+
+
+def _batch_of(one: Batch, inputs: dict[str, torch.Tensor]) -> Batch:
+    """``inputs`` of B copies of a batch of one row, with its extras."""
+    count = len(next(iter(inputs.values())))
+    extras = {name: extra.expand(count, *extra.shape[1:]) for name, extra in one.extras.items()}
+    return Batch(inputs, None, 0.0, one.ids * count, extras=extras)
+
+
+def _path_integral(
+    log_odds: Callable[..., torch.Tensor], layer: torch.nn.Module | None, tensors: list[torch.Tensor],
+    blank: torch.Tensor, steps: int, cost: int,
+) -> np.ndarray:  # fmt: skip
+    """Gradients along the path times the way, (P, features) or (3, H, W) float64."""
+    from captum.attr import IntegratedGradients, LayerIntegratedGradients
+
+    first, *others = tensors
+    method: Any = IntegratedGradients(log_odds) if layer is None else LayerIntegratedGradients(log_odds, layer)
+    if layer is None:
+        first = first.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        found = method.attribute(
+            first, baselines=blank, additional_forward_args=tuple(others) or None, n_steps=steps,
+            internal_batch_size=max(1, _BUDGET_COST // cost),
+        )  # fmt: skip
+    return found[0].detach().double().cpu().numpy()
+
+
+def class_activation(
+    task: Labelling, model: torch.nn.Module, parts: Parts, index: int, device: torch.device
+) -> np.ndarray | None:
+    """Grad-CAM of class ``index``: (h, w), the last feature maps' size, 0 or more. None for a model without feature maps."""
+    inputs = task.collate([parts.item]).to(device).inputs["pixel_values"]
+    found = grad_cam(model, inputs, lambda logits_BC: task.log_odds_of(logits_BC, index))
+    return None if found is None else found[0]

@@ -1,0 +1,66 @@
+"""Every task with labels can be asked why: scores for every part, adding up where they should, and a test of their order."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from cases import TASK_CASES
+from pretune.engine.devices import inference
+from pretune.errors import UsageError
+from pretune.explain.attributions import explain_example
+from pretune.tasks.labelling import Labelling
+from tiny import CPU
+
+LABELLING = [name for name, (kind, _) in TASK_CASES.items() if issubclass(kind, Labelling)]
+OTHERS = [name for name, (kind, _) in TASK_CASES.items() if not issubclass(kind, Labelling)]
+
+
+@pytest.mark.parametrize("name", LABELLING)
+def test_an_answer_is_explained(name: str):
+    case = TASK_CASES[name][1]()
+    task, example = case.task, case.examples[0]
+    weights = {key: value.clone() for key, value in case.model.state_dict().items()}
+    found = explain_example(task, case.model, example, CPU, orders=3)
+    with inference(CPU):
+        first = task.encode(example)[0]
+        [prediction] = task.predict(case.model, task.collate([first]))
+    record = task.record(prediction)
+    expected = (task.calibrated([record]) or [record])[0]["probabilities"]
+    assert found.answer == prediction.label
+    assert found.explained == max(expected, key=expected.__getitem__)
+    assert found.probability == pytest.approx(expected[found.explained], abs=1e-6)
+    sums = np.array(found.heat if task.modality == "image" else found.scores)
+    assert np.isfinite(sums).all()
+    assert sums.size > 0
+    if found.completeness is not None:
+        assert found.completeness.error <= 0.01
+        if task.modality != "image":
+            # What no word holds (special tokens) is the same in the blank item, and has no share.
+            assert sums.sum() == pytest.approx(found.completeness.total, abs=1e-4)
+    assert found.faithfulness is not None
+    assert found.faithfulness.important[0] == pytest.approx(found.probability, abs=1e-5)
+    assert found.faithfulness.low <= found.faithfulness.area <= found.faithfulness.high
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["method"] == found.method
+    assert all(torch.equal(value, weights[key]) for key, value in case.model.state_dict().items())
+    again = explain_example(task, case.model, example, CPU, orders=3)
+    assert again.to_dict() == found.to_dict()
+
+
+@pytest.mark.parametrize("name", LABELLING[:1])
+def test_another_label_can_be_explained(name: str):
+    case = TASK_CASES[name][1]()
+    other = explain_example(case.task, case.model, case.examples[0], CPU, label="sport", orders=0)
+    assert other.explained == "sport"
+    assert other.faithfulness is None
+    assert other.to_dict()["faithfulness"] is None
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_task_without_labels_says_so(name: str):
+    case = TASK_CASES[name][1]()
+    with pytest.raises(UsageError, match="gives no label"):
+        explain_example(case.task, case.model, case.examples[0], CPU)
