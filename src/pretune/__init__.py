@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pretune.study.run import run
     from pretune.verbs.compare import compare
     from pretune.verbs.demo import demo
     from pretune.verbs.evaluate import evaluate
@@ -36,6 +37,7 @@ __all__ = [
     "pretrain",
     "probe",
     "report",
+    "run",
 ]
 
 _VERBS = frozenset(__all__) - {"__version__"}

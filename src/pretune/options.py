@@ -89,6 +89,8 @@ class Settings:
         if many:
             value = (value,) if isinstance(value, str) else tuple(value)
             object.__setattr__(self, spec.name, value)
+        elif isinstance(value, (tuple, list)):
+            raise UsageError(f"{flag_of(spec.name)} was given {len(value)} values", f"it takes one {kind.__name__}")
         elif kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
             object.__setattr__(self, spec.name, value)

@@ -264,8 +264,10 @@ def _refuse_other_settings(run: RunFolder, settings: Settings) -> None:
 
 
 def _has_learned(run: RunFolder) -> bool:
-    """Is there anything that took time to compute?"""
-    return any(path.exists() for path in (run.log_path, run.checkpoints_dir, run.path / "seeds"))
+    """Is there anything that took time to compute? (``recipe.json``: the runs of a recipe's steps lie inside.)"""
+    return any(
+        path.exists() for path in (run.log_path, run.checkpoints_dir, run.path / "seeds", run.path / "recipe.json")
+    )
 
 
 def _set_aside(path: Path) -> None:

@@ -17,6 +17,7 @@ from pretune.report.sections import (
     lineage_section,
     repeat_section,
 )
+from pretune.report.steps_section import steps_lead, steps_of, steps_section
 from pretune.report.story import banners, lead, over_title, tiles
 from pretune.runfolder import RunFolder
 
@@ -39,12 +40,15 @@ def report_page(run: RunFolder) -> Page:
     """What the page of ``run`` shows."""
     record, passport, metrics, comparisons = run.record, run.passport, run.metrics, _comparisons(run)
     name = run.path.resolve().name
-    found = (
-        done_section(record),
+    steps = steps_of(run)
+    of_learning = (
         scores_section(metrics, name),
         comparisons_section(comparisons),
         curves_section(run.log_lines(), metrics),
         data_section(passport, record),
+    )
+    found = (
+        *((steps_section(run), done_section(record)) if steps else (done_section(record), *of_learning)),
         lineage_section(nodes_of(run)),
         repeat_section(record, passport),
         limits_section(record, metrics, passport),
@@ -52,7 +56,7 @@ def report_page(run: RunFolder) -> Page:
     return Page(
         title=name,
         over_title=over_title(record, metrics),
-        lead=lead(record, metrics, comparisons, name),
+        lead=steps_lead(run) if steps else lead(record, metrics, comparisons, name),
         sections=tuple(section for section in found if section),
         banners=banners(record, name),
         tiles=tiles(record, metrics, passport),

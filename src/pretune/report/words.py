@@ -50,6 +50,7 @@ _TITLES = {
     "pseudo_perplexity": "pseudo-perplexity",
     "finetune": "fine-tuning",
     "pretrain": "pre-training",
+    "run": "a recipe",
     "held-out": "held-out",
     "html": "HTML",
     "p5": "5 % up to",

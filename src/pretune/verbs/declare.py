@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar, cast
 from pretune.errors import UsageError
 from pretune.options import Settings, value_type
 from pretune.verbs.outcome import Outcome, Say, Silent
+from pretune.verbs.story import VERBS
 
 __all__ = ["VerbFunction", "build_settings", "describe_option", "is_required", "load_verb", "nearest", "verb"]
 
@@ -71,7 +72,8 @@ def verb(settings_class: type[S]) -> Callable[[_Story[S]], VerbFunction]:
 
 def load_verb(name: str) -> VerbFunction:
     """Import the verb's module, and no other verb's."""
-    return getattr(importlib.import_module(f"pretune.verbs.{name}"), name)
+    room = next((entry.room for entry in VERBS if entry.name == name), "verbs")
+    return getattr(importlib.import_module(f"pretune.{room}.{name}"), name)
 
 
 def build_settings(settings_class: type[S], positional: Iterable[Any], options: dict[str, Any]) -> S:

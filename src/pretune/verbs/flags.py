@@ -19,7 +19,12 @@ GLOBAL_FLAGS = {
     "json": "print one JSON object on standard output",
     "quiet": "no progress, only warnings and the result",
 }
-_GROUP_TITLES = {"TrainSettings": "learning", "CleanSettings": "cleaning", "RunSettings": "output"}
+_GROUP_TITLES = {
+    "TrainSettings": "learning",
+    "CleanSettings": "cleaning",
+    "OutSettings": "output",
+    "RunSettings": "output",
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -167,11 +172,11 @@ def _number(name: str, kind: type, value: Any) -> Any:
 
 def _groups(cls: type[Settings]) -> list[tuple[str, str | None, list[dataclasses.Field[Any]]]]:
     """Fields by the class that declares them: the verb's own first, then the shared ones in order."""
-    by_owner: dict[type, list[dataclasses.Field[Any]]] = {cls: []}
+    found: dict[str, tuple[str | None, list[dataclasses.Field[Any]]]] = {_title(cls, cls): (None, [])}
     for spec in dataclasses.fields(cls):
         owner = next(base for base in cls.__mro__ if spec.name in inspect.get_annotations(base))
-        by_owner.setdefault(owner, []).append(spec)
-    return [(_title(cls, owner), _about(cls, owner), specs) for owner, specs in by_owner.items() if specs]
+        found.setdefault(_title(cls, owner), (_about(cls, owner), []))[1].append(spec)
+    return [(title, about, specs) for title, (about, specs) in found.items() if specs]
 
 
 def _title(cls: type[Settings], owner: type) -> str:

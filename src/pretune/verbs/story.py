@@ -8,11 +8,12 @@ __all__ = ["VERBS", "VerbEntry"]
 
 
 class VerbEntry(NamedTuple):
-    """``chapter`` groups the verbs of the help page; the function is ``pretune.verbs.<name>.<name>``."""
+    """``chapter`` groups the verbs of the help page; the function is ``pretune.<room>.<name>.<name>``."""
 
     name: str
     chapter: str
     summary: str
+    room: str = "verbs"
 
 
 VERBS: tuple[VerbEntry, ...] = (
@@ -25,7 +26,9 @@ VERBS: tuple[VerbEntry, ...] = (
     VerbEntry("evaluate", "prove", "score a run on a split, with intervals and baselines"),
     VerbEntry("predict", "prove", "rows in, labels and probabilities out, as JSON lines"),
     VerbEntry("compare", "prove", "say whether one run is better than another, on the same rows"),
+    VerbEntry("benchmark", "prove", "measure runs side by side: accuracy, latency, throughput, size, memory"),
     VerbEntry("report", "show", "write one page about a run that opens without a network"),
+    VerbEntry("run", "show", "run a recipe: a file of steps, each done once", room="study"),
     VerbEntry("list", "show", "show the runs in a folder"),
     VerbEntry("demo", "show", "the whole story on real text, with no network, in minutes"),
 )

@@ -1,0 +1,115 @@
+"""The chapter of a recipe's page: its steps, what each reached, and what each made faster or smaller."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pretune.errors import PretuneError
+from pretune.files import read_object
+from pretune.report.layout import Cell, Section, data_table, part
+from pretune.report.story import lead, main_split, primary_of
+from pretune.report.words import bytes_text, count_text, duration_text, number_text, plain, score_value_text, title_of
+from pretune.runfolder import RunFolder, is_run
+
+__all__ = ["steps_lead", "steps_of", "steps_section"]
+
+_COLUMNS = ("step", "what", "score", "weights", "one row", "took")
+
+
+def steps_of(run: RunFolder) -> dict[str, dict[str, Any]]:
+    """The steps that a recipe's folder remembers, by name in order; none for another run."""
+    path = run.path / "recipe.json"
+    return read_object(path, "steps")["steps"] if path.exists() else {}
+
+
+def steps_section(run: RunFolder) -> Section | None:
+    """A table of the steps, and the commands they stand for. Figures of a step made from another are those it was compared
+    with its parent by: the same validation rows, one after the other on one machine."""
+    steps = steps_of(run)
+    if not steps:
+        return None
+    found = {name: _facts(run, facts) for name, facts in steps.items()}
+    rows = [
+        [
+            Cell(name),
+            Cell(title_of(str(facts.get("verb", "")))),
+            _score(found[name]),
+            _bytes(found[name]),
+            _latency(found[name]),
+            Cell(duration_text(facts["seconds"]) if "seconds" in facts else plain(facts.get("status")), numeric=True),
+        ]
+        for name, facts in steps.items()
+    ]
+    note = "Faster and smaller are against the step that a step was made from, on the same rows, in turn."
+    sentences = [
+        f"{name}: {line}"
+        for name in steps
+        for line in str((found[name].get("compression") or {}).get("text", "")).splitlines()
+    ]
+    commands = "\n".join(str(facts.get("command", "")) for facts in steps.values())
+    parts = [data_table("The steps of the recipe", list(_COLUMNS), rows, note=note)]
+    if sentences:
+        parts.append(part("sentences", rows=sentences))
+    parts.append(part("details", summary="The command of each step", body=part("code", text=commands, name="commands")))
+    return Section("steps", "Steps", tuple(parts))
+
+
+def steps_lead(run: RunFolder) -> tuple[str, ...]:
+    """What was reached: the outcome of the last step whose run was scored, and how many steps it took."""
+    steps = steps_of(run)
+    said = [f"{count_text(len(steps), 'step')}, each a run of its own in this folder."]
+    for name in reversed(steps):
+        facts = _facts(run, steps[name])
+        if facts and main_split(facts["metrics"]):
+            return (*(f"{name}: {line}" for line in lead(facts, facts["metrics"], (), name)[:2]), *said)
+    return tuple(said)
+
+
+def _facts(run: RunFolder, step: Mapping[str, Any]) -> dict[str, Any]:
+    """What the step's run says of itself; empty where it made none or is gone."""
+    place = run.path / str(step.get("run") or "-")
+    if not is_run(place):
+        return {}
+    try:
+        one = RunFolder(place)
+        return {**one.record, "metrics": one.metrics}
+    except PretuneError:
+        return {}
+
+
+def _score(facts: Mapping[str, Any]) -> Cell:
+    """The score of the split that counts most: test where it was looked at."""
+    metrics = facts.get("metrics") or {}
+    split = main_split(metrics)
+    primary = primary_of(metrics[split]) if split else None
+    if split and primary:
+        value, interval = score_value_text(*primary)
+        return Cell(value, f"{interval}, {split}", numeric=True)
+    after = (facts.get("compression") or {}).get("after") or {}
+    result = facts.get("result") or {}
+    if after.get("score"):
+        value, interval = score_value_text(str(facts["compression"].get("metric")), after["score"])
+        return Cell(value, f"{interval}, validation", numeric=True)
+    if result.get("value") is not None:
+        return Cell(
+            score_value_text(str(result.get("metric")), {"value": result["value"]})[0], "validation", numeric=True
+        )
+    return Cell("", numeric=True)
+
+
+def _bytes(facts: Mapping[str, Any]) -> Cell:
+    compression = facts.get("compression") or {}
+    after = compression.get("after") or {}
+    if after.get("bytes"):
+        return Cell(bytes_text(after["bytes"]), f"{compression.get('smaller', 0):.2f} times smaller", numeric=True)
+    parameters = (facts.get("model") or {}).get("parameters")
+    return Cell(number_text(parameters) if parameters else "", "parameters" if parameters else "", numeric=True)
+
+
+def _latency(facts: Mapping[str, Any]) -> Cell:
+    compression = facts.get("compression") or {}
+    after = (compression.get("after") or {}).get("latency_1") or {}
+    if not after.get("p50_ms"):
+        return Cell("", numeric=True)
+    return Cell(f"{after['p50_ms']:.2f} ms", f"{compression.get('faster', 0):.2f} times as fast", numeric=True)

@@ -1,0 +1,1 @@
+"""Many runs: recipes. It calls the verbs."""
