@@ -135,7 +135,7 @@ def _load(path: Path) -> dict[str, Any]:
     if path.stat().st_size > _MOST_BYTES:
         raise UsageError(f"{path} has {path.stat().st_size:,} bytes", "a recipe is a short YAML file")
     try:
-        told = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)  # noqa: S506 - a SafeLoader
+        told = Loader(path.read_text(encoding="utf-8")).get_single_data()
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
