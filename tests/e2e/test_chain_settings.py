@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_calls import QUICK, TINY, call, done
+from cli_calls import QUICK, TINY, call, done, refused
 from told_story import Story, tell_once, weights, write_rows
 
 from pretune.runfolder import RunFolder
@@ -74,6 +74,17 @@ def test_out_may_not_be_the_backbone(story: Story) -> None:
     assert said.code == 2
     assert "which it begins from" in said.err
     assert (story.base / "model" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "reader"), [(("--llrd-decay", "0.8"), "llrd"), (("--no-cache-trunk", "--adapt", "llrd"), "head")]
+)
+def test_settings_of_another_adaptation_are_refused(
+    words: tuple[str, ...], reader: str, story: Story, tmp_path: Path
+) -> None:
+    said = call("finetune", story.base, "--data", story.data, "--out", tmp_path / "run", *words, *QUICK)
+    refused(said, f"does nothing for --adapt .*: it is for --adapt {reader}")
+    assert not (tmp_path / "run" / "run.json").exists()
 
 
 LAYER = "bert.encoder.layer.{}.attention.self.query.weight"

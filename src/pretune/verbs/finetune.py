@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import TaskSettings
 from pretune.errors import UsageError, did_you_mean
-from pretune.options import option
+from pretune.options import option, refuse_unread
 from pretune.runfolder import RunFolder, machine_facts, now
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say
@@ -28,6 +28,14 @@ if TYPE_CHECKING:
     from pretune.verbs.setup import Setup
 
 __all__ = ["FinetuneSettings", "default_epochs", "finetune"]
+
+_READ_BY_ADAPT = {
+    "--adapt full": (),
+    "--adapt gradual": (),
+    "--adapt llrd": ("llrd_decay",),
+    "--adapt head": ("cache_trunk",),
+    "--adapt top:N": ("cache_trunk",),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +145,9 @@ def build_learning(
     device = steady(device, backbone, settings)
     kind = find_task(data, settings.task)
     check_settings(settings, kind)
+    refuse_unread(
+        settings, f"--adapt {'top:N' if settings.adapt.startswith('top:') else settings.adapt}", _READ_BY_ADAPT
+    )
     task = kind.start(data, backbone, settings)
     metric = settings.metric or task.primary_metric
     batch_size = settings.batch_size or task.default_batch_size
