@@ -1,0 +1,183 @@
+"""The benchmark: who beats whom, processes that fail, and the figures of tiny runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import make_rows, write_csv
+from pretune.errors import CheckFailed, RunError, UsageError
+from pretune.evaluation.benchmark import pareto_front, standing_of, summary, table_rows, told
+from pretune.evaluation.worker import Worker, WorkerLost
+from pretune.files import read_json, write_json
+from pretune.runfolder import open_run
+from pretune.verbs.benchmark import benchmark
+from pretune.verbs.finetune import finetune
+
+QUICK: dict[str, Any] = {"seconds": 0.02, "rows": 16, "resamples": 100, "threads": 1}
+
+
+def variant(name: str, score: float, latency: float, size: float) -> dict[str, Any]:
+    figures = summary([latency] * 20, rows=1, rounds=2)
+    both = {"all": figures, "one": figures}
+    return {
+        "name": name, "engine": "torch", "score": {"value": score, "low": score, "high": score, "n": 9}, "bytes": size,
+        "latency": {"1": both, "32": both}, "latency_with_encoding": {"1": both, "32": both},
+        "peak_memory_bytes": 9e6, "held_bytes": 5e6, "against_first": {"verdict": "no difference was shown"},
+    }  # fmt: skip
+
+
+def test_the_front_holds_what_nothing_beats():
+    standings = {
+        "float": (-0.90, 10.0, 100.0),
+        "int8": (-0.89, 4.0, 25.0),
+        "worse": (-0.89, 4.0, 30.0),
+        "slow": (-0.80, 12.0, 120.0),
+        "tiny": (-0.70, 9.0, 1.0),
+    }
+    assert pareto_front(standings) == ["float", "int8", "tiny"]
+
+
+def test_noise_puts_nobody_on_the_front_and_nobody_off_it():
+    assert pareto_front({"a": (-0.9, 1.00, 50.0), "b": (-0.9, 1.04, 50.2)}) == ["a", "b"]
+    assert pareto_front({"a": (-0.9, 1.04, 50.0), "b": (-0.9, 1.00, 25.0)}) == ["b"]
+    assert pareto_front({"a": (-0.9, 1.04, 25.0), "b": (-0.9, 1.00, 50.0)}) == ["a"]
+    assert pareto_front({"a": (-0.9, 1.00, 50.0), "b": (-0.9, 1.10, 50.0)}) == ["a"]
+
+
+def test_a_score_that_falls_counts_the_other_way():
+    better, worse = variant("a", 0.1, 1.0, 1.0), variant("b", 0.2, 1.0, 1.0)
+    assert pareto_front({v["name"]: standing_of(v, rising=False) for v in (better, worse)}) == ["a"]
+    assert pareto_front({v["name"]: standing_of(v, rising=True) for v in (better, worse)}) == ["b"]
+
+
+def test_a_summary_is_of_calls_and_counts_rows():
+    found = summary([1.0] * 10 + [2.0] * 9 + [100.0], rows=32, rounds=4)
+    assert found["n"] == 20
+    assert found["p50_ms"] == pytest.approx(1.5)
+    assert found["low_ms"] == 1.0
+    assert found["high_ms"] == 2.0
+    assert found["p95_ms"] > 2.0
+    assert found["rows_per_second"] == pytest.approx(32 / 1.5e-3, rel=1e-3)
+
+
+def test_the_words_name_winners_losers_and_what_is_unusable():
+    found = {
+        "metric": "accuracy",
+        "front": ["small"],
+        "variants": [variant("old", 0.9, 9.0, 9e6), variant("small", 0.9, 3.0, 3e6)],
+        "unusable": [{"name": "broken", "reason": "its file is damaged"}],
+    }
+    said = " ".join(told(found))
+    assert "Pareto front of accuracy, latency of one row and size: small. Beaten: old." in said
+    assert "small against old: 3.00 times as fast for one row" in said
+    assert "3.00 times smaller" in said
+    assert "broken is unusable: its file is damaged" in said
+    assert [line[0] for line in table_rows(found)] == ["run", "old", "small"]
+    assert [line[-1] for line in table_rows(found)] == ["", "", "on the front"]
+
+
+def test_a_process_that_is_killed_says_so():
+    with Worker("pretune.verbs.benchmark_worker", ["{}"]) as worker:
+        os.kill(worker._process.pid, signal.SIGKILL)
+        with pytest.raises(WorkerLost, match="was killed"):
+            worker.ask({"do": "peak"}, seconds=60)
+
+
+def test_a_process_that_cannot_begin_gives_its_last_words():
+    with Worker("pretune.verbs.benchmark_worker", ["not json"]) as worker, pytest.raises(WorkerLost, match="JSON"):
+        worker.ask({"do": "peak"}, seconds=60)
+
+
+@pytest.mark.slow
+def test_a_process_that_hangs_is_given_up():
+    with (
+        Worker("pretune.verbs.benchmark_worker", ["{}"]) as worker,
+        pytest.raises(WorkerLost, match="no answer within 0"),
+    ):
+        worker.ask({"do": "peak"}, seconds=0.0)
+
+
+@pytest.mark.slow
+def test_what_goes_wrong_in_a_process_is_an_answer(tmp_path: Path):
+    with Worker("pretune.verbs.benchmark_worker", [f'{{"run": "{tmp_path / "no"}"}}']) as worker:
+        with pytest.raises(WorkerLost, match="does not exist"):
+            worker.ask({"do": "load"}, seconds=60)
+        assert worker.ask({"do": "peak"}, seconds=60)["peak_memory_bytes"] > 1e6
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fine-tuned run ``first`` and its copies: ``second``, ``broken`` (weights cut off) and ``unfinished`` (no model)."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    data = write_csv(folder / "news.csv", make_rows(120))
+    finetune(
+        "scratch:bert-tiny", data=str(data), vocab_size=300, out=str(folder / "first"), max_steps=8,
+        precision="fp32", threads=1,
+    )  # fmt: skip
+    for name in ("second", "broken", "unfinished"):
+        shutil.copytree(folder / "first", folder / name)
+    weights = folder / "broken" / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    shutil.rmtree(folder / "unfinished" / "model")
+    return folder
+
+
+@pytest.mark.slow
+def test_a_benchmark_measures_what_it_can_and_names_the_rest(place: Path):
+    from pretune.report.page import write_report
+
+    out = place / "bench"
+    names = ("first", "second", "broken", "unfinished")
+    found = benchmark(*(str(place / name) for name in names), out=str(out), split="test", **QUICK).to_dict()
+    assert [one["name"] for one in found["variants"]] == ["first", "second"]
+    reasons = {one["name"]: one["reason"] for one in found["unusable"]}
+    assert "model.safetensors" in reasons["broken"]
+    assert "no model yet" in reasons["unfinished"]
+    one = found["variants"][0]
+    assert one["score"]["n"] == found["n"] <= 16
+    assert one["latency"]["1"]["all"]["n"] >= 20
+    assert one["latency"]["1"]["all"]["p50_ms"] < one["latency_with_encoding"]["1"]["all"]["p50_ms"]
+    assert one["latency"]["32"]["all"]["p50_ms"] > one["latency"]["1"]["all"]["p50_ms"]
+    assert one["bytes"] == (place / "first" / "model" / "model.safetensors").stat().st_size
+    assert one["peak_memory_bytes"] > one["held_bytes"] > 0
+    assert found["variants"][1]["against_first"]["better"] is None
+    assert found["variants"][1]["score"] == one["score"]
+    run = open_run(out)
+    assert run.record["status"] == "finished"
+    assert run.record["parents"] == [str(place / name) for name in names]
+    assert read_json(out / "benchmark.json")["front"] == found["front"]
+    assert not list(out.glob(".*.tmp"))
+    assert "broken" in (write_report(run)).read_text()
+    looks = (place / "first" / "looks.jsonl").read_text()
+    assert '"test"' in looks
+    assert not (place / "broken" / "looks.jsonl").exists()
+    again = benchmark(*(str(place / name) for name in names), out=str(out), split="test", **QUICK)
+    assert "finished before" in again.text
+
+
+@pytest.mark.slow
+def test_no_usable_run_is_an_error_that_leaves_no_run(place: Path):
+    with pytest.raises(CheckFailed, match="broken is unusable"):
+        benchmark(str(place / "broken"), out=str(place / "none"), **QUICK)
+    assert not (place / "none" / "run.json").exists()
+
+
+def test_runs_must_be_runs_and_differ(tmp_path: Path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write_json(tmp_path / name / "run.json", {"verb": "finetune", "settings": {}, "status": "finished"})
+    one, two = (str(tmp_path / name) for name in ("one", "two"))
+    with pytest.raises(UsageError, match="given twice"):
+        benchmark(one, one)
+    with pytest.raises(RunError, match="does not exist"):
+        benchmark(one, str(tmp_path / "nothing"))
+    with pytest.raises(UsageError, match="one of the runs"):
+        benchmark(one, two, out=two)
+    with pytest.raises(RunError, match="no labels to score"):
+        benchmark(one, two, out=str(tmp_path / "out"))
