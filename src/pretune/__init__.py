@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pretune.study.run import run
+    from pretune.verbs.benchmark import benchmark
     from pretune.verbs.compare import compare
     from pretune.verbs.demo import demo
     from pretune.verbs.evaluate import evaluate
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "__version__",
+    "benchmark",
     "compare",
     "demo",
     "evaluate",
