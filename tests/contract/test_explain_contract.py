@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 import torch
-
 from cases import TASK_CASES
+
 from pretune.engine.devices import inference
 from pretune.errors import UsageError
 from pretune.explain.attributions import explain_example
