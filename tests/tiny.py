@@ -26,8 +26,10 @@ from pretune.engine.optim import Optim
 from pretune.engine.parallel import Cluster
 from pretune.objectives.contrastive_audio import ContrastiveAudio
 from pretune.objectives.contrastive_image import ContrastiveImage
+from pretune.objectives.distil import Distil
 from pretune.objectives.masked_image import MaskedImage
 from pretune.objectives.masked_text import MaskedText
+from pretune.objectives.pupil import ready
 from pretune.objectives.self_distil_image import SelfDistilImage
 from pretune.objectives.supervised import Supervised
 from pretune.tasks import (
@@ -38,6 +40,7 @@ from pretune.tasks import (
     TextMultilabelClassification,
 )
 from pretune.tasks.audio_rows import frame_mask_of
+from pretune.tasks.teacher import KeptTeaching, LiveTeaching, Teacher, keep_teaching
 from pretune.types import Loss, Step
 
 CPU = Device(torch.device("cpu"), "fp32", 1)
@@ -175,6 +178,11 @@ def several_labels(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
+def unlabelled(rows: Sequence[Mapping[str, Any]], answer: str) -> list[dict[str, Any]]:
+    """The rows, every fourth without its ``answer``."""
+    return [{**row, answer: None if number % 4 == 1 else row[answer]} for number, row in enumerate(rows)]
+
+
 def dataset_of(rows: Sequence[Mapping[str, Any]]) -> Any:
     from datasets import Dataset
 
@@ -244,6 +252,8 @@ class Rig:
             stored = self.objective.encode_rows(dataset_of(tiny_clips(rows)), fingerprint=f"rig-{rows}")
         elif kind in ("speech", "sound"):
             stored = self._sound(kind, adapt, rows, fast, options)
+        elif kind.startswith("distil"):
+            stored = self._distil(kind, dropout, adapt, rows, fast, options)
         else:
             stored = self._text(kind, family, layers, dropout, adapt, rows, fast, options)
         self.streams: dict[str, Stream] = self.objective.streams(stored, batch_size=batch_size, group_by_length=True)
@@ -261,6 +271,41 @@ class Rig:
         self.model, _ = task.build(backbone, seed=self.seed)
         self.objective = Supervised(task, self._adaptation(adapt, fast))
         return task.encode_rows(dataset_of(tiny_clips(rows)), fingerprint=f"rig-{rows}")
+
+    def _distil(self, kind: str, dropout: float, adapt: str, rows: int, fast: bool, options: dict[str, Any]) -> Any:
+        """A student of two layers and a teacher of four, twice as wide; every fourth row has no label."""
+        inside = {name: options.pop(name, False) for name in ("hidden", "attention")}
+        losses = {name: options.pop(name) for name in ("temperature", "hard_weight") if name in options}
+        live = options.pop("live", False)
+        if kind == "distil-speech":
+            task, backbone = tiny_sound_task("speech", **options)
+            big = tiny_audio_backbone()
+            data = unlabelled(tiny_clips(rows), "text")
+        else:
+            backbone, big = tiny_backbone(dropout=dropout), tiny_backbone(layers=4)
+            made = uneven_rows(rows)
+            several = kind == "distil-multilabel"
+            data = unlabelled(several_labels(made) if several else made, "labels" if several else "label")
+            made_by = TextMultilabelClassification if several else TextClassification
+            task = made_by(LABELS, tiny_encoder(backbone, max_length=160), **options)
+        big.config.hidden_size, big.config.num_hidden_layers = 64, 4
+        self.student, _ = task.build(backbone, seed=self.seed)
+        grown, _ = task.build(big, seed=self.seed + 100)
+        with torch.no_grad():
+            for weight in grown.parameters():
+                weight.mul_(4.0 if weight.ndim > 1 else 1.0)  # one that has something to say
+        teacher = Teacher(task, grown, CPU)
+        stored = task.encode_rows(dataset_of(data), fingerprint=f"rig-{rows}-distil")
+        lesson = ready(task, self.student, teacher, stored, seed=self.seed, **inside)
+        assert not lesson.left_out
+        self.model, self.teacher = lesson.model, lesson.teacher
+        kept = keep_teaching(lesson.teacher, stored, stored, is_alike=True, fingerprint=f"rig-{rows}-{kind}")
+        assert kept is not None
+        teaching = LiveTeaching(lesson.teacher) if live else KeptTeaching([kept])
+        self.objective = Distil(
+            task, self._adaptation(adapt, fast), teaching, matching=lesson.matching, **losses
+        )  # fmt: skip
+        return stored
 
     def _text(
         self,

@@ -256,6 +256,11 @@ def _weights_by_hand(_rig: Rig, rows: Sequence[int]) -> float:
     return sum(weight[made[row]["label"]] for row in rows)
 
 
+def _weights_without_label(rig: Rig, rows: Sequence[int]) -> float:
+    """A row without a label weighs 1."""
+    return sum(1.0 if row % 4 == 1 else _weights_by_hand(rig, [row]) for row in rows)
+
+
 def _masked_places(rig: Rig, rows: Sequence[int]) -> float:
     """Different places that carry a target, each row alone."""
     return float(sum(len(set(rig.batch([row]).extras["positions"].tolist())) for row in rows))
@@ -276,13 +281,20 @@ def _learn_sound(kind: str, *, least: float = 0.0, rate: float = 5e-3, updates: 
         mask_BF = batch.inputs["mask_time_indices"]
         frames = hearing.frames_of(inputs)
         inputs["mask_time_indices"] = torch.nn.functional.pad(mask_BF, (0, frames - mask_BF.shape[1]))
-        return dataclasses.replace(batch, inputs=inputs, num_padded=batch.num_padded + 50 * len(rows))
+        extras = dict(batch.extras)
+        for name in ("positions", "teacher_logits", "teacher_states"):
+            if name in extras:
+                longer = [0, 0] * (extras[name].ndim - 2) + [0, frames - mask_BF.shape[1]]
+                extras[name] = torch.nn.functional.pad(extras[name], longer)
+        return dataclasses.replace(batch, inputs=inputs, extras=extras, num_padded=batch.num_padded + 50 * len(rows))
 
     def items(rows: Sequence[int]) -> float:
         if kind == "speech":
             return float(sum(len(WORDS[LABELS[row % 3]]) for row in rows))
         if kind == "sound":
             return float(len(rows))
+        if kind == "distil-speech":
+            return float(sum(rig.objective.task.hearing.frames(2400 + 700 * (row % 4)) for row in rows))
         return float(sum(rig.batch([row]).inputs["mask_time_indices"].sum() for row in rows))
 
     return LearnCase(rig, range(9), wide, items, least, rate, updates)
@@ -301,6 +313,15 @@ LEARN_CASES: dict[str, Callable[[], LearnCase]] = {
         positive_weights=(0.5, 1.0, 3.0),
         label_smoothing=0.1,
     ),
+    "distilled text": lambda: _learn(
+        "distil", lambda _, rows: float(len(rows)), least=0.5, hidden=True, attention=True
+    ),
+    "distilled text, answers alone": lambda: _learn("distil", lambda _, rows: float(len(rows)), least=0.2),
+    "distilled several labels": lambda: _learn("distil-multilabel", lambda _, rows: float(len(rows)), least=0.2),
+    "distilled with class weights, live": lambda: _learn(
+        "distil", _weights_without_label, least=0.3, class_weights=(0.5, 1.0, 3.0), live=True
+    ),
+    "distilled speech": lambda: _learn_sound("distil-speech", least=0.3, hidden=True, attention=True),
     "supervised roberta": lambda: _learn("finetune", lambda _, rows: float(len(rows)), family="roberta"),
     "masked image": lambda: _learn_pictures("masked-image", "vit-micro", least=0.5),
     "contrastive image resnet": lambda: _learn_pictures("contrastive-image", "resnet-10"),

@@ -25,6 +25,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "head": {"adapt": "head"},
     "micro-batches": {"micro_batch_size": 3, "schedule": "constant"},
     "features of sound": {"kind": "speech", "features": True, "augment": "strong"},
+    "distilled, inner states too": {"kind": "distil", "hidden": True, "attention": True},
     "masked": {"kind": "pretrain"},
     "masked words, gradual": {"kind": "pretrain", "mask_whole_words": True, "adapt": "gradual"},
     "masked packs": {"kind": "pretrain", "pack_tokens": 64, "rows": 48, "batch_size": 6},

@@ -281,8 +281,12 @@ def test_a_frozen_encoder_is_run_once_and_gives_the_same(kind: str) -> None:
 
 
 def test_a_model_that_is_not_told_of_padding_keeps_no_trunk() -> None:
-    task, _ = tiny_sound_task("sound", told=False)
-    assert task.varies_rows
+    task, backbone = tiny_sound_task("sound", told=False)
+    assert task.runs_in_parts
+    assert not task.varies_rows
+    model, _ = task.build(backbone, seed=0)
+    rows = {"train": task.encode_rows(dataset_of(tiny_clips(6)), fingerprint="in-parts")}
+    assert on_trunk(task, model, plan_adaptation(model, "head", weight_decay=0.0), rows, CPU, fingerprint="p") is None
 
 
 def test_the_mel_baseline_tells_tones_apart() -> None:

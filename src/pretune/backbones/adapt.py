@@ -16,7 +16,7 @@ from torch.nn.modules.conv import _ConvNd
 from pretune.errors import ModelError, UsageError, did_you_mean
 from pretune.types import ParameterGroup
 
-__all__ = ["Adaptation", "Part", "find_parts", "plan_adaptation"]
+__all__ = ["Adaptation", "Part", "encoder_layers", "find_parts", "plan_adaptation"]
 
 MODES = ("full", "head", "top:N", "gradual", "llrd")
 GRADUAL_SHARE = 0.5
@@ -137,14 +137,16 @@ def find_parts(model: nn.Module) -> tuple[Part, ...]:
 
     The encoder is ``model.base_model``. What it holds besides its layers counts as head when it is defined after them
     (a pooler, a last norm), unless it holds embeddings; a convolution there (MobileNet's last one) goes with the top layer.
+    A wrapped timm model says itself which of its modules is the classifier, and that alone is head.
     """
     base: nn.Module = getattr(model, "base_model", model)
     blocks = _layer_list(base)
     bottom = len(blocks) + 1
     depth_of = {id(block): len(blocks) - index for index, block in enumerate(blocks)}
     modules: list[list[nn.Module]] = [[] for _ in range(bottom + 1)]
+    head = _timm_classifier(base)
     for module, depth in _walk(base, depth_of, bottom):
-        modules[depth].append(module)
+        modules[0 if module is head else 1 if head is not None and depth == 0 else depth].append(module)
     in_base = {id(parameter) for parameter in base.parameters()}
     owner = {
         id(parameter): depth
@@ -159,14 +161,27 @@ def find_parts(model: nn.Module) -> tuple[Part, ...]:
     return tuple(Part(depth, titles[depth], tuple(named[depth]), tuple(modules[depth])) for depth in range(bottom + 1))
 
 
+def encoder_layers(model: nn.Module) -> list[nn.Module]:
+    """The layers of the model's encoder, lowest first; empty where they cannot be told apart."""
+    return _layer_list(getattr(model, "base_model", model))
+
+
 def _layer_list(base: nn.Module) -> list[nn.Module]:
     """The encoder's largest list of like blocks, lowest first; empty when its layers share one block's weights."""
     told = getattr(getattr(base, "config", None), "num_hidden_layers", None)
-    lists = [list(module) for module in base.modules() if isinstance(module, nn.ModuleList)]
+    kinds = nn.ModuleList if _timm_classifier(base) is None else (nn.ModuleList, nn.Sequential)
+    lists = [list(module) for module in base.modules() if isinstance(module, kinds)]
     alike = [
         blocks for blocks in lists if len({type(block) for block in blocks}) == 1 and (len(blocks) > 1 or told == 1)
     ]
     return max(alike, key=_size, default=[])
+
+
+def _timm_classifier(base: nn.Module) -> nn.Module | None:
+    """The classifier inside a model of timm; None for other models."""
+    told = getattr(base, "get_classifier", None)
+    found = told() if callable(told) and hasattr(base, "pretrained_cfg") else None
+    return found if isinstance(found, nn.Module) else None
 
 
 def _size(blocks: list[nn.Module]) -> int:

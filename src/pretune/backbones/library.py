@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from pretune.backbones.presets import SCRATCH, preset_names
+from pretune.backbones.removed import full_weights
 from pretune.errors import ModelError
 from pretune.files import fsync_dir, fsync_file, translate_disk_errors
 
@@ -19,11 +20,12 @@ __all__ = ["model_errors", "quiet_transformers", "save_model"]
 def save_model(model: nn.Module, processor: Any, folder: Path) -> None:
     """Write a Hugging Face folder (safetensors, config, tokenizer or image processor) and force it to the disk.
 
+    Where parts were pruned that the config cannot say, their places hold zeros (:mod:`pretune.backbones.removed`).
     Raises :class:`~pretune.errors.DiskFull` when there is no room.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with quiet_transformers(), translate_disk_errors(folder):
-        model.save_pretrained(folder)  # type: ignore[operator]
+        model.save_pretrained(folder, state_dict=full_weights(model))  # type: ignore[operator]
         processor.save_pretrained(folder)
         for path in sorted(folder.iterdir()):
             if path.is_file():

@@ -22,6 +22,7 @@ from pretune.backbones.folder import check_folder, find_folder
 from pretune.backbones.library import model_errors, quiet_transformers, save_model
 from pretune.backbones.presets import SCRATCH, preset_modality
 from pretune.backbones.processors import load_processor, modality_of_folder, processor_facts
+from pretune.backbones.removed import remove_parts
 from pretune.backbones.scratch import scratch_audio, scratch_image, scratch_text
 from pretune.errors import ModelError, UsageError, did_you_mean
 
@@ -110,7 +111,8 @@ class Backbone:
         """The model with a head, float32, on the CPU: ``build("AutoModelForMaskedLM", seed=0)``.
 
         ``config_changes`` (``num_labels=4``, ``id2label=...``, dropouts) are set on a copy of the config. Weights that are
-        not in the folder are drawn from ``seed`` and named in the report. Raises :class:`ModelError`.
+        not in the folder are drawn from ``seed`` and named in the report. What config.json says was pruned is taken out.
+        Raises :class:`ModelError`.
         """
         import transformers
 
@@ -135,6 +137,7 @@ class Backbone:
             )
         report = _report(info)
         _refuse_broken_body(self.name, model, report, is_bare=auto_class == "AutoModel")
+        remove_parts(model, config)
         return model, report
 
     def _changed_config(self, changes: dict[str, Any]) -> PreTrainedConfig:

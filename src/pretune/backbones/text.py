@@ -142,6 +142,12 @@ class TextEncoder:
         said = json.dumps([backend.to_str(), self.max_length, self.long_text, self.segments, self.template.identity()])
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
+    def pieces_identity(self) -> str:
+        """:meth:`identity` without the segment ids, which a model may lack: equal for pieces of equal tokens."""
+        backend = plain_backend(self.tokenizer)
+        said = json.dumps([backend.to_str(), self.max_length, self.long_text, self.template.identity()])
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
+
     def encode(
         self,
         texts: Sequence[str],

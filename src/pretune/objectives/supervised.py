@@ -12,7 +12,17 @@ from pretune.engine.batching import Stream
 from pretune.tasks.base import EncodedRows, Learnable
 from pretune.types import Batch, Encoded, Feed, Loss
 
-__all__ = ["Supervised"]
+__all__ = ["Supervised", "learned_item"]
+
+
+def learned_item(task: Learnable, rows: EncodedRows, number: int, key: int) -> Encoded:
+    """Row ``number`` as it is learned from this time: varied, perhaps mixed with another; ``key`` draws how."""
+    rng = np.random.default_rng(key)
+    row = task.augment(rows[number], rng)
+    if task.mixes == 0.0 or rng.random() >= task.mixes:
+        return row
+    other = task.augment(rows[int(rng.integers(len(rows)))], rng)
+    return task.mixed(row, other, rng)
 
 
 @final
@@ -28,16 +38,9 @@ class Supervised:
     def streams(self, rows: EncodedRows, *, batch_size: int, group_by_length: bool) -> dict[str, Stream]:
         """The one stream of labelled rows."""
 
-        def learned(number: int, key: int) -> Encoded:
-            rng = np.random.default_rng(key)
-            row = self.task.augment(rows[number], rng)
-            if self.task.mixes == 0.0 or rng.random() >= self.task.mixes:
-                return row
-            other = self.task.augment(rows[int(rng.integers(len(rows)))], rng)
-            return self.task.mixed(row, other, rng)
-
         def collate(rows_R: np.ndarray, keys_R: np.ndarray) -> Batch:
-            return self.task.collate([learned(int(i), int(key)) for i, key in zip(rows_R, keys_R, strict=True)])
+            pairs = zip(rows_R, keys_R, strict=True)
+            return self.task.collate([learned_item(self.task, rows, int(i), int(key)) for i, key in pairs])
 
         return {"labelled": Stream(rows.lengths_N, collate, batch_size, group_by_length)}
 

@@ -25,11 +25,13 @@ from pretune.tasks.audio_rows import (
     clip_of,
     clips_of,
     frame_mask_of,
+    heard_whole,
     learned_clip,
     real_frames,
     variation_of,
 )
 from pretune.tasks.audio_shown import HOW_TO_READ, shown_clip
+from pretune.tasks.base import Task
 from pretune.tasks.classification import Classification
 from pretune.tasks.labelling import Labelling
 from pretune.tasks.multilabel_classification import MultilabelClassification
@@ -95,8 +97,21 @@ class _OfClips(Labelling):
 
     @property
     def varies_rows(self) -> bool:
-        """Are clips varied while they are learned from, or run apart by length?"""
-        return self.variation.name != "none" or not self.hearing.masked
+        """All levels but ``none`` do."""
+        return self.variation.name != "none"
+
+    @property
+    def runs_in_parts(self) -> bool:
+        """A model that is not told of padding reads clips of each length apart."""
+        return not self.hearing.masked
+
+    def reads_like(self, other: Task) -> bool:
+        """Clips at the same rate."""
+        return isinstance(other, _OfClips) and other.hearing.rate == self.hearing.rate
+
+    def for_teacher(self, item: Encoded) -> Encoded:
+        """The varied clip with all its frames and bands."""
+        return heard_whole(item)
 
     def augment(self, row: Encoded, rng: np.random.Generator) -> Encoded:
         """The clip varied, and frames of it hidden."""

@@ -36,6 +36,7 @@ __all__ = [
     "clip_of",
     "clips_of",
     "frame_mask_of",
+    "heard_whole",
     "learned_clip",
     "real_frames",
     "spans",
@@ -246,6 +247,11 @@ def learned_clip(
     if mask is not None:
         arrays["mask"] = mask.draw(hearing.frames(len(clip)), rng)
     return Encoded(row.id, arrays, hearing.cost(len(clip)), row.target, row.weight)
+
+
+def heard_whole(item: Encoded) -> Encoded:
+    """A varied clip as a teacher hears it: none of its frames or bands hidden, and without its answer."""
+    return Encoded(item.id, {"samples": item.arrays["samples"]}, item.cost, None, item.weight)
 
 
 def variation_of(settings: TaskSettings) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 import numpy as np
 import torch
 
+from pretune.errors import ModelError
 from pretune.types import Batch, Encoded, Example, Loss, Prediction
 
 if TYPE_CHECKING:
@@ -124,7 +125,12 @@ class Task(ABC):
 
     @property
     def varies_rows(self) -> bool:
-        """Does :meth:`augment` change anything? Outputs of a frozen trunk can be kept only where it does not."""
+        """Does :meth:`augment` change anything? What a model says of a row can be kept only where it does not."""
+        return False
+
+    @property
+    def runs_in_parts(self) -> bool:
+        """Does the model read a batch in several forward passes? What happens inside it then has other rows than the batch."""
         return False
 
     def augment(self, row: Encoded, rng: np.random.Generator) -> Encoded:
@@ -151,6 +157,44 @@ class Task(ABC):
     @abstractmethod
     def loss(self, model: torch.nn.Module, batch: Batch) -> Loss:
         """The loss summed over the batch's items. Unlabelled rows raise :class:`pretune.errors.DataError`."""
+
+    @abstractmethod
+    def logits_of(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """What the model says of the batch: (B, C) of the classes, or (B, F, V) of frames and characters."""
+
+    @abstractmethod
+    def is_labelled(self, batch: Batch) -> torch.Tensor:
+        """Which items have a right answer, bool (B,)."""
+
+    @abstractmethod
+    def item_weights(self, batch: Batch) -> torch.Tensor:
+        """(B,) what each item counts for where items without a right answer are learned from too."""
+
+    @abstractmethod
+    def hard_losses(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """(B,) of each item the loss that :meth:`loss` sums; 0 without a right answer."""
+
+    @abstractmethod
+    def soft_losses(
+        self, logits: torch.Tensor, teachers: torch.Tensor, batch: Batch, temperature: float
+    ) -> torch.Tensor:
+        """(B,) of each item how far the answer is from a teacher's, both softened, times the item's weight."""
+
+    @abstractmethod
+    def reads_like(self, other: Task) -> bool:
+        """Are the items of both tasks the same pieces of the rows, so that one (varied, too) may be given to the other?"""
+
+    def check_teacher(self, teacher: Task) -> None:
+        """Raise :class:`pretune.errors.ModelError` where the answers of ``teacher`` do not mean the same."""
+        if teacher.labels != self.labels:
+            raise ModelError(
+                f"the teacher tells {', '.join(teacher.labels[:10])} apart, the student {', '.join(self.labels[:10])}",
+                "teacher and student have to answer with the same labels in the same order",
+            )
+
+    def for_teacher(self, item: Encoded) -> Encoded:
+        """A varied item as a teacher is given it: without what is hidden from the student alone, and without its answer."""
+        return Encoded(item.id, item.arrays, item.cost, None, item.weight)
 
     @abstractmethod
     def predict(self, model: torch.nn.Module, batch: Batch) -> list[Prediction]:

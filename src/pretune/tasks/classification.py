@@ -26,6 +26,7 @@ from pretune.tasks.classification_scores import (
     statistics_of_records,
 )
 from pretune.tasks.labelling import Labelling, in_order, training_rows
+from pretune.tasks.soft_losses import softened_divergence
 from pretune.types import Encoded, Label, Target
 
 if TYPE_CHECKING:
@@ -105,21 +106,28 @@ class Classification(Labelling):
         return np.array([-1 if target is None else target for target in self.targets_by_row(dataset)], dtype=np.int64)
 
     def targets_and_weights(self, rows: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Class indices (B,) int64, or shares (B, C) where rows were mixed; the weights have the classes' weights in them."""
+        """Class indices (B,) int64, or shares (B, C) where rows were mixed; the weights have the classes' weights in them
+        (1, their mean over rows, for an unlabelled item).
+        """
         weights_B = torch.tensor([row.weight for row in rows], dtype=torch.float32)
         if any(isinstance(row.target, np.ndarray) for row in rows):
             targets = torch.from_numpy(np.stack([self.shares_of(row.target) for row in rows]))
             if self.class_weights_C is not None:
-                weights_B = weights_B * (targets.clamp(min=0) @ self.class_weights_C)
+                shares_B = torch.where(targets[:, 0] < 0, 1.0, targets @ self.class_weights_C)
+                weights_B = weights_B * shares_B
         else:
             targets = torch.tensor([-1 if row.target is None else row.target for row in rows])
             if self.class_weights_C is not None:
-                weights_B = weights_B * self.class_weights_C[targets.clamp(min=0)]
+                weights_B = weights_B * torch.where(targets < 0, 1.0, self.class_weights_C[targets.clamp(min=0)])
         return targets, weights_B
 
     def losses(self, logits_BC: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Cross entropy."""
         return functional.cross_entropy(logits_BC, targets, reduction="none", label_smoothing=self.label_smoothing)
+
+    def divergences(self, logits_BC: torch.Tensor, teachers_BC: torch.Tensor, temperature: float) -> torch.Tensor:
+        """See :func:`pretune.tasks.soft_losses.softened_divergence`."""
+        return softened_divergence(logits_BC, teachers_BC, temperature)
 
     def probabilities_of(self, logits_BC: torch.Tensor) -> torch.Tensor:
         """Softmax as trained (no temperature)."""

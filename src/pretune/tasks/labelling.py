@@ -165,15 +165,44 @@ class Labelling(Task):
     def loss(self, model: torch.nn.Module, batch: Batch) -> Loss:
         """The items' losses times their weights, summed."""
         assert batch.targets is not None
-        is_unlabelled_B = batch.targets.reshape(len(batch.ids), -1)[:, 0] < 0
-        if bool(is_unlabelled_B.any()):
-            unlabelled = [i for i, lacking in zip(batch.ids, is_unlabelled_B.tolist(), strict=True) if lacking]
+        is_labelled_B = self.is_labelled(batch)
+        if not bool(is_labelled_B.all()):
+            unlabelled = [i for i, known in zip(batch.ids, is_labelled_B.tolist(), strict=True) if not known]
             raise DataError(
                 f"{self.name} cannot learn from unlabelled rows: {', '.join(unlabelled[:5])}",
                 "give them a label, or leave them to `pretune pretrain`",
             )
         losses_B = self.losses(self.logits_of(model, batch).float(), batch.targets)
         return Loss((losses_B * batch.extras["weights"]).sum(), batch.num_items)
+
+    def is_labelled(self, batch: Batch) -> torch.Tensor:
+        """Targets below 0 are none."""
+        assert batch.targets is not None
+        return batch.targets.reshape(len(batch.ids), -1)[:, 0] >= 0
+
+    def item_weights(self, batch: Batch) -> torch.Tensor:
+        """The items' weights, classes' weights in them."""
+        return batch.extras["weights"]
+
+    def hard_losses(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """See :meth:`losses`."""
+        assert batch.targets is not None
+        places = torch.nonzero(self.is_labelled(batch))[:, 0]
+        losses_B = torch.zeros(len(batch.ids), device=logits.device)
+        if len(places):
+            found = self.losses(logits[places].float(), batch.targets[places])
+            losses_B = losses_B.index_put((places,), found)
+        return losses_B * batch.extras["weights"]
+
+    @abstractmethod
+    def divergences(self, logits_BC: torch.Tensor, teachers_BC: torch.Tensor, temperature: float) -> torch.Tensor:
+        """How far the answer to each item is from a teacher's (B,), its weight left out."""
+
+    def soft_losses(
+        self, logits: torch.Tensor, teachers: torch.Tensor, batch: Batch, temperature: float
+    ) -> torch.Tensor:
+        """See :meth:`divergences`."""
+        return self.divergences(logits, teachers, temperature) * batch.extras["weights"]
 
     @abstractmethod
     def probabilities_of(self, logits_BC: torch.Tensor) -> torch.Tensor:

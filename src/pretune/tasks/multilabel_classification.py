@@ -29,6 +29,7 @@ from pretune.tasks.multilabel_scores import (
     statistics_of_label_records,
     threshold_of_cardinality,
 )
+from pretune.tasks.soft_losses import softened_divergence_of_several
 from pretune.types import Encoded, Labels, Target
 
 if TYPE_CHECKING:
@@ -153,6 +154,10 @@ class MultilabelClassification(Labelling):
         return functional.binary_cross_entropy_with_logits(
             logits_BC, smooth_BC, reduction="none", pos_weight=weights_C
         ).mean(dim=-1)
+
+    def divergences(self, logits_BC: torch.Tensor, teachers_BC: torch.Tensor, temperature: float) -> torch.Tensor:
+        """See :func:`pretune.tasks.soft_losses.softened_divergence_of_several`."""
+        return softened_divergence_of_several(logits_BC, teachers_BC, temperature)
 
     def probabilities_of(self, logits_BC: torch.Tensor) -> torch.Tensor:
         """Sigmoid as trained."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pretune.errors import DataError
+from pretune.errors import DataError, ModelError
 from pretune.tasks.ctc_decoding import least_frames
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pretune.backbones.audio import Hearing
     from pretune.backbones.spelling import Spelling
 
-__all__ = ["collapse_warnings", "refuse_too_long", "transcripts_found"]
+__all__ = ["collapse_warnings", "refuse_other_writing", "refuse_too_long", "transcripts_found"]
 
 _MOST_TOO_LONG = 0.2
 _NAMED_ROWS = 5
@@ -89,3 +89,17 @@ def collapse_warnings(records: Sequence[Mapping[str, Any]]) -> list[str]:
             f'The model writes "{said}" for {count} of {len(spoken)} utterances: it does not listen yet. Learn longer (--epochs).'
         ]
     return []
+
+
+def refuse_other_writing(teachers: Spelling, teacher: Hearing, spelling: Spelling, hearing: Hearing) -> None:
+    """Raise :class:`ModelError` where a teacher's frames cannot be held against a student's: other characters, other lengths."""
+    if teachers.tokens != spelling.tokens:
+        raise ModelError(
+            "teacher and student write with other characters", "start the student from scratch:..., or layers:K"
+        )
+    frames, own = (one.frames(10 * one.rate) for one in (teacher, hearing))
+    if frames != own:
+        raise ModelError(
+            f"the teacher makes {frames} frames of ten seconds, the student {own}",
+            "choose a student whose frames are as long as the teacher's",
+        )

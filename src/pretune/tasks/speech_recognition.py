@@ -28,6 +28,7 @@ from pretune.tasks.audio_rows import (
     clip_of,
     clips_of,
     frame_mask_of,
+    heard_whole,
     learned_clip,
     real_frames,
     variation_of,
@@ -35,7 +36,12 @@ from pretune.tasks.audio_rows import (
 from pretune.tasks.audio_shown import shown_clip
 from pretune.tasks.base import Scorer, Task
 from pretune.tasks.ctc_decoding import beam_search, greedy, least_frames
-from pretune.tasks.recognition_checks import collapse_warnings, refuse_too_long, transcripts_found
+from pretune.tasks.recognition_checks import (
+    collapse_warnings,
+    refuse_other_writing,
+    refuse_too_long,
+    transcripts_found,
+)
 from pretune.tasks.recognition_scores import (
     HIGHER_IS_BETTER,
     SCORE_LIMITS,
@@ -43,6 +49,7 @@ from pretune.tasks.recognition_scores import (
     recognition_scores,
     recognition_statistics,
 )
+from pretune.tasks.soft_losses import softened_divergence
 from pretune.tasks.trunk_rows import POSITIONS
 from pretune.types import Batch, Encoded, Example, Loss, Prediction, Text
 
@@ -139,8 +146,26 @@ class SpeechRecognition(Task):
 
     @property
     def varies_rows(self) -> bool:
-        """Are clips varied while they are learned from, or run apart by length?"""
-        return self.variation.name != "none" or not self.hearing.masked
+        """All levels but ``none`` do."""
+        return self.variation.name != "none"
+
+    @property
+    def runs_in_parts(self) -> bool:
+        """A model that is not told of padding reads clips of each length apart."""
+        return not self.hearing.masked
+
+    def reads_like(self, other: Task) -> bool:
+        """Clips at the same rate."""
+        return isinstance(other, SpeechRecognition) and other.hearing.rate == self.hearing.rate
+
+    def for_teacher(self, item: Encoded) -> Encoded:
+        """The varied clip with all its frames and bands."""
+        return heard_whole(item)
+
+    def check_teacher(self, teacher: Task) -> None:
+        """The same characters, and frames of the same length."""
+        assert isinstance(teacher, SpeechRecognition), f"{teacher.name} writes no transcripts"
+        refuse_other_writing(teacher.spelling, teacher.hearing, self.spelling, self.hearing)
 
     def augment(self, row: Encoded, rng: np.random.Generator) -> Encoded:
         """The clip varied, and frames of it hidden; never so short that its transcript no longer fits."""
@@ -174,10 +199,13 @@ class SpeechRecognition(Task):
             },
         )
 
+    def logits_of(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """(B, F, V)."""
+        return run_model(model, batch.inputs, batch.extras["lengths"], self.hearing)
+
     def _log_probs(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """(B, F, V) float32."""
-        logits_BFV = run_model(model, batch.inputs, batch.extras["lengths"], self.hearing)
-        return torch.log_softmax(logits_BFV.float(), dim=-1)
+        return torch.log_softmax(self.logits_of(model, batch).float(), dim=-1)
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> Loss:
         """Negative log-likelihood of the transcripts, summed over clips. Rows of weight 0 add nothing."""
@@ -189,11 +217,38 @@ class SpeechRecognition(Task):
                 f"{self.name} cannot learn from rows without a transcript: {', '.join(unlabelled[:_NAMED_ROWS])}",
                 "give them a text, or leave them to `pretune pretrain`",
             )
+        return Loss(self._likelihoods(self._log_probs(model, batch), batch).sum(), batch.num_items)
+
+    def _likelihoods(self, log_probs_BFV: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Negative log-likelihoods (B,) times the clips' weights; of a clip without a transcript that of an empty one."""
+        assert batch.targets is not None
         losses_B = functional.ctc_loss(
-            self._log_probs(model, batch).transpose(0, 1), batch.targets, batch.extras["frames"], characters_B,
+            log_probs_BFV.transpose(0, 1), batch.targets, batch.extras["frames"], batch.extras["characters"].clamp(min=0),
             blank=self.spelling.blank_id, reduction="none", zero_infinity=True,
         )  # fmt: skip
-        return Loss((losses_B * batch.extras["weights"]).sum(), batch.num_items)
+        return losses_B * batch.extras["weights"]
+
+    def is_labelled(self, batch: Batch) -> torch.Tensor:
+        """Those with a transcript."""
+        return batch.extras["characters"] >= 0
+
+    def item_weights(self, batch: Batch) -> torch.Tensor:
+        """Frames, the one measure of clips with and without a transcript."""
+        return batch.extras["frames"].float()
+
+    def hard_losses(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Negative log-likelihoods of the transcripts."""
+        losses_B = self._likelihoods(torch.log_softmax(logits.float(), dim=-1), batch)
+        return torch.where(self.is_labelled(batch), losses_B, torch.zeros_like(losses_B))
+
+    def soft_losses(
+        self, logits: torch.Tensor, teachers: torch.Tensor, batch: Batch, temperature: float
+    ) -> torch.Tensor:
+        """See :func:`pretune.tasks.soft_losses.softened_divergence`, summed over the frames of a clip: then its gradient is of the
+        likelihood's size, which is a sum over frames too.
+        """
+        apart_BF = softened_divergence(logits, teachers, temperature)
+        return torch.where(batch.extras[POSITIONS], apart_BF, torch.zeros_like(apart_BF)).sum(dim=1)
 
     def predict(self, model: torch.nn.Module, batch: Batch) -> list[Prediction]:
         """One transcript a clip."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,15 +14,27 @@ import numpy as np
 import torch
 
 from pretune.backbones.adapt import Adaptation
-from pretune.backbones.store import Growing, made_once, open_array
+from pretune.backbones.ragged import RaggedArrays, RaggedWriter
+from pretune.backbones.store import made_once
 from pretune.backbones.trunk import Trunk, find_trunk
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
-from pretune.files import check_free_space, fsync_file, write_json
+from pretune.files import check_free_space, write_json
 from pretune.tasks.base import EncodedRows, Learnable, Task
 from pretune.types import Batch, Encoded, Loss, Prediction
 
-__all__ = ["POSITIONS", "OnTrunk", "TrunkRows", "keep_trunk", "on_trunk", "trunk_of", "trunk_outputs"]
+__all__ = [
+    "POSITIONS",
+    "OnTrunk",
+    "TrunkRows",
+    "keep_trunk",
+    "on_trunk",
+    "padded_again",
+    "positions_of",
+    "trunk_of",
+    "trunk_outputs",
+    "without_padding",
+]
 
 TRUNK = "trunk"
 """The array of an item, and the extra tensor of a batch, that hold the kept outputs."""
@@ -37,7 +48,7 @@ _TRIED_ROWS = 4
 _CLOSE = 0.01
 """Largest difference of a probability between the model and the model on kept outputs: bf16 rounds that far."""
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def on_trunk(
@@ -46,10 +57,10 @@ def on_trunk(
 ) -> tuple[OnTrunk, dict[str, EncodedRows]] | None:  # fmt: skip
     """The task and its rows (by split) on the kept outputs of what does not learn.
 
-    None where everything learns in the end, rows are varied, or the outputs would fill too much of a disk; also where the
+    None where everything learns in the end, rows are varied or run in parts, or the outputs would fill too much of a disk; also where the
     model turns out to answer otherwise from them. Raises :class:`~pretune.errors.DiskFull`.
     """
-    if task.varies_rows:
+    if task.varies_rows or task.runs_in_parts:
         return None
     first = next(iter(rows.values()))
     trunk = trunk_of(task, model, adaptation, first, device)
@@ -109,12 +120,9 @@ class TrunkRows:
 
     def __init__(self, folder: Path, rows: EncodedRows) -> None:
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-        self._values = open_array(folder / "values.npy")
-        self._starts = open_array(folder / "starts.npy")
-        self._positions = open_array(folder / "positions.npy")
-        self._shape: tuple[int, ...] = tuple(about["shape"])
+        self._kept = RaggedArrays(folder, "values", about["values"])
         self._first_only: bool = about["first_only"]
-        if len(self._positions) != len(rows) or len(self._values) != about["values"]:
+        if len(self._kept) != len(rows):
             raise ValueError(f"{folder} is incomplete")
         self._rows = rows
         self.lengths_N = np.ones(len(rows), np.int64) if self._first_only else rows.lengths_N
@@ -125,10 +133,9 @@ class TrunkRows:
 
     def __getitem__(self, index: int) -> Encoded:
         row = self._rows[index]
-        start, positions = int(self._starts[index]), int(self._positions[index])
-        shape = (positions, *self._shape)
-        kept = self._values[start : start + int(np.prod(shape))].reshape(shape)
-        return Encoded(row.id, {**row.arrays, TRUNK: kept}, int(self.lengths_N[index]), row.target, row.weight)
+        return Encoded(
+            row.id, {**row.arrays, TRUNK: self._kept[index]}, int(self.lengths_N[index]), row.target, row.weight
+        )
 
 
 def keep_trunk(
@@ -171,17 +178,30 @@ def trunk_outputs(task: Task, trunk: Trunk, items: Sequence[Encoded], device: De
         trunk.model(**batch.inputs)
     trunk.model.train(was_training)
     values = kept[0].float().cpu().numpy()
-    mask = _positions_of(batch)
     if not trunk.has_positions:
         return [value[None] for value in values]
-    if trunk.first_only or mask is None:
-        return list(values)
-    return [value[real > 0] for value, real in zip(values, mask.cpu().numpy(), strict=True)]
+    return without_padding(values, None if trunk.first_only else positions_of(batch))
 
 
-def _positions_of(batch: Batch) -> torch.Tensor | None:
+def positions_of(batch: Batch) -> torch.Tensor | None:
     """Which positions (B, T) are real: those that the task tells of (frames, where inputs are samples), or the inputs' mask."""
     return batch.extras.get(POSITIONS, batch.inputs.get("attention_mask"))
+
+
+def without_padding(values_BTF: np.ndarray, mask_BT: torch.Tensor | None) -> list[np.ndarray]:
+    """Each row's real positions, (T_i, F); all of them where there is no mask."""
+    if mask_BT is None:
+        return list(values_BTF)
+    return [value[real > 0] for value, real in zip(values_BTF, mask_BT.cpu().numpy(), strict=True)]
+
+
+def padded_again(kept: Sequence[torch.Tensor], mask_BT: torch.Tensor | None) -> torch.Tensor:
+    """(B, T, F) of rows (T_i, F), zeros where the batch has padding: the way back from :func:`without_padding`."""
+    if mask_BT is None:
+        return torch.stack(list(kept))
+    stacked = torch.zeros((*mask_BT.shape, kept[0].shape[-1]), dtype=kept[0].dtype)
+    stacked[mask_BT.bool()] = torch.cat(list(kept))
+    return stacked
 
 
 def _write(
@@ -190,25 +210,13 @@ def _write(
 ) -> None:  # fmt: skip
     size = _bytes_of_a_row(task, trunk, rows, device) * len(rows)
     check_free_space(folder, size, "keeping the frozen part's outputs")
-    starts_N, positions_N = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int32)
-    shape: tuple[int, ...] = ()
-    total = 0
-    with ExitStack() as stack:
-        values = stack.enter_context(Growing(folder / "values.npy", np.float32))
+    with RaggedWriter(folder, "values", len(rows), np.float32) as values:
         # By length, so that little padding is computed; the place of each row's outputs is kept.
         for places in cut_by_budget(rows.lengths_N, max_cost=BUDGET_COST, max_rows=2**31):
-            outputs = trunk_outputs(task, trunk, [rows[int(place)] for place in places], device)
-            for place, output in zip(places, outputs, strict=True):
-                starts_N[place], positions_N[place], shape = total, len(output), output.shape[1:]
-                total += output.size
-            values.append(np.concatenate([output.reshape(-1) for output in outputs]))
+            values.put(places, trunk_outputs(task, trunk, [rows[int(place)] for place in places], device))
             if on_batch:
                 on_batch(len(places))
-    for name, array in {"starts": starts_N, "positions": positions_N}.items():
-        np.save(folder / f"{name}.npy", array)
-    for name in ("values", "starts", "positions"):
-        fsync_file(folder / f"{name}.npy")
-    write_json(folder / "about.json", {"shape": list(shape), "values": total, "first_only": trunk.first_only})
+    write_json(folder / "about.json", {"values": values.facts, "first_only": trunk.first_only})
 
 
 class OnTrunk:
@@ -231,17 +239,9 @@ class OnTrunk:
         """The task's batch without what the trunk has read already; ``extras[TRUNK]`` (B, ...) holds its outputs."""
         batch = self.task.collate([self.task.without_trunk(row, first_only=self.trunk.first_only) for row in rows])
         kept = [torch.from_numpy(np.array(row.arrays[TRUNK])) for row in rows]
-        batch.extras[TRUNK] = self._stacked(kept, batch) if self.trunk.has_positions else torch.cat(kept)
+        mask = None if self.trunk.first_only else positions_of(batch)
+        batch.extras[TRUNK] = padded_again(kept, mask) if self.trunk.has_positions else torch.cat(kept)
         return batch
-
-    def _stacked(self, kept: Sequence[torch.Tensor], batch: Batch) -> torch.Tensor:
-        """(B, T, F) of rows (T_i, F), zeros where the batch has padding."""
-        mask = _positions_of(batch)
-        if mask is None or self.trunk.first_only:
-            return torch.stack(list(kept))
-        stacked = torch.zeros((*mask.shape, kept[0].shape[-1]))
-        stacked[mask.bool()] = torch.cat(list(kept))
-        return stacked
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> Loss:
         """The task's loss, from the kept outputs on."""

@@ -1,0 +1,215 @@
+"""The parts of a model that can be taken out whole: attention heads, feed-forward neurons, channels of convolutions.
+
+A unit is a group of like parts, such as the heads of one layer. Its makers compute the parts, its readers take them in; no
+other module sees them, so a part whose makers' rows and readers' columns are gone (or zero) is gone for the whole model.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+__all__ = ["Reader", "Unit", "base_of", "features_of", "keep_parts", "units_of"]
+
+HEADS, FEED_FORWARD, CHANNELS = "heads", "feed-forward", "channels"
+
+
+class Reader(NamedTuple):
+    """A module with weights that reads (or makes) the parts, ``size`` features a part."""
+
+    module: Any
+    size: int = 1
+
+
+@dataclass(frozen=True)
+class Unit:
+    """``count`` parts of one ``kind``. ``name`` is a module's path below the encoder; ``owner`` holds the number of heads."""
+
+    name: str
+    kind: str
+    count: int
+    makers: tuple[Reader, ...]
+    readers: tuple[Reader, ...]
+    owner: nn.Module | None = None
+
+
+class _Attention(NamedTuple):
+    """Names in a layer of what projects to heads and of what reads them; ``owner`` computes with them."""
+
+    owner: str
+    projections: tuple[str, ...]
+    output: str
+
+
+_ATTENTION = (
+    _Attention("attention.self", ("query", "key", "value"), "attention.output.dense"),  # BERT, RoBERTa, ELECTRA
+    _Attention("attention", ("q_lin", "k_lin", "v_lin"), "attention.out_lin"),  # DistilBERT
+    _Attention("attention", ("q_proj", "k_proj", "v_proj"), "attention.o_proj"),  # ViT
+    _Attention("attention", ("q_proj", "k_proj", "v_proj"), "attention.out_proj"),  # wav2vec 2.0, HuBERT
+    _Attention("self_attn", ("linear_q", "linear_k", "linear_v"), "self_attn.linear_out"),  # w2v-bert
+)
+_FEED_FORWARD = (
+    ("intermediate.dense", "output.dense"),
+    ("ffn.lin1", "ffn.lin2"),
+    ("mlp.fc1", "mlp.fc2"),
+    ("feed_forward.intermediate_dense", "feed_forward.output_dense"),
+    ("ffn1.intermediate_dense", "ffn1.output_dense"),
+    ("ffn2.intermediate_dense", "ffn2.output_dense"),
+)
+_HEAD_COUNTS = ("num_attention_heads", "n_heads", "num_heads")
+_HEAD_SIZES = ("attention_head_size", "head_dim", "head_size")
+_RELATIVE = ("linear_pos", "pos_bias_u")
+
+
+def units_of(model: nn.Module) -> list[Unit]:
+    """The units of a model of a known architecture, lowest layer first; none for any other."""
+    base = base_of(model)
+    kind = getattr(getattr(base, "config", getattr(model, "config", None)), "model_type", "")
+    if kind == "resnet":
+        return list(_resnet(model, base))
+    if kind == "mobilenet_v2":
+        return list(_mobilenet(base))
+    if kind == "timm_wrapper":
+        return list(_vgg(base)) if hasattr(base, "features") and hasattr(base, "pre_logits") else []
+    return [unit for name, layer in base.named_modules() for unit in _transformer_layer(name, layer)]
+
+
+def base_of(model: nn.Module) -> nn.Module:
+    """The encoder below a head; names of units begin there, so that they are the same with and without the head."""
+    return cast(nn.Module, getattr(model, "base_model", model))
+
+
+def _at(module: nn.Module, path: str) -> Any:
+    for step in path.split("."):
+        module = getattr(module, step, None)  # type: ignore[assignment]
+    return module
+
+
+def _transformer_layer(name: str, layer: nn.Module) -> Iterator[Unit]:
+    for told in _ATTENTION:
+        owner, output = _at(layer, told.owner), _at(layer, told.output)
+        projections = [_at(owner, one) for one in told.projections] if owner is not None else []
+        if not _all_linear(output, *projections) or any(hasattr(owner, one) for one in _RELATIVE):
+            continue
+        size = next((getattr(owner, one) for one in _HEAD_SIZES if hasattr(owner, one)), None)
+        if size:
+            makers = tuple(Reader(one, size) for one in projections)
+            count = output.in_features // size
+            yield Unit(f"{name}.{told.owner}", HEADS, count, makers, (Reader(output, size),), owner)
+            break
+    for inner, outer in _FEED_FORWARD:
+        maker, reader = _at(layer, inner), _at(layer, outer)
+        if _all_linear(maker, reader) and maker.out_features == reader.in_features:
+            yield Unit(f"{name}.{inner}", FEED_FORWARD, maker.out_features, (Reader(maker),), (Reader(reader),))
+
+
+def _all_linear(*modules: Any) -> bool:
+    return bool(modules) and all(type(module) is nn.Linear for module in modules)
+
+
+def _conv(layer: Any) -> tuple[Reader, Reader]:
+    """A convolution and the batch norm after it, as transformers names them."""
+    return Reader(layer.convolution), Reader(layer.normalization)
+
+
+def _resnet(model: nn.Module, base: Any) -> Iterator[Unit]:
+    """The sums of each stage (one unit: all blocks of a stage add to them), and the channels inside each block.
+
+    Without a convolution on its shortcut the first stage adds to the stem's own channels (He et al. 2016, figure 3).
+    """
+    name, makers, readers = "embedder", [*_conv(base.embedder.embedder)], []
+    for place, stage in enumerate(base.encoder.stages):
+        first = stage.layers[0]
+        readers.append(_conv(first.layer[0])[0])
+        if not isinstance(first.shortcut, nn.Identity):
+            readers.append(_conv(first.shortcut)[0])
+            yield _channels(name, makers, readers)
+            name, makers, readers = f"encoder.stages.{place}", [*_conv(first.shortcut)], []
+        for number, block in enumerate(stage.layers):
+            inner = list(block.layer)
+            for step, (one, other) in enumerate(itertools.pairwise(inner)):
+                where = f"encoder.stages.{place}.layers.{number}.layer.{step}"
+                yield _channels(where, _conv(one), [_conv(other)[0]])
+            makers += _conv(inner[-1])
+            if number:
+                readers.append(_conv(inner[0])[0])
+    classifier = [m for m in getattr(model, "classifier", nn.Identity()).modules() if isinstance(m, nn.Linear)]
+    yield _channels(name, makers, [*readers, *map(Reader, classifier)])
+
+
+def _mobilenet(base: Any) -> Iterator[Unit]:
+    """The expanded channels of each block: made, filtered one by one, and read (Sandler et al. 2018, table 1)."""
+    for number, block in enumerate(base.layer):
+        makers = [*_conv(block.expand_1x1), *_conv(block.conv_3x3)]
+        yield _channels(f"layer.{number}", makers, [_conv(block.reduce_1x1)[0]])
+
+
+def _vgg(base: Any) -> Iterator[Unit]:
+    """The channels of each convolution, and those between the two large layers at the end."""
+    makers: list[Reader] = []
+    name = ""
+    for place, module in base.features.named_children():
+        if isinstance(module, nn.Conv2d):
+            if makers:
+                yield _channels(name, makers, [Reader(module)])
+            name, makers = f"features.{place}", []
+        if isinstance(module, (nn.Conv2d, _BatchNorm)):
+            makers.append(Reader(module))
+    yield _channels(name, makers, [Reader(base.pre_logits.fc1)])
+    yield _channels("pre_logits.fc1", [Reader(base.pre_logits.fc1)], [Reader(base.pre_logits.fc2)])
+
+
+def _channels(name: str, makers: Sequence[Reader], readers: Sequence[Reader]) -> Unit:
+    return Unit(name, CHANNELS, makers[0].module.weight.shape[0], tuple(makers), tuple(readers))
+
+
+def features_of(parts: Sequence[int], size: int) -> torch.Tensor:
+    """The places of the features of parts, ``size`` each, int64."""
+    starts = torch.as_tensor(list(parts), dtype=torch.int64) * size
+    return (starts[:, None] + torch.arange(size)).reshape(-1)
+
+
+def keep_parts(unit: Unit, kept: Sequence[int]) -> None:
+    """Take all other parts out of the unit's modules, in place. The kept ones stay in the order given."""
+    for module, size in unit.makers:
+        _keep_made(module, features_of(kept, size))
+    for module, size in unit.readers:
+        _keep_read(module, features_of(kept, size))
+    if unit.owner is not None:
+        for name in _HEAD_COUNTS:
+            if hasattr(unit.owner, name):
+                setattr(unit.owner, name, len(kept))
+        if hasattr(unit.owner, "all_head_size"):
+            unit.owner.__dict__["all_head_size"] = len(kept) * unit.makers[0].size
+
+
+def _keep_made(module: Any, places: torch.Tensor) -> None:
+    for name in ("weight", "bias"):
+        if getattr(module, name) is not None:
+            _replace(module, name, getattr(module, name)[places])
+    if isinstance(module, _BatchNorm):
+        module.running_mean, module.running_var = module.running_mean[places], module.running_var[places]  # type: ignore[index]
+        module.num_features = len(places)
+    elif isinstance(module, _ConvNd):
+        if module.groups > 1:  # depthwise: a channel is filtered by itself
+            module.groups = module.in_channels = len(places)
+        module.out_channels = len(places)
+    else:
+        module.out_features = len(places)
+
+
+def _keep_read(module: Any, places: torch.Tensor) -> None:
+    _replace(module, "weight", module.weight[:, places])
+    setattr(module, "in_channels" if isinstance(module, _ConvNd) else "in_features", len(places))
+
+
+def _replace(module: nn.Module, name: str, values: torch.Tensor) -> None:
+    before = getattr(module, name)
+    setattr(module, name, nn.Parameter(values.detach().clone(), requires_grad=before.requires_grad))

@@ -1,0 +1,1 @@
+"""Smaller models out of trained ones."""

@@ -1,0 +1,158 @@
+"""How much of each unit a pruned model keeps, so that its config can say it wherever that is possible.
+
+- Feed-forward neurons: ``intermediate_size``, the same in every layer.
+- Heads of a ViT: ``num_attention_heads`` with ``head_dim``, the same in every layer. BERT, RoBERTa, ELECTRA, DistilBERT, wav2vec
+  2.0 and HuBERT divide their width by the number of heads, so that their configs cannot say a missing one: those heads are
+  kept by name (:mod:`pretune.backbones.removed`), and each layer may keep another number of them.
+- ResNet: the widths of its stages. MobileNetV2: how much its blocks expand. VGG: ``mlp_ratio``, and channels by name.
+
+A share of weights is meant. Where a part is both made and read by parts of its own kind (channels of ResNet and VGG) the
+square root of the share is kept of each, as the weights between them are the product of both.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from pretune.backbones.library import quiet_transformers
+from pretune.backbones.removed import REMOVED, removed_of, renamed
+from pretune.backbones.units import CHANNELS, FEED_FORWARD, HEADS, Unit, keep_parts, units_of
+from pretune.errors import UsageError
+
+__all__ = ["Plan", "Shares", "apply_plan", "choose_parts", "plan_of"]
+
+
+class Shares(NamedTuple):
+    """Shares to keep, in (0, 1]: of the heads, of the feed-forward neurons, and of the weights of convolutions."""
+
+    heads: float
+    feed_forward: float
+    channels: float
+
+
+class Plan(NamedTuple):
+    """The config of the pruned model, how many parts each unit keeps, and the units that share their number: what one of
+    them keeps more, another may keep less."""
+
+    config: Any
+    counts: Mapping[str, int]
+    pooled: Collection[str]
+
+
+def plan_of(model: nn.Module, config: Any, shares: Shares, *, first_counts: Mapping[str, int]) -> Plan:
+    """The plan that leaves ``shares`` of what was there at first: ``config`` and ``first_counts`` are those of the model that
+    pruning began with, ``model`` what is left of it now.
+
+    Raises :class:`UsageError` for an architecture whose parts are not known.
+    """
+    units = units_of(model)
+    if not units:
+        raise UsageError(
+            f"{config.model_type} cannot be pruned: which of its parts belong together is known for BERT, RoBERTa, ELECTRA, DistilBERT, ViT, wav2vec 2.0, HuBERT, w2v-bert, ResNet, MobileNetV2 and VGG",
+            "pretune distill teaches a smaller model of another architecture what this one knows",
+        )
+    narrow = copy.deepcopy(config)
+    _narrow(narrow, shares)
+    before, after = _sizes(model, config), _sizes(model, narrow)
+    share_of = {HEADS: shares.heads, FEED_FORWARD: shares.feed_forward, CHANNELS: shares.channels**0.5}
+    counts, pooled = {}, set()
+    for unit in units:
+        counts[unit.name] = unit.count
+        if after[unit.name] < before[unit.name]:
+            counts[unit.name] = min(unit.count, after[unit.name])
+        elif unit.kind in _BY_NAME.get(config.model_type, (HEADS,)):
+            counts[unit.name] = min(unit.count, max(1, round(first_counts[unit.name] * share_of[unit.kind])))
+            if unit.kind == HEADS:
+                pooled.add(unit.name)
+    return Plan(narrow, counts, pooled)
+
+
+_BY_NAME: Mapping[str, tuple[str, ...]] = {"vit": (), "resnet": (), "mobilenet_v2": (), "timm_wrapper": (CHANNELS,)}
+"""The kinds of parts that are kept by name where the config does not say them; of all others the heads are."""
+
+
+def _sizes(model: nn.Module, config: Any) -> dict[str, int]:
+    """What a config makes of each unit: the model's own class is asked, without weights."""
+    with quiet_transformers(), torch.device("meta"):
+        return {unit.name: unit.count for unit in units_of(cast(Any, type(model))(copy.deepcopy(config)))}
+
+
+def _narrow(config: Any, shares: Shares) -> None:
+    """Let the config say ``shares`` as far as it can, in place."""
+    kind = config.model_type
+    if kind == "resnet":
+        share = shares.channels**0.5
+        config.embedding_size = _rounded(config.embedding_size, share)
+        config.hidden_sizes = [_rounded(size, share) for size in config.hidden_sizes]
+    elif kind == "mobilenet_v2":
+        config.expand_ratio = round(config.expand_ratio * shares.channels, 4)
+    elif kind == "timm_wrapper":
+        told = config.model_args or {}
+        config.model_args = {**told, "mlp_ratio": round(told.get("mlp_ratio", 1.0) * shares.channels, 4)}
+    else:
+        name = "hidden_dim" if kind == "distilbert" else "intermediate_size"
+        setattr(config, name, _rounded(getattr(config, name), shares.feed_forward))
+    if kind == "vit":
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        config.head_dim, config.num_attention_heads = size, max(1, round(config.num_attention_heads * shares.heads))
+
+
+_WIDE, _STEP = 64, 8
+
+
+def _rounded(size: int, share: float) -> int:
+    """A width in steps that processors like: of 8 from 64 on (of 32 where a bottleneck takes a quarter of it), else of 2."""
+    if share >= 1.0:
+        return size
+    step = 4 * _STEP if size >= 4 * _WIDE else _STEP if size >= _WIDE else 2
+    return min(size, max(step, round(size * share / step) * step))
+
+
+def choose_parts(units: list[Unit], plan: Plan, scores: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
+    """The parts that stay, by unit, in their order: those whose loss would cost most.
+
+    ``scores`` are of each part, higher for what matters more. Pooled units keep their best part each, and together the best
+    of all others.
+    """
+    kept = {
+        unit.name: sorted(_ranked(scores[unit.name])[: plan.counts[unit.name]])
+        for unit in units
+        if unit.name not in plan.pooled
+    }
+    pooled = [unit for unit in units if unit.name in plan.pooled]
+    room = sum(plan.counts[unit.name] for unit in pooled) - len(pooled)
+    ranked = {unit.name: _ranked(scores[unit.name]) for unit in pooled}
+    others = [(float(scores[name][part]), name, part) for name, order in ranked.items() for part in order[1:]]
+    best = sorted(others, key=lambda item: -item[0])[:room]
+    for unit in pooled:
+        chosen = [part for _, name, part in best if name == unit.name]
+        kept[unit.name] = sorted([ranked[unit.name][0], *chosen])
+    return kept
+
+
+def _ranked(scores_N: np.ndarray) -> list[int]:
+    """The best first; of equal ones the first."""
+    return [int(part) for part in np.argsort(-scores_N, kind="stable")]
+
+
+def apply_plan(model: nn.Module, plan: Plan, kept: Mapping[str, list[int]]) -> None:
+    """Take all parts but ``kept`` out of the model, in place, and give it the config that says so."""
+    config: Any = copy.deepcopy(plan.config)
+    sizes, before = _sizes(model, config), removed_of(model.config)
+    removed: dict[str, list[int]] = {}
+    for unit in units_of(model):
+        gone = renamed(before, unit, kept[unit.name])
+        keep_parts(unit, kept[unit.name])
+        if sizes[unit.name] > len(kept[unit.name]):
+            removed[unit.name] = gone
+    if removed:
+        setattr(config, REMOVED, removed)
+    for module in model.modules():
+        if hasattr(module, "save_pretrained"):
+            module.config = config

@@ -1,0 +1,123 @@
+"""A small model learns from a large one: its right answers, its doubts, and what happens inside it.
+
+Shapes: B rows of a batch, T positions, D numbers of a position's inner states.
+"""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import nn
+
+from pretune.backbones.adapt import Adaptation
+from pretune.backbones.inner_states import Listener
+from pretune.engine.batching import Stream
+from pretune.objectives.inner_matching import InnerMatching
+from pretune.objectives.supervised import learned_item
+from pretune.tasks.base import EncodedRows, Task
+from pretune.tasks.teacher import Teaching
+from pretune.tasks.trunk_rows import positions_of
+from pretune.types import Batch, Feed, Loss
+
+__all__ = ["HARD_WEIGHT", "TEMPERATURE", "Distil", "Pupil"]
+
+TEMPERATURE = 2.0
+HARD_WEIGHT = 0.1
+"""The right answers weigh "considerably" less than the teacher's (Hinton et al. 2015, arXiv 1503.02531, section 2)."""
+
+_LOGITS, _STATES = "teacher_logits", "teacher_states"
+
+
+class Pupil(nn.Module):
+    """A student with what is held against its teacher's inner states: both learn, the student alone is kept.
+
+    Its forward is the student's. ``listener`` hears the student.
+    """
+
+    def __init__(self, student: nn.Module, matching: InnerMatching, listener: Listener) -> None:
+        super().__init__()
+        self.student = student
+        self.matching = matching
+        self.listener = listener
+
+    def forward(self, **inputs: torch.Tensor) -> Any:
+        """What the student says; what was heard before is forgotten."""
+        self.listener.take()
+        return self.student(**inputs)
+
+    def gradient_checkpointing_enable(self, options: dict[str, Any]) -> None:
+        """See transformers."""
+        self.student.gradient_checkpointing_enable(options)  # type: ignore[operator]
+
+
+@final
+class Distil:
+    """Learn ``task`` from a teacher, on rows with and without right answers (the stream ``rows``).
+
+    The loss of a row is ``hard_weight`` times the task's own and the rest times the distance from the teacher's softened answer
+    (Hinton et al. 2015); a row without a right answer has the latter alone. A model that is a :class:`Pupil` adds the
+    distances of inner states, each as they are. An update is normalised by the rows' weights, of transcripts by frames.
+    """
+
+    part_names: tuple[str, ...] = ("hard", "soft")
+
+    def __init__(
+        self,
+        task: Task,
+        adaptation: Adaptation,
+        teaching: Teaching,
+        *,
+        temperature: float = TEMPERATURE,
+        hard_weight: float = HARD_WEIGHT,
+        matching: InnerMatching | None = None,
+    ) -> None:
+        self.task = task
+        self.adaptation = adaptation
+        self.teaching = teaching
+        self.temperature = temperature
+        self.hard_weight = hard_weight
+        self.part_names = (*type(self).part_names, *(() if matching is None else matching.names))
+
+    def streams(self, rows: EncodedRows, *, batch_size: int, group_by_length: bool) -> dict[str, Stream]:
+        """The one stream of all rows, with what the teacher says of them."""
+
+        def collate(rows_R: np.ndarray, keys_R: np.ndarray) -> Batch:
+            places = rows_R.tolist()
+            items = [learned_item(self.task, rows, place, int(key)) for place, key in zip(places, keys_R, strict=True)]
+            batch = self.task.collate(items)
+            said = self.teaching.of(places, items, batch)
+            batch.extras[_LOGITS] = said.logits
+            if said.states is not None:
+                batch.extras[_STATES] = said.states
+            batch.num_items = float(self.task.item_weights(batch).sum())
+            return batch
+
+        return {"rows": Stream(rows.lengths_N, collate, batch_size, group_by_length)}
+
+    def prepare(self, model: nn.Module, progress: float) -> None:
+        """Training mode; what does not learn at ``progress`` rests in eval mode, its dropout too."""
+        self.adaptation.train(model, progress)
+
+    def loss(self, model: nn.Module, feed: Feed, _rng: torch.Generator) -> Loss:
+        """See the class. ``parts`` are the sums of each distance over the rows that have it."""
+        batch = feed["rows"]
+        logits = self.task.logits_of(model, batch)
+        soft_B = self.task.soft_losses(logits, batch.extras[_LOGITS], batch, self.temperature)
+        hard_B = self.task.hard_losses(logits, batch)
+        both_B = self.hard_weight * hard_B + (1 - self.hard_weight) * soft_B
+        total = torch.where(self.task.is_labelled(batch), both_B, soft_B).sum()
+        parts = {"hard": float(hard_B.detach().sum()), "soft": float(soft_B.detach().sum())}
+        if isinstance(model, Pupil):
+            for name, apart_B in self._inside(model, batch).items():
+                inside = (apart_B * self.task.item_weights(batch)).sum()
+                total, parts[name] = total + inside, float(inside.detach())
+        return Loss(total, batch.num_items, parts)
+
+    @staticmethod
+    def _inside(model: Pupil, batch: Batch) -> dict[str, torch.Tensor]:
+        states = model.listener.take()
+        assert states is not None, "every layer that is listened to is heard once a forward pass"
+        found = model.matching(states, batch.extras[_STATES], positions_of(batch))._asdict()
+        return {name: apart_B for name, apart_B in found.items() if apart_B is not None}
