@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pretune.verbs.compare import compare
     from pretune.verbs.demo import demo
     from pretune.verbs.evaluate import evaluate
+    from pretune.verbs.export import export
     from pretune.verbs.finetune import finetune
     from pretune.verbs.inspect import inspect
     from pretune.verbs.list import list  # noqa: A004
@@ -32,6 +33,7 @@ __all__ = [
     "compare",
     "demo",
     "evaluate",
+    "export",
     "finetune",
     "inspect",
     "list",

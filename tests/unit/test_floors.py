@@ -123,10 +123,11 @@ def cycles(trees: dict[str, ast.Module]) -> list[str]:
 
 
 def prints(trees: dict[str, ast.Module]) -> list[str]:
+    """Where something is printed outside the command line; what is copied beside an exported model is a program of its own."""
     return [
         f"{name} line {node.lineno}"
         for name, tree in trees.items()
-        if name != "cli"
+        if name != "cli" and not name.startswith("export.standalone.")
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "sys.stdout.write", "sys.stderr.write")
     ]

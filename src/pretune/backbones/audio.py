@@ -87,6 +87,21 @@ class Hearing:
         """Places of an input in a second: samples, or frames of features."""
         return self.rate if self.filterbank is None else self.rate // math.prod(self.strides)
 
+    def portable(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        return {
+            "modality": "audio",
+            **dataclasses.asdict(self),
+            "reads": self.reads,
+            "least_samples": self.least_samples,
+            "block": self.block,
+        }
+
+    @property
+    def block(self) -> int:
+        """Widths of inputs are multiples of so many places: a tenth of a second."""
+        return max(1, self.places_per_second // _WIDTHS_PER_SECOND)
+
     def frames_of(self, inputs: Mapping[str, torch.Tensor]) -> int:
         """Frames F that the encoder makes of a batch, padding among them."""
         width = inputs[self.reads].shape[1]
@@ -160,8 +175,7 @@ def collate_clips(
     hidden_bands = hidden_bands or [None] * len(clips)
     heard = [_heard(clip, hearing, hidden_M) for clip, hidden_M in zip(clips, hidden_bands, strict=True)]
     lengths_B = torch.tensor([len(one) for one in heard])
-    block = max(1, hearing.places_per_second // _WIDTHS_PER_SECOND)
-    width = math.ceil(int(lengths_B.max()) / block) * block
+    width = math.ceil(int(lengths_B.max()) / hearing.block) * hearing.block
     values = np.zeros((len(clips), width, *heard[0].shape[1:]), dtype=np.float32)
     for row, one in enumerate(heard):
         values[row, : len(one)] = one

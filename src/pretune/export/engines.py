@@ -8,14 +8,21 @@ from torch import nn
 
 from pretune.errors import ModelError
 from pretune.export.onnx_model import GRAPH_FILE, OnnxModel
+from pretune.export.openvino_model import IR_FILE, OpenVinoModel
 
 __all__ = ["load_engine"]
 
 
 def load_engine(name: str, folder: Path, *, threads: int | None = None) -> nn.Module:
-    """The model of an exported folder, called as the torch model was. Raises :class:`ModelError` for an engine that is not run here."""
+    """The model of an exported folder, called as the torch model was.
+
+    Raises :class:`ModelError` for an engine that is not run here: torch reads parts of a ``torch.export`` program as pickles.
+    """
     if name == "onnxruntime":
         return OnnxModel(folder / GRAPH_FILE, threads=threads)
+    if name == "openvino":
+        return OpenVinoModel(folder / IR_FILE, threads=threads)
     raise ModelError(
-        f"{folder} is made for {name}, which pretune does not run", "use the run that it was exported from"
+        f"{folder} is made for {name}, which pretune does not run",
+        "use the run that it was exported from, or the predict.py in the folder",
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,7 +24,17 @@ from pretune.files import fsync_file, translate_disk_errors
 from pretune.tasks.base import Task
 from pretune.types import Batch
 
-__all__ = ["OPSET", "LogitsOnly", "example_inputs", "export_graph", "free_sizes", "plain", "quiet_torch_export"]
+__all__ = [
+    "OPSET",
+    "LogitsOnly",
+    "example_inputs",
+    "export_graph",
+    "first_line",
+    "free_sizes",
+    "plain",
+    "quiet_torch_export",
+    "take_graph",
+]
 
 OPSET = 20
 """The first with GELU as one node; ONNX Runtime knows it since 1.17, OpenVINO since 2024."""
@@ -59,7 +70,7 @@ def export_graph(task: Task, model: nn.Module, batch: Batch, path: Path) -> dict
             )  # fmt: skip
         except Exception as error:  # the exporter raises many kinds
             raise ModelError(
-                f"{type(model).__name__} cannot be written as ONNX: {_first_line(error)}",
+                f"{type(model).__name__} cannot be written as ONNX: {first_line(error)}",
                 "this architecture cannot be exported; `pretune serve RUN` runs it as it is",
             ) from error
     assert program is not None, "the exporter gives a program where it writes no file"
@@ -121,25 +132,38 @@ def quiet_torch_export() -> Iterator[None]:
                 one.setLevel(level)
 
 
+def take_graph(source: Path, path: Path) -> dict[str, Any]:
+    """Copy a graph that is there already (with weights beside it, where it has them) to ``path``; its signature."""
+    with translate_disk_errors(path):
+        for held in sorted(source.parent.glob(f"{source.name}*")):
+            shutil.copyfile(held, path.with_name(held.name))
+            fsync_file(path.with_name(held.name))
+    return _signature(path)
+
+
 def _checked_signature(path: Path, inputs: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """What the graph takes and gives. Raises :class:`ModelError` where a size that must stay free has become a number."""
-    import onnx
-
-    graph = onnx.load(str(path), load_external_data=False).graph
-    told = {one.name: _told(one) for one in graph.input}
+    signature = _signature(path)
+    told = {one["name"]: one["shape"] for one in signature["inputs"]}
     for name, sizes in free_sizes(inputs).items():
-        fixed = [sizes[axis] for axis in sizes if name in told and isinstance(told[name]["shape"][axis], int)]
+        fixed = [sizes[axis] for axis in sizes if name in told and isinstance(told[name][axis], int)]
         if fixed:
             path.unlink()
             raise ModelError(
-                f"{path.name} would take one {fixed[0]} only ({name} {told[name]['shape']})",
+                f"{path.name} would take one {fixed[0]} only ({name} {told[name]})",
                 "this architecture fixes its sizes while it is traced: it cannot be exported",
             )
+    return {"exporter": "torch.export", **signature}
+
+
+def _signature(path: Path) -> dict[str, Any]:
+    import onnx
+
+    model = onnx.load(str(path), load_external_data=False)
     return {
-        "exporter": "torch.export",
-        "opset": OPSET,
-        "inputs": [{"name": name, **one} for name, one in told.items()],
-        "outputs": [{"name": one.name, **_told(one)} for one in graph.output],
+        "opset": next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx")),
+        "inputs": [{"name": one.name, **_told(one)} for one in model.graph.input],
+        "outputs": [{"name": one.name, **_told(one)} for one in model.graph.output],
     }
 
 
@@ -151,5 +175,6 @@ def _told(one: Any) -> dict[str, Any]:
     return {"type": onnx.TensorProto.DataType.Name(kind.elem_type).lower(), "shape": shape}
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an exporter's error says, without its pages of hints."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

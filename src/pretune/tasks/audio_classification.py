@@ -151,6 +151,10 @@ class _OfClips(Labelling):
         """The training rows' shares of labels, and logistic regression on mel bands."""
         return audio_baselines(train, rows, self.known_labels(train, rows), self.hearing.rate)
 
+    def portable(self) -> dict[str, Any]:
+        """How clips are heard."""
+        return self.hearing.portable()
+
     @classmethod
     def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> Self:
         """See :class:`pretune.tasks.base.Task`."""

@@ -201,6 +201,10 @@ class Task(ABC):
         """One prediction an item, in the batch's order."""
 
     @abstractmethod
+    def probabilities(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """What :meth:`predict` decides by: probabilities of every item, (B, ...), 0 behind an item's end."""
+
+    @abstractmethod
     def merge(self, predictions: Sequence[Prediction]) -> list[Prediction]:
         """One prediction a row: items of one id (windows) become one, in order of first appearance."""
 
@@ -256,6 +260,10 @@ class Task(ABC):
     def processor_to_save(self, backbone: Backbone) -> Any:
         """What is written beside the weights to make inputs (and words of outputs)."""
         return backbone.processor
+
+    @abstractmethod
+    def portable(self) -> dict[str, Any]:
+        """How rows become the model's inputs, as JSON values for a program without pretune (``export/standalone``)."""
 
     @classmethod
     @abstractmethod

@@ -5,6 +5,7 @@ Shapes: B pictures of a batch, H and W their sides in pixels; pictures are uint8
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
@@ -190,6 +191,10 @@ class _OfPictures(Labelling):
     def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, np.ndarray], list[str]]:
         """The training rows' shares of labels, and logistic regression on tiny pictures and colours."""
         return image_baselines(train, rows, self.known_labels(train, rows))
+
+    def portable(self) -> dict[str, Any]:
+        """What is done to a picture."""
+        return {"modality": self.modality, **dataclasses.asdict(self.geometry)}
 
     @classmethod
     def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> Self:

@@ -20,7 +20,10 @@ __all__ = ["grad_cam", "overlay", "saliency"]
 def saliency(
     model: torch.nn.Module, pixels: list[np.ndarray], geometry: Geometry
 ) -> tuple[list[np.ndarray], str] | None:
-    """A map in 0..1 of each picture uint8 (H, W, 3), of its crop's size, and the name of the method; None where neither works."""
+    """A map in 0..1 of each picture uint8 (H, W, 3), of its crop's size, and the name of the method; None where neither works
+    (a graph of another engine gives no gradients)."""
+    if not hasattr(model, "base_model"):
+        return None
     inputs = collate_pixels(pixels, geometry).to(next(model.parameters()).device)
     was_training = model.training
     model.eval()

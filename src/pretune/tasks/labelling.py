@@ -222,10 +222,14 @@ class Labelling(Task):
 
     def predict(self, model: torch.nn.Module, batch: Batch) -> list[Prediction]:
         """Probabilities as trained, with the answer they give."""
-        probabilities_BC = self.probabilities_of(self.logits_of(model, batch).double()).cpu().tolist()
+        probabilities_BC = self.probabilities(model, batch).cpu().tolist()
         return [
             Prediction(i, self.answer_of(row), tuple(row)) for i, row in zip(batch.ids, probabilities_BC, strict=True)
         ]
+
+    def probabilities(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """As trained, (B, C) float64."""
+        return self.probabilities_of(self.logits_of(model, batch).double())
 
     def merge(self, predictions: Sequence[Prediction]) -> list[Prediction]:
         """The mean probability over a row's windows."""

@@ -259,6 +259,12 @@ class SpeechRecognition(Task):
             for i, log_probs_FV, count in zip(batch.ids, log_probs_BFV, frames, strict=True)
         ]
 
+    def probabilities(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """Of the characters of each frame, (B, F, V) float32."""
+        log_probs_BFV = self._log_probs(model, batch)
+        real_BF = batch.extras[POSITIONS][:, : log_probs_BFV.shape[1]]
+        return log_probs_BFV.exp() * real_BF[..., None]
+
     def _written(self, log_probs_FV: np.ndarray) -> str:
         blank = self.spelling.blank_id
         if self.beam_size > 1:
@@ -318,6 +324,10 @@ class SpeechRecognition(Task):
         usual = Counter(self.spelling.tidied(text) for text in train["text"] if text is not None).most_common(1)[0][0]
         records = [{"text": usual, "truth": truth} for truth in self.truths(rows)]
         return {"most-frequent-transcript": recognition_statistics(records)}, []
+
+    def portable(self) -> dict[str, Any]:
+        """How clips are heard."""
+        return self.hearing.portable()
 
     @classmethod
     def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> SpeechRecognition:

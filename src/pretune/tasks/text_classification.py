@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
@@ -87,6 +88,11 @@ class _OfTexts(Labelling):
         """The training rows' shares of labels, and TF-IDF with logistic regression."""
         unspaced = mostly_unspaced(shares(count_scripts(train[:2000]["text"])))
         return baselines(_Texts(train), _Texts(rows), self.known_labels(train, rows), unspaced=unspaced)
+
+    def portable(self) -> dict[str, Any]:
+        """Special tokens and padding."""
+        template = dataclasses.asdict(self.encoder.template)
+        return {"modality": self.modality, **dataclasses.asdict(self.padding), **template}
 
     @classmethod
     def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> Self:

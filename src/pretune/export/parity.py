@@ -1,0 +1,93 @@
+"""Do an exported model and the model it was made from say the same of the same rows?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from pretune.engine.batching import cut_by_budget
+from pretune.tasks.base import Task
+from pretune.types import Encoded, Prediction
+
+__all__ = ["Parity", "chosen_rows", "measure_parity"]
+
+_MOST_COST = 65_536
+_ALONE = 16
+_BUDGET = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """``rows`` were compared, ``alone`` of them also by themselves (lengths from the shortest to the longest);
+    ``largest`` is the largest difference of a probability, ``same`` counts rows with the same answer.
+    """
+
+    rows: int
+    alone: int
+    largest: float
+    same: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
+class _Repeating(nn.Module):
+    """Keeps what a model says, to say it again after :meth:`again`: for two questions about one batch."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.said: list[Any] = []
+        self.place = 0
+
+    def again(self) -> None:
+        """The next call repeats the first answer."""
+        self.place = 0
+
+    def forward(self, **inputs: torch.Tensor) -> Any:
+        """What the model says of the batch."""
+        if self.place == len(self.said):
+            self.said.append(self.model(**inputs))
+        self.place += 1
+        return self.said[self.place - 1]
+
+
+def chosen_rows(costs: Iterable[int], most_rows: int) -> int:
+    """How many rows from the first are compared: at most ``most_rows``, fewer where they are long; two at least."""
+    total = np.cumsum(np.fromiter(costs, dtype=np.int64))[:most_rows]
+    return max(2, int((total <= _MOST_COST).sum()))
+
+
+def measure_parity(
+    task: Task, before: nn.Module, after: nn.Module, items: Sequence[Encoded], on_batch: Callable[[int], None]
+) -> tuple[Parity, list[Prediction]]:
+    """Compare both models on the processor, in batches and one by one; and the first one's predictions of the rows."""
+    found: dict[bool, list[Prediction | None]] = {side: [None] * len(items) for side in (True, False)}
+    lengths_N = np.array([item.cost for item in items])
+    by_length = np.argsort(lengths_N, kind="stable")
+    alone = by_length[np.unique(np.linspace(0, len(items) - 1, min(_ALONE, len(items))).astype(np.int64))]
+    largest = 0.0
+    for places in [*([place] for place in alone), *cut_by_budget(lengths_N, max_cost=_BUDGET, max_rows=2**31)]:
+        batch = task.collate([items[int(place)] for place in places])
+        said = {}
+        for side, model in ((True, before), (False, after)):
+            repeating = _Repeating(model)
+            with torch.inference_mode():
+                said[side] = task.probabilities(repeating, batch).double()
+                repeating.again()
+                predictions = task.predict(repeating, batch)
+            for place, prediction in zip(places, predictions, strict=True):
+                found[side][int(place)] = prediction
+        difference = float((said[True] - said[False]).abs().max())
+        largest = math.inf if math.isnan(difference) else max(largest, difference)
+        on_batch(len(places))
+    rows = {side: task.merge([one for one in held if one is not None]) for side, held in found.items()}
+    same = sum(a.label == b.label for a, b in zip(rows[True], rows[False], strict=True))
+    return Parity(len(rows[True]), len(alone), largest, same), rows[True]

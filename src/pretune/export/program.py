@@ -1,0 +1,84 @@
+"""The program beside an exported model: copied into its folder, and held against pretune's own answers."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pretune.files import fsync_file, translate_disk_errors
+
+__all__ = ["READERS", "ProgramParity", "add_program", "carry_files", "measure_program"]
+
+READERS = {"text": "texts.py", "image": "pictures.py", "audio": "clips.py"}
+_CARRIED = (".json", ".txt", ".model")
+_LEFT_BEHIND = ("pretune.json", "model.safetensors.index.json")
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramParity:
+    """``rows`` were answered by predict.py, ``unread`` were in a form that it does not read; ``largest`` is the largest difference
+    of a calibrated probability, ``same`` counts equal answers, ``unread_because`` is why the first one was not read.
+    """
+
+    rows: int
+    unread: int
+    largest: float
+    same: int
+    unread_because: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
+def carry_files(source: Path, target: Path) -> None:
+    """Copy a model folder's config, tokenizer and processor files: everything but weights, card and ``pretune.json``."""
+    with translate_disk_errors(target):
+        for path in sorted(source.iterdir()):
+            if path.is_file() and path.suffix in _CARRIED and path.name not in _LEFT_BEHIND:
+                shutil.copyfile(path, target / path.name)
+                fsync_file(target / path.name)
+
+
+def add_program(folder: Path, modality: str) -> None:
+    """Copy ``predict.py`` and what reads rows of ``modality`` into an exported folder."""
+    here = resources.files("pretune.export.standalone")
+    for name in ("predict.py", READERS[modality]):
+        with translate_disk_errors(folder):
+            (folder / name).write_bytes((here / name).read_bytes())
+            fsync_file(folder / name)
+
+
+def measure_program(
+    folder: Path, rows: Iterable[Mapping[str, Any]], records: Iterable[Mapping[str, Any]], *, threads: int | None
+) -> ProgramParity:
+    """Answer ``rows`` with the folder's own ``predict.py``, in this process, beside ``records``: pretune's answers to them."""
+    model = _loaded(folder).Model(folder, threads)
+    count = same = unread = 0
+    largest, because = 0.0, ""
+    for row, record in zip(rows, records, strict=True):
+        try:
+            (found,) = model.answers([{"id": record["id"], **row}])
+        except ValueError as error:
+            unread, because = unread + 1, because or str(error)
+            continue
+        count += 1
+        same += all(found[key] == record[key] for key in ("label", "labels", "text") if key in found)
+        differences = (abs(p - record["probabilities"][name]) for name, p in found.get("probabilities", {}).items())
+        largest = max(largest, *differences, 0.0)
+    return ProgramParity(count, unread, largest, same, because)
+
+
+def _loaded(folder: Path) -> Any:
+    """``predict.py`` of the folder, as written by :func:`add_program`."""
+    spec = importlib.util.spec_from_file_location("pretune_exported_predict", folder / "predict.py")
+    assert spec is not None, "predict.py is a Python file"
+    assert spec.loader is not None, "predict.py is a Python file"
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,1 @@
+"""Programs that are copied beside an exported model and run without pretune."""

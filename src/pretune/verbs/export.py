@@ -1,0 +1,239 @@
+"""``pretune export``: a fine-tuned run as a folder that answers without pretune, proven on real rows."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pretune.config import AnsweringSettings
+from pretune.errors import CheckFailed, UsageError
+from pretune.files import fsync_dir, read_object, write_json, write_text
+from pretune.options import option
+from pretune.runfolder import RunFolder, machine_facts, now
+from pretune.verbs.declare import verb
+from pretune.verbs.derived import DerivedSettings, finished_parent, open_derived, own_data, take_over
+from pretune.verbs.outcome import Outcome, Say
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+
+    from pretune.tasks.base import Task
+    from pretune.types import Encoded
+
+__all__ = ["ExportSettings", "export"]
+
+_ENGINES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch.export"}
+_MOST_ROWS = 256
+_MOST_PROGRAM_ROWS = 64
+_SHOWN_TO_TRACER = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSettings(DerivedSettings):
+    """Settings of ``pretune export``."""
+
+    verb: ClassVar[str] = "export"
+
+    to: str = option(
+        "onnx", "form of the model: ONNX, OpenVINO's own, or a torch.export program", choices=tuple(_ENGINES)
+    )
+    tolerance: float = option(
+        1e-3, "largest difference of a probability on validation rows; beyond it nothing is exported", low=0.0, high=1.0
+    )
+
+
+@verb(ExportSettings)
+def export(settings: ExportSettings, *, say: Say) -> Outcome:
+    """Write a run's model as a folder that answers without pretune, and prove on real rows that it answers the same.
+
+    RUN/model gets the graph, the tokenizer or processor, a model card and predict.py, which needs numpy and the engine only
+    (onnxruntime; tokenizers for texts, pillow for pictures). Validation rows are answered by both: a difference beyond
+    --tolerance is an error, and nothing is written. The result is a run: evaluate, predict, benchmark and serve take it.
+
+    Examples::
+
+        pretune export runs/news
+        pretune export runs/news --to openvino --out runs/news-openvino
+        python runs/export-news-1/model/predict.py "a fine film"
+    """
+    parent = finished_parent(settings)
+    _refuse_other_engines(settings, parent)
+    with open_derived(settings, parent) as (settings, run, state):
+        if state == "finished":
+            return _outcome(run, "was finished before; nothing was computed")
+        take_over(run, parent)
+        aside = run.path / ".model.tmp"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        try:
+            told = _write_and_compare(settings, parent, aside, say)
+            _refuse_beyond(settings, told["parity"])
+            run.update_record(export=told, machine=machine_facts())
+            _finish(run, aside)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        return _outcome(run, "is finished")
+
+
+def _refuse_other_engines(settings: ExportSettings, parent: RunFolder) -> None:
+    engine = read_object(parent.model_dir / "pretune.json").get("engine", "torch")
+    if engine not in ("torch", "onnxruntime"):
+        raise UsageError(
+            f"{parent.path} was exported for {engine}",
+            f"export the run that it was made from: {parent.record['parents'][0]}",
+        )
+    if engine == "onnxruntime" and settings.to == "torch":
+        raise UsageError(
+            f"{parent.path} holds an ONNX graph, from which there is no way back to torch", "use --to onnx or openvino"
+        )
+
+
+def _write_and_compare(settings: ExportSettings, parent: RunFolder, folder: Path, say: Say) -> dict[str, Any]:
+    """Write the deliverable to ``folder``; what run.json says of it: format, signature and parity."""
+    from pretune.export.program import add_program, carry_files
+
+    task, model = _plain_model(settings, parent)
+    rows, items = _rows_to_compare(task, own_data(parent)["validation"])
+    carry_files(parent.model_dir, folder)
+    signature = _write_graph(settings, parent, task, model, items, folder)
+    about = {**read_object(parent.model_dir / "pretune.json"), **_answering(task, say)}
+    reads_pairs = "text_pair" in rows.column_names
+    write_json(
+        folder / "pretune.json",
+        {
+            **about,
+            "engine": _ENGINES[settings.to],
+            "graph": signature,
+            "inputs": {**task.portable(), **({"reads_pairs": reads_pairs} if task.modality == "text" else {})},
+        },
+    )
+    add_program(folder, task.modality)
+    parity = _parity(settings, task, model, rows, items, folder, say)
+    return {"format": settings.to, "engine": _ENGINES[settings.to], "signature": signature, "parity": parity}
+
+
+def _plain_model(settings: ExportSettings, parent: RunFolder) -> tuple[Task, torch.nn.Module]:
+    """The parent's task and model: as torch has it, not arranged for this machine, or its graph."""
+    from pretune.engine.devices import choose_device
+    from pretune.verbs.proven import load_plain, load_proven
+
+    asked = AnsweringSettings(precision="fp32", threads=settings.threads)
+    if read_object(parent.model_dir / "pretune.json").get("engine", "torch") != "torch":
+        proven = load_proven(parent, asked)
+        return proven.task, proven.model
+    choose_device(precision="fp32", threads=settings.threads)
+    return load_plain(parent, asked)
+
+
+def _answering(task: Task, say: Say) -> dict[str, Any]:
+    """What the exported run changes of how answers are searched."""
+    if task.answering().get("beam_size", 1) == 1:
+        return {}
+    say.warn("predict.py takes the most probable character of each frame: the exported run has --beam-size 1")
+    return {"beam_size": 1}
+
+
+def _rows_to_compare(task: Task, rows: Dataset) -> tuple[Dataset, list[Encoded]]:
+    """The first validation rows, and the items of each."""
+    from pretune.export.parity import chosen_rows
+    from pretune.tasks.predicting import example_of
+
+    some = rows.select(range(min(len(rows), _MOST_ROWS)))
+    listed: list[dict[str, Any]] = some.to_list()
+    encoded = [task.encode(example_of(row, str(place))) for place, row in enumerate(listed)]
+    count = min(len(some), chosen_rows((sum(item.cost for item in items) for items in encoded), _MOST_ROWS))
+    return some.select(range(count)), [item for items in encoded[:count] for item in items]
+
+
+def _write_graph(
+    settings: ExportSettings, parent: RunFolder, task: Task, model: torch.nn.Module, items: list[Encoded], folder: Path
+) -> dict[str, Any]:
+    """The graph itself, in the form that was asked for; its signature."""
+    from pretune.export.onnx_graph import export_graph, take_graph
+    from pretune.export.onnx_model import GRAPH_FILE, OnnxModel
+    from pretune.export.openvino_model import IR_FILE, write_openvino
+    from pretune.export.torch_program import PROGRAM_FILE, write_program
+
+    batch = task.collate(items[:_SHOWN_TO_TRACER])
+    if settings.to == "torch":
+        return write_program(task, model, batch, folder / PROGRAM_FILE)
+    if isinstance(model, OnnxModel):
+        signature = take_graph(model.path, folder / GRAPH_FILE)
+    else:
+        signature = export_graph(task, model, batch, folder / GRAPH_FILE)
+    if settings.to == "openvino":
+        write_openvino(folder / GRAPH_FILE, folder / IR_FILE)
+        for path in folder.glob(f"{GRAPH_FILE}*"):
+            path.unlink()
+    return signature
+
+
+def _parity(
+    settings: ExportSettings, task: Task, model: torch.nn.Module, rows: Dataset, items: list[Encoded], folder: Path, say: Say
+) -> dict[str, Any]:  # fmt: skip
+    """The graph in pretune, and predict.py by itself, beside the parent's model."""
+    from pretune.export.engines import load_engine
+    from pretune.export.parity import measure_parity
+    from pretune.export.program import measure_program
+    from pretune.export.torch_program import PROGRAM_FILE, TorchProgram
+
+    if settings.to == "torch":
+        signature = read_object(folder / "pretune.json")["graph"]
+        after: torch.nn.Module = TorchProgram(folder / PROGRAM_FILE, signature)
+    else:
+        after = load_engine(_ENGINES[settings.to], folder, threads=settings.threads)
+    bar = say.progress(None, "comparing with the run it was made from")
+    graph, predictions = measure_parity(task, model, after.eval(), items, bar.update)
+    records = [task.record(prediction) for prediction in predictions]
+    records = (task.calibrated(records) or records)[:_MOST_PROGRAM_ROWS]
+    cells = [
+        {key: _held(row[key]) for key in ("text", "text_pair", "image", "audio") if key in row}
+        for row in rows.select(range(len(records))).to_list()
+    ]
+    program = measure_program(folder, cells, records, threads=settings.threads)
+    bar.close()
+    return {"tolerance": settings.tolerance, "graph": graph.to_dict(), "program": program.to_dict()}
+
+
+def _held(cell: Any) -> Any:
+    """A cell as predict.py takes it: a text, or the path or the bytes of a file."""
+    return (cell.get("bytes") or cell["path"]) if isinstance(cell, dict) else cell
+
+
+def _refuse_beyond(settings: ExportSettings, parity: dict[str, Any]) -> None:
+    for name, what in (("graph", "the exported model"), ("program", "predict.py")):
+        found = parity[name]
+        if not found["largest"] <= settings.tolerance:
+            raise CheckFailed(
+                f"{what} gives probabilities that differ by up to {found['largest']:.2g} on {found['rows']} validation rows, "
+                f"more than --tolerance {settings.tolerance:g}; {found['same']} answers are the same",
+                "nothing was written. Another form may do better (--to), or allow more with --tolerance",
+            )
+
+
+def _finish(run: RunFolder, aside: Path) -> None:
+    """The card, then the folder under its name, then the run's end."""
+    from pretune.report.card import model_card
+
+    record = {**run.record, "status": "finished"}
+    write_text(aside / "README.md", model_card(record, run.metrics, run.passport))
+    if run.model_dir.exists():
+        shutil.rmtree(run.model_dir)
+    fsync_dir(aside)
+    aside.rename(run.model_dir)
+    fsync_dir(run.path)
+    run.update_record(status="finished", finished=now())
+
+
+def _outcome(run: RunFolder, said: str) -> Outcome:
+    from pretune.export.artifact import Artifact
+
+    told = run.record["export"]
+    artifact = Artifact(str(run.model_dir), told["format"], told["signature"], told["parity"])
+    return Outcome(
+        text=f"{run.path} {said}: {artifact.sentence()}\nNext: python {run.model_dir / 'predict.py'} ROWS, or pretune benchmark {run.record['parents'][0]} {run.path}",
+        facts={"run": str(run.path), "status": run.record["status"], "artifact": artifact.to_dict()},
+    )
