@@ -153,3 +153,40 @@ def test_a_convolution_after_the_layers_goes_with_the_top_one() -> None:
     head, top = find_parts(model)[:2]
     assert {name for name, _ in head.parameters} == {"classifier.weight", "classifier.bias"}
     assert any("conv_1x1" in name for name, _ in top.parameters)
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"), [("mobilenetv2_035", 7), ("vit_tiny_patch16_224", 12), ("resnet18", 2), ("vgg11", 0)]
+)
+def test_the_classifier_inside_a_model_of_timm_is_its_head(name: str, layers: int) -> None:
+    import transformers
+
+    config = transformers.TimmWrapperConfig(architecture=name, num_labels=3)  # type: ignore[attr-defined]
+    model = transformers.AutoModelForImageClassification.from_config(config)
+    parts = find_parts(model)
+    assert len(parts) == layers + 2
+    assert sorted(parameter.shape for _, parameter in parts[0].parameters)[0] == (3,)
+    assert len(parts[0].parameters) == 2
+    assert sum(len(part.parameters) for part in parts) == len(list(model.parameters()))
+    plan(model, "head").train(model, 0.0)
+    learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert learning == {name for name, _ in parts[0].parameters}
+    assert not any(module.training for module in model.modules() if isinstance(module, nn.BatchNorm2d))
+
+
+@pytest.mark.slow
+def test_a_folder_of_timm_takes_other_classes(tmp_path: Any) -> None:
+    import transformers
+
+    from pretune.backbones.load import load_backbone
+
+    config = transformers.TimmWrapperConfig(architecture="mobilenetv2_035", num_labels=10)  # type: ignore[attr-defined]
+    model = transformers.AutoModelForImageClassification.from_config(config)
+    model.config.pretrained_cfg = model.timm_model.pretrained_cfg
+    model.save_pretrained(tmp_path)
+    found = load_backbone(str(tmp_path))
+    assert found.modality == "image"
+    loaded, report = found.build("AutoModelForImageClassification", seed=0, num_labels=3)
+    assert set(report.initialised) == {"timm_model.classifier.weight", "timm_model.classifier.bias"}
+    stem = loaded.state_dict()["timm_model.conv_stem.weight"]
+    assert torch.equal(stem, model.state_dict()["timm_model.conv_stem.weight"])

@@ -143,10 +143,12 @@ def find_parts(model: nn.Module) -> tuple[Part, ...]:
     blocks = _layer_list(base)
     bottom = len(blocks) + 1
     depth_of = {id(block): len(blocks) - index for index, block in enumerate(blocks)}
-    modules: list[list[nn.Module]] = [[] for _ in range(bottom + 1)]
     head = _timm_classifier(base)
+    if head is not None:
+        depth_of[id(head)] = 0
+    modules: list[list[nn.Module]] = [[] for _ in range(bottom + 1)]
     for module, depth in _walk(base, depth_of, bottom):
-        modules[0 if module is head else 1 if head is not None and depth == 0 else depth].append(module)
+        modules[1 if head not in (None, module) and depth == 0 else depth].append(module)
     in_base = {id(parameter) for parameter in base.parameters()}
     owner = {
         id(parameter): depth

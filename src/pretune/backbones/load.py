@@ -252,7 +252,8 @@ def _refuse_broken_body(name: str, model: nn.Module, report: LoadReport, *, is_b
     ``is_bare``: the model is the encoder itself, whose weights have no prefix.
     """
     prefix = "" if is_bare else getattr(model, "base_model_prefix", "") + "."
-    body = {parameter for parameter, _ in model.named_parameters() if parameter.startswith(prefix)}
+    head = _timm_head(model)
+    body = {name for name, _ in model.named_parameters() if name.startswith(prefix) and not name.startswith(head)}
     wrong = sorted(body & set(report.mismatched))
     if wrong:
         raise ModelError(
@@ -265,6 +266,12 @@ def _refuse_broken_body(name: str, model: nn.Module, report: LoadReport, *, is_b
             f"{name}: {len(absent)} of {len(body)} encoder weights are not in the file, the first is {absent[0]}",
             "the weights are of another architecture than config.json says: copy the folder again",
         )
+
+
+def _timm_head(model: nn.Module) -> tuple[str, ...]:
+    """Where the classifier of a wrapped timm model lies: inside what transformers calls the encoder."""
+    told = getattr(getattr(model, "timm_model", None), "pretrained_cfg", {}).get("classifier") or ()
+    return tuple(f"timm_model.{name}." for name in ((told,) if isinstance(told, str) else told))
 
 
 def _weights_seed(seed: int) -> int:
