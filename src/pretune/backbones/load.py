@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from pretune.backbones.folder import check_folder, find_folder
+from pretune.backbones.layers import KeptLayers, keep_layers, whole_config
 from pretune.backbones.library import model_errors, quiet_transformers, save_model
 from pretune.backbones.presets import SCRATCH, preset_modality
 from pretune.backbones.processors import load_processor, modality_of_folder, processor_facts
@@ -55,7 +56,7 @@ class Backbone:
     """Config and processor of a model that is not built yet. ``folder`` is None for fresh weights.
 
     ``processor`` is what transformers saves beside the weights to make inputs: a tokenizer for text, an image processor
-    for pictures, a feature extractor for sound.
+    for pictures, a feature extractor for sound. ``kept_layers``: those of the folder's layers that are built (None: all).
     """
 
     name: str
@@ -66,6 +67,7 @@ class Backbone:
     trust_remote_code: bool = False
     notes: dict[str, Any] = field(default_factory=dict)
     modality: str = "text"
+    kept_layers: KeptLayers | None = None
 
     @property
     def tokenizer(self) -> FastTokenizer:
@@ -118,6 +120,8 @@ class Backbone:
 
         auto = getattr(transformers, auto_class)
         config = head_config(self._changed_config(config_changes), auto_class)
+        if self.kept_layers is not None:
+            config = whole_config(config, self.kept_layers)
         with quiet_transformers(), torch.random.fork_rng(devices=[]), model_errors(self.name):
             torch.manual_seed(_weights_seed(seed))
             if self.folder is None:
@@ -138,6 +142,8 @@ class Backbone:
         report = _report(info)
         _refuse_broken_body(self.name, model, report, is_bare=auto_class == "AutoModel")
         remove_parts(model, config)
+        if self.kept_layers is not None:
+            keep_layers(model, self.kept_layers)
         return model, report
 
     def _changed_config(self, changes: dict[str, Any]) -> PreTrainedConfig:
