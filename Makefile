@@ -14,7 +14,7 @@ TESTFLAGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: demo test check bench reliability install
+.PHONY: demo test check types fast bench reliability install
 .DEFAULT_GOAL := check
 
 install: $(STAMP)
@@ -33,7 +33,12 @@ test: $(STAMP)
 check: $(STAMP)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
+	+$(MAKE) --no-print-directory -j2 --output-sync=target types fast
+
+types: $(STAMP)
 	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python src
+
+fast: $(STAMP)
 	$(VENV)/bin/python -m pytest -m "not slow" $(TESTFLAGS)
 
 bench: $(STAMP)

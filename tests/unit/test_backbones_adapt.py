@@ -156,7 +156,13 @@ def test_a_convolution_after_the_layers_goes_with_the_top_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "layers"), [("mobilenetv2_035", 7), ("vit_tiny_patch16_224", 12), ("resnet18", 2), ("vgg11", 0)]
+    ("name", "layers"),
+    [
+        ("mobilenetv2_035", 7),
+        ("vit_tiny_patch16_224", 12),
+        ("resnet18", 2),
+        pytest.param("vgg11", 0, marks=pytest.mark.slow),
+    ],
 )
 def test_the_classifier_inside_a_model_of_timm_is_its_head(name: str, layers: int) -> None:
     import transformers
