@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pretune.verbs.pretrain import pretrain
     from pretune.verbs.probe import probe
     from pretune.verbs.report import report
+    from pretune.verbs.serve import serve
 
 __version__ = "0.1.0"
 
@@ -42,6 +43,7 @@ __all__ = [
     "probe",
     "report",
     "run",
+    "serve",
 ]
 
 _VERBS = frozenset(__all__) - {"__version__"}

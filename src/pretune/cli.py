@@ -15,7 +15,7 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pretune.errors import CheckFailed, DiskFull, PretuneError, UsageError, did_you_mean
@@ -99,7 +99,9 @@ def _run(name: str, words: list[str]) -> int:
     settings, flags = parse_flags(function, words)
     # Of several processes that torchrun started, the first speaks for all.
     is_first = os.environ.get("RANK", "0") == "0"
-    outcome = function.run(settings, say=TerminalSay(quiet=flags.quiet or not is_first))
+    outcome = function.run(
+        settings, say=TerminalSay(quiet=flags.quiet or not is_first, as_json=flags.json and is_first)
+    )
     if is_first:
         _print_outcome(outcome, as_json=flags.json)
     return outcome.exit_code
@@ -212,8 +214,8 @@ def _clean(text: str) -> str:
 class TerminalSay:
     """Notes, warnings and bars on standard error; a line each ten seconds where that is no terminal."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self.quiet = quiet
+    def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
+        self.quiet, self.as_json = quiet, as_json
         self.is_terminal = sys.stderr.isatty()
 
     def note(self, text: str) -> None:
@@ -224,6 +226,13 @@ class TerminalSay:
     def warn(self, text: str) -> None:
         """A line that must not be missed."""
         self._line(f"warning: {text}")
+
+    def event(self, text: str, facts: Mapping[str, Any]) -> None:
+        """A line of JSON on standard output where that was asked for, else a line to read."""
+        if self.as_json:
+            print(_json_line(facts), flush=True)
+        else:
+            self._line(text)
 
     def progress(self, total: int | None, description: str) -> Progress:
         """A bar with the time left."""

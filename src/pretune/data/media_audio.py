@@ -19,7 +19,7 @@ from pretune.data.media import BrokenMedia, Media, whole_file
 if TYPE_CHECKING:
     import soundfile
 
-__all__ = ["MAX_SECONDS", "decode_audio", "probe_audio"]
+__all__ = ["MAX_SECONDS", "clip_seconds", "decode_audio", "probe_audio"]
 
 MAX_SECONDS = 3_600.0
 """Longest clip, 1 hour: 230 MB of samples at 16 kHz."""
@@ -62,6 +62,14 @@ def decode_audio(held: Mapping[str, Any], rate: int) -> np.ndarray:
     import soxr
 
     return np.ascontiguousarray(soxr.resample(samples, native, rate), dtype=np.float32)
+
+
+def clip_seconds(held: Mapping[str, Any]) -> float:
+    """How long the ``bytes`` of an ``audio`` cell last by their header, no sample read. Raises :class:`BrokenMedia`."""
+    name = str(held["path"])
+    with _opened(io.BytesIO(held["bytes"]), name) as file:
+        _check_header(file, name)
+        return file.frames / file.samplerate
 
 
 def _samples(file: soundfile.SoundFile, name: str) -> np.ndarray:

@@ -16,11 +16,16 @@ from pretune.data.media import Find, Media
 from pretune.data.media_rows import MediaReader
 from pretune.errors import DataError
 
-__all__ = ["RowMaker", "Rows"]
+__all__ = ["RowMaker", "Rows", "sound_text"]
 
 _NO_LABEL = ("", *MISSING_WORDS)
 _WHOLE = re.compile(r"(-?\d+)\.0+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def sound_text(text: str) -> str:
+    """The text as UTF-8 can hold it: lone surrogates (half of a character in JSON) become U+FFFD."""
+    return _SURROGATE.sub("\ufffd", text)
 
 
 @dataclass
@@ -126,11 +131,11 @@ class RowMaker:
         )
 
     def _sound(self, texts: Sequence[str]) -> list[str]:
-        """Texts that UTF-8 can hold: lone surrogates (half of a character in JSON) become U+FFFD."""
+        """The texts as UTF-8 can hold them; those that change are counted."""
         try:
             "".join(texts).encode()
         except UnicodeEncodeError:
-            fixed = [_SURROGATE.sub("\ufffd", text) for text in texts]
+            fixed = [sound_text(text) for text in texts]
             self.counts["texts_with_broken_characters"] += sum(a != b for a, b in zip(texts, fixed, strict=True))
             return fixed
         return list(texts)

@@ -25,6 +25,7 @@ __all__ = [
     "cell_of",
     "count_cells",
     "data_table",
+    "house_style",
     "part",
     "render_page",
     "write_page",
@@ -138,6 +139,11 @@ def _style() -> tuple[str, str]:
     css = "\n" + (HERE / "style.css").read_text(encoding="utf-8").strip() + "\n"
     digest = hashlib.sha256(css.encode("utf-8")).digest()
     return css, "sha256-" + base64.b64encode(digest).decode("ascii")
+
+
+def house_style() -> str:
+    """The style sheet of every page."""
+    return _style()[0]
 
 
 def render_page(page: Page) -> str:

@@ -82,16 +82,17 @@ class Scorer(NamedTuple):
 class Task(ABC):
     """What labels mean. ``labels`` names the classes in the order of the probabilities; a task without classes has none.
 
-    ``columns`` are the columns of the data that it learns from. Where the settings name none, ``default_batch_size`` is the rows
-    of an update, ``default_updates`` how many of them small data gets and ``default_cost`` how much data (as
-    :class:`EncodedRows` counts it) at most. ``reads`` names the settings that it looks at and other tasks may not; one that
-    was given and is not among them is refused. ``learning_inputs`` are inputs of its batches that say nothing once a model has
-    learned.
+    ``columns`` are the columns of the data that it learns from; ``answer`` is the one of the right answers, and the key of an
+    answer in a record. Where the settings name none, ``default_batch_size`` is the rows of an update, ``default_updates`` how
+    many of them small data gets and ``default_cost`` how much data (as :class:`EncodedRows` counts it) at most. ``reads``
+    names the settings that it looks at and other tasks may not; one that was given and is not among them is refused.
+    ``learning_inputs`` are inputs of its batches that say nothing once a model has learned.
     """
 
     name: ClassVar[str]
     modality: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
+    answer: ClassVar[str]
     primary_metric: ClassVar[str]
     higher_is_better: ClassVar[Mapping[str, bool]]
     limits: ClassVar[Mapping[str, tuple[float, float]]]

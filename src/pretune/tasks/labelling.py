@@ -54,8 +54,8 @@ def in_order(names: Iterable[str]) -> list[str]:
 class Labelling(Task):
     """Rows told apart by labels of a closed set.
 
-    ``answer`` is the column of the right answers and the key of an answer in a record; ``problem_type`` is what transformers
-    calls the arity. Options of ``__init__`` that a trained model needs again come from :meth:`kept_options`.
+    ``problem_type`` is what transformers calls the arity. Options of ``__init__`` that a trained model needs again come from
+    :meth:`kept_options`.
     """
 
     reads: ClassVar[tuple[str, ...]] = ("class_weights", "label_smoothing")

@@ -77,6 +77,7 @@ class SpeechRecognition(Task):
     name: ClassVar[str] = "speech-recognition"
     modality: ClassVar[str] = "audio"
     columns: ClassVar[tuple[str, ...]] = ("audio", "text")
+    answer: ClassVar[str] = "text"
     primary_metric: ClassVar[str] = "wer"
     higher_is_better: ClassVar[Mapping[str, bool]] = HIGHER_IS_BETTER
     limits: ClassVar[Mapping[str, tuple[float, float]]] = SCORE_LIMITS

@@ -46,6 +46,9 @@ class Say(Protocol):
     def warn(self, text: str) -> None:
         """A line that must not be missed."""
 
+    def event(self, text: str, facts: Mapping[str, Any]) -> None:
+        """Something that others wait for while the verb goes on: ``text`` for a person, with ``--json`` the facts as a line."""
+
     def progress(self, total: int | None, description: str) -> Progress:
         """Begin a bar of ``total`` units (None: unknown)."""
         ...
@@ -65,6 +68,10 @@ class Silent:
     def warn(self, text: str) -> None:
         """Keep the warning."""
         self.warnings.append(text)
+
+    def event(self, text: str, facts: Mapping[str, Any]) -> None:
+        """Keep the text as a note."""
+        self.notes.append(text)
 
     def progress(self, total: int | None, description: str) -> Progress:
         """A bar nobody sees."""

@@ -29,6 +29,7 @@ VERBS: tuple[VerbEntry, ...] = (
     VerbEntry("benchmark", "prove", "measure runs side by side: accuracy, latency, throughput, size, memory"),
     VerbEntry("export", "show", "write a run as a folder that answers without pretune, and prove that it does"),
     VerbEntry("report", "show", "write one page about a run that opens without a network"),
+    VerbEntry("serve", "show", "answer programs and people over HTTP, with a page to try the model on"),
     VerbEntry("run", "show", "run a recipe: a file of steps, each done once", room="study"),
     VerbEntry("list", "show", "show the runs in a folder"),
     VerbEntry("demo", "show", "the whole story on real text, with no network, in minutes"),

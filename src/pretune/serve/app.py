@@ -1,0 +1,245 @@
+"""The service as an ASGI application: the page, ``/health``, ``/predict``, ``/explain`` and ``/openapi.json``.
+
+Nothing is logged of what people send, nothing is fetched, nothing is told to anyone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.exceptions import HTTPException
+
+from pretune import __version__
+from pretune.serve.guard import Guard, problem_response
+from pretune.serve.intake import Takes, read_body, rows_of
+from pretune.serve.limits import Limits
+from pretune.serve.openapi import body_of, one_row_body, queries, responses_of
+from pretune.serve.page import page_of
+from pretune.serve.problems import Gone, Problem
+from pretune.serve.worker import Job, Worker
+
+if TYPE_CHECKING:
+    import torch
+
+    from pretune.engine.devices import Device
+    from pretune.tasks.base import Task
+
+__all__ = ["Served", "Service", "make_app"]
+
+_STATUSES = (400, 403, 408, 413, 415, 421, 422, 500, 503)
+_SILENT: Any = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False, "auto_configure": False}
+"""FastAPI can send figures of each request to a collector that the environment names. Here it never does."""
+
+
+Explain = Callable[[Mapping[str, Any], str | None, bool], Mapping[str, Any]]
+"""From a row, a label (None: the most probable one) and whether to test the finding, to what the label's probability rests on."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model that is served. ``standing`` says in a sentence how good it is; ``explain`` is None where its answers cannot be
+    explained, and ``unexplained`` then says why and what to do.
+    """
+
+    name: str
+    task: Task
+    model: torch.nn.Module
+    device: Device
+    takes: Takes
+    standing: str = ""
+    explain: Explain | None = None
+    unexplained: tuple[str, str] = ("", "")
+
+
+class Service:
+    """The endpoints, over one worker."""
+
+    def __init__(
+        self, served: Served, limits: Limits, *, style: str, on_defect: Callable[[Exception], None] = lambda error: None
+    ) -> None:
+        self.served, self.limits, self.on_defect = served, limits, on_defect
+        self.worker = Worker(served.task, served.model, served.device, most_jobs=limits.waiting, on_defect=on_defect)
+        self._began = time.monotonic()
+        self._held_bytes = 0
+        self._html, self._page_policy = page_of(self.facts(), style)
+
+    def facts(self) -> dict[str, Any]:
+        """What the service is, for programs and for the page."""
+        served = self.served
+        return {
+            "model": served.name,
+            "task": served.task.name,
+            "modality": served.takes.modality,
+            "fields": list(served.takes.fields),
+            "needed": list(served.takes.needed),
+            "labels": list(served.task.labels),
+            "answer": served.task.answer,
+            "explains": served.explain is not None,
+            "unexplained": " ".join(part for part in served.unexplained if part),
+            "standing": served.standing,
+            "version": __version__,
+            "limits": self.limits.to_dict(served.takes.modality),
+        }
+
+    async def page(self) -> Response:
+        """The page for people."""
+        return HTMLResponse(self._html, headers={"Content-Security-Policy": self._page_policy})
+
+    async def health(self) -> Response:
+        """Is it ready, what does it serve, how busy is it?"""
+        ready = self.worker.is_alive
+        seconds = round(time.monotonic() - self._began, 1)
+        state = {
+            "ready": ready,
+            "uptime_seconds": seconds,
+            "waiting": self.worker.waiting,
+            "answered": self.worker.answered,
+        }
+        return JSONResponse({**state, **self.facts()}, status_code=200 if ready else 503)
+
+    async def predict(self, request: Request) -> Response:
+        """Answers of one row or many, as ``pretune predict`` gives them, in their order."""
+        with self._room() as take:
+            rows, began = await self._rows(request, take)
+            records = await self._finished(request, Job(rows))
+        return JSONResponse({"rows": records, "milliseconds": _since(began)})
+
+    async def explain(self, request: Request) -> Response:
+        """The answer of one row, and what it (or the ``label`` asked for) rests on; with ``test=true`` also whether to believe it."""
+        explain = self.served.explain
+        if explain is None:
+            raise Problem(501, *self.served.unexplained)
+        label, tests = request.query_params.get("label"), request.query_params.get("test", "false").lower()
+        if tests not in ("true", "false"):
+            raise Problem(422, '"test" is neither true nor false', "leave it out, or give test=true")
+        with self._room() as take:
+            rows, began = await self._rows(request, take)
+            if len(rows) != 1:
+                raise Problem(422, f"{len(rows)} rows are asked about", "ask about one row at a time")
+            records = await self._finished(request, Job(rows))
+            found = await self._finished(request, Job(rows, lambda row: explain(row, label, tests == "true")))
+        return JSONResponse({"row": records[0], "explanation": found, "milliseconds": _since(began)})
+
+    async def _rows(self, request: Request, take: Callable[[int], None]) -> tuple[list[dict[str, Any]], float]:
+        """The request's rows, and when its last byte was in. Decoding stays out of the event loop."""
+        if request.headers.get("content-encoding", "identity") != "identity":
+            raise Problem(415, "the request is compressed", "send it as it is, without Content-Encoding")
+        body = await read_body(request, self.limits, take)
+        began = time.monotonic()
+        content_type, row_id = request.headers.get("content-type", ""), request.query_params.get("id")
+        return await asyncio.to_thread(rows_of, body, content_type, row_id, self.served.takes, self.limits), began
+
+    async def _finished(self, request: Request, job: Job) -> Any:
+        """What the worker makes of the job. Raises :class:`Problem`, or :class:`Gone` when nobody waits for it any more."""
+        self.worker.submit(job)
+        answer = asyncio.wrap_future(job.future)
+        left = asyncio.ensure_future(_client_leaves(request))
+        try:
+            await asyncio.wait((answer, left), timeout=self.limits.seconds, return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                return answer.result()
+            if left.done():
+                raise Gone
+            raise Problem(
+                503, f"there was no answer within {self.limits.seconds:g} seconds",
+                "send fewer rows at a time, come again when less is going on, or serve with a longer --timeout",
+                retry_seconds=self.worker.wait_seconds,
+            )  # fmt: skip
+        finally:
+            answer.cancel()
+            left.cancel()
+
+    @contextlib.contextmanager
+    def _room(self) -> Iterator[Callable[[int], None]]:
+        """Memory for one body, counted with that of all others. What it yields raises :class:`Problem` when there is no more."""
+        mine = 0
+
+        def take(count: int) -> None:
+            nonlocal mine
+            if self._held_bytes + count > self.limits.held_bytes:
+                raise Problem(
+                    503, "too much is being sent at a time", "come again", retry_seconds=self.worker.wait_seconds
+                )
+            mine += count
+            self._held_bytes += count
+
+        try:
+            yield take
+        finally:
+            self._held_bytes -= mine
+
+
+def make_app(
+    served: Served,
+    limits: Limits,
+    *,
+    style: str,
+    local_only: bool = True,
+    on_defect: Callable[[Exception], None] = lambda error: None,
+) -> tuple[FastAPI, Service]:
+    """The application and the service in it; its worker must be closed. ``style`` is the house's style sheet."""
+    service = Service(served, limits, style=style, on_defect=on_defect)
+    app = FastAPI(
+        title=f"pretune serve: {served.name}", version=__version__, description=served.standing,
+        docs_url=None, redoc_url=None, redirect_slashes=False, telemetry=_SILENT,
+    )  # fmt: skip
+    app.add_middleware(Guard, local_only=local_only, on_defect=on_defect)
+    app.add_exception_handler(Problem, _answer_problem)
+    app.add_exception_handler(Gone, _answer_nobody)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_api_route("/", service.page, methods=["GET", "HEAD"], include_in_schema=False)
+    labels, answer = served.task.labels, served.task.answer
+    app.add_api_route(
+        "/health", service.health, methods=["GET"], summary="Is the service ready, and what does it serve?",
+    )  # fmt: skip
+    app.add_api_route(
+        "/predict", service.predict, methods=["POST"], summary="Answers of one row or many",
+        responses=responses_of(labels, answer, "rows", _STATUSES),
+        openapi_extra={"requestBody": body_of(served.takes, limits.rows), "parameters": queries("id")},
+    )  # fmt: skip
+    app.add_api_route(
+        "/explain", service.explain, methods=["POST"], summary="The answer of one row, and what it rests on",
+        responses=responses_of(labels, answer, "explanation", (*_STATUSES, 501)),
+        openapi_extra={"requestBody": one_row_body(served.takes), "parameters": queries("id", "label", "test")},
+    )  # fmt: skip
+    return app, service
+
+
+async def _client_leaves(request: Request) -> None:
+    """Ends when the connection does."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _answer_problem(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return problem_response(error)
+
+
+async def _answer_nobody(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=400)
+
+
+async def _answer_http(request: Request, error: Exception) -> Response:
+    """What the router refuses."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        problem = Problem(
+            405, f"{request.method} does nothing here", f"this address takes {allowed or 'another method'}"
+        )
+        return JSONResponse(problem.to_dict(), status_code=405, headers=error.headers)
+    found = "there is nothing at this address" if error.status_code == 404 else str(error.detail)
+    fix = "GET / is the page, GET /health the state, POST /predict and POST /explain answer, GET /openapi.json says how"
+    return problem_response(Problem(error.status_code, found, fix))
+
+
+def _since(began: float) -> float:
+    return round(1000 * (time.monotonic() - began), 2)

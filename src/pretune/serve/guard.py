@@ -1,0 +1,119 @@
+"""What every request passes first and every answer carries: who may ask from where, safe headers, no traceback.
+
+A web page that a person has open elsewhere can send requests to this machine. It is kept out twice: by the ``Host`` header,
+which names the attacker's domain when a DNS answer was bent to this machine (DNS rebinding), and by ``Origin``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from pretune.serve.problems import Problem, problem_of
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["HEADERS", "Guard", "is_local", "problem_response"]
+
+HEADERS: Mapping[str, str] = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(self)",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+"""Of every answer; the page has a content security policy of its own."""
+
+_LOCAL_NAMES = ("localhost", "localhost.")
+
+
+def is_local(host: str) -> bool:
+    """Is it a name or address of this machine that no other can reach?"""
+    try:
+        return host.lower() in _LOCAL_NAMES or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Guard:
+    """ASGI middleware. ``local_only`` refuses requests that call this machine by a name other than its own."""
+
+    def __init__(self, app: ASGIApp, *, local_only: bool, on_defect: Callable[[Exception], None]) -> None:
+        self._app, self._local_only, self._on_defect = app, local_only, on_defect
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the ASGI specification."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        has_begun = False
+
+        async def send_safely(message: Message) -> None:
+            nonlocal has_begun
+            if message["type"] == "http.response.start":
+                has_begun = True
+                message = {**message, "headers": _with_headers(message.get("headers", []))}
+            await send(message)
+
+        try:
+            problem = self._refusal(scope)
+            if problem is None:
+                await self._app(scope, receive, send_safely)
+                return
+        except Exception as error:  # whatever nobody foresaw: told on the terminal, and to the client as a plain 500
+            self._on_defect(error)
+            if has_begun:
+                raise
+            problem = problem_of(error)
+        await problem_response(problem)(scope, receive, send_safely)
+
+    def _refusal(self, scope: Scope) -> Problem | None:
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        host = headers.get(b"host", "")
+        if self._local_only and not is_local(_name_of(host)):
+            return Problem(
+                421,
+                "this service answers only to localhost and 127.0.0.1",
+                "open it by that address; to let other machines in, serve with --host ADDRESS",
+            )
+        origin = headers.get(b"origin")
+        if origin is not None and scope["method"] not in ("GET", "HEAD") and _netloc(origin) != host.lower():
+            return Problem(
+                403, "the request comes from a page of another site", "send it from this page, or by a program"
+            )
+        return None
+
+
+def _name_of(host: str) -> str:
+    """The name in a ``Host`` header, its port left out."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _netloc(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
+
+
+def _with_headers(given: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The answer's own headers, and those of :data:`HEADERS` that it has not."""
+    own = {name.lower() for name, _ in given}
+    extra = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+    return [*given, *((name, value) for name, value in extra if name not in own)]
+
+
+def problem_response(problem: Problem) -> Any:
+    """The problem as a response."""
+    from starlette.responses import JSONResponse
+
+    return JSONResponse(problem.to_dict(), status_code=problem.status, headers=problem.headers())

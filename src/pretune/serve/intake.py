@@ -1,0 +1,271 @@
+"""From the bytes of a request to the rows that it asks about. What is not as it should be is refused, naming the row."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pretune.data.media_audio import clip_seconds
+from pretune.data.rows import sound_text
+from pretune.errors import did_you_mean
+from pretune.serve.limits import Limits
+from pretune.serve.problems import Gone, Problem
+
+if TYPE_CHECKING:
+    from fastapi import Request
+
+__all__ = ["Takes", "read_body", "rows_of"]
+
+_FIRST_ID = 1
+_DATA_URL = re.compile(r"data:[\w.+-]*/?[\w.+-]*(?:;[\w.=+-]+)*;base64,", re.ASCII)
+_DISCARD_SECONDS = 2.0
+_MAX_ID = 1000
+
+
+@dataclass(frozen=True)
+class Takes:
+    """What rows of a model hold. ``pairs`` is whether it learned from two texts, None where that is not known."""
+
+    modality: str
+    pairs: bool | None = False
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The keys of a row beside its id."""
+        if self.modality != "text":
+            return (self.modality,)
+        return ("text",) if self.pairs is False else ("text", "text_pair")
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The keys that every row must have."""
+        return ("text", "text_pair") if self.pairs else self.fields[:1]
+
+    @property
+    def example(self) -> str:
+        """A row as it should be, for error messages."""
+        words = {
+            "text": "...",
+            "text_pair": "...",
+            "image": "the file's bytes in base64",
+            "audio": "the file's bytes in base64",
+        }
+        return json.dumps({"rows": [{name: words[name] for name in self.needed}]})
+
+
+async def read_body(request: Request, limits: Limits, take: Callable[[int], None]) -> bytes:
+    """The request's body. Raises :class:`Problem` 413 as soon as it is too large, 408 when it takes too long, and :class:`Gone`.
+
+    ``take`` is told of every piece, and may refuse it.
+    A body that is too large is read on for a moment and thrown away: a client that is still sending would not hear the answer.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limits.body_bytes and "expect" in request.headers:
+        raise _too_large(limits)
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(limits.seconds):
+            more = True
+            while more:
+                part, more = await _part(request)
+                size += len(part)
+                if size > limits.body_bytes:
+                    parts.clear()
+                    await _discard(request, more, 4 * limits.body_bytes)
+                    raise _too_large(limits)
+                take(len(part))
+                parts.append(part)
+    except TimeoutError:
+        raise Problem(
+            408, f"the request did not arrive within {limits.seconds:g} seconds", "send it faster, or send less"
+        ) from None
+    return b"".join(parts)
+
+
+async def _part(request: Request) -> tuple[bytes, bool]:
+    """The next piece of the body, and whether more follows."""
+    message = await request.receive()
+    if message["type"] == "http.disconnect":
+        raise Gone
+    return message.get("body", b""), message.get("more_body", False)
+
+
+async def _discard(request: Request, more: bool, most_bytes: int) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_DISCARD_SECONDS):
+            while more and most_bytes > 0:
+                part, more = await _part(request)
+                most_bytes -= len(part)
+
+
+def _too_large(limits: Limits) -> Problem:
+    return Problem(
+        413,
+        f"the request is larger than {limits.body_bytes / 2**20:g} MiB",
+        "send fewer rows at a time or smaller files, or serve with a larger --max-body-mb",
+    )
+
+
+def rows_of(body: bytes, content_type: str, row_id: str | None, takes: Takes, limits: Limits) -> list[dict[str, Any]]:
+    """Rows as reading gives them (``{"id", "text", ...}``), of JSON or of one text, picture or clip as it is.
+
+    ``row_id`` names a row that is sent as it is. Raises :class:`Problem`.
+    """
+    kind, _, parameters = content_type.partition(";")
+    kind = kind.strip().lower()
+    if kind == "application/json" or kind.endswith("+json"):
+        return _json_rows(_parsed(body), takes, limits)
+    is_raw = kind.startswith(f"{takes.modality}/") or (kind == "application/octet-stream" and takes.modality != "text")
+    if not is_raw:
+        raw = "text/plain" if takes.modality == "text" else f"{takes.modality}/..."
+        raise Problem(
+            415,
+            f"the content type is {kind or 'not given'}, which this model cannot read",
+            f"send JSON with the header Content-Type: application/json, such as {takes.example}"
+            + ("" if takes.pairs else f"; or one row as it is, as {raw}"),
+        )
+    if not body:
+        raise Problem(422, "the request is empty", f"send a row, such as {takes.example}")
+    value = _raw_text(body, parameters, takes) if takes.modality == "text" else body
+    return [_row({takes.modality: value, **({} if row_id is None else {"id": row_id})}, 0, takes, limits, 1)]
+
+
+def _raw_text(body: bytes, parameters: str, takes: Takes) -> str:
+    charset = re.search(r"charset\s*=\s*\"?([\w-]+)", parameters, re.ASCII)
+    if takes.pairs:
+        raise Problem(415, "this model compares two texts, and a text as it is holds one", f"send {takes.example}")
+    if charset and charset[1].lower().replace("_", "-") not in ("utf-8", "utf8", "us-ascii", "ascii"):
+        raise Problem(415, f"the text is said to be {charset[1]}", "send it as UTF-8")
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise Problem(400, f"the text is not UTF-8: byte {error.start} cannot be read", "send it as UTF-8") from None
+
+
+class _NotJson(ValueError):
+    """A number that JSON does not have."""
+
+
+def _parsed(body: bytes) -> Any:
+    """The JSON value. Raises :class:`Problem` 400."""
+
+    def no_number(word: str) -> float:
+        raise _NotJson(f"{word} is not a number of JSON")
+
+    try:
+        return json.loads(body.decode("utf-8-sig"), parse_constant=no_number)
+    except json.JSONDecodeError as error:
+        found = f"{error.msg}: line {error.lineno} column {error.colno}"
+    except UnicodeDecodeError as error:
+        found = f"byte {error.start} is not UTF-8"
+    except RecursionError:
+        found = "it is nested too deeply"
+    except ValueError as error:
+        found = str(error) if isinstance(error, _NotJson) else "a number in it is too long"
+    raise Problem(400, f"the request is not JSON: {found}", "check quotes, commas and brackets; text must be UTF-8")
+
+
+def _json_rows(value: Any, takes: Takes, limits: Limits) -> list[dict[str, Any]]:
+    if isinstance(value, Mapping) and "rows" in value:
+        if extra := [key for key in value if key != "rows"]:
+            raise Problem(422, f'"{_short(extra[0])}" stands beside "rows"', f"send {takes.example} and no more")
+        value = value["rows"]
+    elif isinstance(value, Mapping):
+        value = [value]
+    if not isinstance(value, list) or not value:
+        found = "an empty list of rows" if value == [] else f"{_kind(value)} where rows should be"
+        raise Problem(422, f"the request holds {found}", f"send {takes.example}")
+    if len(value) > limits.rows:
+        raise Problem(
+            413, f"the request holds {len(value):,} rows, the limit is {limits.rows:,}", "send several smaller requests"
+        )
+    return [_row(row, place, takes, limits, len(value)) for place, row in enumerate(value)]
+
+
+def _row(row: Any, place: int, takes: Takes, limits: Limits, count: int) -> dict[str, Any]:
+    """One row, checked. Raises :class:`Problem`."""
+    where = f"row {place + _FIRST_ID}" if count > 1 else "the row"
+    if not isinstance(row, Mapping):
+        raise Problem(422, f"{where} is {_kind(row)}, not an object", f"send {takes.example}")
+    if unknown := [key for key in row if key not in ("id", *takes.fields)]:
+        raise Problem(
+            422,
+            f'{where} has the field "{_short(unknown[0])}", which this model does not take',
+            did_you_mean(unknown[0], ("id", *takes.fields)),
+        )
+    if lacking := [key for key in takes.needed if row.get(key) is None]:
+        raise Problem(422, f'{where} lacks the field "{lacking[0]}"', f"send {takes.example}")
+    found: dict[str, Any] = {"id": _id(row.get("id"), place, where)}
+    for name in takes.fields:
+        if row.get(name) is not None:
+            found[name] = _value(row[name], name, where, limits)
+    return found
+
+
+def _id(value: Any, place: int, where: str) -> str:
+    if value is None:
+        return str(place + _FIRST_ID)
+    if isinstance(value, bool) or not isinstance(value, (str, int)) or len(str(value)) > _MAX_ID:
+        raise Problem(
+            422, f"{where} has {_kind(value)} as id", f"an id is a text of up to {_MAX_ID} letters, or a number"
+        )
+    return sound_text(str(value))
+
+
+def _value(value: Any, name: str, where: str, limits: Limits) -> Any:
+    if name in ("image", "audio"):
+        return _file(value, name, where, limits)
+    if not isinstance(value, str):
+        raise Problem(422, f'{where} has {_kind(value)} as "{name}"', "give it as text, in quotes")
+    if len(value) > limits.characters:
+        raise Problem(
+            413,
+            f"{where} has {len(value):,} characters, the limit is {limits.characters:,}",
+            "send a part of the text, or serve with a larger --max-characters",
+        )
+    return sound_text(value)
+
+
+def _file(value: Any, name: str, where: str, limits: Limits) -> dict[str, Any]:
+    """A picture or clip as a cell that the readers know; ``path`` is a name for messages, never a place."""
+    data = value if isinstance(value, bytes) else _unpacked(value, name, where)
+    held = {"bytes": data, "path": f"the {'picture' if name == 'image' else 'clip'} of {where}"}
+    if not data:
+        raise Problem(422, f"{held['path']} is empty", "send the bytes of a file")
+    if name == "audio" and (seconds := clip_seconds(held)) > limits.clip_seconds:
+        raise Problem(
+            413,
+            f"{held['path']} lasts {seconds:,.1f} seconds, the limit is {limits.clip_seconds:g}",
+            "send a part of it, or serve with a larger --max-seconds",
+        )
+    return held
+
+
+def _unpacked(value: Any, name: str, where: str) -> bytes:
+    if not isinstance(value, str):
+        raise Problem(422, f'{where} has {_kind(value)} as "{name}"', "give the file's bytes in base64, as a text")
+    begun = _DATA_URL.match(value)
+    try:
+        return base64.b64decode("".join(value[begun.end() if begun else 0 :].split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise Problem(
+            400, f'the "{name}" of {where} is not base64', "encode the file's bytes, as `base64 -w0 FILE` does"
+        ) from None
+
+
+def _kind(value: Any) -> str:
+    """What JSON calls the value."""
+    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _short(text: str) -> str:
+    return sound_text(text[:40])

@@ -1,0 +1,126 @@
+"""The description of the service for programs (OpenAPI): what a row of this model is, and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pretune.serve.intake import Takes
+
+__all__ = ["body_of", "one_row_body", "queries", "responses_of"]
+
+_TEXT = {"type": "string"}
+_ROW_WORDS = {
+    "text": {**_TEXT, "description": "the text"},
+    "text_pair": {**_TEXT, "description": "the text that it is compared with"},
+    "image": {**_TEXT, "format": "byte", "description": "the bytes of a picture file in base64 (a data: address too)"},
+    "audio": {**_TEXT, "format": "byte", "description": "the bytes of a sound file in base64 (a data: address too)"},
+}
+_QUERIES: Mapping[str, Any] = {
+    "id": {"schema": _TEXT, "description": "id of a row that is sent as it is, not in JSON"},
+    "label": {"schema": _TEXT, "description": "the label to explain; default: the most probable one"},
+    "test": {
+        "schema": {"type": "boolean", "default": False},
+        "description": "take the parts out by their scores and see whether the answer falls: can the explanation be believed? Takes many times as long",
+    },
+}
+_PROBLEM: Mapping[str, Any] = {
+    "type": "object",
+    "required": ["error", "fix"],
+    "properties": {
+        "error": {**_TEXT, "description": "what was found"},
+        "fix": {**_TEXT, "description": "what to do about it"},
+    },
+}
+_PROBLEMS = {
+    400: "not JSON, not base64, not UTF-8",
+    403: "sent by a page of another site",
+    408: "the request did not arrive in time",
+    413: "the request, a text, a picture or a clip is too large",
+    415: "a content type that this model does not read",
+    421: "this machine was called by a name that it does not answer to",
+    422: "fields that are missing, unknown or of the wrong kind; a file that cannot be decoded",
+    500: "a defect, or a damaged model",
+    501: "answers of this model cannot be explained",
+    503: "too many requests wait, or the answer took too long: come again after Retry-After seconds",
+}
+
+
+def body_of(takes: Takes, most_rows: int) -> dict[str, Any]:
+    """``requestBody`` of an endpoint that takes one row or many."""
+    row = _row(takes)
+    many = {
+        "type": "object",
+        "required": ["rows"],
+        "additionalProperties": False,
+        "properties": {"rows": {"type": "array", "minItems": 1, "maxItems": most_rows, "items": row}},
+    }
+    return _body({"oneOf": [many, row]}, takes)
+
+
+def one_row_body(takes: Takes) -> dict[str, Any]:
+    """``requestBody`` of an endpoint that takes one row."""
+    return _body(_row(takes), takes)
+
+
+def queries(*names: str) -> list[dict[str, Any]]:
+    """``parameters`` behind the question mark of an address."""
+    return [{"name": name, "in": "query", "required": False, **_QUERIES[name]} for name in names]
+
+
+def responses_of(labels: Sequence[str], answer: str, result: str, statuses: Sequence[int]) -> dict[int | str, Any]:
+    """``responses`` of an endpoint whose answer has ``result``: ``rows`` (records) or ``explanation`` (and the record)."""
+    record = _record(labels, answer)
+    parts: dict[str, Any] = {"milliseconds": {"type": "number", "description": "from the last byte in to the answer"}}
+    if result == "rows":
+        parts = {"rows": {"type": "array", "items": record, "description": "in the order of the request"}, **parts}
+    else:
+        parts = {"row": record, "explanation": {"type": "object"}, **parts}
+    ok = {"type": "object", "required": [*parts], "properties": parts}
+    return {
+        200: {"description": "the answer", "content": {"application/json": {"schema": ok}}},
+        **{
+            status: {"description": _PROBLEMS[status], "content": {"application/json": {"schema": _PROBLEM}}}
+            for status in statuses
+        },
+    }
+
+
+def _row(takes: Takes) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": list(takes.needed),
+        "additionalProperties": False,
+        "properties": {
+            "id": {
+                "type": ["string", "integer"],
+                "description": "comes back with the answer; default: the row's number",
+            },
+            **{name: _ROW_WORDS[name] for name in takes.fields},
+        },
+    }
+
+
+def _body(schema: dict[str, Any], takes: Takes) -> dict[str, Any]:
+    content: dict[str, Any] = {"application/json": {"schema": schema}}
+    if takes.modality != "text":
+        content[f"{takes.modality}/*"] = {"schema": {"type": "string", "format": "binary"}}
+    elif not takes.pairs:
+        content["text/plain"] = {"schema": _TEXT}
+    return {"required": True, "content": content}
+
+
+def _record(labels: Sequence[str], answer: str) -> dict[str, Any]:
+    """A line of a predictions file."""
+    found: dict[str, Any] = {"id": _TEXT}
+    if not labels:
+        return {"type": "object", "properties": {**found, answer: {**_TEXT, "description": "the transcript"}}}
+    one = {**_TEXT, "enum": list(labels)}
+    found[answer] = {"type": "array", "items": one} if answer == "labels" else one
+    share = {"type": "number", "minimum": 0, "maximum": 1}
+    found["probabilities"] = {
+        "type": "object",
+        "description": "calibrated as `pretune predict` gives them",
+        "properties": dict.fromkeys(labels, share),
+    }
+    return {"type": "object", "required": [*found], "properties": found}

@@ -1,0 +1,440 @@
+"use strict";
+// Everything that a model or a person says is put in as text (textContent), never as HTML.
+
+const about = JSON.parse(document.getElementById("about").textContent);
+const at = (name) => document.getElementById(name);
+const FIRST_BARS = 8;
+const SERVER_READS = /\.(wav|flac|ogg|oga|opus|mp3|aiff?|au)$/i;
+
+let current = null; // what was asked last: { body, type, name, row, url }
+let asking = new AbortController();
+let explanations = 0; // of several that were asked for, the last is shown
+let peaks = null; // the loudness of the clip over time, for the picture of its explanation
+
+function make(tag, options = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [key, value] of Object.entries(options)) {
+    if (key === "on") for (const [event, heard] of Object.entries(value)) element.addEventListener(event, heard);
+    else if (key in element) element[key] = value;
+    else element.setAttribute(key, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+// ---- talking to the service
+
+class Refused extends Error {
+  constructor(error, fix) {
+    super(error);
+    this.fix = fix;
+  }
+}
+
+async function post(address, asked) {
+  let answer;
+  try {
+    answer = await fetch(address, { method: "POST", headers: { "Content-Type": asked.type }, body: asked.body, signal: asking.signal });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Refused("The service does not answer.", "Is it still running? Its terminal says what happened.");
+  }
+  let found;
+  try {
+    found = await answer.json();
+  } catch {
+    throw new Refused(`The service answered with status ${answer.status} and no JSON.`, "Is something else listening at this address?");
+  }
+  if (!answer.ok) {
+    const wait = answer.headers.get("Retry-After");
+    throw new Refused(sentence(found.error || `The service answered with status ${answer.status}.`), sentence([found.fix || "", wait ? `(again in ${wait} s)` : ""].join(" ").trim()));
+  }
+  return found;
+}
+
+function sentence(text) {
+  const whole = text.charAt(0).toUpperCase() + text.slice(1);
+  return !whole || /[.!?…)]$/.test(whole) ? whole : `${whole}.`;
+}
+
+async function ask(asked) {
+  asking.abort();
+  asking = new AbortController();
+  const mine = asking;
+  current = asked;
+  for (const name of ["problem", "result", "why"]) at(name).hidden = true;
+  at("why-note").textContent = "";
+  showPrograms(asked);
+  busy(true);
+  const began = performance.now();
+  try {
+    const found = await post("predict", asked);
+    showAnswer(found.rows[0], found.milliseconds, performance.now() - began);
+    busy(false);
+    await explain(null);
+  } catch (error) {
+    if (error.name !== "AbortError") showProblem(error);
+  } finally {
+    if (mine === asking) busy(false);
+  }
+}
+
+async function explain(label, test = false) {
+  if (!about.labels.length) return;
+  at("why").hidden = false;
+  at("why-test").hidden = true;
+  if (!test) at("why-body").replaceChildren();
+  if (!about.explains) {
+    at("why-lead").textContent = sentence(about.unexplained);
+    return;
+  }
+  at(test ? "why-note" : "why-lead").textContent = test ? "Testing: the marked parts are taken out one after the other …" : "Looking for what speaks for it …";
+  const mine = ++explanations;
+  const asked = new URLSearchParams({ test });
+  if (label !== null) asked.set("label", label);
+  try {
+    const found = await post(`explain?${asked}`, current);
+    if (mine === explanations) showWhy(found.explanation, found.milliseconds);
+  } catch (error) {
+    if (error.name === "AbortError" || mine !== explanations) return;
+    at(test ? "why-note" : "why-lead").textContent = error instanceof Refused ? `${error.message} ${error.fix}` : `This page has a fault: ${error.message}`;
+  }
+}
+
+function busy(is) {
+  document.body.toggleAttribute("aria-busy", is);
+  for (const button of document.querySelectorAll("button.main")) button.disabled = is;
+}
+
+function showProblem(error) {
+  const known = error instanceof Refused;
+  at("problem-error").textContent = known ? error.message : `This page has a fault: ${error.message}`;
+  at("problem-fix").textContent = known ? error.fix : "Reload it, and tell us if that does not help.";
+  at("problem").hidden = false;
+}
+
+// ---- the answer
+
+function percent(share) {
+  if (share > 0 && share < 0.0005) return "< 0.1\u00a0%";
+  if (share < 1 && share > 0.9995) return "> 99.9\u00a0%";
+  return `${(100 * share).toFixed(1)}\u00a0%`;
+}
+
+function milliseconds(count) {
+  return count < 1000 ? `${count < 10 ? count.toFixed(1) : Math.round(count)} ms` : `${(count / 1000).toFixed(1)} s`;
+}
+
+function showAnswer(record, inside, outside) {
+  const answer = record[about.answer];
+  const chosen = Array.isArray(answer) ? answer : [answer];
+  const words = about.answer === "text" ? "Nothing was heard." : "None of the labels.";
+  const said = chosen.join(", ");
+  at("said").textContent = said || words;
+  at("said").classList.toggle("quiet", !said);
+  const shares = Object.entries(record.probabilities || {}).sort((one, other) => other[1] - one[1]);
+  at("bars").replaceChildren(...shares.slice(0, FIRST_BARS).map((share) => bar(share, chosen)));
+  at("rest-bars").replaceChildren(...shares.slice(FIRST_BARS).map((share) => bar(share, chosen)));
+  at("rest").hidden = shares.length <= FIRST_BARS;
+  at("rest-title").textContent = `All ${shares.length} labels`;
+  const hint = about.explains && shares.length ? " Press a label to see what speaks for it." : "";
+  at("took").textContent = `Answered in ${milliseconds(inside)}, ${milliseconds(outside)} with the way there and back.${hint}`;
+  at("result").hidden = false;
+}
+
+function bar([label, share], chosen) {
+  const fill = make("span", { className: "fill" });
+  fill.style.width = `${(100 * share).toFixed(2)}%`;
+  const name = about.explains
+    ? make("button", { className: "name", type: "button", dir: "auto", textContent: label, on: { click: () => explain(label) } })
+    : make("span", { className: "name", dir: "auto", textContent: label });
+  const row = make("li", { className: chosen.includes(label) ? "chosen" : "" });
+  row.append(name, make("span", { className: "track" }, fill), make("span", { className: "share", textContent: percent(share) }));
+  return row;
+}
+
+// ---- what it rests on
+
+function showWhy(found, took) {
+  const label = found.explained;
+  for (const button of document.querySelectorAll(".bars button.name")) button.setAttribute("aria-pressed", String(button.textContent === label));
+  const lead = at("why-lead");
+  lead.replaceChildren("What speaks for ", make("b", { dir: "auto", textContent: label }), ` (${percent(found.probability)}), by ${found.method}.`);
+  const draw = { text: drawWords, image: drawLooks, audio: drawTime }[found.kind];
+  at("why-body").replaceChildren(...draw(found, label));
+  const test = found.faithfulness ? `${found.faithfulness.sentence} ` : "";
+  at("why-note").textContent = `${test}${found.notes.map(sentence).join(" ")} Found in ${milliseconds(took)}.`.trim();
+  at("why-test").hidden = Boolean(found.faithfulness) || tried(found);
+  at("why-test").onclick = () => explain(label, true);
+}
+
+// A single part has no order that could be tested.
+function tried(found) {
+  return found.kind !== "image" && found.scores.length < 2;
+}
+
+function key(label) {
+  const part = (side, words) => make("span", {}, make("i", { className: side }), words, make("bdi", { textContent: label }));
+  return make("p", { className: "key" }, part("for", "speaks for "), part("against", "speaks against "));
+}
+
+function drawWords(found, label) {
+  const most = Math.max(...found.scores.map(Math.abs)) || 1;
+  const texts = [current.row.text, current.row.text_pair].filter((text) => text !== undefined);
+  const drawn = texts.map((text, side) => {
+    const signs = Array.from(text); // characters as the service counts them
+    const shown = make("p", { className: "words", dir: "auto" });
+    let reached = 0;
+    found.spans.forEach(([spanSide, start, stop], number) => {
+      if (spanSide !== side || start < reached) return;
+      shown.append(signs.slice(reached, start).join(""));
+      const score = found.scores[number];
+      const word = make("mark", { className: score < 0 ? "against" : "for", textContent: signs.slice(start, stop).join("") });
+      word.style.setProperty("--weight", (Math.abs(score) / most).toFixed(3));
+      word.title = `${score >= 0 ? "+" : "−"}${Math.abs(score).toPrecision(2)}`;
+      shown.append(word);
+      reached = stop;
+    });
+    shown.append(signs.slice(reached).join(""));
+    return shown;
+  });
+  return [key(label), ...drawn];
+}
+
+function drawLooks(found, label) {
+  const look = (address, words, name) => {
+    const image = make("img", { alt: words });
+    if (/^data:image\//.test(address)) image.src = address;
+    return make("figure", {}, image, make("figcaption", {}, words, make("bdi", { textContent: name })));
+  };
+  return [make("div", { className: "looks" }, look(found.picture, "the picture as the model sees it", ""), look(found.overlay, "warm places speak for ", label))];
+}
+
+function drawTime(found, label) {
+  const draw = (tag, options) => {
+    const shape = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(options)) shape.setAttribute(name, value);
+    return shape;
+  };
+  const most = Math.max(...found.scores.map(Math.abs)) || 1;
+  const svg = draw("svg", { viewBox: `0 -50 1000 100`, preserveAspectRatio: "none", role: "img", "aria-label": "scores over time" });
+  if (peaks) {
+    const points = peaks.map((peak, number) => [(1000 * number) / (peaks.length - 1), 48 * peak]);
+    const upper = points.map(([x, y]) => `${x.toFixed(1)},${(-y).toFixed(1)}`);
+    const lower = points.reverse().map(([x, y]) => `${x.toFixed(1)},${y.toFixed(1)}`);
+    svg.append(draw("path", { d: `M${upper.join("L")}L${lower.join("L")}Z` }));
+  }
+  svg.append(draw("line", { x1: 0, x2: 1000, y1: 0, y2: 0 }));
+  found.times.forEach((start, number) => {
+    const stop = found.times[number + 1] ?? found.seconds;
+    const score = found.scores[number] / most;
+    const [left, width, height] = [(1000 * start) / found.seconds, (1000 * (stop - start)) / found.seconds, 48 * Math.abs(score)];
+    const shape = draw("rect", { x: left, width: Math.max(1, width - 2), y: score > 0 ? -height : 0, height, class: score < 0 ? "against" : "for" });
+    shape.addEventListener("click", () => playFrom(start));
+    svg.append(shape);
+  });
+  const ends = make("div", { className: "ends" }, make("span", { textContent: "0 s" }), make("span", { textContent: `${found.seconds.toFixed(2)} s` }));
+  return [key(label), make("div", { className: "over-time" }, svg, ends)];
+}
+
+function playFrom(seconds) {
+  const player = document.querySelector("#preview audio");
+  if (!player) return;
+  player.currentTime = seconds;
+  player.play();
+}
+
+// ---- the same from a program
+
+function showPrograms(asked) {
+  const base = new URL("predict", location.href).href.split("?")[0];
+  const shell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+  const send = [
+    `url, headers = ${JSON.stringify(base)}, {"Content-Type": "application/json"}`,
+    'request = urllib.request.Request(url, json.dumps({"rows": rows}).encode(), headers)',
+    'print(json.load(urllib.request.urlopen(request))["rows"])',
+  ];
+  if (!asked.name) {
+    at("curl").textContent = `curl ${base} -H 'Content-Type: application/json' \\\n  -d ${shell(JSON.stringify({ rows: [asked.row] }))}`;
+    at("python").textContent = ["import json, urllib.request", "", `rows = [${JSON.stringify(asked.row)}]`, ...send].join("\n");
+    return;
+  }
+  const read = [
+    `names = [${JSON.stringify(asked.name)}]`,
+    "files = [base64.b64encode(pathlib.Path(name).read_bytes()).decode() for name in names]",
+    `rows = [{"id": name, "${about.modality}": file} for name, file in zip(names, files)]`,
+  ];
+  at("curl").textContent = `curl ${base} -H 'Content-Type: ${asked.type}' \\\n  --data-binary @${shell(asked.name)}`;
+  at("python").textContent = ["import base64, json, pathlib, urllib.request", "", ...read, ...send].join("\n");
+}
+
+// ---- texts
+
+function askText() {
+  const row = {};
+  for (const name of about.fields) {
+    const value = at(name).value;
+    if (value.trim() || about.needed.includes(name)) row[name] = value;
+  }
+  const lacking = about.needed.find((name) => !row[name].trim());
+  if (lacking) {
+    at(lacking).focus();
+    return;
+  }
+  ask({ type: "application/json", body: JSON.stringify({ rows: [row] }), row });
+}
+
+function startTexts() {
+  at("lead").textContent = about.needed.length > 1 ? "Write two texts and see what the model says of them, how sure it is, and what its answer rests on." : "Write a text and see what the model says of it, how sure it is, and what its answer rests on.";
+  at("form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    askText();
+  });
+  at("form").addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) askText();
+  });
+  const given = new URLSearchParams(location.search);
+  for (const name of about.fields) at(name).value = given.get(name) || "";
+  showPrograms({ row: Object.fromEntries(about.needed.map((name) => [name, "a text"])) });
+  if (about.needed.every((name) => given.get(name))) askText();
+}
+
+// ---- pictures and recordings
+
+async function askFile(file, name) {
+  const { modality } = about;
+  const noun = modality === "image" ? "picture" : "recording";
+  if (file.type && !file.type.startsWith(`${modality}/`) && /^(text|image|audio)\//.test(file.type)) {
+    showProblem(new Refused(`"${name}" is not a ${noun}.`, `Choose a ${noun}.`));
+    return;
+  }
+  let sent = file;
+  if (modality === "audio") {
+    const heard = await decoded(file);
+    peaks = heard && loudness(heard);
+    if (heard && !SERVER_READS.test(name)) [sent, name] = [wav(heard), name.replace(/(\.\w+)?$/, ".wav")];
+  }
+  if (sent.size > about.limits.body_bytes) {
+    showProblem(new Refused(`The ${noun} has ${(sent.size / 2 ** 20).toFixed(1)} MiB, the limit is ${(about.limits.body_bytes / 2 ** 20).toFixed(1)} MiB.`, "Take a smaller one."));
+    return;
+  }
+  showPreview(sent, name);
+  const type = sent.type.startsWith(`${modality}/`) ? sent.type : "application/octet-stream";
+  ask({ type, body: sent, name });
+}
+
+function showPreview(file, name) {
+  const old = at("preview").firstElementChild;
+  if (old) URL.revokeObjectURL(old.src);
+  const address = URL.createObjectURL(file);
+  const shown = about.modality === "image" ? make("img", { src: address, alt: "your picture" }) : make("audio", { src: address, controls: true });
+  at("preview").replaceChildren(shown, make("span", { textContent: name }));
+}
+
+// The samples of a clip, where the browser can decode it: mono, 16 kHz.
+async function decoded(file) {
+  try {
+    const context = new OfflineAudioContext(1, 1, 16000);
+    const heard = await context.decodeAudioData(await file.arrayBuffer());
+    const samples = new Float32Array(heard.length);
+    for (let channel = 0; channel < heard.numberOfChannels; channel++) heard.getChannelData(channel).forEach((value, i) => (samples[i] += value / heard.numberOfChannels));
+    return samples;
+  } catch {
+    return null;
+  }
+}
+
+function loudness(samples) {
+  const found = Array.from({ length: 400 }, (_, number) => {
+    const [from, to] = [Math.floor((number * samples.length) / 400), Math.floor(((number + 1) * samples.length) / 400)];
+    let most = 0;
+    for (let i = from; i < to; i++) most = Math.max(most, Math.abs(samples[i]));
+    return most;
+  });
+  const most = Math.max(...found) || 1;
+  return found.map((peak) => peak / most);
+}
+
+// 16-bit PCM in a RIFF file, as every reader knows it.
+function wav(samples) {
+  const view = new DataView(new ArrayBuffer(44 + 2 * samples.length));
+  const word = (place, text) => [...text].forEach((sign, i) => view.setUint8(place + i, sign.charCodeAt(0)));
+  word(0, "RIFF");
+  view.setUint32(4, 36 + 2 * samples.length, true);
+  word(8, "WAVEfmt ");
+  [[16, 16, 4], [20, 1, 2], [22, 1, 2], [24, 16000, 4], [28, 32000, 4], [32, 2, 2], [34, 16, 2], [40, 2 * samples.length, 4]].forEach(([place, value, bytes]) => (bytes === 4 ? view.setUint32(place, value, true) : view.setUint16(place, value, true)));
+  word(36, "data");
+  samples.forEach((value, i) => view.setInt16(44 + 2 * i, Math.round(32767 * Math.max(-1, Math.min(1, value))), true));
+  return new File([view], "recording.wav", { type: "audio/wav" });
+}
+
+let recorder = null;
+
+async function toggleRecording() {
+  if (recorder) {
+    recorder.stop();
+    return;
+  }
+  let stream;
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+  } catch (error) {
+    showProblem(new Refused("The microphone cannot be used.", error.name === "NotAllowedError" ? "Allow it in the browser's bar and try again." : sentence(error.message)));
+    return;
+  }
+  const pieces = [];
+  recorder = new MediaRecorder(stream);
+  recorder.addEventListener("dataavailable", (event) => pieces.push(event.data));
+  recorder.addEventListener("stop", () => {
+    stream.getTracks().forEach((track) => track.stop());
+    recorder = null;
+    showRecording(false);
+    askFile(new File(pieces, "recording", { type: pieces[0]?.type || "audio/webm" }), "recording");
+  });
+  recorder.start();
+  showRecording(true);
+  setTimeout(() => recorder?.stop(), 1000 * Math.max(1, about.limits.clip_seconds - 0.5));
+}
+
+function showRecording(is) {
+  at("record").textContent = is ? "Stop and ask the model" : "Record from the microphone";
+  at("record").classList.toggle("on", is);
+}
+
+function startFiles() {
+  const noun = about.modality === "image" ? "picture" : "recording";
+  at("lead").textContent = about.labels.length ? `Give the model a ${noun} and see what it says of it, how sure it is, and what its answer rests on.` : `Give the model a ${noun} and see what it writes down.`;
+  at("choose").addEventListener("click", () => at("file").click());
+  at("file").addEventListener("change", () => {
+    const [file] = at("file").files;
+    if (file) askFile(file, file.name);
+    at("file").value = "";
+  });
+  const drop = at("drop");
+  for (const event of ["dragenter", "dragover", "dragleave", "drop"]) {
+    document.addEventListener(event, (happened) => {
+      happened.preventDefault();
+      drop.classList.toggle("over-it", event === "dragenter" || event === "dragover");
+    });
+  }
+  document.addEventListener("drop", (event) => {
+    const [file] = event.dataTransfer.files;
+    if (file) askFile(file, file.name);
+  });
+  document.addEventListener("paste", (event) => {
+    const [file] = event.clipboardData.files;
+    if (file) askFile(file, file.name);
+  });
+  const record = at("record");
+  if (record) {
+    record.addEventListener("click", toggleRecording);
+    record.hidden = !(navigator.mediaDevices && window.MediaRecorder);
+    if (record.hidden) at("drop-hint").className = "hint";
+    if (record.hidden) at("drop-hint").textContent = "or drop one here. A browser lets a page record only at localhost or over https.";
+  }
+  const example = about.modality === "image" ? ["photo.jpg", "image/jpeg"] : ["clip.wav", "audio/wav"];
+  showPrograms({ name: example[0], type: example[1] });
+}
+
+if (about.modality === "text") startTexts();
+else startFiles();

@@ -1,0 +1,155 @@
+"""Tiny models of every kind, ready to be served, and rows to ask them about."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pretune.backbones.image import geometry_of
+from pretune.explain.attributions import explain_example
+from pretune.serve.app import Served
+from pretune.serve.intake import Takes
+from pretune.tasks import (
+    ImageClassification,
+    ImageMultilabelClassification,
+    TextClassification,
+    TextMultilabelClassification,
+)
+from pretune.tasks.labelling import Labelling
+from pretune.tasks.predicting import example_of
+from tiny import (
+    CPU,
+    LABELS,
+    make_rows,
+    tiny_backbone,
+    tiny_clips,
+    tiny_encoder,
+    tiny_image_backbone,
+    tiny_pictures,
+    tiny_sound_task,
+)
+
+KINDS = ("text", "pairs", "text-labels", "image", "image-labels", "sound", "sound-labels", "speech")
+
+
+def served_as(kind: str, labels: tuple[str, ...] = LABELS) -> Served:
+    """A model with weights drawn at random."""
+    if kind.startswith("image"):
+        backbone = tiny_image_backbone("vit-micro")
+        made: Any = ImageMultilabelClassification if kind.endswith("labels") else ImageClassification
+        task: Any = made(labels, geometry_of(backbone.processor))
+    elif kind in ("sound", "sound-labels", "speech"):
+        task, backbone = tiny_sound_task(kind)
+    else:
+        backbone = tiny_backbone()
+        made = TextMultilabelClassification if kind.endswith("labels") else TextClassification
+        task = made(labels, tiny_encoder(backbone))
+    model, _ = task.build(backbone, seed=3)
+    model.eval()
+    if isinstance(task, TextClassification):
+        task.temperature = 2.0
+
+    def explain(row: Mapping[str, Any], label: str | None, tests: bool) -> Mapping[str, Any]:
+        found = explain_example(task, model, example_of(row, "0"), CPU, label=label, orders=3 if tests else 0)
+        return found.to_dict()
+
+    takes = Takes(task.modality, kind == "pairs")
+    if not isinstance(task, Labelling):
+        return Served("tiny", task, model, CPU, takes, unexplained=("it cannot be explained", "ask for labels"))
+    return Served("tiny", task, model, CPU, takes, standing="right in 50 % of rows", explain=explain)
+
+
+def rows_for(kind: str, count: int) -> list[dict[str, Any]]:
+    """Rows as they are read, with ids of their own."""
+    if kind.startswith("image"):
+        return [{"id": f"p{row['id']}", "image": row["image"]} for row in tiny_pictures(count)]
+    if kind in ("sound", "sound-labels", "speech"):
+        return [{"id": f"c{row['id']}", "audio": row["audio"]} for row in tiny_clips(count)]
+    texts = make_rows(2 * count)
+    if kind == "pairs":
+        return [{"id": f"t{i}", "text": texts[i]["text"], "text_pair": texts[count + i]["text"]} for i in range(count)]
+    return [{"id": f"t{i}", "text": texts[i]["text"]} for i in range(count)]
+
+
+def sent(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row as JSON."""
+    return {
+        key: base64.b64encode(value["bytes"]).decode() if key in ("image", "audio") else value
+        for key, value in row.items()
+    }
+
+
+class Held(torch.nn.Module):
+    """A model that waits before each batch until it is let go. ``batches`` counts them."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model, self.go, self.batches = model, threading.Event(), 0
+        self.began = threading.Event()
+
+    def forward(self, **inputs: torch.Tensor) -> Any:
+        self.began.set()
+        assert self.go.wait(60)
+        self.batches += 1
+        return self.model(**inputs)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A service in a process of its own."""
+
+    address: str
+    process: subprocess.Popen[str]
+
+    @property
+    def place(self) -> tuple[str, int]:
+        host, _, port = self.address.removeprefix("http://").rstrip("/").rpartition(":")
+        return host, int(port)
+
+
+@contextlib.contextmanager
+def running(run: Path, *flags: object) -> Iterator[Running]:
+    """``pretune serve RUN`` as a person starts it; it must end by itself on SIGTERM, with code 0 and without a traceback."""
+    words = [
+        sys.executable,
+        "-m",
+        "pretune",
+        "serve",
+        str(run),
+        "--port",
+        "0",
+        "--json",
+        "--threads",
+        "1",
+        "--precision",
+        "fp32",
+    ]
+    process = subprocess.Popen(
+        [*words, *map(str, flags)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        line = process.stdout.readline()
+        if not line:
+            raise AssertionError(process.stderr.read())
+        yield Running(json.loads(line)["address"], process)
+    finally:
+        process.terminate()
+        try:
+            _, told = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    assert process.returncode == 0, told
+    assert "Traceback" not in told, told
