@@ -58,7 +58,8 @@ class TorchProgram(nn.Module):
     def __init__(self, path: Path, signature: dict[str, Any]) -> None:
         super().__init__()
         with quiet_torch_export():
-            self.program = torch.export.load(path).module()
+            # The guards that torch 2.15 writes for inputs by name ask for variables that are not there.
+            self.program = torch.export.load(path).module(check_guards=False)
         self.names = [one["name"] for one in signature["inputs"]]
 
     def forward(self, **inputs: torch.Tensor) -> Answer:

@@ -42,6 +42,9 @@ _GIVEN = {
     "audio-classification": "a-clip.wav",
     "automatic-speech-recognition": "a-clip.wav",
 }
+_LIBRARIES = {"onnxruntime": "onnx", "openvino": "openvino", "torch.export": "pytorch"}
+"""Where the model is not in transformers' form: the hub's name of what opens it, by ``engine`` in run.json."""
+
 _SIGNS = re.compile(r"([\\`*_{}\[\]<>#|~$!])")
 
 
@@ -84,7 +87,7 @@ def _front_matter(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     split = main_split(metrics)
     names = list(metrics[split]["scores"]) if split else None
     card = ModelCardData(
-        library_name="transformers",
+        library_name=_LIBRARIES.get(str(record.get("engine")), "transformers"),
         pipeline_tag=_pipeline(record),
         license=str(record.get("license") or "unknown"),
         tags=["pretune"],
@@ -119,7 +122,9 @@ def _use(record: Mapping[str, Any]) -> str:
     pipeline = _pipeline(record)
     given = _GIVEN.get(pipeline or "", "rows.csv")
     lines = ["## How to use it"]
-    if pipeline == "fill-mask":
+    if "engine" in record:
+        lines += _use_alone(record, given)
+    elif pipeline == "fill-mask":
         lines.append(
             _fenced(
                 'from transformers import AutoModelForMaskedLM, AutoTokenizer\n\ntokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER")\nmodel = AutoModelForMaskedLM.from_pretrained("THIS_FOLDER")',
@@ -142,6 +147,17 @@ def _use(record: Mapping[str, Any]) -> str:
             )
         lines.append(_fenced(f"pretune predict RUN {given}", "sh"))
     return "\n\n".join(lines)
+
+
+def _use_alone(record: Mapping[str, Any], given: str) -> list[str]:
+    """For a model that does not lie in transformers' form: the program beside it, where it has one."""
+    engine = str(record["engine"])
+    needs = "torch" if engine.startswith("torch") else engine
+    extra = {"a-picture.jpg": " pillow", "a-clip.wav": ""}.get(given, " tokenizers")
+    alone = f"pip install {needs} numpy{extra}\npython predict.py {given}" if "export" in record else ""
+    run_here = "" if needs == "torch" else f"pretune predict RUN {given}"
+    said = f"The model is a graph for {_safe(engine)}; transformers does not load it."
+    return [said, *(_fenced(command, "sh") for command in (alone, run_here) if command)]
 
 
 def _scores(metrics: Mapping[str, Any]) -> str:

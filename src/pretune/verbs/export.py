@@ -71,7 +71,7 @@ def export(settings: ExportSettings, *, say: Say) -> Outcome:
         try:
             told = _write_and_compare(settings, parent, aside, say)
             _refuse_beyond(settings, told["parity"])
-            run.update_record(export=told, machine=machine_facts())
+            run.update_record(export=told, engine=told["engine"], machine=machine_facts())
             _finish(run, aside)
         finally:
             shutil.rmtree(aside, ignore_errors=True)

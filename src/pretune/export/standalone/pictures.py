@@ -54,7 +54,7 @@ def rgb(source: Any) -> Any:
     from PIL import Image, ImageOps
 
     try:
-        picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+        picture = Image.open(io.BytesIO(source if isinstance(source, bytes) else Path(source).read_bytes()))
         picture.load()
     except Exception as error:  # decoders raise many kinds
         raise ValueError(f"{'the picture' if isinstance(source, bytes) else source} cannot be read: {error}") from None
