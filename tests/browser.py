@@ -10,6 +10,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,14 @@ FLAGS = (
     "--remote-debugging-pipe",
 )
 PATIENCE_SECONDS = 60.0
+_START = """
+import fcntl, os, sys
+aside = [fcntl.fcntl(int(word), fcntl.F_DUPFD, 10) for word in sys.argv[1:3]]
+for number, held in zip((3, 4), aside):
+    os.dup2(held, number)
+os.execvp(sys.argv[3], sys.argv[3:])
+"""
+"""Chromium reads commands from its file 3 and answers on its file 4."""
 
 
 class Page:
@@ -108,9 +117,8 @@ class Browser:
         self._out, self._in, self._held = our_out, our_in, b""
         self._numbers = itertools.count(1)
         self.events: list[dict[str, Any]] = []
-        wrapped = f'exec "$0" "$@" 3<&{its_in} 4>&{its_out}'
         self.process = subprocess.Popen(
-            ["/bin/sh", "-c", wrapped, command, *FLAGS, f"--user-data-dir={folder}"],
+            [sys.executable, "-c", _START, str(its_in), str(its_out), command, *FLAGS, f"--user-data-dir={folder}"],
             pass_fds=(its_in, its_out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         os.close(its_in)

@@ -87,6 +87,21 @@ def test_closing_answers_what_is_there_and_takes_no_more(held_worker: Any):
     assert [job.future.result(0)[0]["id"] for job in jobs] == [f"t{i}" for i in range(5)]
 
 
+def test_closing_without_finishing_drops_what_waits(held_worker: Any):
+    worker, model, _ = held_worker
+    first, second = (Job(rows_for("text", 1)) for _ in range(2))
+    worker.submit(first)
+    assert model.began.wait(30)
+    worker.submit(second)
+    closing = threading.Thread(target=worker.close, kwargs={"finish": False})
+    closing.start()
+    while not second.future.cancelled():
+        time.sleep(0.01)
+    model.go.set()
+    closing.join(30)
+    assert (model.batches, first.future.cancelled(), closing.is_alive()) == (1, True, False)
+
+
 def test_a_row_that_the_model_cannot_take_spoils_no_other():
     """The batch fails as a whole; then each row goes alone."""
     served = served_as("text")

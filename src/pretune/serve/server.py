@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import json
@@ -17,12 +18,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pretune.engine.interrupt import StopRequest
 from pretune.errors import UsageError
+from pretune.serve.guard import problem_response
 from pretune.serve.limits import Limits
 from pretune.serve.problems import Problem
 
 if TYPE_CHECKING:
-    import asyncio
-
     from fastapi import FastAPI
 
 __all__ = ["address_of", "listen", "run_server"]
@@ -122,6 +122,10 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        most, self.limit_concurrency = self.limit_concurrency, None
+        if most is not None and len(self.connections) > most:
+            full = Problem(503, f"more than {most} connections are open", "come again", retry_seconds=5)
+            self.app = problem_response(full)
         self._watch()
 
     def data_received(self, data: bytes) -> None:
@@ -164,8 +168,9 @@ def _complaints(on_trouble: Callable[[str], None]) -> Iterator[None]:
 
     class _Tell(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            kind = f" ({record.exc_info[0].__name__})" if record.exc_info and record.exc_info[0] else ""
-            on_trouble(f"{record.getMessage().strip()}{kind}")
+            error = record.exc_info[0] if record.exc_info else None
+            if error is not asyncio.CancelledError:  # who stops the loop knows that its tasks stop
+                on_trouble(f"{record.getMessage().strip()}{f' ({error.__name__})' if error else ''}")
 
     logger, handler = logging.getLogger("uvicorn.error"), _Tell()
     before = logger.propagate

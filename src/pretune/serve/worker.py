@@ -132,10 +132,13 @@ class Worker:
             self._jobs.append(job)
             self._bell.notify()
 
-    def close(self) -> None:
-        """Take no more jobs, finish those that are there, end the thread."""
+    def close(self, *, finish: bool = True) -> None:
+        """Take no more jobs, finish those that are there (or drop them behind the present batch), end the thread."""
         with self._bell:
             self._is_closing = True
+            for job in self._jobs:
+                if not finish:
+                    job.future.cancel()
             self._bell.notify()
         self._thread.join()
 

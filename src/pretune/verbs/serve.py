@@ -84,10 +84,12 @@ def serve(settings: ServeSettings, *, say: Say) -> Outcome:
             facts = {"address": address, "run": str(run.path), "task": proven.task.name, "ready": True}
             say.event(f"serving {run.path} at {address} (Ctrl-C stops it)", facts)
 
+        finish = False
         try:
             count = run_server(app, bound, limits, on_ready=ready, on_trouble=say.warn)
-        finally:
-            service.worker.close()
+            finish = True
+        finally:  # a second Ctrl-C comes as KeyboardInterrupt, and waits for nothing but the present batch
+            service.worker.close(finish=finish)
     answered = service.worker.answered
     return Outcome(
         text=f"stopped; {count} requests, {answered} rows answered",
