@@ -71,6 +71,7 @@ def measure_program(
         same += all(found[key] == record[key] for key in ("label", "labels", "text") if key in found)
         differences = (abs(p - record["probabilities"][name]) for name, p in found.get("probabilities", {}).items())
         largest = max(largest, *differences, 0.0)
+    shutil.rmtree(folder / "__pycache__", ignore_errors=True)
     return ProgramParity(count, unread, largest, same, because)
 
 

@@ -43,7 +43,7 @@ _GIVEN = {
     "automatic-speech-recognition": "a-clip.wav",
 }
 _LIBRARIES = {"onnxruntime": "onnx", "openvino": "openvino", "torch.export": "pytorch"}
-"""Where the model is not in transformers' form: the hub's name of what opens it, by ``engine`` in run.json."""
+"""Where the model is not in transformers' form: the hub's name of what opens it, by its engine."""
 
 _SIGNS = re.compile(r"([\\`*_{}\[\]<>#|~$!])")
 
@@ -87,7 +87,7 @@ def _front_matter(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     split = main_split(metrics)
     names = list(metrics[split]["scores"]) if split else None
     card = ModelCardData(
-        library_name=_LIBRARIES.get(str(record.get("engine")), "transformers"),
+        library_name=_LIBRARIES.get(_engine(record) or "", "transformers"),
         pipeline_tag=_pipeline(record),
         license=str(record.get("license") or "unknown"),
         tags=["pretune"],
@@ -122,8 +122,8 @@ def _use(record: Mapping[str, Any]) -> str:
     pipeline = _pipeline(record)
     given = _GIVEN.get(pipeline or "", "rows.csv")
     lines = ["## How to use it"]
-    if "engine" in record:
-        lines += _use_alone(record, given)
+    if engine := _engine(record):
+        lines += _use_alone(engine, given)
     elif pipeline == "fill-mask":
         lines.append(
             _fenced(
@@ -149,15 +149,21 @@ def _use(record: Mapping[str, Any]) -> str:
     return "\n\n".join(lines)
 
 
-def _use_alone(record: Mapping[str, Any], given: str) -> list[str]:
-    """For a model that does not lie in transformers' form: the program beside it, where it has one."""
-    engine = str(record["engine"])
+def _engine(record: Mapping[str, Any]) -> str | None:
+    """What runs a model that does not lie in transformers' form; None for one that does."""
+    return str((record.get("export") or {}).get("engine") or "") or (
+        "onnxruntime" if "quantization" in record else None
+    )
+
+
+def _use_alone(engine: str, given: str) -> list[str]:
+    """How to ask a graph: by the program beside it, and by pretune where it runs the engine."""
     needs = "torch" if engine.startswith("torch") else engine
     extra = {"a-picture.jpg": " pillow", "a-clip.wav": ""}.get(given, " tokenizers")
-    alone = f"pip install {needs} numpy{extra}\npython predict.py {given}" if "export" in record else ""
-    run_here = "" if needs == "torch" else f"pretune predict RUN {given}"
+    commands = [f"pip install {needs} numpy{extra}\npython predict.py {given}"]
+    commands += [] if needs == "torch" else [f"pretune predict RUN {given}"]
     said = f"The model is a graph for {_safe(engine)}; transformers does not load it."
-    return [said, *(_fenced(command, "sh") for command in (alone, run_here) if command)]
+    return [said, *(_fenced(command, "sh") for command in commands)]
 
 
 def _scores(metrics: Mapping[str, Any]) -> str:

@@ -59,11 +59,12 @@ def done_section(record: Record) -> Section:
     rows = [
         ("What", title_of(str(record.get("verb", ""))).capitalize()),
         ("Began from", backbone_of(record)),
-        ("Data", plain(settings["data"]) if settings.get("data") else ""),
+        ("Data", plain(_data_of(record)) if _data_of(record) else ""),
         ("Task", title_of(str(model["task"])) if model.get("task") else ""),
         ("Labels", _some([plain(label) for label in model.get("labels") or []])),
         ("Parameters", number_text(model["parameters"]) if model.get("parameters") else ""),
         ("Began at random", _some([plain(name) for name in model.get("initialised") or []])),
+        ("Exported as", _exported(record.get("export"))),
         ("Learnt for", _learnt(training)),
         ("Seed", _seeds(settings)),
         ("Time", _times(record)),
@@ -72,6 +73,23 @@ def done_section(record: Record) -> Section:
     parts = [part("facts", rows=[(name, value) for name, value in rows if value and value != "–"])]
     parts.append(_settings(settings, changed_settings(record)))
     return Section("done", "What was done", tuple(piece for piece in parts if piece))
+
+
+def _data_of(record: Record) -> Any:
+    """The place of the data; of a run made from another, that of its parent's."""
+    return (record.get("settings") or {}).get("data") or (record.get("reading") or {}).get("data")
+
+
+def _exported(told: Any) -> str:
+    """The form of an export, and how far its answers are from the model's that it was made of."""
+    if not isinstance(told, Mapping):
+        return ""
+    graph, program = told["parity"]["graph"], told["parity"]["program"]
+    return (
+        f"{plain(told['format'])}, for {plain(told['engine'])}. Beside the model it was made of: "
+        f"{graph['same']} of {graph['rows']} validation rows have the same answer, probabilities differ by {graph['largest']:.1e} at most; "
+        f"predict.py gives {program['same']} of {program['rows']} the same"
+    )
 
 
 def _seeds(settings: Record) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -64,6 +65,7 @@ def export(settings: ExportSettings, *, say: Say) -> Outcome:
     with open_derived(settings, parent) as (settings, run, state):
         if state == "finished":
             return _outcome(run, "was finished before; nothing was computed")
+        began = time.monotonic()
         take_over(run, parent)
         aside = run.path / ".model.tmp"
         shutil.rmtree(aside, ignore_errors=True)
@@ -71,7 +73,7 @@ def export(settings: ExportSettings, *, say: Say) -> Outcome:
         try:
             told = _write_and_compare(settings, parent, aside, say)
             _refuse_beyond(settings, told["parity"])
-            run.update_record(export=told, engine=told["engine"], machine=machine_facts())
+            run.update_record(export=told, machine=machine_facts(), seconds=round(time.monotonic() - began, 1))
             _finish(run, aside)
         finally:
             shutil.rmtree(aside, ignore_errors=True)

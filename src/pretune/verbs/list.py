@@ -59,8 +59,8 @@ def _summary(run: RunFolder) -> dict[str, Any]:
         "run": str(run.path),
         "verb": record.get("verb"),
         "status": record.get("status"),
-        "backbone": settings.get("backbone"),
-        "data": settings.get("data"),
+        "backbone": settings.get("backbone") or settings.get("run"),
+        "data": settings.get("data") or (record.get("reading") or {}).get("data"),
         "scores": scores,
     }
 
