@@ -298,6 +298,7 @@ class Rig:
         stored = task.encode_rows(dataset_of(data), fingerprint=f"rig-{rows}-distil")
         lesson = ready(task, self.student, teacher, stored, seed=self.seed, **inside)
         assert not lesson.left_out
+        assert lesson.teacher is not None
         self.model, self.teacher = lesson.model, lesson.teacher
         kept = keep_teaching(lesson.teacher, stored, stored, is_alike=True, fingerprint=f"rig-{rows}-{kind}")
         assert kept is not None

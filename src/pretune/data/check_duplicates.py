@@ -26,7 +26,7 @@ from pretune.data.split import whole_column
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["Contents", "across", "inside", "near_facts", "read_contents"]
+__all__ = ["Contents", "across", "inside", "near_facts", "near_rows", "read_contents"]
 
 _SHOWN_PAIRS = 10
 _THUMBNAIL_PX = 32
@@ -167,16 +167,25 @@ def across(contents: Contents, exact: Mapping[str, np.ndarray], ours: str, their
     }
     if contents.near is not None:
         left, right = contents.near.left_P, contents.near.right_P
-        near_U = np.zeros(len(there), dtype=bool)
-        near_U[left[there[right]]] = True
-        near_U[right[there[left]]] = True
         here = contents.present(ours) & ~there
         pairs = np.flatnonzero((here[left] & there[right]) | (here[right] & there[left]))
         found["near"] = {
-            **_rows_with_ids(dataset, near_U[content_N] & ~same_N),
+            **_rows_with_ids(dataset, near_rows(contents, ours, theirs)),
             "examples": _examples(contents, pairs, ours, theirs),
         }
     return found
+
+
+def near_rows(contents: Contents, ours: str, theirs: str) -> np.ndarray:
+    """(N,) bool: which rows of split ``ours`` nearly stand in ``theirs``, those of equal content left out. There have to be
+    near pairs.
+    """
+    assert contents.near is not None, "near duplicates were looked for"
+    left, right, there = contents.near.left_P, contents.near.right_P, contents.present(theirs)
+    near_U = np.zeros(len(there), dtype=bool)
+    near_U[left[there[right]]] = True
+    near_U[right[there[left]]] = True
+    return (near_U & ~there)[contents.of_row[ours]]
 
 
 def _examples(contents: Contents, pairs: np.ndarray, ours: str, theirs: str) -> list[dict[str, Any]]:

@@ -25,13 +25,14 @@ _TRIED_ROWS = 3
 
 
 class Lesson(NamedTuple):
-    """``model`` is what learns: the student, or a :class:`Pupil` around it. ``teacher`` is listened to where it is needed.
+    """``model`` is what learns: the student, or a :class:`Pupil` around it. ``teacher`` is listened to where it is needed; None for a
+    student that learns alone.
 
     ``matching`` is that of the pupil; ``left_out`` says in words why not all that was asked for is compared.
     """
 
     model: nn.Module
-    teacher: Teacher
+    teacher: Teacher | None
     matching: InnerMatching | None
     left_out: str
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 import numpy as np
 import torch
 
-from pretune.errors import ModelError
+from pretune.errors import DataError, ModelError
 from pretune.types import Batch, Encoded, Example, Loss, Prediction
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pretune.config import TaskSettings
     from pretune.data.splits import Splits
 
-__all__ = ["EncodedRows", "Learnable", "Scorer", "Task"]
+__all__ = ["EncodedRows", "Learnable", "Scorer", "Task", "refuse_unlabelled"]
 
 
 class EncodedRows(Protocol):
@@ -185,6 +185,10 @@ class Task(ABC):
     def reads_like(self, other: Task) -> bool:
         """Are the items of both tasks the same pieces of the rows, so that one (varied, too) may be given to the other?"""
 
+    def student(self, data: Splits, backbone: Backbone, settings: TaskSettings) -> Self:
+        """The task of a student of this one's model, on another backbone: its answers mean the same."""
+        return type(self).start(data, backbone, settings)
+
     def check_teacher(self, teacher: Task) -> None:
         """Raise :class:`pretune.errors.ModelError` where the answers of ``teacher`` do not mean the same."""
         if teacher.labels != self.labels:
@@ -279,3 +283,14 @@ class Task(ABC):
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """What ``pretune.json`` beside the model keeps to rebuild the task."""
+
+
+def refuse_unlabelled(task: Task, batch: Batch, *, rows: str, answer: str) -> None:
+    """Raise :class:`DataError` where an item has no right answer; ``rows`` and ``answer`` are the task's words for both."""
+    known_B = task.is_labelled(batch).tolist()
+    lacking = [i for i, known in zip(batch.ids, known_B, strict=True) if not known]
+    if lacking:
+        raise DataError(
+            f"{task.name} cannot learn from {rows}: {', '.join(lacking[:5])}",
+            f"give them a {answer}, or leave them to `pretune pretrain`",
+        )

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from pretune.errors import DataError, did_you_mean
-from pretune.tasks.base import Task
+from pretune.tasks.base import Task, refuse_unlabelled
 from pretune.tasks.baseline_parts import KnownLabels
 from pretune.tasks.parts import Parts
 from pretune.types import Batch, Encoded, Example, Loss, Prediction, Target
@@ -165,13 +165,7 @@ class Labelling(Task):
     def loss(self, model: torch.nn.Module, batch: Batch) -> Loss:
         """The items' losses times their weights, summed."""
         assert batch.targets is not None
-        is_labelled_B = self.is_labelled(batch)
-        if not bool(is_labelled_B.all()):
-            unlabelled = [i for i, known in zip(batch.ids, is_labelled_B.tolist(), strict=True) if not known]
-            raise DataError(
-                f"{self.name} cannot learn from unlabelled rows: {', '.join(unlabelled[:5])}",
-                "give them a label, or leave them to `pretune pretrain`",
-            )
+        refuse_unlabelled(self, batch, rows="unlabelled rows", answer="label")
         losses_B = self.losses(self.logits_of(model, batch).float(), batch.targets)
         return Loss((losses_B * batch.extras["weights"]).sum(), batch.num_items)
 

@@ -34,7 +34,7 @@ from pretune.tasks.audio_rows import (
     variation_of,
 )
 from pretune.tasks.audio_shown import shown_clip
-from pretune.tasks.base import Scorer, Task
+from pretune.tasks.base import Scorer, Task, refuse_unlabelled
 from pretune.tasks.ctc_decoding import beam_search, greedy, least_frames
 from pretune.tasks.recognition_checks import (
     collapse_warnings,
@@ -61,8 +61,6 @@ if TYPE_CHECKING:
     from pretune.data.splits import Splits
 
 __all__ = ["SpeechRecognition"]
-
-_NAMED_ROWS = 5
 
 
 @final
@@ -155,6 +153,12 @@ class SpeechRecognition(Task):
         """A model that is not told of padding reads clips of each length apart."""
         return not self.hearing.masked
 
+    def student(self, data: Splits, backbone: Backbone, settings: TaskSettings) -> SpeechRecognition:
+        """It writes with the same characters."""
+        return SpeechRecognition(
+            self.spelling, hearing_of(backbone), augment=variation_of(settings), mask=frame_mask_of(backbone), beam_size=settings.beam_size
+        )  # fmt: skip
+
     def reads_like(self, other: Task) -> bool:
         """Clips at the same rate."""
         return isinstance(other, SpeechRecognition) and other.hearing.rate == self.hearing.rate
@@ -210,14 +214,7 @@ class SpeechRecognition(Task):
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> Loss:
         """Negative log-likelihood of the transcripts, summed over clips. Rows of weight 0 add nothing."""
-        assert batch.targets is not None
-        characters_B = batch.extras["characters"]
-        if bool((characters_B < 0).any()):
-            unlabelled = [i for i, length in zip(batch.ids, characters_B.tolist(), strict=True) if length < 0]
-            raise DataError(
-                f"{self.name} cannot learn from rows without a transcript: {', '.join(unlabelled[:_NAMED_ROWS])}",
-                "give them a text, or leave them to `pretune pretrain`",
-            )
+        refuse_unlabelled(self, batch, rows="rows without a transcript", answer="text")
         return Loss(self._likelihoods(self._log_probs(model, batch), batch).sum(), batch.num_items)
 
     def _likelihoods(self, log_probs_BFV: torch.Tensor, batch: Batch) -> torch.Tensor:

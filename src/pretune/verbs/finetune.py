@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import TaskSettings
-from pretune.errors import UsageError, did_you_mean
+from pretune.errors import UsageError
 from pretune.options import option, refuse_unread
 from pretune.runfolder import RunFolder, machine_facts, now
 from pretune.verbs.declare import verb
@@ -135,6 +134,7 @@ def build_learning(
     from pretune.tasks.predicting import predict_rows
     from pretune.tasks.trunk_rows import on_trunk
     from pretune.verbs.backbone import find_backbone, steady
+    from pretune.verbs.labelled import goal_on_validation
     from pretune.verbs.rows import data_fingerprint
     from pretune.verbs.setup import choose, make_learning
 
@@ -149,19 +149,21 @@ def build_learning(
         settings, f"--adapt {'top:N' if settings.adapt.startswith('top:') else settings.adapt}", _READ_BY_ADAPT
     )
     task = kind.start(data, backbone, settings)
-    metric = settings.metric or task.primary_metric
+    truths = task.truths(data["validation"])
+    learned: Learnable = task
+    learned_rows: dict[str, EncodedRows] = {}
+    goal = goal_on_validation(
+        task, settings.metric, truths,
+        lambda on_batch: predict_rows(learned, model, learned_rows["validation"], device, on_batch=on_batch),
+    )  # fmt: skip
     batch_size = settings.batch_size or task.default_batch_size
-    if metric not in task.higher_is_better:
-        raise UsageError(f"--metric is {metric!r}", did_you_mean(metric, task.higher_is_better))
     with cluster.first_before_others():
         rows = {
             name: task.encode_rows(data[name], fingerprint=f"{fingerprint}:{name}:{len(data[name])}")
             for name in ("train", "validation")
         }
     model, report = task.build(backbone, seed=settings.seed)
-    truths = task.truths(data["validation"])
-    learned: Learnable = task
-    learned_rows: dict[str, EncodedRows] = dict(rows)
+    learned_rows.update(rows)
 
     def objective(adaptation: Adaptation) -> Supervised:
         nonlocal learned
@@ -175,16 +177,11 @@ def build_learning(
                 learned_rows.update(found[1])
         return Supervised(learned, adaptation)
 
-    def evaluate(on_batch: Callable[[int], None]) -> dict[str, float]:
-        predictions = predict_rows(learned, model, learned_rows["validation"], device, on_batch=on_batch)
-        records = task.decided([task.record(p, t) for p, t in zip(predictions, truths, strict=True)])
-        return {name: float(value) for name, value in task.scores(task.statistics(records).sum(axis=0)).items()}
-
     setup, learning = make_learning(
         settings, run, backbone, model, report, device, cluster, say,
         objective=objective,
         streams=lambda objective: objective.streams(learned_rows["train"], batch_size=batch_size, group_by_length=settings.group_by_length),
-        goal={"metric": metric, "higher_is_better": task.higher_is_better[metric], "evaluate": evaluate},
+        goal=goal,
         default_epochs=default_epochs(task, rows["train"].lengths_N, batch_size),
     )  # fmt: skip
     setup.task, setup.rows, setup.fingerprint, setup.truths = task, rows, fingerprint, truths
@@ -204,16 +201,12 @@ def default_epochs(task: Task, costs_N: np.ndarray, batch_size: int) -> float:
 
 def _calibrate_and_keep(run: RunFolder, setup: Setup, learning: Learning) -> None:
     """Fit on validation what makes probabilities honest, and write the model folder."""
-    from pretune.tasks.predicting import predict_rows
+    from pretune.verbs.labelled import calibrate
     from pretune.verbs.record import write_model
 
     task = setup.task
     assert task is not None, "fine-tuning has a task"
-    predictions = predict_rows(task, learning.model, setup.rows["validation"], learning.device)
-    records = [task.record(p, truth) for p, truth in zip(predictions, setup.truths, strict=True)]
-    for warning in task.warnings(records):
-        learning.say.warn(warning)
-    task.calibrate(records)
+    calibrate(task, learning.model, setup.rows["validation"], setup.truths, learning.device, learning.say)
     write_model(run, learning.model, task.processor_to_save(setup.backbone), task.to_dict())
 
 

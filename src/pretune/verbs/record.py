@@ -79,7 +79,7 @@ def prepare_run(
         device=learning.device.to_dict(),
         backbone=setup.backbone.facts,
         model={
-            "parameters": sum(p.numel() for p in learning.model.parameters()),
+            "parameters": sum(p.numel() for p in (setup.kept or learning.model).parameters()),
             "task": setup.task.name if setup.task else setup.objective.name,
             "labels": list(setup.task.labels) if setup.task else [],
             "initialised": ["all weights"] if setup.report.fresh else list(setup.report.initialised),

@@ -71,6 +71,7 @@ class Setup:
     """What was built for a run, for the verb that writes its record.
 
     ``encoded`` maps a split to the lengths of its encoded rows and what encoding lost; ``rows`` to the rows themselves.
+    ``kept`` is the part of the model that is written, where it is not the whole.
     """
 
     backbone: Backbone
@@ -83,6 +84,7 @@ class Setup:
     encoded: dict[str, tuple[np.ndarray, dict[str, Any]]] = field(default_factory=dict)
     truths: list[Any] = field(default_factory=list)
     fingerprint: str = ""
+    kept: torch.nn.Module | None = None
 
 
 @contextlib.contextmanager

@@ -1,0 +1,53 @@
+"""What verbs share that learn from right answers: what "better" means on validation rows, and honest probabilities at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pretune.errors import UsageError, did_you_mean
+from pretune.verbs.outcome import Say
+
+if TYPE_CHECKING:
+    import torch
+
+    from pretune.engine.devices import Device
+    from pretune.tasks.base import EncodedRows, Task
+    from pretune.types import Prediction
+
+__all__ = ["calibrate", "goal_on_validation"]
+
+
+def goal_on_validation(
+    task: Task,
+    metric: str | None,
+    truths: Sequence[Any],
+    predict: Callable[[Callable[[int], None]], Sequence[Prediction]],
+) -> dict[str, Any]:
+    """What :func:`pretune.verbs.setup.make_learning` is told of the goal: the score, whether more is better, and how it is
+    computed. ``predict`` gives the present model's predictions of the validation rows. Raises :class:`UsageError` for a score
+    that the task does not have.
+    """
+    metric = metric or task.primary_metric
+    if metric not in task.higher_is_better:
+        raise UsageError(f"--metric is {metric!r}", did_you_mean(metric, task.higher_is_better))
+
+    def evaluate(on_batch: Callable[[int], None]) -> dict[str, float]:
+        predictions = predict(on_batch)
+        records = task.decided([task.record(p, t) for p, t in zip(predictions, truths, strict=True)])
+        return {name: float(value) for name, value in task.scores(task.statistics(records).sum(axis=0)).items()}
+
+    return {"metric": metric, "higher_is_better": task.higher_is_better[metric], "evaluate": evaluate}
+
+
+def calibrate(
+    task: Task, model: torch.nn.Module, rows: EncodedRows, truths: Sequence[Any], device: Device, say: Say
+) -> None:
+    """Fit on validation rows what makes probabilities honest; what is wrong with the answers as a whole is said."""
+    from pretune.tasks.predicting import predict_rows
+
+    predictions = predict_rows(task, model, rows, device)
+    records = [task.record(p, truth) for p, truth in zip(predictions, truths, strict=True)]
+    for warning in task.warnings(records):
+        say.warn(warning)
+    task.calibrate(records)
