@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pretune.verbs.predict import predict
     from pretune.verbs.pretrain import pretrain
     from pretune.verbs.probe import probe
+    from pretune.verbs.prune import prune
     from pretune.verbs.report import report
     from pretune.verbs.serve import serve
 
@@ -41,6 +42,7 @@ __all__ = [
     "predict",
     "pretrain",
     "probe",
+    "prune",
     "report",
     "run",
     "serve",

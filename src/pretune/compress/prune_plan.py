@@ -2,8 +2,9 @@
 
 - Feed-forward neurons: ``intermediate_size``, the same in every layer.
 - Heads of a ViT: ``num_attention_heads`` with ``head_dim``, the same in every layer. BERT, RoBERTa, ELECTRA, DistilBERT, wav2vec
-  2.0 and HuBERT divide their width by the number of heads, so that their configs cannot say a missing one: those heads are
-  kept by name (:mod:`pretune.backbones.removed`), and each layer may keep another number of them.
+  2.0 and HuBERT divide their width by the number of heads, so that their configs cannot say a missing one: which heads are
+  gone is kept by name (:mod:`pretune.backbones.removed`). Each layer keeps as many as any other all the same: to let layers
+  share one number by what their heads are worth was no better (docs/decisions.md).
 - ResNet: the widths of its stages. MobileNetV2: how much its blocks expand. VGG: ``mlp_ratio``, and channels by name.
 
 A share of weights is meant. Where a part is both made and read by parts of its own kind (channels of ResNet and VGG) the
@@ -13,7 +14,7 @@ square root of the share is kept of each, as the weights between them are the pr
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -37,12 +38,10 @@ class Shares(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The config of the pruned model, how many parts each unit keeps, and the units that share their number: what one of
-    them keeps more, another may keep less."""
+    """The config of the pruned model, and how many parts each unit keeps."""
 
     config: Any
     counts: Mapping[str, int]
-    pooled: Collection[str]
 
 
 def plan_of(model: nn.Module, config: Any, shares: Shares, *, first_counts: Mapping[str, int]) -> Plan:
@@ -61,16 +60,14 @@ def plan_of(model: nn.Module, config: Any, shares: Shares, *, first_counts: Mapp
     _narrow(narrow, shares)
     before, after = _sizes(model, config), _sizes(model, narrow)
     share_of = {HEADS: shares.heads, FEED_FORWARD: shares.feed_forward, CHANNELS: shares.channels**0.5}
-    counts, pooled = {}, set()
+    counts = {}
     for unit in units:
         counts[unit.name] = unit.count
         if after[unit.name] < before[unit.name]:
             counts[unit.name] = min(unit.count, after[unit.name])
         elif unit.kind in _BY_NAME.get(config.model_type, (HEADS,)):
             counts[unit.name] = min(unit.count, max(1, round(first_counts[unit.name] * share_of[unit.kind])))
-            if unit.kind == HEADS:
-                pooled.add(unit.name)
-    return Plan(narrow, counts, pooled)
+    return Plan(narrow, counts)
 
 
 _BY_NAME: Mapping[str, tuple[str, ...]] = {"vit": (), "resnet": (), "mobilenet_v2": (), "timm_wrapper": (CHANNELS,)}
@@ -114,31 +111,12 @@ def _rounded(size: int, share: float) -> int:
     return min(size, max(step, round(size * share / step) * step))
 
 
-def choose_parts(units: list[Unit], plan: Plan, scores: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
-    """The parts that stay, by unit, in their order: those whose loss would cost most.
-
-    ``scores`` are of each part, higher for what matters more. Pooled units keep their best part each, and together the best
-    of all others.
-    """
-    kept = {
-        unit.name: sorted(_ranked(scores[unit.name])[: plan.counts[unit.name]])
+def choose_parts(units: Sequence[Unit], plan: Plan, scores: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
+    """The parts that stay, by unit, in their order: those with the highest scores, of equal ones the first."""
+    return {
+        unit.name: sorted(np.argsort(-scores[unit.name], kind="stable")[: plan.counts[unit.name]].tolist())
         for unit in units
-        if unit.name not in plan.pooled
     }
-    pooled = [unit for unit in units if unit.name in plan.pooled]
-    room = sum(plan.counts[unit.name] for unit in pooled) - len(pooled)
-    ranked = {unit.name: _ranked(scores[unit.name]) for unit in pooled}
-    others = [(float(scores[name][part]), name, part) for name, order in ranked.items() for part in order[1:]]
-    best = sorted(others, key=lambda item: -item[0])[:room]
-    for unit in pooled:
-        chosen = [part for _, name, part in best if name == unit.name]
-        kept[unit.name] = sorted([ranked[unit.name][0], *chosen])
-    return kept
-
-
-def _ranked(scores_N: np.ndarray) -> list[int]:
-    """The best first; of equal ones the first."""
-    return [int(part) for part in np.argsort(-scores_N, kind="stable")]
 
 
 def apply_plan(model: nn.Module, plan: Plan, kept: Mapping[str, list[int]]) -> None:

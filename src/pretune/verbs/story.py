@@ -27,6 +27,7 @@ VERBS: tuple[VerbEntry, ...] = (
     VerbEntry("predict", "prove", "rows in, labels and probabilities out, as JSON lines"),
     VerbEntry("compare", "prove", "say whether one run is better than another, on the same rows"),
     VerbEntry("benchmark", "prove", "measure runs side by side: accuracy, latency, throughput, size, memory"),
+    VerbEntry("prune", "shrink", "take out what matters least: heads, neurons, channels, tokens; recover; compare"),
     VerbEntry("export", "show", "write a run as a folder that answers without pretune, and prove that it does"),
     VerbEntry("report", "show", "write one page about a run that opens without a network"),
     VerbEntry("serve", "show", "answer programs and people over HTTP, with a page to try the model on"),

@@ -1,0 +1,310 @@
+"""``pretune prune``: a smaller, faster run out of a run, by taking out what matters least."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pretune.config import RunSettings, TrainSettings
+from pretune.errors import Interrupted, RunError, UsageError
+from pretune.files import fsync_dir, fsync_file, read_object, write_text
+from pretune.options import flag_of, option
+from pretune.runfolder import RunFolder, machine_facts, now
+from pretune.verbs.declare import verb
+from pretune.verbs.derived import DerivedSettings, against_parent, finished_parent, own_data, take_over
+from pretune.verbs.outcome import Outcome, Say
+
+if TYPE_CHECKING:
+    from pretune.engine.parallel import Cluster
+    from pretune.verbs.prune_rounds import Pruning, Stage
+
+__all__ = ["PruneSettings", "prune"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneSettings(DerivedSettings, TrainSettings, RunSettings):
+    """Settings of ``pretune prune``."""
+
+    verb: ClassVar[str] = "prune"
+
+    ratio: float = option(
+        0.5,
+        "share of the layers' weights to take out: of attention heads and feed-forward neurons, or of a convolutional net's channels",
+        low=0.0,
+        high=0.95,
+    )
+    heads: float | None = option(None, "share of the attention heads, where it is not --ratio", low=0.0, high=0.95)
+    ffn: float | None = option(None, "share of the feed-forward neurons, where it is not --ratio", low=0.0, high=0.95)
+    rounds: int = option(
+        3, "take them out in this many rounds, each with training after it; half of it after the last", low=1, high=20
+    )
+    recover: bool = option(True, "train after each round, taught by the model that was pruned; no: only take parts out")
+    score_rows: int = option(256, "training rows that say what each part is worth", low=1, high=100_000)
+    vocabulary: str = option(
+        "keep",
+        "text: keep, or data: tokens that the run's training and unlabelled rows never use leave the embeddings and the tokenizer",
+        choices=("keep", "data"),
+    )
+    batch_size: int | None = option(  # pyright: ignore[reportIncompatibleVariableOverride]
+        None, "rows per optimizer update, over all processes; default: 32, and 8 for sound", low=1, high=1_000_000
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.takes_parts and self.vocabulary == "keep":
+            raise UsageError("--ratio is 0: nothing would be taken out", "give --ratio 0.5, or --vocabulary data")
+        if not (self.takes_parts and self.recover):
+            _refuse_idle(self)
+
+    @property
+    def takes_parts(self) -> bool:
+        """Is anything but the vocabulary to shrink?"""
+        return any(share for share in (self.ratio, self.heads, self.ffn))
+
+
+_OF_PARTS = ("rounds", "recover", "score_rows", "seed")
+
+
+def _refuse_idle(settings: PruneSettings) -> None:
+    """Raise :class:`UsageError` for a setting of learning where nothing learns, or of parts where none are taken out."""
+    of_learning = {spec.name for spec in dataclasses.fields(TrainSettings)} - {"threads", "precision", *_OF_PARTS}
+    idle = of_learning if settings.takes_parts else of_learning | set(_OF_PARTS)
+    for spec in dataclasses.fields(settings):
+        if spec.name in idle and getattr(settings, spec.name) != spec.default:
+            why = "--no-recover: nothing learns" if settings.takes_parts else "--ratio 0: no parts are taken out"
+            raise UsageError(f"{flag_of(spec.name)} does nothing with {why}", "leave it out")
+
+
+@verb(PruneSettings)
+def prune(settings: PruneSettings, *, say: Say) -> Outcome:
+    """Take out of a run's model what matters least to its task: heads, neurons, channels; let it recover; compare.
+
+    What a part is worth is read off the task's loss on training rows. After each round the model learns from the right answers
+    and from the model that was pruned. RUN/model is smaller and faster, and a plain Hugging Face folder; the end says what it is
+    worth beside the run it was made from, on the same validation rows and on this machine.
+
+    Examples::
+
+        pretune prune runs/news
+        pretune prune runs/news --ratio 0.5 --vocabulary data --epochs 3 --out runs/news-half
+        pretune prune runs/news --heads 0 --ffn 0.75
+        pretune prune runs/news --ratio 0 --vocabulary data
+    """
+    from pretune.engine.parallel import join_cluster
+    from pretune.verbs.setup import forecast, open_together
+
+    cluster = join_cluster()
+    parent = finished_parent(settings)
+    _refuse_other_engines(parent)
+    if settings.dry_run:
+        return forecast(settings, lambda run: _first_learning(settings, run, parent, say, cluster))
+    opened = open_together(settings, cluster, begun_from=str(parent.path), named_after=parent.path.name)
+    with opened as (settings, run, state), _stop_noted(run, cluster):
+        if state != "finished":
+            _prune(settings, run, parent, say, cluster)
+        if cluster.is_first:
+            from pretune.verbs.prune_rounds import rounds_dir
+
+            shutil.rmtree(rounds_dir(run), ignore_errors=True)
+        return _outcome(run, "is finished" if state != "finished" else "was finished before; nothing was computed")
+
+
+@contextlib.contextmanager
+def _stop_noted(run: RunFolder, cluster: Cluster) -> Iterator[None]:
+    try:
+        yield
+    except Interrupted as stop:
+        if cluster.is_first:
+            run.update_record(status="stopped", stopped=now())
+        raise Interrupted(f"stopped; everything is saved in {run.path}", stop.fix, stop.exit_code - 128) from None
+
+
+def _refuse_other_engines(parent: RunFolder) -> None:
+    engine = read_object(parent.model_dir / "pretune.json").get("engine", "torch")
+    if engine != "torch":
+        raise UsageError(
+            f"{parent.path} holds a graph for {engine}, whose parts are not told apart",
+            f"prune the run that it was made from: {', '.join(parent.record['parents'])}",
+        )
+
+
+def _prune(settings: PruneSettings, run: RunFolder, parent: RunFolder, say: Say, cluster: Cluster) -> None:
+    """From the parent's model to the run's: the vocabulary, the rounds, the comparison."""
+    from pretune.verbs.prune_rounds import one_round
+
+    began = time.monotonic()
+    pruning = _begin(settings, run, parent, say, cluster)
+    if cluster.is_first:
+        take_over(run, parent)
+        run.update_record(status="running", problem=None, device=pruning.device.to_dict(), machine=machine_facts())
+    folder = pruning.first.folder
+    for number in range(1, settings.rounds + 1) if settings.takes_parts else ():
+        folder = one_round(pruning, run, number, folder)
+    if cluster.is_first:
+        _finish(pruning, run, parent, folder, began)
+    cluster.barrier()
+
+
+def _begin(settings: PruneSettings, run: RunFolder, parent: RunFolder, say: Say, cluster: Cluster) -> Pruning:
+    """The model to begin with, and its rows. Raises :class:`UsageError` for what this model does not have."""
+    from pretune.verbs.backbone import steady
+    from pretune.verbs.prune_rounds import Pruning, fewer_tokens, open_stage
+    from pretune.verbs.rows import data_fingerprint
+    from pretune.verbs.setup import choose
+
+    data = own_data(parent)
+    fingerprint = data_fingerprint(data)
+    if parent.record.get("data_fingerprint", fingerprint) != fingerprint:
+        raise RunError(
+            f"the data of {parent.path} is not what it was when that run learned from it",
+            "bring the old data back, or fine-tune again on the new",
+        )
+    stage = open_stage(parent.model_dir)
+    _refuse_strange(settings, stage)
+    if settings.vocabulary == "data":
+        with cluster.first_before_others():
+            stage = open_stage(fewer_tokens(run, stage, data))
+    task = stage.task
+    device = steady(choose(settings, run, cluster), stage.backbone, settings)
+    with cluster.first_before_others():
+        rows = {
+            name: task.encode_rows(data[name], fingerprint=f"{fingerprint}:{name}:{len(data[name])}")
+            for name in ("train", "validation")
+        }
+    return Pruning(settings, stage, data, rows, fingerprint, device, cluster, say)
+
+
+def _refuse_strange(settings: PruneSettings, stage: Stage) -> None:
+    """Raise :class:`UsageError` for parts that the model does not have, or does not have enough of."""
+    from pretune.backbones.units import FEED_FORWARD, HEADS, units_of
+    from pretune.compress.prune_plan import plan_of
+    from pretune.verbs.prune_rounds import keep_of
+
+    kind = stage.backbone.config.model_type
+    if settings.vocabulary == "data" and stage.backbone.modality != "text":
+        raise UsageError(f"--vocabulary data does nothing for {kind}: it reads no text", "leave it out")
+    if not settings.takes_parts:
+        return
+    units = units_of(stage.model)
+    counts = {unit.name: unit.count for unit in units}
+    plan = plan_of(stage.model, stage.backbone.config, keep_of(settings, settings.rounds), first_counts=counts)
+    for flag, given, what in (("--heads", settings.heads, HEADS), ("--ffn", settings.ffn, FEED_FORWARD)):
+        if given is not None and not any(unit.kind == what for unit in units):
+            raise UsageError(f"{flag} does nothing for {kind}: it has no {what} parts", "give --ratio")
+    if plan.counts == counts:
+        raise UsageError(
+            f"of the {sum(counts.values())} parts of this {kind} that share is none", "give a higher --ratio"
+        )
+
+
+def _first_learning(settings: PruneSettings, run: RunFolder, parent: RunFolder, say: Say, cluster: Cluster) -> Any:
+    """The learning of a single round that takes all out at once, for the forecast."""
+    from pretune.verbs.prune_rounds import one_cut, recovery
+
+    if not (settings.takes_parts and settings.recover):
+        raise UsageError("--dry-run forecasts training, and nothing would be trained", "leave --dry-run out")
+    pruning = _begin(dataclasses.replace(settings, rounds=1), run, parent, say, cluster)
+    cut = one_cut(pruning, run, 1, pruning.first.folder)
+    return recovery(pruning, pruning.settings, run, cut, share=1.0)[1]
+
+
+def _finish(pruning: Pruning, run: RunFolder, parent: RunFolder, folder: Path, began: float) -> None:
+    """``model/``, the log of all rounds as one, what the model is worth, the model card; status ``finished`` last."""
+    from pretune.report.card import model_card
+    from pretune.verbs.prune_rounds import open_stage, rounds_dir
+
+    aside = run.path / ".model.tmp"
+    shutil.rmtree(aside, ignore_errors=True)
+    shutil.copytree(folder, aside)
+    for path in aside.iterdir():
+        fsync_file(path)
+    shutil.rmtree(run.model_dir, ignore_errors=True)
+    aside.rename(run.model_dir)
+    fsync_dir(run.path)
+    rounds = [RunFolder(path) for path in sorted(rounds_dir(run).glob("round-*"), key=lambda p: int(p.name[6:]))]
+    _join_logs(run, rounds)
+    made = open_stage(run.model_dir)
+    record = run.record
+    parameters = sum(parameter.numel() for parameter in made.model.parameters())
+    run.update_record(
+        model={**record["model"], "parameters": parameters},
+        pruning={"before": _counts(open_stage(parent.model_dir)), "after": _counts(made), "text": _loading(made)},
+        training=_training(rounds),
+    )
+    compression = against_parent(run, parent, pruning.settings, pruning.say)
+    score = compression["after"]["score"]["value"]
+    result = rounds[-1].record["result"] if rounds else {"metric": compression["metric"], "value": score}
+    run.update_record(result=result, seconds=round(time.monotonic() - began, 1), finished=now())
+    card = model_card({**run.record, "status": "finished"}, run.metrics, run.passport)
+    write_text(run.model_dir / "README.md", card)
+    run.update_record(status="finished")
+
+
+def _counts(stage: Stage) -> dict[str, int]:
+    """How many parts of each kind, and tokens, a model has."""
+    from pretune.backbones.units import units_of
+
+    found = {"tokens": stage.backbone.config.vocab_size} if stage.backbone.modality == "text" else {}
+    for unit in units_of(stage.model):
+        found[unit.kind] = found.get(unit.kind, 0) + unit.count
+    return found
+
+
+def _loading(made: Stage) -> str:
+    """What another program has to know to load the model."""
+    from pretune.backbones.removed import removed_of
+
+    gone = removed_of(made.backbone.config)
+    if not gone:
+        return "from_pretrained loads model/ at its full speed."
+    return (
+        f"from_pretrained loads model/ and answers the same, with zeros where parts of {len(gone)} modules were: its "
+        "config cannot say them. Without them it runs in pretune, and as pretune export writes it."
+    )
+
+
+def _training(rounds: list[RunFolder]) -> dict[str, Any]:
+    """What the rounds took together; rates are the last one's."""
+    told = [one.record["training"] for one in rounds]
+    if not told:
+        return {}
+    summed = {name: round(sum(one[name] for one in told), 3) for name in ("steps", "epochs", "training_seconds")}
+    return {**told[-1], **summed, "total_steps": sum(one["total_steps"] for one in told), "rounds": len(told)}
+
+
+def _join_logs(run: RunFolder, rounds: list[RunFolder]) -> None:
+    """The lines of all rounds in one log, steps and epochs counted on."""
+    cuts = {line["round"]: line for line in run.log_lines() if line["kind"] == "cut"}
+    lines, steps, epochs = [], 0, 0.0
+    for number in sorted(cuts):
+        lines.append({**cuts[number], "step": steps})
+        for line in rounds[number - 1].log_lines() if rounds else ():
+            lines.append(
+                {**line, "round": number, "step": steps + line["step"], "epoch": round(epochs + line["epoch"], 4)}
+            )
+        if rounds:
+            training = rounds[number - 1].record["training"]
+            steps, epochs = steps + training["steps"], epochs + training["epochs"]
+    write_text(run.log_path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+
+
+def _outcome(run: RunFolder, said: str) -> Outcome:
+    record = run.record
+    compression = record["compression"]
+    text = "\n".join(
+        [f"{run.path} {said}.", compression["text"], record["pruning"]["text"], f"Next: pretune evaluate {run.path}"]
+    )
+    return Outcome(
+        text=text,
+        facts={
+            "run": str(run.path), "status": record["status"], "model": str(run.model_dir), "result": record["result"],
+            "pruning": record["pruning"], "compression": compression,
+        },
+    )  # fmt: skip
