@@ -238,16 +238,21 @@ def test_addresses_that_cannot_be_had(service: Running, text_run: Path):
     refused(call("serve", text_run / "no", "--port", 0), "does not exist")
 
 
-def test_other_machines_are_let_in_with_a_warning(text_run: Path):
+def test_other_machines_are_let_in_with_a_warning_and_nothing_is_logged(text_run: Path):
     with running(text_run, "--host", "0.0.0.0") as service:
         assert service.address.startswith("http://127.0.0.1:")
         request = urllib.request.Request(f"{service.address}health", headers={"Host": "models.example"})
         with urllib.request.urlopen(request, timeout=60) as reply:
             assert json.load(reply)["ready"]
+        assert post(service.address, {"text": "a private matter"})[0] == 200
+        assert post(service.address, b'{"text": "a private')[0] == 400
         service.process.terminate()
         service.process.wait(30)
+        assert service.process.stdout is not None
         assert service.process.stderr is not None
-        assert "there is no password" in service.process.stderr.read()
+        told = service.process.stderr.read()
+        assert "there is no password" in told
+        assert "private" not in told + service.process.stdout.read()
 
 
 def test_a_person_reads_where_it_is(text_run: Path):
@@ -329,8 +334,9 @@ def test_pictures_on_the_page(tmp_path: Path):
         assert page.run("document.getElementById('said').textContent") == wanted
         page.choose_file("#file", tmp_path / "<b>bad.png")
         page.wait_for("!document.getElementById('problem').hidden")
-        assert "The picture of the row is of no kind that can be read" in page.text()
+        assert "The picture is of no kind that can be read" in page.text()
         assert page.run("document.querySelector('#preview span').textContent") == "<b>bad.png"
+        page.wait_for("document.querySelector('#preview img') === null")
         assert page.run("document.querySelectorAll('#preview b, #problem b, #programs b').length") == 0
         assert [told for told in page.complaints if "422" not in told] == []
 
@@ -348,6 +354,7 @@ def test_recordings_on_the_page(tmp_path: Path):
         page.choose_file("#file", tmp_path / "clips" / "money" / "0.wav")
         page.wait_for("document.querySelectorAll('.over-time rect').length > 1")
         assert page.run("document.querySelectorAll('.over-time path').length") == 1
+        page.wait_for("document.querySelector('audio').duration > 0.2")
         # The browser's microphone of tests beeps; what it records is sent as WAV.
         page.run("document.getElementById('record').click()")
         page.wait_for("document.getElementById('record').classList.contains('on')")

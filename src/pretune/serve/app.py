@@ -38,6 +38,9 @@ _SILENT: Any = {"tracing": False, "metrics": False, "logs": False, "operation_sp
 """FastAPI can send figures of each request to a collector that the environment names. Here it never does."""
 
 
+_PARSED_AT_A_TIME = 2
+"""JSON can take twenty times its bytes in memory."""
+
 Explain = Callable[[Mapping[str, Any], str | None, bool], Mapping[str, Any]]
 """From a row, a label (None: the most probable one) and whether to test the finding, to what the label's probability rests on."""
 
@@ -68,6 +71,7 @@ class Service:
         self.worker = Worker(served.task, served.model, served.device, most_jobs=limits.waiting, on_defect=on_defect)
         self._began = time.monotonic()
         self._held_bytes = 0
+        self._parsing = asyncio.Semaphore(_PARSED_AT_A_TIME)
         self._html, self._page_policy = page_of(self.facts(), style)
 
     def facts(self) -> dict[str, Any]:
@@ -134,7 +138,9 @@ class Service:
         body = await read_body(request, self.limits, take)
         began = time.monotonic()
         content_type, row_id = request.headers.get("content-type", ""), request.query_params.get("id")
-        return await asyncio.to_thread(rows_of, body, content_type, row_id, self.served.takes, self.limits), began
+        async with self._parsing:
+            rows = await asyncio.to_thread(rows_of, body, content_type, row_id, self.served.takes, self.limits)
+        return rows, began
 
     async def _finished(self, request: Request, job: Job) -> Any:
         """What the worker makes of the job. Raises :class:`Problem`, or :class:`Gone` when nobody waits for it any more."""

@@ -27,6 +27,7 @@ _FIRST_ID = 1
 _DATA_URL = re.compile(r"data:[\w.+-]*/?[\w.+-]*(?:;[\w.=+-]+)*;base64,", re.ASCII)
 _DISCARD_SECONDS = 2.0
 _MAX_ID = 1000
+_ONLY = "the row"
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ def _json_rows(value: Any, takes: Takes, limits: Limits) -> list[dict[str, Any]]
 
 def _row(row: Any, place: int, takes: Takes, limits: Limits, count: int) -> dict[str, Any]:
     """One row, checked. Raises :class:`Problem`."""
-    where = f"row {place + _FIRST_ID}" if count > 1 else "the row"
+    where = f"row {place + _FIRST_ID}" if count > 1 else _ONLY
     if not isinstance(row, Mapping):
         raise Problem(422, f"{where} is {_kind(row)}, not an object", f"send {takes.example}")
     if unknown := [key for key in row if key not in ("id", *takes.fields)]:
@@ -237,7 +238,8 @@ def _value(value: Any, name: str, where: str, limits: Limits) -> Any:
 def _file(value: Any, name: str, where: str, limits: Limits) -> dict[str, Any]:
     """A picture or clip as a cell that the readers know; ``path`` is a name for messages, never a place."""
     data = value if isinstance(value, bytes) else _unpacked(value, name, where)
-    held = {"bytes": data, "path": f"the {'picture' if name == 'image' else 'clip'} of {where}"}
+    noun = "the picture" if name == "image" else "the clip"
+    held = {"bytes": data, "path": noun if where == _ONLY else f"{noun} of {where}"}
     if not data:
         raise Problem(422, f"{held['path']} is empty", "send the bytes of a file")
     if name == "audio" and (seconds := clip_seconds(held)) > limits.clip_seconds:

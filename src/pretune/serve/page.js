@@ -325,9 +325,10 @@ async function askFile(file, name) {
 
 function showPreview(file, name) {
   const old = at("preview").firstElementChild;
-  if (old) URL.revokeObjectURL(old.src);
+  if (old && old.src) URL.revokeObjectURL(old.src);
   const address = URL.createObjectURL(file);
   const shown = about.modality === "image" ? make("img", { src: address, alt: "your picture" }) : make("audio", { src: address, controls: true });
+  shown.addEventListener("error", () => shown.remove()); // the service says what is wrong with it
   at("preview").replaceChildren(shown, make("span", { textContent: name }));
 }
 

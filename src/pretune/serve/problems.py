@@ -40,8 +40,9 @@ def problem_of(error: Exception, where: str = "") -> Problem:
     if isinstance(error, Problem):
         return error
     if isinstance(error, BrokenMedia):
-        status = 413 if error.reason in ("too_large", "too_long") else 422
-        return Problem(status, error.problem, error.fix)
+        if error.reason in ("too_large", "too_long"):
+            return Problem(413, error.problem, "send a smaller or shorter one")
+        return Problem(422, error.problem, "send a file that other programs can open")
     if isinstance(error, PretuneError):
         return Problem(422, f"{before}{error.problem}", error.fix)
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
