@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pretune.verbs.demo import demo
     from pretune.verbs.evaluate import evaluate
     from pretune.verbs.export import export
+    from pretune.verbs.explain import explain
     from pretune.verbs.finetune import finetune
     from pretune.verbs.inspect import inspect
     from pretune.verbs.list import list  # noqa: A004
@@ -36,6 +37,7 @@ __all__ = [
     "demo",
     "evaluate",
     "export",
+    "explain",
     "finetune",
     "inspect",
     "list",

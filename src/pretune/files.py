@@ -33,6 +33,7 @@ __all__ = [
     "sha256_of",
     "translate_disk_errors",
     "weight_bytes",
+    "write_bytes",
     "write_json",
     "write_text",
 ]
@@ -100,11 +101,16 @@ def fsync_dir(path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Replace ``path`` durably and at once."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace ``path`` durably and at once."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with translate_disk_errors(path):
-            with open(aside, "w", encoding="utf-8") as file:
-                file.write(text)
+            with open(aside, "wb") as file:
+                file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             aside.replace(path)

@@ -16,6 +16,9 @@ __all__ = ["ORDERS", "Faithfulness", "deletion_test"]
 ORDERS = 20
 """With 20 random orders, one that beats them all does so by luck once in 21 times at most (a permutation test)."""
 
+LEAST_AREA = 0.01
+"""One point of probability: less is no reason to believe that the answer hangs on what is marked."""
+
 MOST_STEPS = 10
 _SEED = 0
 
@@ -39,18 +42,28 @@ class Faithfulness:
     blank: str
 
     @property
-    def is_shown(self) -> bool:
+    def is_better(self) -> bool:
         """Does the order of the attribution beat random orders?"""
         return self.low > 0
+
+    @property
+    def is_shown(self) -> bool:
+        """Does it beat them by an amount that matters?"""
+        return self.is_better and self.area >= LEAST_AREA
 
     @property
     def sentence(self) -> str:
         """What the figure says, for a person."""
         area = f"the answer's probability is {abs(100 * self.area):.1f} points {'lower' if self.area >= 0 else 'higher'} on average"
-        spread = f"[{100 * self.low:.1f}, {100 * self.high:.1f}] over {self.orders} random orders"
+        low, high = (round(100 * end, 1) + 0.0 for end in (self.low, self.high))
+        spread = f"[{low:.1f}, {high:.1f}] over {self.orders} random orders"
         told = f"With the parts of the highest scores gone first, {area} than with others gone ({spread})."
         if self.is_shown:
             return f"{told} What is marked does carry the answer here."
+        if self.is_better:
+            return (
+                f"{told} That is better than chance and hardly anything: the answer does not hang on single parts here."
+            )
         return f"{told} That is no better than chance: do not believe this picture."
 
     def to_dict(self) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything a page shows."""
+    """Everything a page shows. ``interactive`` is the stem of a style sheet and a script beside this file that the page holds too."""
 
     title: str
     over_title: str
@@ -72,6 +72,7 @@ class Page:
     banners: tuple[Banner, ...] = ()
     tiles: tuple[Tile, ...] = ()
     closing: str = ""
+    interactive: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,22 +135,32 @@ def count_cells(facts: Mapping[str, Any]) -> list[list[Cell]]:
 
 
 @cache
-def _style() -> tuple[str, str]:
-    """The style sheet and its hash for the content security policy."""
-    css = "\n" + (HERE / "style.css").read_text(encoding="utf-8").strip() + "\n"
-    digest = hashlib.sha256(css.encode("utf-8")).digest()
-    return css, "sha256-" + base64.b64encode(digest).decode("ascii")
+def _file(name: str) -> str:
+    """A style sheet or script, as it stands in a page."""
+    return "\n" + (HERE / name).read_text(encoding="utf-8").strip() + "\n"
+
+
+def _digest(text: str) -> str:
+    """The name of a style sheet or script in the content security policy."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
 
 
 def house_style() -> str:
     """The style sheet of every page."""
-    return _style()[0]
+    return _file("style.css")
 
 
 def render_page(page: Page) -> str:
-    """The page as one self-contained HTML text: no script, nothing fetched, the style sheet inside and named by its hash."""
-    css, digest = _style()
-    html = _environment().get_template("page.html").render(page=page, css=Markup(css), style_hash=digest)
+    """The page as one self-contained HTML text: nothing fetched, the style sheet (and the script of an interactive page, the
+    only ones with one) inside and named by its hash.
+    """
+    css = _file("style.css") + (_file(f"{page.interactive}.css") if page.interactive else "")
+    script = _file(f"{page.interactive}.js") if page.interactive else ""
+    html = (
+        _environment()
+        .get_template("page.html")
+        .render(page=page, css=Markup(css), style_hash=_digest(css), script=Markup(script), script_hash=_digest(script))
+    )
     return clean_text(html)
 
 

@@ -57,7 +57,7 @@ class Parts:
 def picture_parts(pixels: np.ndarray, geometry: Geometry, row_id: str) -> Parts:
     """Squares of a picture uint8 (H, W, 3)'s crop, at most 14 a side; a blank is the crop's mean colour."""
     crop = centre_crop(pixels, geometry.crop)
-    rows, columns = (min(MOST_SQUARES_A_SIDE, side) for side in crop.shape[:2])
+    rows, columns = (_squares(side) for side in crop.shape[:2])
     down_H, across_W = (
         np.arange(side) * count // side for side, count in zip(crop.shape[:2], (rows, columns), strict=True)
     )
@@ -72,6 +72,12 @@ def picture_parts(pixels: np.ndarray, geometry: Geometry, row_id: str) -> Parts:
         without(np.zeros(rows * columns, dtype=bool)), rows * columns, without, "the picture's mean colour", places_HW,
         grid=(rows, columns), pixels=crop,
     )  # fmt: skip
+
+
+def _squares(side: int) -> int:
+    """Squares along a side: 14 or a little less, so that all are of one size and do not cut through a transformer's patches."""
+    most = min(MOST_SQUARES_A_SIDE, side)
+    return next((count for count in range(most, most // 2, -1) if side % count == 0), most)
 
 
 def clip_parts(clip: np.ndarray, hearing: Hearing, row_id: str) -> Parts:

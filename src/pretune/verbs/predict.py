@@ -19,7 +19,7 @@ from pretune.verbs.outcome import Outcome, Say
 if TYPE_CHECKING:
     from pretune.verbs.proven import Proven
 
-__all__ = ["PredictSettings", "predict"]
+__all__ = ["PredictSettings", "as_learned", "predict"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,14 +72,14 @@ def predict(settings: PredictSettings, *, say: Say) -> Outcome:
         modality=proven.task.modality,
         on_left_out=lambda broken: say.warn(f"left out: {broken.problem}"),
     )
-    records = _records(settings, proven, _as_learned(run, rows), say)
+    records = _records(settings, proven, as_learned(run, rows), say)
     if settings.out is None:
         return Outcome(text="", facts={}, rows=records)
     count = _write(Path(settings.out), records)
     return Outcome(text=f"{count} rows predicted, in {settings.out}", facts={"rows": count, "out": settings.out})
 
 
-def _as_learned(run: RunFolder, rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def as_learned(run: RunFolder, rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The rows; raises :class:`DataError` when the model learned pairs of texts and the first holds one, or the reverse."""
     columns = run.passport.get("splits", {}).get("train", {}).get("columns", [])
     first = next(rows, None)

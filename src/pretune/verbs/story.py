@@ -30,6 +30,7 @@ VERBS: tuple[VerbEntry, ...] = (
     VerbEntry("prune", "shrink", "take out what matters least: heads, neurons, channels, tokens; recover; compare"),
     VerbEntry("export", "show", "write a run as a folder that answers without pretune, and prove that it does"),
     VerbEntry("report", "show", "write one page about a run that opens without a network"),
+    VerbEntry("explain", "show", "what an answer hangs on, and where attention goes, as a page and a figure"),
     VerbEntry("serve", "show", "answer programs and people over HTTP, with a page to try the model on"),
     VerbEntry("run", "show", "run a recipe: a file of steps, each done once", room="study"),
     VerbEntry("list", "show", "show the runs in a folder"),

@@ -1,0 +1,254 @@
+"""What ``pretune explain`` explains: a run's models, the example as it was given, and what is told of both."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pretune.config import AnsweringSettings
+from pretune.errors import DataError, RunError, UsageError
+from pretune.files import read_object
+from pretune.runfolder import RunFolder
+from pretune.verbs.outcome import Say
+
+if TYPE_CHECKING:
+    import torch
+
+    from pretune.engine.devices import Device
+    from pretune.explain.attention import Attention
+    from pretune.explain.attributions import Attribution
+    from pretune.explain.reading import Reader
+    from pretune.tasks.base import Task
+    from pretune.types import Example
+    from pretune.verbs.explain import ExplainSettings
+
+__all__ = ["Subject", "load_subject", "writing"]
+
+_GIVE = {"text": '"a text in quotes"', "image": "a picture's file", "audio": "a clip's file"}
+_MOST_GENERATIONS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A model and one example. ``ordinary`` is the model as it answers, ``plain`` another of the same weights.
+
+    ``task`` is None for a pre-trained run; ``reader`` makes the model's inputs.
+    """
+
+    run: RunFolder
+    task_name: str
+    kind: str
+    task: Task | None
+    ordinary: torch.nn.Module
+    plain: torch.nn.Module
+    reader: Reader
+    device: Device
+    example: Example
+    truth: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def architecture(self) -> str:
+        """What transformers calls the model."""
+        config: Any = self.plain.config
+        return config.model_type
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts of the example; none of a picture or a clip."""
+        return tuple(self.example.inputs[key] for key in ("text", "text_pair") if key in self.example.inputs)
+
+    @property
+    def clip(self) -> Mapping[str, Any] | None:
+        """Spectrum and sound of a clip, for a page."""
+        if self.kind != "audio":
+            return None
+        from pretune.tasks.audio_shown import shown_clip
+
+        hearing: Any = self.reader
+        return shown_clip(self.example.inputs["audio"], hearing.rate)
+
+    def attribution(self, settings: ExplainSettings) -> Attribution | None:
+        """What speaks for the answer; None, with a note, where there is no label."""
+        from pretune.explain.attributions import explain_example
+        from pretune.tasks.labelling import Labelling
+
+        if not isinstance(self.task, Labelling):
+            if settings.label is not None:
+                raise UsageError(f"--label does not fit: {self.task_name} gives no label", "leave it out")
+            if self.task is not None:
+                self.notes.append(f"{self.task_name} gives no label whose probability could be shared among the parts.")
+            return None
+        return explain_example(
+            self.task, self.ordinary, self.example, self.device, label=settings.label, orders=settings.orders
+        )
+
+    def attention(self) -> Attention | None:
+        """The attention of the model; None, with a note, where there is none to show."""
+        from pretune.explain.attention import attention_of, has_attention
+        from pretune.explain.reading import read_example
+
+        config: Any = self.plain.config
+        reading = read_example(self.reader, self.example, config) if has_attention(config) else None
+        found = None if reading is None else attention_of(self.plain, self.ordinary, reading)
+        if found is None:
+            self.notes.append(f"This model ({config.model_type}) has no attention between all positions to show.")
+        return found
+
+    def facts(self, attribution: Attribution | None, attention: Attention | None) -> Iterator[tuple[str, str]]:
+        """What the page tells at its end."""
+        yield "run", str(self.run.path)
+        yield "task", self.task_name
+        yield "model", f"{self.architecture}, {sum(p.numel() for p in self.plain.parameters()):,} parameters, fp32"
+        if attribution is not None:
+            yield "scores by", attribution.method
+        if attention is not None:
+            yield (
+                "attention",
+                "softmaxed products of queries and keys, from the same weights with plain attention; its answer is the ordinary one's "
+                f"(largest difference {attention.difference:.1e}), and every row sums to 1",
+            )
+
+
+def load_subject(settings: ExplainSettings, run: RunFolder, say: Say) -> Subject:
+    """The run's models and the example that the settings name. Raises :class:`pretune.errors.PretuneError`."""
+    from pretune.tasks import TASKS
+
+    notes: list[str] = []
+    source = _torch_run(run, notes)
+    about = read_object(source.model_dir / "pretune.json", "task")
+    labelled = about["task"] in {task.name for task in TASKS}
+    loaded = _task_models(source, settings) if labelled else _pretrained_models(source, about, settings)
+    example, truth = _example(settings, run, loaded["kind"])
+    return Subject(run=run, task_name=about["task"], example=example, truth=truth, notes=notes, **loaded)
+
+
+def _torch_run(run: RunFolder, notes: list[str]) -> RunFolder:
+    """The run, or the nearest one it was made from that torch can compute. Raises :class:`RunError` where there is none."""
+    from pretune.report.lineage import find_run
+
+    current = run
+    for _ in range(_MOST_GENERATIONS):
+        path = current.model_dir / "pretune.json"
+        if not path.exists():
+            raise RunError(
+                f"{current.path} has no model yet (its status is {current.record.get('status')})",
+                f"finish it first: {current.record.get('command', 'pretune finetune ...')}",
+            )
+        engine = read_object(path).get("engine", "torch")
+        if engine == "torch":
+            break
+        parents = [find_run(str(place), current.path) for place in current.record.get("parents", [])]
+        if not parents or parents[0] is None:
+            raise RunError(
+                f"{current.path} is a graph of {engine}, which shows neither attention nor gradients, and the run it was made from is not found",
+                f"explain that run, or bring it back beside {current.path}",
+            )
+        current = RunFolder(parents[0])
+    if current is not run:
+        notes.append(
+            f"{run.path.name} is a graph of another engine: explained is {current.path.name}, which it was made from."
+        )
+    return current
+
+
+def _task_models(run: RunFolder, settings: ExplainSettings) -> dict[str, Any]:
+    from pretune.explain.reading import reader_of
+    from pretune.verbs.proven import load_plain, load_proven
+
+    asked = AnsweringSettings(precision="fp32", threads=settings.threads)
+    proven = load_proven(run, asked)
+    task, plain = load_plain(run, asked)
+    return {
+        "task": task, "plain": plain, "ordinary": proven.model, "device": proven.device, "reader": reader_of(task),
+        "kind": task.modality,
+    }  # fmt: skip
+
+
+def _pretrained_models(run: RunFolder, about: dict[str, Any], settings: ExplainSettings) -> dict[str, Any]:
+    """The bare encoder of a run without labels, twice."""
+    from pretune.backbones.fast import make_fast
+    from pretune.backbones.image import Geometry, interpolate_positions
+    from pretune.backbones.load import load_backbone
+    from pretune.engine.devices import choose_device
+    from pretune.explain.reading import reader_of_backbone
+
+    device = choose_device(precision="fp32", threads=settings.threads)
+    backbone = load_backbone(str(run.model_dir))
+    reader = reader_of_backbone(backbone, about)
+    models = [backbone.build("AutoModel", seed=0)[0].eval() for _ in range(2)]
+    for model in models:
+        if isinstance(reader, Geometry):
+            interpolate_positions(model, backbone.config, reader)
+    if device.device.type == "cpu":
+        make_fast(models[0])
+    return {
+        "task": None, "plain": models[1], "ordinary": models[0].to(device.device), "device": device, "reader": reader,
+        "kind": backbone.modality,
+    }  # fmt: skip
+
+
+def _example(settings: ExplainSettings, run: RunFolder, kind: str) -> tuple[Example, str]:
+    """The example that was given or named, and its right answer where that is known. Raises :class:`UsageError`."""
+    from pretune.tasks.predicting import example_of
+    from pretune.verbs.predict import as_learned
+
+    if (settings.example is None) == (settings.row is None):
+        given = "nothing to explain was given" if settings.row is None else "an example and --row were given"
+        raise UsageError(given, f"give {_GIVE[kind]}, or --row ID for a row of the run's data")
+    if settings.text_pair is not None and (kind != "text" or settings.row is not None):
+        raise UsageError("--text-pair does not fit", "it goes with a text that is given in quotes")
+    if settings.row is not None:
+        row = _row(settings, run)
+        return example_of(row, settings.row), _truth(row)
+    if settings.split != "validation":
+        raise UsageError("--split is for --row", "leave it out")
+    cell: Any = settings.example
+    if kind != "text":
+        if not Path(cell).is_file():
+            raise UsageError(f"{cell} is no file", f"this model reads {_GIVE[kind]}")
+        cell = {"path": cell, "bytes": None}
+    row = {"id": "0", kind: cell}
+    if settings.text_pair is not None:
+        row["text_pair"] = settings.text_pair
+    return example_of(next(as_learned(run, iter([row]))), "0"), ""
+
+
+def _row(settings: ExplainSettings, run: RunFolder) -> dict[str, Any]:
+    """The row of the run's data. Raises :class:`DataError` where there is none of that id."""
+    from pretune.verbs.reading import own_data
+
+    data = own_data(run)
+    if settings.split not in data or len(data[settings.split]) == 0:
+        raise DataError(f"the run's data has no {settings.split} rows", f"--split takes one of: {', '.join(data)}")
+    rows = data[settings.split]
+    ids = list(rows["id"])
+    if settings.row not in ids:
+        raise DataError(
+            f"no {settings.split} row has the id {settings.row}",
+            f"ids are like {', '.join(str(one) for one in ids[:5])}; another split is --split NAME",
+        )
+    if settings.split == "test":
+        run.count_look("test", f"explain --row {settings.row}")
+    return dict(rows[ids.index(settings.row)])
+
+
+def _truth(row: Mapping[str, Any]) -> str:
+    """The right answer of a row in words; nothing where it has none."""
+    label, labels = row.get("label"), row.get("labels")
+    return str(label) if label is not None else ", ".join(labels) if labels else ""
+
+
+@contextlib.contextmanager
+def writing(flag: str, path: Path) -> Iterator[None]:
+    """Make the folder of a file; raise :class:`UsageError` where it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except (FileExistsError, NotADirectoryError, PermissionError, IsADirectoryError, FileNotFoundError) as error:
+        raise UsageError(
+            f"{flag} {path} cannot be written: {error.strerror}", "choose a file in a folder that you may write to"
+        ) from None
