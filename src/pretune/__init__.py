@@ -6,6 +6,7 @@ A verb is loaded when it is first used, so that ``import pretune`` stays fast.
 
 from __future__ import annotations
 
+import os
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,9 @@ __all__ = [
     "run",
     "serve",
 ]
+
+# ONNX Runtime 1.29 and later reports its use to its makers from its import on, unless it is told before.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _VERBS = frozenset(__all__) - {"__version__"}
 

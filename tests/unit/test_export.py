@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -16,42 +19,61 @@ from pretune.errors import CheckFailed, ModelError, UsageError
 from pretune.files import read_json, write_json
 from pretune.runfolder import RunFolder, open_run
 
-QUICK = ("bert-windows", "mobilenet", "conformer-speech")
 NEEDS = {"text": "tokenizers", "image": "PIL", "audio": "wave"}
 SMALL = 5e-4
 """Of a probability, where the last layer of an untrained model makes its small differences a thousand times larger."""
 ENGINE = {"onnx": ("onnxruntime", "numpy"), "openvino": ("openvino", "numpy")}
 
 
-def slow_unless(names: tuple[str, ...]) -> list[Any]:
-    return [name if name in names else pytest.param(name, marks=pytest.mark.slow) for name in RUNS]
+class Exported(NamedTuple):
+    run: RunFolder
+    exported: RunFolder
+    facts: Any
 
 
-@pytest.fixture
-def news(tmp_path: Path) -> RunFolder:
-    return RUNS["bert-windows"](tmp_path / "news")
+def exported_as(name: str, folder: Path) -> Exported:
+    run = RUNS[name](folder / "run")
+    outcome = pretune.export(run.path, out=folder / "out", threads=1)
+    return Exported(run, open_run(folder / "out"), outcome.facts)
 
 
-@pytest.mark.parametrize("name", slow_unless(QUICK))
-def test_the_program_alone_answers_every_row_as_pretune_does(name: str, tmp_path: Path):
-    run = RUNS[name](tmp_path / "run")
-    outcome = pretune.export(run.path, out=tmp_path / "out", threads=1)
-    exported = open_run(tmp_path / "out")
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Exported once; a test that changes it takes a copy."""
+    return exported_as("bert-windows", tmp_path_factory.mktemp("texts"))
+
+
+def copied(texts: Exported, folder: Path) -> RunFolder:
+    return open_run(shutil.copytree(texts.exported.path, folder / "out"))
+
+
+def answers_alike(run: RunFolder, exported: RunFolder, facts: Any, rows: Path) -> None:
+    """In pretune, as a graph, and by the program alone."""
     expected = answers(run)
     assert len({str(record.get("label", record.get("labels", record.get("text")))) for record in expected}) > 1
-    in_pretune = answers(exported)
-    rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps(row) + "\n" for row in rows_to_answer(run)), encoding="utf-8")
     modality = read_json(exported.model_dir / "pretune.json")["inputs"]["modality"]
-    said = run_alone(exported.model_dir / "predict.py", rows, needs=(*ENGINE["onnx"], NEEDS[modality]))
+    home = rows.with_name("home")
+    home.mkdir()
+    said = run_alone(exported.model_dir / "predict.py", rows, needs=(*ENGINE["onnx"], NEEDS[modality]), home=home)
     assert said.returncode == 0, said.stderr
-    by_itself = [json.loads(line) for line in said.stdout.splitlines()]
-    for found in (in_pretune, by_itself):
+    assert not [*home.rglob("*")], "an engine that reports its use keeps a name for the machine"
+    for found in (answers(exported), [json.loads(line) for line in said.stdout.splitlines()]):
         assert same(found, expected, tolerance=SMALL)
-    parity = outcome.facts["artifact"]["parity"]
+    parity = facts["artifact"]["parity"]
     assert parity["graph"]["same"] == parity["graph"]["rows"] == 9
     assert parity["program"]["same"] == parity["program"]["rows"] == 9
     assert parity["program"]["unread"] == 0
+
+
+def test_the_program_alone_answers_texts_as_pretune_does(texts: Exported, tmp_path: Path):
+    answers_alike(*texts, tmp_path / "rows.jsonl")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in RUNS if name != "bert-windows"])
+def test_the_program_alone_answers_every_row_as_pretune_does(name: str, tmp_path: Path):
+    answers_alike(*exported_as(name, tmp_path), tmp_path / "rows.jsonl")
 
 
 def same(found: list[dict[str, Any]], expected: list[dict[str, Any]], *, tolerance: float) -> bool:
@@ -64,50 +86,56 @@ def same(found: list[dict[str, Any]], expected: list[dict[str, Any]], *, toleran
     return True
 
 
-def test_an_exported_run_is_a_run(news: RunFolder, tmp_path: Path):
-    """Evaluated, predicted with, finished before, and refused as a beginning for learning."""
-    out = tmp_path / "out"
-    facts = pretune.export(news.path, out=out, threads=1).facts
-    assert facts["artifact"]["signature"]["inputs"][0]["shape"] == ["batch", "length"]
-    assert {path.name for path in (out / "model").iterdir()} >= {
-        "model.onnx", "config.json", "tokenizer.json", "pretune.json", "README.md", "predict.py", "texts.py",
+def test_the_folder_holds_what_its_answers_need(texts: Exported):
+    folder = texts.exported.model_dir
+    assert texts.facts["artifact"]["signature"]["inputs"][0]["shape"] == ["batch", "length"]
+    assert {path.name for path in folder.iterdir()} - {"__pycache__"} == {
+        "model.onnx", "config.json", "tokenizer.json", "tokenizer_config.json", "pretune.json", "README.md", "predict.py", "texts.py",
     }  # fmt: skip
-    assert not (out / "model" / "model.safetensors").exists()
-    card = (out / "model" / "README.md").read_text(encoding="utf-8")
+    card = (folder / "README.md").read_text(encoding="utf-8")
     assert "library_name: onnx" in card
     assert "python predict.py rows.csv" in card
     assert "pipeline(" not in card
-    scores = [
-        pretune.evaluate(place, baselines=False, resamples=100, precision="fp32").facts["scores"]
-        for place in (news.path, out)
-    ]
-    for name, score in scores[0].items():
-        assert scores[1][name]["value"] == pytest.approx(score["value"], abs=SMALL), name
-    assert "computed" in pretune.export(news.path, out=out, threads=1).text
-    again = pretune.export(out, out=tmp_path / "again", threads=1)
-    assert again.facts["artifact"]["parity"]["graph"]["largest"] == 0.0
-    with pytest.raises(ModelError, match="cannot learn"):
-        pretune.finetune(out, data=tmp_path / "news-data", out=tmp_path / "more", threads=1)
+    again = pretune.export(texts.run.path, out=texts.exported.path, threads=1)
+    assert "nothing was computed" in again.text
     with pytest.raises(UsageError, match="bf16"):
-        pretune.evaluate(out, precision="bf16")
+        pretune.evaluate(texts.exported.path, precision="bf16")
     with pytest.raises(UsageError, match="no way back"):
-        pretune.export(out, out=tmp_path / "back", to="torch")
+        pretune.export(texts.exported.path, out=folder.parent.parent / "back", to="torch")
 
 
 @pytest.mark.slow
-def test_openvino_answers_alike_and_tells_nobody(news: RunFolder, tmp_path: Path):
+def test_an_exported_run_is_a_run(texts: Exported, tmp_path: Path):
+    """Evaluated, reported, exported again, and refused as a beginning for learning."""
+    exported = copied(texts, tmp_path)
+    scores = [
+        pretune.evaluate(place, baselines=False, resamples=100, precision="fp32").facts["scores"]
+        for place in (texts.run.path, exported.path)
+    ]
+    for name, score in scores[0].items():
+        assert scores[1][name]["value"] == pytest.approx(score["value"], abs=SMALL), name
+    page = Path(pretune.report(exported.path).facts["report"]).read_text(encoding="utf-8")
+    assert "9 of 9 validation rows have the same answer" in page
+    again = pretune.export(exported.path, out=tmp_path / "again", threads=1)
+    assert again.facts["artifact"]["parity"]["graph"]["largest"] == 0.0
+    with pytest.raises(ModelError, match="cannot learn"):
+        pretune.finetune(exported.path, data=texts.run.path.with_name("run-data"), out=tmp_path / "more", threads=1)
+
+
+@pytest.mark.slow
+def test_openvino_answers_alike_and_tells_nobody(texts: Exported, tmp_path: Path):
     pytest.importorskip("openvino")
-    pretune.export(news.path, out=tmp_path / "out", to="openvino", threads=1)
+    pretune.export(texts.run.path, out=tmp_path / "out", to="openvino", threads=1)
     exported = open_run(tmp_path / "out")
     assert {"model.xml", "model.bin"} <= {path.name for path in exported.model_dir.iterdir()}
     assert not (exported.model_dir / "model.onnx").exists()
-    expected = answers(news)
+    expected = answers(texts.run)
     assert same(answers(exported), expected, tolerance=SMALL)
     home = tmp_path / "home"
     home.mkdir()
-    texts = [row["text"] for row in rows_to_answer(news)]
+    given = [row["text"] for row in rows_to_answer(texts.run)]
     said = run_alone(
-        exported.model_dir / "predict.py", *texts, needs=(*ENGINE["openvino"], "tokenizers", "openvino_telemetry"), home=home
+        exported.model_dir / "predict.py", *given, needs=(*ENGINE["openvino"], "tokenizers", "openvino_telemetry"), home=home
     )  # fmt: skip
     assert said.returncode == 0, said.stderr
     assert [json.loads(line)["label"] for line in said.stdout.splitlines()] == [one["label"] for one in expected]
@@ -128,15 +156,16 @@ def test_a_torch_program_answers_alike_and_is_not_loaded_by_pretune(name: str, t
         pretune.evaluate(exported.path, baselines=False)
 
 
-def test_beyond_the_tolerance_nothing_is_written(news: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.slow
+def test_beyond_the_tolerance_nothing_is_written(texts: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from pretune.export.onnx_model import Answer, OnnxModel
 
     honest = OnnxModel.forward
     monkeypatch.setattr(OnnxModel, "forward", lambda self, **inputs: Answer(honest(self, **inputs).logits + _tilt()))
     with pytest.raises(CheckFailed, match=r"more than --tolerance 0\.001"):
-        pretune.export(news.path, out=tmp_path / "out", threads=1)
+        pretune.export(texts.run.path, out=tmp_path / "out", threads=1)
     assert not [path for path in (tmp_path / "out").iterdir() if path.name != ".lock"]
-    assert pretune.export(news.path, out=tmp_path / "out", threads=1, tolerance=1.0).facts["status"] == "finished"
+    assert pretune.export(texts.run.path, out=tmp_path / "out", threads=1, tolerance=1.0).facts["status"] == "finished"
 
 
 def _tilt() -> Any:
@@ -145,30 +174,30 @@ def _tilt() -> Any:
     return torch.tensor([0.5, 0.0, -0.5])
 
 
-def test_a_graph_that_gives_nan_is_refused(news: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.slow
+def test_a_graph_that_gives_nan_is_refused(texts: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from pretune.export.onnx_model import Answer, OnnxModel
 
     honest = OnnxModel.forward
     monkeypatch.setattr(OnnxModel, "forward", lambda self, **inputs: Answer(honest(self, **inputs).logits * np.nan))
     with pytest.raises(CheckFailed, match="differ by up to inf"):
-        pretune.export(news.path, out=tmp_path / "out", threads=1, tolerance=1.0)
+        pretune.export(texts.run.path, out=tmp_path / "out", threads=1, tolerance=1.0)
 
 
-def test_a_killed_export_begins_again(news: RunFolder, tmp_path: Path):
+@pytest.mark.slow
+def test_a_killed_export_begins_again(texts: Exported, tmp_path: Path):
     """What a kill leaves: a record that says running, and a folder that was being written."""
-    pretune.export(news.path, out=tmp_path / "out", threads=1)
-    run = open_run(tmp_path / "out")
-    run.update_record(status="running")
+    run = copied(texts, tmp_path)
+    run.update_record(status="running", settings={**run.record["settings"], "out": str(run.path)})
     shutil.move(run.model_dir, run.path / ".model.tmp")
     (run.path / ".model.tmp" / "model.onnx").write_bytes(b"half")
-    assert pretune.export(news.path, out=tmp_path / "out", threads=1).facts["status"] == "finished"
+    assert pretune.export(texts.run.path, out=run.path, threads=1).facts["status"] == "finished"
     assert not (run.path / ".model.tmp").exists()
-    assert same(answers(run), answers(news), tolerance=SMALL)
+    assert same(answers(run), answers(texts.run), tolerance=SMALL)
 
 
-def test_a_damaged_export_says_so(news: RunFolder, tmp_path: Path):
-    pretune.export(news.path, out=tmp_path / "out", threads=1)
-    exported = open_run(tmp_path / "out")
+def test_a_damaged_export_says_so(texts: Exported, tmp_path: Path):
+    exported = copied(texts, tmp_path)
     graph = exported.model_dir / "model.onnx"
     graph.write_bytes(graph.read_bytes()[:1000])
     with pytest.raises(ModelError, match=r"model\.onnx cannot be run"):
@@ -182,28 +211,22 @@ def test_a_damaged_export_says_so(news: RunFolder, tmp_path: Path):
         answers(exported)
 
 
-def test_the_program_reads_what_a_person_gives(news: RunFolder, tmp_path: Path):
-    pretune.export(news.path, out=tmp_path / "out", threads=1)
-    script, needs = tmp_path / "out" / "model" / "predict.py", (*ENGINE["onnx"], "tokenizers")
-    texts = ["the striker scored twice", "", "çа <script> \U0001f600", "x" * 5000]
-    expected = [json.loads(line) for line in run_alone(script, *texts, needs=needs).stdout.splitlines()]
+def test_the_program_reads_what_a_person_gives(texts: Exported, tmp_path: Path):
+    script, needs = texts.exported.model_dir / "predict.py", (*ENGINE["onnx"], "tokenizers")
+    given = ["the striker scored twice", "", "çа <script> \U0001f600", "x" * 5000]
+    expected = [json.loads(line) for line in run_alone(script, *given, needs=needs).stdout.splitlines()]
     assert [one["id"] for one in expected] == ["1", "2", "3", "4"]
-    lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
-    (tmp_path / "rows.jsonl").write_text(lines)
-    (tmp_path / "rows.csv").write_text("text\n" + "".join(f'"{text}"\n' for text in texts))
-    for given in ((tmp_path / "rows.jsonl",), (tmp_path / "rows.csv",), ("-",)):
-        said = run_alone(script, *given, needs=needs, stdin=lines if given == ("-",) else "")
-        found = [json.loads(line) for line in said.stdout.splitlines()]
-        assert same(found, expected, tolerance=1e-6), given
-    (tmp_path / "wrong.jsonl").write_text('{"title": "a"}\n')
-    for given, told in (((tmp_path / "wrong.jsonl",), "has no text, only title"), (("--threads", "x"), "invalid int")):
-        said = run_alone(script, *given, needs=needs)
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in given)
+    (tmp_path / "rows.csv").write_text("text\n" + "".join(f'"{text}"\n' for text in given))
+    for place in (tmp_path / "rows.csv", "-"):
+        said = run_alone(script, place, needs=needs, stdin=lines)
+        assert same([json.loads(line) for line in said.stdout.splitlines()], expected, tolerance=1e-6), place
+    wrong = {'{"title": "a"}': "has no text, only title", '{"text": "a", "text_pair": "b"}': "reads single texts"}
+    for line, told in {**wrong, '{"text": ["a"]}': "a list is no text"}.items():
+        said = run_alone(script, "-", needs=needs, stdin=line)
         assert said.returncode == 2
         assert told in said.stderr
         assert "Traceback" not in said.stderr
-    pair = tmp_path / "pair.jsonl"
-    pair.write_text('{"text": "a", "text_pair": "b"}\n')
-    assert "reads single texts" in run_alone(script, pair, needs=needs).stderr
 
 
 @pytest.mark.slow
@@ -238,6 +261,14 @@ def test_the_program_refuses_sound_it_cannot_hear(tmp_path: Path):
         assert said.returncode == 2
         assert told in said.stderr
         assert "ffmpeg" in said.stderr
+
+
+def test_onnxruntime_reports_nothing_where_pretune_was_imported(tmp_path: Path):
+    """It would keep a name for the machine below the home folder."""
+    code = "import pretune, onnxruntime; onnxruntime.SessionOptions()"
+    hidden = {key: value for key, value in os.environ.items() if key not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    subprocess.run([sys.executable, "-c", code], check=True, env={**hidden, "HOME": str(tmp_path)})
+    assert not [*tmp_path.rglob("*")]
 
 
 def test_odd_pictures_are_read_alike(tmp_path: Path):

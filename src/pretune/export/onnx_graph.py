@@ -1,8 +1,8 @@
 """A torch model to an ONNX graph whose batch and lengths stay free.
 
 The graph is the plain one: no operators of one engine, attention as matrix products. ONNX Runtime fuses GELU, layer norms
-and attention's scaling itself when it opens the file; its offline optimizer for transformers made the same kinds of nodes
-and no measurable difference (docs/decisions.md), and its result would run in no other engine.
+and attention's scaling itself when it opens the file; with its offline optimizer for transformers, fused attention included,
+a small encoder answered no faster (docs/decisions.md), and such a file runs in no other engine.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def export_graph(task: Task, model: nn.Module, batch: Batch, path: Path) -> dict
     with plain(model) as traced, quiet_torch_export():
         try:
             program = torch.onnx.export(
-                LogitsOnly(traced), (), kwargs=inputs, dynamo=True, dynamic_shapes={"inputs": free_sizes(inputs)},
+                LogitsOnly(traced).eval(), (), kwargs=inputs, dynamo=True, dynamic_shapes={"inputs": free_sizes(inputs)},
                 opset_version=OPSET, output_names=[LOGITS], verbose=False,
             )  # fmt: skip
         except Exception as error:  # the exporter raises many kinds
@@ -124,7 +124,7 @@ def quiet_torch_export() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for one in loggers:
-            one.setLevel(logging.ERROR)
+            one.setLevel(logging.CRITICAL)
         try:
             yield
         finally:
@@ -176,5 +176,7 @@ def _told(one: Any) -> dict[str, Any]:
 
 
 def first_line(error: BaseException) -> str:
-    """What an exporter's error says, without its pages of hints."""
+    """What went wrong at the bottom of an exporter's error, without its pages of hints."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -114,6 +114,7 @@ def open_engine(
     """A function from the model's inputs by name to its logits."""
     names = [one["name"] for one in about["graph"]["inputs"]]
     if about["engine"] == "onnxruntime":
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it reports its use unless it is told before its import
         import onnxruntime
 
         settings = onnxruntime.SessionOptions()
