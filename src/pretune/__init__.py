@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pretune.verbs.pretrain import pretrain
     from pretune.verbs.probe import probe
     from pretune.verbs.prune import prune
+    from pretune.verbs.quantize import quantize
     from pretune.verbs.report import report
     from pretune.verbs.serve import serve
 
@@ -46,6 +47,7 @@ __all__ = [
     "pretrain",
     "probe",
     "prune",
+    "quantize",
     "report",
     "run",
     "serve",

@@ -10,10 +10,10 @@ import torch
 
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
-from pretune.tasks.base import EncodedRows, Learnable
+from pretune.tasks.base import EncodedRows, Learnable, Task
 from pretune.types import Encoded, Example, Prediction
 
-__all__ = ["example_of", "predict_items", "predict_rows"]
+__all__ = ["example_of", "predict_items", "predict_rows", "scores_of"]
 
 BUDGET_TOKENS = 4096
 _INPUTS = ("text", "text_pair", "image", "audio")
@@ -35,6 +35,21 @@ def predict_rows(
 ) -> list[Prediction]:
     """One prediction a row, in the rows' order. ``on_batch`` is told how many items are done."""
     return _predict(task, model, rows.__getitem__, rows.lengths_N, device, budget_tokens, on_batch)
+
+
+def scores_of(
+    task: Task,
+    model: torch.nn.Module,
+    rows: EncodedRows,
+    truths: Sequence[Any],
+    device: Device,
+    *,
+    on_batch: Callable[[int], None] | None = None,
+) -> dict[str, float]:
+    """Every score of labelled rows by name, with the answers that calibrating on them would give."""
+    predictions = predict_rows(task, model, rows, device, on_batch=on_batch)
+    records = task.decided([task.record(p, truth) for p, truth in zip(predictions, truths, strict=True)])
+    return {name: float(value) for name, value in task.scores(task.statistics(records).sum(axis=0)).items()}
 
 
 def predict_items(

@@ -28,6 +28,7 @@ VERBS: tuple[VerbEntry, ...] = (
     VerbEntry("compare", "prove", "say whether one run is better than another, on the same rows"),
     VerbEntry("benchmark", "prove", "measure runs side by side: accuracy, latency, throughput, size, memory"),
     VerbEntry("prune", "shrink", "take out what matters least: heads, neurons, channels, tokens; recover; compare"),
+    VerbEntry("quantize", "shrink", "round weights and arithmetic to 8 bits, where it keeps the score; compare"),
     VerbEntry("export", "show", "write a run as a folder that answers without pretune, and prove that it does"),
     VerbEntry("report", "show", "write one page about a run that opens without a network"),
     VerbEntry("explain", "show", "what an answer hangs on, and where attention goes, as a page and a figure"),

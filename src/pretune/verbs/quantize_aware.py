@@ -1,0 +1,185 @@
+"""``pretune quantize --method qat``: some hundred updates in which the model computes as its 8-bit graph will."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pretune.errors import RunError, UsageError
+from pretune.files import read_object
+from pretune.runfolder import RunFolder
+from pretune.verbs.derived import own_data, take_over
+from pretune.verbs.outcome import Outcome, Say
+
+if TYPE_CHECKING:
+    from pretune.compress.fake_quant import Rounding
+    from pretune.data.splits import Splits
+    from pretune.verbs.learning import Learning
+    from pretune.verbs.prune_rounds import Stage
+    from pretune.verbs.quantize import QuantizeSettings
+    from pretune.verbs.setup import Setup
+
+__all__ = ["learn_rounded"]
+
+_UPDATES = 300
+_SHARE_OF_RATE = 0.25
+"""Of the rate that fine-tuning takes: the model is almost there."""
+
+
+@dataclass
+class _Rounded:
+    """A model that learns with the rounding, and all that learns it."""
+
+    data: Splits
+    setup: Setup
+    learning: Learning
+    rounding: Rounding
+
+
+def learn_rounded(settings: QuantizeSettings, parent: RunFolder, say: Say) -> Outcome:
+    """Learn with rounded weights and activations, then write the graph with the ranges that were learned.
+
+    Raises :class:`UsageError` for a parent that holds a graph, which cannot learn.
+    """
+    from pretune.engine.parallel import join_cluster
+    from pretune.verbs.quantize_result import outcome_of
+    from pretune.verbs.record import carry_out
+    from pretune.verbs.setup import forecast, open_together
+
+    engine = read_object(parent.model_dir / "pretune.json").get("engine", "torch")
+    if engine != "torch":
+        raise UsageError(
+            f"{parent.path} holds a graph ({engine}), which cannot learn",
+            f"quantise the run that it was made from: {', '.join(parent.record['parents'])}",
+        )
+    cluster = join_cluster()
+    if settings.dry_run:
+        return forecast(settings, lambda run: _build(settings, run, parent, say, cluster).learning)
+    opened = open_together(settings, cluster, begun_from=str(parent.path), named_after=parent.path.name)
+    with opened as (settings, run, state):
+        if state == "finished":
+            return outcome_of(run, "was finished before; nothing was computed")
+        began = time.monotonic()
+        if cluster.is_first:
+            take_over(run, parent)
+        rounded = _build(settings, run, parent, say, cluster)
+        carry_out(
+            run, settings, rounded.data, rounded.setup, rounded.learning, began=began, resumed=state == "resumed",
+            close=lambda: _convert(settings, run, parent, rounded, say),
+        )  # fmt: skip
+        return outcome_of(run, "is finished")
+
+
+def _build(settings: QuantizeSettings, run: RunFolder, parent: RunFolder, say: Say, cluster: Any) -> _Rounded:
+    """The parent's model with rounded layers, and the loop that teaches it on the parent's training rows."""
+    from pretune.backbones.load import LoadReport
+    from pretune.compress.fake_quant import Rounding, convolves
+    from pretune.objectives.supervised import Supervised
+    from pretune.tasks.predicting import scores_of
+    from pretune.verbs.backbone import steady
+    from pretune.verbs.finetune import default_epochs
+    from pretune.verbs.rows import data_fingerprint
+    from pretune.verbs.setup import choose, make_learning
+
+    data = own_data(parent)
+    fingerprint = data_fingerprint(data)
+    if parent.record.get("data_fingerprint", fingerprint) != fingerprint:
+        raise RunError(
+            f"the data of {parent.path} is not what it was when that run learned from it",
+            "bring the old data back, or fine-tune again on the new",
+        )
+    stage = _folded(parent, data)
+    task, model = stage.task, stage.model
+    settings = _with_defaults(settings, stage.backbone)
+    device = steady(choose(settings, run, cluster), stage.backbone, settings)
+    with cluster.first_before_others():
+        rows = {
+            name: task.encode_rows(data[name], fingerprint=f"{fingerprint}:{name}:{len(data[name])}")
+            for name in ("train", "validation")
+        }
+    rounding = Rounding(model, static=convolves(model), keep_float=_modules_to_keep(settings, model))
+    truths, metric, batch_size = (
+        task.truths(data["validation"]),
+        task.primary_metric,
+        settings.batch_size or task.default_batch_size,
+    )
+    setup, learning = make_learning(
+        settings, run, stage.backbone, model, LoadReport((), (), ()), device, cluster, say,
+        objective=lambda adaptation: Supervised(task, adaptation),
+        streams=lambda objective: objective.streams(rows["train"], batch_size=batch_size, group_by_length=settings.group_by_length),
+        goal={
+            "metric": metric, "higher_is_better": task.higher_is_better[metric],
+            "evaluate": lambda on_batch: scores_of(task, model, rows["validation"], truths, device, on_batch=on_batch),
+        },
+        default_epochs=default_epochs(task, rows["train"].lengths_N, batch_size),
+    )  # fmt: skip
+    setup.task, setup.rows, setup.fingerprint, setup.truths = task, rows, fingerprint, truths
+    setup.encoded = {name: (found.lengths_N, found.ledger) for name, found in rows.items()}
+    return _Rounded(data, setup, learning, rounding)
+
+
+def _folded(parent: RunFolder, data: Splits) -> Stage:
+    """The parent's model as its graph will be: batch norms are part of the convolutions before them."""
+    from pretune.compress.fake_quant import fold_norms
+    from pretune.tasks.predicting import example_of
+    from pretune.verbs.prune_rounds import open_stage
+
+    stage = open_stage(parent.model_dir)
+    items = stage.task.encode(example_of(data["train"][0], "0"))
+    batch = stage.task.collate(items)
+    fold_norms(stage.model, lambda: stage.task.predict(stage.model, batch))
+    return stage
+
+
+def _with_defaults(settings: QuantizeSettings, backbone: Any) -> QuantizeSettings:
+    """How long and how fast, where nobody said."""
+    from pretune.verbs.backbone import default_learning_rate
+
+    rate, steps = settings.learning_rate, settings.max_steps
+    if rate is None:
+        rate = _SHARE_OF_RATE * default_learning_rate(backbone, "full", masked=False)
+    if steps is None and settings.epochs is None and settings.minutes is None:
+        steps = _UPDATES
+    return dataclasses.replace(settings, learning_rate=rate, max_steps=steps)
+
+
+def _modules_to_keep(settings: QuantizeSettings, model: Any) -> tuple[str, ...]:
+    """``--keep-float`` as modules. Raises :class:`UsageError` for a name that is none."""
+    from pretune.errors import did_you_mean
+
+    names = [name for name, _ in model.named_modules() if name]
+    for name in settings.keep_float:
+        if name not in names:
+            raise UsageError(f"--keep-float {name} names no module of this model", did_you_mean(name, names))
+    return settings.keep_float
+
+
+def _convert(settings: QuantizeSettings, run: RunFolder, parent: RunFolder, rounded: _Rounded, say: Say) -> None:
+    """The learned model as an 8-bit graph: the same rounding, by the ranges that were kept while it learned."""
+    from pretune.compress.int8_graph import Recipe
+    from pretune.verbs.prune_rounds import open_stage
+    from pretune.verbs.quantize_result import emptied, finish, open_subject, write_float_graph, write_result
+
+    ranges = rounded.rounding.ranges()
+    rounded.rounding.finish()
+    stage = _folded(parent, rounded.data)  # what is traced is not arranged for this machine
+    stage.model.load_state_dict(rounded.learning.model.state_dict())
+    folder = emptied(run.path / ".quantize.tmp")
+    try:
+        graph = write_float_graph(stage.task, stage.model, parent, folder / "float.onnx")
+        subject = open_subject(settings, parent, stage.task, graph, folder, say)
+        subject.learned = True
+        subject.begin(settings.keep_float)
+        recipe = Recipe("dynamic", subject.kept)
+        if ranges:
+            learned = {layer.reads: ranges[layer.name] for layer in subject.layers if layer.name in ranges}
+            every = {**subject.ranges("minmax"), **learned}
+            recipe = Recipe("static", subject.kept, calibration="learned", ranges=every)
+        chosen = subject.attempt(recipe, "learned")
+        write_result(run, parent, subject, chosen, [chosen])
+        finish(settings, run, parent, subject, open_stage(parent.model_dir).model, say)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

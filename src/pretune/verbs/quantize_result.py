@@ -1,0 +1,186 @@
+"""What the ways of ``pretune quantize`` share: the rows, the folder that is written, and what the result is worth here."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pretune.files import fsync_dir, read_object, write_json, write_text
+from pretune.runfolder import RunFolder, machine_facts
+from pretune.verbs.derived import against_parent, own_data
+from pretune.verbs.outcome import Outcome, Say
+from pretune.verbs.quantize_trials import Subject, Trial, caller
+
+if TYPE_CHECKING:
+    import torch
+
+    from pretune.tasks.base import Task
+    from pretune.verbs.quantize import QuantizeSettings
+
+__all__ = ["emptied", "finish", "open_subject", "outcome_of", "write_float_graph", "write_result"]
+
+_SLOWER = 0.95
+_SECONDS = 2.0
+
+
+def emptied(folder: Path) -> Path:
+    """The folder, with nothing in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def write_float_graph(task: Task, model: torch.nn.Module, parent: RunFolder, path: Path) -> Path:
+    """Export ``model`` to ``path``, traced with a few of the parent's training rows."""
+    from pretune.export.onnx_graph import export_graph
+
+    rows = own_data(parent)["train"]
+    export_graph(task, model, task.collate(_items(task, rows, 3)[:3]), path)
+    return path
+
+
+def open_subject(
+    settings: QuantizeSettings, parent: RunFolder, task: Task, graph: Path, folder: Path, say: Say
+) -> Subject:
+    """The float graph with the rows that calibrate and judge it."""
+    from pretune.engine.devices import choose_device
+    from pretune.engine.processor import processor_facts, saturates
+
+    data = own_data(parent)
+    narrow = saturates(processor_facts())
+    if narrow:
+        say.note("this processor has no 8-bit dot products: weights take 7 bits, so that sums cannot overflow")
+    device = dataclasses.replace(choose_device(precision="fp32", threads=settings.threads), device=_processor())
+    items = _items(task, data["train"], settings.calibration_rows, seed=settings.seed)
+    return Subject(
+        task=task, device=device, folder=folder, source=graph, items=items, validation=data["validation"],
+        narrow=narrow, threads=device.threads, say=say,
+    )  # fmt: skip
+
+
+def _processor() -> Any:
+    import torch
+
+    return torch.device("cpu")
+
+
+def _items(task: Task, rows: Any, count: int, *, seed: int = 0) -> list[Any]:
+    """Training rows drawn by ``seed``, encoded as they are answered (not varied)."""
+    import numpy as np
+
+    from pretune.tasks.predicting import example_of
+
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(rows))[:count])
+    examples = (example_of(row, str(place)) for place, row in enumerate(rows.select(chosen)))
+    return [item for example in examples for item in task.encode(example)]
+
+
+def write_result(run: RunFolder, parent: RunFolder, subject: Subject, chosen: Trial, trials: list[Trial]) -> None:
+    """``model/``: the chosen graph with the parent's tokenizer or processor and predict.py, written aside and renamed; what
+    was tried goes to run.json."""
+    from pretune.export.onnx_graph import take_graph
+    from pretune.export.onnx_model import GRAPH_FILE
+    from pretune.export.program import add_program, carry_files
+
+    aside = emptied(run.path / ".model.tmp")
+    carry_files(parent.model_dir, aside)
+    ready = subject.folder / GRAPH_FILE
+    chosen.path.replace(ready)
+    chosen.path = ready
+    signature = take_graph(ready, aside / GRAPH_FILE)
+    subject.calibrate(ready)
+    about = {**read_object(parent.model_dir / "pretune.json"), **subject.task.to_dict()}
+    pairs = {"reads_pairs": "text_pair" in subject.validation.column_names} if subject.task.modality == "text" else {}
+    inputs = {**subject.task.portable(), **pairs}
+    write_json(aside / "pretune.json", {**about, "engine": "onnxruntime", "graph": signature, "inputs": inputs})
+    add_program(aside, subject.task.modality)
+    told = {
+        "to": "int8", **chosen.facts(), "layers": len(subject.layers), "float_score": subject.score,
+        "calibration_rows": len(subject.items), "narrow": subject.narrow, "learned": subject.learned,
+    }  # fmt: skip
+    run.update_record(quantization={**told, "trials": [trial.facts() for trial in trials]}, machine=machine_facts())
+    shutil.rmtree(run.model_dir, ignore_errors=True)
+    fsync_dir(aside)
+    aside.rename(run.model_dir)
+    fsync_dir(run.path)
+
+
+def finish(
+    settings: QuantizeSettings, run: RunFolder, parent: RunFolder, subject: Subject, model: torch.nn.Module | None, say: Say
+) -> None:  # fmt: skip
+    """What the result is worth: beside the parent, beside the same graph in float and beside PyTorch; then the model card."""
+    from pretune.report.card import model_card
+
+    compression = against_parent(run, parent, settings, say)
+    told = run.record["quantization"]
+    told["latency"] = _latencies(subject, model)
+    told["text"] = _sentences(told, settings.most_loss)
+    run.update_record(
+        quantization=told,
+        result={"metric": compression["metric"], "value": compression["after"]["score"]["value"]},
+    )
+    card = model_card({**run.record, "status": "finished"}, run.metrics, run.passport)
+    write_text(run.model_dir / "README.md", card)
+
+
+def _latencies(subject: Subject, model: torch.nn.Module | None) -> dict[str, dict[str, Any]]:
+    """Latency of one row and of 32: the 8-bit graph, the float graph, and PyTorch in fp32 as transformers has the model."""
+    from pretune.engine.devices import inference
+    from pretune.evaluation.latency import measure_latency
+    from pretune.export.onnx_model import GRAPH_FILE
+
+    models = {"int8": subject.open(subject.folder / GRAPH_FILE), "onnx-fp32": subject.open(subject.prepared)}
+    if model is not None:
+        models["torch-fp32"] = model.eval()
+    found: dict[str, dict[str, Any]] = {name: {} for name in models}
+    for key, size in (("latency_1", 1), ("latency_32", 32)):
+        calls = {name: caller(subject, one, size) for name, one in models.items()}
+        with inference(subject.device):
+            for name, latency in measure_latency(calls, seconds=_SECONDS).items():
+                found[name][key] = latency.to_dict()
+    return found
+
+
+def _sentences(told: dict[str, Any], most_loss: float) -> str:
+    """How it was rounded and what the engine itself gains by it; and where it does not, that."""
+    kept = len(told["keep_float"])
+    where = f"all {told['layers']} layers" if not kept else f"{told['layers'] - kept} of {told['layers']} layers"
+    lines = [f"int8: {told['title']}, {where} in 8 bits."]
+    int8 = told["latency"]["int8"]
+    for name, title in (("onnx-fp32", "the same graph in fp32"), ("torch-fp32", "PyTorch in fp32")):
+        if name in told["latency"]:
+            one, many = (
+                told["latency"][name][key]["p50_ms"] / int8[key]["p50_ms"] for key in ("latency_1", "latency_32")
+            )
+            lines.append(f"Against {title}: {one:.2f} times as fast for one row, {many:.2f} for 32.")
+            if one < _SLOWER:
+                lines.append(
+                    f"int8 is slower here: {int8['latency_1']['p50_ms']:.2f} ms for one row, {title} "
+                    f"{told['latency'][name]['latency_1']['p50_ms']:.2f} ms. Only the size speaks for it."
+                )
+    lines.append(
+        f"{'The best state' if told['learned'] else 'The way to round'} was chosen on these validation rows: score it on others with pretune evaluate."
+    )
+    if told["lost_points"] > most_loss and not told["learned"]:
+        lines.append(
+            f"It loses {told['lost_points']:.2f} points against the float graph, and {most_loss:g} were allowed: "
+            "--method qat learns with the rounding."
+        )
+    return "\n".join(lines)
+
+
+def outcome_of(run: RunFolder, said: str) -> Outcome:
+    """The end of the verb, from the run's record."""
+    record = run.record
+    compression, told = record["compression"], record["quantization"]
+    lines = [f"{run.path} {said}.", compression["text"], told["text"]]
+    lines.append(f"Next: pretune benchmark {record['parents'][0]} {run.path}")
+    return Outcome(
+        text="\n".join(lines),
+        facts={
+            "run": str(run.path), "status": record["status"], "model": str(run.model_dir), "result": record["result"],
+            "quantization": told, "compression": compression,
+        },
+    )  # fmt: skip
