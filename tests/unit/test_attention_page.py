@@ -60,7 +60,7 @@ def words(texts: str = "a <b>fine</b> film") -> Attribution:
 
 def explained(**changes: object) -> Explained:
     options: dict[str, object] = {
-        "run": "<run>", "task": "text-classification", "kind": "text", "texts": ("a <b>fine</b> film",), "attribution": words(),
+        "run": "<run>", "task": "text-classification", "texts": ("a <b>fine</b> film",), "attribution": words(),
         "attention": attention_over(HOSTILE), "truth": "<u>bad</u>", "notes": ("<s>",), "facts": (("run", "<run>"),),
     }  # fmt: skip
     return Explained(**{**options, **changes})  # type: ignore[arg-type]
@@ -225,7 +225,10 @@ def test_hostile_tokens_are_shown_as_text(chromium: Browser, tmp_path: Path, wid
     shown = page.run("[...document.querySelectorAll('#stage .token title')].map((one) => one.textContent)")
     assert shown == [*HOSTILE, *HOSTILE]
     assert page.run("document.querySelectorAll('script').length") == 3
-    assert page.run("document.querySelectorAll('#stage script, main b:not(caption b), main i, main u, main s').length") == 0
+    assert (
+        page.run("document.querySelectorAll('#stage script, main b:not(caption b), main i, main u, main s').length")
+        == 0
+    )
     for view in ("matrix", "heads", "lines"):
         choose(page, view)
     assert page.run("document.documentElement.scrollWidth") <= width
@@ -299,7 +302,7 @@ def test_weights_over_a_picture(chromium: Browser, tmp_path: Path, kind: str):
     page = opened(
         chromium,
         write_explained_page(
-            explained(kind=kind, texts=(), attribution=found, attention=attention, chosen=Chosen(0, 0)),
+            explained(texts=(), attribution=found, attention=attention, chosen=Chosen(0, 0)),
             tmp_path / "page.html",
         ),
     )

@@ -97,7 +97,7 @@ def _unknown_note(encoder: TextEncoder, ids_T: np.ndarray) -> tuple[str, ...]:
     unknown = 0 if encoder.tokenizer.unk_token_id is None else int((ids_T == encoder.tokenizer.unk_token_id).sum())
     if not unknown:
         return ()
-    return (f"{unknown} of {len(ids_T)} tokens {'is' if unknown == 1 else 'are'} unknown to the model: it cannot tell them apart.",)  # fmt: skip
+    return (f"{unknown} of {len(ids_T)} tokens {'is' if unknown == 1 else 'are'} unknown to the model.",)
 
 
 def _read_picture(geometry: Geometry, image: dict[str, Any], config: Any) -> Reading:

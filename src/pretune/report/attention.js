@@ -157,7 +157,7 @@
     const light = (chosen) => {
       lit.replaceChildren();
       base.classList.toggle("dimmed", chosen !== null);
-      for (const place of places) { place.back.removeAttribute("fill-opacity"); place.back.classList.remove("own"); place.figure.textContent = ""; place.text.classList.remove("strong"); }
+      for (const place of places) { place.back.style.fillOpacity = ""; place.back.classList.remove("own"); place.figure.textContent = ""; place.text.classList.remove("strong"); }
       if (chosen === null) { idle(); return; }
       let best = -1, most = -1;
       for (let other = 0; other < count; other++) {
@@ -166,7 +166,7 @@
         if (weight > most) [best, most] = [other, weight];
         if (weight >= 0.0005) lit.append(link(query, key, weight));
         const place = places[(chosen.side ? 0 : count) + other];
-        place.back.setAttribute("fill-opacity", (0.75 * Math.sqrt(weight)).toFixed(3));
+        place.back.style.fillOpacity = (0.75 * Math.sqrt(weight)).toFixed(3);
         if (weight >= 0.00005) place.figure.textContent = shown(weight);
       }
       const own = places[chosen.side * count + chosen.position];

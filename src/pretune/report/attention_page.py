@@ -48,7 +48,6 @@ class Explained:
 
     run: str
     task: str
-    kind: str
     texts: tuple[str, ...] = ()
     clip: Mapping[str, Any] | None = None
     attribution: Attribution | None = None

@@ -12,7 +12,7 @@ from pretune.explain.faithfulness import Faithfulness
 from pretune.report.charts import Series, line_chart
 from pretune.report.layout import Cell, Section, data_table, part
 from pretune.report.svg import Scale, drawing, responsive, tag, text
-from pretune.report.words import percent_text
+from pretune.report.words import percent_text, percent_tick
 from pretune.tasks.audio_shown import LONGEST_SECONDS
 
 __all__ = ["answer_text", "attribution_section"]
@@ -151,7 +151,7 @@ def _test(found: Faithfulness | None) -> list[Markup]:
     chart = responsive(
         lambda width: line_chart(
             series, title="Deletion test", x_title="share of the parts taken out", y_title="probability of the answer",
-            width=width, y_text=percent_text,
+            width=width, y_text=percent_tick,
         )
     )  # fmt: skip
     note = f"Parts are replaced by {found.blank}. Where the first line lies well below the second, the scores say what the answer hangs on (Samek et al. 2017; DeYoung et al. 2020)."

@@ -135,7 +135,7 @@ def _write_page(
     from pretune.verbs.explaining import writing
 
     page = Explained(
-        run=subject.run.path.name, task=subject.task_name, kind=subject.kind, texts=subject.texts, clip=subject.clip,
+        run=subject.run.path.name, task=subject.task_name, texts=subject.texts, clip=subject.clip,
         attribution=attribution, attention=attention, chosen=chosen, truth=subject.truth, notes=tuple(notes),
         facts=tuple(subject.facts(attribution, attention)),
     )  # fmt: skip

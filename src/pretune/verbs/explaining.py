@@ -150,7 +150,7 @@ def _torch_run(run: RunFolder, notes: list[str]) -> RunFolder:
         current = RunFolder(parents[0])
     if current is not run:
         notes.append(
-            f"{run.path.name} is a graph of another engine: explained is {current.path.name}, which it was made from."
+            f"{run.path.name} is a graph of another engine: explained is {current.path.name}, which it was made from and whose answers may differ a little."
         )
     return current
 
