@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +16,12 @@ from pretune.backbones.adapt import Adaptation, plan_adaptation
 from pretune.backbones.audio import hearing_of
 from pretune.backbones.fast import make_fast
 from pretune.backbones.image import geometry_of
-from pretune.backbones.load import Backbone, load_backbone
+from pretune.backbones.load import Backbone, load_backbone, save_model
 from pretune.backbones.spelling import new_spelling
 from pretune.backbones.store import encode_dataset
 from pretune.backbones.text import TextEncoder
 from pretune.backbones.text_limits import position_offset
+from pretune.data.splits import Splits
 from pretune.engine.batching import Feeds, Stream
 from pretune.engine.devices import Device
 from pretune.engine.fit import Budget, fit
@@ -27,11 +30,14 @@ from pretune.engine.parallel import Cluster
 from pretune.objectives.contrastive_audio import ContrastiveAudio
 from pretune.objectives.contrastive_image import ContrastiveImage
 from pretune.objectives.distil import Distil
+from pretune.objectives.distil_features import DistilFeatures
+from pretune.objectives.distil_masked_text import DistilMaskedText
 from pretune.objectives.masked_image import MaskedImage
 from pretune.objectives.masked_text import MaskedText
 from pretune.objectives.pupil import ready
 from pretune.objectives.self_distil_image import SelfDistilImage
 from pretune.objectives.supervised import Supervised
+from pretune.objectives.teaching import TaughtSettings
 from pretune.tasks import (
     AudioClassification,
     AudioMultilabelClassification,
@@ -211,6 +217,24 @@ def tiny_sound_task(kind: str, *, told: bool = True, features: bool = False, **o
     return made(LABELS, hearing_of(backbone), **shared), backbone
 
 
+TEACHING = {"distil-masked": "text", "distil-pictures": "image", "distil-clips": "audio"}
+"""Objectives that pre-train a student, and what their rows are."""
+
+
+@functools.cache
+def saved_teacher(modality: str, auto_class: str = "") -> str:
+    """A folder with a pre-trained model of four layers, 64 wide."""
+    backbone = {"text": tiny_backbone, "image": tiny_image_backbone, "audio": tiny_audio_backbone}[modality]()
+    backbone.config.hidden_size, backbone.config.num_hidden_layers = 64, 4
+    model, _ = backbone.build(auto_class or {"text": "AutoModelForMaskedLM"}.get(modality, "AutoModel"), seed=7)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(3.0 if weight.ndim > 1 else 1.0)
+    folder = Path(tempfile.mkdtemp(prefix="pretune-teacher-"))
+    save_model(model, backbone.processor, folder)
+    return str(folder)
+
+
 class Rig:
     """A tiny run of an objective: everything ``fit`` needs, built anew from the same seed."""
 
@@ -252,6 +276,8 @@ class Rig:
             stored = self.objective.encode_rows(dataset_of(tiny_clips(rows)), fingerprint=f"rig-{rows}")
         elif kind in ("speech", "sound"):
             stored = self._sound(kind, adapt, rows, fast, options)
+        elif kind in TEACHING:
+            stored = self._taught(kind, family, dropout, adapt, rows, fast, options)
         elif kind.startswith("distil"):
             stored = self._distil(kind, dropout, adapt, rows, fast, options)
         else:
@@ -271,6 +297,23 @@ class Rig:
         self.model, _ = task.build(backbone, seed=self.seed)
         self.objective = Supervised(task, self._adaptation(adapt, fast))
         return task.encode_rows(dataset_of(tiny_clips(rows)), fingerprint=f"rig-{rows}")
+
+    def _taught(
+        self, kind: str, family: str, dropout: float, adapt: str, rows: int, fast: bool, options: dict[str, Any]
+    ) -> Any:
+        """A student that is pre-trained by a teacher of another width."""
+        data = dataset_of({"text": uneven_rows, "image": tiny_pictures, "audio": tiny_clips}[TEACHING[kind]](rows))
+        backbone = {
+            "text": lambda: tiny_backbone(dropout=dropout),
+            "image": lambda: tiny_image_backbone(family),
+            "audio": tiny_audio_backbone,
+        }[TEACHING[kind]]()
+        settings = TaughtSettings(teacher=saved_teacher(TEACHING[kind]), pack="no", **options)
+        made = DistilMaskedText if kind == "distil-masked" else DistilFeatures
+        self.objective = made.start(Splits({"train": data}), backbone, settings, seed=self.seed)
+        self.model = self.objective.model
+        self.objective.adaptation = self._adaptation(adapt, fast)
+        return self.objective.encode_rows(data, fingerprint=f"rig-{rows}")
 
     def _distil(self, kind: str, dropout: float, adapt: str, rows: int, fast: bool, options: dict[str, Any]) -> Any:
         """A student of two layers and a teacher of four, twice as wide; every fourth row has no label."""

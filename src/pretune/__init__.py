@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pretune.verbs.benchmark import benchmark
     from pretune.verbs.compare import compare
     from pretune.verbs.demo import demo
+    from pretune.verbs.distill import distill
     from pretune.verbs.evaluate import evaluate
     from pretune.verbs.export import export
     from pretune.verbs.explain import explain
@@ -37,6 +38,7 @@ __all__ = [
     "benchmark",
     "compare",
     "demo",
+    "distill",
     "evaluate",
     "export",
     "explain",

@@ -272,7 +272,8 @@ def _learn_sound(kind: str, *, least: float = 0.0, rate: float = 5e-3, updates: 
     def wide(rows: Sequence[int]) -> Any:
         """As if the batch had been padded for a clip that is a second longer."""
         batch = rig.batch([*rows])
-        hearing = rig.objective.hearing if kind == "contrastive-audio" else rig.objective.task.hearing
+        made = rig.objective.reader if kind == "distil-clips" else rig.objective
+        hearing = made.hearing if hasattr(made, "hearing") else made.task.hearing
         longer = [0, 0] * (batch.inputs[hearing.reads].ndim - 2) + [0, hearing.places_per_second]
         inputs = {
             hearing.reads: torch.nn.functional.pad(batch.inputs[hearing.reads], longer),
@@ -293,6 +294,8 @@ def _learn_sound(kind: str, *, least: float = 0.0, rate: float = 5e-3, updates: 
             return float(sum(len(WORDS[LABELS[row % 3]]) for row in rows))
         if kind == "sound":
             return float(len(rows))
+        if kind == "distil-clips":
+            return float(sum(rig.objective.reader.hearing.frames(2400 + 700 * (row % 4)) for row in rows))
         if kind == "distil-speech":
             return float(sum(rig.objective.task.hearing.frames(2400 + 700 * (row % 4)) for row in rows))
         return float(sum(rig.batch([row]).inputs["mask_time_indices"].sum() for row in rows))
@@ -322,6 +325,12 @@ LEARN_CASES: dict[str, Callable[[], LearnCase]] = {
         "distil", _weights_without_label, least=0.3, class_weights=(0.5, 1.0, 3.0), live=True
     ),
     "distilled speech": lambda: _learn_sound("distil-speech", least=0.3, hidden=True, attention=True),
+    "distilled masked text": lambda: _learn("distil-masked", _masked_places, least=0.6),
+    "distilled masked text, answers alone": lambda: _learn(
+        "distil-masked", _masked_places, least=0.3, hidden=False, attention=False
+    ),
+    "distilled features of pictures": lambda: _learn_pictures("distil-pictures", "vit-micro", least=0.2),
+    "distilled features of clips": lambda: _learn_sound("distil-clips", least=0.2),
     "supervised roberta": lambda: _learn("finetune", lambda _, rows: float(len(rows)), family="roberta"),
     "masked image": lambda: _learn_pictures("masked-image", "vit-micro", least=0.5),
     "contrastive image resnet": lambda: _learn_pictures("contrastive-image", "resnet-10"),

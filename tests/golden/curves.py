@@ -36,6 +36,14 @@ RUNS: dict[str, dict[str, Any]] = {
     "speech": {"kind": "speech", "augment": "strong", "micro_batch_size": 3, "steps": 20},
     "speech-features": {"kind": "speech", "features": True, "augment": "strong", "micro_batch_size": 3, "steps": 20},
     "contrastive-audio": {"kind": "contrastive-audio", "steps": 20},
+    "distil-masked": {
+        "kind": "distil-masked",
+        "dropout": 0.1,
+        "micro_batch_size": 3,
+        "steps": 20,
+        "learning_rate": 5e-3,
+    },
+    "distil-clips": {"kind": "distil-clips", "micro_batch_size": 3, "steps": 20},
     "distil": {
         "kind": "distil",
         "hidden": True,

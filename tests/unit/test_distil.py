@@ -168,7 +168,7 @@ def test_what_is_kept_is_what_the_teacher_says_anew(kind: str) -> None:
             logits = (logits[0][real], logits[1][real])
         torch.testing.assert_close(*logits, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(states[0][real], states[1][real], rtol=2e-3, atol=2e-3)  # kept as float16
-        assert float(kept.loss(one).total) == pytest.approx(float(live.loss(other).total), rel=1e-3)
+        assert float(kept.loss(one).total.detach()) == pytest.approx(float(live.loss(other).total.detach()), rel=1e-3)
 
 
 def test_the_teacher_is_run_once_a_row_and_its_words_are_read_again() -> None:
@@ -305,9 +305,10 @@ def test_a_student_comes_nearer_to_its_teacher_and_the_teacher_stays() -> None:
     before = weights_of(rig.teacher.model)
     steps = rig.train()
     assert all(torch.equal(before[name], value) for name, value in weights_of(rig.teacher.model).items())
-    for part in ("soft", "hidden", "attention"):
-        first, last = (np.mean([step.parts[part] for step in some]) for some in (steps[:6], steps[-6:]))
-        assert last < 0.7 * first, part
+    for part, end in (("soft", 60), ("hidden", 30), ("attention", 30)):
+        first, last = (np.mean([step.parts[part] for step in some]) for some in (steps[:6], steps[end - 6 : end]))
+        assert last < 0.8 * first, part
+    assert all(step.parts["hidden"] == step.parts["attention"] == 0.0 for step in steps[30:]), "answers alone"
     assert isinstance(rig.model, Pupil)
     task = rig.objective.task
     rows = task.encode_rows(dataset_of(uneven_rows(24)), fingerprint="nearer")

@@ -27,6 +27,10 @@ TEMPERATURE = 2.0
 HARD_WEIGHT = 0.1
 """The right answers weigh "considerably" less than the teacher's (Hinton et al. 2015, arXiv 1503.02531, section 2)."""
 
+INSIDE_SHARE = 0.5
+"""Inner states first, answers alone afterwards, as in TinyBERT (Jiao et al. 2020, arXiv 1909.10351, section 3.2), here in one run:
+held to the teacher's states to the end, a student of two layers stayed 2 points behind (docs/decisions.md)."""
+
 _LOGITS, _STATES = "teacher_logits", "teacher_states"
 
 
@@ -57,8 +61,9 @@ class Distil:
     """Learn ``task`` from a teacher, on rows with and without right answers (the stream ``rows``).
 
     The loss of a row is ``hard_weight`` times the task's own and the rest times the distance from the teacher's softened answer
-    (Hinton et al. 2015); a row without a right answer has the latter alone. A model that is a :class:`Pupil` adds the
-    distances of inner states, each as they are. An update is normalised by the rows' weights, of transcripts by frames.
+    (Hinton et al. 2015); a row without a right answer has the latter alone. In the first half of the run a model that is a
+    :class:`Pupil` adds the distances of inner states, each as they are. An update is normalised by the rows' weights, of
+    transcripts by frames.
     """
 
     part_names: tuple[str, ...] = ("hard", "soft")
@@ -79,6 +84,7 @@ class Distil:
         self.temperature = temperature
         self.hard_weight = hard_weight
         self.part_names = (*type(self).part_names, *(() if matching is None else matching.names))
+        self._looks_inside = matching is not None
 
     def streams(self, rows: EncodedRows, *, batch_size: int, group_by_length: bool) -> dict[str, Stream]:
         """The one stream of all rows, with what the teacher says of them."""
@@ -89,7 +95,7 @@ class Distil:
             batch = self.task.collate(items)
             said = self.teaching.of(places, items, batch)
             batch.extras[_LOGITS] = said.logits
-            if said.states is not None:
+            if said.states is not None and self._looks_inside:
                 batch.extras[_STATES] = said.states
             batch.num_items = float(self.task.item_weights(batch).sum())
             return batch
@@ -99,6 +105,7 @@ class Distil:
     def prepare(self, model: nn.Module, progress: float) -> None:
         """Training mode; what does not learn at ``progress`` rests in eval mode, its dropout too."""
         self.adaptation.train(model, progress)
+        self._looks_inside = isinstance(model, Pupil) and progress < INSIDE_SHARE
 
     def loss(self, model: nn.Module, feed: Feed, _rng: torch.Generator) -> Loss:
         """See the class. ``parts`` are the sums of each distance over the rows that have it."""
@@ -109,7 +116,7 @@ class Distil:
         both_B = self.hard_weight * hard_B + (1 - self.hard_weight) * soft_B
         total = torch.where(self.task.is_labelled(batch), both_B, soft_B).sum()
         parts = {"hard": float(hard_B.detach().sum()), "soft": float(soft_B.detach().sum())}
-        if isinstance(model, Pupil):
+        if self._looks_inside and isinstance(model, Pupil):
             for name, apart_B in self._inside(model, batch).items():
                 inside = (apart_B * self.task.item_weights(batch)).sum()
                 total, parts[name] = total + inside, float(inside.detach())

@@ -28,7 +28,7 @@ from pretune.engine.randomness import row_keys, uniform
 from pretune.errors import DataError
 from pretune.types import Batch, Feed, Loss
 
-__all__ = ["MaskedText", "heads_at"]
+__all__ = ["IGNORED", "MaskedText", "heads_at", "in_blocks"]
 
 _CHOOSE, _REPLACE, _WORD, _COUNT = 0, 1, 2, 3
 
@@ -58,10 +58,13 @@ def heads_at(model: torch.nn.Module, positions_M: torch.Tensor) -> Iterator[None
         handle.remove()
 
 
-_BLOCK, _IGNORED = 64, -100
+IGNORED = -100
+"""The target of a place that was filled in."""
+
+_BLOCK = 64
 
 
-def _in_blocks(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+def in_blocks(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """Masked positions and targets, filled up to a multiple of 64 with places that are ignored.
 
     The processor's library compiles and keeps a kernel for each shape it meets: a new number of masked tokens at every
@@ -70,7 +73,7 @@ def _in_blocks(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     assert batch.targets is not None
     fill = -len(batch.targets) % _BLOCK
     positions_M = functional.pad(batch.extras["positions"], (0, fill))
-    return positions_M, functional.pad(batch.targets, (0, fill), value=_IGNORED)
+    return positions_M, functional.pad(batch.targets, (0, fill), value=IGNORED)
 
 
 @final
@@ -217,10 +220,10 @@ class MaskedText:
     def loss(self, model: torch.nn.Module, feed: Feed, _rng: torch.Generator) -> Loss:
         """Cross entropy of the masked tokens, summed."""
         batch = feed["text"]
-        positions_M, targets_M = _in_blocks(batch)
+        positions_M, targets_M = in_blocks(batch)
         with heads_at(model, positions_M):
             logits_MV = model(**batch.inputs).logits[0].float()
-        total = functional.cross_entropy(logits_MV, targets_M, reduction="sum", ignore_index=_IGNORED)
+        total = functional.cross_entropy(logits_MV, targets_M, reduction="sum", ignore_index=IGNORED)
         correct = float((logits_MV.detach().argmax(-1) == targets_M).sum())
         return Loss(total, batch.num_items, {"correct": correct})
 

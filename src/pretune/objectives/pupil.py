@@ -6,6 +6,7 @@ Shapes: B rows of a batch, T positions, H width.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,13 +14,12 @@ from torch import nn
 
 from pretune.backbones.adapt import encoder_layers
 from pretune.backbones.inner_states import Listener, attention_inputs
-from pretune.engine.devices import inference
 from pretune.objectives.distil import Pupil
 from pretune.objectives.inner_matching import InnerMatching, layer_map, relation_heads
 from pretune.tasks.base import EncodedRows, Task
 from pretune.tasks.teacher import Teacher
 
-__all__ = ["Lesson", "ready"]
+__all__ = ["Inside", "Lesson", "compared_inside", "ready"]
 
 _TRIED_ROWS = 3
 
@@ -42,71 +42,90 @@ def ready(
 ) -> Lesson:
     """What of ``hidden`` states and ``attention`` of student and teacher can be compared on the student's ``rows``.
 
-    Call it before :func:`pretune.backbones.fast.make_fast` sees the student, with both models on one device.
+    Call it before :func:`pretune.backbones.fast.make_fast` sees the student.
     """
     plain = Lesson(student, teacher, None, "")
     if not hidden and not attention:
         return plain
-    if why := _apart(task, student, teacher):
+    if not task.reads_like(teacher.task):
+        why = "only answers are compared: teacher and student cut rows into other pieces (tokenizer, size or rate)"
         return plain._replace(left_out=why)
-    layers = [encoder_layers(model) for model in (student, teacher.model)]
+    if task.runs_in_parts or teacher.task.runs_in_parts:
+        why = "only answers are compared: a model that is not told of padding reads clips of each length apart"
+        return plain._replace(left_out=why)
+    device = teacher.device.device
+    items = [rows[i] for i in range(min(_TRIED_ROWS, len(rows)))]
+    batch = task.collate(items).to(device)
+    others = teacher.task.collate([task.for_teacher(item) for item in items]).to(device)
+    found, left_out = compared_inside(
+        student.to(device), teacher.model,
+        lambda: task.logits_of(student, batch), lambda: teacher.task.logits_of(teacher.model, others),
+        hidden=hidden, attention=attention, seed=seed,
+    )  # fmt: skip
+    if found is None:
+        return plain._replace(left_out=left_out)
+    heard = dataclasses.replace(teacher, listener=found.listener, heard=found.heard)
+    return Lesson(found.pupil, heard, found.pupil.matching, left_out)
+
+
+class Inside(NamedTuple):
+    """A pupil, what listens to its teacher, and what it hears, in words."""
+
+    pupil: Pupil
+    listener: Listener
+    heard: str
+
+
+def compared_inside(
+    student: nn.Module, teacher: nn.Module, run_student: Callable[[], Any], run_teacher: Callable[[], Any], *,
+    hidden: bool, attention: bool, seed: int,
+) -> tuple[Inside | None, str]:  # fmt: skip
+    """What of two models can be compared inside, found by running both on like rows; and in words what cannot."""
+    layers = [encoder_layers(model) for model in (student, teacher)]
+    if not all(layers):
+        return None, "only answers are compared: the layers of teacher or student cannot be told apart"
     pairs = layer_map(len(layers[0]), len(layers[1])) if hidden else ()
     known = attention and all(attention_inputs(one[-1]) is not None for one in layers)
     for relations in (True, False) if known else (False,):
         if pairs or relations:
-            found = _tried(task, student, teacher, rows, pairs, relations=relations, seed=seed)
+            found = _tried(student, teacher, run_student, run_teacher, pairs, relations=relations, seed=seed)
             if found is not None:
-                return found._replace(left_out=_NO_ATTENTION if attention and not relations else "")
-    return plain._replace(left_out=_NO_STATES)
+                return found, _NO_ATTENTION if attention and not relations else ""
+    return None, _NO_STATES
 
 
 _NO_ATTENTION = "attention is not compared: queries, keys and values cannot be heard apart"
 _NO_STATES = "only answers are compared: teacher and student do not have the same positions between their layers"
 
 
-def _apart(task: Task, student: nn.Module, teacher: Teacher) -> str:
-    """Why inner states cannot be compared, in words; nothing where they may be."""
-    if not task.reads_like(teacher.task):
-        return "only answers are compared: teacher and student cut rows into other pieces (tokenizer, size or rate)"
-    if task.runs_in_parts or teacher.task.runs_in_parts:
-        return "only answers are compared: a model that is not told of padding reads clips of each length apart"
-    if not encoder_layers(student) or not encoder_layers(teacher.model):
-        return "only answers are compared: the layers of teacher or student cannot be told apart"
-    return ""
-
-
 def _tried(
-    task: Task, student: nn.Module, teacher: Teacher, rows: EncodedRows, pairs: Any, *, relations: bool, seed: int
-) -> Lesson | None:
-    """The lesson with these comparisons, if both models' states on a few rows are alike in shape."""
-    levels = [level for level, _ in pairs]
-    own = Listener(student, levels, relations=relations)
-    others = Listener(teacher.model, [level for _, level in pairs], relations=relations)
-    items = [rows[i] for i in range(min(_TRIED_ROWS, len(rows)))]
-    batch = task.collate(items).to(teacher.device.device)
-    others_batch = teacher.task.collate([task.for_teacher(item) for item in items]).to(teacher.device.device)
-    was_training = student.training
-    student.to(teacher.device.device).eval()
-    with inference(teacher.device):
-        task.logits_of(student, batch)
-        teacher.task.logits_of(teacher.model, others_batch)
-    student.train(was_training)
-    states = (own.take(), others.take())
-    if not _are_alike(*states):
+    student: nn.Module, teacher: nn.Module, run_student: Callable[[], Any], run_teacher: Callable[[], Any],
+    pairs: Sequence[tuple[int, int]], *, relations: bool, seed: int,
+) -> Inside | None:  # fmt: skip
+    """Both models listened to so, if their states are alike in shape."""
+    levels = [level for _, level in pairs]
+    own = Listener(student, [level for level, _ in pairs], relations=relations)
+    others = Listener(teacher, levels, relations=relations)
+    for model, run in ((student, run_student), (teacher, run_teacher)):
+        was_training = model.training
+        model.eval()
+        with torch.inference_mode():
+            run()
+        model.train(was_training)
+    mine, theirs = own.take() or [], others.take() or []
+    if not _are_alike(mine, theirs):
         own.close()
         others.close()
         return None
-    mine, theirs = states[0] or [], states[1] or []
-    heads = _heads(student, teacher.model, mine[-1].shape[-1], theirs[-1].shape[-1]) if relations else 0
+    heads = _heads(student, teacher, mine[-1].shape[-1], theirs[-1].shape[-1]) if relations else 0
     matching = InnerMatching(
         pairs, heads, student_width=mine[0].shape[-1], teacher_width=theirs[0].shape[-1], seed=seed
     )
-    told = f"levels {[level for _, level in pairs]}{' and relations' if relations else ''}"
-    heard = dataclasses.replace(teacher, listener=others, heard=told)
-    return Lesson(Pupil(student, matching, own), heard, matching, "")
+    told = f"levels {levels}{' and relations' if relations else ''}"
+    return Inside(Pupil(student, matching, own), others, told)
 
 
-def _are_alike(mine: list[torch.Tensor] | None, theirs: list[torch.Tensor] | None) -> bool:
+def _are_alike(mine: list[torch.Tensor], theirs: list[torch.Tensor]) -> bool:
     if not mine or not theirs:
         return False
     shapes = {(one.ndim, *one.shape[:2]) for one in [*mine, *theirs]}

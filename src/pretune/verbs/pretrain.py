@@ -17,12 +17,22 @@ from pretune.verbs.setup import LearnSettings
 
 if TYPE_CHECKING:
     from pretune.backbones.adapt import Adaptation
+    from pretune.backbones.load import Backbone
     from pretune.data.splits import Splits
+    from pretune.engine.devices import Device
     from pretune.objectives.pretraining import Pretraining
     from pretune.verbs.learning import Learning
+    from pretune.verbs.reading import ReadSettings
     from pretune.verbs.setup import Setup
 
-__all__ = ["PretrainSettings", "pretrain"]
+__all__ = [
+    "PretrainSettings",
+    "carry_out_unlabelled",
+    "learning_of",
+    "pretrain",
+    "pretraining_outcome",
+    "read_corpus",
+]
 
 _HELD_OUT_SHARE, _HELD_OUT_ROWS = 0.05, 2000
 
@@ -71,29 +81,36 @@ def pretrain(settings: PretrainSettings, *, say: Say) -> Outcome:
         state,
     ):
         if state == "finished":
-            return _outcome(run, "was finished before; nothing was computed")
+            return pretraining_outcome(run, "was finished before; nothing was computed")
         return _learn(settings, run, say, cluster, resumed=state == "resumed")
 
 
 def _learn(settings: PretrainSettings, run: RunFolder, say: Say, cluster: Any, *, resumed: bool) -> Outcome:
-    from pretune.verbs.record import carry_out, write_model
-
     began = time.monotonic()
     data = read_corpus(settings, say)
     setup, learning = build_learning(settings, run, data, say, cluster)
+    carry_out_unlabelled(run, settings, data, setup, learning, began=began, resumed=resumed)
+    return pretraining_outcome(run, "is finished")
+
+
+def carry_out_unlabelled(
+    run: RunFolder, settings: Any, data: Splits, setup: Setup, learning: Learning, *, began: float, resumed: bool
+) -> None:
+    """Learn without labels from the run's last state to its end, and keep what was learned and what was measured."""
+    from pretune.verbs.record import carry_out, write_model
+
     objective: Pretraining = setup.objective
 
     def close() -> None:
         for warning in objective.warnings():
-            say.warn(warning)
+            learning.say.warn(warning)
         write_model(run, objective.saved(), setup.backbone.processor, objective.to_dict())
         run.write_metrics("held-out", held_out_evaluation(setup, learning))
 
     carry_out(run, settings, data, setup, learning, began=began, resumed=resumed, close=close)
-    return _outcome(run, "is finished")
 
 
-def read_corpus(settings: PretrainSettings, say: Say) -> Splits:
+def read_corpus(settings: PretrainSettings | ReadSettings, say: Say) -> Splits:
     """``train`` (rows to learn from) and ``validation`` (at most 2,000 rows, 5 %), rows of equal content on one side."""
     from datasets import concatenate_datasets
 
@@ -123,17 +140,33 @@ def build_learning(
     """Backbone, model, objective, optimizer and loop."""
     from pretune.objectives import check_settings, find_pretraining
     from pretune.verbs.backbone import find_backbone, steady
-    from pretune.verbs.rows import data_fingerprint
-    from pretune.verbs.setup import choose, make_learning
+    from pretune.verbs.setup import choose
 
     device = choose(settings, run, cluster)
-    fingerprint = data_fingerprint(data)
     with cluster.first_before_others():
         backbone = find_backbone(settings, data)
     device = steady(device, backbone, settings)
     kind = find_pretraining(backbone, settings.objective)
     check_settings(settings, kind)
     made = kind.start(data, backbone, settings, seed=settings.seed)
+    return learning_of(made, settings, run, data, backbone, device, say, cluster)
+
+
+def learning_of(
+    made: Pretraining,
+    settings: Any,
+    run: RunFolder,
+    data: Splits,
+    backbone: Backbone,
+    device: Device,
+    say: Say,
+    cluster: Any,
+) -> tuple[Setup, Learning]:
+    """Rows, optimizer and loop of an objective that was started."""
+    from pretune.verbs.rows import data_fingerprint
+    from pretune.verbs.setup import make_learning
+
+    fingerprint = data_fingerprint(data)
     with cluster.first_before_others():
         rows = {
             name: made.encode_rows(data[name], fingerprint=f"{fingerprint}:{name}") for name in ("train", "validation")
@@ -190,7 +223,8 @@ def held_out_evaluation(setup: Setup, learning: Learning) -> dict[str, Any]:
     return evaluation
 
 
-def _outcome(run: RunFolder, said: str) -> Outcome:
+def pretraining_outcome(run: RunFolder, said: str) -> Outcome:
+    """What a run of pre-training says at its end."""
     record, scores = run.record, run.metrics.get("held-out", {}).get("scores", {})
     parts = [
         f"{name.replace('_', ' ')} {score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"

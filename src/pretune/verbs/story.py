@@ -27,6 +27,7 @@ VERBS: tuple[VerbEntry, ...] = (
     VerbEntry("predict", "prove", "rows in, labels and probabilities out, as JSON lines"),
     VerbEntry("compare", "prove", "say whether one run is better than another, on the same rows"),
     VerbEntry("benchmark", "prove", "measure runs side by side: accuracy, latency, throughput, size, memory"),
+    VerbEntry("distill", "shrink", "teach a small model what a large one knows, with and without labels; compare"),
     VerbEntry("prune", "shrink", "take out what matters least: heads, neurons, channels, tokens; recover; compare"),
     VerbEntry("quantize", "shrink", "round weights and arithmetic to 8 bits, where it keeps the score; compare"),
     VerbEntry("export", "show", "write a run as a folder that answers without pretune, and prove that it does"),

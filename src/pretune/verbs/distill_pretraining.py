@@ -1,0 +1,127 @@
+"""``pretune distill`` with a pre-trained teacher: the student learns from rows without labels and ends as a pre-trained run."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pretune.errors import UsageError
+from pretune.runfolder import RunFolder, is_run
+from pretune.verbs.outcome import Outcome, Say
+from pretune.verbs.reading import ReadSettings
+
+if TYPE_CHECKING:
+    from pretune.backbones.load import Backbone
+    from pretune.data.splits import Splits
+    from pretune.engine.parallel import Cluster
+    from pretune.objectives.pretraining import Pretraining
+    from pretune.objectives.teaching import TaughtSettings
+    from pretune.verbs.distill import DistillSettings
+    from pretune.verbs.learning import Learning
+    from pretune.verbs.setup import Setup
+
+__all__ = ["distill_pretraining"]
+
+_OF_WORDS = ("temperature", "hard_weight", "hidden", "attention")
+
+
+def distill_pretraining(settings: DistillSettings, say: Say, cluster: Cluster) -> Outcome:
+    """From rows without labels to a pre-trained run. Raises :class:`UsageError` for what only labels would need."""
+    from pretune.verbs.pretrain import carry_out_unlabelled, pretraining_outcome, read_corpus
+    from pretune.verbs.setup import forecast, open_together
+
+    if not settings.teacher:
+        raise UsageError(
+            "--no-teacher without labels is plain pre-training",
+            "use `pretune pretrain` for the student; its tokenizer is the teacher's with --tokenizer FOLDER",
+        )
+    reading = _reading(settings)
+    if settings.dry_run:
+        return forecast(settings, lambda run: _build(settings, run, read_corpus(reading, say), say, cluster)[1])
+    with open_together(settings, cluster, begun_from=settings.run, named_after=Path(settings.run).name) as opened:
+        settings, run, state = opened
+        if state == "finished":
+            return pretraining_outcome(run, "was finished before; nothing was computed")
+        began = time.monotonic()
+        data = read_corpus(reading, say)
+        setup, learning = _build(settings, run, data, say, cluster)
+        carry_out_unlabelled(run, settings, data, setup, learning, began=began, resumed=state == "resumed")
+        return pretraining_outcome(run, "is finished")
+
+
+def _reading(settings: DistillSettings) -> ReadSettings:
+    """How the rows are read: those of ``--data``, or those that the teacher learned from."""
+    if settings.data is not None:
+        return ReadSettings(data=settings.data, column=settings.column, seed=settings.seed)
+    record = RunFolder(Path(settings.run)).record if is_run(settings.run) else {}
+    if "column" not in record.get("settings", {}):
+        raise UsageError(
+            f"{settings.run} does not tell what it was pre-trained on", "give the rows to learn from: --data DATA"
+        )
+    return ReadSettings.from_dict(record["settings"], max_train_samples=None, seed=settings.seed)
+
+
+def _build(
+    settings: DistillSettings, run: RunFolder, data: Splits, say: Say, cluster: Cluster
+) -> tuple[Setup, Learning]:
+    from pretune.backbones.load import load_backbone
+    from pretune.verbs.backbone import steady
+    from pretune.verbs.distill_student import student_backbone
+    from pretune.verbs.pretrain import learning_of
+    from pretune.verbs.setup import choose
+
+    device = choose(settings, run, cluster)
+    teacher = load_backbone(settings.run)
+    with cluster.first_before_others():
+        backbone = student_backbone(
+            settings, teacher, data, image_size=_image_size(teacher), place=settings.data or settings.run
+        )
+    device = steady(device, backbone, settings)
+    made = _objective(settings, teacher, backbone, data, say)
+    setup, learning = learning_of(made, settings, run, data, backbone, device, say, cluster)
+    setup.kept = made.saved()
+    return setup, learning
+
+
+def _image_size(teacher: Backbone) -> int | None:
+    if teacher.modality != "image":
+        return None
+    from pretune.backbones.image import geometry_of
+
+    return geometry_of(teacher.processor).crop[0]
+
+
+def _objective(settings: DistillSettings, teacher: Backbone, backbone: Backbone, data: Splits, say: Say) -> Pretraining:
+    from pretune.objectives.distil_features import DistilFeatures
+    from pretune.objectives.distil_masked_text import DistilMaskedText
+
+    told = _told(settings, teacher, backbone)
+    if teacher.modality != "text":
+        settings.refuse_given(
+            _OF_WORDS, f"does nothing here: of {teacher.modality} models the features alone are compared"
+        )
+        return DistilFeatures.start(data, backbone, told, seed=settings.seed)
+    settings.refuse_given(("augment",), "does nothing for text")
+    made = DistilMaskedText.start(data, backbone, told, seed=settings.seed)
+    if not made.has_head:
+        say.note(
+            f"{settings.run} has no head for masked words: its inner states alone are learned, beside the right words"
+        )
+    if made.left_out:
+        say.note(made.left_out)
+    return made
+
+
+def _told(settings: DistillSettings, teacher: Backbone, backbone: Backbone) -> TaughtSettings:
+    """What the objective is told: rows as long as both models take, masked as usual."""
+    from pretune.backbones.text_limits import max_length_of
+    from pretune.objectives.teaching import TaughtSettings
+
+    own: dict[str, Any] = {}
+    if teacher.modality == "text":
+        own = {"max_length": min(max_length_of(teacher), max_length_of(backbone)), "pack": "no"}
+    return TaughtSettings(
+        teacher=settings.run, temperature=settings.temperature, hard_weight=settings.hard_weight,
+        hidden=settings.hidden == "auto", attention=settings.attention == "auto", augment=settings.augment, **own,
+    )  # fmt: skip

@@ -1,0 +1,247 @@
+"""Teacher and student of ``pretune distill`` put together: the student's backbone and task, what the teacher says, the loop."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pretune.config import AnsweringSettings, AudioSettings, BackboneSettings, ImageSettings, TaskSettings
+from pretune.errors import UsageError
+from pretune.files import read_object
+from pretune.runfolder import RunFolder
+from pretune.verbs.outcome import Say
+from pretune.verbs.proven import load_proven
+
+if TYPE_CHECKING:
+    import torch
+
+    from pretune.backbones.adapt import Adaptation
+    from pretune.backbones.load import Backbone
+    from pretune.data.splits import Splits
+    from pretune.engine.parallel import Cluster
+    from pretune.objectives.pupil import Lesson
+    from pretune.tasks.base import EncodedRows, Task
+    from pretune.tasks.teacher import Teacher, Teaching
+    from pretune.verbs.distill import DistillSettings
+    from pretune.verbs.distill_rows import LearnedRows
+    from pretune.verbs.learning import Learning
+    from pretune.verbs.setup import Setup
+
+__all__ = ["build_learning", "student_backbone"]
+
+_LAYERS = re.compile(r"layers:(.*)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Student(BackboneSettings, ImageSettings, AudioSettings):
+    """What :func:`pretune.verbs.backbone.find_backbone` is told of a student."""
+
+    data: str = ""
+
+
+def student_backbone(
+    settings: DistillSettings, teacher: Backbone, data: Splits, *, image_size: int | None, place: str
+) -> Backbone:
+    """The student before it is built. ``scratch:`` takes the teacher's tokenizer or sampling rate and ``image_size`` (where it is
+    told), ``layers:K`` the teacher's weights. ``place`` is what the data is called.
+
+    Raises :class:`pretune.errors.UsageError` and :class:`pretune.errors.ModelError`.
+    """
+    from pretune.backbones.layers import thinned
+    from pretune.backbones.presets_audio import only_rate_of
+    from pretune.verbs.backbone import find_backbone
+
+    fresh = settings.student.startswith("scratch:")
+    if settings.tokenizer != "teacher" and not (fresh and teacher.modality == "text"):
+        raise UsageError("--tokenizer is for text students that start from scratch:...", "leave --tokenizer out")
+    if found := _LAYERS.fullmatch(settings.student):
+        if not found.group(1).isdigit():
+            raise UsageError(f"--student is {settings.student!r}", "layers:K takes a number of layers, as in layers:3")
+        return thinned(teacher, int(found.group(1)))
+    tokenizer = settings.tokenizer
+    if tokenizer == "teacher":
+        tokenizer = str(teacher.folder) if fresh and teacher.modality == "text" else "auto"
+    rate = (
+        None
+        if only_rate_of(settings.student.removeprefix("scratch:"))
+        else getattr(teacher.processor, "sampling_rate", None)
+    )
+    told = _Student(
+        backbone=settings.student, tokenizer=tokenizer, vocab_size=settings.vocab_size,
+        image_size=(settings.image_size or image_size) if fresh else settings.image_size,
+        sampling_rate=rate if fresh and teacher.modality == "audio" else None, data=place,
+    )  # fmt: skip
+    return find_backbone(told, data)
+
+
+class Taught(NamedTuple):
+    """A student that is ready to learn; ``notes`` are sentences on what is compared and what is not."""
+
+    setup: Setup
+    learning: Learning
+    notes: tuple[str, ...]
+
+
+def build_learning(
+    settings: DistillSettings, run: RunFolder, parent: RunFolder, learned: LearnedRows, say: Say, cluster: Cluster
+) -> Taught:
+    """Student, teacher, objective, optimizer and loop."""
+    from pretune.tasks.predicting import predict_rows
+    from pretune.tasks.teacher import JoinedRows, Teacher
+    from pretune.verbs.backbone import steady
+    from pretune.verbs.finetune import default_epochs
+    from pretune.verbs.labelled import goal_on_validation
+    from pretune.verbs.setup import choose, make_learning
+
+    device = choose(settings, run, cluster)
+    proven = load_proven(parent, AnsweringSettings(precision=device.precision, threads=settings.threads))
+    with cluster.first_before_others():
+        backbone = _backbone(settings, parent, learned.data)
+    device = steady(device, backbone, settings)
+    task, notes = _task(settings, parent, proven.task, backbone, learned.data)
+    teacher = Teacher(proven.task, proven.model, device) if settings.teacher else None
+    made = _Rows(learned, task, tuple(name for name in ("train", "unlabelled") if name in learned.data))
+    with cluster.first_before_others():
+        rows = {name: made.encoded_by(task, name) for name in (*made.splits, "validation")}
+    joined = JoinedRows([rows[name] for name in made.splits])
+    student, report = task.build(backbone, seed=settings.seed)
+    truths = task.truths(learned.data["validation"])
+    lesson = _lesson(settings, task, student, teacher, joined)
+    with cluster.first_before_others():
+        objective = _objective(settings, made, lesson, rows, say)
+    goal = goal_on_validation(
+        task, settings.metric, truths,
+        lambda on_batch: predict_rows(task, lesson.model, rows["validation"], device, on_batch=on_batch),
+    )  # fmt: skip
+    batch_size = settings.batch_size or task.default_batch_size
+    setup, learning = make_learning(
+        settings, run, backbone, lesson.model, report, device, cluster, say,
+        objective=objective,
+        streams=lambda one: one.streams(joined, batch_size=batch_size, group_by_length=settings.group_by_length),
+        goal=goal,
+        default_epochs=default_epochs(task, joined.lengths_N, batch_size),
+    )  # fmt: skip
+    setup.task, setup.rows, setup.fingerprint, setup.truths = task, rows, learned.own_fingerprint, truths
+    setup.encoded = {name: (found.lengths_N, found.ledger) for name, found in rows.items()}
+    setup.kept = student
+    notes = (*notes, *((lesson.left_out,) if lesson.left_out else ()))
+    for note in notes:
+        say.note(note)
+    return Taught(setup, learning, notes)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows that ``task`` learns from: these ``splits`` of the data."""
+
+    learned: LearnedRows
+    task: Task
+    splits: tuple[str, ...]
+
+    def named(self, name: str) -> str:
+        """What the rows of a split are kept under; the teacher's own rows under the name that its own run kept them."""
+        learned = self.learned
+        fingerprint = learned.own_fingerprint if name in learned.untouched else learned.fingerprint
+        return f"{fingerprint}:{name}:{len(learned.data[name])}"
+
+    def encoded_by(self, task: Task, name: str) -> EncodedRows:
+        """The rows of a split as ``task`` reads them."""
+        return task.encode_rows(self.learned.data[name], fingerprint=self.named(name))
+
+
+def _backbone(settings: DistillSettings, parent: RunFolder, data: Splits) -> Backbone:
+    from pretune.backbones.load import load_backbone
+
+    own = load_backbone(str(parent.model_dir))
+    return student_backbone(settings, own, data, image_size=_about(parent).get("image_size"), place=str(parent.path))
+
+
+def _about(parent: RunFolder) -> dict[str, Any]:
+    return read_object(parent.model_dir / "pretune.json", "task")
+
+
+def _task(
+    settings: DistillSettings, parent: RunFolder, teachers: Task, backbone: Backbone, data: Splits
+) -> tuple[Task, tuple[str, ...]]:
+    """The student's task, and what is to be said of it. Raises :class:`UsageError` for settings that do nothing or do not fit."""
+    from pretune.tasks import check_settings
+
+    check_settings(settings, type(teachers))
+    asked = _task_settings(settings, parent, backbone)
+    task = teachers.student(data, backbone, asked)
+    task.check_teacher(teachers)
+    if "augment" not in type(task).reads or settings.augment == "none":
+        return task, ()
+    if settings.teacher and not task.reads_like(teachers):
+        if settings.augment == "auto":
+            return task, ("rows are not varied: the teacher reads them at another size or rate than the student",)
+        raise UsageError(
+            f"--augment {settings.augment} varies the student's rows, and its teacher reads them at another size or rate",
+            "give --augment none, or a student that reads as its teacher does",
+        )
+    level = "light" if settings.augment == "auto" else settings.augment
+    return teachers.student(data, backbone, dataclasses.replace(asked, augment=level)), ()
+
+
+def _task_settings(settings: DistillSettings, parent: RunFolder, backbone: Backbone) -> TaskSettings:
+    """What the student's task is told: as its teacher was, within what the student can read. Rows are not varied yet."""
+    from pretune.backbones.text_limits import max_length_of
+
+    about, own = _about(parent), {}
+    if "max_length" in about:
+        own = {"max_length": min(about["max_length"], max_length_of(backbone)), "long_text": about["long_text"]}
+    size = settings.image_size
+    if size is None and (settings.student.startswith("scratch:") or _LAYERS.fullmatch(settings.student)):
+        size = about.get("image_size")
+    beam = {"beam_size": about["beam_size"]} if "beam_size" in about else {}
+    return TaskSettings.from_dict(
+        parent.record["settings"], task=about["task"], image_size=size, adapt="full", augment="none", **own, **beam
+    )
+
+
+def _lesson(
+    settings: DistillSettings, task: Task, student: torch.nn.Module, teacher: Teacher | None, rows: EncodedRows
+) -> Lesson:
+    from pretune.objectives.pupil import Lesson, ready
+
+    if teacher is None:
+        return Lesson(student, None, None, "")
+    hidden, attention = settings.hidden == "auto", settings.attention == "auto"
+    return ready(task, student, teacher, rows, hidden=hidden, attention=attention, seed=settings.seed)
+
+
+def _objective(
+    settings: DistillSettings, made: _Rows, lesson: Lesson, rows: Mapping[str, EncodedRows], say: Say
+) -> Callable[[Adaptation], Any]:
+    from pretune.objectives.distil import Distil
+    from pretune.objectives.supervised import Supervised
+
+    if lesson.teacher is None:
+        return lambda adaptation: Supervised(made.task, adaptation)
+    teaching = _teaching(made, lesson.teacher, rows, say)
+    return lambda adaptation: Distil(
+        made.task, adaptation, teaching,
+        temperature=settings.temperature, hard_weight=settings.hard_weight, matching=lesson.matching,
+    )  # fmt: skip
+
+
+def _teaching(made: _Rows, teacher: Teacher, rows: Mapping[str, EncodedRows], say: Say) -> Teaching:
+    """What the teacher says of the rows: kept where they stay as they are, said anew where they are varied or would fill a disk."""
+    from pretune.tasks.teacher import KeptTeaching, LiveTeaching, keep_teaching
+
+    if made.task.varies_rows:
+        return LiveTeaching(teacher)
+    bar = say.progress(sum(len(rows[name]) for name in made.splits), "asking the teacher")
+    kept = [
+        keep_teaching(
+            teacher, made.encoded_by(teacher.task, name), rows[name],
+            is_alike=made.task.reads_like(teacher.task), fingerprint=made.named(name), on_batch=bar.update,
+        )
+        for name in made.splits
+    ]  # fmt: skip
+    bar.close()
+    found = [part for part in kept if part is not None]
+    return KeptTeaching(found) if len(found) == len(kept) else LiveTeaching(teacher)
