@@ -124,6 +124,7 @@ def test_a_pretrained_run_shows_its_attention(runs: Path, tmp_path: Path):
     assert "attribution" not in found
     assert found["attention"]["layers"] == 2
     refused(call("explain", runs / "base", TEXT, "--label", "sport"), "--label does not fit")
+    refused(call("explain", runs / "base", TEXT, "--orders", 5), "--orders does not fit")
 
 
 @pytest.mark.parametrize(

@@ -74,11 +74,13 @@ class Subject:
     def attribution(self, settings: ExplainSettings) -> Attribution | None:
         """What speaks for the answer; None, with a note, where there is no label."""
         from pretune.explain.attributions import explain_example
+        from pretune.explain.faithfulness import ORDERS
         from pretune.tasks.labelling import Labelling
 
         if not isinstance(self.task, Labelling):
-            if settings.label is not None:
-                raise UsageError(f"--label does not fit: {self.task_name} gives no label", "leave it out")
+            for flag, is_given in (("--label", settings.label is not None), ("--orders", settings.orders != ORDERS)):
+                if is_given:
+                    raise UsageError(f"{flag} does not fit: {self.task_name} gives no label", "leave it out")
             if self.task is not None:
                 self.notes.append(f"{self.task_name} gives no label whose probability could be shared among the parts.")
             return None
