@@ -24,8 +24,8 @@ from pretune.backbones.image import (
 from pretune.backbones.norms import mend_batch_norm
 from pretune.config import READ_BY_MODALITY
 from pretune.data.media_image import decode_image
-from pretune.tasks.classification import Classification
 from pretune.tasks.base import Task
+from pretune.tasks.classification import Classification
 from pretune.tasks.image_baselines import image_baselines
 from pretune.tasks.image_saliency import overlay, saliency
 from pretune.tasks.labelling import Labelling
@@ -120,11 +120,11 @@ class _OfPictures(Labelling):
         weight = share * row.weight + (1 - share) * other.weight
         return Encoded(row.id, {"pixels": pixels}, row.cost, target_C.astype(np.float32), weight)
 
-    def without_trunk(self, row: Encoded, *, first_only: bool) -> Encoded:
     def reads_like(self, other: Task) -> bool:
         """Pictures scaled and cut alike."""
         return isinstance(other, _OfPictures) and other.geometry.identity() == self.geometry.identity()
 
+    def without_trunk(self, row: Encoded, *, first_only: bool) -> Encoded:
         """The item without its pixels."""
         return Encoded(row.id, {}, row.cost, row.target, row.weight)
 

@@ -60,7 +60,6 @@ class Labelling(Task):
 
     reads: ClassVar[tuple[str, ...]] = ("class_weights", "label_smoothing")
     auto_class: ClassVar[str]
-    answer: ClassVar[str]
     problem_type: ClassVar[str]
 
     def __init__(self, labels: Sequence[str], *, label_smoothing: float = 0.0) -> None:

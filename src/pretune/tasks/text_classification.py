@@ -14,8 +14,8 @@ from pretune.backbones.text import TextEncoder, TextPiece, collate_text
 from pretune.backbones.text_limits import encoder_for
 from pretune.config import READ_BY_MODALITY
 from pretune.data.scripts import count_scripts, mostly_unspaced, shares
-from pretune.tasks.classification import Classification
 from pretune.tasks.base import Task
+from pretune.tasks.classification import Classification
 from pretune.tasks.labelling import Labelling
 from pretune.tasks.multilabel_classification import MultilabelClassification
 from pretune.tasks.parts import Parts
@@ -64,11 +64,11 @@ class _OfTexts(Labelling):
         store = encode_dataset(dataset, self.encoder, fingerprint=fingerprint)
         return _StoredRows(store, dataset, self.targets_by_row(dataset))
 
-    def without_trunk(self, row: Encoded, *, first_only: bool) -> Encoded:
     def reads_like(self, other: Task) -> bool:
         """The same tokens; segment ids change none of them."""
         return isinstance(other, _OfTexts) and other.encoder.pieces_identity() == self.encoder.pieces_identity()
 
+    def without_trunk(self, row: Encoded, *, first_only: bool) -> Encoded:
         """The first token alone, where no more is read."""
         if not first_only:
             return row
