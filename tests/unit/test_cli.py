@@ -348,8 +348,8 @@ def test_verbs_are_attributes_of_the_package(monkeypatch: pytest.MonkeyPatch):
     vars(pretune).pop("finetune")
     assert set(pretune.__all__) == {entry.name for entry in VERBS} | {"__version__"}
     assert set(pretune.__all__) <= set(dir(pretune))
-    with pytest.raises(AttributeError, match="distill"):
-        pretune.distill  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(AttributeError, match="bake"):
+        pretune.bake  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_a_reader_that_leaves_is_no_error(tmp_path: Path):
