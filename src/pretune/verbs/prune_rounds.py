@@ -15,7 +15,6 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +49,10 @@ __all__ = [
     "recovery",
     "rounds_dir",
 ]
+
+
+_SETTLING_ROWS = 1024
+"""Rows from which batch norms get their statistics after a cut."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +190,8 @@ def _share(settings: PruneSettings, number: int) -> float:
 def _write_cut(pruning: Pruning, run: RunFolder, cut: RunFolder, number: int, stage_folder: Path) -> None:
     """Score the parts of what there is, take out those that matter least, and write the model that is left."""
     from pretune.backbones.units import units_of
+    from pretune.compress.prune_importance import part_scores
+    from pretune.compress.prune_norms import settle_norms
     from pretune.compress.prune_plan import apply_plan, choose_parts, plan_of
     from pretune.verbs.record import write_model
 
@@ -194,8 +199,15 @@ def _write_cut(pruning: Pruning, run: RunFolder, cut: RunFolder, number: int, st
     units = units_of(stage.model)
     counts = {unit.name: unit.count for unit in units_of(first.model)}
     plan = plan_of(stage.model, first.backbone.config, keep_of(settings, number), first_counts=counts)
-    kept = choose_parts(units, plan, _scores(pruning, stage, number))
+    chosen = _drawn(pruning, number)
+    bar = pruning.say.progress(min(settings.score_rows, len(chosen)), f"round {number}: what each part is worth")
+    stage.model.to(pruning.device.device)
+    rows, device = pruning.rows["train"], pruning.device
+    scores = part_scores(stage.task, stage.model, rows, chosen[: settings.score_rows], device, on_batch=bar.update)
+    bar.close()
+    kept = choose_parts(units, plan, scores)
     apply_plan(stage.model, plan, kept)
+    settle_norms(stage.task, stage.model, rows, chosen[:_SETTLING_ROWS], device)
     if not settings.recover:
         _calibrate(pruning, stage.task, stage.model)
     left: dict[str, list[int]] = {}
@@ -212,26 +224,18 @@ def _write_cut(pruning: Pruning, run: RunFolder, cut: RunFolder, number: int, st
 
 
 def _calibrate(pruning: Pruning, task: Task, model: torch.nn.Module) -> None:
-    """Fit on validation rows what makes probabilities honest."""
-    from pretune.tasks.predicting import predict_rows
+    from pretune.verbs.labelled import calibrate
 
     truths = task.truths(pruning.data["validation"])
-    predictions = predict_rows(task, model, pruning.rows["validation"], pruning.device)
-    task.calibrate([task.record(p, truth) for p, truth in zip(predictions, truths, strict=True)])
+    calibrate(task, model, pruning.rows["validation"], truths, pruning.device, pruning.say)
 
 
-def _scores(pruning: Pruning, stage: Stage, number: int) -> dict[str, Any]:
+def _drawn(pruning: Pruning, number: int) -> list[int]:
+    """The training items in an order of chance, another one each round."""
     import numpy as np
 
-    from pretune.compress.prune_importance import part_scores
-
-    rows, device = pruning.rows["train"], pruning.device
     rng = np.random.default_rng([pruning.settings.seed, number])
-    chosen = rng.permutation(len(rows))[: pruning.settings.score_rows].tolist()
-    bar = pruning.say.progress(len(chosen), f"round {number}: what each part is worth")
-    found = part_scores(stage.task, stage.model.to(device.device), rows, chosen, device, on_batch=bar.update)
-    bar.close()
-    return found
+    return rng.permutation(len(pruning.rows["train"])).tolist()
 
 
 def _recover(pruning: Pruning, settings: PruneSettings, own: RunFolder, cut: Path, number: int) -> None:
@@ -264,27 +268,29 @@ def recovery(
     pruning: Pruning, settings: PruneSettings, own: RunFolder, cut: Path, *, share: float
 ) -> tuple[Setup, Learning]:
     """The learning of one round: the model of ``cut`` is taught by the one that pruning began with, on the training rows."""
+    from pretune.compress.prune_norms import follow_closely
     from pretune.objectives.distil import Distil
     from pretune.tasks.predicting import predict_rows
     from pretune.verbs.finetune import default_epochs
+    from pretune.verbs.labelled import goal_on_validation
     from pretune.verbs.setup import make_learning
 
     stage, rows = open_stage(cut), pruning.rows
-    task, model, metric = stage.task, stage.model, stage.task.primary_metric
+    task, model = stage.task, stage.model
+    follow_closely(model)
     truths = task.truths(pruning.data["validation"])
     teaching = _teaching(pruning)
 
-    def evaluate(on_batch: Callable[[int], None]) -> dict[str, float]:
-        predictions = predict_rows(task, model, rows["validation"], pruning.device, on_batch=on_batch)
-        records = task.decided([task.record(p, t) for p, t in zip(predictions, truths, strict=True)])
-        return {name: float(value) for name, value in task.scores(task.statistics(records).sum(axis=0)).items()}
-
+    goal = goal_on_validation(
+        task, None, truths,
+        lambda on_batch: predict_rows(task, model, rows["validation"], pruning.device, on_batch=on_batch),
+    )  # fmt: skip
     epochs = default_epochs(task, rows["train"].lengths_N, pruning.batch_size)
     setup, learning = make_learning(
         settings, own, stage.backbone, model, _nothing_new(), pruning.device, pruning.cluster, pruning.say,
         objective=lambda adaptation: Distil(task, adaptation, teaching),
         streams=lambda objective: objective.streams(rows["train"], batch_size=pruning.batch_size, group_by_length=settings.group_by_length),
-        goal={"metric": metric, "higher_is_better": task.higher_is_better[metric], "evaluate": evaluate},
+        goal=goal,
         default_epochs=epochs * share,
     )  # fmt: skip
     setup.task = task
