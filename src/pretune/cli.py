@@ -172,6 +172,11 @@ def _explain(error: Exception) -> PretuneError:
         return UsageError(
             f"no permission{_of_file(error)}", "choose a place that you may read, and write where a result goes"
         )
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return CheckFailed(
+            f"{error.filename} is gone: it was moved or deleted while pretune worked",
+            "put it back, or run the command again",
+        )
     return CheckFailed(
         f"this is a defect in pretune, not in what you did: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
         _keep_traceback(error),

@@ -55,6 +55,7 @@ def finetune(settings: FakeSettings, *, say: Say) -> Outcome:
         "memory": MemoryError(),
         "torch-memory": RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 10 GB"),
         "denied": PermissionError(13, "Permission denied", "/root/x.csv"),
+        "deleted": FileNotFoundError(2, "No such file or directory", "runs/a/log.jsonl"),
         "disk": OSError(28, "No space left on device", "/data/x"),
         "defect": ZeroDivisionError("division by zero"),
         "escape": DataError("column \x1b[2J\x9b31m\u202e is odd"),
@@ -195,6 +196,12 @@ def test_every_field_has_a_flag_and_help(capsys: pytest.CaptureFixture[str]):
         ("memory", 1, "error: there is not enough memory", "--max-tokens"),
         ("torch-memory", 1, "error: there is not enough memory", "--max-tokens"),
         ("denied", 2, "error: no permission: /root/x.csv", "choose a place"),
+        (
+            "deleted",
+            1,
+            "error: runs/a/log.jsonl is gone: it was moved or deleted while pretune worked",
+            "run the command again",
+        ),
         ("disk", 1, "error: no space left on the disk: /data/x", "free some space"),
     ],
 )
