@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 
 import pretune
 from export_cases import RUNS, answers, rows_to_answer, run_alone
-from pretune.errors import CheckFailed, ModelError, UsageError
+from pretune.errors import CheckFailed, DiskFull, ModelError, UsageError
 from pretune.files import read_json, write_json
 from pretune.runfolder import RunFolder, open_run
 
@@ -142,6 +143,10 @@ def test_openvino_answers_alike_and_tells_nobody(texts: Exported, tmp_path: Path
     assert not [*home.rglob("*")]
     with pytest.raises(UsageError, match="was exported for openvino"):
         pretune.export(exported.path, out=tmp_path / "again")
+    weights = exported.model_dir / "model.bin"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelError, match=r"model\.xml cannot be run"):
+        answers(exported)
 
 
 @pytest.mark.slow
@@ -182,6 +187,22 @@ def test_a_graph_that_gives_nan_is_refused(texts: Exported, tmp_path: Path, monk
     monkeypatch.setattr(OnnxModel, "forward", lambda self, **inputs: Answer(honest(self, **inputs).logits * np.nan))
     with pytest.raises(CheckFailed, match="differ by up to inf"):
         pretune.export(texts.run.path, out=tmp_path / "out", threads=1, tolerance=1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["onnx", "openvino", "torch"])
+def test_a_full_disk_leaves_nothing_half_written(form: str, texts: Exported, tmp_path: Path):
+    """The graph is larger than any file may be; all else fits."""
+    if form == "openvino":
+        pytest.importorskip("openvino")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))
+    try:
+        with pytest.raises(DiskFull, match="no space left"):
+            pretune.export(texts.run.path, out=tmp_path / "out", to=form, threads=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not [path for path in (tmp_path / "out").iterdir() if path.name != ".lock"]
 
 
 @pytest.mark.slow

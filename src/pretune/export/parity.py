@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from pretune.engine.batching import cut_by_budget
 from pretune.tasks.base import Task
 from pretune.types import Encoded, Prediction
 
-__all__ = ["Parity", "chosen_rows", "measure_parity"]
+__all__ = ["Parity", "chosen_rows", "measure_parity", "row_by_row"]
 
 _MOST_COST = 65_536
 _ALONE = 16
@@ -65,10 +66,21 @@ def chosen_rows(costs: Iterable[int], most_rows: int) -> int:
     return max(2, int((total <= _MOST_COST).sum()))
 
 
+def row_by_row(task: Task, model: nn.Module, items: Iterable[Encoded]) -> list[Prediction]:
+    """A prediction for each row, answered by itself (its windows together): in 8 bits with ranges found while it answers, the
+    rows beside it change an answer.
+    """
+    found = []
+    for _, together in itertools.groupby(items, key=lambda item: item.id):
+        with torch.inference_mode():
+            found += task.merge(task.predict(model, task.collate([*together])))
+    return found
+
+
 def measure_parity(
     task: Task, before: nn.Module, after: nn.Module, items: Sequence[Encoded], on_batch: Callable[[int], None]
-) -> tuple[Parity, list[Prediction]]:
-    """Compare both models on the processor, in batches and one by one; and the first one's predictions of the rows."""
+) -> Parity:
+    """Compare what both models say on the processor, in batches and one by one."""
     found: dict[bool, list[Prediction | None]] = {side: [None] * len(items) for side in (True, False)}
     lengths_N = np.array([item.cost for item in items])
     by_length = np.argsort(lengths_N, kind="stable")
@@ -90,4 +102,4 @@ def measure_parity(
         on_batch(len(places))
     rows = {side: task.merge([one for one in held if one is not None]) for side, held in found.items()}
     same = sum(a.label == b.label for a, b in zip(rows[True], rows[False], strict=True))
-    return Parity(len(rows[True]), len(alone), largest, same), rows[True]
+    return Parity(len(rows[True]), len(alone), largest, same)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,11 @@ def write_program(task: Task, model: nn.Module, batch: Batch, path: Path) -> dic
                 f"{type(model).__name__} cannot be traced: {first_line(error)}",
                 "this architecture cannot be exported; `pretune serve RUN` runs it as it is",
             ) from error
-        with translate_disk_errors(path):
-            torch.export.save(program, path)
-            fsync_file(path)
+        held = io.BytesIO()  # torch's own writer ends the whole process where a disk is full
+        torch.export.save(program, held)
+    with translate_disk_errors(path):
+        path.write_bytes(held.getbuffer())
+        fsync_file(path)
     told = [
         {
             "name": name,

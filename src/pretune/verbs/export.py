@@ -178,7 +178,7 @@ def _parity(
 ) -> dict[str, Any]:  # fmt: skip
     """The graph in pretune, and predict.py by itself, beside the parent's model."""
     from pretune.export.engines import load_engine
-    from pretune.export.parity import measure_parity
+    from pretune.export.parity import measure_parity, row_by_row
     from pretune.export.program import measure_program
     from pretune.export.torch_program import PROGRAM_FILE, TorchProgram
 
@@ -188,9 +188,11 @@ def _parity(
     else:
         after = load_engine(_ENGINES[settings.to], folder, threads=settings.threads)
     bar = say.progress(None, "comparing with the run it was made from")
-    graph, predictions = measure_parity(task, model, after.eval(), items, bar.update)
+    graph = measure_parity(task, model, after.eval(), items, bar.update)
+    some = {str(place) for place in range(min(len(rows), _MOST_PROGRAM_ROWS))}
+    predictions = row_by_row(task, model, [item for item in items if item.id in some])
     records = [task.record(prediction) for prediction in predictions]
-    records = (task.calibrated(records) or records)[:_MOST_PROGRAM_ROWS]
+    records = task.calibrated(records) or records
     cells = [
         {key: _held(row[key]) for key in ("text", "text_pair", "image", "audio") if key in row}
         for row in rows.select(range(len(records))).to_list()
