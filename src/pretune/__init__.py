@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pretune.verbs.demo import demo
     from pretune.verbs.distill import distill
     from pretune.verbs.evaluate import evaluate
-    from pretune.verbs.export import export
     from pretune.verbs.explain import explain
+    from pretune.verbs.export import export
     from pretune.verbs.finetune import finetune
     from pretune.verbs.inspect import inspect
     from pretune.verbs.list import list  # noqa: A004
@@ -40,8 +40,8 @@ __all__ = [
     "demo",
     "distill",
     "evaluate",
-    "export",
     "explain",
+    "export",
     "finetune",
     "inspect",
     "list",
