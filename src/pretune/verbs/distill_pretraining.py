@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pretune.errors import UsageError
 from pretune.runfolder import RunFolder, is_run
 from pretune.verbs.outcome import Outcome, Say
-from pretune.verbs.reading import ReadSettings
+from pretune.verbs.reading import ReadSettings, own_settings
 
 if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
@@ -46,6 +47,8 @@ def distill_pretraining(settings: DistillSettings, say: Say, cluster: Cluster) -
         began = time.monotonic()
         data = read_corpus(reading, say)
         setup, learning = _build(settings, run, data, say, cluster)
+        if cluster.is_first:
+            run.update_record(reading=reading.to_dict())
         carry_out_unlabelled(run, settings, data, setup, learning, began=began, resumed=state == "resumed")
         return pretraining_outcome(run, "is finished")
 
@@ -54,12 +57,12 @@ def _reading(settings: DistillSettings) -> ReadSettings:
     """How the rows are read: those of ``--data``, or those that the teacher learned from."""
     if settings.data is not None:
         return ReadSettings(data=settings.data, column=settings.column, seed=settings.seed)
-    record = RunFolder(Path(settings.run)).record if is_run(settings.run) else {}
-    if "column" not in record.get("settings", {}):
+    if not is_run(settings.run):
         raise UsageError(
             f"{settings.run} does not tell what it was pre-trained on", "give the rows to learn from: --data DATA"
         )
-    return ReadSettings.from_dict(record["settings"], max_train_samples=None, seed=settings.seed)
+    own = own_settings(RunFolder(Path(settings.run)))
+    return dataclasses.replace(own, max_train_samples=None, seed=settings.seed)
 
 
 def _build(
