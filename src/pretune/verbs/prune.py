@@ -231,11 +231,12 @@ def _finish(pruning: Pruning, run: RunFolder, parent: RunFolder, folder: Path, b
     rounds = [RunFolder(path) for path in sorted(rounds_dir(run).glob("round-*"), key=lambda p: int(p.name[6:]))]
     _join_logs(run, rounds)
     made = open_stage(run.model_dir)
+    before, after = _counts(open_stage(parent.model_dir)), _counts(made)
     record = run.record
     parameters = sum(parameter.numel() for parameter in made.model.parameters())
     run.update_record(
         model={**record["model"], "parameters": parameters},
-        pruning={"before": _counts(open_stage(parent.model_dir)), "after": _counts(made), "text": _loading(made)},
+        pruning={"before": before, "after": after, "text": " ".join([*_tokens_told(before, after), _loading(made)])},
         training=_training(rounds),
     )
     compression = against_parent(run, parent, pruning.settings, pruning.say)
@@ -255,6 +256,15 @@ def _counts(stage: Stage) -> dict[str, int]:
     for unit in units_of(stage.model):
         found[unit.kind] = found.get(unit.kind, 0) + unit.count
     return found
+
+
+def _tokens_told(before: dict[str, int], after: dict[str, int]) -> list[str]:
+    if before.get("tokens") == after.get("tokens"):
+        return []
+    return [
+        f"{before['tokens'] - after['tokens']:,} of {before['tokens']:,} tokens went: the rows that it learned from are cut "
+        "as before, words that they never used into smaller pieces."
+    ]
 
 
 def _loading(made: Stage) -> str:

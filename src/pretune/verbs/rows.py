@@ -133,7 +133,7 @@ def parents_of(backbone: str) -> tuple[str, ...]:
 
 
 def leaked_rows(run: RunFolder, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Which rows the run learned labels from, and which its parents saw as text: two bool (N,)."""
+    """Which rows the run learned labels from, and which its parents saw and it did not: two bool (N,)."""
     import numpy as np
 
     from pretune.data.split import content_keys
@@ -144,7 +144,7 @@ def leaked_rows(run: RunFolder, dataset: Dataset) -> tuple[np.ndarray, np.ndarra
     seen = np.zeros(len(keys), dtype=bool)
     for place in lineage(run)[1:]:
         seen |= overlap(_keys(RunFolder(Path(place))), keys)
-    return own, seen
+    return own, seen & ~own
 
 
 def lineage(run: RunFolder) -> list[str]:
