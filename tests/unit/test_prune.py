@@ -281,6 +281,20 @@ def test_other_data_is_refused(parent: Path, tmp_path: Path, place: Path):
         pretune.prune(tmp_path / "nothing", out=tmp_path / "run", **QUICK)
 
 
+def test_runs_without_labels_are_refused(tmp_path: Path, place: Path, parent: Path):
+    base = tmp_path / "base"
+    pretune.pretrain("scratch:bert-tiny", data=place / "news.csv", out=base, max_steps=1, **QUICK)
+    with pytest.raises(RunError, match="no labels to say") as caught:
+        pretune.prune(base, out=tmp_path / "run", **QUICK)
+    assert "pretune finetune" in caught.value.fix
+    graph = tmp_path / "graph"
+    pretune.export(parent, out=graph)
+    with pytest.raises(UsageError, match="holds a graph for onnxruntime") as caught_too:
+        pretune.prune(graph, out=tmp_path / "run", **QUICK)
+    assert str(parent) in caught_too.value.fix
+    assert not (tmp_path / "run").exists()
+
+
 def test_settings_that_changed_are_refused(parent: Path, pruned: Path):
     with pytest.raises(RunError, match=r"--ratio was 0\.5"):
         pretune.prune(parent, out=pruned, rounds=2, ratio=0.25, max_steps=12, vocabulary="data", **QUICK)
@@ -324,3 +338,22 @@ def test_clips(preset: str, tmp_path: Path):
     assert record["pruning"]["after"]["heads"] * 2 == record["pruning"]["before"]["heads"]
     assert record["compression"]["after"]["parameters"] < record["compression"]["before"]["parameters"]
     assert len(answers(out)) > 0
+
+
+@pytest.mark.slow
+def test_transcripts(tmp_path: Path):
+    """A recogniser is taught frame by frame."""
+    lines = []
+    for row in tiny_clips(24):
+        path = tmp_path / "clips" / f"{row['id']}.wav"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(row["audio"]["bytes"])
+        lines.append(json.dumps({"audio_filepath": str(path), "text": row["text"]}))
+    (tmp_path / "clips.jsonl").write_text("\n".join(lines) + "\n")
+    parent, out = tmp_path / "parent", tmp_path / "half"
+    pretune.finetune("scratch:wav2vec2-tiny", data=tmp_path / "clips.jsonl", out=parent, max_steps=6, **QUICK)
+    pretune.prune(parent, out=out, rounds=2, max_steps=4, score_rows=8, **QUICK)
+    compression = open_run(out).record["compression"]
+    assert compression["metric"] in ("wer", "cer")
+    assert compression["after"]["parameters"] < compression["before"]["parameters"]
+    assert pretune.evaluate(out, split="validation", baselines=False, **QUICK).exit_code == 0

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import RunSettings, TrainSettings
 from pretune.errors import Interrupted, RunError, UsageError
-from pretune.files import fsync_dir, fsync_file, read_object, write_text
+from pretune.files import fsync_dir, fsync_file, read_object, translate_disk_errors, write_text
 from pretune.options import flag_of, option
 from pretune.runfolder import RunFolder, machine_facts, now
 from pretune.verbs.declare import verb
@@ -102,7 +102,7 @@ def prune(settings: PruneSettings, *, say: Say) -> Outcome:
 
     cluster = join_cluster()
     parent = finished_parent(settings)
-    _refuse_other_engines(parent)
+    _refuse_other_runs(parent)
     if settings.dry_run:
         return forecast(settings, lambda run: _first_learning(settings, run, parent, say, cluster))
     opened = open_together(settings, cluster, begun_from=str(parent.path), named_after=parent.path.name)
@@ -126,8 +126,17 @@ def _stop_noted(run: RunFolder, cluster: Cluster) -> Iterator[None]:
         raise Interrupted(f"stopped; everything is saved in {run.path}", stop.fix, stop.exit_code - 128) from None
 
 
-def _refuse_other_engines(parent: RunFolder) -> None:
-    engine = read_object(parent.model_dir / "pretune.json").get("engine", "torch")
+def _refuse_other_runs(parent: RunFolder) -> None:
+    """Raise where there is no task to prune for, or no parts that could be told apart."""
+    from pretune.tasks import TASKS
+
+    about = read_object(parent.model_dir / "pretune.json", "task")
+    if about["task"] not in {task.name for task in TASKS}:
+        raise RunError(
+            f"{parent.path} is a run of {about['task']}, which has no labels to say what its parts are worth",
+            f"fine-tune it first: pretune finetune {parent.path} --data DATA",
+        )
+    engine = about.get("engine", "torch")
     if engine != "torch":
         raise UsageError(
             f"{parent.path} holds a graph for {engine}, whose parts are not told apart",
@@ -222,7 +231,8 @@ def _finish(pruning: Pruning, run: RunFolder, parent: RunFolder, folder: Path, b
 
     aside = run.path / ".model.tmp"
     shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(folder, aside)
+    with translate_disk_errors(aside):
+        shutil.copytree(folder, aside)
     for path in aside.iterdir():
         fsync_file(path)
     shutil.rmtree(run.model_dir, ignore_errors=True)
