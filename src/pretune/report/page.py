@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pretune.files import read_json
+from pretune.report.benchmark_section import benchmark_lead, benchmark_of, benchmark_section, benchmark_tiles
+from pretune.report.compression_section import compression_lead, compression_section
 from pretune.report.layout import Page, write_page
 from pretune.report.lineage import nodes_of
 from pretune.report.score_sections import comparisons_section, scores_section
@@ -27,7 +29,7 @@ __all__ = ["report_page", "write_report"]
 def write_report(run: RunFolder, out: Path | None = None) -> Path:
     """Write the page of ``run`` to ``out`` (default: ``report.html`` in its folder) and return where it is.
 
-    Read are ``run.json``, ``data.json``, ``log.jsonl``, ``metrics.json``, ``comparisons.json`` and, for the lineage,
+    Read are ``run.json``, ``data.json``, ``log.jsonl``, ``metrics.json``, ``comparisons.json``, ``benchmark.json`` and, for the lineage,
     ``run.json`` and ``metrics.json`` of the parents that can be found. What is missing is left out, or said.
 
     Raises :class:`pretune.errors.RunError` where there is no ``run.json`` and :class:`pretune.errors.CorruptFile` where
@@ -40,15 +42,17 @@ def report_page(run: RunFolder) -> Page:
     """What the page of ``run`` shows."""
     record, passport, metrics, comparisons = run.record, run.passport, run.metrics, _comparisons(run)
     name = run.path.resolve().name
-    steps = steps_of(run)
+    steps, measured = steps_of(run), benchmark_of(run)
     of_learning = (
+        compression_section(record, is_lead=not metrics),
         scores_section(metrics, name),
         comparisons_section(comparisons),
         curves_section(run.log_lines(), metrics),
         data_section(passport, record),
     )
+    own = steps_section(run) if steps else benchmark_section(measured) if measured else None
     found = (
-        *((steps_section(run), done_section(record)) if steps else (done_section(record), *of_learning)),
+        *((own, done_section(record)) if own else (done_section(record), *of_learning)),
         lineage_section(nodes_of(run)),
         repeat_section(record, passport),
         limits_section(record, metrics, passport),
@@ -56,12 +60,24 @@ def report_page(run: RunFolder) -> Page:
     return Page(
         title=name,
         over_title=over_title(record, metrics),
-        lead=steps_lead(run) if steps else lead(record, metrics, comparisons, name),
+        lead=_lead(run, record, metrics, comparisons, measured),
         sections=tuple(section for section in found if section),
         banners=banners(record, name),
-        tiles=tiles(record, metrics, passport),
+        tiles=benchmark_tiles(measured) if measured else tiles(record, metrics, passport),
         closing="Made by pretune from the files of the run folder. This page is complete in itself: it holds no script and loads nothing.",
     )
+
+
+def _lead(
+    run: RunFolder, record: dict[str, Any], metrics: dict[str, Any], comparisons: list[dict[str, Any]], measured: Any
+) -> tuple[str, ...]:
+    """The outcome first: of the steps, of the benchmark, of the evaluation, or of what the run was made from."""
+    if steps_of(run):
+        return steps_lead(run)
+    if measured:
+        return benchmark_lead(measured)
+    said = lead(record, metrics, comparisons, run.path.resolve().name)
+    return (*compression_lead(record), *said) if not metrics else said
 
 
 def _comparisons(run: RunFolder) -> list[dict[str, Any]]:
