@@ -21,7 +21,7 @@ defaults:
   precision: fp32
 steps:
   pretrain: {{backbone: scratch:bert-tiny, vocab-size: 300, max-steps: 4}}
-  news: {{verb: finetune, backbone: $pretrain, max-steps: 6, eval-every: 50%}}
+  news: {{verb: finetune, backbone: $pretrain, max-steps: 6, eval-every: 50%, learning-rate: 2e-4}}
   scores: {{verb: evaluate, run: $news}}
   again: {{verb: finetune, backbone: "${{pretrain}}", max_steps: 3}}
 """
@@ -109,6 +109,7 @@ def test_a_dry_run_says_the_commands_and_writes_nothing(recipe: Path) -> None:
     plan = done("run", recipe, "--dry-run", "--json").facts
     assert [step["state"] for step in plan["steps"]] == ["to do"] * 4
     assert plan["steps"][1]["command"].startswith("pretune finetune ")
+    assert "--learning-rate 0.0002" in plan["steps"][1]["command"]
     assert not (recipe.parent / "out").exists()
 
 

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -218,12 +219,17 @@ def _resolved(value: Any, where: str, folder: Path, earlier: Mapping[str, Step],
 
 
 def _as_declared(settings_class: type[Settings], name: str, value: Any) -> Any:
-    """YAML's idea of a value as the option's: a number where words are asked for, one item where several may stand."""
+    """YAML's idea of a value as the option's: a number where words are asked for, one item where several may stand, and
+    2e-5, which YAML 1.1 takes for a word.
+    """
     if name not in {spec.name for spec in dataclasses.fields(settings_class)}:
         return value
     kind, many, _ = value_type(settings_class, name)
     if many and not isinstance(value, tuple) and value is not None:
         value = (value,)
+    if kind is float and isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            return float(value)
     if kind is str:
         items = value if isinstance(value, tuple) else (value,)
         plain = tuple(
