@@ -158,12 +158,12 @@ def _labels(
     joined: Sequence[tuple[float, float]],
 ) -> list[Markup]:
     """Name and size beside each dot, where they cover least and are nearest; a thin line leads to what is far."""
-    taken = [_Box(x - r, y - r, x + r, y + r) for _, x, y, r in spots]
-    taken += [_Box(x - 2, y_scale(one.high), x + 2, y_scale(one.low)) for one, x, _, _ in spots]
+    taken = [_Box(x - r, y - r, x + r, y + r) for _, x, y, r in spots]  # a name on one of these cannot be read
+    lines = [_Box(x - 2, y_scale(one.high), x + 2, y_scale(one.low)) for one, x, _, _ in spots]
     for (x1, y1), (x2, y2) in pairwise(joined):
         steps = max(1, int(abs(x2 - x1) / 4))
         line = [(x1 + (x2 - x1) * k / steps, y1 + (y2 - y1) * k / steps) for k in range(steps + 1)]
-        taken += [_Box(x - 2, y - 1, x + 2, y + 1) for x, y in line]
+        lines += [_Box(x - 2, y - 1, x + 2, y + 1) for x, y in line]
     parts = []
     for one, x, y, radius in spots:
         size = bytes_text(one.size)
@@ -189,7 +189,8 @@ def _labels(
 
         def cost(box: _Box, x: float = x, y: float = y) -> float:
             away = math.hypot((box.left + box.right) / 2 - x, 2 * ((box.top + box.bottom) / 2 - y))
-            return away + 30 * sum(box.shared(other) for other in taken)
+            hidden, crossed = (sum(box.shared(other) for other in found) for found in (taken, lines))
+            return away + 30 * hidden + 0.6 * crossed
 
         box = min(inside or boxes, key=cost)
         taken.append(box)
