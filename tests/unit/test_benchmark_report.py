@@ -155,3 +155,39 @@ def test_one_point_and_no_point() -> None:
     assert pareto_picture([], **how) == ""
     assert "circle" in pareto_picture([Point("a", 1.0, 0.5, 0.5, 0.5, 0.0, True)], **how)
     assert pareto_picture([Point("a", float("nan"), 0.5, 0.5, 0.5, 1.0, True)], **how) == ""
+
+
+def a_recipe(folder: Path, word: str) -> RunFolder:
+    folder.mkdir(exist_ok=True)
+    made_smaller(folder / "int8", word)
+    benchmark_run(folder / "table", word)
+    steps = {
+        name: {
+            "verb": verb,
+            "run": name,
+            "status": "finished",
+            "seconds": 61.0,
+            "command": f"pretune {verb} {word}",
+            "text": word,
+        }
+        for name, verb in (("int8", "quantize"), ("table", "benchmark"))
+    }
+    steps[word] = {"verb": "evaluate", "status": "running", "command": "pretune evaluate"}
+    write_json(folder / "recipe.json", {"format": 1, "steps": steps})
+    record = {"verb": "run", "status": "finished", "settings": {}, "parents": [], "command": "pretune run a.yaml"}
+    write_json(folder / "run.json", record)
+    return RunFolder(folder)
+
+
+def test_the_page_of_a_recipe_has_its_steps_and_what_was_measured_of_them(tmp_path: Path):
+    page = write_report(a_recipe(tmp_path / "films", "small")).read_text()
+    text = Tree(page).text
+    assert all(one in text for one in ("The steps of the recipe", "81.0", "3.91 times smaller", "4.00 times as fast"))
+    assert "pretune quantize small" in page
+    assert page.index('id="steps"') < page.index('id="benchmark"') < page.index('id="done"')
+
+
+def test_hostile_names_of_steps_are_text(tmp_path: Path):
+    page = write_report(a_recipe(tmp_path / "films", HOSTILE)).read_text()
+    assert HOSTILE not in page
+    assert "<script" not in page

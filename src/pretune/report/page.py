@@ -19,7 +19,7 @@ from pretune.report.sections import (
     lineage_section,
     repeat_section,
 )
-from pretune.report.steps_section import steps_lead, steps_of, steps_section
+from pretune.report.steps_section import measured_by_steps, steps_lead, steps_of, steps_section
 from pretune.report.story import banners, lead, over_title, tiles
 from pretune.runfolder import RunFolder
 
@@ -42,7 +42,7 @@ def report_page(run: RunFolder) -> Page:
     """What the page of ``run`` shows."""
     record, passport, metrics, comparisons = run.record, run.passport, run.metrics, _comparisons(run)
     name = run.path.resolve().name
-    steps, measured = steps_of(run), benchmark_of(run)
+    steps, measured = steps_of(run), benchmark_of(run) or measured_by_steps(run)
     of_learning = (
         compression_section(record, is_lead=not metrics),
         scores_section(metrics, name),
@@ -50,9 +50,9 @@ def report_page(run: RunFolder) -> Page:
         curves_section(run.log_lines(), metrics),
         data_section(passport, record),
     )
-    own = steps_section(run) if steps else benchmark_section(measured) if measured else None
+    own = [*([steps_section(run)] if steps else []), *([benchmark_section(measured)] if measured else [])]
     found = (
-        *((own, done_section(record)) if own else (done_section(record), *of_learning)),
+        *((*own, done_section(record)) if own else (done_section(record), *of_learning)),
         lineage_section(nodes_of(run)),
         repeat_section(record, passport),
         limits_section(record, metrics, passport),
@@ -73,7 +73,7 @@ def _lead(
 ) -> tuple[str, ...]:
     """The outcome first: of the steps, of the benchmark, of the evaluation, or of what the run was made from."""
     if steps_of(run):
-        return steps_lead(run)
+        return (*benchmark_lead(measured), *steps_lead(run)) if measured else steps_lead(run)
     if measured:
         return benchmark_lead(measured)
     said = lead(record, metrics, comparisons, run.path.resolve().name)

@@ -7,12 +7,13 @@ from typing import Any
 
 from pretune.errors import PretuneError
 from pretune.files import read_object
+from pretune.report.benchmark_section import benchmark_of
 from pretune.report.layout import Cell, Section, data_table, part
 from pretune.report.story import lead, main_split, primary_of
 from pretune.report.words import bytes_text, count_text, duration_text, number_text, plain, score_value_text, title_of
 from pretune.runfolder import RunFolder, is_run
 
-__all__ = ["steps_lead", "steps_of", "steps_section"]
+__all__ = ["measured_by_steps", "steps_lead", "steps_of", "steps_section"]
 
 _COLUMNS = ("step", "what", "score", "weights", "one row", "took")
 
@@ -21,6 +22,14 @@ def steps_of(run: RunFolder) -> dict[str, dict[str, Any]]:
     """The steps that a recipe's folder remembers, by name in order; none for another run."""
     path = run.path / "recipe.json"
     return read_object(path, "steps")["steps"] if path.exists() else {}
+
+
+def measured_by_steps(run: RunFolder) -> dict[str, Any]:
+    """What the last step found that measured runs side by side; empty where none did."""
+    for step in reversed(list(steps_of(run).values())):
+        if found := benchmark_of(RunFolder(run.path / str(step.get("run") or "-"))):
+            return found
+    return {}
 
 
 def steps_section(run: RunFolder) -> Section | None:
