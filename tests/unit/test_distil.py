@@ -17,6 +17,7 @@ from pretune.objectives.distil import Distil, Pupil
 from pretune.objectives.inner_matching import hidden_distance, layer_map, relation_distance, relation_heads
 from pretune.objectives.pupil import ready
 from pretune.tasks import ImageClassification, TextClassification
+from pretune.tasks import teacher as teaching_rows
 from pretune.tasks.audio_rows import FrameMask
 from pretune.tasks.predicting import predict_rows
 from pretune.tasks.soft_losses import softened_divergence, softened_divergence_of_several
@@ -320,3 +321,14 @@ def test_a_student_comes_nearer_to_its_teacher_and_the_teacher_stays() -> None:
     ]
     assert np.mean(alike) > 0.8
     assert len(encoder_layers(rig.student)) == 2
+
+
+def test_a_teacher_with_too_much_to_say_is_run_live_and_what_is_kept_is_read_however_full_the_disk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig("distil", hidden=True)
+    rows = rig.objective.task.encode_rows(dataset_of(uneven_rows(11)), fingerprint="full")
+    assert keep_teaching(rig.teacher, rows, rows, is_alike=True, fingerprint="kept before") is not None
+    monkeypatch.setattr(teaching_rows, "MAX_STORE_BYTES", teaching_rows.kept_bytes(rig.teacher, rows) - 1)
+    assert keep_teaching(rig.teacher, rows, rows, is_alike=True, fingerprint="kept before") is not None
+    assert keep_teaching(rig.teacher, rows, rows, is_alike=True, fingerprint="not before") is None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from pretune.tasks.base import EncodedRows, Task
 from pretune.tasks.trunk_rows import BUDGET_COST, MAX_STORE_BYTES, padded_again, positions_of, without_padding
 from pretune.types import Batch, Encoded
 
-__all__ = ["JoinedRows", "KeptTeaching", "LiveTeaching", "Said", "Teacher", "Teaching", "keep_teaching"]
+__all__ = ["JoinedRows", "KeptTeaching", "LiveTeaching", "Said", "Teacher", "Teaching", "keep_teaching", "kept_bytes"]
 
 _FORMAT = 1
 
@@ -169,19 +170,26 @@ def keep_teaching(
     """What the teacher says of each of its ``own_rows``, by the student's ``rows`` of the same data; from the cache when it has it.
 
     ``is_alike``: the items of both are the same. Else a row's items are found by its id, and the mean of the teacher's logits is
-    taken where it cuts the row into several. None where it would fill too much of a disk. Raises
-    :class:`~pretune.errors.DiskFull`. ``fingerprint`` names the data.
+    taken where it cuts the row into several. None where items are the same and it would fill too much of a disk: the teacher
+    can be run live then. Raises :class:`~pretune.errors.DiskFull`. ``fingerprint`` names the data.
     """
     numbers = None if is_alike else _by_id(own_rows, rows)
-    size = _bytes_of(teacher, own_rows)
-    if size > MAX_STORE_BYTES:
+
+    def write(folder: Path) -> None:
+        size = kept_bytes(teacher, own_rows)
+        if is_alike and size > min(MAX_STORE_BYTES, shutil.disk_usage(folder).free // 2):
+            raise _TooLargeError
+        _write(folder, teacher, own_rows, size, on_batch)
+
+    try:
+        name = f"{_FORMAT}:{fingerprint}:{teacher.identity()}:{len(own_rows)}"
+        return made_once("teachers", name, lambda folder: _Kept(folder, len(own_rows), numbers), write)
+    except _TooLargeError:
         return None
-    return made_once(
-        "teachers",
-        f"{_FORMAT}:{fingerprint}:{teacher.identity()}:{len(own_rows)}",
-        lambda folder: _Kept(folder, len(own_rows), numbers),
-        lambda folder: _write(folder, teacher, own_rows, size, on_batch),
-    )
+
+
+class _TooLargeError(Exception):
+    """What would be kept fills too much of the disk."""
 
 
 def _by_id(own_rows: EncodedRows, rows: EncodedRows) -> list[np.ndarray]:
@@ -191,8 +199,8 @@ def _by_id(own_rows: EncodedRows, rows: EncodedRows) -> list[np.ndarray]:
     return [np.array(places[rows[number].id]) for number in range(len(rows))]
 
 
-def _bytes_of(teacher: Teacher, rows: EncodedRows) -> int:
-    """Of what will be kept, by the longest row: inner states and frames grow with the rows' lengths."""
+def kept_bytes(teacher: Teacher, rows: EncodedRows) -> int:
+    """The size of what :func:`keep_teaching` keeps, by the longest row: inner states and frames grow with the rows' lengths."""
     longest = int(np.argmax(rows.lengths_N))
     said = teacher.says(teacher.task.collate([rows[longest]]))
     share = int(rows.lengths_N.sum()) / int(rows.lengths_N[longest])

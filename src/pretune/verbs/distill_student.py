@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["build_learning", "student_backbone"]
 
+_WORTH_TELLING = 10**9
 _LAYERS = re.compile(r"layers:(.*)")
 
 
@@ -230,14 +231,20 @@ def _objective(
 
 def _teaching(made: _Rows, teacher: Teacher, rows: Mapping[str, EncodedRows], say: Say) -> Teaching:
     """What the teacher says of the rows: kept where they stay as they are, said anew where they are varied or would fill a disk."""
-    from pretune.tasks.teacher import KeptTeaching, LiveTeaching, keep_teaching
+    from pretune.tasks.teacher import KeptTeaching, LiveTeaching, keep_teaching, kept_bytes
 
     if made.task.varies_rows:
         return LiveTeaching(teacher)
+    owns = {name: made.encoded_by(teacher.task, name) for name in made.splits}
+    size = sum(kept_bytes(teacher, own) for own in owns.values())
+    if size > _WORTH_TELLING:
+        say.note(
+            f"what the teacher says takes {size / 1e9:.1f} GB of the cache; with --hidden none --attention none its answers alone are kept"
+        )
     bar = say.progress(sum(len(rows[name]) for name in made.splits), "asking the teacher")
     kept = [
         keep_teaching(
-            teacher, made.encoded_by(teacher.task, name), rows[name],
+            teacher, owns[name], rows[name],
             is_alike=made.task.reads_like(teacher.task), fingerprint=made.named(name), on_batch=bar.update,
         )
         for name in made.splits
