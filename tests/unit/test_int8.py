@@ -18,7 +18,7 @@ from pretune.compress.sensitivity import sensitivities
 from pretune.engine.processor import processor_facts, saturates
 from pretune.errors import DiskFull, UsageError
 from pretune.export.onnx_graph import export_graph
-from pretune.export.onnx_model import OnnxModel
+from pretune.export.onnx_model import ALONE, OnnxModel
 from pretune.tasks import ImageClassification, TextClassification
 from tiny import LABELS, dataset_of, tiny_backbone, tiny_encoder, tiny_image_backbone, tiny_pictures, uneven_rows
 
@@ -264,3 +264,17 @@ def test_weights_take_seven_bits_where_products_would_overflow(text: Tiny) -> No
     ]
     assert weights
     assert max(int(np.abs(one).max()) for one in weights) <= 64
+
+
+def test_a_row_is_answered_alike_whatever_it_came_with(text: Tiny) -> None:
+    """Rounding by the range of a batch would let rows, and padding, change each other's answers."""
+    path = text.rounded(Recipe("dynamic", notes={ALONE: "yes"}), "alone-rows.onnx")
+    model = OnnxModel(path, threads=1)
+    together = model(**text.batch.inputs).logits
+    lengths = text.batch.inputs["attention_mask"].sum(dim=1)
+    assert len(set(lengths.tolist())) > 1
+    for row, length in enumerate(lengths.tolist()):
+        own = {name: value[row : row + 1, :length] for name, value in text.batch.inputs.items()}
+        assert torch.equal(model(**own).logits[0], together[row])
+    loose = OnnxModel(text.rounded(Recipe("dynamic"), "loose.onnx"), threads=1)
+    assert not torch.equal(loose(**text.batch.inputs).logits, together)

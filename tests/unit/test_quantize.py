@@ -135,8 +135,9 @@ def test_predict_py_answers_without_pretune(parent: Path) -> None:
     records = {row["id"]: row["label"] for row in answers(out)}
     texts = {row["id"]: row["text"] for row in make_rows(240)}
     rows = [{"id": key, "text": texts[key]} for key in records]
-    said = module.Model(out / "model", 1).answers(rows)
-    assert np.mean([row["label"] == records[row["id"]] for row in said]) >= 0.95
+    said = list(module.Model(out / "model", 1).answers(rows))
+    assert len(said) > 20
+    assert all(row["label"] == records[row["id"]] for row in said), "each row is answered alone, here and there"
 
 
 @pytest.mark.slow

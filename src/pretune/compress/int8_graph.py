@@ -1,7 +1,7 @@
 """An ONNX graph with 8-bit weights and 8-bit arithmetic, by the quantizer of ONNX Runtime.
 
 *Dynamic*: weights are int8, symmetric, with a scale for each output channel; activations are rounded to uint8 by the range
-that they have at that moment. *Static*: the ranges of activations are fixed beforehand, on rows that were measured
+that they have at that moment, which is that of all rows of a batch: rows are best run alone. *Static*: the ranges of activations are fixed beforehand, on rows that were measured
 (Jacob et al. 2018, arXiv 1712.05877, section 2). Unsigned activations times signed weights is what VNNI and AMX multiply;
 on this engine every other pairing was two to three times slower. Static graphs are written as pairs of QuantizeLinear and
 DequantizeLinear, which every engine reads: ONNX Runtime makes its 8-bit operators of them when it opens the file. Tables of embeddings are int8 with a scale a row.
@@ -52,7 +52,7 @@ class Layer(NamedTuple):
 class Recipe:
     """How a graph is quantised. ``method`` is ``dynamic`` or ``static``; the latter takes the least and largest value of every
     tensor from ``ranges``. Layers in ``keep_float`` stay as they are; with ``narrow`` weights take 7 bits, for processors that
-    add pairs of 8-bit products in 16 bits.
+    add pairs of 8-bit products in 16 bits. ``notes`` go into the graph's metadata.
     """
 
     method: str
@@ -60,6 +60,7 @@ class Recipe:
     calibration: str = ""
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     narrow: bool = False
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -157,6 +158,8 @@ def write_int8(prepared: Path, target: Path, recipe: Recipe, feeds: Feeds) -> No
         model = onnx.load(str(target))
         round_tables(model, recipe.keep_float)
         del model.graph.value_info[:]
+        for key, value in recipe.notes.items():
+            model.metadata_props.add(key=key, value=value)
         _save(model, target)
 
 

@@ -18,10 +18,15 @@ from pretune.errors import ModelError
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-__all__ = ["GRAPH_FILE", "LOGITS", "Answer", "OnnxModel", "as_array", "open_session"]
+__all__ = ["ALONE", "GRAPH_FILE", "LOGITS", "Answer", "OnnxModel", "as_array", "open_session"]
 
 GRAPH_FILE = "model.onnx"
 LOGITS = "logits"
+ALONE = "pretune.rows_alone"
+"""A note in a graph's metadata: what it says of a row would depend on the rows and the padding beside it (its activations are
+rounded by the range of the whole batch)."""
+
+_MASK = "attention_mask"
 _DTYPES = {
     "tensor(int64)": np.int64,
     "tensor(int32)": np.int32,
@@ -41,7 +46,8 @@ class Answer(NamedTuple):
 class OnnxModel(nn.Module):
     """``model.onnx`` run by ONNX Runtime on the processor. It has no parameters: ``.to`` and ``.eval`` change nothing.
 
-    ``threads``: of one operator; default: as many as torch uses.
+    ``threads``: of one operator; default: as many as torch uses. Where the graph asks for it (:data:`ALONE`) the rows of a batch
+    are run one after the other, each without its padding: an answer is the row's own, whatever it came with.
     """
 
     def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
@@ -50,6 +56,7 @@ class OnnxModel(nn.Module):
         self.path = Path(path)
         self.session = open_session(self.path, threads=threads)
         self.input_types = {one.name: _DTYPES[one.type] for one in self.session.get_inputs()}
+        self.alone = ALONE in self.session.get_modelmeta().custom_metadata_map
 
     def forward(self, **inputs: torch.Tensor) -> Answer:
         """The logits of a batch. Inputs that the graph does not name are left aside."""
@@ -61,8 +68,34 @@ class OnnxModel(nn.Module):
             )
         arrays = {name: as_array(inputs[name], kind) for name, kind in self.input_types.items()}
         device = next(iter(inputs.values())).device
-        found: Any = self.session.run([LOGITS], arrays)[0]
+        if self.alone:
+            rows = [self._run(_row(arrays, number)) for number in range(len(next(iter(arrays.values()))))]
+            found = _together(rows)
+        else:
+            found = self._run(arrays)
         return Answer(torch.from_numpy(found).float().to(device))
+
+    def _run(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+        found: Any = self.session.run([LOGITS], dict(arrays))[0]
+        return found
+
+
+def _row(arrays: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+    """One row of a batch, cut to the length that its mask tells."""
+    row = {name: value[number : number + 1] for name, value in arrays.items()}
+    if _MASK not in row or row[_MASK].ndim != 2:
+        return row
+    length = row[_MASK].shape[1]
+    kept = int(np.flatnonzero(row[_MASK][0]).max(initial=0)) + 1
+    return {name: value[:, :kept] if value.shape[1:2] == (length,) else value for name, value in row.items()}
+
+
+def _together(rows: list[np.ndarray]) -> np.ndarray:
+    """The outputs of rows as one batch; those with fewer frames end in zeros."""
+    if len({row.shape for row in rows}) == 1:
+        return np.concatenate(rows)
+    longest = max(row.shape[1] for row in rows)
+    return np.concatenate([np.pad(row, ((0, 0), (0, longest - row.shape[1]), (0, 0))) for row in rows])
 
 
 def as_array(tensor: torch.Tensor, kind: Any) -> np.ndarray:

@@ -94,7 +94,10 @@ def write_result(run: RunFolder, parent: RunFolder, subject: Subject, chosen: Tr
     about = {**read_object(parent.model_dir / "pretune.json"), **subject.task.to_dict()}
     pairs = {"reads_pairs": "text_pair" in subject.validation.column_names} if subject.task.modality == "text" else {}
     inputs = {**subject.task.portable(), **pairs}
-    write_json(aside / "pretune.json", {**about, "engine": "onnxruntime", "graph": signature, "inputs": inputs})
+    alone = {"rows_alone": True} if chosen.recipe.method == "dynamic" else {}
+    write_json(
+        aside / "pretune.json", {**about, "engine": "onnxruntime", "graph": signature, "inputs": inputs, **alone}
+    )
     add_program(aside, subject.task.modality)
     told = {
         "to": "int8", **chosen.facts(), "layers": len(subject.layers), "float_score": subject.score,

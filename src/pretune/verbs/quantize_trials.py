@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretune.compress.int8_graph import Feeds, Layer, Recipe, calibrate, prepare, to_keep, write_int8
-from pretune.export.onnx_model import OnnxModel
+from pretune.export.onnx_model import ALONE, OnnxModel
 from pretune.verbs.outcome import Say
 
 if TYPE_CHECKING:
@@ -146,7 +146,8 @@ class Subject:
     def attempt(self, recipe: Recipe, name: str) -> Trial:
         """Round the graph by ``recipe`` and score it."""
         path = self.folder / f"{name}.onnx"
-        write_int8(self.prepared, path, dataclasses.replace(recipe, narrow=self.narrow), self.feeds)
+        notes = {ALONE: "yes"} if recipe.method == "dynamic" else {}
+        write_int8(self.prepared, path, dataclasses.replace(recipe, narrow=self.narrow, notes=notes), self.feeds)
         score = self.scored(path)
         trial = Trial(recipe, path, score, self.lost(score))
         kept = f", {len(recipe.keep_float)} layers in float" if recipe.keep_float else ""

@@ -47,7 +47,8 @@ class Model:
         while part := list(itertools.islice(rows, batch_size)):
             items = [(number, item) for number, row in enumerate(part) for item in self.items(row)]
             found: list[list[np.ndarray]] = [[] for _ in part]
-            size = min(batch_size, self.reader.most_together)
+            # Where activations are rounded by the range of a batch, a row must be a batch: its answer is its own then.
+            size = 1 if self.about.get("rows_alone") else min(batch_size, self.reader.most_together)
             for start in range(0, len(items), size):
                 together = items[start : start + size]
                 logits = self.logits_of(self.reader.inputs([item for _, item in together]))
