@@ -104,8 +104,8 @@ class Worker:
 
     @property
     def waiting(self) -> int:
-        """Jobs that are answered or wait."""
-        return len(self._jobs)
+        """Jobs that are being answered or wait; those that were answered, or given up, are not."""
+        return sum(not job.future.done() for job in self._jobs)
 
     @property
     def is_alive(self) -> bool:
@@ -115,17 +115,17 @@ class Worker:
     @property
     def wait_seconds(self) -> int:
         """How long what waits may take, roughly: when to come again."""
-        return max(1, min(math.ceil(len(self._jobs) * self._seconds_a_job), _MOST_RETRY_SECONDS))
+        return max(1, min(math.ceil(self.waiting * self._seconds_a_job), _MOST_RETRY_SECONDS))
 
     def submit(self, job: Job) -> None:
         """Line the job up. Raises :class:`Problem` 503 when too many wait, or none is taken any more."""
         with self._bell:
             if self._is_closing:
                 raise Problem(503, "the service is stopping", "come again when it is back", retry_seconds=5)
-            if len(self._jobs) >= self._most_jobs:
+            if (waiting := self.waiting) >= self._most_jobs:
                 raise Problem(
                     503,
-                    f"{len(self._jobs)} requests are answered or wait already",
+                    f"{waiting} requests are answered or wait already",
                     "come again after the seconds that Retry-After says, or send several rows in one request",
                     retry_seconds=self.wait_seconds,
                 )
@@ -205,10 +205,10 @@ class Worker:
             for row in taken:
                 self._answer([row])
             return
+        self.answered += len(taken)
         for record in records:
             row = taken[int(record["id"])] if len(taken) > 1 else taken[0]
             row.job.add(row.place, record)
-        self.answered += len(taken)
 
     def _records(self, items: Sequence[Encoded]) -> Sequence[dict[str, Any]]:
         """Lines of a predictions file, as ``pretune predict`` makes them."""
