@@ -125,6 +125,12 @@ def test_a_text_graph_answers_as_its_model_at_every_size(bert: Bert):
     equal_at_every_size(bert.task, bert.model, graph, bert.rows)
 
 
+def test_a_graph_holds_no_path_of_the_machine_it_was_made_on(bert: Bert):
+    written = bert.path.read_bytes()
+    assert b"name_scopes" in written, "8-bit graphs call layers by their modules"
+    assert not any(path in written for path in (b"site-packages", b".py", str(Path.cwd()).encode()))
+
+
 def test_the_model_is_given_back_as_it_was(tmp_path: Path):
     _, model, _ = text_case("bert")
     before = model.config._attn_implementation  # type: ignore[union-attr]

@@ -41,6 +41,8 @@ OPSET = 20
 
 BATCH, LENGTH = "batch", "length"
 
+NAME_SCOPES = "pkg.torch.onnx.name_scopes"
+
 
 class LogitsOnly(nn.Module):
     """A model of transformers that gives its logits and nothing else."""
@@ -74,11 +76,22 @@ def export_graph(task: Task, model: nn.Module, batch: Batch, path: Path) -> dict
                 "this architecture cannot be exported; `pretune serve RUN` runs it as it is",
             ) from error
     assert program is not None, "the exporter gives a program where it writes no file"
+    _forget_sources(program.model)
     with translate_disk_errors(path):
         program.save(str(path))
         for written in sorted(path.parent.glob(f"{path.name}*")):
             fsync_file(written)
     return _checked_signature(path, inputs)
+
+
+def _forget_sources(model: Any) -> None:
+    """Take out what the exporter notes of each node beside the module it is from: lines of source files, with their paths."""
+    from onnx_ir.traversal import RecursiveGraphIterator
+
+    for node in RecursiveGraphIterator(model.graph):
+        for key in set(node.metadata_props) - {NAME_SCOPES}:
+            del node.metadata_props[key]
+    model.graph.metadata_props.clear()
 
 
 def example_inputs(task: Task, batch: Batch) -> dict[str, torch.Tensor]:
