@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 import torch
 
 from pretune.engine import devices
-from pretune.engine.devices import Device, choose_device, inference, keep_freed_memory, peak_flops, peak_memory_bytes
+from pretune.engine.devices import Device, choose_device, inference, keep_freed_memory, peak_flops
 from pretune.engine.interrupt import StopRequest
 from pretune.errors import UsageError
+from pretune.machine import peak_memory_bytes
 
 
 @pytest.fixture
@@ -124,3 +127,11 @@ def test_outside_the_main_thread_no_handler_is_touched() -> None:
     thread.start()
     thread.join()
     assert seen == [(before, 0)]
+
+
+def test_the_memory_of_whoever_began_a_process_is_not_its_own():
+    held = bytearray(400 << 20)
+    held[:: 1 << 12] = b"x" * len(held[:: 1 << 12])
+    words = "from pretune.machine import peak_memory_bytes; print(peak_memory_bytes())"
+    said = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
+    assert int(said.stdout) < 300 << 20 < len(held) < peak_memory_bytes()

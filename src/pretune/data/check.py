@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import resource
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +14,7 @@ from pretune.data.check_media import media_scan
 from pretune.data.check_rows import scan
 from pretune.data.split import content_keys
 from pretune.data.splits import Splits
+from pretune.machine import peak_memory_bytes
 
 if TYPE_CHECKING:
     import datasets
@@ -57,7 +56,7 @@ def passport(splits: Splits, *, near_duplicates: bool = True, corpus: datasets.D
     }
     result["findings"] = findings(result)
     result["seconds"] = round(time.monotonic() - began, 3)
-    result["peak_memory_bytes"] = _peak_memory_bytes()
+    result["peak_memory_bytes"] = peak_memory_bytes()
     return result
 
 
@@ -76,9 +75,3 @@ def _split(
         **rows,
         **inside(contents, name, exact_N),
     }
-
-
-def _peak_memory_bytes() -> int:
-    """Largest resident memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

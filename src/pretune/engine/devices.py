@@ -15,7 +15,7 @@ import torch
 
 from pretune.errors import UsageError
 
-__all__ = ["Device", "choose_device", "inference", "keep_freed_memory", "peak_flops", "peak_memory_bytes"]
+__all__ = ["Device", "choose_device", "inference", "keep_freed_memory", "peak_flops"]
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _KERNELS_KEPT = "256"
@@ -97,13 +97,6 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False
     return all([mallopt(_M_MMAP_MAX, 0), mallopt(_M_TRIM_THRESHOLD, 2**31 - 1), mallopt(_M_TOP_PAD, 64 << 20)])
-
-
-def peak_memory_bytes() -> int:
-    """Largest resident memory of this process so far."""
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 @contextlib.contextmanager

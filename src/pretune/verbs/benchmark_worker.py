@@ -97,7 +97,7 @@ class RunUnderTest:
 
     def peak(self, _question: dict[str, Any]) -> dict[str, Any]:
         """The most memory that the process has held."""
-        from pretune.engine.devices import peak_memory_bytes
+        from pretune.machine import peak_memory_bytes
 
         return {"peak_memory_bytes": peak_memory_bytes()}
 

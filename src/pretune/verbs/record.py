@@ -126,7 +126,7 @@ def write_model(run: RunFolder, model: torch.nn.Module, processor: Any, about: d
 
 def finish_model(run: RunFolder, learning: Learning, *, seconds: float, result: dict[str, Any]) -> None:
     """Close the run: what it took, the model card, status ``finished``; then the checkpoints go."""
-    from pretune.engine.devices import peak_memory_bytes
+    from pretune.machine import peak_memory_bytes
     from pretune.report.card import model_card
 
     steps = [line for line in run.log_lines() if line.get("kind") == "step"]

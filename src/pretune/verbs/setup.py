@@ -211,8 +211,8 @@ def forecast(settings: TrainSettings, build: Callable[[RunFolder], Learning], *,
 
 
 def _forecast(settings: TrainSettings, learning: Learning, updates: int) -> Outcome:
-    from pretune.engine.devices import peak_memory_bytes
     from pretune.engine.fit import fit
+    from pretune.machine import peak_memory_bytes
 
     seconds, tokens = [], 0
     steps = fit(
