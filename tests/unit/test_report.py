@@ -51,7 +51,7 @@ def test_every_part_is_there_in_order(full: Tree) -> None:
         "Versions",
     ):
         assert words in full.text
-    assert "1.0 GiB memory at most" in full.text
+    assert "1.1 GB memory at most" in full.text
     assert "21 min 40 s from 2025-11-20 09:00:00 UTC" in full.text
 
 

@@ -50,6 +50,11 @@ _TITLES = {
     "pseudo_perplexity": "pseudo-perplexity",
     "finetune": "fine-tuning",
     "pretrain": "pre-training",
+    "distill": "distillation",
+    "prune": "pruning",
+    "quantize": "quantisation",
+    "evaluate": "evaluation",
+    "compare": "comparison",
     "run": "a recipe",
     "held-out": "held-out",
     "html": "HTML",
@@ -167,15 +172,15 @@ def duration_text(seconds: object) -> str:
 
 
 def bytes_text(count: object) -> str:
-    """Bytes with a unit of 1024."""
+    """Bytes with a decimal unit, as shops and folders count them: ``9.2 MB``."""
     if not isinstance(count, (int, float)) or not math.isfinite(count):
         return "–"
     size = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(size) < 1024:
-            return f"{size:.0f} {unit}" if unit in ("B", "KiB", "MiB") else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(size) < 1000:
+            return f"{size:.1f} {unit}" if abs(size) < 100 and unit != "B" else f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
 
 
 def title_of(name: str) -> str:
