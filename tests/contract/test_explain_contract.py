@@ -15,6 +15,8 @@ from pretune.explain.attributions import explain_example
 from pretune.tasks.labelling import Labelling
 from tiny import CPU
 
+pytestmark = pytest.mark.slow
+
 LABELLING = [name for name, (kind, _) in TASK_CASES.items() if issubclass(kind, Labelling)]
 OTHERS = [name for name, (kind, _) in TASK_CASES.items() if not issubclass(kind, Labelling)]
 

@@ -24,6 +24,8 @@ from pretune.verbs.learning import Learning
 from pretune.verbs.reading import own_data
 from tiny import dataset_of, tiny_pictures
 
+pytestmark = pytest.mark.slow
+
 SMALL = ("--max-steps", "12", "--batch-size", "16", *QUICK)
 
 

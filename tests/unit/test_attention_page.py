@@ -29,6 +29,8 @@ from pretune.tasks.thumbnails import picture_address
 from pretune.types import Example
 from tiny import CPU, LABELS, tiny_clips, tiny_image_backbone, tiny_pictures, tiny_sound_task
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = ("[CLS]", "<script>alert(1)</script>", "</script>", "<!--", "股票", "\u2028", "&amp;", "'\"", "[SEP]")
 
 

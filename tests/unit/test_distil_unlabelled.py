@@ -28,6 +28,8 @@ from tiny import (
     weights_of,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_masked_words_are_cross_entropy_and_divergence_at_masked_places() -> None:
     rig = Rig("distil-masked", hidden=False, attention=False, temperature=3.0, hard_weight=0.25)

@@ -20,6 +20,8 @@ from pretune.errors import CheckFailed, DiskFull, ModelError, UsageError
 from pretune.files import read_json, write_json
 from pretune.runfolder import RunFolder, open_run
 
+pytestmark = pytest.mark.slow
+
 NEEDS = {"text": "tokenizers", "image": "PIL", "audio": "wave"}
 SMALL = 5e-4
 """Of a probability, where the last layer of an untrained model makes its small differences a thousand times larger."""

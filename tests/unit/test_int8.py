@@ -22,6 +22,8 @@ from pretune.export.onnx_model import ALONE, OnnxModel
 from pretune.tasks import ImageClassification, TextClassification
 from tiny import LABELS, dataset_of, tiny_backbone, tiny_encoder, tiny_image_backbone, tiny_pictures, uneven_rows
 
+pytestmark = pytest.mark.slow
+
 
 class Tiny:
     """A model with its task, some items and its float graph, prepared."""

@@ -29,6 +29,8 @@ from tiny import (
     uneven_rows,
 )
 
+pytestmark = pytest.mark.slow
+
 Case = tuple[Any, torch.nn.Module, list[Encoded]]
 MAX_LENGTH = 64
 

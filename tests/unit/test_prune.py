@@ -24,6 +24,8 @@ from pretune.runfolder import open_run
 from pretune.verbs.outcome import Silent
 from tiny import tiny_clips, tiny_pictures
 
+pytestmark = pytest.mark.slow
+
 QUICK: Mapping[str, Any] = {"precision": "fp32", "threads": 1}
 
 

@@ -18,6 +18,8 @@ from pretune.errors import CheckFailed
 from pretune.tasks import ImageClassification, TextClassification
 from tiny import CPU, LABELS, Rig, dataset_of, tiny_backbone, tiny_encoder, tiny_image_backbone, tiny_pictures
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def learned() -> Rig:

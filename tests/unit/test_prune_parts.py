@@ -20,6 +20,8 @@ from pretune.compress.prune_plan import Shares, apply_plan, choose_parts, plan_o
 from pretune.errors import ModelError, UsageError
 from tiny import tiny_audio_backbone, tiny_backbone, tiny_image_backbone
 
+pytestmark = pytest.mark.slow
+
 HALF = Shares(heads=0.5, feed_forward=0.5, channels=0.5)
 CLOSE = 2e-5
 
