@@ -21,10 +21,19 @@ from pretune.verbs.setup import open_together
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from pretune.data.splits import Splits
     from pretune.types import Batch
     from pretune.verbs.proven import Proven
 
-__all__ = ["DerivedSettings", "against_parent", "finished_parent", "open_derived", "own_data", "take_over"]
+__all__ = [
+    "DerivedSettings",
+    "against_parent",
+    "finished_parent",
+    "open_derived",
+    "own_data",
+    "take_over",
+    "unchanged_data",
+]
 
 _MOST_ROWS = 2000
 _TIMED_ROWS = 64
@@ -73,6 +82,20 @@ def take_over(run: RunFolder, parent: RunFolder) -> None:
     before = parent.record
     kept = {key: before[key] for key in ("data_fingerprint", "backbone", "model") if key in before}
     run.update_record(reading=reading_of(parent), **kept)
+
+
+def unchanged_data(parent: RunFolder) -> tuple[Splits, str]:
+    """The parent's rows and their fingerprint. Raises :class:`RunError` where they are other rows than it learned from."""
+    from pretune.verbs.rows import data_fingerprint
+
+    data = own_data(parent)
+    fingerprint = data_fingerprint(data)
+    if parent.record.get("data_fingerprint", fingerprint) != fingerprint:
+        raise RunError(
+            f"the data of {parent.path} is not what it was when that run learned from it",
+            "bring the old data back, or fine-tune again on the new",
+        )
+    return data, fingerprint
 
 
 def against_parent(run: RunFolder, parent: RunFolder, settings: Any, say: Say) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.errors import DataError, RunError
 from pretune.runfolder import RunFolder
+from pretune.verbs.derived import unchanged_data
 from pretune.verbs.outcome import Say
-from pretune.verbs.reading import ReadSettings, own_data, own_settings, reading_of
+from pretune.verbs.reading import ReadSettings, own_settings, reading_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -51,13 +52,7 @@ def rows_to_learn(settings: DistillSettings, parent: RunFolder, say: Say) -> Lea
     from pretune.tasks import task_named
     from pretune.verbs.rows import data_fingerprint
 
-    own = own_data(parent)
-    own_fingerprint = data_fingerprint(own)
-    if parent.record.get("data_fingerprint", own_fingerprint) != own_fingerprint:
-        raise RunError(
-            f"the data of {parent.path} is not what it was when that run learned from it",
-            "bring the old data back, or fine-tune again on the new",
-        )
+    own, own_fingerprint = unchanged_data(parent)
     adding = _Adding(own, answer=task_named(parent.record["model"]["task"]).columns[-1])
     reading = own_settings(parent)
     if settings.data is not None:

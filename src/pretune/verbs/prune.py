@@ -18,7 +18,7 @@ from pretune.files import fsync_dir, fsync_file, read_object, translate_disk_err
 from pretune.options import flag_of, option
 from pretune.runfolder import RunFolder, machine_facts, now
 from pretune.verbs.declare import verb
-from pretune.verbs.derived import DerivedSettings, against_parent, finished_parent, own_data, take_over
+from pretune.verbs.derived import DerivedSettings, against_parent, finished_parent, take_over, unchanged_data
 from pretune.verbs.outcome import Outcome, Say
 
 if TYPE_CHECKING:
@@ -165,16 +165,9 @@ def _begin(settings: PruneSettings, run: RunFolder, parent: RunFolder, say: Say,
     """The model to begin with, and its rows. Raises :class:`UsageError` for what this model does not have."""
     from pretune.verbs.backbone import steady
     from pretune.verbs.prune_rounds import Pruning, fewer_tokens, open_stage
-    from pretune.verbs.rows import data_fingerprint
     from pretune.verbs.setup import choose
 
-    data = own_data(parent)
-    fingerprint = data_fingerprint(data)
-    if parent.record.get("data_fingerprint", fingerprint) != fingerprint:
-        raise RunError(
-            f"the data of {parent.path} is not what it was when that run learned from it",
-            "bring the old data back, or fine-tune again on the new",
-        )
+    data, fingerprint = unchanged_data(parent)
     stage = open_stage(parent.model_dir)
     _refuse_strange(settings, stage)
     if settings.vocabulary == "data":

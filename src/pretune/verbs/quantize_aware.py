@@ -8,10 +8,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pretune.errors import RunError, UsageError
+from pretune.errors import UsageError
 from pretune.files import read_object
 from pretune.runfolder import RunFolder
-from pretune.verbs.derived import own_data, take_over
+from pretune.verbs.derived import take_over, unchanged_data
 from pretune.verbs.outcome import Outcome, Say
 
 if TYPE_CHECKING:
@@ -81,16 +81,9 @@ def _build(settings: QuantizeSettings, run: RunFolder, parent: RunFolder, say: S
     from pretune.tasks.predicting import scores_of
     from pretune.verbs.backbone import steady
     from pretune.verbs.finetune import default_epochs
-    from pretune.verbs.rows import data_fingerprint
     from pretune.verbs.setup import choose, make_learning
 
-    data = own_data(parent)
-    fingerprint = data_fingerprint(data)
-    if parent.record.get("data_fingerprint", fingerprint) != fingerprint:
-        raise RunError(
-            f"the data of {parent.path} is not what it was when that run learned from it",
-            "bring the old data back, or fine-tune again on the new",
-        )
+    data, fingerprint = unchanged_data(parent)
     stage = _folded(parent, data)
     task, model = stage.task, stage.model
     settings = _with_defaults(settings, stage.backbone)
