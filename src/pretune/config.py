@@ -17,6 +17,7 @@ __all__ = [
     "DataSettings",
     "DecodingSettings",
     "ImageSettings",
+    "LabelledTrainSettings",
     "OutSettings",
     "PretrainingSettings",
     "RunSettings",
@@ -306,3 +307,12 @@ class TrainSettings(Settings):
     group_by_length: bool = option(True, "put rows of like length in one batch (less padding); batches stay shuffled")
     seed: int = option(0, "seed of every draw (initialisation, order, masks, dropout)", low=0, high=2**32 - 1)
     threads: int | None = option(None, "processor threads; default: all", low=1, not_in_identity=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledTrainSettings(TrainSettings):
+    """The same where right answers are learned: how many rows make an update is the task's to say."""
+
+    batch_size: int | None = option(  # pyright: ignore[reportIncompatibleVariableOverride]
+        None, "rows per optimizer update, over all processes; default: 32, and 8 for sound", low=1, high=1_000_000
+    )

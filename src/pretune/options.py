@@ -12,7 +12,7 @@ import math
 import shlex
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, ClassVar, Self
@@ -129,6 +129,12 @@ class Settings:
         """The fields that define the result; a resumed run must agree on them."""
         free = {spec.name for spec in dataclasses.fields(self) if spec.metadata.get("not_in_identity")}
         return {key: value for key, value in self.to_dict().items() if key not in free}
+
+    def refuse_given(self, names: Collection[str], why: str) -> None:
+        """Raise :class:`UsageError` for the first of the fields ``names`` that was given: ``--flag`` and ``why``."""
+        for spec in dataclasses.fields(self):
+            if spec.name in names and getattr(self, spec.name) != spec.default:
+                raise UsageError(f"{flag_of(spec.name)} {why}", "leave it out")
 
     def command(self) -> str:
         """The command line that gives these settings (defaults left out)."""

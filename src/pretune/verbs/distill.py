@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from pretune.config import RunSettings, TrainSettings
+from pretune.config import LabelledTrainSettings, RunSettings
 from pretune.errors import RunError, UsageError
 from pretune.files import read_object
-from pretune.options import flag_of, option
+from pretune.options import option
 from pretune.runfolder import RunFolder, is_run
 from pretune.verbs.declare import verb
 from pretune.verbs.derived import DerivedSettings, against_parent, finished_parent
@@ -25,7 +23,7 @@ __all__ = ["DistillSettings", "distill"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillSettings(DerivedSettings, TrainSettings, RunSettings):
+class DistillSettings(DerivedSettings, LabelledTrainSettings, RunSettings):
     """Settings of ``pretune distill``."""
 
     verb: ClassVar[str] = "distill"
@@ -88,9 +86,6 @@ class DistillSettings(DerivedSettings, TrainSettings, RunSettings):
         low=16,
         high=1024,
     )
-    batch_size: int | None = option(  # pyright: ignore[reportIncompatibleVariableOverride]
-        None, "rows per optimizer update, over all processes; default: 32, and 8 for sound", low=1, high=1_000_000
-    )
     metric: str | None = option(
         None, "score that decides which student is best; default: the task's own (accuracy, ...)", metavar="SCORE"
     )
@@ -105,13 +100,6 @@ class DistillSettings(DerivedSettings, TrainSettings, RunSettings):
             )
         if self.column and self.data is None and self.unlabelled is None:
             raise UsageError("--column does nothing without --data or --unlabelled", "leave it out")
-
-    def refuse_given(self, names: Sequence[str], why: str) -> None:
-        """Raise :class:`UsageError` for one of these settings that was given."""
-        specs = {spec.name: spec for spec in dataclasses.fields(self)}
-        for name in names:
-            if getattr(self, name) != specs[name].default:
-                raise UsageError(f"{flag_of(name)} {why}", "leave it out")
 
 
 _OF_THE_TEACHER = ("unlabelled", "temperature", "hard_weight", "hidden", "attention")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pretune.config import TaskSettings
+from pretune.config import LabelledTrainSettings, TaskSettings
 from pretune.errors import UsageError
 from pretune.options import option, refuse_unread
 from pretune.runfolder import RunFolder, machine_facts, now
@@ -38,14 +38,11 @@ _READ_BY_ADAPT = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneSettings(LearnSettings, TaskSettings):
+class FinetuneSettings(LabelledTrainSettings, LearnSettings, TaskSettings):  # pyright: ignore[reportIncompatibleVariableOverride]
     """Settings of ``pretune finetune``."""
 
     verb: ClassVar[str] = "finetune"
 
-    batch_size: int | None = option(  # pyright: ignore[reportIncompatibleVariableOverride]
-        None, "rows per optimizer update, over all processes; default: 32, and 8 for sound", low=1, high=1_000_000
-    )
     metric: str | None = option(
         None, "score that decides which model is best; default: the task's own (accuracy, ...)", metavar="SCORE"
     )

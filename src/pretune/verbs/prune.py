@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pretune.config import RunSettings, TrainSettings
+from pretune.config import LabelledTrainSettings, RunSettings, TrainSettings
 from pretune.errors import Interrupted, RunError, UsageError
 from pretune.files import fsync_dir, fsync_file, read_object, translate_disk_errors, write_text
-from pretune.options import flag_of, option
+from pretune.options import option
 from pretune.runfolder import RunFolder, machine_facts, now
 from pretune.verbs.declare import verb
 from pretune.verbs.derived import DerivedSettings, against_parent, finished_parent, take_over, unchanged_data
@@ -29,7 +29,7 @@ __all__ = ["PruneSettings", "prune"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PruneSettings(DerivedSettings, TrainSettings, RunSettings):
+class PruneSettings(DerivedSettings, LabelledTrainSettings, RunSettings):
     """Settings of ``pretune prune``."""
 
     verb: ClassVar[str] = "prune"
@@ -52,9 +52,6 @@ class PruneSettings(DerivedSettings, TrainSettings, RunSettings):
         "text: keep, or data: tokens that the run's training and unlabelled rows never use leave the embeddings and the tokenizer",
         choices=("keep", "data"),
     )
-    batch_size: int | None = option(  # pyright: ignore[reportIncompatibleVariableOverride]
-        None, "rows per optimizer update, over all processes; default: 32, and 8 for sound", low=1, high=1_000_000
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,10 +73,8 @@ def _refuse_idle(settings: PruneSettings) -> None:
     """Raise :class:`UsageError` for a setting of learning where nothing learns, or of parts where none are taken out."""
     of_learning = {spec.name for spec in dataclasses.fields(TrainSettings)} - {"threads", "precision", *_OF_PARTS}
     idle = of_learning if settings.takes_parts else of_learning | set(_OF_PARTS)
-    for spec in dataclasses.fields(settings):
-        if spec.name in idle and getattr(settings, spec.name) != spec.default:
-            why = "--no-recover: nothing learns" if settings.takes_parts else "--ratio 0: no parts are taken out"
-            raise UsageError(f"{flag_of(spec.name)} does nothing with {why}", "leave it out")
+    why = "--no-recover: nothing learns" if settings.takes_parts else "--ratio 0: no parts are taken out"
+    settings.refuse_given(idle, f"does nothing with {why}")
 
 
 @verb(PruneSettings)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pretune.config import AnsweringSettings, TrainSettings
 from pretune.errors import UsageError
 from pretune.files import read_object
-from pretune.options import flag_of, option
+from pretune.options import option
 from pretune.runfolder import RunFolder, now
 from pretune.verbs.declare import verb
 from pretune.verbs.derived import DerivedSettings, finished_parent, open_derived, take_over
@@ -65,19 +65,12 @@ class QuantizeSettings(DerivedSettings, TrainSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.method == "qat":
-            _refuse_idle(self, {"calibration", "most_loss"}, "with --method qat: ranges are learned")
+            self.refuse_given({"calibration", "most_loss"}, "does nothing with --method qat: ranges are learned")
         else:
             of_learning = {spec.name for spec in dataclasses.fields(TrainSettings)} - {"threads", "seed"}
-            _refuse_idle(self, of_learning | {"dry_run"}, "without --method qat: nothing learns")
+            self.refuse_given(of_learning | {"dry_run"}, "does nothing without --method qat: nothing learns")
         if self.method == "dynamic":
-            _refuse_idle(self, {"calibration"}, "with --method dynamic: ranges are found while it answers")
-
-
-def _refuse_idle(settings: QuantizeSettings, names: set[str], why: str) -> None:
-    """Raise :class:`UsageError` for a setting of ``names`` that was given and would do nothing."""
-    for spec in dataclasses.fields(settings):
-        if spec.name in names and getattr(settings, spec.name) != spec.default:
-            raise UsageError(f"{flag_of(spec.name)} does nothing {why}", "leave it out")
+            self.refuse_given({"calibration"}, "does nothing with --method dynamic: ranges are found while it answers")
 
 
 @verb(QuantizeSettings)
