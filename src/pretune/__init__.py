@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pretune.study.run import run
     from pretune.verbs.benchmark import benchmark
+    from pretune.verbs.cache import cache
     from pretune.verbs.compare import compare
     from pretune.verbs.demo import demo
     from pretune.verbs.distill import distill
@@ -36,6 +37,7 @@ __version__ = "0.1.0"
 __all__ = [
     "__version__",
     "benchmark",
+    "cache",
     "compare",
     "demo",
     "distill",

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from pretune.backbones.image import Geometry
-from pretune.backbones.store import Growing, made_once, open_array
+from pretune.backbones.store import Growing, open_array
+from pretune.cache import made_once
 from pretune.files import check_free_space, fsync_file, write_json
 
 __all__ = ["PixelStore", "store_pixels"]

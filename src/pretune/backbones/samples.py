@@ -15,7 +15,8 @@ from typing import Protocol
 import numpy as np
 
 from pretune.backbones.audio import Hearing
-from pretune.backbones.store import Growing, made_once, open_array
+from pretune.backbones.store import Growing, open_array
+from pretune.cache import made_once
 from pretune.files import check_free_space, fsync_file, write_json
 
 __all__ = ["Clips", "SampleStore", "store_samples"]

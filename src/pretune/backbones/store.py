@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from pretune.backbones.text import Ledger, TextEncoder, TextPiece
-from pretune.files import cache_dir, fsync_dir, fsync_file, translate_disk_errors, write_json
+from pretune.cache import made_once
+from pretune.files import fsync_file, write_json
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["Growing", "TokenStore", "encode_dataset", "made_once", "open_array"]
+__all__ = ["Growing", "TokenStore", "encode_dataset", "open_array"]
 
 ROWS_AT_A_TIME = 1000
 FORMAT = 1
-
-Store = TypeVar("Store")
 
 
 class TokenStore:
@@ -72,39 +68,6 @@ def encode_dataset(dataset: Dataset, encoder: TextEncoder, *, fingerprint: str) 
         TokenStore,
         lambda folder: _write(folder, dataset, encoder),
     )
-
-
-def made_once(kind: str, name: str, read: Callable[[Path], Store], write: Callable[[Path], None]) -> Store:
-    """What ``read`` finds in the cache folder of ``kind`` and ``name``; ``write`` fills a new one first where it fails.
-
-    Written aside and renamed: a broken-off writing leaves nothing. Raises :class:`~pretune.errors.DiskFull`.
-    """
-    key = hashlib.sha256(name.encode()).hexdigest()[:24]
-    folder = cache_dir(kind) / key
-    try:
-        return read(folder)
-    except (OSError, ValueError, KeyError, TypeError):
-        shutil.rmtree(folder, ignore_errors=True)
-    aside = folder.with_name(f"{key}.{os.getpid()}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        with translate_disk_errors(aside):
-            aside.mkdir()
-            write(aside)
-            _rename(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return read(folder)
-
-
-def _rename(aside: Path, folder: Path) -> None:
-    try:
-        aside.rename(folder)
-    except OSError:
-        # Another process was first with the same rows.
-        if not (folder / "about.json").exists():
-            raise
-    fsync_dir(folder.parent)
 
 
 def _write(folder: Path, dataset: Dataset, encoder: TextEncoder) -> None:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import shutil
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from pretune.cache import Hold, discard, writing
 from pretune.data.rows import Rows
 from pretune.data.splits import COLUMNS, Splits
 from pretune.errors import DataError
-from pretune.files import cache_dir, fsync_dir, fsync_file, read_json, translate_disk_errors, write_json
+from pretune.files import cache_dir, read_json, write_json
 from pretune.types import SPLIT_NAMES
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["SplitWriter", "canonical_columns", "fingerprint", "load_stored", "store_folder"]
 
 _FACTS = "facts.json"
+_IN_USE: deque[Hold] = deque(maxlen=64)
+"""Tables outlive any object that is seen here (selections of rows go on mapping them): the latest stay held to the process's end."""
 _HELD = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _TYPES = {
     "image": _HELD,
@@ -117,41 +119,32 @@ def canonical_columns(rows: Rows, *, labels: bool) -> dict[str, list[Any]]:
 @contextlib.contextmanager
 def store_folder(name: str) -> Iterator[tuple[Path, Callable[[Mapping[str, Any]], None]]]:
     """A folder to write in, and a function that puts it in its place with its facts; left without that, it is removed."""
-    root = cache_dir("tables")
-    aside = root / f".{name}.{os.getpid()}.{os.urandom(4).hex()}"
-    target = root / name
+    with writing("tables", name) as (aside, publish):
 
-    def publish(facts: Mapping[str, Any]) -> None:
-        sound = json.dumps(dict(facts), ensure_ascii=False).encode("utf-8", "replace")  # names may hold half characters
-        write_json(aside / _FACTS, json.loads(sound))
-        for path in aside.iterdir():
-            fsync_file(path)
-        with contextlib.suppress(OSError):  # another process was first, with the same rows
-            aside.rename(target)
-        fsync_dir(root)
+        def publish_with(facts: Mapping[str, Any]) -> None:
+            sound = json.dumps(dict(facts), ensure_ascii=False).encode(
+                "utf-8", "replace"
+            )  # names may hold half characters
+            write_json(aside / _FACTS, json.loads(sound))
+            publish()
 
-    with translate_disk_errors(root):
-        aside.mkdir()
-        try:
-            yield aside, publish
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+        yield aside, publish_with
 
 
 def load_stored(name: str) -> Splits | None:
     """The splits stored under this name, memory-mapped, or None when there are none (or not whole)."""
     folder = cache_dir("tables") / name
-    if not (folder / _FACTS).is_file():
-        return None
     try:
+        hold = Hold(folder)
         facts = read_json(folder / _FACTS)
         found = {split: _mapped(folder / f"{split}.arrow") for split in SPLIT_NAMES if split in facts["rows"]}
     except (OSError, ValueError, KeyError, pa.ArrowException):
-        shutil.rmtree(folder, ignore_errors=True)
+        discard(folder)
         return None
     if {split: len(rows) for split, rows in found.items()} != facts["rows"]:
-        shutil.rmtree(folder, ignore_errors=True)
+        discard(folder)
         return None
+    _IN_USE.append(hold)
     return Splits(found, {"read": facts})
 
 

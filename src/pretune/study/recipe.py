@@ -31,7 +31,7 @@ from pretune.verbs.story import VERBS
 
 __all__ = ["Recipe", "Step", "read_recipe"]
 
-_NOT_IN_RECIPES = ("run", "serve", "demo", "list")
+_NOT_IN_RECIPES = ("run", "serve", "demo", "list", "cache")
 _REFERENCE = re.compile(r"\$(?:\{(?P<braced>[^}]*)\}|(?P<plain>[\w-]+))")
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 _KEYS = ("out", "defaults", "steps")

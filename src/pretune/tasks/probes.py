@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from pretune.backbones.store import made_once, open_array
+from pretune.backbones.store import open_array
 from pretune.backbones.trunk import Trunk
+from pretune.cache import made_once
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device
 from pretune.files import fsync_file

@@ -15,8 +15,8 @@ import torch
 
 from pretune.backbones.adapt import Adaptation
 from pretune.backbones.ragged import RaggedArrays, RaggedWriter
-from pretune.backbones.store import made_once
 from pretune.backbones.trunk import Trunk, find_trunk
+from pretune.cache import made_once
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.files import check_free_space, write_json

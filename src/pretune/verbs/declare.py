@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar, cast
 
+from pretune.cache import telling
 from pretune.errors import UsageError
 from pretune.options import Settings, value_type
 from pretune.verbs.outcome import Outcome, Say, Silent
@@ -57,12 +58,17 @@ def verb(settings_class: type[S]) -> Callable[[_Story[S]], VerbFunction]:
         assert settings_class.verb == name, f"{settings_class.__name__}.verb is {settings_class.verb!r}, not {name!r}"
 
         @functools.wraps(function)
+        def run(settings: S, *, say: Say) -> Outcome:
+            with telling(say.note):
+                return function(settings, say=say)
+
+        @functools.wraps(function)
         def call(*positional: Any, say: Say | None = None, **options: Any) -> Outcome:
             settings = build_settings(settings_class, positional, options)
-            return function(settings, say=Silent() if say is None else say)
+            return run(settings, say=Silent() if say is None else say)
 
         made = cast(Any, call)
-        made.settings_class, made.run, made.story = settings_class, function, inspect.getdoc(function) or ""
+        made.settings_class, made.run, made.story = settings_class, run, inspect.getdoc(function) or ""
         made.__signature__ = _signature(settings_class)
         made.__doc__ = f"{made.story}\n\nOptions:\n{_option_list(settings_class)}"
         return cast(VerbFunction, made)
