@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ __all__ = [
     "read_json",
     "read_json_lines",
     "read_object",
+    "replaced_folder",
     "sha256_of",
     "translate_disk_errors",
     "weight_bytes",
@@ -148,6 +150,26 @@ def read_object(path: Path, *keys: str) -> dict[str, Any]:
             "restore the file, or start again with --overwrite",
         )
     return value
+
+
+@contextlib.contextmanager
+def replaced_folder(target: Path) -> Iterator[Path]:
+    """An empty folder beside ``target``, to be written in; at the end of the block it takes ``target``'s place, whole.
+
+    After an error it is gone, and ``target`` is as it was. A killed process leaves it under its own name, ``.target.tmp``.
+    """
+    aside = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+        fsync_dir(aside)
+        if target.exists():
+            shutil.rmtree(target)
+        aside.rename(target)
+        fsync_dir(target.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def append_json_line(path: Path, value: Any) -> None:

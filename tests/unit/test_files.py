@@ -177,3 +177,28 @@ def test_a_file_of_one_torn_line_begins_again(tmp_path: Path):
     path.write_text('{"n"', encoding="utf-8")
     files.append_json_line(path, {"n": 1})
     assert list(files.read_json_lines(path)) == [{"n": 1}]
+
+
+def test_a_folder_takes_the_place_of_another_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    target = tmp_path / "model"
+    (tmp_path / ".model.tmp").mkdir()
+    (tmp_path / ".model.tmp" / "left by a kill").touch()
+    for text in ("first", "second"):
+        with files.replaced_folder(target) as folder:
+            (folder / text).write_text(text)
+            assert not (target / text).exists()
+        assert [path.name for path in target.iterdir()] == [text]
+    with pytest.raises(FileNotFoundError), files.replaced_folder(target) as folder:
+        (folder / "third" / "in no folder").touch()
+    assert [path.name for path in target.iterdir()] == ["second"]
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+    def gone(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(files.os, "fsync", gone)
+    with pytest.raises(OSError, match="Input/output"), files.replaced_folder(target):
+        pass
+    assert [path.name for path in target.iterdir()] == ["second"], (
+        "nothing is removed before the new one is on the disk"
+    )

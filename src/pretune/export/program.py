@@ -10,7 +10,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pretune.files import fsync_file, translate_disk_errors
+from pretune.files import fsync_file, translate_disk_errors, write_json
+from pretune.tasks.base import Task
 
 __all__ = ["READERS", "ProgramParity", "add_program", "carry_files", "measure_program"]
 
@@ -45,10 +46,16 @@ def carry_files(source: Path, target: Path) -> None:
                 fsync_file(target / path.name)
 
 
-def add_program(folder: Path, modality: str) -> None:
-    """Copy ``predict.py`` and what reads rows of ``modality`` into an exported folder."""
+def add_program(
+    folder: Path, task: Task, about: Mapping[str, Any], *, engine: str, graph: Mapping[str, Any], reads_pairs: bool
+) -> None:
+    """Make a folder with a graph (of this signature, for this engine) answer by itself: ``predict.py``, what reads the task's
+    rows, and ``pretune.json``, which tells both how. ``about`` is what that says of the task.
+    """
+    inputs = {**task.portable(), **({"reads_pairs": reads_pairs} if task.modality == "text" else {})}
+    write_json(folder / "pretune.json", {**about, "engine": engine, "graph": graph, "inputs": inputs})
     here = resources.files("pretune.export.standalone")
-    for name in ("predict.py", READERS[modality]):
+    for name in ("predict.py", READERS[task.modality]):
         with translate_disk_errors(folder):
             (folder / name).write_bytes((here / name).read_bytes())
             fsync_file(folder / name)

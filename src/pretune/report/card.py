@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from pretune.files import write_text
 from pretune.report.lineage import backbone_of
 from pretune.report.passport_findings import findings_sentence
 from pretune.report.passport_parts import total_rows
@@ -22,8 +24,9 @@ from pretune.report.words import (
     score_text,
     title_of,
 )
+from pretune.runfolder import RunFolder
 
-__all__ = ["model_card"]
+__all__ = ["model_card", "write_card"]
 
 # The hub's names of what a model does. A task that is not here gets none.
 _PIPELINES = {
@@ -46,6 +49,12 @@ _LIBRARIES = {"onnxruntime": "onnx", "openvino": "openvino", "torch.export": "py
 """Where the model is not in transformers' form: the hub's name of what opens it, by its engine."""
 
 _SIGNS = re.compile(r"([\\`*_{}\[\]<>#|~$!])")
+
+
+def write_card(run: RunFolder, folder: Path) -> None:
+    """README.md of a run's model in ``folder``, as of a finished run: the card is written before the run says that it is."""
+    card = model_card({**run.record, "status": "finished"}, run.metrics, run.passport)
+    write_text(folder / "README.md", card)
 
 
 def model_card(run_record: Mapping[str, Any], metrics: Mapping[str, Any], passport: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import AnsweringSettings
 from pretune.errors import CheckFailed, UsageError
-from pretune.files import fsync_dir, read_object, write_json, write_text
+from pretune.files import read_object, replaced_folder
 from pretune.options import option
 from pretune.runfolder import RunFolder, machine_facts, now
 from pretune.verbs.declare import verb
@@ -60,6 +59,8 @@ def export(settings: ExportSettings, *, say: Say) -> Outcome:
         pretune export runs/news --to openvino --out runs/news-openvino
         python runs/export-news-1/model/predict.py "a fine film"
     """
+    from pretune.report.card import write_card
+
     parent = finished_parent(settings)
     _refuse_other_engines(settings, parent)
     with open_derived(settings, parent) as (settings, run, state):
@@ -67,16 +68,12 @@ def export(settings: ExportSettings, *, say: Say) -> Outcome:
             return _outcome(run, "was finished before; nothing was computed")
         began = time.monotonic()
         take_over(run, parent)
-        aside = run.path / ".model.tmp"
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-        try:
-            told = _write_and_compare(settings, parent, aside, say)
+        with replaced_folder(run.model_dir) as folder:
+            told = _write_and_compare(settings, parent, folder, say)
             _refuse_beyond(settings, told["parity"])
             run.update_record(export=told, machine=machine_facts(), seconds=round(time.monotonic() - began, 1))
-            _finish(run, aside)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            write_card(run, folder)
+        run.update_record(status="finished", finished=now())
         return _outcome(run, "is finished")
 
 
@@ -103,16 +100,7 @@ def _write_and_compare(settings: ExportSettings, parent: RunFolder, folder: Path
     signature = _write_graph(settings, parent, task, model, items, folder)
     about = {**read_object(parent.model_dir / "pretune.json"), **_answering(task, say)}
     reads_pairs = "text_pair" in rows.column_names
-    write_json(
-        folder / "pretune.json",
-        {
-            **about,
-            "engine": _ENGINES[settings.to],
-            "graph": signature,
-            "inputs": {**task.portable(), **({"reads_pairs": reads_pairs} if task.modality == "text" else {})},
-        },
-    )
-    add_program(folder, task.modality)
+    add_program(folder, task, about, engine=_ENGINES[settings.to], graph=signature, reads_pairs=reads_pairs)
     parity = _parity(settings, task, model, rows, items, folder, say)
     return {"format": settings.to, "engine": _ENGINES[settings.to], "signature": signature, "parity": parity}
 
@@ -216,20 +204,6 @@ def _refuse_beyond(settings: ExportSettings, parity: dict[str, Any]) -> None:
                 f"more than --tolerance {settings.tolerance:g}; {found['same']} answers are the same",
                 "nothing was written. Another form may do better (--to), or allow more with --tolerance",
             )
-
-
-def _finish(run: RunFolder, aside: Path) -> None:
-    """The card, then the folder under its name, then the run's end."""
-    from pretune.report.card import model_card
-
-    record = {**run.record, "status": "finished"}
-    write_text(aside / "README.md", model_card(record, run.metrics, run.passport))
-    if run.model_dir.exists():
-        shutil.rmtree(run.model_dir)
-    fsync_dir(aside)
-    aside.rename(run.model_dir)
-    fsync_dir(run.path)
-    run.update_record(status="finished", finished=now())
 
 
 def _outcome(run: RunFolder, said: str) -> Outcome:

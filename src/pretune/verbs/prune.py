@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import LabelledTrainSettings, RunSettings, TrainSettings
 from pretune.errors import Interrupted, RunError, UsageError
-from pretune.files import fsync_dir, fsync_file, read_object, translate_disk_errors, write_text
+from pretune.files import fsync_file, read_object, replaced_folder, translate_disk_errors, write_text
 from pretune.options import option
 from pretune.runfolder import RunFolder, machine_facts, now
 from pretune.verbs.declare import verb
@@ -214,18 +214,13 @@ def _first_learning(settings: PruneSettings, run: RunFolder, parent: RunFolder, 
 
 def _finish(pruning: Pruning, run: RunFolder, parent: RunFolder, folder: Path, began: float) -> None:
     """``model/``, the log of all rounds as one, what the model is worth, the model card; status ``finished`` last."""
-    from pretune.report.card import model_card
+    from pretune.report.card import write_card
     from pretune.verbs.prune_rounds import open_stage, rounds_dir
 
-    aside = run.path / ".model.tmp"
-    shutil.rmtree(aside, ignore_errors=True)
-    with translate_disk_errors(aside):
-        shutil.copytree(folder, aside)
-    for path in aside.iterdir():
-        fsync_file(path)
-    shutil.rmtree(run.model_dir, ignore_errors=True)
-    aside.rename(run.model_dir)
-    fsync_dir(run.path)
+    with replaced_folder(run.model_dir) as copied, translate_disk_errors(copied):
+        shutil.copytree(folder, copied, dirs_exist_ok=True)
+        for path in copied.iterdir():
+            fsync_file(path)
     rounds = [RunFolder(path) for path in sorted(rounds_dir(run).glob("round-*"), key=lambda p: int(p.name[6:]))]
     _join_logs(run, rounds)
     made = open_stage(run.model_dir)
@@ -241,8 +236,7 @@ def _finish(pruning: Pruning, run: RunFolder, parent: RunFolder, folder: Path, b
     score = compression["after"]["score"]["value"]
     result = rounds[-1].record["result"] if rounds else {"metric": compression["metric"], "value": score}
     run.update_record(result=result, seconds=round(time.monotonic() - began, 1), finished=now())
-    card = model_card({**run.record, "status": "finished"}, run.metrics, run.passport)
-    write_text(run.model_dir / "README.md", card)
+    write_card(run, run.model_dir)
     run.update_record(status="finished")
 
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pretune.files import fsync_dir, read_object, write_json, write_text
+from pretune.files import read_object, replaced_folder
 from pretune.runfolder import RunFolder, machine_facts
 from pretune.verbs.derived import against_parent, own_data
 from pretune.verbs.outcome import Outcome, Say
@@ -78,43 +78,37 @@ def _items(task: Task, rows: Any, count: int, *, seed: int = 0) -> list[Any]:
 
 
 def write_result(run: RunFolder, parent: RunFolder, subject: Subject, chosen: Trial, trials: list[Trial]) -> None:
-    """``model/``: the chosen graph with the parent's tokenizer or processor and predict.py, written aside and renamed; what
-    was tried goes to run.json."""
+    """``model/``: the chosen graph with the parent's tokenizer or processor and predict.py; what was tried goes to run.json."""
     from pretune.export.onnx_graph import take_graph
     from pretune.export.onnx_model import GRAPH_FILE
     from pretune.export.program import add_program, carry_files
 
-    aside = emptied(run.path / ".model.tmp")
-    carry_files(parent.model_dir, aside)
     ready = subject.folder / GRAPH_FILE
     chosen.path.replace(ready)
     chosen.path = ready
-    signature = take_graph(ready, aside / GRAPH_FILE)
     subject.calibrate(ready)
     about = {**read_object(parent.model_dir / "pretune.json"), **subject.task.to_dict()}
-    pairs = {"reads_pairs": "text_pair" in subject.validation.column_names} if subject.task.modality == "text" else {}
-    inputs = {**subject.task.portable(), **pairs}
-    alone = {"rows_alone": True} if chosen.recipe.method == "dynamic" else {}
-    write_json(
-        aside / "pretune.json", {**about, "engine": "onnxruntime", "graph": signature, "inputs": inputs, **alone}
-    )
-    add_program(aside, subject.task.modality)
+    if chosen.recipe.method == "dynamic":
+        about["rows_alone"] = True
     told = {
         "to": "int8", **chosen.facts(), "layers": len(subject.layers), "float_score": subject.score,
         "calibration_rows": len(subject.items), "narrow": subject.narrow, "learned": subject.learned,
     }  # fmt: skip
     run.update_record(quantization={**told, "trials": [trial.facts() for trial in trials]}, machine=machine_facts())
-    shutil.rmtree(run.model_dir, ignore_errors=True)
-    fsync_dir(aside)
-    aside.rename(run.model_dir)
-    fsync_dir(run.path)
+    with replaced_folder(run.model_dir) as folder:
+        carry_files(parent.model_dir, folder)
+        signature = take_graph(ready, folder / GRAPH_FILE)
+        add_program(
+            folder, subject.task, about,
+            engine="onnxruntime", graph=signature, reads_pairs="text_pair" in subject.validation.column_names,
+        )  # fmt: skip
 
 
 def finish(
     settings: QuantizeSettings, run: RunFolder, parent: RunFolder, subject: Subject, model: torch.nn.Module | None, say: Say
 ) -> None:  # fmt: skip
     """What the result is worth: beside the parent, beside the same graph in float and beside PyTorch; then the model card."""
-    from pretune.report.card import model_card
+    from pretune.report.card import write_card
 
     compression = against_parent(run, parent, settings, say)
     told = run.record["quantization"]
@@ -124,8 +118,7 @@ def finish(
         quantization=told,
         result={"metric": compression["metric"], "value": compression["after"]["score"]["value"]},
     )
-    card = model_card({**run.record, "status": "finished"}, run.metrics, run.passport)
-    write_text(run.model_dir / "README.md", card)
+    write_card(run, run.model_dir)
 
 
 def _latencies(subject: Subject, model: torch.nn.Module | None) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pretune.errors import RunError
-from pretune.files import fsync_dir, write_json, write_text
+from pretune.files import replaced_folder, write_json
 from pretune.options import Settings
 from pretune.runfolder import RunFolder, machine_facts, now
 from pretune.verbs.learning import Learning
@@ -111,23 +111,18 @@ def _ledgers(setup: Setup, learning: Learning) -> dict[str, dict[str, Any]]:
 
 
 def write_model(run: RunFolder, model: torch.nn.Module, processor: Any, about: dict[str, Any]) -> None:
-    """``model/``: a Hugging Face folder with ``pretune.json``, written aside and renamed."""
+    """``model/``: a Hugging Face folder with ``pretune.json``, whole or not at all."""
     from pretune.backbones.load import save_model
 
-    aside = run.path / ".model.tmp"
-    shutil.rmtree(aside, ignore_errors=True)
-    save_model(model, processor, aside)
-    write_json(aside / "pretune.json", {"format": 1, **about})
-    if run.model_dir.exists():
-        shutil.rmtree(run.model_dir)
-    aside.rename(run.model_dir)
-    fsync_dir(run.path)
+    with replaced_folder(run.model_dir) as folder:
+        save_model(model, processor, folder)
+        write_json(folder / "pretune.json", {"format": 1, **about})
 
 
 def finish_model(run: RunFolder, learning: Learning, *, seconds: float, result: dict[str, Any]) -> None:
     """Close the run: what it took, the model card, status ``finished``; then the checkpoints go."""
     from pretune.machine import peak_memory_bytes
-    from pretune.report.card import model_card
+    from pretune.report.card import write_card
 
     steps = [line for line in run.log_lines() if line.get("kind") == "step"]
     rates = sorted(line["tokens_per_second"] for line in steps)
@@ -146,7 +141,6 @@ def finish_model(run: RunFolder, learning: Learning, *, seconds: float, result: 
         seconds=round(seconds, 1),
         finished=now(),
     )
-    record = {**run.record, "status": "finished"}
-    write_text(run.model_dir / "README.md", model_card(record, run.metrics, run.passport))
+    write_card(run, run.model_dir)
     run.update_record(status="finished")
     shutil.rmtree(run.checkpoints_dir, ignore_errors=True)
