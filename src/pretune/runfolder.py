@@ -29,7 +29,7 @@ from pretune.errors import RunError, UsageError
 from pretune.files import append_json_line, lock_folder, read_json_lines, read_object, write_json
 from pretune.options import Settings, flag_of
 
-__all__ = ["RunFolder", "create_run", "is_run", "machine_facts", "open_run"]
+__all__ = ["RunFolder", "create_run", "is_run", "machine_facts", "open_run", "refuse_place"]
 
 
 @dataclass(frozen=True)
@@ -155,10 +155,10 @@ def open_run(place: str | Path) -> RunFolder:
 
 
 def default_out(verb: str, data: str) -> Path:
-    """``runs/<verb>-<data>-<number>``, the first number that is free."""
+    """``runs/<verb>-<data>-<number>``, the first number that is free: nothing lies there, or what an early mistake left."""
     stem = "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(data).name.split(".")[0])[:40] or "data"
     number = 1
-    while Path("runs", f"{verb}-{stem}-{number}").exists():
+    while (place := Path("runs", f"{verb}-{stem}-{number}")).exists() and not _is_left_over(place):
         number += 1
     return Path("runs", f"{verb}-{stem}-{number}")
 
@@ -173,14 +173,7 @@ def create_run(
     other settings (the difference is shown).
     """
     path = Path(out)
-    if path.exists() and not path.is_dir():
-        raise UsageError(f"--out {path} is a file", "give a folder")
-    # The list is made first: another process may turn the folder into a run at this moment.
-    if path.exists() and [p for p in path.iterdir() if not _is_of_a_beginning(p)] and not is_run(path):
-        raise RunError(
-            f"{path} is not empty and not a run folder",
-            "choose another folder with --out; --overwrite only replaces runs",
-        )
+    refuse_place(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -210,6 +203,24 @@ def create_run(
         # The last act of a run; a crash may have come before it.
         shutil.rmtree(run.checkpoints_dir, ignore_errors=True)
         yield run, "finished"
+
+
+def refuse_place(path: Path) -> None:
+    """Raise where no run can go: :class:`UsageError` for a file, :class:`RunError` for a folder that holds something else."""
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"--out {path} is a file", "give a folder")
+    # The list is made first: another process may turn the folder into a run at this moment.
+    if path.exists() and [p for p in path.iterdir() if not _is_of_a_beginning(p)] and not is_run(path):
+        raise RunError(
+            f"{path} is not empty and not a run folder",
+            "choose another folder with --out; --overwrite only replaces runs",
+        )
+
+
+def _is_left_over(path: Path) -> bool:
+    """Is it the folder of a run that never began?"""
+    entries = list(path.iterdir()) if path.is_dir() else []
+    return bool(entries) and all(_is_of_a_beginning(entry) for entry in entries)
 
 
 _EMPTYING = "emptying"

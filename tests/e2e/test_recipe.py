@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
-from cli_calls import call, done, refused
+from cli_calls import call, done, refused, refused_in_time
 
 from conftest import write_csv
 from pretune.files import read_json
@@ -133,6 +134,26 @@ def test_a_dry_run_says_the_commands_and_writes_nothing(recipe: Path) -> None:
         ("steps:", "steps: [", "no YAML"),
         ("  again:", "  ../again:", "step ../again: this is no name"),
         ("  seed: 3", "  seed: !!python/object/apply:os.system [id]", "no YAML"),
+        ("  seed: 3", "  seed: !!int three", "no YAML: invalid literal"),
+        ("  seed: 3", "  seed: 2020-99-99", "step pretrain: --seed is '2020-99-99'"),
+        ("  seed: 3", "\tseed: 3", "no YAML.*\n.*not tabs"),
+        ("  seed: 3", "  seed: 3\n  dry-run: true", "dry_run is among the defaults.*\n.*--dry-run"),
+        ("  seed: 3", "  seed: 3\n  overwrite: true", "overwrite is among the defaults"),
+        ("  seed: 3", "  seed: 3\n  out: here", "out is among the defaults.*\n.*beside defaults and steps"),
+        ("  seed: 3", "  seed: 3\n  backbone: x", "default .backbone. changes no step"),
+        ("  seed: 3", "  seed: 3\n  run: $news", "default .run. changes no step"),
+        ("  seed: 3", "  seed: 3\n  1: x", "line 6: the key 1 is no word"),
+        ("max-steps: 6", "max-steps: 6, max_steps: 7", "step news: max_steps stands there twice"),
+        ("max-steps: 6", "metric: no", "step news: --metric is false.*\n.*quotes"),
+        ("run: $news", "run: $5", "step scores: .5 is no earlier step.*\n.*written \\$\\$"),
+        ("verb: evaluate, run: $news", "verb: predict, run: $news", "step scores: data is standard input"),
+        (
+            "verb: evaluate, run: $news",
+            "verb: predict, run: $news, data: x.csv",
+            "step scores: its answers would go nowhere",
+        ),
+        ("  again:", "  checkpoints:", "step checkpoints: checkpoints is the name of a folder that runs keep"),
+        ("  again:", "  model:", "step model: model is the name of a folder"),
     ],
 )
 def test_mistakes_are_found_before_anything_is_computed(recipe: Path, old: str, new: str, names: str) -> None:
@@ -148,6 +169,12 @@ def test_mistakes_are_found_before_anything_is_computed(recipe: Path, old: str, 
         ("out: x\n", "no steps"),
         ("steps: {}\n", "no steps"),
         ("a: \xff", "key .a"),
+        ("out: 5\nsteps: {a: {}}\n", "out is 5"),
+        ("out: [a]\nsteps: {a: {}}\n", "out is .'a'"),
+        ("out: $x\nsteps: {a: {}}\n", "out is '.x'"),
+        ('out: "a\\0b"\nsteps: {a: {}}\n', "out is 'a"),
+        ("steps: {a: {}}\n---\nsteps: {}\n", "single document"),
+        ("steps: {a: {verb: finetune, backbone: &a [*a]}}\n", "recursive"),
     ],
 )
 def test_files_that_are_no_recipes(tmp_path: Path, text: str, names: str) -> None:
@@ -174,3 +201,78 @@ def test_a_recipe_folder_of_others_is_left_alone(recipe: Path) -> None:
     (out / "letter.txt").unlink()
     (out / "run.json").write_text(json.dumps({"verb": "finetune", "settings": {}, "status": "finished"}))
     refused(call("run", recipe), "is a run of `finetune`")
+
+
+def test_aliases_that_unfold_into_too_much_are_refused(tmp_path: Path) -> None:
+    lines = ["steps:", "  s0: {column: &a0 [x, x, x, x, x, x, x, x, x, x]}"]
+    lines += [f"  s{n}: {{column: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]}}" for n in range(1, 9)]
+    path = tmp_path / "recipe.yaml"
+    path.write_text("\n".join(lines))
+    refused_in_time("unfolds into more than", "run", path)
+
+
+def test_what_yaml_has_for_repeating_and_for_words_is_read(recipe: Path) -> None:
+    changed(recipe, "  again: {{verb".replace("{{", "{"), "  third:\n    <<: *news\n    max-steps: 4\n  again: {verb")
+    changed(recipe, "news: {verb", "news: &news {verb")
+    changed(recipe, "max-steps: 4}", "max-steps: 4, pack: no, header: yes}")
+    changed(recipe, "verb: evaluate, run: $news", "verb: explain, run: $news, example: it costs $$5")
+    plan = {step["name"]: step["command"] for step in done("run", recipe, "--dry-run", "--json").facts["steps"]}
+    assert "--pack no" in plan["pretrain"]
+    assert "--header yes" in plan["pretrain"]
+    assert "--max-steps 4" in plan["third"]
+    assert "--learning-rate 0.0002" in plan["third"]
+    assert "it costs $5" in plan["scores"]
+
+
+def test_a_set_that_changes_no_step_is_refused(recipe: Path) -> None:
+    refused(call("run", recipe, "--dry-run", "--set", "max-steps=3"), "the default 'max_steps' changes no step")
+    refused(call("run", recipe, "--dry-run", "--set", "seed=3", "--set", "seed=4"), "--set seed is given twice")
+
+
+def test_a_dry_run_finds_a_place_that_cannot_be_used(recipe: Path) -> None:
+    refused(call("run", recipe, "--dry-run", "--out", recipe), "is a file")
+    refused(call("run", recipe, "--dry-run", "--out", recipe.parent), "not empty and not a run folder")
+
+
+EVALUATED = """
+out: {out}
+steps:
+  news: {{verb: finetune, backbone: scratch:bert-tiny, vocab-size: 300, data: {data}, max-steps: 2, threads: 1}}
+  scores: {{verb: evaluate, run: $news, baselines: false}}
+  labels: {{verb: predict, run: $news, data: {data}, out: {labels}}}
+"""
+
+
+@pytest.mark.slow
+def test_what_lay_in_a_run_that_is_gone_is_made_again(tmp_path: Path, news_rows: list[dict[str, str]]) -> None:
+    out, labels = tmp_path / "out", tmp_path / "labels.jsonl"
+    data = write_csv(tmp_path / "news.csv", news_rows)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(EVALUATED.format(out=out, data=data, labels=labels))
+    done("run", path)
+    assert len(labels.read_text().splitlines()) == len(news_rows)
+    labels.unlink()
+    said = done("run", path)
+    assert "scores was done before" in said.err
+    assert labels.exists()
+    shutil.rmtree(out / "news")
+    said = done("run", path)
+    assert "test" in RunFolder(out / "news").metrics
+    assert all(name not in said.err for name in ("scores was done before", "labels was done before"))
+    words = {step["name"]: step["state"] for step in done("run", path, "--dry-run", "--json").facts["steps"]}
+    assert words == dict.fromkeys(("news", "scores", "labels"), "done before")
+    again = done("run", path, "--dry-run", "--overwrite", "--json").facts["steps"]
+    assert {step["state"] for step in again} == {"to do"}
+
+    other = path.with_name("other.yaml")
+    other.write_text(path.read_text().replace("max-steps: 2", "max-steps: 3"))
+    refused(call("run", other), f"holds the runs of another recipe, {path}")
+    refused(call("run", other, "--dry-run"), "another recipe")
+    path.unlink()  # renamed, not another
+    done("run", other)
+    assert RunFolder(out / "news").record["training"]["steps"] == 3
+
+    (out / "recipe.json").write_text('{"steps": [1]}')
+    refused(call("run", other), "recipe.json holds no steps")
+    (out / "recipe.json").unlink()
+    assert "was finished before" in done("run", other).err

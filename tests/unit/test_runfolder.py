@@ -170,4 +170,7 @@ def test_default_folder_is_the_first_free_number(tmp_path: Path, monkeypatch: py
     assert default_out("finetune", "x/我的 news!.csv") == Path("runs/finetune-我的-news--1")
     Path("runs/finetune-news-1").mkdir(parents=True)
     assert default_out("finetune", "news.csv") == Path("runs/finetune-news-2")
+    Path("runs/finetune-news-2").mkdir()
+    Path("runs/finetune-news-2/.lock").touch()  # an early mistake left it
+    assert default_out("finetune", "news.csv") == Path("runs/finetune-news-2")
     assert default_out("finetune", "-") == Path("runs/finetune---1")

@@ -8,7 +8,7 @@
       pretrain: {backbone: scratch:bert-mini, data: news/}
       news: {verb: finetune, backbone: $pretrain, data: news/}
       small: {verb: distill, run: $news, student: layers:2}
-      benchmark: {run: [$news, $small]}
+      benchmark: {runs: [$news, $small]}
 """
 
 from __future__ import annotations
@@ -16,26 +16,30 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import re
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pretune.config import DataSettings, OutSettings
-from pretune.errors import DataError, UsageError, did_you_mean
-from pretune.options import Settings, value_type
-from pretune.verbs.declare import build_settings, load_verb
+from pretune.errors import UsageError, did_you_mean
+from pretune.options import Settings, flag_of, value_type
+from pretune.study.recipe_file import load_recipe_file, typed
+from pretune.verbs.declare import build_settings, load_verb, nearest
 from pretune.verbs.story import VERBS
 
 __all__ = ["Recipe", "Step", "read_recipe"]
 
 _NOT_IN_RECIPES = ("run", "serve", "demo", "list", "cache")
-_REFERENCE = re.compile(r"\$(?:\{(?P<braced>[^}]*)\}|(?P<plain>[\w-]+))")
+_REFERENCE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<braced>[^}]*)\}|(?P<plain>[\w-]+))")
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 _KEYS = ("out", "defaults", "steps")
-_MOST_BYTES = 1_000_000
+_OF_THE_WHOLE = ("out", "overwrite", "dry_run")
+_WRITTEN = ("out", "png", "svg")
+_FOLDERS_OF_RUNS = ("checkpoints", "model", "predictions", "seeds")
 _MOST_STATS = 200_000
 
 
@@ -52,6 +56,12 @@ class Step:
     def makes_run(self) -> bool:
         """Does it write a run folder of its own?"""
         return isinstance(self.settings, OutSettings)
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that it was told to write."""
+        told = {} if self.makes_run else self.settings.to_dict()
+        return [Path(told[name]) for name in _WRITTEN if told.get(name)]
 
 
 @dataclass(frozen=True)
@@ -76,11 +86,13 @@ class Recipe:
     def _files(self, step: Step) -> list[str]:
         """The state of what a step reads from outside the recipe's folder."""
         found = []
-        for value in step.settings.to_dict().values():
+        for name, value in step.settings.to_dict().items():
+            if name in _WRITTEN:
+                continue
             for item in value if isinstance(value, list) else [value]:
                 place = Path(item) if isinstance(item, str) and item and len(item) < 4096 else None
                 if place is not None and _exists(place) and not place.absolute().is_relative_to(self.out.absolute()):
-                    found.append(_state_of(place))
+                    found.append(_state_of(place, besides=self.out))
         return found
 
 
@@ -90,132 +102,155 @@ def read_recipe(path: Path, *, out: str | None = None, changes: Mapping[str, str
     Raises :class:`UsageError` naming the step for whatever a verb would refuse before it computes, and
     :class:`DataError` for a file that is no YAML.
     """
-    told = _load(path)
+    told = load_recipe_file(path)
     _refuse_unknown(path, told, _KEYS, "key")
-    folder = Path(out or told.get("out") or Path("runs", path.stem))
     defaults = told.get("defaults") or {}
     if not isinstance(defaults, dict):
         raise UsageError(f"{path}: defaults is {defaults!r}", "it takes options: defaults: {seed: 1}")
-    defaults = {**defaults, **{key: _typed(value) for key, value in (changes or {}).items()}}
+    defaults = {
+        **_named(defaults, f"{path}, defaults"),
+        **{key: typed(value) for key, value in (changes or {}).items()},
+    }
+    for key in _OF_THE_WHOLE:
+        if key in defaults:
+            raise UsageError(f"{path}: {key} is among the defaults", _for_the_whole(path, key))
     told_steps = told.get("steps")
     if not isinstance(told_steps, dict) or not told_steps:
         raise UsageError(
             f"{path} has no steps",
             "name them in order: steps: {pretrain: {backbone: scratch:bert-mini, data: news.csv}}",
         )
-    steps: list[Step] = []
+    reading = _Reading(path, _folder(path, out or told.get("out")), defaults)
     for name, options in told_steps.items():
-        steps.append(_step(path, str(name), options, defaults, folder, {step.name: step for step in steps}))
-    _refuse_unused(path, defaults, steps)
-    return Recipe(path, folder, tuple(steps))
+        reading.add(str(name), options)
+    reading.refuse_unused()
+    return Recipe(path, reading.folder, tuple(reading.steps.values()))
 
 
-def _load(path: Path) -> dict[str, Any]:
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """Plain values only, and no key twice."""
-
-    def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Hashable, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = loader.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                raise UsageError(f"{path}{key_node.start_mark}: {key!r} is no name", "keys are words")
-            if key in seen:
-                raise UsageError(
-                    f"{path}, line {key_node.start_mark.line + 1}: {key} stands there twice",
-                    "give one of the two another name; a step's verb may stand inside: second: {verb: evaluate, ...}",
-                )
-            seen.add(key)
-        return loader.construct_mapping(node, deep=True)
-
-    Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
-    if not path.is_file():
-        raise UsageError(f"there is no recipe {path}", "give a YAML file; docs/recipes.md shows one")
-    if path.stat().st_size > _MOST_BYTES:
-        raise UsageError(f"{path} has {path.stat().st_size:,} bytes", "a recipe is a short YAML file")
-    try:
-        told = Loader(path.read_text(encoding="utf-8")).get_single_data()
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f", line {where.line + 1}" if where else ""
-        said = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise DataError(
-            f"{path}{line} is no YAML: {said}", "correct the line; docs/recipes.md shows a recipe"
-        ) from None
-    if not isinstance(told, dict):
-        raise UsageError(
-            f"{path} holds no recipe", "it has the keys out, defaults and steps; docs/recipes.md shows one"
-        )
-    return told
+def _folder(path: Path, told: Any) -> Path:
+    """Where the runs go. Raises :class:`UsageError` for what is no folder's name."""
+    if told is None or told == "":
+        return Path("runs", path.stem)
+    if not isinstance(told, str) or "$" in told or "\0" in told:
+        raise UsageError(f"{path}: out is {told!r}", "it takes a folder, as it is: out: runs/films")
+    return Path(told)
 
 
-def _step(
-    path: Path, name: str, options: Any, defaults: Mapping[str, Any], folder: Path, earlier: Mapping[str, Step]
-) -> Step:
-    where = f"{path}, step {name}"
-    if _NAME.fullmatch(name) is None:
-        raise UsageError(f"{where}: this is no name", "letters, digits, - and _")
-    if options is None:
-        options = {}
-    if not isinstance(options, dict):
-        raise UsageError(f"{where}: {options!r} are no options", f"{name}: {{verb: finetune, data: news.csv}}")
-    own = {str(key).replace("-", "_"): value for key, value in options.items()}
-    verb = str(own.pop("verb", name))
-    allowed = [entry.name for entry in VERBS if entry.name not in _NOT_IN_RECIPES]
-    if verb not in allowed:
-        raise UsageError(f"{where}: there is no verb {verb!r} for recipes", did_you_mean(verb, allowed))
-    needs: list[str] = []
-    own = {key: _resolved(value, where, folder, earlier, needs) for key, value in own.items()}
-    settings_class = load_verb(verb).settings_class
-    values = {**_shared(defaults, settings_class), **own}
-    if issubclass(settings_class, OutSettings):
-        if "out" in own:
-            raise UsageError(f"{where}: out is given", f"its run goes to {folder / name}; leave it out")
-        values["out"] = str(folder / name)
-    for key in ("overwrite", "dry_run"):
-        if key in own:
-            raise UsageError(
-                f"{where}: {key} is given", f"give it to the whole: pretune run {path} --{key.replace('_', '-')}"
-            )
-    try:
+def _for_the_whole(path: Path, key: str) -> str:
+    if key == "out":
+        return "its place is beside defaults and steps: out: runs/films"
+    return f"give it to the whole: pretune run {path} --{key.replace('_', '-')}"
+
+
+def _named(options: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Options by the names of Python. Raises :class:`UsageError` for one that stands there with ``-`` and with ``_``."""
+    found: dict[str, Any] = {}
+    for key, value in options.items():
+        name = key.replace("-", "_")
+        if name in found:
+            raise UsageError(f"{where}: {key} stands there twice, once with - and once with _", "give it once")
+        found[name] = value
+    return found
+
+
+@dataclass
+class _Reading:
+    """A recipe while its steps are read: ``steps`` by name so far, and which of the ``defaults`` one of them ``used``."""
+
+    path: Path
+    folder: Path
+    defaults: Mapping[str, Any]
+    steps: dict[str, Step] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+
+    def add(self, name: str, options: Any) -> None:
+        """Read the next step. Raises :class:`UsageError` naming it."""
+        where = f"{self.path}, step {name}"
+        if _NAME.fullmatch(name) is None:
+            raise UsageError(f"{where}: this is no name", "letters, digits, - and _")
+        if name in _FOLDERS_OF_RUNS:
+            raise UsageError(f"{where}: {name} is the name of a folder that runs keep", "give the step another name")
+        if options is not None and not isinstance(options, dict):
+            raise UsageError(f"{where}: {options!r} are no options", f"{name}: {{verb: finetune, data: news.csv}}")
+        own = _named(options or {}, where)
+        verb = str(own.pop("verb", name))
+        allowed = [entry.name for entry in VERBS if entry.name not in _NOT_IN_RECIPES]
+        if verb not in allowed:
+            raise UsageError(f"{where}: there is no verb {verb!r} for recipes", did_you_mean(verb, allowed))
+        needs: list[str] = []
+        try:
+            settings = self._settings(load_verb(verb).settings_class, name, own, needs)
+        except UsageError as error:
+            raise UsageError(f"{where}: {error.problem}", error.fix) from None
+        self.steps[name] = Step(name, verb, settings, tuple(dict.fromkeys(needs)))
+
+    def _settings(self, settings_class: type[Settings], name: str, own: dict[str, Any], needs: list[str]) -> Settings:
+        makes_run = issubclass(settings_class, OutSettings)
+        if makes_run and "out" in own:
+            raise UsageError("out is given", f"its run goes to {self.folder / name}; leave it out")
+        for key in ("overwrite", "dry_run"):
+            if key in own:
+                raise UsageError(f"{key} is given", _for_the_whole(self.path, key))
+        shared = {key: value for key, value in self._shared(settings_class).items() if key not in own}
+        self.used |= shared.keys()
+        values = {key: self._resolved(value, needs) for key, value in {**shared, **own}.items()}
+        if makes_run:
+            values["out"] = str(self.folder / name)
         values = {key: _as_declared(settings_class, key, value) for key, value in values.items()}
         settings = build_settings(settings_class, (), values)
-    except UsageError as error:
-        raise UsageError(f"{where}: {error.problem}", error.fix) from None
-    return Step(name, verb, settings, tuple(dict.fromkeys(needs)))
+        _refuse_streams(settings)
+        return settings
 
+    def _shared(self, settings_class: type[Settings]) -> dict[str, Any]:
+        """The defaults that such a step takes. One that takes a run reads the run's own rows: ``data`` is not for it."""
+        fields = {spec.name for spec in dataclasses.fields(settings_class)}
+        if not issubclass(settings_class, DataSettings):
+            fields -= {spec.name for spec in dataclasses.fields(DataSettings)}
+        return {key: value for key, value in self.defaults.items() if key in fields}
 
-def _shared(defaults: Mapping[str, Any], settings_class: type[Settings]) -> dict[str, Any]:
-    """The defaults that such a step takes. One that takes a run reads the run's own rows: ``data`` is not for it."""
-    fields = {spec.name for spec in dataclasses.fields(settings_class)}
-    if not issubclass(settings_class, DataSettings):
-        fields -= {spec.name for spec in dataclasses.fields(DataSettings)}
-    shared = {str(key).replace("-", "_"): value for key, value in defaults.items()}
-    return {key: value for key, value in shared.items() if key in fields}
+    def _resolved(self, value: Any, needs: list[str]) -> Any:
+        """The value with ``$name`` replaced by the folder of that step, which is added to ``needs``; ``$$`` is a dollar sign."""
+        if isinstance(value, list):
+            return tuple(self._resolved(item, needs) for item in value)
+        if not isinstance(value, str):
+            return value
+        found = _REFERENCE.sub(lambda reference: self._place(reference, needs), value)
+        needs += [step.name for step in self.steps.values() if step.makes_run and found == str(self.folder / step.name)]
+        return found
 
-
-def _resolved(value: Any, where: str, folder: Path, earlier: Mapping[str, Step], needs: list[str]) -> Any:
-    """The value with ``$name`` replaced by the folder of that step, which is added to ``needs``."""
-    if isinstance(value, list):
-        return tuple(_resolved(item, where, folder, earlier, needs) for item in value)
-    if not isinstance(value, str):
-        return value
-
-    def place(found: re.Match[str]) -> str:
+    def _place(self, found: re.Match[str], needs: list[str]) -> str:
+        if found["dollar"]:
+            return "$"
         name = found["braced"] if found["braced"] is not None else found["plain"]
-        if name not in earlier:
-            raise UsageError(f"{where}: {found[0]} is no earlier step", did_you_mean(name, earlier) if earlier else "")
-        if not earlier[name].makes_run:
+        if name not in self.steps:
+            allowed = did_you_mean(name, self.steps) if self.steps else "this is the first step"
+            raise UsageError(f"{found[0]} is no earlier step", f"{allowed}; a dollar sign is written $$")
+        if not self.steps[name].makes_run:
             raise UsageError(
-                f"{where}: step {name} ({earlier[name].verb}) makes no run of its own",
-                "name the step whose run it works on",
+                f"step {name} ({self.steps[name].verb}) makes no run of its own", "name the step whose run it works on"
             )
         needs.append(name)
-        return str(folder / name)
+        return str(self.folder / name)
 
-    return _REFERENCE.sub(place, value)
+    def refuse_unused(self) -> None:
+        """Raise :class:`UsageError` for a default that changes no step."""
+        for key in sorted(self.defaults.keys() - self.used):
+            fields = {spec.name for step in self.steps.values() for spec in dataclasses.fields(step.settings)}
+            if key in fields:
+                raise UsageError(
+                    f"{self.path}: the default {key!r} changes no step",
+                    "every step that takes it says its own, or reads the data of a run: change it there",
+                )
+            raise UsageError(f"{self.path}: no step takes the default {key!r}", nearest(key, fields) or "leave it out")
+
+
+def _refuse_streams(settings: Settings) -> None:
+    """Raise :class:`UsageError` for a step that reads or writes what only a terminal has."""
+    given = settings.to_dict()
+    if given.get("data") == "-":
+        raise UsageError("data is standard input, which a recipe does not have", "name a file: data: new.csv")
+    if settings.verb == "predict" and given["out"] is None:
+        raise UsageError("its answers would go nowhere", "name a file for them: out: labels.jsonl")
 
 
 def _as_declared(settings_class: type[Settings], name: str, value: Any) -> Any:
@@ -231,35 +266,27 @@ def _as_declared(settings_class: type[Settings], name: str, value: Any) -> Any:
         with contextlib.suppress(ValueError):
             return float(value)
     if kind is str:
+        choices = next(spec.metadata.get("choices") for spec in dataclasses.fields(settings_class) if spec.name == name)
         items = value if isinstance(value, tuple) else (value,)
-        plain = tuple(
-            str(item) if isinstance(item, (int, float)) and not isinstance(item, bool) else item for item in items
-        )
+        plain = tuple(_as_text(name, item, choices or ()) for item in items)
         return plain if isinstance(value, tuple) else plain[0]
     return value
 
 
-def _typed(text: str) -> Any:
-    """The value of ``--set seed=1``, read as YAML reads it."""
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
+def _as_text(name: str, item: Any, choices: Collection[str]) -> Any:
+    """A word that YAML 1.1 took for something else. Raises :class:`UsageError` where it cannot be told which word it was."""
+    if isinstance(item, bool):
+        word = "yes" if item else "no"
+        if word not in choices:
+            raise UsageError(f"{flag_of(name)} is {str(item).lower()}", "a word like yes, no, on, off is put in quotes")
+        return word
+    return str(item) if isinstance(item, (int, float)) else item
 
 
 def _refuse_unknown(path: Path, told: Mapping[str, Any], allowed: tuple[str, ...], what: str) -> None:
     for key in told:
         if key not in allowed:
             raise UsageError(f"{path} has the {what} {key!r}", did_you_mean(str(key), allowed))
-
-
-def _refuse_unused(path: Path, defaults: Mapping[str, Any], steps: list[Step]) -> None:
-    known = {spec.name for step in steps for spec in dataclasses.fields(step.settings)}
-    for key in defaults:
-        if str(key).replace("-", "_") not in known:
-            raise UsageError(f"{path}: no step takes the default {key!r}", did_you_mean(str(key), known))
 
 
 def _exists(place: Path) -> bool:
@@ -269,11 +296,14 @@ def _exists(place: Path) -> bool:
         return False
 
 
-def _state_of(place: Path) -> str:
-    """Names, sizes and times of a file, or of all files in a folder."""
-    files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())[:_MOST_STATS]
-    digest = hashlib.blake2b(digest_size=12)
+def _state_of(place: Path, *, besides: Path) -> str:
+    """Names, sizes and times of a file, or of all files in a folder but those below ``besides``."""
+    root, own = place.resolve(), besides.resolve()
+    below = (path for path in root.rglob("*") if path.is_file() and not path.is_relative_to(own))
+    files = [root] if root.is_file() else sorted(itertools.islice(below, _MOST_STATS))
+    digest = hashlib.blake2b(str(place).encode("utf-8", "surrogateescape"), digest_size=12)
     for path in files:
         facts = path.stat()
-        digest.update(f"{path}:{facts.st_size}:{facts.st_mtime_ns}".encode("utf-8", "surrogateescape"))
+        told = f"{path.relative_to(root)}:{facts.st_size}:{facts.st_mtime_ns}"
+        digest.update(told.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pretune.config import OutSettings, RunSettings
-from pretune.errors import Interrupted, PretuneError, RunError, UsageError
+from pretune.errors import CorruptFile, Interrupted, PretuneError, RunError, UsageError
 from pretune.files import read_object, write_json
 from pretune.options import Settings, option
-from pretune.runfolder import RunFolder, create_run, is_run, now
+from pretune.runfolder import RunFolder, create_run, is_run, now, refuse_place
 from pretune.study.recipe import Recipe, Step, read_recipe
 from pretune.verbs.declare import load_verb, verb
 from pretune.verbs.outcome import Outcome, Say
@@ -60,10 +60,14 @@ def run(settings: RunRecipeSettings, *, say: Say) -> Outcome:
     """
     recipe = read_recipe(Path(settings.recipe), out=settings.out, changes=_changes(settings.set))
     keys = recipe.keys()
+    refuse_place(recipe.out)
+    if not settings.overwrite:
+        _refuse_other_recipe(recipe)
     if settings.dry_run:
-        return _plan(recipe, keys)
+        return _plan(recipe, keys, begins_again=settings.overwrite)
     kept = dataclasses.replace(settings, out=str(recipe.out))
     with create_run(kept, recipe.out, overwrite=settings.overwrite) as (folder, _):
+        folder.update_record(settings=kept.to_dict(), command=kept.command())
         state = _State(folder)
         todo = [step for step in recipe.steps if not state.is_done(step, keys[step.name])]
         if not todo and folder.record.get("status") == "finished":
@@ -89,8 +93,24 @@ def _changes(words: tuple[str, ...]) -> dict[str, str]:
         name, equals, value = word.partition("=")
         if not equals or not name:
             raise UsageError(f"--set is {word!r}", "it takes NAME=VALUE, such as --set seed=1")
-        found[name.replace("-", "_")] = value
+        name = name.replace("-", "_")
+        if name in found:
+            raise UsageError(f"--set {name} is given twice", "give it once")
+        found[name] = value
     return found
+
+
+def _refuse_other_recipe(recipe: Recipe) -> None:
+    """Raise :class:`RunError` where the folder is that of another recipe, which is still there: its steps would be replaced."""
+    if not is_run(recipe.out):
+        return
+    record = RunFolder(recipe.out).record
+    before = Path(str(record.get("settings", {}).get("recipe") or recipe.path))
+    if record.get("verb") == "run" and before.is_file() and not before.samefile(recipe.path):
+        raise RunError(
+            f"{recipe.out} holds the runs of another recipe, {before}",
+            f"give another folder (--out, or out: in {recipe.path}), or --overwrite to replace them",
+        )
 
 
 class _State:
@@ -101,13 +121,24 @@ class _State:
         self.steps: dict[str, dict[str, Any]] = {}
         if self.path.exists():
             self.steps = read_object(self.path, "steps")["steps"]
+            if not isinstance(self.steps, dict) or not all(isinstance(facts, dict) for facts in self.steps.values()):
+                raise CorruptFile(
+                    f"{self.path} holds no steps", "delete it: steps that are done are found by their runs"
+                )
 
     def is_done(self, step: Step, key: str) -> bool:
-        """Was it done with this key, and is what it made still there?"""
+        """Was it done with this key, and is what it made still there? What has no run of its own lies in those that it took."""
         before = self.steps.get(step.name, {})
         if before.get("key") != key or before.get("status") != "finished":
             return False
-        return not step.makes_run or _is_finished(_run_of(step))
+        if step.makes_run:
+            return _is_finished(_run_of(step))
+        return all(path.exists() for path in step.files) and before.get("taken") == self.taken(step)
+
+    def taken(self, step: Step) -> dict[str, Any]:
+        """When the runs that it takes were begun: one that was deleted and made anew is another."""
+        runs = {name: RunFolder(self.path.parent / name) for name in step.needs}
+        return {name: run.record.get("started") if is_run(run.path) else None for name, run in runs.items()}
 
     def write(self, step: Step, key: str, **facts: Any) -> None:
         """Replace what is known of a step."""
@@ -149,6 +180,7 @@ def _do(step: Step, key: str, state: _State, say: Say, *, place: str) -> None:
         step,
         key,
         status="finished",
+        taken=state.taken(step),
         text=outcome.text,
         facts=dict(outcome.facts),
         seconds=round(time.monotonic() - began, 1),
@@ -184,9 +216,11 @@ def _failure_noted(folder: RunFolder) -> Iterator[None]:
         raise
 
 
-def _plan(recipe: Recipe, keys: Mapping[str, str]) -> Outcome:
+def _plan(recipe: Recipe, keys: Mapping[str, str], *, begins_again: bool) -> Outcome:
     """What would be done; nothing is written."""
     state = _State(RunFolder(recipe.out))
+    if begins_again:
+        state.steps = {}
     lines, facts = [], []
     for step in recipe.steps:
         before = state.steps.get(step.name, {})
