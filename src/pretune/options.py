@@ -12,7 +12,7 @@ import math
 import shlex
 import types
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, ClassVar, Self
@@ -69,6 +69,9 @@ def value_type(cls: type, name: str) -> tuple[type, bool, bool]:
     return hint, False, optional
 
 
+_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Base of every verb's settings: checks each field's type, choices and limits, naming the flag to change."""
@@ -87,10 +90,10 @@ class Settings:
                 raise UsageError(f"{flag_of(spec.name)} is missing", spec.metadata.get("help", ""))
             return
         if many:
-            value = (value,) if isinstance(value, str) else tuple(value)
+            value = tuple(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else (value,)
             object.__setattr__(self, spec.name, value)
         elif isinstance(value, (tuple, list)):
-            raise UsageError(f"{flag_of(spec.name)} was given {len(value)} values", f"it takes one {kind.__name__}")
+            raise UsageError(f"{flag_of(spec.name)} was given {len(value)} values", f"it takes one: {_WORDS[kind]}")
         elif kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
             object.__setattr__(self, spec.name, value)
@@ -102,7 +105,9 @@ class Settings:
     def _check_item(spec: dataclasses.Field[Any], kind: type, item: Any) -> None:
         flag, meta = flag_of(spec.name), spec.metadata
         if not isinstance(item, kind) or (kind is not bool and isinstance(item, bool)):
-            raise UsageError(f"{flag} is {item!r}, a {type(item).__name__}", f"it takes a {kind.__name__}")
+            raise UsageError(f"{flag} is {item!r}, a {type(item).__name__}", f"it takes {_WORDS[kind]}")
+        if isinstance(item, str) and "\0" in item:
+            raise UsageError(f"{flag} is {item!r}", "no name and no word holds a zero byte")
         if meta.get("choices") and item not in meta["choices"]:
             raise UsageError(f"{flag} is {item!r}", did_you_mean(str(item), meta["choices"]))
         low, high = meta.get("low"), meta.get("high")
