@@ -270,7 +270,7 @@ class TrainSettings(Settings):
     )
     max_tokens: int = option(16_384, "padded tokens per forward pass at most; the update stays the same", low=64)
     learning_rate: float | None = option(
-        None, "peak learning rate; default: by size of the model and --adapt", low=0.0, high=10.0
+        None, "peak learning rate; default: by the size of the model and how much of it learns", low=0.0, high=10.0
     )
     weight_decay: float = option(0.01, "AdamW weight decay on matrices", low=0.0, high=10.0)
     schedule: str = option(

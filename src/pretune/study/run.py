@@ -52,6 +52,17 @@ def run(settings: RunRecipeSettings, *, say: Say) -> Outcome:
     not done again; a changed step is, with all that hang on it. Killed or failed, the same command goes on. The
     folder gets one page that says what each step gave.
 
+    A recipe:
+
+        out: runs/news
+        defaults: {data: news.csv, seed: 0}
+        steps:
+          base:  {verb: pretrain, backbone: scratch:bert-mini, minutes: 10}
+          big:   {verb: finetune, backbone: $base}
+          small: {verb: distill, run: $big, student: layers:2}
+          int8:  {verb: quantize, run: $small}
+          table: {verb: benchmark, runs: [$big, $small, $int8]}
+
     Examples::
 
         pretune run recipe.yaml --dry-run

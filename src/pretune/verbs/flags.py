@@ -21,10 +21,12 @@ GLOBAL_FLAGS = {
 }
 _GROUP_TITLES = {
     "TrainSettings": "learning",
+    "LabelledTrainSettings": "learning",
     "CleanSettings": "cleaning",
     "OutSettings": "output",
     "RunSettings": "output",
 }
+_OF_THE_VERB = ("DerivedSettings",)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -171,10 +173,11 @@ def _number(name: str, kind: type, value: Any) -> Any:
 
 
 def _groups(cls: type[Settings]) -> list[tuple[str, str | None, list[dataclasses.Field[Any]]]]:
-    """Fields by the class that declares them: the verb's own first, then the shared ones in order."""
+    """Fields by the class that declares them: the verb's own first, and among these its places, then the shared ones in order."""
     found: dict[str, tuple[str | None, list[dataclasses.Field[Any]]]] = {_title(cls, cls): (None, [])}
-    for spec in dataclasses.fields(cls):
+    for spec in sorted(dataclasses.fields(cls), key=lambda spec: not spec.metadata.get("positional")):
         owner = next(base for base in cls.__mro__ if spec.name in inspect.get_annotations(base))
+        owner = cls if spec.metadata.get("positional") or owner.__name__ in _OF_THE_VERB else owner
         found.setdefault(_title(cls, owner), (_about(cls, owner), []))[1].append(spec)
     return [(title, about, specs) for title, (about, specs) in found.items() if specs]
 

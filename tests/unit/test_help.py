@@ -1,0 +1,54 @@
+"""The pages of ``pretune VERB --help`` as a person reads them: what must be given comes first, and each example can be typed."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from pretune.study.recipe import read_recipe
+from pretune.verbs import VERBS
+from pretune.verbs.declare import load_verb
+from pretune.verbs.flags import parse_flags, verb_parser
+
+NAMES = [entry.name for entry in VERBS]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_must_be_given_comes_first(name: str) -> None:
+    function = load_verb(name)
+    page = verb_parser(function).format_help()
+    places = [spec for spec in dataclasses.fields(function.settings_class) if spec.metadata.get("positional")]
+    below = page.split(f"\n{name}:\n")[1].splitlines()
+    shown = [line.split()[0] for line in below if re.match(r"  \S", line)]
+    assert shown[: len(places)] == [spec.metadata.get("metavar") or spec.name.upper() for spec in places]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_groups_are_named_for_people(name: str) -> None:
+    page = verb_parser(load_verb(name)).format_help()
+    assert "Settings of" not in page, "how the code is arranged is nobody's business here"
+    assert not re.search(r"^(derived|labelledtrain):$", page, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_example_can_be_typed(name: str) -> None:
+    function = load_verb(name)
+    examples = re.findall(r"^    (?:.*\| )?(pretune .*)$", function.story, flags=re.MULTILINE)
+    assert examples, "a page without an example"
+    for line in examples:
+        words = shlex.split(line)
+        assert words[1] == name, line
+        settings, _ = parse_flags(function, words[2:])
+        assert settings.verb == name
+
+
+def test_the_recipe_on_the_page_is_one(tmp_path: Path) -> None:
+    told = load_verb("run").story.split("A recipe:\n")[1].split("Examples::")[0]
+    path = tmp_path / "recipe.yaml"
+    path.write_text(textwrap.dedent(told))
+    assert [step.name for step in read_recipe(path).steps] == ["base", "big", "small", "int8", "table"]
