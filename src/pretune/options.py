@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import shlex
 import types
 import typing
@@ -69,6 +70,8 @@ def value_type(cls: type, name: str) -> tuple[type, bool, bool]:
     return hint, False, optional
 
 
+_UNWRITABLE = re.compile("[\\0\ud800-\udfff]")
+"""What no path, JSON file or tokenizer takes: zero bytes, and what is left of bytes that are no UTF-8."""
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
@@ -92,6 +95,8 @@ class Settings:
         if many:
             value = tuple(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else (value,)
             object.__setattr__(self, spec.name, value)
+            if not value and spec.default is dataclasses.MISSING:
+                raise UsageError(f"{flag_of(spec.name)} is missing", spec.metadata.get("help", ""))
         elif isinstance(value, (tuple, list)):
             raise UsageError(f"{flag_of(spec.name)} was given {len(value)} values", f"it takes one: {_WORDS[kind]}")
         elif kind is float and isinstance(value, int) and not isinstance(value, bool):
@@ -106,8 +111,10 @@ class Settings:
         flag, meta = flag_of(spec.name), spec.metadata
         if not isinstance(item, kind) or (kind is not bool and isinstance(item, bool)):
             raise UsageError(f"{flag} is {item!r}, a {type(item).__name__}", f"it takes {_WORDS[kind]}")
-        if isinstance(item, str) and "\0" in item:
-            raise UsageError(f"{flag} is {item!r}", "no name and no word holds a zero byte")
+        if isinstance(item, str) and _UNWRITABLE.search(item):
+            raise UsageError(
+                f"{flag} is {item!r}, which is no UTF-8", "give a text in UTF-8; rename a file or folder of such a name"
+            )
         if meta.get("choices") and item not in meta["choices"]:
             raise UsageError(f"{flag} is {item!r}", did_you_mean(str(item), meta["choices"]))
         low, high = meta.get("low"), meta.get("high")

@@ -53,7 +53,8 @@ def test_defaults_are_valid():
         ({"data": None}, "--data is missing"),
         ({"overwrite": 1}, "takes true or false"),
         ({"data": 5}, "takes text"),
-        ({"data": "a\0b"}, "zero byte"),
+        ({"data": "a\0b"}, "no UTF-8"),
+        ({"data": "caf\udce9"}, "no UTF-8"),
         ({"clean": 5}, "takes text"),
         ({"seeds": 1.5}, "takes a whole number"),
         ({"clip": (1, 2)}, "takes one: a number"),
@@ -64,6 +65,16 @@ def test_wrong_values_name_the_flag_and_what_is_allowed(changes, word):
         TrySettings(**{"backbone": "x", "data": "d", **changes})
     assert word in str(caught.value)
     assert "--" + next(iter(changes)).replace("_", "-") in str(caught.value)
+
+
+def test_of_several_values_that_must_be_given_there_is_one():
+    @dataclass(frozen=True, kw_only=True)
+    class Many(Settings):
+        runs: tuple[str, ...] = option(help="runs", positional=True)
+
+    with pytest.raises(UsageError, match="--runs is missing"):
+        Many(runs=())
+    assert Many(runs=["a"]).runs == ("a",)  # type: ignore[arg-type]
 
 
 def test_whole_number_serves_as_float():
