@@ -275,7 +275,7 @@ def test_the_program_refuses_sound_it_cannot_hear(tmp_path: Path):
     soundfile.write(tmp_path / "deep.wav", samples, 8_000, subtype="PCM_24")
     soundfile.write(tmp_path / "other.flac", samples, 8_000)
     for name, told in (
-        ("fast.wav", "44100 Hz"),
+        ("fast.wav", "44100 Hz, the model hears 8000: pip install soxr"),
         ("deep.wav", "24 bits"),
         ("other.flac", "no WAV"),
         ("none.wav", "No such"),
@@ -284,6 +284,22 @@ def test_the_program_refuses_sound_it_cannot_hear(tmp_path: Path):
         assert said.returncode == 2
         assert told in said.stderr
         assert "ffmpeg" in said.stderr
+
+
+@pytest.mark.slow
+def test_clips_of_another_rate_are_answered_by_the_program_alike(tmp_path: Path):
+    """As pretune resamples them, where soxr is there."""
+    import soundfile
+
+    run = RUNS["wav2vec2-sound"](tmp_path / "run")
+    pretune.export(run.path, out=tmp_path / "out", threads=1)
+    samples = np.random.default_rng(0).normal(0, 0.2, (22_050, 2)).cumsum(axis=0) % 1 - 0.5
+    soundfile.write(tmp_path / "fast.wav", samples, 44_100, subtype="PCM_16")
+    said = run_alone(tmp_path / "out" / "model" / "predict.py", tmp_path / "fast.wav", needs=(*ENGINE["onnx"], "soxr"))
+    assert said.returncode == 0, said.stderr
+    [expected] = pretune.predict(tmp_path / "out", tmp_path / "fast.wav", threads=1).rows
+    found = json.loads(said.stdout)
+    assert found["probabilities"] == pytest.approx(expected["probabilities"], abs=SMALL)
 
 
 def test_onnxruntime_reports_nothing_where_pretune_was_imported(tmp_path: Path):

@@ -168,7 +168,7 @@ def _engine(record: Mapping[str, Any]) -> str | None:
 def _use_alone(engine: str, given: str) -> list[str]:
     """How to ask a graph: by the program beside it, and by pretune where it runs the engine."""
     needs = "torch" if engine.startswith("torch") else engine
-    extra = {"a-picture.jpg": " pillow", "a-clip.wav": ""}.get(given, " tokenizers")
+    extra = {"a-picture.jpg": " pillow", "a-clip.wav": " soxr"}.get(given, " tokenizers")
     commands = [f"pip install {needs} numpy{extra}\npython predict.py {given}"]
     commands += [] if needs == "torch" else [f"pretune predict RUN {given}"]
     said = f"The model is a graph for {_safe(engine)}; transformers does not load it."

@@ -1,6 +1,6 @@
 """Clips of sound to samples or log-mel features for the exported model in this folder; :mod:`predict` uses it.
 
-Read are WAV files of 16 bits at the model's rate. Shapes: T samples of a clip, F frames, W windows, M mel bands.
+Read are WAV files of 16 bits; soxr (pip install soxr) brings those of another rate to the model's. Shapes: T samples of a clip, F frames, W windows, M mel bands.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Reader:
 
 
 def samples_of(source: Any, rate: int) -> np.ndarray:
-    """A WAV file (path or bytes) as float32 (T,) in [-1, 1]. Raises :class:`ValueError` for another form or rate."""
+    """A WAV file (path or bytes) as float32 (T,) in [-1, 1] at ``rate``. Raises :class:`ValueError` for another form."""
     name = "the clip" if isinstance(source, bytes) else str(source)
     try:
         with wave.open(io.BytesIO(source) if isinstance(source, bytes) else str(source), "rb") as file:
@@ -70,14 +70,24 @@ def samples_of(source: Any, rate: int) -> np.ndarray:
             data = file.readframes(file.getnframes())
     except (wave.Error, EOFError, OSError) as error:
         raise ValueError(f"{name} is no WAV file that can be read ({error}); {convert(rate)}") from None
-    if width != 2 or found != rate:
-        raise ValueError(
-            f"{name} has {found} Hz and {8 * width} bits, the model hears {rate} Hz of 16; {convert(rate)}"
-        )
+    if width != 2:
+        raise ValueError(f"{name} has {8 * width} bits, the model hears {rate} Hz of 16; {convert(rate)}")
     samples_TC = np.frombuffer(data, dtype="<i2").reshape(-1, channels).astype(np.float32) / FULL_SCALE
     if not len(samples_TC):
         raise ValueError(f"{name} lasts 0 seconds")
-    return samples_TC[:, 0] if channels == 1 else samples_TC.mean(axis=1, dtype=np.float32)
+    samples = samples_TC[:, 0] if channels == 1 else samples_TC.mean(axis=1, dtype=np.float32)
+    return samples if found == rate else resampled(samples, found, rate, name)
+
+
+def resampled(samples: np.ndarray, found: int, rate: int, name: str) -> np.ndarray:
+    """The same sound at another rate. Raises :class:`ValueError` where soxr is not installed."""
+    try:
+        import soxr
+    except ImportError:
+        raise ValueError(
+            f"{name} has {found} Hz, the model hears {rate}: pip install soxr, or {convert(rate)}"
+        ) from None
+    return np.ascontiguousarray(soxr.resample(samples, found, rate), dtype=np.float32)
 
 
 def convert(rate: int) -> str:

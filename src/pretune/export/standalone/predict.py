@@ -7,7 +7,7 @@
     cat rows.jsonl | python predict.py -
 
 It needs numpy and the engine that pretune.json names (onnxruntime, openvino or torch); for texts also tokenizers, for pictures
-pillow. A row of a file is {"text": ...}, {"text": ..., "text_pair": ...}, {"image": path} or {"audio": path}, with an "id" if it
+pillow, for clips of another rate than the model's soxr. A row of a file is {"text": ...}, {"text": ..., "text_pair": ...}, {"image": path} or {"audio": path}, with an "id" if it
 has one: JSON lines, CSV or TSV with such a header, or a .txt with a text or path on each line. Answers are JSON lines.
 
 Shapes: T tokens of a text or samples of a clip, F frames, M mel bands, C classes, V characters; H, W the sides of a picture.
