@@ -17,6 +17,7 @@ from pretune.runfolder import RunFolder, create_run, default_out, machine_facts,
 from pretune.verbs.benchmark_fleet import ROUNDS, STEPS, WARMUP, Bench, Variant
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say
+from pretune.verbs.proven import about_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -178,7 +179,7 @@ def _score(settings: BenchmarkSettings, usable: list[Variant], bench: Bench) -> 
     from pretune.tasks import task_named
 
     first = usable[0]
-    about = read_object(first.run.model_dir / "pretune.json", "task")
+    about = about_of(first.run)
     kind = task_named(about["task"])
     scorer = kind.scoring(about)
     for one in usable:

@@ -47,9 +47,9 @@ class RunUnderTest:
         """Load the model, and say what memory the process held before."""
         from datasets import load_from_disk
 
-        from pretune.files import read_object, weight_bytes
+        from pretune.files import weight_bytes
         from pretune.tasks.predicting import example_of
-        from pretune.verbs.proven import load_proven
+        from pretune.verbs.proven import about_of, load_proven
 
         run = open_run(self.spec["run"])
         held = _held_bytes()
@@ -63,7 +63,7 @@ class RunUnderTest:
         return {
             "task": self.proven.task.name,
             "labels": list(self.proven.task.labels),
-            "engine": read_object(run.model_dir / "pretune.json").get("engine", "torch"),
+            "engine": about_of(run)["engine"],
             "bytes": weight_bytes(run.model_dir),
             "parameters": sum(one.numel() for one in self.proven.model.parameters()) or None,
             "held_bytes": held,

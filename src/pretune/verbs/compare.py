@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pretune.errors import RunError
-from pretune.files import read_json, read_json_lines, read_object, write_json
+from pretune.files import read_json, read_json_lines, write_json
 from pretune.options import Settings, option
 from pretune.runfolder import RunFolder, open_run
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say
+from pretune.verbs.proven import about_of
 
 __all__ = ["CompareSettings", "compare"]
 
@@ -84,7 +85,7 @@ def _task_of(run: RunFolder) -> Any:
     """The run's task for scoring records, which needs no model; None where it has none."""
     from pretune.tasks import TASKS
 
-    about = read_object(run.model_dir / "pretune.json", "task")
+    about = about_of(run)
     found = [task for task in TASKS if task.name == about["task"]]
     return found[0].scoring(about) if found else None
 

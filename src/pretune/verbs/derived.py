@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pretune.config import AnsweringSettings, OutSettings
 from pretune.errors import RunError
-from pretune.files import read_object, weight_bytes
+from pretune.files import weight_bytes
 from pretune.options import option
 from pretune.runfolder import RunFolder, open_run
 from pretune.verbs.outcome import Say
+from pretune.verbs.proven import about_of
 from pretune.verbs.reading import own_data, reading_of
 from pretune.verbs.setup import open_together
 
@@ -55,11 +56,7 @@ class DerivedSettings(OutSettings):
 def finished_parent(settings: DerivedSettings) -> RunFolder:
     """The run that is to be made from. Raises :class:`RunError` where it has no model yet."""
     run = open_run(settings.run)
-    if not (run.model_dir / "pretune.json").exists():
-        raise RunError(
-            f"{run.path} has no model yet (its status is {run.record.get('status')})",
-            f"finish it first: {run.record.get('command', 'pretune finetune ...')}",
-        )
+    about_of(run)
     return run
 
 
@@ -159,9 +156,8 @@ def _score(task: Any, records: list[dict[str, Any]]) -> dict[str, float | int]:
 
 
 def _facts(run: RunFolder, proven: Proven) -> dict[str, Any]:
-    about = read_object(run.model_dir / "pretune.json")
     return {
-        "engine": about.get("engine", "torch"),
+        "engine": about_of(run)["engine"],
         "bytes": weight_bytes(run.model_dir),
         "parameters": sum(parameter.numel() for parameter in proven.model.parameters()) or None,
     }

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from pretune.config import LabelledTrainSettings, RunSettings
-from pretune.errors import RunError, UsageError
+from pretune.errors import UsageError
 from pretune.files import read_object
 from pretune.options import option
 from pretune.runfolder import RunFolder, is_run
 from pretune.verbs.declare import verb
 from pretune.verbs.derived import DerivedSettings, against_parent, finished_parent
 from pretune.verbs.outcome import Outcome, Say
+from pretune.verbs.proven import about_of
 
 if TYPE_CHECKING:
     from pretune.engine.parallel import Cluster
@@ -137,14 +138,8 @@ def _is_fine_tuned(place: str) -> bool:
     """Has the run a task? Raises :class:`RunError` for a run without a model, :class:`UsageError` for a graph of another engine."""
     from pretune.tasks import TASKS
 
-    folder = Path(place) / "model" if is_run(place) else Path(place)
-    if is_run(place) and not (folder / "pretune.json").exists():
-        record = RunFolder(Path(place)).record
-        raise RunError(
-            f"{place} has no model yet (its status is {record.get('status')})",
-            f"finish it first: {record.get('command', 'pretune finetune ...')}",
-        )
-    about = read_object(folder / "pretune.json") if (folder / "pretune.json").exists() else {}
+    beside = Path(place) / "pretune.json"
+    about = about_of(RunFolder(Path(place))) if is_run(place) else read_object(beside) if beside.exists() else {}
     if about.get("engine", "torch") != "torch":
         raise UsageError(
             f"{place} holds a graph for {about['engine']}, inside which nothing can be heard",

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pretune.config import AnsweringSettings, AudioSettings, BackboneSettings, ImageSettings, TaskSettings
 from pretune.errors import UsageError
-from pretune.files import read_object
 from pretune.runfolder import RunFolder
 from pretune.verbs.outcome import Say
-from pretune.verbs.proven import load_proven
+from pretune.verbs.proven import about_of, load_proven
 
 if TYPE_CHECKING:
     import torch
@@ -157,11 +156,7 @@ def _backbone(settings: DistillSettings, parent: RunFolder, data: Splits) -> Bac
     from pretune.backbones.load import load_backbone
 
     own = load_backbone(str(parent.model_dir))
-    return student_backbone(settings, own, data, image_size=_about(parent).get("image_size"), place=str(parent.path))
-
-
-def _about(parent: RunFolder) -> dict[str, Any]:
-    return read_object(parent.model_dir / "pretune.json", "task")
+    return student_backbone(settings, own, data, image_size=about_of(parent).get("image_size"), place=str(parent.path))
 
 
 def _task(
@@ -191,7 +186,7 @@ def _task_settings(settings: DistillSettings, parent: RunFolder, backbone: Backb
     """What the student's task is told: as its teacher was, within what the student can read. Rows are not varied yet."""
     from pretune.backbones.text_limits import max_length_of
 
-    about, own = _about(parent), {}
+    about, own = about_of(parent), {}
     if "max_length" in about:
         own = {"max_length": min(about["max_length"], max_length_of(backbone)), "long_text": about["long_text"]}
     size = settings.image_size

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.config import AnsweringSettings
 from pretune.errors import DataError, RunError, UsageError
-from pretune.files import read_object
 from pretune.runfolder import RunFolder
 from pretune.verbs.outcome import Say
+from pretune.verbs.proven import about_of, load_plain, load_proven
 
 if TYPE_CHECKING:
     import torch
@@ -121,7 +121,7 @@ def load_subject(settings: ExplainSettings, run: RunFolder, say: Say) -> Subject
 
     notes: list[str] = []
     source = _torch_run(run, notes)
-    about = read_object(source.model_dir / "pretune.json", "task")
+    about = about_of(source)
     labelled = about["task"] in {task.name for task in TASKS}
     loaded = _task_models(source, settings) if labelled else _pretrained_models(source, about, settings)
     example, truth = _example(settings, run, loaded["kind"])
@@ -134,13 +134,7 @@ def _torch_run(run: RunFolder, notes: list[str]) -> RunFolder:
 
     current = run
     for _ in range(_MOST_GENERATIONS):
-        path = current.model_dir / "pretune.json"
-        if not path.exists():
-            raise RunError(
-                f"{current.path} has no model yet (its status is {current.record.get('status')})",
-                f"finish it first: {current.record.get('command', 'pretune finetune ...')}",
-            )
-        engine = read_object(path).get("engine", "torch")
+        engine = about_of(current)["engine"]
         if engine == "torch":
             break
         parents = [find_run(str(place), current.path) for place in current.record.get("parents", [])]
@@ -159,7 +153,6 @@ def _torch_run(run: RunFolder, notes: list[str]) -> RunFolder:
 
 def _task_models(run: RunFolder, settings: ExplainSettings) -> dict[str, Any]:
     from pretune.explain.reading import reader_of
-    from pretune.verbs.proven import load_plain, load_proven
 
     asked = AnsweringSettings(precision="fp32", threads=settings.threads)
     proven = load_proven(run, asked)

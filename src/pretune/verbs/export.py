@@ -15,6 +15,7 @@ from pretune.runfolder import RunFolder, machine_facts, now
 from pretune.verbs.declare import verb
 from pretune.verbs.derived import DerivedSettings, finished_parent, open_derived, own_data, take_over
 from pretune.verbs.outcome import Outcome, Say
+from pretune.verbs.proven import about_of, load_plain, load_proven
 
 if TYPE_CHECKING:
     import torch
@@ -78,7 +79,7 @@ def export(settings: ExportSettings, *, say: Say) -> Outcome:
 
 
 def _refuse_other_engines(settings: ExportSettings, parent: RunFolder) -> None:
-    engine = read_object(parent.model_dir / "pretune.json").get("engine", "torch")
+    engine = about_of(parent)["engine"]
     if engine not in ("torch", "onnxruntime"):
         raise UsageError(
             f"{parent.path} was exported for {engine}",
@@ -98,7 +99,7 @@ def _write_and_compare(settings: ExportSettings, parent: RunFolder, folder: Path
     rows, items = _rows_to_compare(task, own_data(parent)["validation"])
     carry_files(parent.model_dir, folder)
     signature = _write_graph(settings, parent, task, model, items, folder)
-    about = {**read_object(parent.model_dir / "pretune.json"), **_answering(task, say)}
+    about = {**about_of(parent), **_answering(task, say)}
     reads_pairs = "text_pair" in rows.column_names
     add_program(folder, task, about, engine=_ENGINES[settings.to], graph=signature, reads_pairs=reads_pairs)
     parity = _parity(settings, task, model, rows, items, folder, say)
@@ -108,10 +109,9 @@ def _write_and_compare(settings: ExportSettings, parent: RunFolder, folder: Path
 def _plain_model(settings: ExportSettings, parent: RunFolder) -> tuple[Task, torch.nn.Module]:
     """The parent's task and model: as torch has it, not arranged for this machine, or its graph."""
     from pretune.engine.devices import choose_device
-    from pretune.verbs.proven import load_plain, load_proven
 
     asked = AnsweringSettings(precision="fp32", threads=settings.threads)
-    if read_object(parent.model_dir / "pretune.json").get("engine", "torch") != "torch":
+    if about_of(parent)["engine"] != "torch":
         proven = load_proven(parent, asked)
         return proven.task, proven.model
     choose_device(precision="fp32", threads=settings.threads)

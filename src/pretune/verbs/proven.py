@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretune.config import AnsweringSettings
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from pretune.engine.devices import Device
     from pretune.tasks.base import Task
 
-__all__ = ["Proven", "load_plain", "load_proven"]
+__all__ = ["Proven", "TrainedModel", "about_of", "load_plain", "load_proven", "open_model"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,16 @@ class Proven:
     device: Device
 
 
+@dataclass(frozen=True)
+class TrainedModel:
+    """What a model folder holds, as it lies there: not arranged for this machine, nor moved from the processor."""
+
+    folder: Path
+    task: Task
+    backbone: Backbone
+    model: torch.nn.Module
+
+
 def load_proven(run: RunFolder, settings: AnsweringSettings) -> Proven:
     """Load ``run/model``; what ``settings`` ask of its answers goes before what it was fine-tuned with.
 
@@ -38,7 +49,7 @@ def load_proven(run: RunFolder, settings: AnsweringSettings) -> Proven:
     from pretune.backbones.fast import make_fast
     from pretune.engine.devices import choose_device
 
-    engine = _about(run).get("engine", "torch")
+    engine = _labelled(run)["engine"]
     if engine != "torch":
         return _load_graph(run, settings, engine)
     task, model = load_plain(run, settings)
@@ -50,57 +61,76 @@ def load_proven(run: RunFolder, settings: AnsweringSettings) -> Proven:
 
 def load_plain(run: RunFolder, settings: AnsweringSettings) -> tuple[Task, torch.nn.Module]:
     """Task and torch model as they lie in ``run/model``: on the processor, not arranged for it. Raises as :func:`load_proven`."""
-    task, backbone = _restored(run, settings)
+    found = open_model(run.model_dir, **_asked(settings, _labelled(run)["task"]))
+    return found.task, found.model
+
+
+def open_model(folder: Path, **changes: Any) -> TrainedModel:
+    """The torch model of a folder, answering, with the task that its ``pretune.json`` tells of; ``changes`` go before that.
+
+    Raises :class:`RunError` where weights are missing.
+    """
+    from pretune.backbones.load import load_backbone
+    from pretune.tasks import task_named
+
+    about = {**read_object(folder / "pretune.json", "task"), **changes}
+    backbone = load_backbone(str(folder))
+    task = task_named(about["task"]).restore(about, backbone)
     model, report = task.build(backbone, seed=0)
     if report.initialised:
         raise RunError(
-            f"{run.model_dir} lacks the weights {', '.join(report.initialised[:5])}",
+            f"{folder} lacks the weights {', '.join(report.initialised[:5])}",
             "the folder was changed after training: train again",
         )
-    return task, model.eval()
+    return TrainedModel(folder, task, backbone, model.eval())
 
 
 def _load_graph(run: RunFolder, settings: AnsweringSettings, engine: str) -> Proven:
     """A model that another engine than torch runs, on the processor."""
     import torch
 
+    from pretune.backbones.load import load_backbone
     from pretune.engine.devices import choose_device
     from pretune.export.engines import load_engine
+    from pretune.tasks import task_named
 
     if settings.precision == "bf16":
         raise UsageError(
             f"--precision bf16 does not fit {run.path}: its numbers are those of its graph ({engine})",
             "leave --precision out",
         )
-    task, _ = _restored(run, settings, weights=False)
+    about = _labelled(run)
+    asked = _asked(settings, about["task"])
+    task = task_named(about["task"]).restore({**about, **asked}, load_backbone(str(run.model_dir), weights=False))
     device = replace(choose_device(precision="fp32", threads=settings.threads), device=torch.device("cpu"))
     return Proven(task, load_engine(engine, run.model_dir, threads=device.threads).eval(), device)
 
 
-def _restored(run: RunFolder, settings: AnsweringSettings, *, weights: bool = True) -> tuple[Task, Backbone]:
-    from pretune.backbones.load import load_backbone
+def _asked(settings: AnsweringSettings, task: str) -> dict[str, Any]:
+    """What ``settings`` ask of the answers. Raises :class:`pretune.errors.UsageError` for what the task does not read."""
     from pretune.tasks import check_settings, task_named
 
-    about = _about(run)
-    kind = task_named(about["task"])
+    kind = task_named(task)
     check_settings(settings, kind)
-    asked = {name: value for name, value in settings.to_dict().items() if name in kind.reads and value is not None}
-    backbone = load_backbone(str(run.model_dir), weights=weights)
-    return kind.restore({**about, **asked}, backbone), backbone
+    return {name: value for name, value in settings.to_dict().items() if name in kind.reads and value is not None}
 
 
-def _about(run: RunFolder) -> dict[str, Any]:
-    """``pretune.json`` of a run that has a task. Raises :class:`RunError` for another, or one that is not finished."""
-    from pretune.tasks import TASKS
-
-    about_path = run.model_dir / "pretune.json"
-    if not about_path.exists():
-        status = run.record.get("status")
+def about_of(run: RunFolder) -> dict[str, Any]:
+    """``pretune.json`` of a run's model; its ``engine`` is ``torch`` where none is named. Raises :class:`RunError` without a model."""
+    path = run.model_dir / "pretune.json"
+    if not path.exists():
         raise RunError(
-            f"{run.path} has no model yet (its status is {status})",
+            f"{run.path} has no model yet (its status is {run.record.get('status')})",
             f"finish it first: {run.record.get('command', 'pretune finetune ...')}",
         )
-    about = read_object(about_path, "task")
+    return {"engine": "torch", **read_object(path, "task")}
+
+
+def _labelled(run: RunFolder) -> dict[str, Any]:
+    """:func:`about_of` a run that has a task. Raises :class:`RunError` for another."""
+    from pretune.tasks import TASKS
+
+    about = about_of(run)
     if about["task"] not in {task.name for task in TASKS}:
         raise RunError(
             f"{run.path} is a run of {about['task']}, which gives no labels",

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import LabelledTrainSettings, RunSettings, TrainSettings
 from pretune.errors import Interrupted, RunError, UsageError
-from pretune.files import fsync_file, read_object, replaced_folder, translate_disk_errors, write_text
+from pretune.files import fsync_file, replaced_folder, translate_disk_errors, write_text
 from pretune.options import option
 from pretune.runfolder import RunFolder, machine_facts, now
 from pretune.verbs.declare import verb
 from pretune.verbs.derived import DerivedSettings, against_parent, finished_parent, take_over, unchanged_data
 from pretune.verbs.outcome import Outcome, Say
+from pretune.verbs.proven import TrainedModel, about_of, open_model
 
 if TYPE_CHECKING:
     from pretune.engine.parallel import Cluster
-    from pretune.verbs.prune_rounds import Pruning, Stage
+    from pretune.verbs.prune_rounds import Pruning
 
 __all__ = ["PruneSettings", "prune"]
 
@@ -125,16 +126,15 @@ def _refuse_other_runs(parent: RunFolder) -> None:
     """Raise where there is no task to prune for, or no parts that could be told apart."""
     from pretune.tasks import TASKS
 
-    about = read_object(parent.model_dir / "pretune.json", "task")
+    about = about_of(parent)
     if about["task"] not in {task.name for task in TASKS}:
         raise RunError(
             f"{parent.path} is a run of {about['task']}, which has no labels to say what its parts are worth",
             f"fine-tune it first: pretune finetune {parent.path} --data DATA",
         )
-    engine = about.get("engine", "torch")
-    if engine != "torch":
+    if about["engine"] != "torch":
         raise UsageError(
-            f"{parent.path} holds a graph for {engine}, whose parts are not told apart",
+            f"{parent.path} holds a graph for {about['engine']}, whose parts are not told apart",
             f"prune the run that it was made from: {', '.join(parent.record['parents'])}",
         )
 
@@ -159,15 +159,15 @@ def _prune(settings: PruneSettings, run: RunFolder, parent: RunFolder, say: Say,
 def _begin(settings: PruneSettings, run: RunFolder, parent: RunFolder, say: Say, cluster: Cluster) -> Pruning:
     """The model to begin with, and its rows. Raises :class:`UsageError` for what this model does not have."""
     from pretune.verbs.backbone import steady
-    from pretune.verbs.prune_rounds import Pruning, fewer_tokens, open_stage
+    from pretune.verbs.prune_rounds import Pruning, fewer_tokens
     from pretune.verbs.setup import choose
 
     data, fingerprint = unchanged_data(parent)
-    stage = open_stage(parent.model_dir)
+    stage = open_model(parent.model_dir)
     _refuse_strange(settings, stage)
     if settings.vocabulary == "data":
         with cluster.first_before_others():
-            stage = open_stage(fewer_tokens(run, stage, data))
+            stage = open_model(fewer_tokens(run, stage, data))
     task = stage.task
     device = steady(choose(settings, run, cluster), stage.backbone, settings)
     with cluster.first_before_others():
@@ -178,7 +178,7 @@ def _begin(settings: PruneSettings, run: RunFolder, parent: RunFolder, say: Say,
     return Pruning(settings, stage, data, rows, fingerprint, device, cluster, say)
 
 
-def _refuse_strange(settings: PruneSettings, stage: Stage) -> None:
+def _refuse_strange(settings: PruneSettings, stage: TrainedModel) -> None:
     """Raise :class:`UsageError` for parts that the model does not have, or does not have enough of."""
     from pretune.backbones.units import FEED_FORWARD, HEADS, units_of
     from pretune.compress.prune_plan import plan_of
@@ -215,7 +215,7 @@ def _first_learning(settings: PruneSettings, run: RunFolder, parent: RunFolder, 
 def _finish(pruning: Pruning, run: RunFolder, parent: RunFolder, folder: Path, began: float) -> None:
     """``model/``, the log of all rounds as one, what the model is worth, the model card; status ``finished`` last."""
     from pretune.report.card import write_card
-    from pretune.verbs.prune_rounds import open_stage, rounds_dir
+    from pretune.verbs.prune_rounds import rounds_dir
 
     with replaced_folder(run.model_dir) as copied, translate_disk_errors(copied):
         shutil.copytree(folder, copied, dirs_exist_ok=True)
@@ -223,8 +223,8 @@ def _finish(pruning: Pruning, run: RunFolder, parent: RunFolder, folder: Path, b
             fsync_file(path)
     rounds = [RunFolder(path) for path in sorted(rounds_dir(run).glob("round-*"), key=lambda p: int(p.name[6:]))]
     _join_logs(run, rounds)
-    made = open_stage(run.model_dir)
-    before, after = _counts(open_stage(parent.model_dir)), _counts(made)
+    made = open_model(run.model_dir)
+    before, after = _counts(open_model(parent.model_dir)), _counts(made)
     record = run.record
     parameters = sum(parameter.numel() for parameter in made.model.parameters())
     run.update_record(
@@ -240,7 +240,7 @@ def _finish(pruning: Pruning, run: RunFolder, parent: RunFolder, folder: Path, b
     run.update_record(status="finished")
 
 
-def _counts(stage: Stage) -> dict[str, int]:
+def _counts(stage: TrainedModel) -> dict[str, int]:
     """How many parts of each kind, and tokens, a model has."""
     from pretune.backbones.units import units_of
 
@@ -259,7 +259,7 @@ def _tokens_told(before: dict[str, int], after: dict[str, int]) -> list[str]:
     ]
 
 
-def _loading(made: Stage) -> str:
+def _loading(made: TrainedModel) -> str:
     """What another program has to know to load the model."""
     from pretune.backbones.removed import removed_of
 

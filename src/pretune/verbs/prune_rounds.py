@@ -19,15 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pretune.errors import RunError
-from pretune.files import read_object
 from pretune.runfolder import RunFolder
 from pretune.verbs.outcome import Say
+from pretune.verbs.proven import TrainedModel, open_model
 
 if TYPE_CHECKING:
     import torch
 
-    from pretune.backbones.load import Backbone
     from pretune.compress.prune_plan import Shares
     from pretune.data.splits import Splits
     from pretune.engine.devices import Device
@@ -40,12 +38,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Pruning",
-    "Stage",
     "fewer_tokens",
     "keep_of",
     "one_cut",
     "one_round",
-    "open_stage",
     "recovery",
     "rounds_dir",
 ]
@@ -56,21 +52,11 @@ _SETTLING_ROWS = 1024
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A model folder that is opened: the run's task on it, and its weights."""
-
-    folder: Path
-    task: Task
-    backbone: Backbone
-    model: torch.nn.Module
-
-
-@dataclass(frozen=True)
 class Pruning:
     """What all rounds share. ``first`` is the model that pruning begins with, and the teacher of every round."""
 
     settings: PruneSettings
-    first: Stage
+    first: TrainedModel
     data: Splits
     rows: dict[str, EncodedRows]
     fingerprint: str
@@ -89,24 +75,7 @@ def rounds_dir(run: RunFolder) -> Path:
     return run.path / "rounds"
 
 
-def open_stage(folder: Path) -> Stage:
-    """The model of a folder with the task that ``pretune.json`` tells of."""
-    from pretune.backbones.load import load_backbone
-    from pretune.tasks import task_named
-
-    about = read_object(folder / "pretune.json", "task")
-    backbone = load_backbone(str(folder))
-    task = task_named(about["task"]).restore(about, backbone)
-    model, report = task.build(backbone, seed=0)
-    if report.initialised:
-        raise RunError(
-            f"{folder} lacks the weights {', '.join(report.initialised[:5])}",
-            "the folder was changed after training: train again",
-        )
-    return Stage(folder, task, backbone, model.eval())
-
-
-def fewer_tokens(run: RunFolder, stage: Stage, data: Splits) -> Path:
+def fewer_tokens(run: RunFolder, stage: TrainedModel, data: Splits) -> Path:
     """The folder of the stage's model without the tokens that the run's rows to learn from never use."""
     from pretune.compress.prune_vocabulary import keep_embeddings, reduced_tokenizer
     from pretune.verbs.record import write_model
@@ -195,7 +164,7 @@ def _write_cut(pruning: Pruning, run: RunFolder, cut: RunFolder, number: int, st
     from pretune.compress.prune_plan import apply_plan, choose_parts, plan_of
     from pretune.verbs.record import write_model
 
-    first, settings, stage = pruning.first, pruning.settings, open_stage(stage_folder)
+    first, settings, stage = pruning.first, pruning.settings, open_model(stage_folder)
     units = units_of(stage.model)
     counts = {unit.name: unit.count for unit in units_of(first.model)}
     plan = plan_of(stage.model, first.backbone.config, keep_of(settings, number), first_counts=counts)
@@ -275,7 +244,7 @@ def recovery(
     from pretune.verbs.labelled import goal_on_validation
     from pretune.verbs.setup import make_learning
 
-    stage, rows = open_stage(cut), pruning.rows
+    stage, rows = open_model(cut), pruning.rows
     task, model = stage.task, stage.model
     follow_closely(model)
     truths = task.truths(pruning.data["validation"])

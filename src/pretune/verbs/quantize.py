@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pretune.config import AnsweringSettings, TrainSettings
 from pretune.errors import UsageError
-from pretune.files import read_object
 from pretune.options import option
 from pretune.runfolder import RunFolder, now
 from pretune.verbs.declare import verb
 from pretune.verbs.derived import DerivedSettings, finished_parent, open_derived, take_over
 from pretune.verbs.outcome import Outcome, Say
+from pretune.verbs.proven import about_of, load_plain, load_proven
 
 if TYPE_CHECKING:
     import torch
@@ -119,11 +119,10 @@ def _float_graph(
 ) -> tuple[Task, torch.nn.Module | None, Path]:
     """The parent's task, its torch model (None where it is a graph already) and its graph in float."""
     from pretune.export.onnx_model import GRAPH_FILE
-    from pretune.verbs.proven import load_plain, load_proven
     from pretune.verbs.quantize_result import write_float_graph
 
     asked = AnsweringSettings(precision="fp32", threads=settings.threads)
-    engine = read_object(parent.model_dir / "pretune.json").get("engine", "torch")
+    engine = about_of(parent)["engine"]
     if engine == "onnxruntime":
         return load_proven(parent, asked).task, None, parent.model_dir / GRAPH_FILE
     if engine != "torch":

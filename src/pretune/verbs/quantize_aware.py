@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pretune.errors import UsageError
-from pretune.files import read_object
 from pretune.runfolder import RunFolder
 from pretune.verbs.derived import take_over, unchanged_data
 from pretune.verbs.outcome import Outcome, Say
+from pretune.verbs.proven import TrainedModel, about_of, open_model
 
 if TYPE_CHECKING:
     from pretune.compress.fake_quant import Rounding
     from pretune.data.splits import Splits
     from pretune.verbs.learning import Learning
-    from pretune.verbs.prune_rounds import Stage
     from pretune.verbs.quantize import QuantizeSettings
     from pretune.verbs.setup import Setup
 
@@ -49,7 +48,7 @@ def learn_rounded(settings: QuantizeSettings, parent: RunFolder, say: Say) -> Ou
     from pretune.verbs.record import carry_out
     from pretune.verbs.setup import forecast, open_together
 
-    engine = read_object(parent.model_dir / "pretune.json").get("engine", "torch")
+    engine = about_of(parent)["engine"]
     if engine != "torch":
         raise UsageError(
             f"{parent.path} holds a graph ({engine}), which cannot learn",
@@ -114,13 +113,12 @@ def _build(settings: QuantizeSettings, run: RunFolder, parent: RunFolder, say: S
     return _Rounded(data, setup, learning, rounding)
 
 
-def _folded(parent: RunFolder, data: Splits) -> Stage:
+def _folded(parent: RunFolder, data: Splits) -> TrainedModel:
     """The parent's model as its graph will be: batch norms are part of the convolutions before them."""
     from pretune.compress.fake_quant import fold_norms
     from pretune.tasks.predicting import example_of
-    from pretune.verbs.prune_rounds import open_stage
 
-    stage = open_stage(parent.model_dir)
+    stage = open_model(parent.model_dir)
     items = stage.task.encode(example_of(data["train"][0], "0"))
     batch = stage.task.collate(items)
     fold_norms(stage.model, lambda: stage.task.predict(stage.model, batch))
@@ -153,7 +151,6 @@ def _modules_to_keep(settings: QuantizeSettings, model: Any) -> tuple[str, ...]:
 def _convert(settings: QuantizeSettings, run: RunFolder, parent: RunFolder, rounded: _Rounded, say: Say) -> None:
     """The learned model as an 8-bit graph: the same rounding, by the ranges that were kept while it learned."""
     from pretune.compress.int8_graph import Recipe
-    from pretune.verbs.prune_rounds import open_stage
     from pretune.verbs.quantize_result import emptied, finish, open_subject, write_float_graph, write_result
 
     ranges = rounded.rounding.ranges()
@@ -173,6 +170,6 @@ def _convert(settings: QuantizeSettings, run: RunFolder, parent: RunFolder, roun
             recipe = Recipe("static", subject.kept, calibration="learned", ranges=every)
         chosen = subject.attempt(recipe, "learned")
         write_result(run, parent, subject, chosen, [chosen])
-        finish(settings, run, parent, subject, open_stage(parent.model_dir).model, say)
+        finish(settings, run, parent, subject, open_model(parent.model_dir).model, say)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -7,10 +7,11 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pretune.files import read_object, replaced_folder
+from pretune.files import replaced_folder
 from pretune.runfolder import RunFolder, machine_facts
 from pretune.verbs.derived import against_parent, own_data
 from pretune.verbs.outcome import Outcome, Say
+from pretune.verbs.proven import about_of
 from pretune.verbs.quantize_trials import Subject, Trial, caller
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def write_result(run: RunFolder, parent: RunFolder, subject: Subject, chosen: Tr
     chosen.path.replace(ready)
     chosen.path = ready
     subject.calibrate(ready)
-    about = {**read_object(parent.model_dir / "pretune.json"), **subject.task.to_dict()}
+    about = {**about_of(parent), **subject.task.to_dict()}
     if chosen.recipe.method == "dynamic":
         about["rows_alone"] = True
     told = {
