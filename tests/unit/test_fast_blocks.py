@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from pretune.backbones import fast
+from pretune.backbones import fast, fast_blocks
 from pretune.backbones.fast import make_fast
+from pretune.backbones.fast_layer import shorten_last_layer
 
 ROWS, TOKENS, WIDTH = 3, 11, 32
 
@@ -83,7 +84,9 @@ def test_blocks_equal_the_layers_code_with_the_same_draws(
     assert_same(ours, plain(model, monkeypatch), 2e-6)
 
 
-def test_blocks_in_bf16_stay_as_near_to_fp32_as_the_layers_code(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("few_rows", [0, 64], ids=["filled up", "as they are"])
+def test_blocks_in_bf16_stay_as_near_to_fp32_as_the_layers_code(few_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast_blocks, "_FEW_ROWS", few_rows)
     model = encoder()
     exact, exact_grads = outcome(copy.deepcopy(model))
     errors = {}
@@ -168,3 +171,107 @@ def test_hidden_states_and_attentions_are_given_when_asked_for() -> None:
     out = model(**tokens(), output_hidden_states=True)
     assert [h.shape for h in out.hidden_states] == [torch.Size([ROWS, TOKENS, WIDTH])] * 3
     torch.testing.assert_close(out.hidden_states[-1], out.last_hidden_state)
+
+
+def test_products_have_few_sizes_and_little_is_filled_up() -> None:
+    sizes = {rows: fast_blocks._filled_size(rows, torch.bfloat16) for rows in range(1, 20_000)}
+    assert all(rows <= size for rows, size in sizes.items())
+    assert all(size == rows for rows, size in sizes.items() if rows < 64)
+    assert max(size / rows for rows, size in sizes.items() if rows >= 2048) < 1.13
+    assert len({size for rows, size in sizes.items() if 64 <= rows <= 2048}) == 16
+    assert len({size for rows, size in sizes.items() if rows > 2048}) < 30
+    assert fast_blocks._filled_size(1000, torch.float32) == 1000
+
+
+def classifier(
+    family: str = "bert", dropout: float = 0.0, auto: str = "AutoModelForSequenceClassification"
+) -> nn.Module:
+    """A small model with a head, in training mode, made fast."""
+    import transformers
+
+    body = encoder(family, dropout).config
+    body.num_labels = 3
+    torch.manual_seed(0)
+    model = getattr(transformers, auto).from_config(body, attn_implementation="sdpa")
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return make_fast(model.train())
+
+
+def logits_of(model: nn.Module) -> torch.Tensor:
+    model.eval()
+    found = model(**tokens()).logits.detach()
+    model.train()
+    return found
+
+
+def learned(model: nn.Module) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    model.zero_grad()
+    torch.manual_seed(2)
+    logits = model(**tokens()).logits
+    nn.functional.cross_entropy(logits.float(), torch.tensor([0, 2, 1]), reduction="sum").backward()
+    return logits.detach(), {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("frozen", ["nothing", "lower layers", "the last layer's values"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "electra"])
+def test_a_last_layer_that_is_read_at_its_first_position_learns_the_same_by_it_alone(family: str, frozen: str) -> None:
+    plain, short = classifier(family), classifier(family)
+    for model in (plain, short):
+        for name, parameter in model.named_parameters():
+            rests = {
+                "nothing": False,
+                "lower layers": "embeddings" in name or "layer.0" in name,
+                "the last layer's values": "layer.1.attention.self.value" in name,
+            }
+            parameter.requires_grad_(not rests[frozen])
+    assert shorten_last_layer(short, lambda: logits_of(short))
+    (logits, gradients), (expected, wanted) = learned(short), learned(plain)
+    torch.testing.assert_close(logits, expected, atol=2e-6, rtol=2e-6)
+    assert gradients.keys() == wanted.keys()
+    largest = max(gradient.abs().max().item() for gradient in wanted.values())
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(gradients[name], gradient, atol=3e-6 * largest, rtol=1e-5, msg=name)
+
+
+def test_a_short_last_layer_in_bf16_is_as_near_to_fp32_as_the_whole_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast_blocks, "_FEW_ROWS", 0)
+    _, exact = learned(classifier())
+    wrong = {}
+    for name in ("whole", "short"):
+        model = classifier()
+        assert name == "whole" or shorten_last_layer(model, lambda model=model: logits_of(model))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            _, gradients = learned(model)
+        wrong[name] = float(sum((gradients[n] - g).square().sum() for n, g in exact.items()) ** 0.5)
+    assert 0 < wrong["short"] < 1.2 * wrong["whole"]
+
+
+def test_a_short_last_layer_drops_out_and_evaluates_as_the_whole_one() -> None:
+    whole, short = classifier(dropout=0.3), classifier(dropout=0.3)
+    assert shorten_last_layer(short, lambda: logits_of(short))
+    rows = tokens()
+    torch.manual_seed(3)
+    first, second = short(**rows).logits, short(**rows).logits
+    torch.manual_seed(3)
+    assert torch.equal(short(**rows).logits, first)
+    assert not torch.allclose(first, second)
+    short.eval()
+    whole.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(short(**tokens()).logits, whole(**tokens()).logits)
+        assert short.bert(**tokens()).last_hidden_state.shape == (ROWS, TOKENS, WIDTH)  # type: ignore[operator]
+
+
+def test_a_last_layer_that_is_read_elsewhere_stays_whole() -> None:
+    tagger = classifier(auto="AutoModelForTokenClassification")
+    assert not shorten_last_layer(tagger, lambda: logits_of(tagger))
+    assert logits_of(tagger).shape == (ROWS, TOKENS, 3)
+    unknown = nn.Linear(3, 3)
+    assert not shorten_last_layer(unknown, lambda: unknown(torch.ones(2, 3)))
+
+
+def test_a_model_that_answers_no_number_stays_whole() -> None:
+    model = classifier()
+    nn.init.constant_(model.classifier.bias, float("nan"))  # type: ignore[union-attr]
+    assert not shorten_last_layer(model, lambda: logits_of(model))

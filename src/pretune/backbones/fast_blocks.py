@@ -1,13 +1,18 @@
-"""The two blocks of a BERT layer with their backward pass written out: attention, and the feed-forward block.
+"""The blocks of a BERT layer with their backward pass written out: attention (also for the first position alone), and the
+feed-forward block.
 
 Each is one node of autograd in place of some thirty: an activation is cast to bf16 once and not for every product that
 reads it, query, key and value are one product, and no intermediate is kept twice. Sums, norms and the residual stay fp32.
 
-Shapes: B rows, T tokens, N = B * T, H width, A heads, D = H / A, F inner width.
+oneDNN compiles a kernel for each shape of a bf16 product, which takes as long as some runs of it. Products over all tokens
+are therefore filled up with rows of zeros to few sizes; nothing of them is left in any sum.
+
+Shapes: B rows, T tokens, N = B * T, M = N filled up, H width, A heads, D = H / A, F inner width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,9 +20,11 @@ from torch.nn import functional
 
 from pretune.backbones.dropout import keep_mask, kept_scale, random_keep_mask
 
-__all__ = ["AttentionBlock", "BlockPlan", "FeedForwardBlock"]
+__all__ = ["AttentionBlock", "BlockPlan", "FeedForwardBlock", "FirstAttentionBlock"]
 
 Tensor = torch.Tensor
+
+_STEP, _FEW_ROWS = 128, 64
 
 
 class BlockPlan(NamedTuple):
@@ -40,37 +47,96 @@ class AttentionBlock(torch.autograd.Function):
         b, t, h = x_BTH.shape
         with torch.autocast("cpu", enabled=False):
             x_NH = x_BTH.reshape(b * t, h)
-            x = x_NH.to(plan.dtype)
+            x_MH = _filled(x_NH, plan.dtype)
             qkv_w = torch.cat([w.to(plan.dtype) for w in weights[0:6:2]])
             qkv_b = torch.cat([w.to(plan.dtype) for w in weights[1:6:2]])
-            heads = _split(functional.linear(x, qkv_w, qkv_b), 3, b, plan.heads)
-            chances, keep, mixed = _attend(plan, heads, mask, b)
-            merged_NH = _merge(mixed[None], b)
+            heads = _split(functional.linear(x_MH, qkv_w, qkv_b)[: b * t], 3, b, plan.heads)
+            chances, keep, mixed = _attend(plan, *heads, mask, b)
+            merged_MH = _merge(mixed[None], b)
             out_w = weights[6].to(plan.dtype)
-            y_NH = functional.linear(merged_NH, out_w, weights[7].to(plan.dtype))
+            y_NH = functional.linear(merged_MH, out_w, weights[7].to(plan.dtype))[: b * t]
             out_NH, norm = _add_and_norm(plan, x_NH, y_NH, weights[8], weights[9])
         ctx.plan, ctx.rows = plan, b
-        ctx.save_for_backward(x, qkv_w, heads, chances, keep, merged_NH, out_w, weights[8], weights[9], *norm)
+        ctx.save_for_backward(x_MH, qkv_w, heads, chances, keep, merged_MH, out_w, weights[8], weights[9], *norm)
         return out_NH.view(b, t, h)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_BTH: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         """Gradients in the order of :meth:`forward`'s arguments, in fp32."""
-        x, qkv_w, heads, chances, keep, merged_NH, out_w, norm_w, norm_b, *norm = ctx.saved_tensors
+        x_MH, qkv_w, heads, chances, keep, merged_MH, out_w, norm_w, norm_b, *norm = ctx.saved_tensors
         needs = ctx.needs_input_grad
         with torch.autocast("cpu", enabled=False):
             residual_NH, d_y, d_norm = _norm_backward(ctx.plan, grad_BTH, norm_w, norm_b, norm)
-            d_out = _linear_backward(d_y, merged_NH, needs[9], needs[10])
-            d_heads = _attend_backward(
-                ctx.plan, heads, chances, keep, _split(d_y @ out_w, 1, ctx.rows, ctx.plan.heads)[0]
-            )
+            d_out = _linear_backward(d_y, merged_MH, needs[9], needs[10])
+            d_mixed = _split((d_y @ out_w)[: len(residual_NH)], 1, ctx.rows, ctx.plan.heads)[0]
+            d_heads = torch.empty_like(heads)
+            _attend_backward(ctx.plan, *heads, chances, keep, d_mixed, into=d_heads)
             d_qkv = _merge(d_heads, ctx.rows)
-            d_w, d_b = _linear_backward(d_qkv, x, any(needs[3:9:2]), any(needs[4:9:2]))
-            d_x = residual_NH.add_(d_qkv @ qkv_w).view(grad_BTH.shape) if needs[1] else None
+            d_w, d_b = _linear_backward(d_qkv, x_MH, any(needs[3:9:2]), any(needs[4:9:2]))
+            d_x = None
+            if needs[1]:
+                d_x = residual_NH.add_((d_qkv @ qkv_w)[: len(residual_NH)]).view(grad_BTH.shape)
         ws = (None,) * 3 if d_w is None else d_w.chunk(3)
         bs = (None,) * 3 if d_b is None else d_b.chunk(3)
         return None, d_x, None, ws[0], bs[0], ws[1], bs[1], ws[2], bs[2], *d_out, *d_norm
+
+
+class FirstAttentionBlock(torch.autograd.Function):
+    """What :class:`AttentionBlock` gives at the first position of each row: all are attended to, one asks."""
+
+    @staticmethod
+    def forward(ctx: Any, plan: BlockPlan, x_BTH: Tensor, mask: Tensor | None, *weights: Tensor) -> Tensor:
+        """Arguments as of :class:`AttentionBlock`; returns (B, 1, H)."""
+        b, t, h = x_BTH.shape
+        with torch.autocast("cpu", enabled=False):
+            first_BH = x_BTH[:, 0].contiguous()
+            x_MH, first = _filled(x_BTH.reshape(b * t, h), plan.dtype), _filled(first_BH, plan.dtype)
+            q_w, k_w, v_w = (w.to(plan.dtype) for w in weights[0:6:2])
+            q_b, k_b, v_b = (w.to(plan.dtype) for w in weights[1:6:2])
+            query = functional.linear(first, q_w, q_b)[:b].view(b * plan.heads, 1, -1)
+            key, value = (
+                _split(functional.linear(x_MH, w, bias)[: b * t], 1, b, plan.heads)[0]
+                for w, bias in ((k_w, k_b), (v_w, v_b))
+            )
+            asked = None if mask is None else mask[:, :, :1]
+            chances, keep, mixed = _attend(plan, query, key, value, asked, b)
+            mixed_first = _filled(mixed.view(b, h), plan.dtype)
+            out_w = weights[6].to(plan.dtype)
+            y_BH = functional.linear(mixed_first, out_w, weights[7].to(plan.dtype))[:b]
+            out_BH, norm = _add_and_norm(plan, first_BH, y_BH, weights[8], weights[9])
+        ctx.plan, ctx.shape = plan, x_BTH.shape
+        ctx.save_for_backward(
+            x_MH, first, q_w, k_w, v_w, query, key, value, chances, keep, mixed_first, out_w, *weights[8:], *norm
+        )  # fmt: skip
+        return out_BH.view(b, 1, h)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_B1H: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """Gradients in the order of :meth:`forward`'s arguments, in fp32."""
+        x_MH, first, q_w, k_w, v_w, query, key, value, chances, keep, mixed_first, out_w, norm_w, norm_b, *norm = (
+            ctx.saved_tensors
+        )
+        needs, (b, t, h) = ctx.needs_input_grad, ctx.shape
+        with torch.autocast("cpu", enabled=False):
+            residual_BH, d_y, d_norm = _norm_backward(ctx.plan, grad_B1H, norm_w, norm_b, norm)
+            d_out = _linear_backward(d_y, mixed_first, needs[9], needs[10])
+            d_query, d_key, d_value = (torch.empty_like(each) for each in (query, key, value))
+            _attend_backward(
+                ctx.plan, query, key, value, chances, keep, (d_y @ out_w)[:b].view(query.shape),
+                into=(d_query, d_key, d_value),
+            )  # fmt: skip
+            d_first = _filled(d_query.view(b, h), ctx.plan.dtype)
+            d_k_MH, d_v_MH = _merge(d_key[None], b), _merge(d_value[None], b)
+            d_q = _linear_backward(d_first, first, needs[3], needs[4])
+            d_k = _linear_backward(d_k_MH, x_MH, needs[5], needs[6])
+            d_v = _linear_backward(d_v_MH, x_MH, needs[7], needs[8])
+            d_x = None
+            if needs[1]:
+                d_x = (d_k_MH @ k_w)[: b * t].float().add_((d_v_MH @ v_w)[: b * t]).view(b, t, h)
+                d_x[:, 0] += residual_BH.add_((d_first @ q_w)[:b])
+        return None, d_x, None, *d_q, *d_k, *d_v, *d_out, *d_norm
 
 
 class FeedForwardBlock(torch.autograd.Function):
@@ -81,29 +147,50 @@ class FeedForwardBlock(torch.autograd.Function):
         """``weights``: inner (weight, bias), outer, norm."""
         with torch.autocast("cpu", enabled=False):
             x_NH = x_BTH.reshape(-1, x_BTH.shape[-1])
-            x = x_NH.to(plan.dtype)
+            x_MH = _filled(x_NH, plan.dtype)
             inner_w, outer_w = weights[0].to(plan.dtype), weights[2].to(plan.dtype)
-            inner_NF = functional.linear(x, inner_w, weights[1].to(plan.dtype))
-            active_NF = functional.gelu(inner_NF)
-            y_NH = functional.linear(active_NF, outer_w, weights[3].to(plan.dtype))
+            inner_MF = functional.linear(x_MH, inner_w, weights[1].to(plan.dtype))
+            active_MF = functional.gelu(inner_MF)
+            y_NH = functional.linear(active_MF, outer_w, weights[3].to(plan.dtype))[: len(x_NH)]
             out_NH, norm = _add_and_norm(plan, x_NH, y_NH, weights[4], weights[5])
         ctx.plan = plan
-        ctx.save_for_backward(x, inner_w, outer_w, inner_NF, active_NF, weights[4], weights[5], *norm)
+        ctx.save_for_backward(x_MH, inner_w, outer_w, inner_MF, active_MF, weights[4], weights[5], *norm)
         return out_NH.view(x_BTH.shape)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_BTH: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         """Gradients in the order of :meth:`forward`'s arguments, in fp32."""
-        x, inner_w, outer_w, inner_NF, active_NF, norm_w, norm_b, *norm = ctx.saved_tensors
+        x_MH, inner_w, outer_w, inner_MF, active_MF, norm_w, norm_b, *norm = ctx.saved_tensors
         needs = ctx.needs_input_grad
         with torch.autocast("cpu", enabled=False):
             residual_NH, d_y, d_norm = _norm_backward(ctx.plan, grad_BTH, norm_w, norm_b, norm)
-            d_outer = _linear_backward(d_y, active_NF, needs[4], needs[5])
-            d_inner_NF = torch.ops.aten.gelu_backward(d_y @ outer_w, inner_NF)
-            d_inner = _linear_backward(d_inner_NF, x, needs[2], needs[3])
-            d_x = residual_NH.add_(d_inner_NF @ inner_w).view(grad_BTH.shape) if needs[1] else None
+            d_outer = _linear_backward(d_y, active_MF, needs[4], needs[5])
+            d_inner_MF = torch.ops.aten.gelu_backward(d_y @ outer_w, inner_MF)
+            d_inner = _linear_backward(d_inner_MF, x_MH, needs[2], needs[3])
+            d_x = None
+            if needs[1]:
+                d_x = residual_NH.add_((d_inner_MF @ inner_w)[: len(residual_NH)]).view(grad_BTH.shape)
         return None, d_x, *d_inner, *d_outer, *d_norm
+
+
+def _filled_size(rows: int, dtype: torch.dtype) -> int:
+    """M for N = ``rows``: a multiple of 128 up to 2,048 and of an eighth of the next power of two above."""
+    if dtype is torch.float32 or rows < _FEW_ROWS:
+        return rows
+    step = max(_STEP, 1 << (rows - 1).bit_length() >> 4)
+    return -(-rows // step) * step
+
+
+def _filled(x_NH: Tensor, dtype: torch.dtype) -> Tensor:
+    """(N, H) in ``dtype`` with zeros below, (M, H)."""
+    n, m = len(x_NH), _filled_size(len(x_NH), dtype)
+    if n == m:
+        return x_NH.to(dtype)
+    out_MH = torch.empty((m, x_NH.shape[1]), dtype=dtype)
+    out_MH[:n] = x_NH
+    out_MH[n:] = 0
+    return out_MH
 
 
 def _split(flat_N: Tensor, parts: int, rows: int, heads: int) -> Tensor:
@@ -113,43 +200,60 @@ def _split(flat_N: Tensor, parts: int, rows: int, heads: int) -> Tensor:
 
 
 def _merge(split: Tensor, rows: int) -> Tensor:
-    """The way back from :func:`_split`: (parts, B * A, T, D) to (N, parts * H)."""
+    """The way back from :func:`_split`, filled up: (parts, B * A, T, D) to (M, parts * H)."""
     parts, both, tokens, size = split.shape
-    heads = both // rows
-    return split.view(parts, rows, heads, tokens, size).permute(1, 3, 0, 2, 4).reshape(rows * tokens, -1)
+    heads, n = both // rows, rows * tokens
+    m = _filled_size(n, split.dtype)
+    flat_M = split.new_empty((m, parts * heads * size))
+    flat_M[:n].view(rows, tokens, parts, heads, size).copy_(
+        split.view(parts, rows, heads, tokens, size).permute(1, 3, 0, 2, 4)
+    )
+    flat_M[n:] = 0
+    return flat_M
 
 
-def _attend(plan: BlockPlan, heads: Tensor, mask: Tensor | None, rows: int) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Attention weights before dropout (B * A, T, T), what dropout kept, and the values they mix (B * A, T, D).
+def _attend(
+    plan: BlockPlan, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, rows: int
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Attention weights before dropout (B * A, S, T), what dropout kept, and the values they mix (B * A, S, D); S tokens ask.
 
-    Scores are scaled, masked and normalised in fp32. The scale of what was kept goes to the mixed values, which are fewer.
+    ``query`` is scaled in place. The scale of what dropout kept goes to the mixed values, which are fewer than the weights.
+    Sums of a softmax over bf16 scores are fp32 inside torch's kernel.
     """
-    query, key, value = heads
-    products = torch.bmm(query, key.transpose(1, 2))
-    by_row = products.view(rows, -1, *products.shape[1:])
-    scores = by_row.float() * plan.scale if mask is None else torch.add(mask, by_row, alpha=plan.scale)
-    chances = torch.softmax(scores, dim=-1).to(plan.dtype).view(products.shape)
+    scores = torch.bmm(query.mul_(plan.scale), key.transpose(1, 2))
+    if mask is not None:
+        lowest = torch.finfo(plan.dtype).min  # the lowest fp32 number would become an infinity
+        scores.view(rows, -1, *scores.shape[1:]).add_(mask.clamp(min=lowest).to(plan.dtype))
+    chances = torch.softmax(scores, dim=-1)
     if not plan.attention_dropout:
         return chances, None, torch.bmm(chances, value)
     keep = keep_mask(chances.shape, plan.attention_dropout, plan.dtype)
     return chances, keep, torch.bmm(chances * keep, value).mul_(kept_scale(plan.attention_dropout))
 
 
-def _attend_backward(plan: BlockPlan, heads: Tensor, chances: Tensor, keep: Tensor | None, d_mixed: Tensor) -> Tensor:
-    """Gradients of query, key and value, stacked like ``heads``."""
-    query, key, value = heads
+def _attend_backward(
+    plan: BlockPlan,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    chances: Tensor,
+    keep: Tensor | None,
+    d_mixed: Tensor,
+    *,
+    into: Sequence[Tensor],
+) -> None:
+    """Write the gradients of query, key and value into the three tensors of ``into``; ``query`` is the scaled one."""
+    d_query, d_key, d_value = into
     if keep is not None:
         d_mixed = d_mixed.mul_(kept_scale(plan.attention_dropout))
-    d_heads = torch.empty_like(heads)
-    torch.bmm((chances if keep is None else chances * keep).transpose(1, 2), d_mixed, out=d_heads[2])
+    torch.bmm((chances if keep is None else chances * keep).transpose(1, 2), d_mixed, out=d_value)
     d_chances = torch.bmm(d_mixed, value.transpose(1, 2))
     if keep is not None:
         d_chances.mul_(keep)
     d_scores = torch.ops.aten._softmax_backward_data(d_chances, chances, -1, chances.dtype)
-    torch.bmm(d_scores, key, out=d_heads[0])
-    torch.bmm(d_scores.transpose(1, 2), query, out=d_heads[1])
-    d_heads[:2].mul_(plan.scale)
-    return d_heads
+    torch.bmm(d_scores, key, out=d_query)
+    d_query.mul_(plan.scale)
+    torch.bmm(d_scores.transpose(1, 2), query, out=d_key)
 
 
 def _add_and_norm(
@@ -165,14 +269,14 @@ def _add_and_norm(
 def _norm_backward(
     plan: BlockPlan, grad_BTH: Tensor, weight: Tensor, bias: Tensor, saved: list[Tensor]
 ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-    """Gradients of x (fp32, to be added to), of y (in the products' dtype) and of the norm's weight and bias."""
+    """Gradients of x (fp32, to be added to), of y (in the products' dtype, filled up) and of the norm's weight and bias."""
     summed, mean, spread, keep = saved
     grad_NH = grad_BTH.reshape(summed.shape)
     d_sum, d_weight, d_bias = torch.ops.aten.native_layer_norm_backward(
         grad_NH, summed, [summed.shape[1]], mean, spread, weight, bias, [True, True, True]
     )
     d_y = d_sum if keep is None else d_sum * keep
-    return d_sum, d_y.to(plan.dtype), (d_weight, d_bias)
+    return d_sum, _filled(d_y, plan.dtype), (d_weight, d_bias)
 
 
 def _linear_backward(

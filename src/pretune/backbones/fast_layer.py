@@ -6,6 +6,7 @@ all others stay as they are. Weights and their names do not change.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import MethodType
 from typing import Any, cast
 
@@ -13,9 +14,9 @@ import torch
 from torch import nn
 
 from pretune.backbones.dropout import FastDropout
-from pretune.backbones.fast_blocks import AttentionBlock, BlockPlan, FeedForwardBlock
+from pretune.backbones.fast_blocks import AttentionBlock, BlockPlan, FeedForwardBlock, FirstAttentionBlock
 
-__all__ = ["LONGEST", "take_over_layers"]
+__all__ = ["LONGEST", "shorten_last_layer", "take_over_layers"]
 
 LONGEST = 512
 """Above this length the quadratic score matrix costs more than the fused kernel's slow backward pass."""
@@ -32,6 +33,9 @@ _NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
 _DROPOUTS = ("attention.self.dropout", "attention.output.dropout", "output.dropout")
 _INNER = ("attention", "attention.self", "attention.output", "intermediate", "output", *_LINEARS, *_NORMS)
 _CLOSE = 1e-4
+_FIRST_ONLY = "pretune_first_only"
+_CLOSE_LOGITS = 2e-2
+"""Largest difference of logits, over their spread: bf16 sums of another order stay well below."""
 
 
 def take_over_layers(model: nn.Module) -> int:
@@ -40,6 +44,36 @@ def take_over_layers(model: nn.Module) -> int:
     for layer in layers:
         layer.forward = MethodType(_forward, layer)
     return len(layers)
+
+
+def shorten_last_layer(model: nn.Module, forward: Callable[[], torch.Tensor]) -> bool:
+    """Where the answer reads the last layer's first position alone (BERT's pooler), let that layer learn by it alone.
+
+    The other positions of its output have no gradient; what they cost is saved: a part of one layer's attention and all
+    but 1/T of its feed-forward block. ``forward()`` gives the logits (B, C) of some rows without dropout, in the model's
+    way to learn (with gradients); it is called three times. Returns whether the layer was changed.
+    """
+    layers = [module for module in model.modules() if getattr(module.forward, "__func__", None) is _forward]
+    if not layers:
+        return False
+    plain, last = forward(), layers[-1]
+
+    def spoil(_layer: nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        return torch.cat((output[:, :1], torch.full_like(output[:, 1:], float("nan"))), dim=1)
+
+    handle = last.register_forward_hook(spoil)
+    try:
+        read = bool(forward().isnan().any())
+    finally:
+        handle.remove()
+    if read or plain.isnan().any():
+        return False
+    setattr(last, _FIRST_ONLY, True)
+    spread = max(float(plain.abs().max()), 1e-6)
+    if float((forward() - plain).abs().max()) / spread < _CLOSE_LOGITS:
+        return True
+    delattr(last, _FIRST_ONLY)
+    return False
 
 
 def _part(layer: nn.Module, name: str) -> Any:
@@ -115,7 +149,8 @@ def _run(layer: nn.Module, x_BTH: torch.Tensor, mask: torch.Tensor | None) -> to
         attention_dropout=attention.dropout.rate,
     )
     second = BlockPlan(dtype, _part(layer, "output.LayerNorm").eps, _part(layer, "output.dropout").rate)
-    middle = AttentionBlock.apply(first, x_BTH, mask, *_weights(layer, *_LINEARS[:4], _NORMS[0]))
+    block = FirstAttentionBlock if getattr(layer, _FIRST_ONLY, False) else AttentionBlock
+    middle = block.apply(first, x_BTH, mask, *_weights(layer, *_LINEARS[:4], _NORMS[0]))
     return FeedForwardBlock.apply(second, middle, *_weights(layer, *_LINEARS[4:], _NORMS[1]))  # type: ignore[return-value]
 
 

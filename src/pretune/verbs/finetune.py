@@ -129,6 +129,7 @@ def build_learning(
     from pretune.objectives.supervised import Supervised
     from pretune.tasks import check_settings, find_task
     from pretune.tasks.predicting import predict_rows
+    from pretune.tasks.shortening import shorten
     from pretune.tasks.trunk_rows import on_trunk
     from pretune.verbs.backbone import find_backbone, steady
     from pretune.verbs.labelled import goal_on_validation
@@ -172,6 +173,7 @@ def build_learning(
             if found is not None:
                 learned = found[0]
                 learned_rows.update(found[1])
+        shorten(task, model, rows["train"], device)
         return Supervised(learned, adaptation)
 
     setup, learning = make_learning(

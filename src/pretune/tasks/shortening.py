@@ -1,0 +1,29 @@
+"""Where a task's answer reads the first position alone, the last layer learns by that position alone."""
+
+from __future__ import annotations
+
+import torch
+
+from pretune.backbones.fast_layer import shorten_last_layer
+from pretune.engine.devices import Device
+from pretune.tasks.base import EncodedRows, Learnable
+
+__all__ = ["shorten"]
+
+_TRIED_ROWS = 4
+
+
+def shorten(task: Learnable, model: torch.nn.Module, rows: EncodedRows, device: Device) -> bool:
+    """Try :func:`~pretune.backbones.fast_layer.shorten_last_layer` on a few of the rows; the model's mode is kept."""
+    batch = task.collate([rows[i] for i in range(min(_TRIED_ROWS, len(rows)))]).to(device.device)
+
+    def forward() -> torch.Tensor:
+        with device.arithmetic():
+            return model(**batch.inputs).logits.detach().float()
+
+    was_training = model.training
+    model.eval()
+    try:
+        return shorten_last_layer(model, forward)
+    finally:
+        model.train(was_training)
