@@ -108,6 +108,17 @@ def minilm_dir() -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def short_timings() -> Iterator[None]:
+    """Latencies are measured, but for a moment: for tests that look at none. How they are measured has tests of its own."""
+    from pretune.evaluation import latency
+
+    measure = latency.measure_latency
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latency, "measure_latency", lambda calls, **_: measure(calls, seconds=0.01, warmup=0))
+        yield
+
+
 @pytest.fixture(scope="session")
 def news_rows() -> list[dict[str, str]]:
     """200 rows of three classes that a small model can learn."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import signal
 from dataclasses import dataclass
@@ -17,14 +16,13 @@ from test_chain_sound import write_clips
 
 from conftest import make_rows, write_csv
 from pretune.data.held_apart import held_apart
-from pretune.evaluation import latency
 from pretune.files import read_json
 from pretune.runfolder import RunFolder
 from pretune.verbs.learning import Learning
 from pretune.verbs.reading import own_data
 from tiny import dataset_of, tiny_pictures
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("short_timings")]
 
 SMALL = ("--max-steps", "12", "--batch-size", "16", *QUICK)
 
@@ -38,12 +36,6 @@ class Story:
     more: Path
     leaky: int
     nearly: int
-
-
-@pytest.fixture(autouse=True)
-def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Latency is measured for a moment; how it is measured has tests of its own."""
-    monkeypatch.setattr(latency, "measure_latency", functools.partial(latency.measure_latency, seconds=0.02, warmup=0))
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +23,9 @@ from pretune.runfolder import open_run
 from pretune.verbs.outcome import Silent
 from tiny import tiny_clips, tiny_pictures
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("short_timings")]
 
 QUICK: Mapping[str, Any] = {"precision": "fp32", "threads": 1}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def short_timings() -> Iterator[None]:
-    """Latencies are measured, but not for long: none is looked at here."""
-    from pretune.evaluation import latency
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(latency, "measure_latency", partial(latency.measure_latency, seconds=0.01))
-        yield
 
 
 @pytest.fixture(scope="module")

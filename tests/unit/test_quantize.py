@@ -6,7 +6,6 @@ import importlib.util
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 
 import pretune
 from conftest import make_rows, write_csv
+from pretune.engine.parallel import Cluster
 from pretune.errors import DiskFull, Interrupted, RunError, UsageError
 from pretune.runfolder import open_run
 from pretune.verbs.quantize import QuantizeSettings
@@ -22,16 +22,7 @@ from pretune.verbs.quantize import QuantizeSettings
 QUICK: dict[str, Any] = {"precision": "fp32", "threads": 1}
 ALONE: dict[str, Any] = {"threads": 1, "calibration_rows": 32}
 
-
-@pytest.fixture(scope="module", autouse=True)
-def short_timings() -> Iterator[None]:
-    """Latencies are measured, but not for long: none is looked at here."""
-    from pretune.evaluation import latency
-
-    measure = latency.measure_latency
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(latency, "measure_latency", lambda calls, **_: measure(calls, seconds=0.01))
-        yield
+pytestmark = pytest.mark.usefixtures("short_timings")
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +168,15 @@ def test_a_picture_run_in_8_bits_and_learning_with_the_rounding(photos: Path) ->
     assert abs(found["quantization"]["score"] - found["result"]["value"]) <= 0.34
     assert not (learned / "checkpoints").exists()
     assert len(answers(learned)) == len(answers(out))
+
+
+@pytest.mark.slow
+def test_ranges_that_follow_the_rows_are_not_learned_in_several_processes(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pretune.engine.parallel.join_cluster", lambda: Cluster(0, 2))
+    with pytest.raises(UsageError, match="2 processes would part them"):
+        pretune.quantize(photos, method="qat", dry_run=True, **QUICK)
 
 
 @pytest.mark.slow

@@ -40,9 +40,9 @@ class LoadReport(NamedTuple):
     ``mismatched`` had another shape in the file and were drawn at random. ``fresh``: everything was drawn at random.
     """
 
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    mismatched: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    mismatched: tuple[str, ...] = ()
     fresh: bool = False
 
     @property

@@ -5,26 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-__all__ = ["Latency", "measure_latency"]
+__all__ = ["Latency", "latency_by_size", "measure_latency"]
 
 _FEWEST = 5
+_SIZES = (1, 32)
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Milliseconds a call over ``n`` calls: median, 95th percentile, and calls a second by the median."""
+    """Milliseconds a call over ``n`` calls: median and 95th percentile."""
 
     n: int
     p50_ms: float
     p95_ms: float
-
-    @property
-    def calls_per_second(self) -> float:
-        """By the median call."""
-        return 1000.0 / self.p50_ms
 
     def to_dict(self) -> dict[str, float | int]:
         """JSON values, rounded to a microsecond."""
@@ -47,6 +44,17 @@ def measure_latency(
                 taken[name].append(time.perf_counter() - began)
         rounds += 1
     return {name: _summary(times) for name, times in taken.items()}
+
+
+def latency_by_size(
+    calls_of: Callable[[int], Mapping[str, Callable[[], None]]], *, seconds: float = 3.0
+) -> dict[str, dict[str, Any]]:
+    """Of each name in what ``calls_of`` gives for batches of so many rows: ``latency_1`` and ``latency_32``, as JSON values."""
+    found: dict[str, dict[str, Any]] = {}
+    for size in _SIZES:
+        for name, latency in measure_latency(calls_of(size), seconds=seconds).items():
+            found.setdefault(name, {})[f"latency_{size}"] = latency.to_dict()
+    return found
 
 
 def _summary(seconds: list[float]) -> Latency:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,38 @@ from pretune.engine.devices import Device, inference
 from pretune.tasks.base import EncodedRows, Learnable, Task
 from pretune.types import Encoded, Example, Prediction
 
-__all__ = ["example_of", "predict_items", "predict_rows", "scores_of"]
+__all__ = ["answering", "example_of", "items_of", "predict_items", "predict_rows", "scores_of"]
 
 BUDGET_TOKENS = 4096
+_TIMED_ITEMS = 64
 _INPUTS = ("text", "text_pair", "image", "audio")
 
 
 def example_of(row: Mapping[str, Any], name: str) -> Example:
     """The inputs of a row that was read, as an example called ``name``, its answer left out."""
     return Example(name, {key: row[key] for key in _INPUTS if key in row})
+
+
+def items_of(task: Task, rows: Iterable[Mapping[str, Any]]) -> list[Encoded]:
+    """The items of rows that were read, encoded as they are answered (not varied); their ids are places, from "0"."""
+    return [item for place, row in enumerate(rows) for item in task.encode(example_of(row, str(place)))]
+
+
+def answering(
+    task: Task, model: torch.nn.Module, items: Sequence[Encoded], size: int, device: Device
+) -> Callable[[], None]:
+    """A call to be timed: each time it answers the next batch of ``size`` items. Few items are taken again and again: a batch
+    has its size whatever there is.
+    """
+    count = size * max(1, _TIMED_ITEMS // size)
+    some = [items[place % len(items)] for place in range(count)]
+    turn = itertools.cycle([task.collate(some[start : start + size]) for start in range(0, count, size)])
+
+    def call() -> None:
+        with inference(device):
+            task.predict(model, next(turn).to(device.device))
+
+    return call
 
 
 def predict_rows(
@@ -37,17 +61,8 @@ def predict_rows(
     return _predict(task, model, rows.__getitem__, rows.lengths_N, device, budget_tokens, on_batch)
 
 
-def scores_of(
-    task: Task,
-    model: torch.nn.Module,
-    rows: EncodedRows,
-    truths: Sequence[Any],
-    device: Device,
-    *,
-    on_batch: Callable[[int], None] | None = None,
-) -> dict[str, float]:
+def scores_of(task: Task, predictions: Sequence[Prediction], truths: Sequence[Any]) -> dict[str, float]:
     """Every score of labelled rows by name, with the answers that calibrating on them would give."""
-    predictions = predict_rows(task, model, rows, device, on_batch=on_batch)
     records = task.decided([task.record(p, truth) for p, truth in zip(predictions, truths, strict=True)])
     return {name: float(value) for name, value in task.scores(task.statistics(records).sum(axis=0)).items()}
 

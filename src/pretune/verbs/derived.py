@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +13,7 @@ from pretune.errors import RunError
 from pretune.files import weight_bytes
 from pretune.options import option
 from pretune.runfolder import RunFolder, open_run
-from pretune.verbs.outcome import Say
+from pretune.verbs.outcome import Outcome, Say
 from pretune.verbs.proven import about_of
 from pretune.verbs.reading import own_data, reading_of
 from pretune.verbs.setup import open_together
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from pretune.data.splits import Splits
-    from pretune.types import Batch
+    from pretune.engine.parallel import Cluster
     from pretune.verbs.proven import Proven
 
 __all__ = [
@@ -31,6 +30,7 @@ __all__ = [
     "against_parent",
     "finished_parent",
     "open_derived",
+    "outcome_of",
     "own_data",
     "take_over",
     "unchanged_data",
@@ -38,7 +38,6 @@ __all__ = [
 
 _MOST_ROWS = 2000
 _TIMED_ROWS = 64
-_LARGE_BATCH = 32
 _SAME_SPEED = 1.05
 _SAME_SIZE = 0.95
 
@@ -60,15 +59,9 @@ def finished_parent(settings: DerivedSettings) -> RunFolder:
     return run
 
 
-@contextlib.contextmanager
-def open_derived(settings: D, parent: RunFolder) -> Iterator[tuple[D, RunFolder, str]]:
+def open_derived(settings: D, parent: RunFolder, cluster: Cluster) -> AbstractContextManager[tuple[D, RunFolder, str]]:
     """The settings with ``out`` found, the new run's folder, locked, and its state: ``new``, ``resumed`` or ``finished``."""
-    from pretune.engine.parallel import join_cluster
-
-    cluster = join_cluster()
-    opened = open_together(settings, cluster, begun_from=str(parent.path), named_after=parent.path.name)
-    with opened as (settings, run, state):
-        yield settings, run, state
+    return open_together(settings, cluster, begun_from=str(parent.path), named_after=parent.path.name)
 
 
 def take_over(run: RunFolder, parent: RunFolder) -> None:
@@ -127,6 +120,19 @@ def against_parent(run: RunFolder, parent: RunFolder, settings: Any, say: Say) -
     return found
 
 
+def outcome_of(run: RunFolder, said: str, kind: str, told: Sequence[str], *, next_step: str) -> Outcome:
+    """The end of a verb, from the run's record: what was done (its part ``kind`` of run.json, ``told`` in lines) and its worth."""
+    record = run.record
+    compression = record["compression"]
+    return Outcome(
+        text="\n".join([f"{run.path} {said}.", compression["text"], *told, f"Next: {next_step}"]),
+        facts={
+            "run": str(run.path), "status": record["status"], "model": str(run.model_dir), "result": record["result"],
+            kind: record[kind], "compression": compression,
+        },
+    )  # fmt: skip
+
+
 def _validation_rows(parent: RunFolder) -> Dataset:
     rows = own_data(parent)["validation"]
     return rows.select(range(min(len(rows), _MOST_ROWS)))
@@ -165,35 +171,16 @@ def _facts(run: RunFolder, proven: Proven) -> dict[str, Any]:
 
 def _latencies(sides: dict[str, Proven], rows: Dataset) -> dict[str, dict[str, Any]]:
     """Latency of one row and of 32, encoding left out, both sides in turn."""
-    from pretune.evaluation.latency import measure_latency
+    from pretune.evaluation.latency import latency_by_size
+    from pretune.tasks.predicting import answering, items_of
 
-    found: dict[str, dict[str, Any]] = {name: {} for name in sides}
-    for key, size in (("latency_1", 1), ("latency_32", _LARGE_BATCH)):
-        calls = {name: _call(proven, _batches(proven, rows, size)) for name, proven in sides.items()}
-        for name, latency in measure_latency(calls).items():
-            found[name][key] = latency.to_dict()
-    return found
-
-
-def _batches(proven: Proven, rows: Dataset, size: int) -> list[Batch]:
-    from pretune.tasks.predicting import example_of
-
-    chosen: Any = rows.select(range(min(len(rows), _TIMED_ROWS)))
-    examples = (example_of(row, str(place)) for place, row in enumerate(chosen))
-    items = [item for example in examples for item in proven.task.encode(example)]
-    return [proven.task.collate(items[i : i + size]) for i in range(0, len(items), size)]
-
-
-def _call(proven: Proven, batches: list[Batch]) -> Callable[[], None]:
-    from pretune.engine.devices import inference
-
-    turn = itertools.cycle(batches)
-
-    def call() -> None:
-        with inference(proven.device):
-            proven.task.predict(proven.model, next(turn).to(proven.device.device))
-
-    return call
+    some: Any = rows.select(range(min(len(rows), _TIMED_ROWS)))
+    items = {name: items_of(one.task, some) for name, one in sides.items()}
+    return latency_by_size(
+        lambda size: {
+            name: answering(one.task, one.model, items[name], size, one.device) for name, one in sides.items()
+        }
+    )
 
 
 def _ratios(before: dict[str, Any], after: dict[str, Any]) -> dict[str, float]:
@@ -212,7 +199,7 @@ def _sentences(found: dict[str, Any], *, rising: bool) -> str:
     lines = [
         f"{found['metric']} {_spread(after['score'])}, before {_spread(before['score'])}, n = {found['n']} validation rows. {verdict}",
         f"{_times(found['faster'])} for one row ({after['latency_1']['p50_ms']:.2f} ms, before {before['latency_1']['p50_ms']:.2f}), "
-        f"{_times(found['faster_32'])} for {_LARGE_BATCH}; {after['bytes'] / 1e6:.1f} MB on the disk, before {before['bytes'] / 1e6:.1f}.",
+        f"{_times(found['faster_32'])} for 32; {after['bytes'] / 1e6:.1f} MB on the disk, before {before['bytes'] / 1e6:.1f}.",
     ]
     if not gained:
         lines.append("Not worth it: it is neither faster here nor smaller than what it was made from.")

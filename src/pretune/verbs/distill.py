@@ -13,7 +13,7 @@ from pretune.files import read_object
 from pretune.options import option
 from pretune.runfolder import RunFolder, is_run
 from pretune.verbs.declare import verb
-from pretune.verbs.derived import DerivedSettings, against_parent, finished_parent
+from pretune.verbs.derived import DerivedSettings, against_parent, finished_parent, open_derived, outcome_of
 from pretune.verbs.outcome import Outcome, Say
 from pretune.verbs.proven import about_of
 
@@ -151,7 +151,7 @@ def _is_fine_tuned(place: str) -> bool:
 def _from_labels(settings: DistillSettings, say: Say, cluster: Cluster) -> Outcome:
     from pretune.verbs.distill_rows import rows_to_learn
     from pretune.verbs.distill_student import build_learning
-    from pretune.verbs.setup import forecast, open_together
+    from pretune.verbs.setup import forecast
 
     parent = finished_parent(settings)
     if settings.dry_run:
@@ -161,8 +161,7 @@ def _from_labels(settings: DistillSettings, say: Say, cluster: Cluster) -> Outco
                 build_learning(settings, run, parent, rows_to_learn(settings, parent, say), say, cluster).learning
             ),
         )
-    opened = open_together(settings, cluster, begun_from=str(parent.path), named_after=parent.path.name)
-    with opened as (settings, run, state):
+    with open_derived(settings, parent, cluster) as (settings, run, state):
         if state != "finished":
             _learn(settings, run, parent, say, cluster, resumed=state == "resumed")
         return _outcome(run, "is finished" if state != "finished" else "was finished before; nothing was computed")
@@ -194,13 +193,5 @@ def _learn(
 
 
 def _outcome(run: RunFolder, said: str) -> Outcome:
-    record = run.record
-    compression, distillation = record["compression"], record["distillation"]
-    lines = [f"{run.path} {said}.", compression["text"], *distillation["notes"], f"Next: pretune evaluate {run.path}"]
-    return Outcome(
-        text="\n".join(lines),
-        facts={
-            "run": str(run.path), "status": record["status"], "model": str(run.model_dir), "result": record["result"],
-            "distillation": distillation, "compression": compression,
-        },
-    )  # fmt: skip
+    notes = run.record["distillation"]["notes"]
+    return outcome_of(run, said, "distillation", notes, next_step=f"pretune evaluate {run.path}")

@@ -60,11 +60,12 @@ def export(settings: ExportSettings, *, say: Say) -> Outcome:
         pretune export runs/news --to openvino --out runs/news-openvino
         python runs/export-news-1/model/predict.py "a fine film"
     """
+    from pretune.engine.parallel import Cluster
     from pretune.report.card import write_card
 
     parent = finished_parent(settings)
     _refuse_other_engines(settings, parent)
-    with open_derived(settings, parent) as (settings, run, state):
+    with open_derived(settings, parent, Cluster()) as (settings, run, state):
         if state == "finished":
             return _outcome(run, "was finished before; nothing was computed")
         began = time.monotonic()

@@ -28,16 +28,16 @@ def goal_on_validation(
     computed. ``predict`` gives the present model's predictions of the validation rows. Raises :class:`UsageError` for a score
     that the task does not have.
     """
+    from pretune.tasks.predicting import scores_of
+
     metric = metric or task.primary_metric
     if metric not in task.higher_is_better:
         raise UsageError(f"--metric is {metric!r}", did_you_mean(metric, task.higher_is_better))
-
-    def evaluate(on_batch: Callable[[int], None]) -> dict[str, float]:
-        predictions = predict(on_batch)
-        records = task.decided([task.record(p, t) for p, t in zip(predictions, truths, strict=True)])
-        return {name: float(value) for name, value in task.scores(task.statistics(records).sum(axis=0)).items()}
-
-    return {"metric": metric, "higher_is_better": task.higher_is_better[metric], "evaluate": evaluate}
+    return {
+        "metric": metric,
+        "higher_is_better": task.higher_is_better[metric],
+        "evaluate": lambda on_batch: scores_of(task, predict(on_batch), truths),
+    }
 
 
 def calibrate(

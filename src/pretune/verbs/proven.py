@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pretune.engine.devices import Device
     from pretune.tasks.base import Task
 
-__all__ = ["Proven", "TrainedModel", "about_of", "load_plain", "load_proven", "open_model"]
+__all__ = ["Proven", "TrainedModel", "about_of", "graph_device", "load_plain", "load_proven", "open_model"]
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,7 @@ def open_model(folder: Path, **changes: Any) -> TrainedModel:
 
 def _load_graph(run: RunFolder, settings: AnsweringSettings, engine: str) -> Proven:
     """A model that another engine than torch runs, on the processor."""
-    import torch
-
     from pretune.backbones.load import load_backbone
-    from pretune.engine.devices import choose_device
     from pretune.export.engines import load_engine
     from pretune.tasks import task_named
 
@@ -102,8 +99,17 @@ def _load_graph(run: RunFolder, settings: AnsweringSettings, engine: str) -> Pro
     about = _labelled(run)
     asked = _asked(settings, about["task"])
     task = task_named(about["task"]).restore({**about, **asked}, load_backbone(str(run.model_dir), weights=False))
-    device = replace(choose_device(precision="fp32", threads=settings.threads), device=torch.device("cpu"))
+    device = graph_device(settings.threads)
     return Proven(task, load_engine(engine, run.model_dir, threads=device.threads).eval(), device)
+
+
+def graph_device(threads: int | None) -> Device:
+    """Where other engines than torch run here: the processor, in fp32."""
+    import torch
+
+    from pretune.engine.devices import choose_device
+
+    return replace(choose_device(precision="fp32", threads=threads), device=torch.device("cpu"))
 
 
 def _asked(settings: AnsweringSettings, task: str) -> dict[str, Any]:

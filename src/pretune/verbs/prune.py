@@ -18,7 +18,15 @@ from pretune.files import fsync_file, replaced_folder, translate_disk_errors, wr
 from pretune.options import option
 from pretune.runfolder import RunFolder, machine_facts, now
 from pretune.verbs.declare import verb
-from pretune.verbs.derived import DerivedSettings, against_parent, finished_parent, take_over, unchanged_data
+from pretune.verbs.derived import (
+    DerivedSettings,
+    against_parent,
+    finished_parent,
+    open_derived,
+    outcome_of,
+    take_over,
+    unchanged_data,
+)
 from pretune.verbs.outcome import Outcome, Say
 from pretune.verbs.proven import TrainedModel, about_of, open_model
 
@@ -94,15 +102,14 @@ def prune(settings: PruneSettings, *, say: Say) -> Outcome:
         pretune prune runs/news --ratio 0 --vocabulary data
     """
     from pretune.engine.parallel import join_cluster
-    from pretune.verbs.setup import forecast, open_together
+    from pretune.verbs.setup import forecast
 
     cluster = join_cluster()
     parent = finished_parent(settings)
     _refuse_other_runs(parent)
     if settings.dry_run:
         return forecast(settings, lambda run: _first_learning(settings, run, parent, say, cluster))
-    opened = open_together(settings, cluster, begun_from=str(parent.path), named_after=parent.path.name)
-    with opened as (settings, run, state), _stop_noted(run, cluster):
+    with open_derived(settings, parent, cluster) as (settings, run, state), _stop_noted(run, cluster):
         if state != "finished":
             _prune(settings, run, parent, say, cluster)
         if cluster.is_first:
@@ -298,15 +305,5 @@ def _join_logs(run: RunFolder, rounds: list[RunFolder]) -> None:
 
 
 def _outcome(run: RunFolder, said: str) -> Outcome:
-    record = run.record
-    compression = record["compression"]
-    text = "\n".join(
-        [f"{run.path} {said}.", compression["text"], record["pruning"]["text"], f"Next: pretune evaluate {run.path}"]
-    )
-    return Outcome(
-        text=text,
-        facts={
-            "run": str(run.path), "status": record["status"], "model": str(run.model_dir), "result": record["result"],
-            "pruning": record["pruning"], "compression": compression,
-        },
-    )  # fmt: skip
+    text = run.record["pruning"]["text"]
+    return outcome_of(run, said, "pruning", [text], next_step=f"pretune evaluate {run.path}")

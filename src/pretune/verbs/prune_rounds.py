@@ -237,6 +237,7 @@ def recovery(
     pruning: Pruning, settings: PruneSettings, own: RunFolder, cut: Path, *, share: float
 ) -> tuple[Setup, Learning]:
     """The learning of one round: the model of ``cut`` is taught by the one that pruning began with, on the training rows."""
+    from pretune.backbones.load import LoadReport
     from pretune.compress.prune_norms import follow_closely
     from pretune.objectives.distil import Distil
     from pretune.tasks.predicting import predict_rows
@@ -256,7 +257,7 @@ def recovery(
     )  # fmt: skip
     epochs = default_epochs(task, rows["train"].lengths_N, pruning.batch_size)
     setup, learning = make_learning(
-        settings, own, stage.backbone, model, _nothing_new(), pruning.device, pruning.cluster, pruning.say,
+        settings, own, stage.backbone, model, LoadReport(), pruning.device, pruning.cluster, pruning.say,
         objective=lambda adaptation: Distil(task, adaptation, teaching),
         streams=lambda objective: objective.streams(rows["train"], batch_size=pruning.batch_size, group_by_length=settings.group_by_length),
         goal=goal,
@@ -264,12 +265,6 @@ def recovery(
     )  # fmt: skip
     setup.task = task
     return setup, learning
-
-
-def _nothing_new() -> Any:
-    from pretune.backbones.load import LoadReport
-
-    return LoadReport((), (), ())
 
 
 def _teaching(pruning: Pruning) -> Teaching:

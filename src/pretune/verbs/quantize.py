@@ -72,6 +72,11 @@ class QuantizeSettings(DerivedSettings, TrainSettings):
         if self.method == "dynamic":
             self.refuse_given({"calibration"}, "does nothing with --method dynamic: ranges are found while it answers")
 
+    @property
+    def is_shared(self) -> bool:
+        """Rounding and measuring are work for one process."""
+        return self.method == "qat"
+
 
 @verb(QuantizeSettings)
 def quantize(settings: QuantizeSettings, *, say: Say) -> Outcome:
@@ -93,9 +98,10 @@ def quantize(settings: QuantizeSettings, *, say: Say) -> Outcome:
         from pretune.verbs.quantize_aware import learn_rounded
 
         return learn_rounded(settings, parent, say)
+    from pretune.engine.parallel import Cluster
     from pretune.verbs.quantize_result import emptied, finish, open_subject, outcome_of, write_result
 
-    with open_derived(settings, parent) as (settings, run, state):
+    with open_derived(settings, parent, Cluster()) as (settings, run, state):
         if state == "finished":
             return outcome_of(run, "was finished before; nothing was computed")
         began = time.monotonic()

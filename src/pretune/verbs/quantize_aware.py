@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.errors import UsageError
 from pretune.runfolder import RunFolder
-from pretune.verbs.derived import take_over, unchanged_data
+from pretune.verbs.derived import open_derived, take_over, unchanged_data
 from pretune.verbs.outcome import Outcome, Say
 from pretune.verbs.proven import TrainedModel, about_of, open_model
 
@@ -46,7 +46,7 @@ def learn_rounded(settings: QuantizeSettings, parent: RunFolder, say: Say) -> Ou
     from pretune.engine.parallel import join_cluster
     from pretune.verbs.quantize_result import outcome_of
     from pretune.verbs.record import carry_out
-    from pretune.verbs.setup import forecast, open_together
+    from pretune.verbs.setup import forecast
 
     engine = about_of(parent)["engine"]
     if engine != "torch":
@@ -57,8 +57,7 @@ def learn_rounded(settings: QuantizeSettings, parent: RunFolder, say: Say) -> Ou
     cluster = join_cluster()
     if settings.dry_run:
         return forecast(settings, lambda run: _build(settings, run, parent, say, cluster).learning)
-    opened = open_together(settings, cluster, begun_from=str(parent.path), named_after=parent.path.name)
-    with opened as (settings, run, state):
+    with open_derived(settings, parent, cluster) as (settings, run, state):
         if state == "finished":
             return outcome_of(run, "was finished before; nothing was computed")
         began = time.monotonic()
@@ -77,14 +76,20 @@ def _build(settings: QuantizeSettings, run: RunFolder, parent: RunFolder, say: S
     from pretune.backbones.load import LoadReport
     from pretune.compress.fake_quant import Rounding, convolves
     from pretune.objectives.supervised import Supervised
-    from pretune.tasks.predicting import scores_of
+    from pretune.tasks.predicting import predict_rows
     from pretune.verbs.backbone import steady
     from pretune.verbs.finetune import default_epochs
+    from pretune.verbs.labelled import goal_on_validation
     from pretune.verbs.setup import choose, make_learning
 
     data, fingerprint = unchanged_data(parent)
     stage = _folded(parent, data)
     task, model = stage.task, stage.model
+    if convolves(model) and cluster.world > 1:
+        raise UsageError(
+            f"the ranges of a convolutional net are averaged over its rows in their order, and {cluster.world} processes would part them",
+            "start one process, without torchrun",
+        )
     settings = _with_defaults(settings, stage.backbone)
     device = steady(choose(settings, run, cluster), stage.backbone, settings)
     with cluster.first_before_others():
@@ -93,19 +98,15 @@ def _build(settings: QuantizeSettings, run: RunFolder, parent: RunFolder, say: S
             for name in ("train", "validation")
         }
     rounding = Rounding(model, static=convolves(model), keep_float=_modules_to_keep(settings, model))
-    truths, metric, batch_size = (
-        task.truths(data["validation"]),
-        task.primary_metric,
-        settings.batch_size or task.default_batch_size,
+    truths, batch_size = task.truths(data["validation"]), settings.batch_size or task.default_batch_size
+    goal = goal_on_validation(
+        task, None, truths, lambda on_batch: predict_rows(task, model, rows["validation"], device, on_batch=on_batch)
     )
     setup, learning = make_learning(
-        settings, run, stage.backbone, model, LoadReport((), (), ()), device, cluster, say,
+        settings, run, stage.backbone, model, LoadReport(), device, cluster, say,
         objective=lambda adaptation: Supervised(task, adaptation),
         streams=lambda objective: objective.streams(rows["train"], batch_size=batch_size, group_by_length=settings.group_by_length),
-        goal={
-            "metric": metric, "higher_is_better": task.higher_is_better[metric],
-            "evaluate": lambda on_batch: scores_of(task, model, rows["validation"], truths, device, on_batch=on_batch),
-        },
+        goal=goal,
         default_epochs=default_epochs(task, rows["train"].lengths_N, batch_size),
     )  # fmt: skip
     setup.task, setup.rows, setup.fingerprint, setup.truths = task, rows, fingerprint, truths

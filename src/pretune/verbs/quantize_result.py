@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretune.files import replaced_folder
 from pretune.runfolder import RunFolder, machine_facts
+from pretune.verbs import derived
 from pretune.verbs.derived import against_parent, own_data
 from pretune.verbs.outcome import Outcome, Say
-from pretune.verbs.proven import about_of
-from pretune.verbs.quantize_trials import Subject, Trial, caller
+from pretune.verbs.proven import about_of, graph_device
+from pretune.verbs.quantize_trials import Subject, Trial
 
 if TYPE_CHECKING:
     import torch
@@ -46,14 +46,13 @@ def open_subject(
     settings: QuantizeSettings, parent: RunFolder, task: Task, graph: Path, folder: Path, say: Say
 ) -> Subject:
     """The float graph with the rows that calibrate and judge it."""
-    from pretune.engine.devices import choose_device
     from pretune.engine.processor import processor_facts, saturates
 
     data = own_data(parent)
     narrow = saturates(processor_facts())
     if narrow:
         say.note("this processor has no 8-bit dot products: weights take 7 bits, so that sums cannot overflow")
-    device = dataclasses.replace(choose_device(precision="fp32", threads=settings.threads), device=_processor())
+    device = graph_device(settings.threads)
     items = _items(task, data["train"], settings.calibration_rows, seed=settings.seed)
     return Subject(
         task=task, device=device, folder=folder, source=graph, items=items, validation=data["validation"],
@@ -61,21 +60,13 @@ def open_subject(
     )  # fmt: skip
 
 
-def _processor() -> Any:
-    import torch
-
-    return torch.device("cpu")
-
-
 def _items(task: Task, rows: Any, count: int, *, seed: int = 0) -> list[Any]:
     """Training rows drawn by ``seed``, encoded as they are answered (not varied)."""
     import numpy as np
 
-    from pretune.tasks.predicting import example_of
+    from pretune.tasks.predicting import items_of
 
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(rows))[:count])
-    examples = (example_of(row, str(place)) for place, row in enumerate(rows.select(chosen)))
-    return [item for example in examples for item in task.encode(example)]
+    return items_of(task, rows.select(np.sort(np.random.default_rng(seed).permutation(len(rows))[:count])))
 
 
 def write_result(run: RunFolder, parent: RunFolder, subject: Subject, chosen: Trial, trials: list[Trial]) -> None:
@@ -124,20 +115,17 @@ def finish(
 
 def _latencies(subject: Subject, model: torch.nn.Module | None) -> dict[str, dict[str, Any]]:
     """Latency of one row and of 32: the 8-bit graph, the float graph, and PyTorch in fp32 as transformers has the model."""
-    from pretune.engine.devices import inference
-    from pretune.evaluation.latency import measure_latency
+    from pretune.evaluation.latency import latency_by_size
     from pretune.export.onnx_model import GRAPH_FILE
+    from pretune.tasks.predicting import answering
 
     models = {"int8": subject.open(subject.folder / GRAPH_FILE), "onnx-fp32": subject.open(subject.prepared)}
     if model is not None:
         models["torch-fp32"] = model.eval()
-    found: dict[str, dict[str, Any]] = {name: {} for name in models}
-    for key, size in (("latency_1", 1), ("latency_32", 32)):
-        calls = {name: caller(subject, one, size) for name, one in models.items()}
-        with inference(subject.device):
-            for name, latency in measure_latency(calls, seconds=_SECONDS).items():
-                found[name][key] = latency.to_dict()
-    return found
+    task, items, device = subject.task, subject.items, subject.device
+    return latency_by_size(
+        lambda size: {name: answering(task, one, items, size, device) for name, one in models.items()}, seconds=_SECONDS
+    )
 
 
 def _sentences(told: dict[str, Any], most_loss: float) -> str:
@@ -170,14 +158,6 @@ def _sentences(told: dict[str, Any], most_loss: float) -> str:
 
 def outcome_of(run: RunFolder, said: str) -> Outcome:
     """The end of the verb, from the run's record."""
-    record = run.record
-    compression, told = record["compression"], record["quantization"]
-    lines = [f"{run.path} {said}.", compression["text"], told["text"]]
-    lines.append(f"Next: pretune benchmark {record['parents'][0]} {run.path}")
-    return Outcome(
-        text="\n".join(lines),
-        facts={
-            "run": str(run.path), "status": record["status"], "model": str(run.model_dir), "result": record["result"],
-            "quantization": told, "compression": compression,
-        },
-    )  # fmt: skip
+    text, (parent, *_) = run.record["quantization"]["text"], run.record["parents"]
+    next_step = f"pretune benchmark {parent} {run.path}"
+    return derived.outcome_of(run, said, "quantization", [text], next_step=next_step)

@@ -6,8 +6,7 @@ A float score and a rounded one come from the same engine, so that what is lost 
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,14 +23,13 @@ if TYPE_CHECKING:
 
     from pretune.engine.devices import Device
     from pretune.tasks.base import EncodedRows, Task
-    from pretune.types import Batch, Encoded
+    from pretune.types import Encoded, Prediction
 
-__all__ = ["Subject", "Trial", "best_of", "caller", "keep_what_loses", "try_methods"]
+__all__ = ["Subject", "Trial", "best_of", "keep_what_loses", "try_methods"]
 
 MOST_ROWS = 2000
 _BATCH = 8
 _ASKED_ROWS = 64
-_TIMED_ROWS = 64
 _TIMED_SECONDS = 1.0
 _AS_FAST = 1.05
 _WORTH_TRYING = 0.1
@@ -118,17 +116,18 @@ class Subject:
         """The task's own score of a graph on the validation rows."""
         from pretune.tasks.predicting import scores_of
 
-        assert self._rows is not None, "begin() comes first"
-        found = scores_of(self.task, self.open(path), self._rows, self._truths, self.device)
-        return found[self.task.primary_metric]
+        return scores_of(self.task, self._predicted(path), self._truths)[self.task.primary_metric]
 
     def calibrate(self, path: Path) -> None:
         """Fit anew on the validation rows what makes the probabilities honest: those of the graph at ``path``."""
+        pairs = zip(self._predicted(path), self._truths, strict=True)
+        self.task.calibrate([self.task.record(prediction, truth) for prediction, truth in pairs])
+
+    def _predicted(self, path: Path) -> list[Prediction]:
         from pretune.tasks.predicting import predict_rows
 
         assert self._rows is not None, "begin() comes first"
-        predictions = predict_rows(self.task, self.open(path), self._rows, self.device)
-        self.task.calibrate([self.task.record(p, truth) for p, truth in zip(predictions, self._truths, strict=True)])
+        return predict_rows(self.task, self.open(path), self._rows, self.device)
 
     def lost(self, score: float) -> float:
         """Points (hundredths) that a score is worse than the float graph's."""
@@ -196,8 +195,12 @@ def _methods(subject: Subject, method: str) -> tuple[str, ...]:
 def best_of(subject: Subject, trials: Sequence[Trial], most_loss: float) -> Trial:
     """The fastest of those that keep the score, of equally fast ones the better; where none does, the one that loses least."""
     from pretune.evaluation.latency import measure_latency
+    from pretune.tasks.predicting import answering
 
-    calls = {str(place): caller(subject, subject.open(trial.path), 1) for place, trial in enumerate(trials)}
+    task, items, device = subject.task, subject.items, subject.device
+    calls = {
+        str(place): answering(task, subject.open(trial.path), items, 1, device) for place, trial in enumerate(trials)
+    }
     for place, latency in measure_latency(calls, seconds=_TIMED_SECONDS).items():
         trials[int(place)].latency_ms = latency.p50_ms
     good = [trial for trial in trials if trial.lost <= subject.allowed(most_loss)]
@@ -205,18 +208,6 @@ def best_of(subject: Subject, trials: Sequence[Trial], most_loss: float) -> Tria
         return min(trials, key=lambda trial: trial.lost)
     fastest = min(trial.latency_ms for trial in good)
     return min((trial for trial in good if trial.latency_ms <= _AS_FAST * fastest), key=lambda trial: trial.lost)
-
-
-def caller(subject: Subject, model: torch.nn.Module, size: int) -> Callable[[], None]:
-    """Answers one batch of calibration rows after the other."""
-    some = [subject.items[place % len(subject.items)] for place in range(max(size, _TIMED_ROWS))]
-    batches: list[Batch] = [subject.task.collate(some[at : at + size]) for at in range(0, len(some), size)]
-    turn = itertools.cycle(batches)
-
-    def call() -> None:
-        subject.task.predict(model, next(turn))
-
-    return call
 
 
 def keep_what_loses(subject: Subject, trial: Trial, most_loss: float) -> list[Trial]:
