@@ -15,8 +15,9 @@ from pretune.errors import CheckFailed, RunError, UsageError
 from pretune.evaluation.benchmark import pareto_front, standing_of, summary, table_rows, told
 from pretune.evaluation.worker import Worker, WorkerLost
 from pretune.files import read_json, write_json
-from pretune.runfolder import open_run
-from pretune.verbs.benchmark import benchmark
+from pretune.runfolder import RunFolder, open_run
+from pretune.verbs.benchmark import benchmark, same_question
+from pretune.verbs.benchmark_fleet import Variant
 from pretune.verbs.finetune import finetune
 
 QUICK: dict[str, Any] = {"seconds": 0.02, "rows": 16, "resamples": 100, "threads": 1}
@@ -111,6 +112,28 @@ def test_what_goes_wrong_in_a_process_is_an_answer(tmp_path: Path):
         assert worker.ask({"do": "peak"}, seconds=60)["peak_memory_bytes"] > 1e6
 
 
+def test_runs_that_answer_another_question_are_told_before_anything_is_measured(tmp_path: Path):
+    told = {
+        "first": {"task": "text-classification", "labels": ["a", "b"]},
+        "alike": {"task": "text-classification", "labels": ["a", "b"]},
+        "fewer": {"task": "text-classification", "labels": ["a"]},
+        "pictures": {"task": "image-classification", "labels": ["a", "b"]},
+        "base": {"task": "masked-language-modelling"},
+    }
+    variants = []
+    for name in ("base", "empty", *told):
+        (tmp_path / name / "model").mkdir(parents=True, exist_ok=True)
+        write_json(tmp_path / name / "run.json", {"status": "running"})
+        if name in told:
+            write_json(tmp_path / name / "model" / "pretune.json", told[name])
+        variants.append(Variant(RunFolder(tmp_path / name), name))
+    same_question(variants)
+    assert {one.name: one.reason for one in variants if one.reason} == {
+        "fewer": "it answers another question than first: text-classification with 1 labels",
+        "pictures": "it answers another question than first: image-classification with 2 labels",
+    }
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fine-tuned run ``first`` and its copies: ``second``, ``broken`` (weights cut off) and ``unfinished`` (no model)."""
@@ -138,7 +161,7 @@ def test_a_benchmark_measures_what_it_can_and_names_the_rest(place: Path):
     assert [one["name"] for one in found["variants"]] == ["first", "second"]
     reasons = {one["name"]: one["reason"] for one in found["unusable"]}
     assert "model.safetensors" in reasons["broken"]
-    assert "no model yet" in reasons["unfinished"]
+    assert "has no model" in reasons["unfinished"]
     one = found["variants"][0]
     assert one["score"]["n"] == found["n"] <= 16
     assert one["latency"]["1"]["all"]["n"] >= 20

@@ -158,6 +158,8 @@ def test_layers_that_are_kept_stay_in_float(text: Tiny) -> None:
 
 
 def test_a_layer_that_is_not_there_is_named(text: Tiny) -> None:
+    with pytest.raises(UsageError, match=r"names no layer(.|\n)*did you mean classifier\?"):
+        to_keep(text.layers, ["classifer"])
     with pytest.raises(UsageError, match=r"--keep-float bert.encoder.layer.7 names no layer"):
         to_keep(text.layers, ["bert.encoder.layer.7"])
     assert to_keep(text.layers, ["bert.encoder.layer.1.output.dense"]) == ("bert.encoder.layer.1.output.dense",)

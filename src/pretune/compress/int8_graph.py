@@ -10,6 +10,7 @@ DequantizeLinear, which every engine reads: ONNX Runtime makes its 8-bit operato
 from __future__ import annotations
 
 import contextlib
+import difflib
 import io
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -117,9 +118,10 @@ def to_keep(layers: Sequence[Layer], wanted: Sequence[str]) -> tuple[str, ...]:
         held = [one.name for one in layers if one.name == name or one.name.startswith((f"{name}.", f"{name}#"))]
         if not held:
             some = ", ".join(one.name for one in layers[:3])
+            near = difflib.get_close_matches(name, [one.name for one in layers], n=1, cutoff=0.6)
             raise UsageError(
                 f"--keep-float {name} names no layer of this model",
-                f"it has {len(layers)}: {some}, ...; a part of the name before a dot keeps all below it",
+                f"{f'did you mean {near[0]}? ' if near else ''}it has {len(layers)}: {some}, ...; a part of the name before a dot keeps all below it",
             )
         found += [one for one in held if one not in found]
     return tuple(found)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import OutSettings
-from pretune.errors import CheckFailed, DataError, UsageError
+from pretune.errors import CheckFailed, DataError, PretuneError, UsageError
 from pretune.files import read_object, write_json
 from pretune.options import option
 from pretune.runfolder import RunFolder, create_run, default_out, machine_facts, now, open_run
@@ -22,7 +22,7 @@ from pretune.verbs.proven import about_of
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["BenchmarkSettings", "benchmark"]
+__all__ = ["BenchmarkSettings", "benchmark", "same_question"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +66,7 @@ def benchmark(settings: BenchmarkSettings, *, say: Say) -> Outcome:
     with create_run(settings, out, overwrite=settings.overwrite, parents=parents) as (run, state):
         if state == "finished":
             return _outcome(run, "was finished before; nothing was measured")
+        same_question(variants)
         rows = _rows(settings, variants)
         with _saved(run, rows) as place:
             bench = _measure(settings, variants, rows, place, say)
@@ -85,6 +86,25 @@ def _opened(settings: BenchmarkSettings) -> list[Variant]:
     names = [place.name for place in places]
     unique = len(set(names)) == len(names)
     return [Variant(run, name if unique else str(run.path)) for run, name in zip(runs, names, strict=True)]
+
+
+def same_question(variants: list[Variant]) -> None:
+    """Runs that answer another question than the first are unusable. One without answers or without a model says so when loaded."""
+    from pretune.tasks import TASKS
+
+    first = None
+    for one in variants:
+        try:
+            about = about_of(one.run)
+        except PretuneError:
+            continue
+        if about["task"] not in {task.name for task in TASKS}:
+            continue
+        labels = about.get("labels") or []
+        first = first or (one.name, about["task"], labels)
+        if (about["task"], labels) != first[1:]:
+            count = f"{len(labels)} labels" if labels else "no labels"
+            one.reason = f"it answers another question than {first[0]}: {about['task']} with {count}"
 
 
 def _rows(settings: BenchmarkSettings, variants: list[Variant]) -> Dataset:

@@ -64,7 +64,6 @@ class Bench:
         """Fill in every variant's ``facts``: ``latency[batch]["all" or "one"]``, memory, size; or its ``reason``."""
         with self._processes("all", self.threads) as ask:
             self._each(lambda one: one.facts.update(ask(one, {"do": "load"})))
-            self._same_question()
             self._each(lambda one: self._answered(one, ask))
             self._time("all", ask)
             self._each(lambda one: one.facts.update(ask(one, {"do": "peak"})))
@@ -110,14 +109,6 @@ class Bench:
                 do(one)
             except WorkerLost as lost:
                 one.reason = str(lost)
-
-    def _same_question(self) -> None:
-        usable = [one for one in self.variants if not one.reason]
-        for one in usable[1:]:
-            first, own = usable[0].facts, one.facts
-            if (own["task"], own["labels"]) != (first["task"], first["labels"]):
-                labels = f"{len(own['labels'])} labels" if own["labels"] else "no labels"
-                one.reason = f"it answers another question than {usable[0].name}: {own['task']} with {labels}"
 
     def _answered(self, one: Variant, ask: Callable[..., dict[str, Any]]) -> None:
         ask(one, {"do": "predict", "out": str(self._answers(one))})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pretune.errors import RunError
+from pretune.errors import RunError, UsageError
 from pretune.files import read_json, read_json_lines, write_json
 from pretune.options import Settings, option
 from pretune.runfolder import RunFolder, open_run
@@ -43,6 +43,8 @@ def compare(settings: CompareSettings, *, say: Say) -> Outcome:
     from pretune.evaluation.compare import compare as compare_records
 
     a, b = open_run(settings.a), open_run(settings.b)
+    if a.path.resolve() == b.path.resolve():
+        raise UsageError(f"{a.path} would be compared with itself", "name two runs")
     records_a, records_b = _predictions(a, settings.split), _predictions(b, settings.split)
     task = _task_of(a)
     found = compare_records(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretune.config import CleanSettings, DataSettings
-from pretune.errors import RunError
+from pretune.errors import DataError, RunError
 from pretune.options import option
 from pretune.runfolder import RunFolder
 
@@ -42,12 +43,21 @@ def reading_of(run: RunFolder) -> dict[str, Any]:
 
 
 def own_data(run: RunFolder) -> Splits:
-    """The rows that the run was made from, the training rows those that it learned from."""
+    """The rows that the run was made from, the training rows those that it learned from.
+
+    Raises :class:`DataError`, naming the run, where they are gone.
+    """
     from pretune.data.load import load_splits
     from pretune.verbs.rows import fewer_rows
 
     own = own_settings(run)
-    data = load_splits(own)
+    try:
+        data = load_splits(own)
+    except DataError as error:
+        error.problem = f"the data that {run.path} learned from cannot be read: {error.problem}"
+        if not Path(own.data).exists():
+            error.fix = f"bring {own.data} back, or work in the folder from which that path leads to it"
+        raise
     if own.max_train_samples is None:
         return data
     return data.replace({**data, "train": fewer_rows(data["train"], own.max_train_samples, seed=own.seed)})
