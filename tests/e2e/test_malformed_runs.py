@@ -200,6 +200,58 @@ def test_evaluate_on_data_that_does_not_fit(story: Story, run: Path, tmp_path: P
     assert "test-other" not in json.loads((run / "metrics.json").read_text())
 
 
+DERIVED: list[Words] = [
+    ["distill", "--student", "layers:1"],
+    ["prune"],
+    ["quantize", "--threads", "1"],
+    ["export", "--threads", "1"],
+    ["benchmark", "--threads", "1"],
+]
+
+
+@pytest.mark.parametrize("words", DERIVED, ids=[str(words[0]) for words in DERIVED])
+def test_data_that_is_gone_is_named_with_the_run_that_needs_it(words: Words, run: Path, tmp_path: Path) -> None:
+    data_gone(run)
+    said = call(words[0], run, *words[1:], "--out", tmp_path / "next")
+    refused(said, rf"the data that {run} learned from cannot be read: gone\.csv does not exist\n  bring gone\.csv back")
+    assert not is_run(tmp_path / "next")
+
+
+@pytest.mark.parametrize("words", DERIVED[:3], ids=[str(words[0]) for words in DERIVED[:3]])
+def test_a_model_is_made_from_a_run_only_with_the_rows_that_it_learned_from(
+    words: Words, run: Path, story: Story, tmp_path: Path
+) -> None:
+    fewer = tmp_path / "fewer.csv"
+    fewer.write_text("".join(story.data.read_text().splitlines(keepends=True)[:-40]))
+    settings = json.loads((run / "run.json").read_text())["settings"]
+    edit("run.json", settings={**settings, "data": str(fewer)})(run)
+    said = call(words[0], run, *words[1:], "--out", tmp_path / "next")
+    refused(said, f"the data of {run} is not what it was")
+    assert not is_run(tmp_path / "next")
+
+
+@pytest.mark.parametrize(
+    "words", [*DERIVED[:4], ["explain", "a text"], ["serve", "--port", "0"]], ids=lambda words: words[0]
+)
+def test_a_finished_run_whose_model_was_deleted(words: Words, run: Path) -> None:
+    remove("model")(run)
+    names = r"has no model: .*pretune\.json was moved or deleted\n.*pretune finetune .* --overwrite"
+    refused_in_time(names, words[0], run, *words[1:])
+
+
+def test_only_what_has_learned_can_teach(story: Story, tmp_path: Path) -> None:
+    words = ["--student", "layers:1", "--out", tmp_path / "next", *QUICK]
+    refused_in_time("there is no folder runs/nowhere", "distill", "runs/nowhere", *words)
+    refused_in_time(r"news\.csv is a file", "distill", story.data, *words)
+    refused_in_time("has learned nothing", "distill", "scratch:bert-tiny", *words, "--data", story.data)
+    refused_in_time("give the rows to learn from: --data", "distill", story.base / "model", *words)
+    assert not (tmp_path / "next").exists()
+
+
+def test_a_run_is_not_compared_with_itself(run: Path) -> None:
+    refused_in_time("would be compared with itself", "compare", run, run.parent / "." / run.name)
+
+
 def test_errors_as_json(story: Story) -> None:
     said = call("evaluate", "nowhere", "--json")
     assert said.code == 2

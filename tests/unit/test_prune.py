@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +14,7 @@ import torch
 
 import pretune
 from conftest import make_rows, write_csv
+from forked import kill_when, started
 from pretune.errors import RunError, UsageError
 from pretune.runfolder import open_run
 from pretune.verbs.outcome import Silent
@@ -182,25 +179,9 @@ def test_dry_run_writes_nothing(parent: Path, place: Path, monkeypatch: pytest.M
     assert list(tmp_path.iterdir()) == []
 
 
-COMMAND = "import sys, pretune; pretune.prune(sys.argv[1], out=sys.argv[2], rounds=2, max_steps=16, save_every='1', eval_every='5', vocabulary='data', precision='fp32', threads=1)"
-
-
 def killed(parent: Path, out: Path, when: str, how: int = signal.SIGKILL) -> None:
-    """Start the command and kill it as soon as a path below its folder is there."""
-    source = str(Path(pretune.__file__).parents[1])
-    env = {**os.environ, "PYTHONPATH": source}
-    process = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, str(parent), str(out)],
-        env=env,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    until = time.monotonic() + 120
-    while not any(out.glob(when)) and process.poll() is None and time.monotonic() < until:
-        time.sleep(0.005)
-    assert process.poll() is None, f"it ended before {when} was there"
-    process.send_signal(how)
-    assert process.wait(60) != 0
+    """Begin, and get a signal as soon as a path below the folder is there."""
+    kill_when(started(go_on, parent, out), lambda: any(out.glob(when)), how)
 
 
 def go_on(parent: Path, out: Path, say: Silent | None = None) -> Any:
@@ -244,7 +225,9 @@ def test_a_signal_stops_it_and_says_so(parent: Path, place: Path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"ratio": 0}, "nothing would be taken out"),
+        ({"ratio": 0}, "--ratio is 0: nothing would be taken out"),
+        ({"heads": 0, "ffn": 0}, "--heads and --ffn are 0: nothing would be taken out"),
+        ({"heads": 0.5, "ffn": 0.5, "ratio": 0.3}, "--ratio does nothing with --heads and --ffn"),
         ({"ratio": 0, "vocabulary": "data", "epochs": 2}, "--epochs does nothing"),
         ({"ratio": 0, "vocabulary": "data", "rounds": 2}, "--rounds does nothing"),
         ({"recover": False, "learning_rate": 1e-4}, "--learning-rate does nothing"),

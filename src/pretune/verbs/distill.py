@@ -136,14 +136,21 @@ def distill(settings: DistillSettings, *, say: Say) -> Outcome:
 
 def _is_fine_tuned(place: str) -> bool:
     """Has the run a task? Raises :class:`RunError` for a run without a model, :class:`UsageError` for a graph of another engine."""
+    from pretune.backbones.folder import find_folder
+    from pretune.backbones.presets import SCRATCH
     from pretune.tasks import TASKS
 
+    if place.startswith(SCRATCH):
+        raise UsageError(f"{place} has learned nothing that it could teach", "give a run, or a trained model's folder")
+    if not is_run(place):
+        find_folder(place)
+    parents = RunFolder(Path(place)).record.get("parents", []) if is_run(place) else []
     beside = Path(place) / "pretune.json"
     about = about_of(RunFolder(Path(place))) if is_run(place) else read_object(beside) if beside.exists() else {}
     if about.get("engine", "torch") != "torch":
         raise UsageError(
             f"{place} holds a graph for {about['engine']}, inside which nothing can be heard",
-            "distil from the run that it was made from",
+            f"distil from the run that it was made from: {', '.join(parents) or 'it is not known here'}",
         )
     return is_run(place) and about.get("task") in {task.name for task in TASKS}
 

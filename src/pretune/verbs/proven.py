@@ -125,9 +125,14 @@ def about_of(run: RunFolder) -> dict[str, Any]:
     """``pretune.json`` of a run's model; its ``engine`` is ``torch`` where none is named. Raises :class:`RunError` without a model."""
     path = run.model_dir / "pretune.json"
     if not path.exists():
+        command = run.record.get("command", "pretune finetune ...")
+        if run.record.get("status") == "finished":
+            raise RunError(
+                f"{run.path} has no model: {path} was moved or deleted",
+                f"bring it back, or make the run again: {command} --overwrite",
+            )
         raise RunError(
-            f"{run.path} has no model yet (its status is {run.record.get('status')})",
-            f"finish it first: {run.record.get('command', 'pretune finetune ...')}",
+            f"{run.path} has no model yet (its status is {run.record.get('status')})", f"finish it first: {command}"
         )
     return {"engine": "torch", **read_object(path, "task")}
 

@@ -64,15 +64,19 @@ class PruneSettings(DerivedSettings, LabelledTrainSettings, RunSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        both = self.heads is not None and self.ffn is not None
+        if both:
+            self.refuse_given(("ratio",), "does nothing with --heads and --ffn")
         if not self.takes_parts and self.vocabulary == "keep":
-            raise UsageError("--ratio is 0: nothing would be taken out", "give --ratio 0.5, or --vocabulary data")
+            zero = "--heads and --ffn are 0" if both else "--ratio is 0"
+            raise UsageError(f"{zero}: nothing would be taken out", "give --ratio 0.5, or --vocabulary data")
         if not (self.takes_parts and self.recover):
             _refuse_idle(self)
 
     @property
     def takes_parts(self) -> bool:
         """Is anything but the vocabulary to shrink?"""
-        return any(share for share in (self.ratio, self.heads, self.ffn))
+        return any(self.ratio if share is None else share for share in (self.heads, self.ffn))
 
 
 _OF_PARTS = ("rounds", "recover", "score_rows", "seed")
@@ -201,7 +205,7 @@ def _refuse_strange(settings: PruneSettings, stage: TrainedModel) -> None:
     plan = plan_of(stage.model, stage.backbone.config, keep_of(settings, settings.rounds), first_counts=counts)
     for flag, given, what in (("--heads", settings.heads, HEADS), ("--ffn", settings.ffn, FEED_FORWARD)):
         if given is not None and not any(unit.kind == what for unit in units):
-            raise UsageError(f"{flag} does nothing for {kind}: it has no {what} parts", "give --ratio")
+            raise UsageError(f"{flag} does nothing for {kind}: it has no {what} parts", "give --ratio in its place")
     if plan.counts == counts:
         raise UsageError(
             f"of the {sum(counts.values())} parts of this {kind} that share is none", "give a higher --ratio"

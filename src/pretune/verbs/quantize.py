@@ -14,7 +14,7 @@ from pretune.errors import UsageError
 from pretune.options import option
 from pretune.runfolder import RunFolder, now
 from pretune.verbs.declare import verb
-from pretune.verbs.derived import DerivedSettings, finished_parent, open_derived, take_over
+from pretune.verbs.derived import DerivedSettings, finished_parent, open_derived, take_over, unchanged_data
 from pretune.verbs.outcome import Outcome, Say
 from pretune.verbs.proven import about_of, load_plain, load_proven
 
@@ -104,6 +104,7 @@ def quantize(settings: QuantizeSettings, *, say: Say) -> Outcome:
     with open_derived(settings, parent, Cluster()) as (settings, run, state):
         if state == "finished":
             return outcome_of(run, "was finished before; nothing was computed")
+        unchanged_data(parent)
         began = time.monotonic()
         take_over(run, parent)
         aside = emptied(run.path / ".quantize.tmp")
