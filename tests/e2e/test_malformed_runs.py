@@ -248,6 +248,12 @@ def test_only_what_has_learned_can_teach(story: Story, tmp_path: Path) -> None:
     assert not (tmp_path / "next").exists()
 
 
+def test_runs_that_answer_other_questions_are_not_compared(run: Path, story: Story) -> None:
+    edit("model/pretune.json", task="image-classification")(run)
+    refused_in_time(f"{run} is a run of image-classification, {story.news} one of text", "compare", run, story.news)
+    refused_in_time("one of masked-language-modelling", "compare", story.news, story.base)
+
+
 def test_a_run_is_not_compared_with_itself(run: Path) -> None:
     refused_in_time("would be compared with itself", "compare", run, run.parent / "." / run.name)
 

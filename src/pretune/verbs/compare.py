@@ -45,6 +45,7 @@ def compare(settings: CompareSettings, *, say: Say) -> Outcome:
     a, b = open_run(settings.a), open_run(settings.b)
     if a.path.resolve() == b.path.resolve():
         raise UsageError(f"{a.path} would be compared with itself", "name two runs")
+    _refuse_other_tasks(a, b)
     records_a, records_b = _predictions(a, settings.split), _predictions(b, settings.split)
     task = _task_of(a)
     found = compare_records(
@@ -59,6 +60,15 @@ def compare(settings: CompareSettings, *, say: Say) -> Outcome:
     for run in (a, b):
         run.count_look(settings.split, f"compare {a.path} {b.path}")
     return Outcome(text=found["verdict"], facts=found)
+
+
+def _refuse_other_tasks(a: RunFolder, b: RunFolder) -> None:
+    """Raise :class:`UsageError` for runs that answer other questions; one whose model is gone is judged by its rows alone."""
+    asked = [about_of(run)["task"] for run in (a, b) if (run.model_dir / "pretune.json").exists()]
+    if len(set(asked)) > 1:
+        raise UsageError(
+            f"{a.path} is a run of {asked[0]}, {b.path} one of {asked[1]}", "compare runs that answer the same question"
+        )
 
 
 def _names(a: RunFolder, b: RunFolder) -> tuple[str, str]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DerivedSettings",
     "against_parent",
+    "compression_text",
     "finished_parent",
     "open_derived",
     "outcome_of",
@@ -115,7 +116,7 @@ def against_parent(run: RunFolder, parent: RunFolder, settings: Any, say: Say) -
     }
     found |= _ratios(found["before"], found["after"])
     found |= {"parent": str(parent.path), "metric": task.primary_metric, "n": len(rows), "comparison": comparison}
-    found["text"] = _sentences(found, rising=task.higher_is_better[task.primary_metric])
+    found["text"] = compression_text(found, rising=task.higher_is_better[task.primary_metric])
     run.update_record(compression=found)
     return found
 
@@ -191,21 +192,23 @@ def _ratios(before: dict[str, Any], after: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def _sentences(found: dict[str, Any], *, rising: bool) -> str:
+def compression_text(found: dict[str, Any], *, rising: bool) -> str:
     """What was lost and what was gained; and where there is a loss without a gain, or no gain at all, that."""
     before, after = found["before"], found["after"]
     verdict = found["comparison"]["verdict"]
-    gained = found["faster"] >= _SAME_SPEED or found["faster_32"] >= _SAME_SPEED or found["smaller"] >= 1 / _SAME_SIZE
+    small = ["the smaller file"] if found["smaller"] >= 1 / _SAME_SIZE else []
+    other = (["32 rows at a time"] if found["faster_32"] >= _SAME_SPEED else []) + small
     lines = [
         f"{found['metric']} {_spread(after['score'])}, before {_spread(before['score'])}, n = {found['n']} validation rows. {verdict}",
         f"{_times(found['faster'])} for one row ({after['latency_1']['p50_ms']:.2f} ms, before {before['latency_1']['p50_ms']:.2f}), "
         f"{_times(found['faster_32'])} for 32; {after['bytes'] / 1e6:.1f} MB on the disk, before {before['bytes'] / 1e6:.1f}.",
     ]
-    if not gained:
-        lines.append("Not worth it: it is neither faster here nor smaller than what it was made from.")
-    elif found["faster"] < 1 / _SAME_SPEED:
-        lines.append("It is slower for one row on this machine: only the smaller file speaks for it.")
-    elif found["comparison"]["better"] == "a":
+    if not other and found["faster"] < _SAME_SPEED:
+        return "\n".join([*lines, "Not worth it: it is neither faster here nor smaller than what it was made from."])
+    if found["faster"] < 1 / _SAME_SPEED:
+        speaks = f"{' and '.join(other)} {'speak' if len(other) > 1 or not small else 'speaks'}"
+        lines.append(f"It is slower for one row on this machine: only {speaks} for it.")
+    if found["comparison"]["better"] == "a":
         lost = abs(after["score"]["value"] - before["score"]["value"])
         lines.append(f"It paid for that: {found['metric']} {'fell' if rising else 'rose'} by {100 * lost:.2f} points.")
     return "\n".join(lines)
