@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
-import sys
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 
 import pretune
 from conftest import make_rows, write_csv
+from forked import started
 from pretune.engine.parallel import Cluster
 from pretune.errors import DiskFull, Interrupted, RunError, UsageError
 from pretune.runfolder import open_run
@@ -32,6 +32,14 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = write_csv(place / "news.csv", make_rows(240))
     pretune.finetune("scratch:bert-tiny", data=data, out=place / "news", max_steps=60, learning_rate=1e-3, **QUICK)
     return place / "news"
+
+
+@pytest.fixture(scope="module")
+def exported(parent: Path) -> Path:
+    """The same as a graph in float."""
+    out = parent.parent / "exported"
+    pretune.export(parent, out=out, threads=1)
+    return out
 
 
 @pytest.fixture(scope="module")
@@ -61,26 +69,31 @@ def agreement(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> float:
     return float(np.mean([a["label"] == b["label"] for a, b in zip(one, other, strict=True)]))
 
 
+def quantize_until_it_is_renamed(run: Path, **options: Any) -> None:
+    """Die at the moment at which the whole model would get its name."""
+    rename = Path.rename
+    Path.rename = lambda one, to: os._exit(9) if Path(to).name == "model" else rename(one, to)  # type: ignore[method-assign]
+    pretune.quantize(run, **options)
+
+
 @pytest.mark.slow
-def test_a_full_disk_and_a_kill_leave_no_model(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_and_a_kill_leave_no_model(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parent is a graph already, so that none of the three beginnings has to trace one."""
     import onnx
 
     def no_space(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    out = parent.parent / "killed"
+    parent, out = exported, exported.parent / "killed"
     asked: dict[str, Any] = {"out": str(out), "method": "dynamic", **ALONE}
     with monkeypatch.context() as patch:
         patch.setattr(onnx, "save", no_space)
         with pytest.raises(DiskFull):
             pretune.quantize(parent, **asked)
     assert [path.name for path in out.iterdir()] == [".lock"]
-    killed = (
-        "import os, pathlib, pretune; rename = pathlib.Path.rename;"
-        "pathlib.Path.rename = lambda one, to: os._exit(9) if pathlib.Path(to).name == 'model' else rename(one, to);"
-        f"pretune.quantize({str(parent)!r}, **{asked!r})"
-    )
-    assert subprocess.run([sys.executable, "-c", killed], check=False, capture_output=True).returncode == 9
+    process = started(quantize_until_it_is_renamed, parent, **asked)
+    process.join(120)
+    assert process.exitcode == 9
     assert (out / ".model.tmp" / "model.onnx").exists()
     assert not (out / "model").exists()
     with pytest.raises(RunError, match="no model yet"):
@@ -204,13 +217,11 @@ def test_learning_with_the_rounding_goes_on_where_it_was_stopped(parent: Path, m
 
 
 @pytest.mark.slow
-def test_a_graph_can_be_quantised_but_cannot_learn(parent: Path) -> None:
-    out = parent.parent / "exported"
-    pretune.export(parent, out=out, threads=1)
-    told = pretune.quantize(out, out=parent.parent / "of-export", method="dynamic", **ALONE).facts["quantization"]
+def test_a_graph_can_be_quantised_but_cannot_learn(parent: Path, exported: Path) -> None:
+    told = pretune.quantize(exported, out=parent.parent / "of-export", method="dynamic", **ALONE).facts["quantization"]
     assert set(told["latency"]) == {"int8", "onnx-fp32"}
     with pytest.raises(UsageError, match="cannot learn"):
-        pretune.quantize(out, method="qat")
+        pretune.quantize(exported, method="qat")
     with pytest.raises(UsageError, match="names no layer"):
         pretune.quantize(parent, out=parent.parent / "no", method="dynamic", keep_float="nothing", **ALONE)
     assert not (parent.parent / "no" / "run.json").exists()
