@@ -120,6 +120,16 @@ def test_one_broken_run_does_not_hide_the_others(run: Path, story: Story) -> Non
     refused(call("list", run.parent / "nowhere"), "nowhere is not a folder")
 
 
+def test_what_has_no_data_of_its_own_is_listed_by_what_it_was_made_of(tmp_path: Path) -> None:
+    told = {"table": {"runs": ["runs/a", "runs/b"]}, "whole": {"recipe": "films.yaml"}, "old": {}}
+    for name, settings in told.items():
+        (tmp_path / name).mkdir()
+        record = {"verb": "benchmark" if name == "table" else "run", "settings": settings, "status": "finished"}
+        (tmp_path / name / "run.json").write_text(json.dumps(record))
+    lines = [line.split(": ")[1] for line in done("list", tmp_path).out.splitlines()]
+    assert lines == ["run, finished", "benchmark runs/a, runs/b, finished", "run films.yaml, finished"]
+
+
 @pytest.mark.parametrize("verb", ["evaluate", "predict", "report"])
 def test_folders_that_are_no_run(verb: str, tmp_path: Path, story: Story) -> None:
     refused_in_time("nowhere does not exist", verb, tmp_path / "nowhere")

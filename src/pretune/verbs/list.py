@@ -59,10 +59,15 @@ def _summary(run: RunFolder) -> dict[str, Any]:
         "run": str(run.path),
         "verb": record.get("verb"),
         "status": record.get("status"),
-        "backbone": settings.get("backbone") or settings.get("run"),
+        "backbone": settings.get("backbone") or settings.get("run") or settings.get("recipe") or _several(settings),
         "data": settings.get("data") or (record.get("reading") or {}).get("data"),
         "scores": scores,
     }
+
+
+def _several(settings: dict[str, Any]) -> str | None:
+    """The runs that were measured side by side."""
+    return ", ".join(map(str, settings.get("runs") or ())) or None
 
 
 def _line(run: dict[str, Any]) -> str:
@@ -71,6 +76,5 @@ def _line(run: dict[str, Any]) -> str:
     parts = [
         f"{split} {s['score']} {s['value']:.4f} [{s['low']:.4f}, {s['high']:.4f}]" for split, s in run["scores"].items()
     ]
-    return f"{run['run']}: {run['verb']} {run['backbone'] or ''} on {run['data'] or '?'}, {run['status']}" + (
-        f"; {'; '.join(parts)}" if parts else ""
-    )
+    made = f"{run['verb']} {run['backbone'] or ''}".rstrip() + (f" on {run['data']}" if run["data"] else "")
+    return "; ".join([f"{run['run']}: {made}, {run['status']}", *parts])
