@@ -25,7 +25,6 @@ __all__ = [
     "Label",
     "Labels",
     "Loss",
-    "Metrics",
     "ParameterGroup",
     "Prediction",
     "Score",
@@ -196,6 +195,3 @@ class Score:
     def to_dict(self) -> dict[str, float | int]:
         """Flat form for metrics.json."""
         return {"value": self.value, "low": self.interval.low, "high": self.interval.high, "n": self.n}
-
-
-Metrics: TypeAlias = Mapping[str, Score]

@@ -246,7 +246,7 @@ def test_names_that_lead_nowhere(name: str, options: dict[str, Any], message: st
 
 
 def test_a_trained_model_keeps_its_tokenizer(folder: Path) -> None:
-    for options in ({"tokenizer": "bpe"}, {"vocab_size": 500}, {"lowercase": True}):
+    for options in ({"tokenizer": "bpe"}, {"vocab_size": 500}):
         with pytest.raises(UsageError, match="keeps its own tokenizer"):
             load_backbone(str(folder), **options)
 

@@ -166,7 +166,6 @@ def load_backbone(
     texts: Callable[[], Iterable[str]] | None = None,
     tokenizer: str = "auto",
     vocab_size: int | None = None,
-    lowercase: bool | None = None,
     image_size: int | None = None,
     sampling_rate: int | None = None,
     trust_remote_code: bool = False,
@@ -186,12 +185,11 @@ def load_backbone(
         {
             "--tokenizer": ("text", tokenizer != "auto"),
             "--vocab-size": ("text", vocab_size is not None),
-            "--lowercase": ("text", lowercase is not None),
             "--sampling-rate": ("audio", sampling_rate is not None),
         },
     )
     if fresh == "text":
-        config, found, notes = scratch_text(name, texts, tokenizer, vocab_size, lowercase)
+        config, found, notes = scratch_text(name, texts, tokenizer, vocab_size)
         return Backbone(name, "scratch", config, found, notes=notes)
     if fresh == "audio":
         config, found, notes = scratch_audio(name, sampling_rate)

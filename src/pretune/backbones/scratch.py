@@ -27,7 +27,7 @@ DEFAULT_SAMPLING_RATE = 16_000
 
 
 def scratch_text(
-    name: str, texts: Callable[[], Iterable[str]] | None, tokenizer: str, vocab_size: int | None, lowercase: bool | None
+    name: str, texts: Callable[[], Iterable[str]] | None, tokenizer: str, vocab_size: int | None
 ) -> tuple[PreTrainedConfig, FastTokenizer, dict[str, Any]]:
     """Config and tokenizer of ``scratch:bert-mini``, and where the tokenizer came from. Raises :class:`UsageError`."""
     preset = name.removeprefix(SCRATCH)
@@ -47,7 +47,7 @@ def scratch_text(
     else:
         kind = family.tokenizer if tokenizer == "auto" else tokenizer
         count = count_texts(texts())
-        found = train_tokenizer(texts, kind=kind, vocab_size=vocab_size, lowercase=lowercase, count=count)
+        found = train_tokenizer(texts, kind=kind, vocab_size=vocab_size, count=count)
         notes = {"tokenizer_source": f"trained on {count.texts} texts"}
     return preset_config(preset, found), found, notes
 

@@ -71,7 +71,6 @@ def train_tokenizer(
     *,
     kind: str,
     vocab_size: int | None = None,
-    lowercase: bool | None = None,
     count: TextCount | None = None,
 ) -> FastTokenizer:
     """Train ``wordpiece`` or ``bpe`` on ``texts()``, which is called once or twice (``count`` given: once).
@@ -86,19 +85,17 @@ def train_tokenizer(
             "give more text, or use the tokenizer of another model: --tokenizer FOLDER",
         )
     if kind == "wordpiece":
-        return _wordpiece(texts, count, vocab_size, lowercase is None or lowercase)
+        return _wordpiece(texts, count, vocab_size)
     if kind == "bpe":
-        return _bpe(texts, vocab_size or default_vocab_size(count.total), bool(lowercase))
+        return _bpe(texts, vocab_size or default_vocab_size(count.total))
     raise UsageError(f"--tokenizer is {kind!r}", "allowed: wordpiece, bpe, or a folder with tokenizer.json")
 
 
-def _wordpiece(
-    texts: Callable[[], Iterable[str]], count: TextCount, vocab_size: int | None, lowercase: bool
-) -> FastTokenizer:
+def _wordpiece(texts: Callable[[], Iterable[str]], count: TextCount, vocab_size: int | None) -> FastTokenizer:
     from tokenizers import Tokenizer, decoders, models, processors, trainers
 
     tokenizer = Tokenizer(models.WordPiece({"[UNK]": 0}, unk_token="[UNK]"))
-    _wordpiece_rules(tokenizer, lowercase)
+    _wordpiece_rules(tokenizer)
     room = None if vocab_size is None else vocab_size - len(WORDPIECE_SPECIALS)
     if room is not None and room < 26:
         raise UsageError(f"--vocab-size is {vocab_size}", f"at least {26 + len(WORDPIECE_SPECIALS)} for WordPiece")
@@ -118,7 +115,7 @@ def _wordpiece(
     vocabulary = tokenizer.get_vocab(with_added_tokens=False)
     model = models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=MAX_WORD_CHARACTERS)
     trained = Tokenizer(model)
-    _wordpiece_rules(trained, lowercase)
+    _wordpiece_rules(trained)
     trained.add_special_tokens(list(WORDPIECE_SPECIALS))
     trained.decoder = decoders.WordPiece()
     trained.post_processor = processors.TemplateProcessing(
@@ -129,11 +126,11 @@ def _wordpiece(
     return _wrap(trained, WORDPIECE_SPECIALS, segments=True)
 
 
-def _wordpiece_rules(tokenizer: Tokenizer, lowercase: bool) -> None:
+def _wordpiece_rules(tokenizer: Tokenizer) -> None:
     """How text is normalised and cut into words; no word is longer than the model reads."""
     from tokenizers import Regex, normalizers, pre_tokenizers
 
-    bert = normalizers.BertNormalizer(strip_accents=False, lowercase=lowercase)
+    bert = normalizers.BertNormalizer(strip_accents=False, lowercase=True)
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), bert])  # type: ignore[assignment]
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(  # type: ignore[assignment]
         [
@@ -173,7 +170,7 @@ def _alphabet(characters: Counter[str], room: int | None) -> tuple[list[str], li
     return sorted(alphabet), sorted(continued)
 
 
-def _bpe(texts: Callable[[], Iterable[str]], vocab_size: int, lowercase: bool) -> FastTokenizer:
+def _bpe(texts: Callable[[], Iterable[str]], vocab_size: int) -> FastTokenizer:
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -182,8 +179,7 @@ def _bpe(texts: Callable[[], Iterable[str]], vocab_size: int, lowercase: bool) -
             f"--vocab-size is {vocab_size}", f"at least {len(alphabet) + len(BPE_SPECIALS)} for byte-level BPE"
         )
     tokenizer = Tokenizer(models.BPE())
-    steps = [normalizers.NFC(), *([normalizers.Lowercase()] if lowercase else [])]
-    tokenizer.normalizer = normalizers.Sequence(steps)  # type: ignore[assignment]
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC()])  # type: ignore[assignment]
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
     tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
     trainer = trainers.BpeTrainer(

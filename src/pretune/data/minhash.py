@@ -94,10 +94,8 @@ def _bands(hashes: np.ndarray, starts: np.ndarray) -> np.ndarray:
     return (keys >> np.uint64(32)).astype(np.uint32).T
 
 
-def find_near_pairs(
-    keys_NK: np.ndarray, sizes_N: np.ndarray, read: Callable[[np.ndarray], list[str]], threshold: float = THRESHOLD
-) -> NearPairs:
-    """All pairs of rows with Jaccard similarity >= ``threshold`` that share two bands; ``read`` gives the texts of rows."""
+def find_near_pairs(keys_NK: np.ndarray, sizes_N: np.ndarray, read: Callable[[np.ndarray], list[str]]) -> NearPairs:
+    """All pairs of rows with Jaccard similarity >= :data:`THRESHOLD` that share two bands; ``read`` gives the texts of rows."""
     left_P, right_P, linked, complete = _candidates(keys_NK)
     work_P = np.cumsum(sizes_N[left_P].astype(np.int64) + sizes_N[right_P])
     affordable = int(np.searchsorted(work_P, _MOST_SHINGLES, side="right"))
@@ -108,7 +106,7 @@ def find_near_pairs(
         stop = max(start + 1, min(affordable, int(np.searchsorted(work_P, done + _SHINGLES_PER_CHECK, side="right"))))
         similar_P[start:stop] = _similarities(left_P[start:stop], right_P[start:stop], read)
         start = stop
-    near = np.flatnonzero(similar_P >= threshold)
+    near = np.flatnonzero(similar_P >= THRESHOLD)
     near = near[np.lexsort((right_P[near], left_P[near]))]
     return NearPairs(left_P[near], right_P[near], similar_P[near], linked, complete and affordable == len(left_P))
 

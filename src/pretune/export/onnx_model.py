@@ -103,10 +103,8 @@ def as_array(tensor: torch.Tensor, kind: Any) -> np.ndarray:
     return np.ascontiguousarray(tensor.detach().cpu().numpy().astype(kind, copy=False))
 
 
-def open_session(
-    path: Path, *, threads: int | None = None, options: Mapping[str, str] | None = None
-) -> InferenceSession:
-    """ONNX Runtime's session for a graph; ``options`` are entries of its session configuration.
+def open_session(path: Path, *, threads: int | None = None) -> InferenceSession:
+    """ONNX Runtime's session for a graph, on the processor; ``threads`` of one operator, default: as many as torch uses.
 
     Raises :class:`ModelError` for a file that cannot be run, and for inputs and outputs that no model of pretune has.
     """
@@ -118,8 +116,6 @@ def open_session(
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads or torch.get_num_threads()
     settings.log_severity_level = _ERRORS_ONLY
-    for key, value in (options or {}).items():
-        settings.add_session_config_entry(key, value)
     try:
         session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
     except Exception as error:  # the library's own kinds have no common base

@@ -31,6 +31,7 @@ from pretune.types import Batch, Feed, Loss
 __all__ = ["IGNORED", "MaskedText", "heads_at", "in_blocks"]
 
 _CHOOSE, _REPLACE, _WORD, _COUNT = 0, 1, 2, 3
+_BUDGET_TOKENS = 8192  # padded, of a forward pass that only answers
 
 
 class _Masked(NamedTuple):
@@ -233,7 +234,7 @@ class MaskedText:
         store: TokenStore,
         device: Device,
         *,
-        budget_tokens: int = 8192,
+        budget_tokens: int = _BUDGET_TOKENS,
         on_batch: Callable[[int], None] | None = None,
     ) -> np.ndarray:
         """(N, 3) per row: masked tokens, right ones, summed loss; with the same masks at every call.
@@ -261,7 +262,6 @@ class MaskedText:
         device: Device,
         *,
         max_tokens: int = 6000,
-        budget_tokens: int = 8192,
     ) -> np.ndarray:
         """(rows, 2) of a sample: tokens, and the summed negative log-likelihood of each token masked alone.
 
@@ -275,7 +275,7 @@ class MaskedText:
         for number, row in enumerate(chosen):
             piece = store.piece(int(row))
             places = np.flatnonzero(~np.isin(piece.input_ids, self.special_ids))
-            per_batch = max(1, budget_tokens // max(1, len(piece.input_ids)))
+            per_batch = max(1, _BUDGET_TOKENS // max(1, len(piece.input_ids)))
             for at in range(0, len(places), per_batch):
                 part = places[at : at + per_batch]
                 losses, _ = self._losses(model, self._one_masked(piece, part).to(device.device), device)

@@ -23,7 +23,6 @@ __all__ = [
     "Section",
     "Tile",
     "cell_of",
-    "count_cells",
     "data_table",
     "house_style",
     "part",
@@ -127,11 +126,6 @@ def cell_of(kind: str, value: Any, name: str = "") -> Cell:
     if kind in ("number", "percent", "score"):
         return Cell(number_text(value), numeric=True)
     return Cell(plain(value))
-
-
-def count_cells(facts: Mapping[str, Any]) -> list[list[Cell]]:
-    """A mapping as rows of name and figure."""
-    return [[Cell(str(key)), cell_of("number", value)] for key, value in facts.items()]
 
 
 @cache

@@ -13,9 +13,8 @@ from pretune.explain.attention import Attention
 from pretune.report.sheet import INK, QUIET, Sheet
 from pretune.report.svg import shorten, text_width
 
-__all__ = ["STILLS", "Chosen", "still", "still_markup"]
+__all__ = ["Chosen", "still", "still_markup"]
 
-STILLS = ("auto", "matrix", "lines", "picture")
 BLUE, SOFT, WARM = "#0b5cad", "#f4f6f8", "#ff6a14"
 MOST_NAMED, MOST_BOXES, MOST_LINES = 80, 48, 600
 LABEL_ROOM = 120.0
@@ -48,7 +47,7 @@ class Chosen:
 
 
 def still(attention: Attention, chosen: Chosen, view: str = "auto") -> Sheet:
-    """The figure of one matrix. ``view`` is one of :data:`STILLS`; auto: a picture's patches over it, else a matrix."""
+    """The figure of one matrix. ``view`` is ``matrix``, ``lines``, ``picture`` or ``auto``: a picture's patches over it, else a matrix."""
     if view == "auto":
         view = "picture" if attention.reading.kind == "image" else "matrix"
     return {"matrix": _matrix, "lines": _lines, "picture": _picture}[view](attention, chosen)
