@@ -97,6 +97,8 @@ def _run(name: str, words: list[str]) -> int:
 
     function = load_verb(name)
     settings, flags = parse_flags(function, words)
+    if not settings.is_shared:
+        _refuse_several_processes(name)
     # Of several processes that torchrun started, the first speaks for all.
     is_first = os.environ.get("RANK", "0") == "0"
     outcome = function.run(
@@ -105,6 +107,16 @@ def _run(name: str, words: list[str]) -> int:
     if is_first:
         _print_outcome(outcome, as_json=flags.json)
     return outcome.exit_code
+
+
+def _refuse_several_processes(name: str) -> None:
+    """Raise :class:`UsageError` where ``torchrun`` started several: each would do all of it, into the same folder."""
+    world = os.environ.get("WORLD_SIZE", "1")
+    if world != "1":
+        raise UsageError(
+            f"this pretune {name} is work for one process, and {world} were started",
+            "start it without torchrun; what they share is training: pretrain, finetune, distill, prune, quantize --method qat",
+        )
 
 
 def _overview() -> str:

@@ -308,6 +308,11 @@ class TrainSettings(Settings):
     seed: int = option(0, "seed of every draw (initialisation, order, masks, dropout)", low=0, high=2**32 - 1)
     threads: int | None = option(None, "processor threads; default: all", low=1, not_in_identity=True)
 
+    @property
+    def is_shared(self) -> bool:
+        """See :class:`~pretune.options.Settings`."""
+        return True
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledTrainSettings(TrainSettings):

@@ -81,6 +81,11 @@ class Settings:
 
     verb: ClassVar[str] = ""
 
+    @property
+    def is_shared(self) -> bool:
+        """Do the processes that ``torchrun`` starts share this work? What does not train they would do once each."""
+        return False
+
     def __post_init__(self) -> None:
         for spec in dataclasses.fields(self):
             self._check(spec)

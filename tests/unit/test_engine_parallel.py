@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from conftest import ROOT, make_rows, write_csv
+from conftest import make_rows, write_csv
 from pretune import cli
 from pretune.engine.parallel import Cluster, join_cluster
+from processes import torchrun
 from tiny import Rig, largest_difference, weights_of
 
 SETTINGS: list[dict[str, Any]] = [
@@ -25,21 +22,6 @@ SETTINGS: list[dict[str, Any]] = [
     {"kind": "pretrain", "dropout": 0.1, "micro_batch_size": 2, "steps": 10, "mask_whole_words": True},
     {"dropout": 0.0, "rows": 17, "steps": 10},  # every third update has a single row: the second process has none
 ]
-
-
-def torchrun(*words: str, timeout: int = 200, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *words]
-    paths = {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command, env={**os.environ, **paths, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    ) as process:  # fmt: skip
-        try:
-            out, error = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
-    return subprocess.CompletedProcess(command, process.returncode, out, error)
 
 
 @pytest.fixture(scope="module")
