@@ -8,10 +8,11 @@ a small encoder answered no faster (docs/decisions.md), and such a file runs in 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +46,19 @@ NAME_SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 class LogitsOnly(nn.Module):
-    """A model of transformers that gives its logits and nothing else."""
+    """A model of transformers that takes the inputs ``names``, all of them and by name, and gives its logits and nothing else."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, names: Iterable[str]) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, **inputs: torch.Tensor) -> torch.Tensor:
-        """The logits of a batch."""
-        return self.model(**inputs).logits
+        def forward(**inputs: torch.Tensor) -> torch.Tensor:
+            return model(**inputs).logits
+
+        # torch 2.11 finds the free sizes of inputs by the names of the arguments, and none behind two asterisks.
+        by_name = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
+        forward.__signature__ = inspect.Signature(by_name)  # type: ignore[attr-defined]
+        self.forward = forward
 
 
 def export_graph(task: Task, model: nn.Module, batch: Batch, path: Path) -> dict[str, Any]:
@@ -67,7 +72,7 @@ def export_graph(task: Task, model: nn.Module, batch: Batch, path: Path) -> dict
     with plain(model) as traced, quiet_torch_export():
         try:
             program = torch.onnx.export(
-                LogitsOnly(traced).eval(), (), kwargs=inputs, dynamo=True, dynamic_shapes={"inputs": free_sizes(inputs)},
+                LogitsOnly(traced, inputs).eval(), (), kwargs=inputs, dynamo=True, dynamic_shapes=free_sizes(inputs),
                 opset_version=OPSET, output_names=[LOGITS], verbose=False,
             )  # fmt: skip
         except Exception as error:  # the exporter raises many kinds

@@ -28,7 +28,7 @@ def write_program(task: Task, model: nn.Module, batch: Batch, path: Path) -> dic
     with plain(model) as traced, quiet_torch_export():
         try:
             program = torch.export.export(
-                LogitsOnly(traced).eval(), (), kwargs=inputs, dynamic_shapes={"inputs": sizes}, strict=False
+                LogitsOnly(traced, inputs).eval(), (), kwargs=inputs, dynamic_shapes=sizes, strict=False
             )
         except Exception as error:  # the tracer raises many kinds
             raise ModelError(
