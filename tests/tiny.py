@@ -258,6 +258,7 @@ class Rig:
         seed: int = 0,
         cluster: Cluster | None = None,
         fast: bool = True,
+        sparse: bool = False,
         **options: Any,
     ) -> None:
         self.cluster = cluster or Cluster()
@@ -282,6 +283,9 @@ class Rig:
             stored = self._distil(kind, dropout, adapt, rows, fast, options)
         else:
             stored = self._text(kind, family, layers, dropout, adapt, rows, fast, options)
+        for module in self.model.modules() if sparse else ():
+            if isinstance(module, torch.nn.Embedding):
+                module.sparse = True
         self.streams: dict[str, Stream] = self.objective.streams(stored, batch_size=batch_size, group_by_length=True)
         self.feeds = Feeds(
             self.streams, seed=seed, max_tokens=16_384, micro_batch_size=micro_batch_size,

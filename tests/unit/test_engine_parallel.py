@@ -20,6 +20,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"dropout": 0.1, "micro_batch_size": 3, "steps": 10},
     {"dropout": 0.1, "micro_batch_size": 2, "steps": 10, "adapt": "gradual", "layers": 3},
     {"kind": "pretrain", "dropout": 0.1, "micro_batch_size": 2, "steps": 10, "mask_whole_words": True},
+    {"dropout": 0.1, "micro_batch_size": 3, "steps": 10, "sparse": True},
     {"dropout": 0.0, "rows": 17, "steps": 10},  # every third update has a single row: the second process has none
 ]
 

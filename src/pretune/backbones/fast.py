@@ -9,6 +9,7 @@ rounded to 1/256 and the kept values are scaled by the rounded one.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -23,6 +24,7 @@ __all__ = ["ATTENTION", "FastDropout", "make_fast"]
 
 ATTENTION = "pretune_cpu"
 _EXPLICIT_UP_TO_TOKENS = LONGEST
+_LARGE_TABLE = 1 << 20
 
 
 def attention(
@@ -69,6 +71,7 @@ def make_fast(model: nn.Module) -> nn.Module:
     """Change ``model`` in place, on a CPU; its parameters and their names stay. Returns it."""
     _replace_dropout(model)
     _grouped_in_fp32(model)
+    _sparse_tables(model)
     for inner in _library_models(model):
         if getattr(inner, "_supports_attention_backend", False) and getattr(inner, "_supports_sdpa", False):
             _register()
@@ -93,6 +96,14 @@ def _grouped_in_fp32(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.Conv1d) and module.groups > 1:
             module.__dict__["forward"] = partial(_in_fp32, module.forward)
+
+
+def _sparse_tables(model: nn.Module) -> None:
+    """Large embedding tables get gradients of the rows that were read. One that is also a layer's weight gets whole ones."""
+    holders = Counter(id(p) for module in model.modules() for p in module.parameters(recurse=False))
+    for module in model.modules():
+        if isinstance(module, nn.Embedding) and module.weight.numel() >= _LARGE_TABLE:
+            module.sparse = holders[id(module.weight)] == 1
 
 
 def _in_fp32(forward: Callable[[torch.Tensor], torch.Tensor], values: torch.Tensor) -> torch.Tensor:

@@ -51,7 +51,8 @@ class AttentionBlock(torch.autograd.Function):
             qkv_w = torch.cat([w.to(plan.dtype) for w in weights[0:6:2]])
             qkv_b = torch.cat([w.to(plan.dtype) for w in weights[1:6:2]])
             heads = _split(functional.linear(x_MH, qkv_w, qkv_b)[: b * t], 3, b, plan.heads)
-            chances, keep, mixed = _attend(plan, *heads, mask, b)
+            query, key, value = heads
+            chances, keep, mixed = _attend(plan, query, key, value, mask, b)
             merged_MH = _merge(mixed[None], b)
             out_w = weights[6].to(plan.dtype)
             y_NH = functional.linear(merged_MH, out_w, weights[7].to(plan.dtype))[: b * t]
@@ -71,7 +72,10 @@ class AttentionBlock(torch.autograd.Function):
             d_out = _linear_backward(d_y, merged_MH, needs[9], needs[10])
             d_mixed = _split((d_y @ out_w)[: len(residual_NH)], 1, ctx.rows, ctx.plan.heads)[0]
             d_heads = torch.empty_like(heads)
-            _attend_backward(ctx.plan, *heads, chances, keep, d_mixed, into=d_heads)
+            query, key, value = heads
+            _attend_backward(
+                ctx.plan, query, key, value, chances, keep, d_mixed, into=(d_heads[0], d_heads[1], d_heads[2])
+            )
             d_qkv = _merge(d_heads, ctx.rows)
             d_w, d_b = _linear_backward(d_qkv, x_MH, any(needs[3:9:2]), any(needs[4:9:2]))
             d_x = None

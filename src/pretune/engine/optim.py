@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from pretune.engine.tables import TableMoments
 from pretune.errors import CorruptFile
 from pretune.types import ParameterGroup
 
@@ -32,7 +33,10 @@ def learning_rate_factor(progress: float, *, schedule: str, warmup: float) -> fl
 
 
 class Optim:
-    """Updates the parameters of ``groups``; knows the schedule, not the run."""
+    """Updates the parameters of ``groups``; knows the schedule, not the run.
+
+    A table whose gradient is sparse (:mod:`pretune.engine.tables`) gets the update of the dense one.
+    """
 
     def __init__(
         self,
@@ -55,6 +59,7 @@ class Optim:
             eps=1e-8,
             fused=True,
         )
+        self.tables: dict[torch.nn.Parameter, TableMoments] = {}
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
@@ -62,8 +67,14 @@ class Optim:
         return list(self.names)
 
     def gradient_norm(self) -> torch.Tensor:
-        """L2 norm over all gradients; NaN or infinity when any of them is."""
-        gradients = [p.grad for p in self.names if p.grad is not None]
+        """L2 norm over all gradients; NaN or infinity when any of them is. Sparse ones are summed up by row first."""
+        gradients: list[torch.Tensor] = []
+        for parameter in self.names:
+            if parameter.grad is not None and parameter.grad.is_sparse:
+                parameter.grad = parameter.grad.coalesce()
+                gradients.append(parameter.grad.values())
+            elif parameter.grad is not None:
+                gradients.append(parameter.grad)
         return torch.nn.utils.get_total_norm(gradients) if gradients else torch.zeros(())
 
     def step(self, progress: float, norm: float) -> float:
@@ -71,10 +82,34 @@ class Optim:
         rate = self.learning_rate * learning_rate_factor(progress, schedule=self.schedule, warmup=self.warmup)
         for group, mine in zip(self.adamw.param_groups, self.groups, strict=True):
             group["lr"] = rate * mine.lr_scale
-        self._scale_in_step(max(1.0, (norm + 1e-6) / self.clip))
+        divisor = max(1.0, (norm + 1e-6) / self.clip)
+        self._step_tables(divisor)
+        self._scale_in_step(divisor)
         self.adamw.step()
         self.adamw.zero_grad(set_to_none=True)
         return rate
+
+    @torch.no_grad()
+    def _step_tables(self, divisor: float) -> None:
+        """Apply sparse gradients and take them away; a table with moments for most of its rows goes over to the dense way."""
+        for group in self.adamw.param_groups:
+            for parameter in group["params"]:
+                gradient, table = parameter.grad, self.tables.get(parameter)
+                if gradient is None:
+                    continue
+                is_dense = not gradient.is_sparse or parameter in self.adamw.state
+                if table is not None and (is_dense or table.is_crowded):
+                    self.adamw.state[parameter] = self.tables.pop(parameter).dense()
+                    is_dense = True
+                if is_dense:
+                    parameter.grad = gradient.to_dense()
+                    continue
+                table = self.tables.setdefault(parameter, table or TableMoments(*parameter.shape))
+                table.update(
+                    parameter, gradient.coalesce(), rate=group["lr"], weight_decay=group["weight_decay"],
+                    divisor=torch.tensor(divisor),
+                )  # fmt: skip
+                parameter.grad = None
 
     def _scale_in_step(self, divisor: float) -> None:
         """Let the fused kernel divide the gradients, which saves a pass over them."""
@@ -87,18 +122,27 @@ class Optim:
         self.adamw.zero_grad(set_to_none=True)
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """The optimizer's state by parameter name: ``exp_avg/<name>``, ``exp_avg_sq/<name>``, ``step/<name>``."""
+        """The optimizer's state by parameter name: ``exp_avg/<name>``, ``exp_avg_sq/<name>``, ``step/<name>``, and
+        ``rows/<name>`` of a table with moments for some of its rows."""
         state: dict[str, torch.Tensor] = {}
         for parameter, name in self.names.items():
-            for kind, value in self.adamw.state.get(parameter, {}).items():
+            table = self.tables.get(parameter)
+            kept = self.adamw.state.get(parameter, {}) if table is None else table.tensors()
+            for kind, value in kept.items():
                 state[f"{kind}/{name}"] = torch.as_tensor(value)
         return state
 
     def load_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
         """Put back what :meth:`tensors` gave. Raises :class:`CorruptFile` for a name this model lacks."""
         by_name = {name: parameter for parameter, name in self.names.items()}
+        in_part = {name for key in tensors if (name := key.removeprefix("rows/")) != key and name in by_name}
+        for name in in_part:
+            parts = {kind: tensors[f"{kind}/{name}"] for kind in ("rows", *_MOMENTS, "step")}
+            self.tables[by_name[name]] = TableMoments.load(by_name[name].shape, parts, name)
         for key, tensor in tensors.items():
             kind, name = key.split("/", 1)
+            if name in in_part:
+                continue
             if name not in by_name or (kind in _MOMENTS and tensor.shape != by_name[name].shape):
                 raise CorruptFile(
                     f"the checkpoint's optimizer holds {key} {tuple(tensor.shape)}, the model does not",

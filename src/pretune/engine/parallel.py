@@ -67,6 +67,8 @@ class Cluster:
                 continue
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
+            if parameter.grad.is_sparse:  # the other processes read other rows
+                parameter.grad = parameter.grad.to_dense()
             bucket.append(parameter.grad)
             if sum(g.numel() for g in bucket) > _BUCKET_ELEMENTS:
                 _reduce(bucket)
