@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import torch
 
 from pretune.backbones.image import geometry_of
 from pretune.explain.attributions import explain_example
+from pretune.explain.patience import Patience
 from pretune.serve.app import Served
 from pretune.serve.intake import Takes
 from pretune.tasks import (
@@ -25,7 +26,6 @@ from pretune.tasks import (
     TextClassification,
     TextMultilabelClassification,
 )
-from pretune.tasks.labelling import Labelling
 from pretune.tasks.predicting import example_of
 from tiny import (
     CPU,
@@ -42,8 +42,11 @@ from tiny import (
 KINDS = ("text", "pairs", "text-labels", "image", "image-labels", "sound", "sound-labels", "speech")
 
 
-def served_as(kind: str, labels: tuple[str, ...] = LABELS) -> Served:
-    """A model with weights drawn at random."""
+def served_as(
+    kind: str, labels: tuple[str, ...] = LABELS, *, explain_seconds: float = 60.0,
+    around: Callable[[torch.nn.Module], torch.nn.Module] = lambda model: model,
+) -> Served:  # fmt: skip
+    """A model with weights drawn at random, in what ``around`` makes of it."""
     if kind.startswith("image"):
         backbone = tiny_image_backbone("vit-micro")
         made: Any = ImageMultilabelClassification if kind.endswith("labels") else ImageClassification
@@ -55,17 +58,20 @@ def served_as(kind: str, labels: tuple[str, ...] = LABELS) -> Served:
         made = TextMultilabelClassification if kind.endswith("labels") else TextClassification
         task = made(labels, tiny_encoder(backbone))
     model, _ = task.build(backbone, seed=3)
-    model.eval()
+    model = around(model).eval()
     if isinstance(task, TextClassification):
         task.temperature = 2.0
 
-    def explain(row: Mapping[str, Any], label: str | None, tests: bool) -> Mapping[str, Any]:
-        found = explain_example(task, model, example_of(row, "0"), CPU, label=label, orders=3 if tests else 0)
+    def explain(
+        row: Mapping[str, Any], label: str | None, tests: bool, is_wanted: Callable[[], bool]
+    ) -> Mapping[str, Any]:
+        found = explain_example(
+            task, model, example_of(row, "0"), CPU, label=label, orders=3 if tests else 0,
+            patience=Patience(explain_seconds, is_wanted),
+        )  # fmt: skip
         return found.to_dict()
 
     takes = Takes(task.modality, kind == "pairs")
-    if not isinstance(task, Labelling):
-        return Served("tiny", task, model, CPU, takes, unexplained=("it cannot be explained", "ask for labels"))
     return Served("tiny", task, model, CPU, takes, standing="right in 50 % of rows", explain=explain)
 
 

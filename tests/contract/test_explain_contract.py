@@ -1,7 +1,8 @@
-"""Every task with labels can be asked why: scores for every part, adding up where they should, and a test of their order."""
+"""Every task can be asked why: scores for every part, adding up where they should, and a test of their order."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -11,14 +12,18 @@ from cases import TASK_CASES
 
 from pretune.engine.devices import inference
 from pretune.errors import UsageError
+from pretune.explain.aims import EmptyAnswer
 from pretune.explain.attributions import explain_example
+from pretune.tasks import SpeechRecognition
 from pretune.tasks.labelling import Labelling
+from pretune.types import Text
 from tiny import CPU
 
 pytestmark = pytest.mark.slow
 
 LABELLING = [name for name, (kind, _) in TASK_CASES.items() if issubclass(kind, Labelling)]
-OTHERS = [name for name, (kind, _) in TASK_CASES.items() if not issubclass(kind, Labelling)]
+WRITING = [name for name, (kind, _) in TASK_CASES.items() if issubclass(kind, SpeechRecognition)]
+assert {*LABELLING, *WRITING} == {*TASK_CASES}, "a task whose answers nothing explains"
 
 
 @pytest.mark.parametrize("name", LABELLING)
@@ -61,8 +66,34 @@ def test_another_label_can_be_explained(name: str):
     assert other.to_dict()["faithfulness"] is None
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_a_task_without_labels_says_so(name: str):
+@pytest.mark.parametrize("name", WRITING)
+def test_a_transcript_is_explained(name: str):
     case = TASK_CASES[name][1]()
-    with pytest.raises(UsageError, match="gives no label"):
+    task, example = case.task, case.examples[0]
+    found = explain_example(task, case.model, example, CPU, orders=3)
+    batch = task.collate(task.encode(example))
+    with inference(CPU):
+        [prediction] = task.predict(case.model, batch)
+        written = dataclasses.replace(example, target=Text(prediction.label))
+        loss = task.loss(case.model, task.collate(task.encode(written)))
+    assert found.answer == found.explained == prediction.label
+    assert found.probability == pytest.approx(float((-loss.total / len(prediction.label)).exp()), rel=1e-4)
+    assert found.completeness is not None
+    assert found.completeness.error <= 0.01
+    assert sum(found.scores) == pytest.approx(found.completeness.total, abs=1e-3)
+    assert found.faithfulness is not None
+    assert found.faithfulness.important[0] == pytest.approx(found.probability, abs=1e-5)
+    assert found.to_dict()["measure"] == "log-likelihood of the transcript"
+    assert any("geometric mean" in note for note in found.notes)
+    with pytest.raises(UsageError, match="gives no label to choose"):
+        explain_example(task, case.model, example, CPU, label="sport")
+
+
+@pytest.mark.parametrize("name", WRITING)
+def test_silence_in_place_of_a_transcript_is_said(name: str):
+    case = TASK_CASES[name][1]()
+    with torch.no_grad():
+        case.model.lm_head.weight.zero_()  # type: ignore[union-attr]
+        case.model.lm_head.bias[case.task.spelling.blank_id] = 9.0  # type: ignore[union-attr,index]
+    with pytest.raises(EmptyAnswer, match="writes nothing"):
         explain_example(case.task, case.model, case.examples[0], CPU)

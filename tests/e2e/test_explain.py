@@ -144,6 +144,34 @@ def test_pictures_and_clips(runs: Path, tmp_path: Path, name: str, method: str):
         assert np.asarray(Image.open(tmp_path / "a.png")).std() > 5
 
 
+def test_a_transcript_is_explained(runs: Path, tmp_path: Path):
+    lines = [
+        {"id": row["id"], "audio_filepath": f"{row['label']}/{row['audio']['path']}", "text": row["text"]}
+        for row in tiny_clips(45)
+    ]
+    manifest = runs / "clips" / "spoken.jsonl"
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    words = ("finetune", "scratch:wav2vec2-tiny", *QUICK, "--data", manifest, "--max-steps", 2, "--batch-size", 8)
+    done(*words, "--out", tmp_path / "silent")
+    done(*words, "--out", tmp_path / "run", "--learning-rate", 1e-9)
+    file = sorted((runs / "clips").glob("*/*.wav"))[0]
+    silent = facts_of(tmp_path / "silent", file)
+    assert "attribution" not in silent
+    assert any("writes nothing for this clip" in note for note in silent["notes"])
+    answer = done("predict", tmp_path / "run", file, "--threads", 1).rows[0]["text"]
+    assert answer, "an untrained model writes something"
+    found = facts_of(tmp_path / "run", file, "--orders", 2)
+    assert (found["attribution"]["answer"], found["attribution"]["explained"]) == (answer, answer)
+    assert found["attribution"]["completeness"]["error"] <= 0.01
+    assert any("geometric mean" in note for note in found["notes"])
+    page = (tmp_path / "run" / "attention.html").read_text(encoding="utf-8")
+    assert "share the log-likelihood of the transcript among the parts" in page
+    row = facts_of(tmp_path / "run", "--row", lines[0]["id"], "--split", "train", "--orders", 0)
+    assert row["attribution"]["faithfulness"] is None
+    assert f"The row is labelled {lines[0]['text']}." in (tmp_path / "run" / "attention.html").read_text()
+    refused(call("explain", tmp_path / "run", file, "--label", "seven"), "--label does not fit")
+
+
 def test_a_graph_is_explained_by_what_it_was_made_from(runs: Path, tmp_path: Path):
     graph = tmp_path / "graph"
     shutil.copytree(runs / "news", graph)

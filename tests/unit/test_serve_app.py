@@ -7,6 +7,7 @@ import dataclasses
 import json
 import re
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import pytest
 import torch
 from starlette.testclient import TestClient
 
-from pretune.serve.app import Service, make_app
+from pretune.serve.app import Served, Service, make_app
 from pretune.serve.guard import HEADERS
 from pretune.serve.limits import Limits
 from pretune.tasks.predicting import example_of, predict_items
@@ -110,14 +111,13 @@ def test_explanations(kind: str):
     with asked(served_as(kind)) as (client, _):
         found = client.post("/explain", json=row)
         answer = client.post("/predict", json=row).json()["rows"][0]
-    if kind == "speech":
-        assert found.status_code == 501
-        assert found.json() == {"error": "it cannot be explained", "fix": "ask for labels"}
-        return
     assert found.status_code == 200, found.text
-    assert found.json()["row"]["probabilities"] == pytest.approx(answer["probabilities"], abs=2e-6)
     made = found.json()["explanation"]
-    assert made["explained"] == max(answer["probabilities"], key=answer["probabilities"].__getitem__)
+    if kind == "speech":
+        assert made["explained"] == answer["text"] == found.json()["row"]["text"]
+    else:
+        assert found.json()["row"]["probabilities"] == pytest.approx(answer["probabilities"], abs=2e-6)
+        assert made["explained"] == max(answer["probabilities"], key=answer["probabilities"].__getitem__)
     assert made["faithfulness"] is None
     assert made["heat"] if kind.startswith("image") else len(made["scores"]) > 1
 
@@ -134,6 +134,75 @@ def test_explaining_another_label_and_testing_it():
     assert found["faithfulness"]["orders"] == 3
     assert [reply.status_code for reply in (unknown, wrong, empty, two)] == [422] * 4
     assert "weather" in unknown.json()["error"]
+
+
+def test_a_model_that_cannot_be_explained_says_so():
+    served = dataclasses.replace(
+        served_as("text"), explain=None, unexplained=("it cannot be explained", "ask for labels")
+    )
+    with asked(served) as (client, _):
+        found = client.post("/explain", json={"text": "the striker"})
+    assert found.status_code == 501
+    assert found.json() == {"error": "it cannot be explained", "fix": "ask for labels"}
+
+
+class Slow(torch.nn.Module):
+    """A model that takes its time for every row, where no gradients are asked for."""
+
+    def __init__(self, model: Any, seconds: float) -> None:
+        super().__init__()
+        self.model, self.seconds, self.batches, self.config = model, seconds, 0, model.config
+
+    def get_input_embeddings(self) -> torch.nn.Module:
+        return self.model.get_input_embeddings()
+
+    def forward(self, **inputs: torch.Tensor) -> Any:
+        self.batches += 1
+        time.sleep(0.0 if torch.is_grad_enabled() else self.seconds * len(inputs["input_ids"]))
+        return self.model(**inputs)
+
+
+def slow(seconds: float, explain_seconds: float) -> tuple[Served, Slow]:
+    made = served_as("text", explain_seconds=explain_seconds, around=lambda model: Slow(model, seconds))
+    return made, made.model  # type: ignore[return-value]
+
+
+def test_an_explanation_that_takes_too_long_is_given_up_and_others_are_answered():
+    served, model = slow(0.1, 0.15)
+    row = {"text": "the striker scored twice against the league champions"}
+    with asked(served) as (client, _):
+        found = client.post("/explain?test=true", json=row)
+        after = model.batches
+        answer = client.post("/predict", json=row)
+        health = client.get("/health").json()
+    assert found.status_code == 503
+    assert "0.15 seconds" in found.json()["error"]
+    assert "--explain-seconds" in found.json()["fix"]
+    assert after <= 5
+    assert answer.status_code == 200
+    assert health["limits"]["explain_seconds"] == 10.0
+
+
+def test_what_there_is_no_time_for_is_left_out_and_told():
+    served, _ = slow(0.05, 1.2)
+    with asked(served) as (client, _):
+        found = client.post("/explain?test=true", json={"text": "the striker scored twice " * 12})
+    assert found.status_code == 200, found.text
+    made = found.json()["explanation"]
+    assert len(made["scores"]) > 10
+    assert made["faithfulness"] is None
+    assert "There was no time for the deletion test within 1.2 seconds." in made["notes"]
+
+
+def test_an_explanation_that_nobody_waits_for_is_given_up():
+    served, model = slow(0.2, 60.0)
+    with asked(served, Limits(seconds=1.0)) as (client, service):
+        found = client.post("/explain?test=true", json={"text": "the striker scored twice " * 12})
+        assert found.status_code == 503
+        began = time.monotonic()
+        service.worker.close()
+        assert time.monotonic() - began < 10
+    assert model.batches < 12
 
 
 REFUSED = [

@@ -160,8 +160,8 @@ def test_explanations_take_turns_with_answers(held_worker: Any):
     worker, model, _ = held_worker
     seen: list[str] = []
     first, answer = (Job([row]) for row in rows_for("text", 2))
-    explained = Job(rows_for("text", 1), lambda row: seen.append(row["id"]) or {"of": row["id"]})
-    failing = Job(rows_for("text", 1), lambda row: 1 / 0)
+    explained = Job(rows_for("text", 1), lambda row, wanted: seen.append(row["id"]) or {"of": row["id"]})
+    failing = Job(rows_for("text", 1), lambda row, wanted: 1 / 0)
     worker.submit(first)
     assert model.began.wait(30)
     for job in (failing, explained, answer):

@@ -14,15 +14,15 @@ import torch
 
 from pretune.engine.devices import Device
 from pretune.errors import UsageError
+from pretune.explain.aims import Aim, Explainable, aim_at
 from pretune.explain.faithfulness import ORDERS, Faithfulness, deletion_test
-from pretune.explain.gradients import Completeness, class_activation, integrated_gradients
+from pretune.explain.gradients import CLOSE, MOST_STEPS, Completeness, class_activation, integrated_gradients
+from pretune.explain.patience import OutOfTime, Patience
 from pretune.tasks.base import Task
 from pretune.tasks.image_saliency import overlay
-from pretune.tasks.labelling import Labelling
 from pretune.tasks.parts import Parts
-from pretune.tasks.predicting import predict_items
 from pretune.tasks.thumbnails import picture_address
-from pretune.types import Encoded, Example, Prediction
+from pretune.types import Example
 
 __all__ = ["Attribution", "explain_example"]
 
@@ -31,9 +31,10 @@ SHOWN_SIDE = 480
 
 @dataclass(frozen=True, kw_only=True)
 class Attribution:
-    """What of an example speaks for the class ``explained`` (and, below 0, against it), by ``method``.
+    """What of an example speaks for what is ``explained`` (and, below 0, against it), by ``method``.
 
-    ``kind`` is ``text``, ``image`` or ``audio``. ``answer`` is what the model says, ``probability`` that of ``explained``.
+    ``kind`` is ``text``, ``image`` or ``audio``. ``answer`` is what the model says, ``probability`` that of ``explained`` (a class,
+    or a transcript), ``measure`` what the scores share out.
     A text has ``pieces`` (words as they stand in it), their ``spans`` (side, first character, character behind the last) and
     ``scores``; a clip ``times`` in seconds, where each of the ``scores``' stretches begins, and its length ``seconds``; a
     picture a ``heat`` map (h, w) over its crop, and addresses (``data:image/jpeg``) of the ``picture`` and of the ``overlay`` of both.
@@ -44,6 +45,7 @@ class Attribution:
     answer: str | tuple[str, ...]
     explained: str
     probability: float
+    measure: str = ""
     pieces: tuple[str, ...] = ()
     spans: tuple[tuple[int, int, int], ...] = ()
     scores: tuple[float, ...] = ()
@@ -60,6 +62,7 @@ class Attribution:
         """JSON values; what the kind does not have is left out."""
         found = {
             "kind": self.kind, "method": self.method, "explained": self.explained, "probability": self.probability,
+            "measure": self.measure,
             "answer": self.answer if isinstance(self.answer, str) else list(self.answer),
             "completeness": self.completeness and self.completeness.to_dict(),
             "faithfulness": self.faithfulness and self.faithfulness.to_dict(),
@@ -82,47 +85,62 @@ def explain_example(
     *,
     label: str | None = None,
     orders: int = ORDERS,
+    patience: Patience | None = None,
 ) -> Attribution:
-    """Explain the model's answer to one example, or the probability of ``label``.
+    """Explain the model's answer to one example (a class, a transcript), or the probability of ``label``.
 
     Integrated gradients for texts, sounds and vision transformers, Grad-CAM for convolutional nets, and taking parts out one
     by one (occlusion) for a model that gives no gradients, such as one of ONNX. ``orders`` random orders test whether the
     scores can be believed; 0 leaves the test out, which is most of the time this takes. The model must not answer anything
-    else meanwhile. Raises :class:`UsageError` for a task without labels, and for an example with nothing in it.
+    else meanwhile. ``patience`` bounds the time: fewer steps are taken, the test is left out, both with a note; raises
+    :class:`OutOfTime` where not even the scores are done by then. Raises :class:`UsageError` for a task whose answers have no
+    parts, and for an example with nothing in it.
     """
-    if not isinstance(task, Labelling):
-        raise UsageError(
-            f"{task.name} gives no label whose probability could be shared among the parts of a row",
-            "attributions are for classification",
-        )
+    if not isinstance(task, Explainable):
+        raise UsageError(f"{task.name} gives no answer that could be shared among the parts of a row", "")
+    patience = patience or Patience()
     parts = task.parts(example)
     if parts.count == 0:
         raise UsageError("there is nothing to explain: the text is empty", "give a text with a word in it")
     was_training = model.training
     model.eval()
     try:
-        prediction = _predicted(task, model, [parts.item], device)[0]
-        index = _explained(task, prediction.values, label)
-        scores = _scored(task, model, parts, index, device)
-        test = deletion_test(
-            scores.scores_N, lambda taken_MN: _probabilities(task, model, parts, taken_MN, index, device),
-            blank=parts.blank, orders=orders,
-        )  # fmt: skip
+        with patience.over(model):
+            aim = aim_at(task, model, device, parts.item, label)
+            scores = _scored(task, model, parts, aim, device, patience)
+            test, told = _tested(scores, parts, aim, orders, patience)
     finally:
         model.train(was_training)
-    notes = parts.notes
-    if orders and test is None:
-        notes = (*notes, "There is but one part, so no order can be tested.")
     return Attribution(
-        kind=task.modality, method=scores.method, answer=prediction.answer, explained=task.labels[index],
-        probability=prediction.values[index], completeness=scores.completeness, faithfulness=test, notes=notes,
-        **_shown(task.modality, parts, scores),
+        kind=task.modality, method=scores.method, answer=aim.answer, explained=aim.explained, probability=aim.probability,
+        measure=aim.measure, completeness=scores.completeness, faithfulness=test,
+        notes=(*parts.notes, *aim.notes, *_short_of(scores), *told), **_shown(task.modality, parts, scores),
     )  # fmt: skip
 
 
-class _Predicted(NamedTuple):
-    answer: str | tuple[str, ...]
-    values: list[float]
+def _tested(
+    scores: _Scores, parts: Parts, aim: Aim, orders: int, patience: Patience
+) -> tuple[Faithfulness | None, tuple[str, ...]]:
+    """The deletion test, and why there is none where it was asked for."""
+    try:
+        test = deletion_test(
+            scores.scores_N,
+            lambda taken_MN: aim.probabilities([parts.without(taken_N) for taken_N in taken_MN]),
+            blank=parts.blank,
+            orders=orders,
+        )
+    except OutOfTime:
+        if not patience.is_wanted():
+            raise
+        return None, (f"There was no time for the deletion test within {patience.seconds:g} seconds.",)
+    return test, ("There is but one part, so no order can be tested.",) if orders and test is None else ()
+
+
+def _short_of(scores: _Scores) -> tuple[str, ...]:
+    found = scores.completeness
+    if found is None or found.error <= CLOSE or found.steps >= MOST_STEPS:
+        return ()
+    return (f"There was no time for more than {found.steps} steps: the scores miss their sum by {found.error:.0%}.",)
 
 
 class _Scores(NamedTuple):
@@ -134,51 +152,27 @@ class _Scores(NamedTuple):
     heat: np.ndarray | None = None
 
 
-def _predicted(task: Labelling, model: torch.nn.Module, items: Sequence[Encoded], device: Device) -> list[_Predicted]:
-    """Answers and honest probabilities (at the fitted temperature) of items that are all different rows."""
-    named = [Encoded(str(place), item.arrays, item.cost) for place, item in enumerate(items)]
-    predictions: list[Prediction] = predict_items(task, model, named, device)
-    records = [task.record(prediction) for prediction in predictions]
-    honest = task.calibrated(records) or records
-    by_place = {
-        record["id"]: _Predicted(prediction.label, list(record["probabilities"].values()))
-        for record, prediction in zip(honest, predictions, strict=True)
-    }
-    return [by_place[item.id] for item in named]
-
-
-def _explained(task: Labelling, values: Sequence[float], label: str | None) -> int:
-    """The class to explain: the one that was asked for, or the most probable one."""
-    return int(np.argmax(values)) if label is None else task.number_of(label)
-
-
-def _probabilities(
-    task: Labelling, model: torch.nn.Module, parts: Parts, taken_MN: np.ndarray, index: int, device: Device
-) -> np.ndarray:
-    """The probability of a class with the marked parts made blank, (M,)."""
-    items = [parts.without(taken_N) for taken_N in taken_MN]
-    return np.array([found.values[index] for found in _predicted(task, model, items, device)])
-
-
-def _scored(task: Labelling, model: torch.nn.Module, parts: Parts, index: int, device: Device) -> _Scores:
+def _scored(
+    task: Explainable, model: torch.nn.Module, parts: Parts, aim: Aim, device: Device, patience: Patience
+) -> _Scores:
     if next(model.parameters(), None) is None:
-        return _occlusion(task, model, parts, index, device)
+        return _occlusion(parts, aim)
     if task.modality == "image":
-        heat = class_activation(task, model, parts, index, device.device)
+        heat = class_activation(task, model, parts, aim, device.device)
         if heat is not None:
             spread = _spread(heat, parts.places.shape)
             return _Scores("Grad-CAM", parts.scores_of(spread), heat=heat)
-    found = integrated_gradients(task, model, parts, index, device.device)
+    found = integrated_gradients(task, model, parts, aim, device.device, patience)
     if found is None:
-        return _occlusion(task, model, parts, index, device)
+        return _occlusion(parts, aim)
     return _Scores("integrated gradients", parts.scores_of(found[0]), found[1])
 
 
-def _occlusion(task: Labelling, model: torch.nn.Module, parts: Parts, index: int, device: Device) -> _Scores:
-    """By how much the class's probability falls with each part alone made blank (Zeiler & Fergus 2014, section 4.2; for
+def _occlusion(parts: Parts, aim: Aim) -> _Scores:
+    """By how much the answer's probability falls with each part alone made blank (Zeiler & Fergus 2014, section 4.2; for
     words Li et al. 2016, arXiv 1612.08220)."""
-    taken_MN = np.concatenate([np.zeros((1, parts.count), dtype=bool), np.eye(parts.count, dtype=bool)])
-    whole, *rest = _probabilities(task, model, parts, taken_MN, index, device)
+    without = [parts.without(taken_N) for taken_N in np.eye(parts.count, dtype=bool)]
+    whole, *rest = aim.probabilities([parts.item, *without])
     return _Scores("occlusion", whole - np.array(rest))
 
 

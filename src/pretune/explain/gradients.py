@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from pretune.explain.aims import Aim, Explainable
+from pretune.explain.patience import Patience
 from pretune.tasks.image_saliency import grad_cam
-from pretune.tasks.labelling import Labelling
 from pretune.tasks.parts import Parts
 from pretune.types import Batch
 
@@ -24,14 +25,15 @@ FIRST_STEPS, MOST_STEPS = 32, 512
 CLOSE = 0.01
 """Steps are doubled until the sum misses the difference by no more than this share of it."""
 
-_BUDGET_COST = 4096
+_BUDGET_COST = 1024
+"""Of a batch of the path: nothing can break one off between its way in and its gradients."""
 _LEAST_DIFFERENCE = 0.1
 
 
 @dataclass(frozen=True)
 class Completeness:
-    """Do integrated gradients add up? Their ``total`` should be ``difference``, the answer's log-odds for the item less those
-    for the blank item (Sundararajan et al. 2017, section 3: completeness); ``steps`` of the path were taken.
+    """Do integrated gradients add up? Their ``total`` should be ``difference``, what is explained for the item less
+    that for the blank item (Sundararajan et al. 2017, section 3: completeness); ``steps`` of the path were taken.
     """
 
     total: float
@@ -49,13 +51,14 @@ class Completeness:
 
 
 def integrated_gradients(
-    task: Labelling, model: torch.nn.Module, parts: Parts, index: int, device: torch.device
+    task: Explainable, model: torch.nn.Module, parts: Parts, aim: Aim, device: torch.device, patience: Patience
 ) -> tuple[np.ndarray, Completeness] | None:
-    """The log-odds of class ``index``, shared among the item's positions, of the shape of ``parts.places``, along the straight
+    """The figure that ``aim`` names, shared among the item's positions, of the shape of ``parts.places``, along the straight
     path from the blank item (Sundararajan et al. 2017, arXiv 1703.01365, equation 1).
 
     A text's path runs over the word embeddings, a clip's over the frames behind the convolutions, a picture's over the pixels.
-    None for a sound model without a known place between both. Hooks are set on the model while it runs: it must not answer
+    Where ``patience`` does not allow for more steps, those taken are what there is. None for a sound model without a known place
+    between both. Hooks are set on the model while it runs: it must not answer
     anything else meanwhile.
     """
     layer = _LAYERS[task.modality](model)
@@ -65,18 +68,20 @@ def integrated_gradients(
     main = next(name for name in _MAIN_INPUTS if name in item.inputs)
     names = [main, *(name for name in item.inputs if name != main)]
 
-    def log_odds(*tensors: torch.Tensor) -> torch.Tensor:
+    def score(*tensors: torch.Tensor) -> torch.Tensor:
         batch = _batch_of(item, dict(zip(names, tensors, strict=True)))
-        return task.log_odds_of(task.logits_of(model, batch).float(), index)
+        return aim.score(task.logits_of(model, batch).float(), batch)
 
     with torch.no_grad():
-        ends = [log_odds(*(batch.inputs[name] for name in names)) for batch in (item, blank)]
+        ends = [score(*(batch.inputs[name] for name in names)) for batch in (item, blank)]
     tensors, steps = [item.inputs[name] for name in names], FIRST_STEPS
     while True:
+        began = patience.spent
         with _copied(model):
-            values = _path_integral(log_odds, layer, tensors, blank.inputs[main], steps, parts.item.cost)
+            values = _path_integral(score, layer, tensors, blank.inputs[main], steps, parts.item.cost)
         found = Completeness(float(values.sum()), float(ends[0] - ends[1]), steps)
-        if found.error <= CLOSE or steps >= MOST_STEPS:
+        enough = found.error <= CLOSE or steps >= MOST_STEPS
+        if enough or not patience.allows(2 * (patience.spent - began)):
             features = 0 if task.modality == "image" else -1
             return values.sum(axis=features)[: len(parts.places)], found
         steps *= 2
@@ -125,14 +130,14 @@ def _batch_of(one: Batch, inputs: dict[str, torch.Tensor]) -> Batch:
 
 
 def _path_integral(
-    log_odds: Callable[..., torch.Tensor], layer: torch.nn.Module | None, tensors: list[torch.Tensor],
+    score: Callable[..., torch.Tensor], layer: torch.nn.Module | None, tensors: list[torch.Tensor],
     blank: torch.Tensor, steps: int, cost: int,
 ) -> np.ndarray:  # fmt: skip
     """Gradients along the path times the way, (P, features) or (3, H, W) float64."""
     from captum.attr import IntegratedGradients, LayerIntegratedGradients
 
     first, *others = tensors
-    method: Any = IntegratedGradients(log_odds) if layer is None else LayerIntegratedGradients(log_odds, layer)
+    method: Any = IntegratedGradients(score) if layer is None else LayerIntegratedGradients(score, layer)
     if layer is None:
         first = first.detach().clone().requires_grad_()
     with torch.enable_grad():
@@ -144,9 +149,9 @@ def _path_integral(
 
 
 def class_activation(
-    task: Labelling, model: torch.nn.Module, parts: Parts, index: int, device: torch.device
+    task: Explainable, model: torch.nn.Module, parts: Parts, aim: Aim, device: torch.device
 ) -> np.ndarray | None:
-    """Grad-CAM of class ``index``: (h, w), the last feature maps' size, 0 or more. None for a model without feature maps."""
-    inputs = task.collate([parts.item]).to(device).inputs["pixel_values"]
-    found = grad_cam(model, inputs, lambda logits_BC: task.log_odds_of(logits_BC, index))
+    """Grad-CAM of what ``aim`` names: (h, w), the last feature maps' size, 0 or more. None for a model without feature maps."""
+    batch = task.collate([parts.item]).to(device)
+    found = grad_cam(model, batch.inputs["pixel_values"], lambda logits_BC: aim.score(logits_BC, batch))
     return None if found is None else found[0]

@@ -93,7 +93,7 @@ def _lead(found: Explained) -> list[str]:
     one = found.attribution
     if one is None:
         return [
-            f"This is a run of {found.task}: it gives no label that could be explained. Its attention can be looked at."
+            f"This is a run of {found.task}: it gives no label or transcript here that could be explained. Its attention can be looked at."
         ]
     truth = f" The row is labelled {found.truth}." if found.truth else ""
     said = f"The model says {answer_text(one.answer)}"

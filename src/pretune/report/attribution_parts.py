@@ -23,8 +23,8 @@ BARS_HIGH = 110.0
 
 _HOW = {
     "integrated gradients": (
-        "Integrated gradients (Sundararajan et al. 2017): the log-odds of the answer are shared among the parts, along the "
-        "straight way from an item whose parts are all {blank}."
+        "Integrated gradients (Sundararajan et al. 2017) share the {measure} among the parts, along the straight way from an "
+        "item whose parts are all {blank}."
     ),
     "Grad-CAM": (
         "Grad-CAM (Selvaraju et al. 2017): the last feature maps, weighted by how much each raises the log-odds of the answer; "
@@ -56,7 +56,7 @@ def answer_text(answer: str | tuple[str, ...]) -> str:
 def _how(found: Attribution) -> str:
     blank = "something plain" if found.faithfulness is None else found.faithfulness.blank
     cells = f"{len(found.heat)} × {len(found.heat[0])} places" if found.heat else ""
-    said = _HOW[found.method].format(blank=blank, cells=cells)
+    said = _HOW[found.method].format(blank=blank, cells=cells, measure=found.measure)
     if found.completeness is not None:
         one = found.completeness
         said += f" They should add up to {one.difference:.3f} and add up to {one.total:.3f}, an error of {percent_text(one.error)} after {one.steps} steps."

@@ -41,8 +41,9 @@ _SILENT: Any = {"tracing": False, "metrics": False, "logs": False, "operation_sp
 _PARSED_AT_A_TIME = 2
 """JSON can take twenty times its bytes in memory."""
 
-Explain = Callable[[Mapping[str, Any], str | None, bool], Mapping[str, Any]]
-"""From a row, a label (None: the most probable one) and whether to test the finding, to what the label's probability rests on."""
+Explain = Callable[[Mapping[str, Any], str | None, bool, Callable[[], bool]], Mapping[str, Any]]
+"""From a row, a label (None: the most probable one), whether to test the finding, and what says if anybody still waits for it, to
+what the label's probability rests on."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,9 @@ class Service:
             if len(rows) != 1:
                 raise Problem(422, f"{len(rows)} rows are asked about", "ask about one row at a time")
             records = await self._finished(request, Job(rows))
-            found = await self._finished(request, Job(rows, lambda row: explain(row, label, tests == "true")))
+            found = await self._finished(
+                request, Job(rows, lambda row, wanted: explain(row, label, tests == "true", wanted))
+            )
         return JSONResponse({"row": records[0], "explanation": found, "milliseconds": _since(began)})
 
     async def _rows(self, request: Request, take: Callable[[int], None]) -> tuple[list[dict[str, Any]], float]:

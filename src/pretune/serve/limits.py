@@ -18,7 +18,7 @@ class Limits:
 
     ``body_bytes`` and ``rows`` bound a request, ``characters`` a text, ``clip_seconds`` a recording (pictures have
     :data:`pretune.data.media_image.MAX_PIXELS`). ``seconds`` is how long a body may take to arrive, and again how long its answer
-    may take; ``waiting`` how many requests are answered or wait at a time.
+    may take; ``explain_seconds`` how long an explanation may keep the model, which everybody else waits for; ``waiting`` how many requests are answered or wait at a time.
     """
 
     body_bytes: int = 16 * 2**20
@@ -26,6 +26,7 @@ class Limits:
     characters: int = 100_000
     clip_seconds: float = 60.0
     seconds: float = 30.0
+    explain_seconds: float = 10.0
     waiting: int = 128
 
     @property
@@ -45,4 +46,7 @@ class Limits:
             "image": {"pixels": MAX_PIXELS},
             "audio": {"clip_seconds": min(self.clip_seconds, MAX_SECONDS)},
         }
-        return {"body_bytes": self.body_bytes, "rows": self.rows, "seconds": self.seconds, **own[modality]}
+        return {
+            "body_bytes": self.body_bytes, "rows": self.rows, "seconds": self.seconds, "explain_seconds": self.explain_seconds,
+            **own[modality],
+        }  # fmt: skip

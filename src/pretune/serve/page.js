@@ -80,7 +80,7 @@ async function ask(asked) {
 }
 
 async function explain(label, test = false) {
-  if (!about.labels.length) return;
+  if (!about.explains && !about.labels.length) return;
   at("why").hidden = false;
   at("why-test").hidden = true;
   if (!test) at("why-body").replaceChildren();
@@ -165,7 +165,7 @@ function showWhy(found, took) {
   const test = found.faithfulness ? `${found.faithfulness.sentence} ` : "";
   at("why-note").textContent = `${test}${found.notes.map(sentence).join(" ")} Found in ${milliseconds(took)}.`.trim();
   at("why-test").hidden = Boolean(found.faithfulness) || tried(found);
-  at("why-test").onclick = () => explain(label, true);
+  at("why-test").onclick = () => explain(about.labels.length ? label : null, true);
 }
 
 // A single part has no order that could be tested.

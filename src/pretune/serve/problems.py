@@ -6,6 +6,7 @@ from typing import Any
 
 from pretune.data.media import BrokenMedia
 from pretune.errors import PretuneError
+from pretune.explain.patience import OutOfTime
 
 __all__ = ["Gone", "Problem", "problem_of"]
 
@@ -43,6 +44,8 @@ def problem_of(error: Exception, where: str = "") -> Problem:
         if error.reason in ("too_large", "too_long"):
             return Problem(413, error.problem, "send a smaller or shorter one")
         return Problem(422, error.problem, "send a file that other programs can open")
+    if isinstance(error, OutOfTime):
+        return Problem(503, f"{before}{error.problem}", error.fix)
     if isinstance(error, PretuneError):
         return Problem(422, f"{before}{error.problem}", error.fix)
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):

@@ -34,11 +34,12 @@ _MOST_RETRY_SECONDS = 60
 class Job:
     """Rows to answer together. ``future`` gets their records in order, and is cancelled by whoever no longer wants them.
 
-    With ``explain`` the result is what it makes of the first row, in place of the answers; it may use the model meanwhile.
+    With ``explain`` the result is what it makes of the first row, in place of the answers; it may use the model meanwhile, and
+    is told by its second argument whether anybody still waits.
     """
 
     rows: Sequence[Mapping[str, Any]]
-    explain: Callable[[Mapping[str, Any]], Any] | None = None
+    explain: Callable[[Mapping[str, Any], Callable[[], bool]], Any] | None = None
     future: Future[Any] = field(default_factory=Future)
     taken: int = 0
     records: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -226,7 +227,7 @@ class Worker:
     def _explained(self, job: Job) -> None:
         assert job.explain is not None, "it was chosen for it"
         try:
-            job.finish(job.explain(job.rows[0]))
+            job.finish(job.explain(job.rows[0], lambda: not job.future.done()))
         except Exception as error:  # whatever the model raises
             self._fail(job, error, 0)
 

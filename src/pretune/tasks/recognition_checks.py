@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pretune.backbones.audio import Hearing
     from pretune.backbones.spelling import Spelling
 
-__all__ = ["collapse_warnings", "refuse_other_writing", "refuse_too_long", "transcripts_found"]
+__all__ = ["collapse_warnings", "refuse_other_writing", "refuse_too_long", "transcripts_found", "transcripts_of"]
 
 _MOST_TOO_LONG = 0.2
 _NAMED_ROWS = 5
@@ -42,6 +42,19 @@ def refuse_too_long(train: Dataset, spelling: Spelling, hearing: Hearing) -> Non
         f"{hearing.frames(round(row['seconds'] * hearing.rate))}",
         "do the transcripts belong to these clips, and is --column text=... the right column?",
     )
+
+
+def transcripts_of(dataset: Dataset) -> list[str]:
+    """The transcripts as they stand in the rows. Raises :class:`DataError` where one is lacking."""
+    if "text" not in dataset.column_names:
+        raise DataError(
+            "the rows have no transcripts to score against",
+            "name their column with --column text=NAME, or use pretune predict",
+        )
+    lacking = [i for i, text in zip(dataset["id"], dataset["text"], strict=True) if text is None]
+    if lacking:
+        raise DataError(f"row {lacking[0]} has no transcript to score against", "give every row of the split a text")
+    return list(dataset["text"])
 
 
 def transcripts_found(

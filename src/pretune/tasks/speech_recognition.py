@@ -5,6 +5,7 @@ Shapes: B clips of a batch, T samples of a clip, F frames, V characters of the v
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, final
@@ -16,7 +17,6 @@ from torch.nn import functional
 from pretune.backbones.audio import Hearing, hearing_of, run_model, without_own_masks
 from pretune.backbones.spelling import Spelling, find_spelling
 from pretune.config import READ_BY_MODALITY
-from pretune.errors import DataError
 from pretune.tasks.audio_rows import (
     DEFAULT_FRAMES,
     DEFAULT_UPDATES,
@@ -36,11 +36,13 @@ from pretune.tasks.audio_rows import (
 from pretune.tasks.audio_shown import shown_clip
 from pretune.tasks.base import Scorer, Task, refuse_unlabelled
 from pretune.tasks.ctc_decoding import beam_search, greedy, least_frames
+from pretune.tasks.parts import Parts, clip_parts
 from pretune.tasks.recognition_checks import (
     collapse_warnings,
     refuse_other_writing,
     refuse_too_long,
     transcripts_found,
+    transcripts_of,
 )
 from pretune.tasks.recognition_scores import (
     HIGHER_IS_BETTER,
@@ -226,6 +228,18 @@ class SpeechRecognition(Task):
         )  # fmt: skip
         return losses_B * batch.extras["weights"]
 
+    def log_likelihoods(self, logits: torch.Tensor, batch: Batch, transcript: str) -> torch.Tensor:
+        """Of one transcript for every clip (B,), over all its alignments."""
+        ids, rows, device = self.spelling.encode(transcript), len(batch.ids), logits.device
+        counts_B, ones_B = torch.full((rows,), len(ids), device=device), torch.ones(rows, device=device)
+        extras = {**batch.extras, "characters": counts_B, "weights": ones_B}
+        told = dataclasses.replace(batch, targets=torch.tensor(ids * rows, device=device), extras=extras)
+        return -self._likelihoods(torch.log_softmax(logits.float(), dim=-1), told)
+
+    def parts(self, example: Example) -> Parts:
+        """Stretches of time; a blank is silence."""
+        return clip_parts(clip_of(example.inputs["audio"], self.hearing), self.hearing, example.id)
+
     def is_labelled(self, batch: Batch) -> torch.Tensor:
         """Those with a transcript."""
         return batch.extras["characters"] >= 0
@@ -260,8 +274,7 @@ class SpeechRecognition(Task):
     def probabilities(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """Of the characters of each frame, (B, F, V) float32."""
         log_probs_BFV = self._log_probs(model, batch)
-        real_BF = batch.extras[POSITIONS][:, : log_probs_BFV.shape[1]]
-        return log_probs_BFV.exp() * real_BF[..., None]
+        return log_probs_BFV.exp() * batch.extras[POSITIONS][:, : log_probs_BFV.shape[1], None]
 
     def _written(self, log_probs_FV: np.ndarray) -> str:
         blank = self.spelling.blank_id
@@ -279,17 +292,7 @@ class SpeechRecognition(Task):
 
     def truths(self, dataset: Dataset) -> list[str]:
         """The transcripts, in the form that is learned."""
-        if "text" not in dataset.column_names:
-            raise DataError(
-                "the rows have no transcripts to score against",
-                "name their column with --column text=NAME, or use pretune predict",
-            )
-        lacking = [i for i, text in zip(dataset["id"], dataset["text"], strict=True) if text is None]
-        if lacking:
-            raise DataError(
-                f"row {lacking[0]} has no transcript to score against", "give every row of the split a text"
-            )
-        return [self.spelling.tidied(text) for text in dataset["text"]]
+        return [self.spelling.tidied(text) for text in transcripts_of(dataset)]
 
     def record(self, prediction: Prediction, truth: Any = None) -> dict[str, Any]:
         """Id, transcript, and the truth where it is known."""

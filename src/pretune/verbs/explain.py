@@ -81,7 +81,12 @@ def explain(settings: ExplainSettings, *, say: Say) -> Outcome:
     attribution, attention = subject.attribution(settings), subject.attention()
     chosen = _chosen(settings, attention)
     out = Path(settings.out) if settings.out else run.path / "attention.html"
-    notes = [*subject.notes, *(attention.reading.notes if attention else attribution.notes if attribution else ())]
+    told = (
+        *subject.notes,
+        *(attention.reading.notes if attention else ()),
+        *(attribution.notes if attribution else ()),
+    )
+    notes = list(dict.fromkeys(told))
     if attribution is None and attention is None:
         raise UsageError(
             f"{run.path} gives no label, and its model ({subject.architecture}) has no attention to show",

@@ -72,21 +72,24 @@ class Subject:
         return shown_clip(self.example.inputs["audio"], hearing.rate)
 
     def attribution(self, settings: ExplainSettings) -> Attribution | None:
-        """What speaks for the answer; None, with a note, where there is no label."""
+        """What speaks for the answer; None of a pre-trained run, and, with a note, where the model writes nothing."""
+        from pretune.explain.aims import EmptyAnswer
         from pretune.explain.attributions import explain_example
         from pretune.explain.faithfulness import ORDERS
-        from pretune.tasks.labelling import Labelling
 
-        if not isinstance(self.task, Labelling):
-            for flag, is_given in (("--label", settings.label is not None), ("--orders", settings.orders != ORDERS)):
-                if is_given:
-                    raise UsageError(f"{flag} does not fit: {self.task_name} gives no label", "leave it out")
-            if self.task is not None:
-                self.notes.append(f"{self.task_name} gives no label whose probability could be shared among the parts.")
+        given = {"--label": settings.label is not None, "--orders": settings.orders != ORDERS and self.task is None}
+        for flag, is_given in given.items():
+            if is_given and not (self.task and self.task.labels):
+                raise UsageError(f"{flag} does not fit: {self.task_name} gives no label", "leave it out")
+        if self.task is None:
             return None
-        return explain_example(
-            self.task, self.ordinary, self.example, self.device, label=settings.label, orders=settings.orders
-        )
+        try:
+            return explain_example(
+                self.task, self.ordinary, self.example, self.device, label=settings.label, orders=settings.orders
+            )
+        except EmptyAnswer as error:
+            self.notes.append(f"{error.problem[0].upper()}{error.problem[1:]}, so nothing can be said to speak for it.")
+            return None
 
     def attention(self) -> Attention | None:
         """The attention of the model; None, with a note, where there is none to show."""
@@ -198,7 +201,7 @@ def _example(settings: ExplainSettings, run: RunFolder, kind: str) -> tuple[Exam
         raise UsageError("--text-pair does not fit", "it goes with a text that is given in quotes")
     if settings.row is not None:
         row = _row(settings, run)
-        return example_of(row, settings.row), _truth(row)
+        return example_of(row, settings.row), _truth(row, kind)
     if settings.split != "validation":
         raise UsageError("--split is for --row", "leave it out")
     cell: Any = settings.example
@@ -231,9 +234,11 @@ def _row(settings: ExplainSettings, run: RunFolder) -> dict[str, Any]:
     return dict(rows[ids.index(settings.row)])
 
 
-def _truth(row: Mapping[str, Any]) -> str:
+def _truth(row: Mapping[str, Any], kind: str) -> str:
     """The right answer of a row in words; nothing where it has none."""
     label, labels = row.get("label"), row.get("labels")
+    if label is None and not labels and kind == "audio":
+        label = row.get("text")
     return str(label) if label is not None else ", ".join(labels) if labels else ""
 
 

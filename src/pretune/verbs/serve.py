@@ -43,6 +43,9 @@ class ServeSettings(AnsweringSettings):
     timeout: float = option(
         30.0, "seconds that a request may take to arrive, and again to be answered", low=0.1, high=3600
     )
+    explain_seconds: float = option(
+        10.0, "seconds that an explanation may keep the model busy, for which all others wait", low=0.1, high=3600
+    )
 
 
 @verb(ServeSettings)
@@ -72,7 +75,11 @@ def serve(settings: ServeSettings, *, say: Say) -> Outcome:
         refuse_unread(settings, proven.task.modality, _READ_BY_MODALITY)
         limits = _limits(settings)
         app, service = make_app(
-            _served(run, proven), limits, style=house_style(), local_only=is_local(settings.host), on_defect=_told(say)
+            _served(run, proven, limits),
+            limits,
+            style=house_style(),
+            local_only=is_local(settings.host),
+            on_defect=_told(say),
         )
         address = address_of(bound)
         if not is_local(settings.host):
@@ -103,31 +110,38 @@ def _limits(settings: ServeSettings) -> Limits:
     asked: dict[str, Any] = {"characters": settings.max_characters, "clip_seconds": settings.max_seconds}
     return Limits(
         body_bytes=round(settings.max_body_mb * 2**20), rows=settings.max_rows, seconds=settings.timeout,
-        waiting=settings.max_waiting, **{name: value for name, value in asked.items() if value is not None},
+        explain_seconds=settings.explain_seconds, waiting=settings.max_waiting,
+        **{name: value for name, value in asked.items() if value is not None},
     )  # fmt: skip
 
 
-def _served(run: RunFolder, proven: Proven) -> Served:
+def _served(run: RunFolder, proven: Proven, limits: Limits) -> Served:
+    from pretune.explain.aims import Explainable
     from pretune.explain.attributions import explain_example
     from pretune.explain.faithfulness import ORDERS
+    from pretune.explain.patience import Patience
     from pretune.serve.app import Served
     from pretune.serve.intake import Takes
-    from pretune.tasks.labelling import Labelling
     from pretune.tasks.predicting import example_of
 
     task, columns = proven.task, run.passport.get("splits", {}).get("train", {}).get("columns", [])
 
-    def explain(row: Mapping[str, Any], label: str | None, tests: bool) -> Mapping[str, Any]:
+    def explain(
+        row: Mapping[str, Any], label: str | None, tests: bool, is_wanted: Callable[[], bool]
+    ) -> Mapping[str, Any]:
         example, orders = example_of(row, "0"), ORDERS if tests else 0
-        return explain_example(task, proven.model, example, proven.device, label=label, orders=orders).to_dict()
+        patience = Patience(limits.explain_seconds, is_wanted)
+        return explain_example(
+            task, proven.model, example, proven.device, label=label, orders=orders, patience=patience
+        ).to_dict()
 
-    explains = isinstance(task, Labelling)
+    explains = isinstance(task, Explainable)
     return Served(
         run.path.resolve().name, task, proven.model, proven.device,
         Takes(task.modality, ("text_pair" in columns) if columns or task.modality != "text" else None),
         standing=_standing(run, task.primary_metric),
         explain=explain if explains else None,
-        unexplained=("", "") if explains else (f"{task.name} cannot be explained", "explanations are for models that give labels"),
+        unexplained=("", "") if explains else (f"{task.name} cannot be explained", ""),
     )  # fmt: skip
 
 

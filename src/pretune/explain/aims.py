@@ -1,0 +1,137 @@
+"""What of an answer is explained: one figure, that scores share out and that the deletion test watches.
+
+Shapes: B rows of a batch, M items, C classes, F frames, V characters of the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from pretune.engine.batching import cut_by_budget
+from pretune.engine.devices import Device, inference
+from pretune.errors import UsageError
+from pretune.tasks.labelling import Labelling
+from pretune.tasks.predicting import BUDGET_TOKENS, predict_items
+from pretune.tasks.speech_recognition import SpeechRecognition
+from pretune.types import Batch, Encoded, Prediction
+
+__all__ = ["Aim", "EmptyAnswer", "Explainable", "aim_at"]
+
+Explainable = Labelling | SpeechRecognition
+"""Tasks whose answers have parts, and a figure to share among them."""
+
+
+class EmptyAnswer(UsageError):
+    """The model answers with nothing, which nothing speaks for."""
+
+
+class Aim(Protocol):
+    """One figure of an answer. ``explained`` names it, ``probability`` is how sure the model is of it.
+
+    ``measure`` says in words what :meth:`score` gives.
+    """
+
+    measure: str
+    answer: str | tuple[str, ...]
+    explained: str
+    probability: float
+    notes: tuple[str, ...]
+
+    def score(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """What is shared among the parts, (B,), of the model's logits (B, C) or (B, F, V); gradients flow through it."""
+        ...
+
+    def probabilities(self, items: Sequence[Encoded]) -> np.ndarray:
+        """How sure the model is of ``explained`` for each item, (M,) from 0 to 1."""
+        ...
+
+
+def aim_at(task: Explainable, model: torch.nn.Module, device: Device, item: Encoded, label: str | None) -> Aim:
+    """The label asked for or the most probable one; the transcript of a clip.
+
+    Raises :class:`UsageError` for a label of a task without any, :class:`EmptyAnswer` for a transcript without a character.
+    """
+    if isinstance(task, Labelling):
+        return _LabelAim(task, model, device, item, label)
+    if label is not None:
+        raise UsageError(f"{task.name} gives no label to choose", "leave the label out")
+    return _TranscriptAim(task, model, device, item)
+
+
+class _Predicted(NamedTuple):
+    answer: str | tuple[str, ...]
+    values: list[float]
+
+
+class _LabelAim:
+    """The log-odds of a class, and its honest probability (at the fitted temperature)."""
+
+    measure = "log-odds of the answer"
+    notes: tuple[str, ...] = ()
+
+    def __init__(
+        self, task: Labelling, model: torch.nn.Module, device: Device, item: Encoded, label: str | None
+    ) -> None:
+        self._task, self._model, self._device = task, model, device
+        self.answer, values = self._predicted([item])[0]
+        self._index = int(np.argmax(values)) if label is None else task.number_of(label)
+        self.explained, self.probability = task.labels[self._index], values[self._index]
+
+    def score(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        return self._task.log_odds_of(logits, self._index)
+
+    def probabilities(self, items: Sequence[Encoded]) -> np.ndarray:
+        return np.array([found.values[self._index] for found in self._predicted(items)])
+
+    def _predicted(self, items: Sequence[Encoded]) -> list[_Predicted]:
+        named = _named(items)
+        predictions: list[Prediction] = predict_items(self._task, self._model, named, self._device)
+        records = [self._task.record(prediction) for prediction in predictions]
+        honest = self._task.calibrated(records) or records
+        by_place = {
+            record["id"]: _Predicted(prediction.label, list(record["probabilities"].values()))
+            for record, prediction in zip(honest, predictions, strict=True)
+        }
+        return [by_place[item.id] for item in named]
+
+
+class _TranscriptAim:
+    """The log-likelihood of the transcript that the model writes, over all its alignments (Graves et al. 2006, equation 3)."""
+
+    measure = "log-likelihood of the transcript"
+    notes: tuple[str, ...] = (
+        "The probability of a transcript is told as that of one of its characters (the geometric mean): that of the whole would be "
+        "the smaller the longer it is.",
+    )
+
+    def __init__(self, task: SpeechRecognition, model: torch.nn.Module, device: Device, item: Encoded) -> None:
+        self._task, self._model, self._device = task, model, device
+        (prediction,) = predict_items(task, model, [item], device)
+        self.answer: str | tuple[str, ...] = str(prediction.label)
+        self.explained = str(prediction.label)
+        if not self.answer:
+            raise EmptyAnswer("the model writes nothing for this clip", "explain a clip that it writes something for")
+        self._characters = len(task.spelling.encode(self.explained))
+        self.probability = float(self.probabilities([item])[0])
+
+    def score(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        return self._task.log_likelihoods(logits, batch, self.explained)
+
+    def probabilities(self, items: Sequence[Encoded]) -> np.ndarray:
+        found_M = np.zeros(len(items))
+        costs_M = np.array([item.cost for item in items])
+        for places in cut_by_budget(costs_M, max_cost=BUDGET_TOKENS, max_rows=2**31):
+            batch = self._task.collate([items[int(place)] for place in places]).to(self._device.device)
+            with inference(self._device):
+                scores_B = self.score(self._task.logits_of(self._model, batch).float(), batch)
+            found_M[places] = np.exp(scores_B.double().cpu().numpy() / self._characters)
+        return found_M
+
+
+def _named(items: Sequence[Encoded]) -> list[Encoded]:
+    """The items as rows that are all different."""
+    return [Encoded(str(place), item.arrays, item.cost) for place, item in enumerate(items)]
