@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import ROOT
 from pretune.study.recipe import read_recipe
 from pretune.verbs import VERBS
 from pretune.verbs.declare import load_verb
@@ -52,3 +53,22 @@ def test_the_recipe_on_the_page_is_one(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(textwrap.dedent(told))
     assert [step.name for step in read_recipe(path).steps] == ["base", "big", "small", "int8", "table"]
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.zh.md", "docs/recipes.md"])
+def test_each_command_of_a_page_can_be_typed(page: str) -> None:
+    blocks = (ROOT / page).read_text(encoding="utf-8").split("```")[1::2]
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith("pretune ")]
+    assert lines
+    for line in lines:
+        _, name, *words = shlex.split(line, comments=True)
+        settings, _ = parse_flags(load_verb(name), words)
+        assert settings.verb == name
+
+
+def test_the_recipe_of_the_page_is_one(tmp_path: Path) -> None:
+    told = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
+    path = tmp_path / "films.yaml"
+    path.write_text(told)
+    steps = read_recipe(path).steps
+    assert steps[-1].needs == ("teacher", "small", "slim", "int8")
