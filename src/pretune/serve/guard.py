@@ -67,10 +67,11 @@ class Guard:
                 await self._app(scope, receive, send_safely)
                 return
         except Exception as error:  # whatever nobody foresaw: told on the terminal, and to the client as a plain 500
-            self._on_defect(error)
+            problem = problem_of(error)
+            if has_begun or problem.status == 500:
+                self._on_defect(error)
             if has_begun:
                 raise
-            problem = problem_of(error)
         await problem_response(problem)(scope, receive, send_safely)
 
     def _refusal(self, scope: Scope) -> Problem | None:
