@@ -261,7 +261,6 @@ def test_the_story_in_processes_of_their_own(tmp_path: Path, news_csv: Path) -> 
         )  # fmt: skip
 
     shell("finetune", *TINY, "--data", news_csv, "--out", "runs/a", "--max-steps", "2")
-    shell("evaluate", "runs/a", "--threads", "1")
     piped = shell("predict", "runs/a", "-", stdin='{"id": "x", "text": "the coach"}\n')
     assert json.loads(piped.stdout)["id"] == "x"
     assert "runs/a" in shell("list").stdout
