@@ -42,6 +42,16 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_probe_says_what_features_know_of_several_labels(runs: Path) -> None:
+    words = ("probe", runs / "whole", "--data", runs / "topics.jsonl", "--column", "labels=topics", "--split", "test")
+    said = done(*words, "--neighbours", "5")
+    assert "linear classifier: F1 (micro)" in said.out
+    facts = done(*words, "--neighbours", "5", "--json").facts
+    assert facts["primary"] == "f1_micro"
+    scores = {name: found["f1_micro"]["value"] for name, found in facts["scores"].items()}
+    assert min(scores["linear"], scores["neighbours"]) > scores["majority"]
+
+
 def test_inspect_counts_the_labels(runs: Path) -> None:
     facts = done("inspect", runs / "topics.jsonl", "--column", "labels=topics", "--json").facts
     balance = facts["splits"]["train"]["labels"]

@@ -8,7 +8,9 @@ import torch
 
 from pretune.backbones.adapt import plan_adaptation
 from pretune.tasks import TextClassification
-from pretune.tasks.classification_scores import classification_scores
+from pretune.tasks.baseline_parts import KnownLabels
+from pretune.tasks.classification_scores import classification_scores, classification_statistics
+from pretune.tasks.multilabel_scores import multilabel_scores, multilabel_statistics
 from pretune.tasks.probes import features_of, probe_statistics
 from pretune.tasks.trunk_rows import trunk_of
 from tiny import CPU, LABELS, dataset_of, tiny_backbone, tiny_encoder, uneven_rows
@@ -46,7 +48,8 @@ def test_clusters_are_told_apart_and_noise_is_not(neighbours: int) -> None:
     centres = 4 * rng.standard_normal((3, 8))
 
     def accuracy(train_NF: np.ndarray, rows_NF: np.ndarray) -> dict[str, float]:
-        stats = probe_statistics(train_NF, y, rows_NF, truth_N, 3, neighbours=neighbours)
+        known = KnownLabels(y, truth_N, 3, classification_statistics)
+        stats = probe_statistics(train_NF, rows_NF, known, neighbours=neighbours)
         return {
             name: float(classification_scores(rows_NK.sum(axis=0), 3)["accuracy"]) for name, rows_NK in stats.items()
         }
@@ -56,3 +59,31 @@ def test_clusters_are_told_apart_and_noise_is_not(neighbours: int) -> None:
     noise = accuracy(rng.standard_normal((300, 8)), rng.standard_normal((200, 8)))
     assert max(noise["linear"], noise["neighbours"]) < 0.48
     assert clear["majority"] == noise["majority"] == pytest.approx(np.mean(truth_N == np.bincount(y).argmax()))
+
+
+def test_several_labels_a_row_are_told_apart_each_by_itself() -> None:
+    """A direction of the features for each label: the probabilities are those of scikit-learn's classifiers, one a label."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    rng = np.random.default_rng(1)
+    labels_NC = rng.random((400, 3)) < [0.5, 0.3, 0.1]
+    features_NF = labels_NC @ (4 * rng.standard_normal((3, 8))) + rng.standard_normal((400, 8))
+    train, held = slice(0, 300), slice(300, 400)
+    kept: list[np.ndarray] = []
+
+    def score(probabilities_NC: np.ndarray, truth_NC: np.ndarray) -> np.ndarray:
+        kept.append(probabilities_NC)
+        return multilabel_statistics(probabilities_NC, probabilities_NC >= 0.5, truth_NC)
+
+    known = KnownLabels(labels_NC[train], labels_NC[held], 3, score)
+    stats = probe_statistics(features_NF[train], features_NF[held], known, neighbours=9)
+    scores = {name: multilabel_scores(rows_NK.sum(axis=0), 3) for name, rows_NK in stats.items()}
+    assert scores["linear"]["f1_micro"] > 0.9
+    assert scores["neighbours"]["f1_micro"] > 0.9
+    assert scores["majority"]["f1_micro"] < 0.7
+    centred_NF = features_NF - features_NF[train].mean(axis=0)
+    turned_NF = centred_NF / np.linalg.norm(centred_NF, axis=1, keepdims=True)
+    for c in range(3):
+        model = KNeighborsClassifier(9, weights=lambda apart: np.exp(-(apart**2) / 2 / 0.07))  # type: ignore[arg-type]
+        model.fit(turned_NF[train], labels_NC[train, c])
+        np.testing.assert_allclose(kept[1][:, c], model.predict_proba(turned_NF[held])[:, 1], atol=1e-9)

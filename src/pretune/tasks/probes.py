@@ -10,7 +10,6 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device
 from pretune.files import fsync_file
 from pretune.tasks.base import EncodedRows, Task
-from pretune.tasks.classification_scores import classification_statistics
+from pretune.tasks.baseline_parts import KnownLabels, majority
 from pretune.tasks.feature_baselines import logistic_probabilities
 from pretune.tasks.trunk_rows import trunk_outputs
 
@@ -73,33 +72,29 @@ def _computed(
 
 
 def probe_statistics(
-    train_NF: np.ndarray, train_y: np.ndarray, rows_NF: np.ndarray, truth_N: np.ndarray, classes: int, *, neighbours: int
-) -> dict[str, np.ndarray]:  # fmt: skip
-    """Statistics (N, K) of ``rows_NF``: ``linear``, ``neighbours``, and ``majority`` to hold them against."""
-    counts_C = np.bincount(train_y, minlength=classes) + 1.0
-    majority_NC = np.tile(counts_C / counts_C.sum(), (len(truth_N), 1))
-    found = {
-        "linear": logistic_probabilities(train_NF, train_y, rows_NF, classes, _STRENGTH, _PASSES),
-        "neighbours": _votes(train_NF, train_y, rows_NF, classes, neighbours),
-        "majority": majority_NC,
-    }
-    return {name: classification_statistics(probabilities_NC, truth_N) for name, probabilities_NC in found.items()}
+    train_NF: np.ndarray, rows_NF: np.ndarray, known: KnownLabels, *, neighbours: int
+) -> dict[str, np.ndarray]:
+    """Statistics (N, K) of ``rows_NF``: ``linear``, ``neighbours``, and ``majority`` to hold them against. Where rows may have
+    several labels, the first two ask for each label by itself (one against the rest).
+    """
+    linear_NC = logistic_probabilities(train_NF, known.train, rows_NF, known.num_classes, _STRENGTH, _PASSES)
+    votes_NC = _votes(train_NF, rows_NF, known, neighbours)
+    found = {"linear": linear_NC, "neighbours": votes_NC, "majority": majority(known)}
+    return {name: known.score(probabilities_NC, known.truth) for name, probabilities_NC in found.items()}
 
 
-def _votes(train_NF: np.ndarray, y: np.ndarray, rows_NF: np.ndarray, classes: int, neighbours: int) -> np.ndarray:
+def _votes(train_NF: np.ndarray, rows_NF: np.ndarray, known: KnownLabels, neighbours: int) -> np.ndarray:
     """Shares (N, C) of the nearest training rows' votes, by cosine after centring, nearer ones weighing more."""
-    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.neighbors import NearestNeighbors
 
     def turned(features_NF: np.ndarray) -> np.ndarray:
         centred_NF = features_NF - train_NF.mean(axis=0)
         return centred_NF / np.maximum(np.linalg.norm(centred_NF, axis=1, keepdims=True), 1e-12)
 
-    def weigh(distances: np.ndarray) -> np.ndarray:
-        return np.exp(-(distances**2) / 2 / _SHARPNESS)  # of unit vectors: the cosine, but for a constant
-
-    options: dict[str, Any] = {"weights": weigh}  # which the library's own types leave out
-    model = KNeighborsClassifier(min(neighbours, len(train_NF)), **options)
-    model.fit(turned(train_NF), y)
-    shares_NC = np.zeros((len(rows_NF), classes))
-    shares_NC[:, model.classes_] = model.predict_proba(turned(rows_NF))
-    return shares_NC
+    model = NearestNeighbors(n_neighbors=min(neighbours, len(train_NF))).fit(turned(train_NF))
+    apart_NK, nearest_NK = model.kneighbors(turned(rows_NF))
+    weights_NK = np.exp(-(apart_NK**2) / 2 / _SHARPNESS)  # of unit vectors: the cosine, but for a constant
+    is_several = known.train.ndim == 2
+    votes_MC = known.train.astype(float) if is_several else np.eye(known.num_classes)[known.train]
+    shares_NK = weights_NK / weights_NK.sum(axis=1, keepdims=True)
+    return np.einsum("nk,nkc->nc", shares_NK, votes_MC[nearest_NK])

@@ -14,14 +14,16 @@ from pretune.verbs.outcome import Outcome, Say
 
 if TYPE_CHECKING:
     import numpy as np
+    from datasets import Dataset
 
     from pretune.backbones.load import Backbone
     from pretune.data.splits import Splits
-    from pretune.tasks.classification import Classification
+    from pretune.tasks.baseline_parts import KnownLabels
+    from pretune.tasks.labelling import Labelling
 
 __all__ = ["ProbeSettings", "probe"]
 
-_NAMES = {"linear": "linear classifier", "neighbours": "nearest neighbours", "majority": "always the largest class"}
+_NAMES = {"linear": "linear classifier", "neighbours": "nearest neighbours", "majority": "the labels' shares alone"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +55,10 @@ def probe(settings: ProbeSettings, *, say: Say) -> Outcome:
         pretune probe scratch:resnet-18 --data photos/ --json
     """
     from pretune.evaluation.intervals import bootstrap
+    from pretune.tasks.probes import probe_statistics
 
-    features, truths, task = _features(settings, say)
-    statistics = _statistics(features, truths, task, settings.neighbours, settings.split)
+    features, known, task = _features(settings, say)
+    statistics = probe_statistics(features["train"], features[settings.split], known, neighbours=settings.neighbours)
     scores = {
         name: {
             score: value.to_dict()
@@ -65,24 +68,26 @@ def probe(settings: ProbeSettings, *, say: Say) -> Outcome:
         }
         for name, rows_NK in statistics.items()
     }
-    return _outcome(settings, scores, features)
+    return _outcome(settings, scores, features, task)
 
 
-def _features(settings: ProbeSettings, say: Say) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], Classification]:
-    """Features (N, F) and class indices (N,) of the training rows and of the split that is scored, and the task."""
+def _features(settings: ProbeSettings, say: Say) -> tuple[dict[str, np.ndarray], KnownLabels, Labelling]:
+    """Features (N, F) and labels of the training rows and of the split that is scored, and the task."""
+    import numpy as np
+
     from pretune.data.load import load_splits
     from pretune.engine.devices import choose_device
     from pretune.tasks import check_settings, find_task
-    from pretune.tasks.classification import Classification
+    from pretune.tasks.labelling import Labelling
     from pretune.verbs.backbone import find_backbone, steady
     from pretune.verbs.rows import fewer_rows
 
     data = load_splits(settings)
     kind = find_task(data)
-    if not issubclass(kind, Classification):
+    if not issubclass(kind, Labelling):
         raise UsageError(
             f"the rows of {settings.data} are for {kind.name}, and a probe tells classes apart",
-            "give rows with one class each: --column label=NAME",
+            "give rows with classes: --column label=NAME, or labels=NAME where a row has several",
         )
     check_settings(settings, kind)
     kind.check(data)
@@ -97,18 +102,17 @@ def _features(settings: ProbeSettings, say: Say) -> tuple[dict[str, np.ndarray],
     backbone = find_backbone(learner, data)
     task = kind.start(data, backbone, learner)
     found = _run(settings, data, task, backbone, steady(device, backbone, learner), say)
-    truths: dict[str, np.ndarray] = {}
+    labelled: dict[str, Dataset] = {}
     for name in ("train", settings.split):
-        targets_N = task.targets_of(data[name])
-        assert targets_N is not None, "rows of a classification have the column"
-        if lacking := int((targets_N < 0).sum()):
+        has_N = np.array([target is not None for target in task.targets_by_row(data[name])], dtype=bool)
+        if lacking := int((~has_N).sum()):
             say.warn(f"{lacking} rows of {name} have no label and are left out")
-        found[name], truths[name] = found[name][targets_N >= 0], targets_N[targets_N >= 0]
-    return found, truths, task
+        found[name], labelled[name] = found[name][has_N], data[name].select(np.flatnonzero(has_N))
+    return found, task.known_labels(labelled["train"], labelled[settings.split]), task
 
 
 def _run(
-    settings: ProbeSettings, data: Splits, task: Classification, backbone: Backbone, device: Any, say: Say
+    settings: ProbeSettings, data: Splits, task: Labelling, backbone: Backbone, device: Any, say: Say
 ) -> dict[str, np.ndarray]:
     from pretune.backbones.adapt import plan_adaptation
     from pretune.backbones.fast import make_fast
@@ -140,30 +144,22 @@ def _run(
     return found
 
 
-def _statistics(
-    features: dict[str, np.ndarray], truths: dict[str, np.ndarray], task: Classification, neighbours: int, split: str
-) -> dict[str, np.ndarray]:
-    from pretune.tasks.probes import probe_statistics
+def _outcome(
+    settings: ProbeSettings, scores: dict[str, Any], features: dict[str, np.ndarray], task: Labelling
+) -> Outcome:
+    from pretune.report.words import score_text, title_of
 
-    return probe_statistics(
-        features["train"], truths["train"], features[split], truths[split], len(task.labels), neighbours=neighbours
-    )
-
-
-def _outcome(settings: ProbeSettings, scores: dict[str, Any], features: dict[str, np.ndarray]) -> Outcome:
     rows, width = features["train"].shape
     held = len(features[settings.split])
     lines = [
         f"{settings.backbone}: {width} features a row, {rows} training rows, {held} {settings.split} rows; nothing of the model learned"
     ]
     for name, found in scores.items():
-        accuracy = found["accuracy"]
-        lines.append(
-            f"  {_NAMES[name]}: accuracy {100 * accuracy['value']:.2f} % [{100 * accuracy['low']:.2f}, {100 * accuracy['high']:.2f}]"
-        )
+        shown = score_text(task.primary_metric, found[task.primary_metric])
+        lines.append(f"  {_NAMES[name]}: {title_of(task.primary_metric)} {shown}")
     lines.append(f"Next: pretune finetune {settings.backbone} --data {settings.data} --adapt head")
     facts = {
         "backbone": settings.backbone, "data": settings.data, "split": settings.split, "features": width,
-        "train_rows": rows, "n": held, "neighbours": settings.neighbours, "scores": scores,
+        "train_rows": rows, "n": held, "neighbours": settings.neighbours, "primary": task.primary_metric, "scores": scores,
     }  # fmt: skip
     return Outcome(text="\n".join(lines), facts=facts)
