@@ -258,6 +258,20 @@ def test_only_what_has_learned_can_teach(story: Story, tmp_path: Path) -> None:
     assert not (tmp_path / "next").exists()
 
 
+def test_one_text_or_two_as_the_model_learned(run: Path) -> None:
+    refused_in_time("--text-pair does not fit: .* single texts", "explain", run, "a text", "--text-pair", "another")
+    passport = json.loads((run / "data.json").read_text())
+    passport["splits"]["train"]["columns"] = ["id", "text", "text_pair", "label"]
+    (run / "data.json").write_text(json.dumps(passport))
+    refused_in_time("pairs of texts, and one was given\n.*--text-pair TEXT", "explain", run, "a text")
+
+
+def test_8_bits_are_not_rounded_again(run: Path, tmp_path: Path) -> None:
+    edit("run.json", quantization={"to": "int8"}, parents=["runs/news"])(run)
+    edit("model/pretune.json", engine="onnxruntime")(run)
+    refused_in_time("is in 8 bits already\n.*: runs/news", "quantize", run, "--out", tmp_path / "next")
+
+
 def test_runs_that_answer_other_questions_are_not_compared(run: Path, story: Story) -> None:
     edit("model/pretune.json", task="image-classification")(run)
     refused_in_time(f"{run} is a run of image-classification, {story.news} one of text", "compare", run, story.news)

@@ -212,7 +212,16 @@ def _example(settings: ExplainSettings, run: RunFolder, kind: str) -> tuple[Exam
     row = {"id": "0", kind: cell}
     if settings.text_pair is not None:
         row["text_pair"] = settings.text_pair
-    return example_of(next(as_learned(run, iter([row]))), "0"), ""
+    try:
+        return example_of(next(as_learned(run, iter([row]))), "0"), ""
+    except DataError:
+        if settings.text_pair is not None:
+            raise UsageError(
+                f"--text-pair does not fit: {run.path} learned from single texts", "leave it out"
+            ) from None
+        raise UsageError(
+            f"{run.path} learned from pairs of texts, and one was given", "give the second: --text-pair TEXT"
+        ) from None
 
 
 def _row(settings: ExplainSettings, run: RunFolder) -> dict[str, Any]:

@@ -131,6 +131,11 @@ def _float_graph(
     asked = AnsweringSettings(precision="fp32", threads=settings.threads)
     engine = about_of(parent)["engine"]
     if engine == "onnxruntime":
+        if "quantization" in parent.record:
+            raise UsageError(
+                f"{parent.path} is in 8 bits already",
+                f"quantise the run that it was made from: {', '.join(parent.record['parents'])}",
+            )
         return load_proven(parent, asked).task, None, parent.model_dir / GRAPH_FILE
     if engine != "torch":
         raise UsageError(
