@@ -19,7 +19,6 @@ from pretune.tasks.classification_scores import (
     SCORE_LIMITS,
     classification_scores,
     classification_statistics,
-    per_class,
     statistics_of_records,
     wilson,
 )
@@ -91,9 +90,11 @@ def test_every_score_equals_scikit_learn(seed: int, num_rows: int, num_classes: 
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**6), num_classes=st.integers(2, 6), used=st.integers(1, 2))
-def test_per_class_equals_scikit_learn(seed: int, num_classes: int, used: int) -> None:
+def test_the_table_of_classes_equals_scikit_learn(seed: int, num_classes: int, used: int) -> None:
     probabilities_NC, truth_N = random_case(seed, 40, num_classes, used)
-    ours = per_class(classification_statistics(probabilities_NC, truth_N).sum(axis=0), num_classes)
+    blocks = classification_blocks(probabilities_NC, truth_N, [str(number) for number in range(num_classes)], [{}] * 40)
+    rows = [(*(cell["value"] for cell in scores), count) for _, *scores, count in blocks[0]["rows"]]
+    ours = np.array(rows).T
     theirs = metrics.precision_recall_fscore_support(
         truth_N, probabilities_NC.argmax(axis=1), labels=np.arange(num_classes), zero_division=0
     )

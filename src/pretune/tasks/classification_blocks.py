@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pretune.tasks.classification_scores import Sums, classification_statistics, named_sums, wilson
+from pretune.tasks.classification_scores import BINS, Sums, classification_statistics, named_sums, wilson
 from pretune.types import Interval, Score
 
 __all__ = ["Rows", "class_table", "classification_blocks", "mistakes_block", "pairs_table"]
@@ -18,7 +18,7 @@ __all__ = ["Rows", "class_table", "classification_blocks", "mistakes_block", "pa
 MAX_MATRIX_CLASSES = 100
 """With more classes than this the confusion matrix cannot be read; the most frequent confusions are listed instead."""
 
-MAX_CONFUSIONS = 50
+MAX_CONFUSIONS, MAX_MISTAKES = 50, 20
 
 
 class Rows(Protocol):
@@ -36,8 +36,6 @@ def classification_blocks(
     calibrated_NC: np.ndarray | None = None,
     temperature: float | None = None,
     shown: Callable[[Mapping[str, Any]], dict[str, Any]] = dict,
-    bins: int = 15,
-    max_mistakes: int = 20,
 ) -> list[dict[str, Any]]:
     """The report blocks: scores of each class, confusions, reliability and the most confident mistakes.
 
@@ -46,14 +44,14 @@ def classification_blocks(
     """
     truth_N = np.asarray(truth_N, dtype=np.int64)
     predicted_N = np.asarray(probabilities_NC).argmax(axis=1)
-    sums = named_sums(classification_statistics(probabilities_NC, truth_N, bins=bins).sum(axis=0), len(labels), bins)
+    sums = named_sums(classification_statistics(probabilities_NC, truth_N).sum(axis=0), len(labels), BINS)
     blocks = [class_table(sums.truth, sums.predicted, sums.correct, labels), _confusions(truth_N, predicted_N, labels)]
-    series = [_reliability_series("as trained", sums, bins)]
+    series = [_reliability_series("as trained", sums)]
     note = f"Expected calibration error {_ece(sums):.4f} as trained"
     if calibrated_NC is not None:
-        after_K = classification_statistics(calibrated_NC, truth_N, bins=bins).sum(axis=0)
-        after = named_sums(after_K, len(labels), bins)
-        series.append(_reliability_series("after temperature scaling", after, bins))
+        after_K = classification_statistics(calibrated_NC, truth_N).sum(axis=0)
+        after = named_sums(after_K, len(labels), BINS)
+        series.append(_reliability_series("after temperature scaling", after))
         factor = "" if temperature is None else f" (temperature {temperature:.3g}, fitted on the validation rows)"
         note += f", {_ece(after):.4f} after temperature scaling{factor}"
     blocks.append({"type": "reliability", "title": "Calibration", "note": note + ".", "series": series})
@@ -63,7 +61,7 @@ def classification_blocks(
         answers = {"truth": labels[truth_N[number]], "predicted": labels[predicted_N[number]]}
         return {**answers, "probability": float(confidence_N[number])}
 
-    return [*blocks, mistakes_block(confidence_N, answer, rows, shown, max_mistakes)]
+    return [*blocks, mistakes_block(confidence_N, answer, rows, shown)]
 
 
 def _ece(sums: Sums) -> float:
@@ -124,9 +122,9 @@ def pairs_table(
     return {"type": "table", "title": "Most frequent confusions", "note": said, "columns": columns, "rows": cells}
 
 
-def _reliability_series(name: str, sums: Sums, bins: int) -> dict[str, Any]:
+def _reliability_series(name: str, sums: Sums) -> dict[str, Any]:
     """Bins without a row are left out."""
-    edges = np.linspace(0, 1, bins + 1)
+    edges = np.linspace(0, 1, BINS + 1)
     filled = []
     for b in np.flatnonzero(sums.bin_rows):
         n = sums.bin_rows[b]
@@ -140,14 +138,13 @@ def mistakes_block(
     answer: Callable[[int], dict[str, Any]],
     rows: Rows,
     shown: Callable[[Mapping[str, Any]], dict[str, Any]],
-    most: int,
 ) -> dict[str, Any]:
     """The rows that are wrong with the highest confidence, which is 0 where a row is right.
 
     ``answer(i)`` is what row i is, what it was taken for, and how sure the model was of it.
     """
     wrong = np.flatnonzero(confidence_N > 0)
-    order = wrong[np.argsort(-confidence_N[wrong], kind="stable")][:most].tolist()
+    order = wrong[np.argsort(-confidence_N[wrong], kind="stable")][:MAX_MISTAKES].tolist()
     found = [{**shown(rows[number]), **answer(number)} for number in order]
     note = (
         f"{len(wrong)} of {len(confidence_N)} rows are wrong; the {len(found)} with the highest probability are shown."

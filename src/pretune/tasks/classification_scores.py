@@ -18,6 +18,7 @@ from pretune.errors import DataError
 from pretune.types import Interval
 
 __all__ = [
+    "BINS",
     "HIGHER_IS_BETTER",
     "SCORE_LIMITS",
     "Sums",
@@ -25,7 +26,6 @@ __all__ = [
     "classification_scores",
     "classification_statistics",
     "named_sums",
-    "per_class",
     "ratio",
     "statistics_of_records",
     "wilson",
@@ -39,6 +39,9 @@ HIGHER_IS_BETTER: Mapping[str, bool] = {**dict.fromkeys(_RISING, True), "log_los
 
 SCORE_LIMITS: Mapping[str, tuple[float, float]] = {**dict.fromkeys(_RISING, (0.0, 1.0)), "mcc": (-1.0, 1.0)}
 """The worst and the best value of scores that reach them only when all rows are wrong or all are right."""
+
+BINS = 15
+"""Of confidence, for the expected calibration error (as Guo et al. 2017, arXiv 1706.04599, section 5)."""
 
 _NORMAL_975 = 1.959963984540054
 
@@ -71,7 +74,7 @@ def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.divide(above, below, out=np.zeros(np.shape(above)), where=below > 0)[()]
 
 
-def classification_statistics(probabilities_NC: np.ndarray, truth_N: np.ndarray, *, bins: int = 15) -> np.ndarray:
+def classification_statistics(probabilities_NC: np.ndarray, truth_N: np.ndarray, *, bins: int = BINS) -> np.ndarray:
     """What each row adds to the sums, float64 ``(N, 3C + 2 + 3 * bins)``.
 
     ``truth_N`` holds class indices 0..C-1. The predicted class is the most probable one (the first of equals). Log loss
@@ -100,14 +103,6 @@ def classification_statistics(probabilities_NC: np.ndarray, truth_N: np.ndarray,
     stats_NK[row_N, bin_N + bins] = confidence_N
     stats_NK[row_N, bin_N + 2 * bins] = correct_N
     return stats_NK
-
-
-def per_class(
-    sums_K: np.ndarray, num_classes: int, bins: int = 15
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Precision, recall, F1 and support of each class, each ``(..., C)``, of sums ``(..., K)``. Undefined is 0."""
-    sums = named_sums(sums_K, num_classes, bins)
-    return (*_precision_recall_f1(sums.truth, sums.predicted, sums.correct), sums.truth)
 
 
 def _precision_recall_f1(
@@ -140,7 +135,7 @@ def _mcc(sums: Sums) -> np.ndarray:
     return ratio(together, np.sqrt(spread_truth * spread_predicted))
 
 
-def classification_scores(sums_K: np.ndarray, num_classes: int, bins: int = 15) -> dict[str, np.ndarray]:
+def classification_scores(sums_K: np.ndarray, num_classes: int, bins: int = BINS) -> dict[str, np.ndarray]:
     """Every score of :data:`HIGHER_IS_BETTER`, from sums ``(..., K)`` to arrays ``(...)``.
 
     Averages: see :func:`averages`; with one label a row all micro ones are the accuracy. Balanced accuracy leaves out classes
@@ -175,7 +170,7 @@ def wilson(successes: float, n: float) -> Interval:
     return Interval(float(min(max(low, 0.0), share)), float(max(min(high, 1.0), share)))
 
 
-def statistics_of_records(records: Iterable[Mapping[str, Any]], labels: Sequence[str], *, bins: int = 15) -> np.ndarray:
+def statistics_of_records(records: Iterable[Mapping[str, Any]], labels: Sequence[str]) -> np.ndarray:
     """Statistics ``(N, K)`` of lines of a predictions file, in their order.
 
     Raises :class:`DataError` when a truth is none of ``labels``.
@@ -188,4 +183,4 @@ def statistics_of_records(records: Iterable[Mapping[str, Any]], labels: Sequence
             raise DataError(f'row {record["id"]} has the label "{record["truth"]}"', f"the labels are: {known}")
         probabilities.append([float(record["probabilities"].get(label, 0.0)) for label in labels])
         truths.append(index[record["truth"]])
-    return classification_statistics(np.array(probabilities).reshape(-1, len(labels)), np.array(truths), bins=bins)
+    return classification_statistics(np.array(probabilities).reshape(-1, len(labels)), np.array(truths))

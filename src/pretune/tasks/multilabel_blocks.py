@@ -18,7 +18,7 @@ __all__ = ["NOTHING", "multilabel_blocks"]
 NOTHING = "none of the labels"
 """What people read for an empty set."""
 
-MAX_CONFUSIONS = MAX_MISTAKES = 20
+MAX_CONFUSIONS = 20
 _STEPS = 99
 
 
@@ -90,4 +90,4 @@ def _mistakes(
     def answer(number: int) -> dict[str, Any]:
         return {"truth": words(number, truth_NC[number]), "predicted": words(number, predicted_NC[number])}
 
-    return mistakes_block(confidence_N, answer, rows, shown, MAX_MISTAKES)
+    return mistakes_block(confidence_N, answer, rows, shown)
