@@ -183,12 +183,16 @@ def _task(
 
 
 def _task_settings(settings: DistillSettings, parent: RunFolder, backbone: Backbone) -> TaskSettings:
-    """What the student's task is told: as its teacher was, within what the student can read. Rows are not varied yet."""
+    """What the student's task is told: as its teacher was, within what the student can read, its classes weighing what they
+    weighed when the first of its line learned from them. Rows are not varied yet.
+    """
     from pretune.backbones.text_limits import max_length_of
+    from pretune.verbs.reading import own_settings
 
-    about, own = about_of(parent), {}
+    about, read = about_of(parent), own_settings(parent)
+    own: dict[str, Any] = {"class_weights": read.class_weights, "label_smoothing": read.label_smoothing}
     if "max_length" in about:
-        own = {"max_length": min(about["max_length"], max_length_of(backbone)), "long_text": about["long_text"]}
+        own |= {"max_length": min(about["max_length"], max_length_of(backbone)), "long_text": about["long_text"]}
     size = settings.image_size
     if size is None and (settings.student.startswith("scratch:") or _LAYERS.fullmatch(settings.student)):
         size = about.get("image_size")

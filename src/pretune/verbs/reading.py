@@ -19,10 +19,14 @@ __all__ = ["ReadSettings", "own_data", "own_settings", "reading_of"]
 
 @dataclass(frozen=True, kw_only=True)
 class ReadSettings(CleanSettings, DataSettings):
-    """How a run read its data. A run made from another run keeps its parent's under ``reading`` in run.json."""
+    """How a run read its data, and what its rows and classes weighed. A run made from another run keeps its parent's under
+    ``reading`` in run.json.
+    """
 
     max_train_samples: int | None = option(None, "learn from this many training rows only, each class by its share")
     seed: int = option(0, "seed of the rows taken")
+    class_weights: str = option("none", "what classes weighed by their rarity")
+    label_smoothing: float = option(0.0, "share of the target spread over all classes")
 
 
 def own_settings(run: RunFolder) -> ReadSettings:
