@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ import torch
 from pretune.backbones.fast import make_fast
 from pretune.backbones.image import geometry_of
 from pretune.errors import ModelError
-from pretune.export.onnx_graph import export_graph, plain
+from pretune.export.onnx_graph import LogitsOnly, export_graph, plain
 from pretune.export.onnx_model import OnnxModel
 from pretune.tasks import ImageClassification, ImageMultilabelClassification, TextClassification
 from pretune.tasks.text_classification import TextMultilabelClassification
@@ -202,3 +203,13 @@ def test_a_foreign_graph_is_refused(tmp_path: Path):
         OnnxModel(graph("input_ids", "y"))
     with pytest.raises(ModelError, match="asks for odd"):
         OnnxModel(graph("odd", "logits"))(input_ids=torch.ones(1))
+
+
+def test_what_is_traced_takes_its_inputs_by_their_names():
+    """torch 2.11 looks for the free sizes of inputs there, and exports nothing where it finds asterisks."""
+    task, model, items = text_case("bert")
+    inputs = task.collate(items[:2]).inputs
+    traced = LogitsOnly(model.eval(), inputs)
+    assert list(inspect.signature(traced.forward).parameters) == list(inputs)
+    with torch.no_grad():
+        assert torch.equal(traced(**inputs), model(**inputs).logits)
