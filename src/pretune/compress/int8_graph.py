@@ -1,10 +1,12 @@
 """An ONNX graph with 8-bit weights and 8-bit arithmetic, by the quantizer of ONNX Runtime.
 
 *Dynamic*: weights are int8, symmetric, with a scale for each output channel; activations are rounded to uint8 by the range
-that they have at that moment, which is that of all rows of a batch: rows are best run alone. *Static*: the ranges of activations are fixed beforehand, on rows that were measured
-(Jacob et al. 2018, arXiv 1712.05877, section 2). Unsigned activations times signed weights is what VNNI and AMX multiply;
-on this engine every other pairing was two to three times slower. Static graphs are written as pairs of QuantizeLinear and
-DequantizeLinear, which every engine reads: ONNX Runtime makes its 8-bit operators of them when it opens the file. Tables of embeddings are int8 with a scale a row.
+that they have at that moment, which is that of all rows of a batch: rows are best run alone. *Static*: the ranges of
+activations are fixed beforehand, on rows that were measured (Jacob et al. 2018, arXiv 1712.05877, section 2).
+
+Unsigned activations times signed weights is what VNNI and AMX multiply; on this engine every other pairing was two to three
+times slower. Static graphs are written as pairs of QuantizeLinear and DequantizeLinear, which every engine reads: ONNX
+Runtime makes its 8-bit operators of them when it opens the file. Tables of embeddings are int8 with a scale a row.
 """
 
 from __future__ import annotations

@@ -41,7 +41,8 @@ def stream_rows(
     on_left_out: Callable[[BrokenMedia], None] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Rows as ``{"id", "text", "text_pair"?, "label"?}`` from a file, folder, archive, or ``-``: standard input, with a JSON
-    object or a text on each line, or a CSV or TSV whose first line names the columns. Rows of pictures or clips have ``image`` or ``audio`` and what is known of the file.
+    object or a text on each line, or a CSV or TSV whose first line names the columns. Rows of pictures or clips have
+    ``image`` or ``audio`` and what is known of the file.
 
     ``modality`` (``image``, ``audio``) refuses rows of another kind, and on standard input reads each line that is not JSON
     as a path. Rows come in the order of the files' names; a row without a label has no ``label``. ``on_left_out`` is told of

@@ -47,8 +47,9 @@ class Attention:
 def attention_of(plain: torch.nn.Module, ordinary: torch.nn.Module, reading: Reading) -> Attention | None:
     """The weights in ``plain``, which is changed to plain attention, for an example; ``ordinary`` is the model as it answers.
 
-    ``has_attention(plain.config)`` must hold; None where the model gives no weights all the same. Raises :class:`ModelError` where there is no weight for every pair of positions,
-    or where both models disagree, and :class:`UsageError` where the weights would not fit into memory.
+    ``has_attention(plain.config)`` must hold; None where the model gives no weights all the same. Raises :class:`ModelError`
+    where there is no weight for every pair of positions, or where both models disagree, and :class:`UsageError` where the
+    weights would not fit into memory.
     """
     config: Any = plain.config
     _check_size(config, len(reading.tokens))

@@ -59,9 +59,9 @@ class OpenVinoModel(nn.Module):
             self.input_types = {one.any_name: one.element_type.to_dtype() for one in self.compiled.inputs}
             self.compiled.output(LOGITS)
         except Exception as error:  # the library's own kinds have no common base
-            said = (str(error).strip().splitlines() or [type(error).__name__])[-1]
             raise ModelError(
-                f"{self.path} cannot be run: {said[:300]}", "the files are damaged or foreign: export the run again"
+                f"{self.path} cannot be run: {_last_line(error)}",
+                "the files are damaged or foreign: export the run again",
             ) from None
 
     def forward(self, **inputs: torch.Tensor) -> Answer:
@@ -69,6 +69,11 @@ class OpenVinoModel(nn.Module):
         arrays = {name: as_array(inputs[name], kind) for name, kind in self.input_types.items()}
         found = self.compiled(arrays, share_outputs=False)[LOGITS]
         return Answer(torch.from_numpy(found).float().to(next(iter(inputs.values())).device))
+
+
+def _last_line(error: Exception) -> str:
+    """What went wrong, without the places in the library's own source before it."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1][:300]
 
 
 def write_openvino(graph: Path, path: Path) -> None:
@@ -80,8 +85,7 @@ def write_openvino(graph: Path, path: Path) -> None:
     try:
         model = openvino.Core().read_model(str(graph))
     except Exception as error:  # the library's own kinds have no common base
-        said = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        raise ModelError(f"OpenVINO cannot read the graph: {said[:300]}", "use --to onnx") from None
+        raise ModelError(f"OpenVINO cannot read the graph: {_last_line(error)}", "use --to onnx") from None
     with translate_disk_errors(path):
         openvino.save_model(model, str(path), compress_to_fp16=False)
         for written in (path, path.with_suffix(".bin")):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pretune.config import AnsweringSettings, AudioSettings, BackboneSettings, ImageSettings, TaskSettings
 from pretune.errors import UsageError
 from pretune.runfolder import RunFolder
+from pretune.verbs.labelled import kept_under
 from pretune.verbs.outcome import Say
 from pretune.verbs.proven import about_of, load_proven
 
@@ -124,8 +125,7 @@ def build_learning(
         goal=goal,
         default_epochs=default_epochs(task, joined.lengths_N, batch_size),
     )  # fmt: skip
-    setup.task, setup.rows, setup.fingerprint, setup.truths = task, rows, learned.own_fingerprint, truths
-    setup.encoded = {name: (found.lengths_N, found.ledger) for name, found in rows.items()}
+    setup.learn_from(rows, learned.own_fingerprint, task=task, truths=truths)
     setup.kept = student
     notes = (*notes, *((lesson.left_out,) if lesson.left_out else ()))
     for note in notes:
@@ -145,7 +145,7 @@ class _Rows:
         """What the rows of a split are kept under; the teacher's own rows under the name that its own run kept them."""
         learned = self.learned
         fingerprint = learned.own_fingerprint if name in learned.untouched else learned.fingerprint
-        return f"{fingerprint}:{name}:{len(learned.data[name])}"
+        return kept_under(fingerprint, learned.data, name)
 
     def encoded_by(self, task: Task, name: str) -> EncodedRows:
         """The rows of a split as ``task`` reads them."""

@@ -132,7 +132,7 @@ def build_learning(
     from pretune.tasks.shortening import shorten
     from pretune.tasks.trunk_rows import on_trunk
     from pretune.verbs.backbone import find_backbone, steady
-    from pretune.verbs.labelled import goal_on_validation
+    from pretune.verbs.labelled import encode_labelled, goal_on_validation
     from pretune.verbs.rows import data_fingerprint
     from pretune.verbs.setup import choose, make_learning
 
@@ -155,11 +155,7 @@ def build_learning(
         lambda on_batch: predict_rows(learned, model, learned_rows["validation"], device, on_batch=on_batch),
     )  # fmt: skip
     batch_size = settings.batch_size or task.default_batch_size
-    with cluster.first_before_others():
-        rows = {
-            name: task.encode_rows(data[name], fingerprint=f"{fingerprint}:{name}:{len(data[name])}")
-            for name in ("train", "validation")
-        }
+    rows = encode_labelled(task, data, fingerprint, cluster)
     model, report = task.build(backbone, seed=settings.seed)
     learned_rows.update(rows)
 
@@ -183,8 +179,7 @@ def build_learning(
         goal=goal,
         default_epochs=default_epochs(task, rows["train"].lengths_N, batch_size),
     )  # fmt: skip
-    setup.task, setup.rows, setup.fingerprint, setup.truths = task, rows, fingerprint, truths
-    setup.encoded = {name: (found.lengths_N, found.ledger) for name, found in rows.items()}
+    setup.learn_from(rows, fingerprint, task=task, truths=truths)
     return setup, learning
 
 

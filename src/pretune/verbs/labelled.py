@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pretune.errors import UsageError, did_you_mean
@@ -10,12 +10,30 @@ from pretune.verbs.outcome import Say
 
 if TYPE_CHECKING:
     import torch
+    from datasets import Dataset
 
     from pretune.engine.devices import Device
+    from pretune.engine.parallel import Cluster
     from pretune.tasks.base import EncodedRows, Task
     from pretune.types import Prediction
 
-__all__ = ["calibrate", "goal_on_validation"]
+__all__ = ["calibrate", "encode_labelled", "goal_on_validation", "kept_under"]
+
+
+def kept_under(fingerprint: str, data: Mapping[str, Dataset], name: str) -> str:
+    """The name that the encoded rows of a split are kept under. Verbs that read the same rows alike find each other's."""
+    return f"{fingerprint}:{name}:{len(data[name])}"
+
+
+def encode_labelled(
+    task: Task, data: Mapping[str, Dataset], fingerprint: str, cluster: Cluster
+) -> dict[str, EncodedRows]:
+    """The rows of ``train`` and ``validation`` as the task reads them; the first process encodes, the others find it done."""
+    with cluster.first_before_others():
+        return {
+            name: task.encode_rows(data[name], fingerprint=kept_under(fingerprint, data, name))
+            for name in ("train", "validation")
+        }
 
 
 def goal_on_validation(

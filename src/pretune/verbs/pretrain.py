@@ -189,8 +189,7 @@ def learning_of(
         goal={"metric": made.metric, "higher_is_better": made.higher_is_better[made.metric], "evaluate": evaluate, "split": "held-out"},
         default_epochs=made.default_epochs[0 if backbone.kind == "scratch" else 1],
     )  # fmt: skip
-    setup.rows, setup.fingerprint = rows, fingerprint
-    setup.encoded = {name: (found.lengths_N, found.ledger) for name, found in rows.items()}
+    setup.learn_from(rows, fingerprint)
     return setup, learning
 
 

@@ -170,6 +170,7 @@ def _prune(settings: PruneSettings, run: RunFolder, parent: RunFolder, say: Say,
 def _begin(settings: PruneSettings, run: RunFolder, parent: RunFolder, say: Say, cluster: Cluster) -> Pruning:
     """The model to begin with, and its rows. Raises :class:`UsageError` for what this model does not have."""
     from pretune.verbs.backbone import steady
+    from pretune.verbs.labelled import encode_labelled
     from pretune.verbs.prune_rounds import Pruning, fewer_tokens
     from pretune.verbs.setup import choose
 
@@ -181,11 +182,7 @@ def _begin(settings: PruneSettings, run: RunFolder, parent: RunFolder, say: Say,
             stage = open_model(fewer_tokens(run, stage, data))
     task = stage.task
     device = steady(choose(settings, run, cluster), stage.backbone, settings)
-    with cluster.first_before_others():
-        rows = {
-            name: task.encode_rows(data[name], fingerprint=f"{fingerprint}:{name}:{len(data[name])}")
-            for name in ("train", "validation")
-        }
+    rows = encode_labelled(task, data, fingerprint, cluster)
     return Pruning(settings, stage, data, rows, fingerprint, device, cluster, say)
 
 

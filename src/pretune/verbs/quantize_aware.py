@@ -79,7 +79,7 @@ def _build(settings: QuantizeSettings, run: RunFolder, parent: RunFolder, say: S
     from pretune.tasks.predicting import predict_rows
     from pretune.verbs.backbone import steady
     from pretune.verbs.finetune import default_epochs
-    from pretune.verbs.labelled import goal_on_validation
+    from pretune.verbs.labelled import encode_labelled, goal_on_validation
     from pretune.verbs.setup import choose, make_learning
 
     data, fingerprint = unchanged_data(parent)
@@ -92,11 +92,7 @@ def _build(settings: QuantizeSettings, run: RunFolder, parent: RunFolder, say: S
         )
     settings = _with_defaults(settings, stage.backbone)
     device = steady(choose(settings, run, cluster), stage.backbone, settings)
-    with cluster.first_before_others():
-        rows = {
-            name: task.encode_rows(data[name], fingerprint=f"{fingerprint}:{name}:{len(data[name])}")
-            for name in ("train", "validation")
-        }
+    rows = encode_labelled(task, data, fingerprint, cluster)
     rounding = Rounding(model, static=convolves(model), keep_float=_modules_to_keep(settings, model))
     truths, batch_size = task.truths(data["validation"]), settings.batch_size or task.default_batch_size
     goal = goal_on_validation(
@@ -109,8 +105,7 @@ def _build(settings: QuantizeSettings, run: RunFolder, parent: RunFolder, say: S
         goal=goal,
         default_epochs=default_epochs(task, rows["train"].lengths_N, batch_size),
     )  # fmt: skip
-    setup.task, setup.rows, setup.fingerprint, setup.truths = task, rows, fingerprint, truths
-    setup.encoded = {name: (found.lengths_N, found.ledger) for name, found in rows.items()}
+    setup.learn_from(rows, fingerprint, task=task, truths=truths)
     return _Rounded(data, setup, learning, rounding)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -85,6 +85,13 @@ class Setup:
     truths: list[Any] = field(default_factory=list)
     fingerprint: str = ""
     kept: torch.nn.Module | None = None
+
+    def learn_from(
+        self, rows: Mapping[str, Any], fingerprint: str, *, task: Task | None = None, truths: Sequence[Any] = ()
+    ) -> None:
+        """Note the encoded rows of each split and what the data is known by; with a task the right answers of ``validation``."""
+        self.rows, self.fingerprint, self.task, self.truths = dict(rows), fingerprint, task, list(truths)
+        self.encoded = {name: (found.lengths_N, found.ledger) for name, found in rows.items()}
 
 
 @contextlib.contextmanager
