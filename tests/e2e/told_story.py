@@ -12,7 +12,7 @@ from cli_calls import QUICK, TINY, Said, done
 
 __all__ = ["GOOD", "Story", "tell_once", "weights", "write_rows"]
 
-GOOD = ("--max-steps", "60", "--learning-rate", "0.003", *QUICK)
+GOOD = ("--max-steps", "60", "--learning-rate", "0.001", *QUICK)
 
 
 class Story:

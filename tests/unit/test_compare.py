@@ -146,3 +146,29 @@ def test_other_truths_double_ids_and_unlabelled_rows() -> None:
         compare([{**row, "truth": None} for row in a], b)
     blank = {"id": "blank", "label": "yes", "truth": None, "probabilities": {}}
     assert compare([*a, blank], b)["left_out"]["unlabelled_in_a"] == 1
+
+
+def test_rows_of_one_group_are_not_taken_for_independent() -> None:
+    """Four patients of fifty rows speak for B, three for A: McNemar alone would call it shown."""
+    right_a = np.repeat([1, 1, 0, 0, 0, 1, 0], 50)
+    right_b = np.repeat([0, 0, 1, 1, 1, 0, 1], 50)
+    alone = compare(records(right_a), records(right_b))
+    assert alone["better"] == "b"
+    assert alone["num_groups"] is None
+    grouped_a, grouped_b = (
+        [{**record, "group": f"patient {at // 50}"} for at, record in enumerate(records(right))]
+        for right in (right_a, right_b)
+    )
+    found = compare(grouped_a, list(reversed(grouped_b)))
+    json.dumps(found, allow_nan=False)
+    assert found["mcnemar"] == alone["mcnemar"]
+    assert (found["better"], found["n_needed"], found["num_groups"]) == (None, None, 7)
+    assert found["accuracy"]["low"] < 0 < found["accuracy"]["high"]
+    assert found["verdict"].startswith("no difference was shown")
+    assert found["verdict"].endswith("n = 350 in 7 groups, which the interval is drawn by")
+    clear_a, clear_b = (
+        [{**record, "group": f"patient {at // 5}"} for at, record in enumerate(records(right))]
+        for right in (np.repeat([1, 0], [100, 100]), np.ones(200, dtype=int))
+    )
+    assert compare(clear_a, clear_b)["better"] == "b"
+    assert compare([*clear_a[:-1], {**clear_a[-1], "group": None}], clear_b)["num_groups"] is None

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pretune.errors import DataError
-from pretune.evaluation.intervals import ScoresFunction, bootstrap, paired_bootstrap
+from pretune.evaluation.intervals import ScoresFunction, bootstrap, groups_of, paired_bootstrap
 
 __all__ = ["compare", "mcnemar_p", "rows_needed"]
 
@@ -34,6 +34,7 @@ class _Side:
     truth: list[Any]
     label: list[Any]
     stats: np.ndarray | None
+    group: list[str | None]
     unlabelled: int
 
 
@@ -49,10 +50,11 @@ def compare(
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Compare two predictions files, line by line read as ``{"id", "label", "labels" or "text", "truth", ...}``.
+    """Compare two predictions files, line by line read as ``{"id", "label", "labels" or "text", "truth", "group", ...}``.
 
     Decides by the exact McNemar test on right and wrong rows at 5 % (McNemar 1947; exact: binomial of the rows on which
-    one alone is right). ``statistics`` (records to ``(n, K)``) and ``scores`` add further paired differences, B - A.
+    one alone is right), which takes rows for independent. Where all rows name their ``group`` (of one patient, one file),
+    intervals come from drawing groups, and that of the difference in accuracy must exclude zero too. ``statistics`` (records to ``(n, K)``) and ``scores`` add further paired differences, B - A.
     Rows must be the same; with ``intersect`` those in common are compared and the others counted. Rows without a truth
     are left out and counted.
 
@@ -68,9 +70,11 @@ def compare(
         for side, places in ((a, places_a), (b, places_b))
     )
     table = _discordance(right_a, right_b)
-    accuracy = _accuracies(right_a, right_b, resamples, seed)
-    needed = rows_needed(table["only_a"] / len(common), table["only_b"] / len(common))
-    better = _better(table)
+    groups_N = groups_of({"group": a.group[i]} for i in places_a)
+    accuracy = _accuracies(right_a, right_b, groups_N, resamples, seed)
+    needed = None if groups_N is not None else rows_needed(*(table[k] / len(common) for k in ("only_a", "only_b")))
+    better = _better(table, accuracy if groups_N is not None else None)
+    num_groups = None if groups_N is None else len(np.unique(groups_N))
     further = {}
     if a.stats is not None and b.stats is not None and scores is not None:
         further = paired_bootstrap(
@@ -80,10 +84,12 @@ def compare(
             higher_is_better=higher_is_better,
             resamples=resamples,
             seed=seed,
+            groups_N=groups_N,
         )
     return {
         "names": list(names),
         "n": len(common),
+        "num_groups": num_groups,
         "left_out": _left_out(a, b, len(common)),
         "same_answers": sum(a.label[i] == b.label[j] for i, j in zip(places_a, places_b, strict=True)),
         "accuracy": accuracy,
@@ -91,7 +97,7 @@ def compare(
         "scores": further,
         "n_needed": None if better else needed,
         "better": better,
-        "verdict": _verdict(names, len(common), accuracy, table, better, needed),
+        "verdict": _verdict(names, len(common), num_groups, accuracy, table, better, needed),
     }
 
 
@@ -117,7 +123,7 @@ def rows_needed(share_only_a: float, share_only_b: float) -> int | None:
 
 def _read(records: Iterable[Record], name: str, statistics: Callable[[list[Record]], np.ndarray] | None) -> _Side:
     place: dict[str, int] = {}
-    truth, label, parts = [], [], []
+    truth, label, parts, group = [], [], [], []
     unlabelled = 0
     waiting = iter(records)
     while chunk := list(islice(waiting, _READ_AT_ONCE)):
@@ -131,9 +137,10 @@ def _read(records: Iterable[Record], name: str, statistics: Callable[[list[Recor
                 )
             truth.append(record["truth"])
             label.append(next(record[key] for key in _ANSWERS if key in record))
+            group.append(record.get("group"))
         if statistics is not None and labelled:
             parts.append(statistics(labelled))
-    return _Side(place, truth, label, np.concatenate(parts) if parts else None, unlabelled)
+    return _Side(place, truth, label, np.concatenate(parts) if parts else None, group, unlabelled)
 
 
 def _common_rows(a: _Side, b: _Side, names: tuple[str, str], intersect: bool) -> list[str]:
@@ -185,22 +192,26 @@ def _discordance(right_a: np.ndarray, right_b: np.ndarray) -> dict[str, Any]:
     return {**counts, "p": mcnemar_p(only_a, only_b)}
 
 
-def _accuracies(right_a: np.ndarray, right_b: np.ndarray, resamples: int, seed: int) -> dict[str, Any]:
+def _accuracies(
+    right_a: np.ndarray, right_b: np.ndarray, groups_N: np.ndarray | None, resamples: int, seed: int
+) -> dict[str, Any]:
     def accuracy(sums: np.ndarray) -> dict[str, np.ndarray]:
         return {"accuracy": sums[..., 1] / sums[..., 0]}
 
     stats_a, stats_b = (np.stack([np.ones_like(right), right], axis=1) for right in (right_a, right_b))
     limits = {"accuracy": (0.0, 1.0)}
     one_a, one_b = (
-        bootstrap(stats, accuracy, limits=limits, resamples=resamples, seed=seed)["accuracy"]
+        bootstrap(stats, accuracy, limits=limits, resamples=resamples, seed=seed, groups_N=groups_N)["accuracy"]
         for stats in (stats_a, stats_b)
     )
-    pair = paired_bootstrap(stats_a, stats_b, accuracy, resamples=resamples, seed=seed)["accuracy"]
+    drawn = paired_bootstrap(stats_a, stats_b, accuracy, resamples=resamples, seed=seed, groups_N=groups_N)
+    pair = drawn["accuracy"]
     return {**pair, "a": one_a.to_dict(), "b": one_b.to_dict()}
 
 
-def _better(table: Mapping[str, Any]) -> str | None:
-    if table["p"] >= SIGNIFICANCE:
+def _better(table: Mapping[str, Any], grouped: Mapping[str, Any] | None) -> str | None:
+    """``grouped`` is the difference in accuracy with its interval over groups, where rows have groups."""
+    if table["p"] >= SIGNIFICANCE or (grouped is not None and grouped["low"] <= 0 <= grouped["high"]):
         return None
     return "a" if table["only_a"] > table["only_b"] else "b"
 
@@ -208,6 +219,7 @@ def _better(table: Mapping[str, Any]) -> str | None:
 def _verdict(
     names: tuple[str, str],
     n: int,
+    num_groups: int | None,
     accuracy: Mapping[str, Any],
     table: Mapping[str, Any],
     better: str | None,
@@ -219,11 +231,15 @@ def _verdict(
         f"{sign * accuracy['difference'] * 100:+.1f} points of accuracy [{low * 100:.1f}, {high * 100:.1f}], "
         f"exact McNemar p {_p_text(table['p'])}, n = {n}"
     )
+    if num_groups is not None:
+        evidence += f" in {num_groups} groups, which the interval is drawn by"
     if better:
         return f"{names[0] if better == 'a' else names[1]} is better: {evidence}"
     if not table["only_a"] + table["only_b"]:
         return f"no difference was shown: both are right on the same {table['both_right']} of {n} rows"
     text = f"no difference was shown: {names[1]} against {names[0]} {evidence}"
+    if num_groups is not None:
+        return text
     if needed is None:
         return f"{text}; as many rows speak for one as for the other"
     return f"{text}; about {needed} rows would be needed to show a difference of this size with 80 % power"

@@ -7,15 +7,15 @@ one matrix product gives all resamples of all scores.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from pretune.errors import DataError
 from pretune.types import Interval, Score
 
-__all__ = ["ScoresFunction", "bootstrap", "difference_interval", "paired_bootstrap"]
+__all__ = ["ScoresFunction", "bootstrap", "difference_interval", "groups_of", "paired_bootstrap"]
 
 ScoresFunction: TypeAlias = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 """Sums ``(..., K)`` to scores ``(...)`` by name."""
@@ -105,6 +105,12 @@ def difference_interval(drawn_R: np.ndarray, value: float) -> tuple[Interval, fl
     """The 95 % interval of a difference and the share of draws below zero, those at zero counted half."""
     below = float(np.mean(drawn_R < 0) + np.mean(drawn_R == 0) / 2)
     return _percentiles(drawn_R, value), below
+
+
+def groups_of(records: Iterable[Mapping[str, Any]]) -> np.ndarray | None:
+    """The ``group`` of each record (N,), for ``groups_N``; None unless all have one."""
+    named = [record.get("group") for record in records]
+    return None if None in named else np.array(named)
 
 
 def _units(stats_NK: np.ndarray, seed: int, groups_N: np.ndarray | None) -> np.ndarray:

@@ -195,7 +195,7 @@ def _summed_up(settings: BenchmarkSettings, bench: Bench, count: int) -> dict[st
 def _score(settings: BenchmarkSettings, usable: list[Variant], bench: Bench) -> tuple[str, bool]:
     """Put each variant's score with its interval, and the paired comparison with the first, into its facts."""
     from pretune.evaluation.compare import compare
-    from pretune.evaluation.intervals import bootstrap
+    from pretune.evaluation.intervals import bootstrap, groups_of
     from pretune.tasks import task_named
 
     first = usable[0]
@@ -204,7 +204,10 @@ def _score(settings: BenchmarkSettings, usable: list[Variant], bench: Bench) -> 
     scorer = kind.scoring(about)
     for one in usable:
         records = bench.records(one)
-        scores = bootstrap(scorer.statistics(records), scorer.scores, resamples=settings.resamples, limits=kind.limits)
+        scores = bootstrap(
+            scorer.statistics(records), scorer.scores, resamples=settings.resamples, limits=kind.limits,
+            groups_N=groups_of(records),
+        )  # fmt: skip
         one.facts["score"] = scores[kind.primary_metric].to_dict()
         if one is not first:
             one.facts["against_first"] = compare(

@@ -73,11 +73,13 @@ class RunUnderTest:
     def predict(self, question: dict[str, Any]) -> dict[str, Any]:
         """Answer every row into the file ``out``, as JSON lines with the truth."""
         from pretune.tasks.predicting import predict_rows
+        from pretune.verbs.rows import name_groups
 
         task = self.proven.task
         encoded = task.encode_rows(self.rows, fingerprint=self.spec["fingerprint"])
         predictions = predict_rows(task, self.proven.model, encoded, self.proven.device)
         records = [task.record(p, truth) for p, truth in zip(predictions, task.truths(self.rows), strict=True)]
+        name_groups(records, self.rows)
         lines = "".join(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n" for record in records)
         Path(question["out"]).write_text(lines, encoding="utf-8")
         return {"n": len(records)}

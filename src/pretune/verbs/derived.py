@@ -148,18 +148,21 @@ def _load(run: RunFolder, asked: AnsweringSettings) -> Proven:
 def _records(proven: Proven, rows: Dataset, on_batch: Callable[[int], None]) -> list[dict[str, Any]]:
     from pretune.data.splits import Splits
     from pretune.tasks.predicting import predict_rows
-    from pretune.verbs.rows import data_fingerprint
+    from pretune.verbs.rows import data_fingerprint, name_groups
 
     encoded = proven.task.encode_rows(rows, fingerprint=data_fingerprint(Splits({"validation": rows}, {})))
     predictions = predict_rows(proven.task, proven.model, encoded, proven.device, on_batch=on_batch)
     truths = proven.task.truths(rows)
-    return [proven.task.record(p, truth) for p, truth in zip(predictions, truths, strict=True)]
+    records = [proven.task.record(p, truth) for p, truth in zip(predictions, truths, strict=True)]
+    name_groups(records, rows)
+    return records
 
 
 def _score(task: Any, records: list[dict[str, Any]]) -> dict[str, float | int]:
-    from pretune.evaluation.intervals import bootstrap
+    from pretune.evaluation.intervals import bootstrap, groups_of
 
-    return bootstrap(task.statistics(records), task.scores, limits=task.limits)[task.primary_metric].to_dict()
+    scores = bootstrap(task.statistics(records), task.scores, limits=task.limits, groups_N=groups_of(records))
+    return scores[task.primary_metric].to_dict()
 
 
 def _facts(run: RunFolder, proven: Proven) -> dict[str, Any]:

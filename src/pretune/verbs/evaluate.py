@@ -60,6 +60,7 @@ def evaluate(settings: EvaluateSettings, *, say: Say) -> Outcome:
         pretune evaluate runs/words --beam-size 10
     """
     from pretune.report.card import model_card
+    from pretune.verbs.rows import name_groups
 
     run = open_run(settings.run)
     data, rows = _rows_to_score(settings, run, say)
@@ -68,9 +69,10 @@ def evaluate(settings: EvaluateSettings, *, say: Say) -> Outcome:
     name = settings.split if settings.data is None else f"{settings.split}-other"
     proven, records_by_seed, seeds = predicted[0][0], [one[1] for one in predicted], [one[2] for one in predicted]
     records = records_by_seed[0]
+    groups_N = name_groups(records, rows)
     _write_predictions(run, name, records)
     looks = run.count_look(name, "evaluate")
-    evaluation = _evaluation(settings, proven, data, rows, records_by_seed, seeds, known, looks=looks)
+    evaluation = _evaluation(settings, proven, data, rows, records_by_seed, seeds, known, groups_N, looks=looks)
     if seen_as_text.any():
         evaluation["notes"].append(
             f"{int(seen_as_text.sum())} of {len(rows)} rows stood in the pre-training corpus, without labels."
@@ -173,7 +175,8 @@ def _write_predictions(run: RunFolder, split: str, records: Sequence[dict[str, A
 
 def _evaluation(
     settings: EvaluateSettings, proven: Proven, data: Splits, rows: Dataset,
-    records_by_seed: list[list[dict[str, Any]]], seeds: list[int], known: np.ndarray, *, looks: int,
+    records_by_seed: list[list[dict[str, Any]]], seeds: list[int], known: np.ndarray, groups_N: np.ndarray | None,
+    *, looks: int,
 ) -> dict[str, Any]:  # fmt: skip
     from pretune.evaluation.evaluate import Scoring, evaluate_rows
 
@@ -196,7 +199,7 @@ def _evaluation(
         [task.statistics(one) for one in records_by_seed], scoring,
         split=settings.split, seeds=seeds, looks=looks,
         blocks=[*task.blocks(records, rows), *task.explained(proven.model, records, rows)],
-        baselines=baselines, leaked_N=known if settings.split != "train" else None, notes=notes, resamples=settings.resamples,
+        baselines=baselines, leaked_N=known if settings.split != "train" else None, groups_N=groups_N, notes=notes, resamples=settings.resamples,
     )  # fmt: skip
 
 

@@ -57,13 +57,13 @@ def probe(settings: ProbeSettings, *, say: Say) -> Outcome:
     from pretune.evaluation.intervals import bootstrap
     from pretune.tasks.probes import probe_statistics
 
-    features, known, task = _features(settings, say)
+    features, known, groups_N, task = _features(settings, say)
     statistics = probe_statistics(features["train"], features[settings.split], known, neighbours=settings.neighbours)
     scores = {
         name: {
             score: value.to_dict()
             for score, value in bootstrap(
-                rows_NK, task.scores, resamples=settings.resamples, limits=task.limits
+                rows_NK, task.scores, resamples=settings.resamples, limits=task.limits, groups_N=groups_N
             ).items()
         }
         for name, rows_NK in statistics.items()
@@ -71,8 +71,10 @@ def probe(settings: ProbeSettings, *, say: Say) -> Outcome:
     return _outcome(settings, scores, features, task)
 
 
-def _features(settings: ProbeSettings, say: Say) -> tuple[dict[str, np.ndarray], KnownLabels, Labelling]:
-    """Features (N, F) and labels of the training rows and of the split that is scored, and the task."""
+def _features(
+    settings: ProbeSettings, say: Say
+) -> tuple[dict[str, np.ndarray], KnownLabels, np.ndarray | None, Labelling]:
+    """Features (N, F) and labels of the training rows and of the split that is scored, the groups of the latter, and the task."""
     import numpy as np
 
     from pretune.data.load import load_splits
@@ -80,7 +82,7 @@ def _features(settings: ProbeSettings, say: Say) -> tuple[dict[str, np.ndarray],
     from pretune.tasks import check_settings, find_task
     from pretune.tasks.labelling import Labelling
     from pretune.verbs.backbone import find_backbone, steady
-    from pretune.verbs.rows import fewer_rows
+    from pretune.verbs.rows import fewer_rows, row_groups
 
     data = load_splits(settings)
     kind = find_task(data)
@@ -108,7 +110,8 @@ def _features(settings: ProbeSettings, say: Say) -> tuple[dict[str, np.ndarray],
         if lacking := int((~has_N).sum()):
             say.warn(f"{lacking} rows of {name} have no label and are left out")
         found[name], labelled[name] = found[name][has_N], data[name].select(np.flatnonzero(has_N))
-    return found, task.known_labels(labelled["train"], labelled[settings.split]), task
+    scored = labelled[settings.split]
+    return found, task.known_labels(labelled["train"], scored), row_groups(scored), task
 
 
 def _run(

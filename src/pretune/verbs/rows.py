@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,9 @@ __all__ = [
     "data_fingerprint",
     "fewer_rows",
     "leaked_rows",
+    "name_groups",
     "parents_of",
+    "row_groups",
     "save_train_keys",
     "tell_findings",
 ]
@@ -45,6 +48,23 @@ def data_fingerprint(splits: Splits) -> str:
                     continue
                 digest.update(f"{column}:{rows[column].to_pylist()!r}".encode("utf-8", "backslashreplace"))
     return digest.hexdigest()
+
+
+def row_groups(rows: Dataset) -> np.ndarray | None:
+    """The group of each row (N,), as text; a row without one is a group of its own. None where rows have no groups."""
+    import numpy as np
+
+    if "group" not in rows.column_names:
+        return None
+    return np.array([f"row {at}" if group is None else str(group) for at, group in enumerate(rows["group"])])
+
+
+def name_groups(records: Sequence[dict[str, Any]], rows: Dataset) -> np.ndarray | None:
+    """Write the group of its row into each record, and return them as :func:`row_groups` does."""
+    groups_N = row_groups(rows)
+    for record, group in zip(records, groups_N if groups_N is not None else (), strict=groups_N is not None):
+        record["group"] = str(group)
+    return groups_N
 
 
 def fewer_rows(dataset: Dataset, most: int, *, seed: int) -> Dataset:
