@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from cli_calls import QUICK, TINY, call, done, refused
 from told_story import Story, tell_once, weights, write_rows
 
 from pretune.runfolder import RunFolder
+from pretune.tasks.classification import Classification
 
 
 @pytest.fixture(scope="module")
@@ -225,3 +227,28 @@ def test_quiet_says_only_the_result(story: Story, tmp_path: Path) -> None:
     said = done("finetune", *TINY, "--data", story.data, "--max-steps", "1", "--out", tmp_path / "run", "--quiet")
     assert len(said.out.splitlines()) == 1
     assert all(line.startswith("warning:") for line in said.err.splitlines())
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("short_timings")
+@pytest.mark.parametrize("verb", ["prune", "quantize"])
+def test_what_learns_again_weighs_classes_as_its_run_did(
+    verb: str, tmp_path: Path, news_rows: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = [row for number, row in enumerate(news_rows) if row["label"] != "money" or number % 4 == 0]
+    data, run = write_rows(tmp_path / "news.csv", few), tmp_path / "run"
+    learn = ("--class-weights", "auto", "--label-smoothing", "0.1", "--max-steps", "2")
+    done("finetune", *TINY, "--data", data, *learn, "--out", run)
+    seen: list[tuple[float, float]] = []
+    plain = Classification.losses
+
+    def watched(task: Classification, *given: Any) -> Any:
+        weights = task.class_weights_C
+        seen.append((task.label_smoothing, 0.0 if weights is None else float(weights[task.index["money"]])))
+        return plain(task, *given)
+
+    monkeypatch.setattr(Classification, "losses", watched)
+    more = ("--ratio", "0.5", "--rounds", "1") if verb == "prune" else ("--method", "qat")
+    done(verb, run, *more, "--max-steps", "2", "--threads", "1", "--out", tmp_path / "small")
+    assert seen
+    assert all(smoothing == 0.1 and weight > 1.2 for smoothing, weight in seen)

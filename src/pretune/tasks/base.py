@@ -221,6 +221,9 @@ class Task(ABC):
     def record(self, prediction: Prediction, truth: Any = None) -> dict[str, Any]:
         """A line of a predictions file."""
 
+    def learn_as(self, data: Splits, settings: Any) -> None:  # noqa: B027 - a task may weigh all rows alike
+        """Weigh rows as ``settings`` of the run asked that first learned from ``data``: a restored task does not know it."""
+
     def calibrate(self, records: Sequence[Mapping[str, Any]]) -> None:  # noqa: B027 - a task may have nothing to fit
         """Fit on validation records what makes the probabilities honest."""
 

@@ -44,6 +44,11 @@ def balanced_class_weights(counts_C: Sequence[int]) -> tuple[float, ...]:
     return tuple(total / (present * count) if count else 0.0 for count in counts_C)
 
 
+def _weights_in(data: Splits, labels: Sequence[str]) -> tuple[float, ...]:
+    counts = Counter(data["train"]["label"])
+    return balanced_class_weights([counts[label] for label in labels])
+
+
 class Classification(Labelling):
     """One label a row. A modality adds how its rows become arrays and batches (``encode``, ``encode_rows``, ``inputs_of``)."""
 
@@ -70,9 +75,14 @@ class Classification(Labelling):
         """See :class:`pretune.tasks.labelling.Labelling`."""
         labels, weights = cls.labels_of(data), None
         if settings.class_weights == "auto":
-            counts = Counter(data["train"]["label"])
-            weights = balanced_class_weights([counts[label] for label in labels])
+            weights = _weights_in(data, labels)
         return labels, {"class_weights": weights, "label_smoothing": settings.label_smoothing}
+
+    def learn_as(self, data: Splits, settings: Any) -> None:
+        """Labels are smoothed and classes weigh as they did."""
+        super().learn_as(data, settings)
+        if settings.class_weights == "auto":
+            self.class_weights_C = torch.tensor(_weights_in(data, self.labels), dtype=torch.float32)
 
     @classmethod
     def kept_options(cls, about: Mapping[str, Any]) -> dict[str, Any]:

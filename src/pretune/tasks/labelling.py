@@ -67,6 +67,10 @@ class Labelling(Task):
         self.index = {label: number for number, label in enumerate(self.labels)}
         self.label_smoothing = label_smoothing
 
+    def learn_as(self, data: Splits, settings: Any) -> None:
+        """Labels are smoothed as they were."""
+        self.label_smoothing = settings.label_smoothing
+
     @classmethod
     @abstractmethod
     def options_of(cls, data: Splits, settings: TaskSettings) -> tuple[list[str], dict[str, Any]]:

@@ -172,6 +172,7 @@ def _begin(settings: PruneSettings, run: RunFolder, parent: RunFolder, say: Say,
     from pretune.verbs.backbone import steady
     from pretune.verbs.labelled import encode_labelled
     from pretune.verbs.prune_rounds import Pruning, fewer_tokens
+    from pretune.verbs.reading import own_settings
     from pretune.verbs.setup import choose
 
     data, fingerprint = unchanged_data(parent)
@@ -183,7 +184,7 @@ def _begin(settings: PruneSettings, run: RunFolder, parent: RunFolder, say: Say,
     task = stage.task
     device = steady(choose(settings, run, cluster), stage.backbone, settings)
     rows = encode_labelled(task, data, fingerprint, cluster)
-    return Pruning(settings, stage, data, rows, fingerprint, device, cluster, say)
+    return Pruning(settings, stage, own_settings(parent), data, rows, fingerprint, device, cluster, say)
 
 
 def _refuse_strange(settings: PruneSettings, stage: TrainedModel) -> None:

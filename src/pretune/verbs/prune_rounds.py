@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pretune.tasks.teacher import Teaching
     from pretune.verbs.learning import Learning
     from pretune.verbs.prune import PruneSettings
+    from pretune.verbs.reading import ReadSettings
     from pretune.verbs.setup import Setup
 
 __all__ = [
@@ -53,16 +54,25 @@ _SETTLING_ROWS = 1024
 
 @dataclass(frozen=True)
 class Pruning:
-    """What all rounds share. ``first`` is the model that pruning begins with, and the teacher of every round."""
+    """What all rounds share. ``first`` is the model that pruning begins with, and the teacher of every round; ``read`` says
+    how its run learned.
+    """
 
     settings: PruneSettings
     first: TrainedModel
+    read: ReadSettings
     data: Splits
     rows: dict[str, EncodedRows]
     fingerprint: str
     device: Device
     cluster: Cluster
     say: Say
+
+    def open(self, folder: Path) -> TrainedModel:
+        """The model of a round, its task weighing rows as the pruned run's did."""
+        stage = open_model(folder)
+        stage.task.learn_as(self.data, self.read)
+        return stage
 
     @property
     def batch_size(self) -> int:
@@ -164,7 +174,7 @@ def _write_cut(pruning: Pruning, run: RunFolder, cut: RunFolder, number: int, st
     from pretune.compress.prune_plan import apply_plan, choose_parts, plan_of
     from pretune.verbs.record import write_model
 
-    first, settings, stage = pruning.first, pruning.settings, open_model(stage_folder)
+    first, settings, stage = pruning.first, pruning.settings, pruning.open(stage_folder)
     units = units_of(stage.model)
     counts = {unit.name: unit.count for unit in units_of(first.model)}
     plan = plan_of(stage.model, first.backbone.config, keep_of(settings, number), first_counts=counts)
@@ -245,7 +255,7 @@ def recovery(
     from pretune.verbs.labelled import goal_on_validation
     from pretune.verbs.setup import make_learning
 
-    stage, rows = open_model(cut), pruning.rows
+    stage, rows = pruning.open(cut), pruning.rows
     task, model = stage.task, stage.model
     follow_closely(model)
     truths = task.truths(pruning.data["validation"])

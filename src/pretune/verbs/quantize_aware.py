@@ -80,11 +80,13 @@ def _build(settings: QuantizeSettings, run: RunFolder, parent: RunFolder, say: S
     from pretune.verbs.backbone import steady
     from pretune.verbs.finetune import default_epochs
     from pretune.verbs.labelled import encode_labelled, goal_on_validation
+    from pretune.verbs.reading import own_settings
     from pretune.verbs.setup import choose, make_learning
 
     data, fingerprint = unchanged_data(parent)
     stage = _folded(parent, data)
     task, model = stage.task, stage.model
+    task.learn_as(data, own_settings(parent))
     if convolves(model) and cluster.world > 1:
         raise UsageError(
             f"the ranges of a convolutional net are averaged over its rows in their order, and {cluster.world} processes would part them",
