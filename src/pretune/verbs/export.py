@@ -51,7 +51,7 @@ def export(settings: ExportSettings, *, say: Say) -> Outcome:
     """Write a run's model as a folder that answers without pretune, and prove on real rows that it answers the same.
 
     RUN/model gets the graph, the tokenizer or processor, a model card and predict.py, which needs numpy and the engine only
-    (onnxruntime; tokenizers for texts, pillow for pictures). Validation rows are answered by both: a difference beyond
+    (onnxruntime; tokenizers for texts, pillow for pictures, soxr for clips of another rate). Validation rows are answered by both: a difference beyond
     --tolerance is an error, and nothing is written. The result is a run: evaluate, predict, benchmark and serve take it.
 
     Examples::
