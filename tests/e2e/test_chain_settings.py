@@ -144,7 +144,7 @@ def test_sentence_pairs(tmp_path: Path, news_rows: list[dict[str, str]]) -> None
         for one, two in zip(news_rows[:90], [*news_rows[100:160], *news_rows[3:33]], strict=True)
     ]
     place = write_rows(tmp_path / "pairs.csv", pairs)
-    done("finetune", *TINY, "--data", place, "--out", tmp_path / "run", "--max-steps", "2")
+    done("finetune", *TINY, "--data", place, "--out", tmp_path / "run", "--max-steps", "8", "--learning-rate", "0.001")
     columns = RunFolder(tmp_path / "run").passport["facts"]["read"]["files"][0]["columns"]
     assert columns == {"text": "premise", "text_pair": "hypothesis", "label": "label"}
     done("evaluate", tmp_path / "run", "--threads", "1")

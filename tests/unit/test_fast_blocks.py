@@ -12,6 +12,7 @@ from torch import nn
 from pretune.backbones import fast, fast_blocks
 from pretune.backbones.fast import make_fast
 from pretune.backbones.fast_layer import shorten_last_layer
+from tiny import largest_difference
 
 ROWS, TOKENS, WIDTH = 3, 11, 32
 
@@ -275,3 +276,30 @@ def test_a_model_that_answers_no_number_stays_whole() -> None:
     model = classifier()
     nn.init.constant_(model.classifier.bias, float("nan"))  # type: ignore[union-attr]
     assert not shorten_last_layer(model, lambda: logits_of(model))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_short_last_layer_may_have_fewer_heads(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast_blocks, "_FEW_ROWS", 0)
+
+    def pruned() -> nn.Module:
+        """Three of four heads are left in the last layer, as pruning leaves them."""
+        model = classifier()
+        layer = model.get_submodule("bert.encoder.layer.1")
+        inner: Any = layer.get_submodule("attention.self")
+        torch.manual_seed(4)
+        for name in ("query", "key", "value"):
+            setattr(inner, name, nn.Linear(WIDTH, 24))
+        inner.num_attention_heads, inner.all_head_size = 3, 24
+        layer.get_submodule("attention.output").dense = nn.Linear(24, WIDTH)
+        return model
+
+    plain, short = pruned(), pruned()
+    assert shorten_last_layer(short, lambda: logits_of(short))
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype is torch.bfloat16):
+        (logits, gradients), (expected, wanted) = learned(short), learned(plain)
+    near = 2e-6 if dtype is torch.float32 else 0.05
+    torch.testing.assert_close(logits, expected, atol=near, rtol=near, check_dtype=False)
+    largest = max(gradient.abs().max().item() for gradient in wanted.values())
+    assert gradients.keys() == wanted.keys()
+    assert largest_difference(gradients, wanted) < 2 * near * largest

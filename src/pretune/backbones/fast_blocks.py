@@ -105,7 +105,7 @@ class FirstAttentionBlock(torch.autograd.Function):
             )
             asked = None if mask is None else mask[:, :, :1]
             chances, keep, mixed = _attend(plan, query, key, value, asked, b)
-            mixed_first = _filled(mixed.view(b, h), plan.dtype)
+            mixed_first = _filled(mixed.view(b, -1), plan.dtype)
             out_w = weights[6].to(plan.dtype)
             y_BH = functional.linear(mixed_first, out_w, weights[7].to(plan.dtype))[:b]
             out_BH, norm = _add_and_norm(plan, first_BH, y_BH, weights[8], weights[9])
@@ -131,7 +131,7 @@ class FirstAttentionBlock(torch.autograd.Function):
                 ctx.plan, query, key, value, chances, keep, (d_y @ out_w)[:b].view(query.shape),
                 into=(d_query, d_key, d_value),
             )  # fmt: skip
-            d_first = _filled(d_query.view(b, h), ctx.plan.dtype)
+            d_first = _filled(d_query.view(b, -1), ctx.plan.dtype)
             d_k_MH, d_v_MH = _merge(d_key[None], b), _merge(d_value[None], b)
             d_q = _linear_backward(d_first, first, needs[3], needs[4])
             d_k = _linear_backward(d_k_MH, x_MH, needs[5], needs[6])
