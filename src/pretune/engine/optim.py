@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from pretune.engine.tables import TableMoments
+from pretune.engine.tables import BETAS, EPS, TableMoments
 from pretune.errors import CorruptFile
 from pretune.types import ParameterGroup
 
@@ -55,8 +55,8 @@ class Optim:
         self.names = {p: name for group in groups for p, name in zip(group.parameters, group.names, strict=True)}
         self.adamw = torch.optim.AdamW(
             [{"params": list(g.parameters), "lr": 0.0, "weight_decay": g.weight_decay} for g in groups],
-            betas=(0.9, 0.999),
-            eps=1e-8,
+            betas=BETAS,
+            eps=EPS,
             fused=True,
         )
         self.tables: dict[torch.nn.Parameter, TableMoments] = {}

@@ -13,12 +13,13 @@ import torch
 
 from pretune.errors import CorruptFile
 
-__all__ = ["TableMoments"]
+__all__ = ["BETAS", "EPS", "TableMoments"]
 
 _MOST_SHARE = 0.5
 """With moments for more rows than this, gathering them costs more than the dense update of all."""
 
-_BETAS, _EPS = (0.9, 0.999), 1e-8
+BETAS, EPS = (0.9, 0.999), 1e-8
+"""AdamW's, of tables and of all other parameters."""
 
 
 class TableMoments:
@@ -53,7 +54,7 @@ class TableMoments:
         adamw(
             [moved_KH], [dense_KH], [self._moments[0, : self._count]], [self._moments[1, : self._count]], [], [self.step],
             fused=True, grad_scale=divisor, found_inf=torch.zeros(()), amsgrad=False, maximize=False,
-            beta1=_BETAS[0], beta2=_BETAS[1], eps=_EPS, lr=rate, weight_decay=0.0,
+            beta1=BETAS[0], beta2=BETAS[1], eps=EPS, lr=rate, weight_decay=0.0,
         )  # fmt: skip
         table_VH.index_copy_(0, rows, moved_KH)
 
