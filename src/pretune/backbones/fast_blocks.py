@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn import functional
 
-from pretune.backbones.dropout import keep_mask, kept_scale, random_keep_mask
+from pretune.backbones.dropout import keep_mask, kept_scale
 
 __all__ = ["AttentionBlock", "BlockPlan", "FeedForwardBlock", "FirstAttentionBlock"]
 
@@ -48,24 +48,23 @@ class AttentionBlock(torch.autograd.Function):
         with torch.autocast("cpu", enabled=False):
             x_NH = x_BTH.reshape(b * t, h)
             x_MH = _filled(x_NH, plan.dtype)
-            qkv_w = torch.cat([w.to(plan.dtype) for w in weights[0:6:2]])
-            qkv_b = torch.cat([w.to(plan.dtype) for w in weights[1:6:2]])
+            qkv_w, qkv_b = _stacked(weights[0:6:2], plan.dtype), _stacked(weights[1:6:2], plan.dtype)
             heads = _split(functional.linear(x_MH, qkv_w, qkv_b)[: b * t], 3, b, plan.heads)
             query, key, value = heads
-            chances, keep, mixed = _attend(plan, query, key, value, mask, b)
+            chances, keep, kept, mixed = _attend(plan, query, key, value, mask, b)
             merged_MH = _merge(mixed[None], b)
             out_w = weights[6].to(plan.dtype)
             y_NH = functional.linear(merged_MH, out_w, weights[7].to(plan.dtype))[: b * t]
             out_NH, norm = _add_and_norm(plan, x_NH, y_NH, weights[8], weights[9])
         ctx.plan, ctx.rows = plan, b
-        ctx.save_for_backward(x_MH, qkv_w, heads, chances, keep, merged_MH, out_w, weights[8], weights[9], *norm)
+        ctx.save_for_backward(x_MH, qkv_w, heads, chances, keep, kept, merged_MH, out_w, weights[8], weights[9], *norm)
         return out_NH.view(b, t, h)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_BTH: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         """Gradients in the order of :meth:`forward`'s arguments, in fp32."""
-        x_MH, qkv_w, heads, chances, keep, merged_MH, out_w, norm_w, norm_b, *norm = ctx.saved_tensors
+        x_MH, qkv_w, heads, chances, keep, kept, merged_MH, out_w, norm_w, norm_b, *norm = ctx.saved_tensors
         needs = ctx.needs_input_grad
         with torch.autocast("cpu", enabled=False):
             residual_NH, d_y, d_norm = _norm_backward(ctx.plan, grad_BTH, norm_w, norm_b, norm)
@@ -74,7 +73,7 @@ class AttentionBlock(torch.autograd.Function):
             d_heads = torch.empty_like(heads)
             query, key, value = heads
             _attend_backward(
-                ctx.plan, query, key, value, chances, keep, d_mixed, into=(d_heads[0], d_heads[1], d_heads[2])
+                ctx.plan, query, key, value, chances, keep, kept, d_mixed, into=(d_heads[0], d_heads[1], d_heads[2])
             )
             d_qkv = _merge(d_heads, ctx.rows)
             d_w, d_b = _linear_backward(d_qkv, x_MH, any(needs[3:9:2]), any(needs[4:9:2]))
@@ -104,14 +103,14 @@ class FirstAttentionBlock(torch.autograd.Function):
                 for w, bias in ((k_w, k_b), (v_w, v_b))
             )
             asked = None if mask is None else mask[:, :, :1]
-            chances, keep, mixed = _attend(plan, query, key, value, asked, b)
+            chances, keep, kept, mixed = _attend(plan, query, key, value, asked, b)
             mixed_first = _filled(mixed.view(b, -1), plan.dtype)
             out_w = weights[6].to(plan.dtype)
             y_BH = functional.linear(mixed_first, out_w, weights[7].to(plan.dtype))[:b]
             out_BH, norm = _add_and_norm(plan, first_BH, y_BH, weights[8], weights[9])
         ctx.plan, ctx.shape = plan, x_BTH.shape
         ctx.save_for_backward(
-            x_MH, first, q_w, k_w, v_w, query, key, value, chances, keep, mixed_first, out_w, *weights[8:], *norm
+            x_MH, first, q_w, k_w, v_w, query, key, value, chances, keep, kept, mixed_first, out_w, *weights[8:], *norm
         )  # fmt: skip
         return out_BH.view(b, 1, h)
 
@@ -119,7 +118,7 @@ class FirstAttentionBlock(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_B1H: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         """Gradients in the order of :meth:`forward`'s arguments, in fp32."""
-        x_MH, first, q_w, k_w, v_w, query, key, value, chances, keep, mixed_first, out_w, norm_w, norm_b, *norm = (
+        x_MH, first, q_w, k_w, v_w, query, key, value, chances, keep, kept, mixed_first, out_w, norm_w, norm_b, *norm = (
             ctx.saved_tensors
         )
         needs, (b, t, h) = ctx.needs_input_grad, ctx.shape
@@ -128,7 +127,7 @@ class FirstAttentionBlock(torch.autograd.Function):
             d_out = _linear_backward(d_y, mixed_first, needs[9], needs[10])
             d_query, d_key, d_value = (torch.empty_like(each) for each in (query, key, value))
             _attend_backward(
-                ctx.plan, query, key, value, chances, keep, (d_y @ out_w)[:b].view(query.shape),
+                ctx.plan, query, key, value, chances, keep, kept, (d_y @ out_w)[:b].view(query.shape),
                 into=(d_query, d_key, d_value),
             )  # fmt: skip
             d_first = _filled(d_query.view(b, -1), ctx.plan.dtype)
@@ -197,6 +196,14 @@ def _filled(x_NH: Tensor, dtype: torch.dtype) -> Tensor:
     return out_MH
 
 
+def _stacked(parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """Tensors of one shape under one another, in ``dtype``."""
+    out = torch.empty((len(parts), *parts[0].shape), dtype=dtype)
+    for place, part in zip(out, parts, strict=True):
+        place.copy_(part)
+    return out.flatten(0, 1)
+
+
 def _split(flat_N: Tensor, parts: int, rows: int, heads: int) -> Tensor:
     """(N, parts * H) to (parts, B * A, T, D)."""
     tokens, size = len(flat_N) // rows, flat_N.shape[1] // (parts * heads)
@@ -218,8 +225,9 @@ def _merge(split: Tensor, rows: int) -> Tensor:
 
 def _attend(
     plan: BlockPlan, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, rows: int
-) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Attention weights before dropout (B * A, S, T), what dropout kept, and the values they mix (B * A, S, D); S tokens ask.
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    """Attention weights before dropout (B * A, S, T), dropout's mask, the weights it kept, and the values that these mix
+    (B * A, S, D); S tokens ask.
 
     ``query`` is scaled in place. The scale of what dropout kept goes to the mixed values, which are fewer than the weights.
     Sums of a softmax over bf16 scores are fp32 inside torch's kernel.
@@ -230,9 +238,10 @@ def _attend(
         scores.view(rows, -1, *scores.shape[1:]).add_(mask.clamp(min=lowest).to(plan.dtype))
     chances = torch.softmax(scores, dim=-1)
     if not plan.attention_dropout:
-        return chances, None, torch.bmm(chances, value)
+        return chances, None, chances, torch.bmm(chances, value)
     keep = keep_mask(chances.shape, plan.attention_dropout, plan.dtype)
-    return chances, keep, torch.bmm(chances * keep, value).mul_(kept_scale(plan.attention_dropout))
+    kept = chances * keep
+    return chances, keep, kept, torch.bmm(kept, value).mul_(kept_scale(plan.attention_dropout))
 
 
 def _attend_backward(
@@ -242,6 +251,7 @@ def _attend_backward(
     value: Tensor,
     chances: Tensor,
     keep: Tensor | None,
+    kept: Tensor,
     d_mixed: Tensor,
     *,
     into: Sequence[Tensor],
@@ -250,7 +260,7 @@ def _attend_backward(
     d_query, d_key, d_value = into
     if keep is not None:
         d_mixed = d_mixed.mul_(kept_scale(plan.attention_dropout))
-    torch.bmm((chances if keep is None else chances * keep).transpose(1, 2), d_mixed, out=d_value)
+    torch.bmm(kept.transpose(1, 2), d_mixed, out=d_value)
     d_chances = torch.bmm(d_mixed, value.transpose(1, 2))
     if keep is not None:
         d_chances.mul_(keep)
@@ -263,9 +273,10 @@ def _attend_backward(
 def _add_and_norm(
     plan: BlockPlan, x_NH: Tensor, y_NH: Tensor, weight: Tensor, bias: Tensor
 ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor, Tensor | None]]:
-    """LayerNorm(x + dropout(y)) in fp32, and what its backward pass needs."""
-    keep = random_keep_mask(y_NH.shape, plan.dropout, torch.float32) if plan.dropout else None
-    summed = x_NH + y_NH.float() if keep is None else torch.addcmul(x_NH, y_NH.float(), keep)
+    """LayerNorm(x + dropout(y)) in fp32, and what its backward pass needs; ``y`` is overwritten."""
+    keep = keep_mask(y_NH.shape, plan.dropout, y_NH.dtype) if plan.dropout else None
+    kept_NH = y_NH if keep is None else y_NH.mul_(keep)
+    summed = torch.add(x_NH, kept_NH.float(), alpha=1 if keep is None else kept_scale(plan.dropout))
     out, mean, spread = torch.native_layer_norm(summed, [summed.shape[1]], weight, bias, plan.eps)
     return out, (summed, mean, spread, keep)
 
@@ -279,8 +290,11 @@ def _norm_backward(
     d_sum, d_weight, d_bias = torch.ops.aten.native_layer_norm_backward(
         grad_NH, summed, [summed.shape[1]], mean, spread, weight, bias, [True, True, True]
     )
-    d_y = d_sum if keep is None else d_sum * keep
-    return d_sum, _filled(d_y, plan.dtype), (d_weight, d_bias)
+    d_y = _filled(d_sum, plan.dtype)
+    if keep is not None:
+        d_y = d_y.clone() if d_y is d_sum else d_y  # the residual's gradient stays whole
+        d_y[: len(keep)].mul_(keep).mul_(kept_scale(plan.dropout))
+    return d_sum, d_y, (d_weight, d_bias)
 
 
 def _linear_backward(

@@ -51,10 +51,13 @@ class Optim:
         self.schedule = schedule
         self.warmup = warmup
         self.clip = clip
-        self.groups = list(groups)
         self.names = {p: name for group in groups for p, name in zip(group.parameters, group.names, strict=True)}
+        alike: dict[tuple[float, float], list[torch.nn.Parameter]] = {}  # one call for all that learn alike
+        for group in groups:
+            alike.setdefault((group.lr_scale, group.weight_decay), []).extend(group.parameters)
         self.adamw = torch.optim.AdamW(
-            [{"params": list(g.parameters), "lr": 0.0, "weight_decay": g.weight_decay} for g in groups],
+            [{"params": mine, "lr_scale": scale, "weight_decay": decay} for (scale, decay), mine in alike.items()],
+            lr=0.0,
             betas=BETAS,
             eps=EPS,
             fused=True,
@@ -80,8 +83,8 @@ class Optim:
     def step(self, progress: float, norm: float) -> float:
         """Apply the gradients, scaled down to the norm limit; returns the learning rate used."""
         rate = self.learning_rate * learning_rate_factor(progress, schedule=self.schedule, warmup=self.warmup)
-        for group, mine in zip(self.adamw.param_groups, self.groups, strict=True):
-            group["lr"] = rate * mine.lr_scale
+        for group in self.adamw.param_groups:
+            group["lr"] = rate * group["lr_scale"]
         divisor = max(1.0, (norm + 1e-6) / self.clip)
         self._step_tables(divisor)
         self._scale_in_step(divisor)
