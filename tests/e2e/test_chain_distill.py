@@ -324,6 +324,20 @@ def test_pictures_are_varied_for_both_or_told_once(tmp_path: Path) -> None:
     small = ("distill", teacher, "--student", "scratch:resnet-10", "--image-size", "48", *SMALL)
     said = done(*small, "--out", tmp_path / "other-size")
     assert "rows are not varied" in said.out
+    done(
+        "distill",
+        teacher,
+        "--student",
+        "scratch:resnet-10",
+        "--image-size",
+        "24",
+        *SMALL,
+        "--out",
+        tmp_path / "smaller",
+    )
+    told = read_json(tmp_path / "smaller" / "run.json")["distillation"]["notes"]
+    assert "varied" not in " ".join(told), "varied at the teacher's size"
+    done("evaluate", tmp_path / "smaller")
     refused(call(*small, "--augment", "light", "--out", tmp_path / "no"), "--augment light")
     thinner = ("distill", tmp_path / "kept", "--student", "layers:1", "--augment", "strong", *SMALL)
     done(*thinner, "--out", tmp_path / "thin")

@@ -16,6 +16,7 @@ from pretune.errors import ModelError
 from pretune.objectives.distil import Distil, Pupil
 from pretune.objectives.inner_matching import hidden_distance, layer_map, relation_distance, relation_heads
 from pretune.objectives.pupil import ready
+from pretune.objectives.supervised import learned_item
 from pretune.tasks import ImageClassification, TextClassification
 from pretune.tasks import teacher as teaching_rows
 from pretune.tasks.audio_rows import FrameMask
@@ -259,6 +260,43 @@ def test_a_varied_picture_is_shown_to_the_teacher_as_the_student_sees_it() -> No
     again = stream.collate(np.arange(8), np.arange(8, dtype=np.uint64) + np.uint64(50))
     assert not torch.allclose(again.extras["teacher_logits"], said, atol=1e-4), "another view, another answer"
     objective.loss(lesson.model, {"rows": batch}, torch.Generator()).total.backward()
+
+
+def test_a_student_that_reads_smaller_pictures_sees_the_teachers_view_scaled_down() -> None:
+    backbone = tiny_image_backbone("resnet-10")
+    large = ImageClassification(LABELS, geometry_of(backbone.processor).at(48))
+    small = ImageClassification(LABELS, large.geometry.at(16), augment="strong")
+    assert not small.reads_like(large)
+    assert small.vary_as(large)
+    teacher = Teacher(large, large.build(backbone, seed=1)[0], CPU)
+    rows = large.encode_rows(dataset_of(tiny_pictures(8, side=60)), fingerprint="larger")
+    student, _ = small.build(backbone, seed=0)
+    lesson = ready(small, student, teacher, rows, hidden=True, attention=True, seed=0)
+    assert lesson.left_out
+    assert lesson.teacher is not None
+    objective = Distil(
+        small, plan_adaptation(lesson.model, "full", weight_decay=0.0), LiveTeaching(lesson.teacher), matching=None
+    )
+    keys = np.arange(8, dtype=np.uint64) + np.uint64(3)
+    batch = objective.streams(rows, batch_size=8, group_by_length=False)["rows"].collate(np.arange(8), keys)
+    assert batch.inputs["pixel_values"].shape == (8, 3, 16, 16)
+    views = torch.nn.functional.interpolate(batch.inputs["pixel_values"], size=(48, 48), mode="bilinear")
+    given = large.collate([small.for_teacher(learned_item(small, rows, i, int(keys[i]))) for i in range(8)])
+    assert given.inputs["pixel_values"].shape == (8, 3, 48, 48)
+    alike = [
+        torch.corrcoef(torch.stack([views[i].flatten(), given.inputs["pixel_values"][i].flatten()])) for i in range(8)
+    ]
+    assert min(float(one[0, 1]) for one in alike) > 0.5, "the same crop, turned and mixed alike"
+    said = teacher.model.eval()(**given.inputs).logits.detach()
+    torch.testing.assert_close(batch.extras["teacher_logits"], said, rtol=1e-4, atol=1e-5)
+    objective.loss(lesson.model, {"rows": batch}, torch.Generator()).total.backward()
+
+
+def test_a_teacher_that_reads_smaller_pictures_cannot_be_given_the_students_view() -> None:
+    geometry = geometry_of(tiny_image_backbone("resnet-10").processor)
+    small, large = (ImageClassification(LABELS, geometry.at(side), augment="light") for side in (16, 48))
+    assert not large.vary_as(small)
+    assert large.view is large.geometry
 
 
 def test_the_teacher_hears_what_is_hidden_from_the_student() -> None:

@@ -30,6 +30,7 @@ __all__ = [
     "patches_of",
     "pictures_of",
     "resized",
+    "scaled_to",
 ]
 
 PATCH = 16
@@ -126,6 +127,14 @@ def resized(picture: Image, geometry: Geometry) -> np.ndarray:
     pixels = np.asarray(scaled, dtype=np.uint8)
     most = 2 * min(pixels.shape[:2])
     return centre_crop(pixels, (min(pixels.shape[0], most), min(pixels.shape[1], most)))
+
+
+def scaled_to(pixels: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """A picture that is cut already, scaled to the geometry's crop: uint8 (H, W, 3)."""
+    from PIL import Image
+
+    height, width = geometry.crop
+    return np.asarray(Image.fromarray(pixels).resize((width, height), geometry.resample), dtype=np.uint8)
 
 
 def centre_crop(pixels: np.ndarray, crop: tuple[int, int]) -> np.ndarray:

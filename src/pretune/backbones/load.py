@@ -21,6 +21,7 @@ from torch import nn
 from pretune.backbones.folder import check_folder, find_folder
 from pretune.backbones.layers import KeptLayers, keep_layers, whole_config
 from pretune.backbones.library import model_errors, quiet_transformers, save_model
+from pretune.backbones.norms import mend_batch_norms
 from pretune.backbones.presets import SCRATCH, preset_modality
 from pretune.backbones.processors import load_processor, modality_of_folder, processor_facts
 from pretune.backbones.removed import remove_parts
@@ -127,6 +128,7 @@ class Backbone:
             if self.folder is None:
                 model = auto.from_config(config, attn_implementation=self._attention(), dtype=torch.float32)
                 model.tie_weights()
+                mend_batch_norms(model)
                 return model, LoadReport(tuple(name for name, _ in model.named_parameters()), (), (), fresh=True)
             model, info = auto.from_pretrained(
                 self.folder,
@@ -142,6 +144,7 @@ class Backbone:
         report = _report(info)
         _refuse_broken_body(self.name, model, report, is_bare=auto_class == "AutoModel")
         remove_parts(model, config)
+        mend_batch_norms(model)
         if self.kept_layers is not None:
             keep_layers(model, self.kept_layers)
         return model, report

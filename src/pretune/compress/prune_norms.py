@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pretune.backbones.norms import StillBatchNorm2d
 from pretune.engine.devices import Device
 from pretune.tasks.base import EncodedRows, Task
 
@@ -25,7 +26,11 @@ def settle_norms(
     task: Task, model: nn.Module, rows: EncodedRows, chosen: Sequence[int], device: Device, *, batch_size: int = 32
 ) -> int:
     """Set the statistics of each batch norm to their mean over batches of the items ``chosen``; returns how many there are."""
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    norms = [
+        module
+        for module in model.modules()
+        if isinstance(module, _BatchNorm) and not isinstance(module, StillBatchNorm2d)
+    ]
     if not norms:
         return 0
     momenta = [norm.momentum for norm in norms]

@@ -185,6 +185,10 @@ class Task(ABC):
     def reads_like(self, other: Task) -> bool:
         """Are the items of both tasks the same pieces of the rows, so that one (varied, too) may be given to the other?"""
 
+    def vary_as(self, teacher: Task) -> bool:
+        """Vary rows so that ``teacher`` can be given the same ones (:meth:`for_teacher`); False where it cannot."""
+        return self.reads_like(teacher)
+
     def student(self, data: Splits, backbone: Backbone, settings: TaskSettings) -> Self:
         """The task of a student of this one's model, on another backbone: its answers mean the same."""
         return type(self).start(data, backbone, settings)

@@ -20,8 +20,8 @@ from pretune.backbones.image import (
     interpolate_positions,
     patches_of,
     resized,
+    scaled_to,
 )
-from pretune.backbones.norms import mend_batch_norm
 from pretune.config import READ_BY_MODALITY
 from pretune.data.media_image import decode_image
 from pretune.tasks.base import Task
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["ImageClassification", "ImageMultilabelClassification"]
 
 LOOKS = 6
+_VIEW = "view"
 MOST_DROPOUT = 0.2
 """Before the classifier. MobileNetV2's config says 0.8, of which small data sets learn little (docs/decisions.md)."""
 
@@ -53,7 +54,8 @@ MOST_DROPOUT = 0.2
 class _OfPictures(Labelling):
     """Labels of pictures.
 
-    ``augment`` is one of :data:`pretune.backbones.augment.AUGMENTS`. A model whose positions are learned for one size of
+    ``augment`` is one of :data:`pretune.backbones.augment.AUGMENTS`; rows are kept and varied at the size of ``view``, which is
+    that of ``geometry`` but for a student whose teacher reads larger pictures (:meth:`vary_as`). A model whose positions are learned for one size of
     picture (a ViT) interpolates them for another.
     """
 
@@ -63,7 +65,7 @@ class _OfPictures(Labelling):
 
     def __init__(self, labels: Sequence[str], geometry: Geometry, *, augment: str = "none", **options: Any) -> None:
         super().__init__(labels, **options)
-        self.geometry = geometry
+        self.geometry = self.view = geometry
         self.cost = patches_of(geometry)
         self.augmentation: Augment = AUGMENTS[augment]
 
@@ -82,7 +84,6 @@ class _OfPictures(Labelling):
         if getattr(backbone.config, "classifier_dropout_prob", 0.0) > MOST_DROPOUT:
             backbone.config.classifier_dropout_prob = MOST_DROPOUT
         model, report = super().build(backbone, seed=seed)
-        mend_batch_norm(model)
         interpolate_positions(model, backbone.config, self.geometry)
         return model, report
 
@@ -103,8 +104,14 @@ class _OfPictures(Labelling):
 
     def augment(self, row: Encoded, rng: np.random.Generator) -> Encoded:
         """The picture cropped, turned or coloured anew."""
-        pixels = self.augmentation.picture(row.arrays["pixels"], self.geometry.crop, rng)
-        return Encoded(row.id, {"pixels": pixels}, row.cost, row.target, row.weight)
+        pixels = self.augmentation.picture(row.arrays["pixels"], self.view.crop, rng)
+        return Encoded(row.id, self._seen(pixels), row.cost, row.target, row.weight)
+
+    def _seen(self, varied: np.ndarray) -> dict[str, np.ndarray]:
+        """A varied picture at this task's size, and at the teacher's where it is another."""
+        if self.view is self.geometry:
+            return {"pixels": varied}
+        return {"pixels": scaled_to(varied, self.geometry), _VIEW: varied}
 
     @property
     def mixes(self) -> float:
@@ -115,14 +122,29 @@ class _OfPictures(Labelling):
         """One picture of two, its target shared between their classes."""
         if row.target is None or other.target is None:
             return row
-        pixels, share = self.augmentation.mixed(row.arrays["pixels"], other.arrays["pixels"], rng)
+        one, two = (each.arrays.get(_VIEW, each.arrays["pixels"]) for each in (row, other))
+        pixels, share = self.augmentation.mixed(one, two, rng)
         target_C = share * self.shares_of(row.target) + (1 - share) * self.shares_of(other.target)
         weight = share * row.weight + (1 - share) * other.weight
-        return Encoded(row.id, {"pixels": pixels}, row.cost, target_C.astype(np.float32), weight)
+        return Encoded(row.id, self._seen(pixels), row.cost, target_C.astype(np.float32), weight)
 
     def reads_like(self, other: Task) -> bool:
         """Pictures scaled and cut alike."""
         return isinstance(other, _OfPictures) and other.geometry.identity() == self.geometry.identity()
+
+    def vary_as(self, teacher: Task) -> bool:
+        """Pictures are varied at a larger teacher's size, and scaled down from there."""
+        if self.reads_like(teacher):
+            return True
+        if not isinstance(teacher, _OfPictures) or min(teacher.geometry.crop) < max(self.geometry.crop):
+            return False
+        self.view = teacher.geometry
+        return True
+
+    def for_teacher(self, item: Encoded) -> Encoded:
+        """The varied picture at the teacher's size."""
+        asked = super().for_teacher(item)
+        return asked if _VIEW not in item.arrays else dataclasses.replace(asked, arrays={"pixels": item.arrays[_VIEW]})
 
     def without_trunk(self, row: Encoded, *, first_only: bool) -> Encoded:
         """The item without its pixels."""

@@ -106,7 +106,10 @@ def build_learning(
     teacher = Teacher(proven.task, proven.model, device) if settings.teacher else None
     made = _Rows(learned, task, tuple(name for name in ("train", "unlabelled") if name in learned.data))
     with cluster.first_before_others():
-        rows = {name: made.encoded_by(task, name) for name in (*made.splits, "validation")}
+        at_its_size = teacher is not None and task.varies_rows and not task.reads_like(teacher.task)
+        keeper = proven.task if at_its_size else task
+        rows = {name: made.encoded_by(keeper, name) for name in made.splits}
+        rows["validation"] = made.encoded_by(task, "validation")
     joined = JoinedRows([rows[name] for name in made.splits])
     student, report = task.build(backbone, seed=settings.seed)
     truths = task.truths(learned.data["validation"])
@@ -171,15 +174,16 @@ def _task(
     task.check_teacher(teachers)
     if "augment" not in type(task).reads or settings.augment == "none":
         return task, ()
-    if settings.teacher and not task.reads_like(teachers):
-        if settings.augment == "auto":
-            return task, ("rows are not varied: the teacher reads them at another size or rate than the student",)
-        raise UsageError(
-            f"--augment {settings.augment} varies the student's rows, and its teacher reads them at another size or rate",
-            "give --augment none, or a student that reads as its teacher does",
-        )
     level = "light" if settings.augment == "auto" else settings.augment
-    return teachers.student(data, backbone, dataclasses.replace(asked, augment=level)), ()
+    varying = teachers.student(data, backbone, dataclasses.replace(asked, augment=level))
+    if not settings.teacher or varying.vary_as(teachers):
+        return varying, ()
+    if settings.augment == "auto":
+        return task, ("rows are not varied: the teacher reads them at a smaller size or another rate than the student",)
+    raise UsageError(
+        f"--augment {settings.augment} varies the student's rows, and its teacher reads them at a smaller size or another rate",
+        "give --augment none, or a student that reads as its teacher does",
+    )
 
 
 def _task_settings(settings: DistillSettings, parent: RunFolder, backbone: Backbone) -> TaskSettings:
