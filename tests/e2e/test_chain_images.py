@@ -90,6 +90,13 @@ def test_compare_and_predict(runs: Path, photos: Path) -> None:
     assert sum(row["label"] == "leaf" for row in rows) > 24
 
 
+def test_predict_of_nothing_that_can_be_read_fails(runs: Path, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_text("no picture")
+    refused(call("predict", runs / "scratch", tmp_path), "nothing to predict: broken.png")
+    (tmp_path / "whole.png").write_bytes((photos / "sky" / "3.png").read_bytes())
+    assert len(done("predict", runs / "scratch", tmp_path).rows) == 1
+
+
 def test_a_frozen_trunk_learns_as_much(runs: Path, photos: Path, tmp_path: Path) -> None:
     few = ("--data", photos, "--adapt", "head", "--epochs", "2", *QUICK)
     done("finetune", runs / "scratch", *few, "--out", tmp_path / "kept")

@@ -17,7 +17,7 @@ from pretune.options import Settings, option
 from pretune.runfolder import RunFolder, create_run, is_run, now, refuse_place
 from pretune.study.recipe import Recipe, Step, read_recipe
 from pretune.verbs.declare import load_verb, verb
-from pretune.verbs.outcome import Outcome, Say
+from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
 
 __all__ = ["RunRecipeSettings", "run"]
 
@@ -82,7 +82,7 @@ def run(settings: RunRecipeSettings, *, say: Say) -> Outcome:
         state = _State(folder)
         todo = [step for step in recipe.steps if not state.is_done(step, keys[step.name])]
         if not todo and folder.record.get("status") == "finished":
-            return _outcome(recipe, folder, state, "was finished before; nothing was computed")
+            return _outcome(recipe, folder, state, WAS_FINISHED)
         began = time.monotonic()
         folder.update_record(
             status="running",

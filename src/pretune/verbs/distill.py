@@ -14,7 +14,7 @@ from pretune.options import option
 from pretune.runfolder import RunFolder, is_run
 from pretune.verbs.declare import verb
 from pretune.verbs.derived import DerivedSettings, against_parent, finished_parent, open_derived, outcome_of
-from pretune.verbs.outcome import Outcome, Say
+from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
 from pretune.verbs.proven import about_of
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def _from_labels(settings: DistillSettings, say: Say, cluster: Cluster) -> Outco
     with open_derived(settings, parent, cluster) as (settings, run, state):
         if state != "finished":
             _learn(settings, run, parent, say, cluster, resumed=state == "resumed")
-        return _outcome(run, "is finished" if state != "finished" else "was finished before; nothing was computed")
+        return _outcome(run, "is finished" if state != "finished" else WAS_FINISHED)
 
 
 def _learn(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.errors import UsageError
 from pretune.runfolder import RunFolder, is_run
-from pretune.verbs.outcome import Outcome, Say
+from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
 from pretune.verbs.reading import ReadSettings, own_settings
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def distill_pretraining(settings: DistillSettings, say: Say, cluster: Cluster) -
     with open_together(settings, cluster, begun_from=settings.run, named_after=Path(settings.run).name) as opened:
         settings, run, state = opened
         if state == "finished":
-            return pretraining_outcome(run, "was finished before; nothing was computed")
+            return pretraining_outcome(run, WAS_FINISHED)
         began = time.monotonic()
         data = read_corpus(reading, say)
         setup, learning = _build(settings, run, data, say, cluster)

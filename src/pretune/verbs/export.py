@@ -14,7 +14,7 @@ from pretune.options import option
 from pretune.runfolder import RunFolder, machine_facts, now
 from pretune.verbs.declare import verb
 from pretune.verbs.derived import DerivedSettings, finished_parent, open_derived, own_data, take_over
-from pretune.verbs.outcome import Outcome, Say
+from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
 from pretune.verbs.proven import about_of, load_plain, load_proven
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def export(settings: ExportSettings, *, say: Say) -> Outcome:
     _refuse_other_engines(settings, parent)
     with open_derived(settings, parent, Cluster()) as (settings, run, state):
         if state == "finished":
-            return _outcome(run, "was finished before; nothing was computed")
+            return _outcome(run, WAS_FINISHED)
         began = time.monotonic()
         take_over(run, parent)
         with replaced_folder(run.model_dir) as folder:

@@ -14,7 +14,7 @@ from pretune.errors import UsageError
 from pretune.options import option, refuse_unread
 from pretune.runfolder import RunFolder, machine_facts, now
 from pretune.verbs.declare import verb
-from pretune.verbs.outcome import Outcome, Say
+from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
 from pretune.verbs.setup import LearnSettings
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def finetune(settings: FinetuneSettings, *, say: Say) -> Outcome:
         state,
     ):
         if state == "finished":
-            return _outcome(run, "was finished before; nothing was computed")
+            return _outcome(run, WAS_FINISHED)
         if settings.seeds > 1:
             return _several_seeds(settings, run, say, cluster)
         return _one(settings, run, say, cluster, resumed=state == "resumed")

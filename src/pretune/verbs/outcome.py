@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-__all__ = ["Outcome", "Progress", "Say", "Silent"]
+__all__ = ["WAS_FINISHED", "Outcome", "Progress", "Say", "Silent"]
+
+WAS_FINISHED = "was finished before; nothing was computed"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,6 +17,7 @@ from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say
 
 if TYPE_CHECKING:
+    from pretune.data.media import BrokenMedia
     from pretune.verbs.proven import Proven
 
 __all__ = ["PredictSettings", "as_learned", "predict"]
@@ -63,6 +64,12 @@ def predict(settings: PredictSettings, *, say: Say) -> Outcome:
 
     run = open_run(settings.run)
     proven = load_proven(run, settings)
+    left_out: list[str] = []
+
+    def leave_out(broken: BrokenMedia) -> None:
+        left_out.append(broken.problem)
+        say.warn(f"left out: {broken.problem}")
+
     rows = stream_rows(
         settings.data,
         columns=settings.column,
@@ -70,13 +77,22 @@ def predict(settings: PredictSettings, *, say: Say) -> Outcome:
         delimiter=settings.delimiter,
         encoding=settings.encoding,
         modality=proven.task.modality,
-        on_left_out=lambda broken: say.warn(f"left out: {broken.problem}"),
+        on_left_out=leave_out,
     )
-    records = _records(settings, proven, as_learned(run, rows), say)
+    records = _records(settings, proven, as_learned(run, _any_of(rows, left_out)), say)
     if settings.out is None:
         return Outcome(text="", facts={}, rows=records)
     count = _write(Path(settings.out), records)
     return Outcome(text=f"{count} rows predicted, in {settings.out}", facts={"rows": count, "out": settings.out})
+
+
+def _any_of(rows: Iterator[dict[str, Any]], left_out: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The rows; raises :class:`DataError` where some were left out and none is there to predict."""
+    first = next(rows, None)
+    if first is not None:
+        yield from itertools.chain([first], rows)
+    elif left_out:
+        raise DataError(f"nothing to predict: {left_out[0]}", f"{len(left_out)} rows were read, none can be used")
 
 
 def as_learned(run: RunFolder, rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,7 @@ from pretune.errors import DataError
 from pretune.options import option
 from pretune.runfolder import RunFolder
 from pretune.verbs.declare import verb
-from pretune.verbs.outcome import Outcome, Say
+from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
 from pretune.verbs.setup import LearnSettings
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def pretrain(settings: PretrainSettings, *, say: Say) -> Outcome:
         state,
     ):
         if state == "finished":
-            return pretraining_outcome(run, "was finished before; nothing was computed")
+            return pretraining_outcome(run, WAS_FINISHED)
         return _learn(settings, run, say, cluster, resumed=state == "resumed")
 
 

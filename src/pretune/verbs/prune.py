@@ -27,7 +27,7 @@ from pretune.verbs.derived import (
     take_over,
     unchanged_data,
 )
-from pretune.verbs.outcome import Outcome, Say
+from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
 from pretune.verbs.proven import TrainedModel, about_of, open_model
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def prune(settings: PruneSettings, *, say: Say) -> Outcome:
             from pretune.verbs.prune_rounds import rounds_dir
 
             shutil.rmtree(rounds_dir(run), ignore_errors=True)
-        return _outcome(run, "is finished" if state != "finished" else "was finished before; nothing was computed")
+        return _outcome(run, "is finished" if state != "finished" else WAS_FINISHED)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from pretune.options import option
 from pretune.runfolder import RunFolder, now
 from pretune.verbs.declare import verb
 from pretune.verbs.derived import DerivedSettings, finished_parent, open_derived, take_over, unchanged_data
-from pretune.verbs.outcome import Outcome, Say
+from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
 from pretune.verbs.proven import about_of, load_plain, load_proven
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def quantize(settings: QuantizeSettings, *, say: Say) -> Outcome:
 
     with open_derived(settings, parent, Cluster()) as (settings, run, state):
         if state == "finished":
-            return outcome_of(run, "was finished before; nothing was computed")
+            return outcome_of(run, WAS_FINISHED)
         unchanged_data(parent)
         began = time.monotonic()
         take_over(run, parent)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pretune.errors import UsageError
 from pretune.runfolder import RunFolder
 from pretune.verbs.derived import open_derived, take_over, unchanged_data
-from pretune.verbs.outcome import Outcome, Say
+from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
 from pretune.verbs.proven import TrainedModel, about_of, open_model
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def learn_rounded(settings: QuantizeSettings, parent: RunFolder, say: Say) -> Ou
         return forecast(settings, lambda run: _build(settings, run, parent, say, cluster).learning)
     with open_derived(settings, parent, cluster) as (settings, run, state):
         if state == "finished":
-            return outcome_of(run, "was finished before; nothing was computed")
+            return outcome_of(run, WAS_FINISHED)
         began = time.monotonic()
         if cluster.is_first:
             take_over(run, parent)
