@@ -26,7 +26,6 @@ def main(out: Path, settings: str) -> None:
         (out / f"{number}-{cluster.rank}.json").write_text(json.dumps(told))
     flags = [cluster.any(cluster.rank == 1), cluster.any(False), cluster.sum([cluster.rank + 1.0, 0.5])]
     (out / f"cluster-{cluster.rank}.json").write_text(json.dumps(flags))
-    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ the wrapped forward, and which parameters learn changes during a run (docs/decis
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -84,6 +85,12 @@ def _reduce(gradients: list[torch.Tensor]) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
+def _leave() -> None:
+    """Close the connections before the interpreter ends: threads that outlive it can end the process by SIGABRT."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def join_cluster() -> Cluster:
     """The cluster that ``torchrun`` (or ``accelerate launch``) started this process in; alone otherwise."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
@@ -94,4 +101,5 @@ def join_cluster() -> Cluster:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         # Plain numbers are summed on the CPU, which NCCL cannot do.
         torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        atexit.register(_leave)
     return Cluster(torch.distributed.get_rank(), world)
