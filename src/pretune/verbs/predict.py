@@ -92,7 +92,7 @@ def _any_of(rows: Iterator[dict[str, Any]], left_out: Sequence[str]) -> Iterator
     if first is not None:
         yield from itertools.chain([first], rows)
     elif left_out:
-        raise DataError(f"nothing to predict: {left_out[0]}", f"{len(left_out)} rows were read, none can be used")
+        raise DataError(f"nothing to predict: {left_out[0]}", "give at least one row that can be read")
 
 
 def as_learned(run: RunFolder, rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
