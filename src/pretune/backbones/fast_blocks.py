@@ -119,23 +119,8 @@ class FirstAttentionBlock(torch.autograd.Function):
     def backward(ctx: Any, grad_B1H: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         """Gradients in the order of :meth:`forward`'s arguments, in fp32."""
         (
-            x_MH,
-            first,
-            q_w,
-            k_w,
-            v_w,
-            query,
-            key,
-            value,
-            chances,
-            keep,
-            kept,
-            mixed_first,
-            out_w,
-            norm_w,
-            norm_b,
-            *norm,
-        ) = ctx.saved_tensors
+            x_MH, first, q_w, k_w, v_w, query, key, value, chances, keep, kept, mixed_first, out_w, norm_w, norm_b, *norm,
+        ) = ctx.saved_tensors  # fmt: skip
         needs, (b, t, h) = ctx.needs_input_grad, ctx.shape
         with torch.autocast("cpu", enabled=False):
             residual_BH, d_y, d_norm = _norm_backward(ctx.plan, grad_B1H, norm_w, norm_b, norm)

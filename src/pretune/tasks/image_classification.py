@@ -54,9 +54,9 @@ MOST_DROPOUT = 0.2
 class _OfPictures(Labelling):
     """Labels of pictures.
 
-    ``augment`` is one of :data:`pretune.backbones.augment.AUGMENTS`; rows are kept and varied at the size of ``view``, which is
-    that of ``geometry`` but for a student whose teacher reads larger pictures (:meth:`vary_as`). A model whose positions are learned for one size of
-    picture (a ViT) interpolates them for another.
+    ``augment`` is one of :data:`pretune.backbones.augment.AUGMENTS`; rows are kept and varied at the size of ``view``, which
+    is that of ``geometry`` but for a student whose teacher reads larger pictures (:meth:`vary_as`). A model whose positions
+    are learned for one size of picture (a ViT) interpolates them for another.
     """
 
     modality: ClassVar[str] = "image"
