@@ -98,6 +98,14 @@ def test_overwrite_empties_the_run_and_nothing_beyond(tmp_path: Path):
     assert outside.read_text() == "x"
 
 
+def test_a_run_made_anew_within_a_second_is_told_from_the_first(tmp_path: Path):
+    begun = set()
+    for _ in range(3):
+        begin(tmp_path / "run", overwrite=True)
+        begun.add(open_run(tmp_path / "run").record["started"])
+    assert len(begun) == 3
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_folder_of_other_things_is_never_touched(tmp_path: Path, overwrite: bool):
     (tmp_path / "thesis.txt").write_text("x")

@@ -100,10 +100,11 @@ def _seeds(settings: Record) -> str:
 
 
 def _times(record: Record) -> str:
+    """How long it took, from when to when; to the second (``2026-11-22T09:00:00``, 19 characters), whatever is kept."""
     took = [duration_text(record["seconds"])] if record.get("seconds") is not None else []
     for word, key in (("from", "started"), ("to", "finished")):
         if record.get(key):
-            took.append(f"{word} {plain(record[key]).replace('T', ' ').replace('Z', ' UTC')}")
+            took.append(f"{word} {plain(record[key])[:19].replace('T', ' ')} UTC")
     return " ".join(took)
 
 
