@@ -63,6 +63,16 @@ def test_many_rows_are_drawn_in_random_groups_with_the_same_width() -> None:
     assert score.value == pytest.approx(right.mean())
 
 
+def test_rows_of_one_group_are_drawn_themselves() -> None:
+    stats = rows_of(np.random.default_rng(0).integers(0, 2, 60))
+    alone = np.full(60, "a speaker")
+    by_row = bootstrap(stats, mean)
+    assert bootstrap(stats, mean, groups_N=alone) == by_row
+    assert width(by_row["mean"]) > 0.1
+    other = stats * [1, 0]
+    assert paired_bootstrap(stats, other, mean, groups_N=alone) == paired_bootstrap(stats, other, mean)
+
+
 def test_groups_that_are_alike_widen_the_interval() -> None:
     random = np.random.default_rng(4)
     group_of_row = np.repeat(np.arange(100), 25)

@@ -232,7 +232,11 @@ def _verdict(
         f"exact McNemar p {_p_text(table['p'])}, n = {n}"
     )
     if num_groups is not None:
-        evidence += f" in {num_groups} groups, which the interval is drawn by"
+        evidence += (
+            f" in {num_groups} groups, which the interval is drawn by"
+            if num_groups > 1
+            else ", all of one group: it says nothing of others"
+        )
     if better:
         return f"{names[0] if better == 'a' else names[1]} is better: {evidence}"
     if not table["only_a"] + table["only_b"]:

@@ -106,8 +106,12 @@ def _leaks(leaked_N: np.ndarray, without: Mapping[str, Any], split: str) -> tupl
 
 
 def _size_notes(num_rows: int, groups_N: np.ndarray | None) -> list[str]:
-    units, word = (num_rows, "rows") if groups_N is None else (len(np.unique(groups_N)), "groups")
-    notes = [] if groups_N is None else [f"Intervals come from drawing {units} groups, as rows of one group are alike."]
+    units, word, notes = num_rows, "rows", []
+    if groups_N is not None and (groups := len(np.unique(groups_N))) > 1:
+        units, word = groups, "groups"
+        notes.append(f"Intervals come from drawing {units} groups, as rows of one group are alike.")
+    elif groups_N is not None:
+        notes.append("All rows are of one group: intervals come from drawing rows, and say nothing of other groups.")
     if units < FEW_ROWS:
         notes.append(f"With {units} {word} the intervals are rough, and rather too narrow than too wide.")
     return notes

@@ -40,7 +40,8 @@ def bootstrap(
 ) -> dict[str, Score]:
     """Every score with its 95 % percentile interval. The same input gives the same output.
 
-    ``groups_N`` (any values) names rows that belong together, such as those of one patient: groups are drawn, not rows.
+    ``groups_N`` (any values) names rows that belong together, such as those of one patient: groups are drawn, not rows. Where
+    all are of one group rows are drawn, and the interval says nothing of other groups.
     Above 20,000 rows (or groups), 10,000 random groups are drawn instead: this has the same expected variance (the
     random group method, Wolter 2007, chapter 2), and time and memory no longer grow with N.
 
@@ -60,7 +61,7 @@ def bootstrap(
     units_UK = _units(stats_NK, seed, groups_N)
     values = scores(stats_NK.sum(axis=0, dtype=np.float64))
     drawn = _resampled_scores([units_UK], scores, resamples, seed)[0]
-    independent = num_rows if groups_N is None else len(np.unique(groups_N))
+    independent = num_rows if (several := _several(groups_N)) is None else len(np.unique(several))
     result = {}
     for name, value in values.items():
         interval = _percentiles(drawn[name], float(value))
@@ -113,12 +114,17 @@ def groups_of(records: Iterable[Mapping[str, Any]]) -> np.ndarray | None:
     return None if None in named else np.array(named)
 
 
+def _several(groups_N: np.ndarray | None) -> np.ndarray | None:
+    """The groups, where there is more than one to draw."""
+    return groups_N if groups_N is not None and bool(np.any(groups_N != groups_N[0])) else None
+
+
 def _units(stats_NK: np.ndarray, seed: int, groups_N: np.ndarray | None) -> np.ndarray:
     """Sums of each unit, float64 ``(U, K)``."""
     unit_N = None
     num_units = len(stats_NK)
-    if groups_N is not None:
-        names, unit_N = np.unique(groups_N, return_inverse=True)
+    if (several := _several(groups_N)) is not None:
+        names, unit_N = np.unique(several, return_inverse=True)
         num_units = len(names)
     if num_units > MAX_UNITS:
         member = np.random.default_rng(seed).permutation(num_units) % NUM_RANDOM_GROUPS
