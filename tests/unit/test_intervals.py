@@ -167,6 +167,14 @@ def test_evaluation_of_few_rows_says_so_and_without_leaks_has_none() -> None:
     assert evaluation["scores"]["mean"]["low"] < 0.6
 
 
+def test_evaluation_of_one_group_says_what_its_intervals_are() -> None:
+    rows = rows_of(np.arange(60) % 2)
+    alone = evaluate_rows(rows, SCORING, split="test", groups_N=np.full(60, "a speaker"))
+    assert "All rows are of one group" in " ".join(alone["notes"])
+    several = evaluate_rows(rows, SCORING, split="test", groups_N=np.arange(60) // 2)
+    assert "drawing 30 groups" in " ".join(several["notes"])
+
+
 def test_all_rows_leaked_leave_no_score_without_them() -> None:
     evaluation = evaluate_rows(rows_of(np.ones(5)), SCORING, split="test", leaked_N=np.ones(5, dtype=bool))
     assert evaluation["leaks"] == {"n": 5, "without": {}}
