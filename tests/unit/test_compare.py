@@ -172,3 +172,5 @@ def test_rows_of_one_group_are_not_taken_for_independent() -> None:
     )
     assert compare(clear_a, clear_b)["better"] == "b"
     assert compare([*clear_a[:-1], {**clear_a[-1], "group": None}], clear_b)["num_groups"] is None
+    one_a, one_b = ([{**record, "group": "patient 1"} for record in each] for each in (clear_a, clear_b))
+    assert compare(one_a, one_b)["verdict"].endswith("n = 200, all of one group: it says nothing of others")
