@@ -212,6 +212,11 @@ class PretrainingSettings(TextSettings, ImageSettings, AudioSettings, AugmentSet
         high=0.95,
     )
     mask_whole_words: bool = option(False, "text: mask all tokens of a word together")
+    bag_of_words: float = option(
+        0.0,
+        "text: weight of telling a row's masked tokens from its first position alone, which classifiers read",
+        low=0,
+    )
     pack: str = option(
         "auto",
         "text: put several short rows into one sequence (they do not see each other); auto: where rows are short and padding would be computed",

@@ -344,6 +344,11 @@ LEARN_CASES: dict[str, Callable[[], LearnCase]] = {
     "contrastive audio with diversity": lambda: _learn_sound("contrastive-audio", least=1.0, diversity_weight=1.0),
     "masked text padded": lambda: _learn("pretrain", _masked_places),
     "masked text whole words": lambda: _learn("pretrain", _masked_places, mask_whole_words=True),
+    # What one position says of several masked tokens has their entropy at least.
+    "masked text with a bag of words": lambda: _learn("pretrain", _masked_places, least=0.5, bag_of_words=0.5),
+    "masked text packed with a bag of words": lambda: _learn(
+        "pretrain", _masked_places, least=1.0, pack_tokens=64, bag_of_words=1.0
+    ),
     "masked text packed": lambda: _learn("pretrain", _masked_places, pack_tokens=64),
     "masked text packed roberta": lambda: _learn("pretrain", _masked_places, pack_tokens=128, family="roberta"),
 }

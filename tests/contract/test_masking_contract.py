@@ -14,6 +14,7 @@ from pretune.backbones.store import TokenStore, encode_dataset
 from pretune.backbones.text import TextPiece
 from pretune.backbones.words import whole_words
 from pretune.engine.randomness import row_keys
+from pretune.errors import DataError
 from pretune.objectives.masked_text import MaskedText, heads_at
 from tiny import Rig, dataset_of, largest_difference, tiny_backbone, tiny_encoder, uneven_rows, weights_of
 
@@ -222,3 +223,39 @@ def test_pseudo_perplexity_scores_each_token_masked_alone() -> None:
             logits = rig.model(input_ids=masked[None], attention_mask=torch.ones(1, len(ids), dtype=torch.long)).logits
         expected += functional.cross_entropy(logits[0, place], ids[place]).item()
     assert stats[0].tolist() == pytest.approx([len(places), expected], rel=1e-4)
+
+
+@pytest.mark.parametrize("options", [{}, {"pack_tokens": 64}], ids=["padded", "packed"])
+def test_the_first_position_tells_the_masked_tokens_of_its_own_row(options: dict[str, Any]) -> None:
+    """The second loss is that of plain heads at the first tokens, each masked token held against its own row's."""
+    plain, telling = Rig("pretrain", **options), Rig("pretrain", bag_of_words=0.5, **options)
+    batch = telling.batch(range(4))
+    tokenizer = telling.objective.encoder.tokenizer
+    firsts, owners = batch.extras["firsts"], batch.extras["owners"]
+    seen = batch.inputs["input_ids"].reshape(-1)
+    assert len(firsts) == len(batch.ids)
+    assert (seen[firsts] == tokenizer.cls_token_id).all()
+    # A masked place lies behind the first token of its row and before that of the next.
+    ends = torch.cat([firsts[1:], torch.tensor([len(seen)])])
+    places = batch.extras["positions"]
+    assert ((places > firsts[owners]) & (places < ends[owners])).all()
+    logits = telling.model(**batch.inputs).logits.reshape(len(seen), -1)
+    expected = functional.cross_entropy(logits[firsts][owners], batch.targets, reduction="sum").item()
+    loss, without = telling.loss(batch), plain.loss(batch)
+    assert loss.parts["bag_of_words"] == pytest.approx(expected, rel=1e-4)
+    assert loss.total.item() == pytest.approx(without.total.item() + 0.5 * expected, rel=1e-4)
+    assert loss.parts["correct"] == without.parts["correct"]
+    assert set(loss.parts) == set(telling.objective.part_names)
+    assert set(without.parts) == set(plain.objective.part_names) == {"correct"}
+
+
+def test_a_tokenizer_without_a_first_token_cannot_tell_a_bag_of_words() -> None:
+    backbone = tiny_backbone("bert")
+    encoder = tiny_encoder(backbone)
+    encoder.tokenizer.cls_token = None
+    model, _ = backbone.build("AutoModelForMaskedLM", seed=0)
+    plan = plan_adaptation(model, "full", weight_decay=0.0)
+    MaskedText(encoder, plan)
+    with pytest.raises(DataError, match="no token before a row") as caught:
+        MaskedText(encoder, plan, bag_of_words=1.0)
+    assert caught.value.fix == "leave --bag-of-words out"

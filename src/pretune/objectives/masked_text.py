@@ -84,6 +84,10 @@ class MaskedText:
     ``mask_fraction`` of the tokens (of the words, with ``mask_whole_words``) are chosen; of these 80 % become the mask
     token, 10 % a random token and 10 % stay. Short rows share a sequence when ``pack_tokens`` is given: they do not see
     each other.
+
+    ``bag_of_words`` is the weight of a second loss: from the first position alone, which classifiers read and masked
+    prediction leaves idle, the vocabulary head tells which masked tokens the row has (bag-of-word
+    prediction: Ma et al. 2024, arXiv 2401.11248, who let it tell all tokens).
     """
 
     part_names: tuple[str, ...] = ("correct",)
@@ -97,21 +101,33 @@ class MaskedText:
         mask_whole_words: bool = False,
         pack_tokens: int | None = None,
         position_offset: int = 0,
+        bag_of_words: float = 0.0,
     ) -> None:
         tokenizer = encoder.tokenizer
         if tokenizer.mask_token_id is None:
             raise DataError(
                 "the tokenizer has no mask token", "choose a masked-language-model backbone (BERT, RoBERTa, ...)"
             )
+        if bag_of_words and tokenizer.cls_token_id is None:
+            raise DataError(
+                "the tokenizer puts no token before a row that could tell its words", "leave --bag-of-words out"
+            )
         self.encoder = encoder
         self.adaptation = adaptation
         self.mask_fraction = mask_fraction
         self.pack_tokens = pack_tokens
         self.position_offset = position_offset
+        self.bag_of_words = bag_of_words
+        self.part_names = self.parts_with(bag_of_words)
         self.mask_id = int(tokenizer.mask_token_id)
         self.special_ids = np.array(sorted(tokenizer.all_special_ids))
         self.ordinary_ids = np.setdiff1d(np.arange(len(tokenizer)), self.special_ids)
         self.starts = word_starts(tokenizer) if mask_whole_words else None
+
+    @classmethod
+    def parts_with(cls, bag_of_words: float) -> tuple[str, ...]:
+        """The names of a loss's parts."""
+        return (*cls.part_names, "bag_of_words") if bag_of_words else cls.part_names
 
     def streams(self, store: TokenStore, *, batch_size: int, group_by_length: bool) -> dict[str, Stream]:
         """The one stream of rows, or of packs of rows. ``batch_size`` counts rows either way."""
@@ -132,13 +148,16 @@ class MaskedText:
         return {"text": Stream(totals, collate_packs, max(1, round(batch_size / per_pack)), False)}
 
     def collate(self, pieces: list[TextPiece], keys_R: np.ndarray, ids: list[str]) -> Batch:
-        """Masked rows, padded. ``extras["positions"]`` (M,) are places in the flattened B * T, ``targets`` (M,) the tokens."""
+        """Masked rows, padded. ``extras["positions"]`` (M,) are places in the flattened B * T, ``targets`` (M,) the tokens.
+
+        ``extras["firsts"]`` (R,) are the places of the rows' first tokens, ``extras["owners"]`` (M,) the row of each masked one.
+        """
         masked = self.mask(pieces, keys_R)
         padded = collate_text(masked.pieces, self.encoder.padding, max_length=self.encoder.max_length)
         width = padded.inputs["input_ids"].shape[1]
         shift = [width - len(p.input_ids) if self.encoder.padding.left else 0 for p in pieces]
-        places = [row * width + shift[row] + chosen for row, chosen in enumerate(masked.chosen)]
-        return self._batch(padded.inputs, pieces, masked, places, ids, padded.num_tokens, padded.num_padded)
+        firsts_R = np.arange(len(pieces)) * width + np.array(shift)
+        return self._batch(padded.inputs, pieces, masked, firsts_R, ids, padded.num_tokens, padded.num_padded)
 
     def _collate_packs(self, store: TokenStore, groups: list[np.ndarray], keys_R: np.ndarray) -> Batch:
         rows = np.concatenate(groups)
@@ -154,25 +173,30 @@ class MaskedText:
             at += size
         packed = collate_packed(grouped, self.encoder.padding, position_offset=self.position_offset, additive_mask=True)
         width = packed.inputs["input_ids"].shape[1]
-        starts = (packed.starts[:, 0] * width + packed.starts[:, 1]).numpy()
-        places = [start + chosen for start, chosen in zip(starts, masked.chosen, strict=True)]
+        firsts_R = (packed.starts[:, 0] * width + packed.starts[:, 1]).numpy()
         ids = [str(store.rows[i]) for i in rows]
-        return self._batch(packed.inputs, pieces, masked, places, ids, packed.num_tokens, packed.num_padded)
+        return self._batch(packed.inputs, pieces, masked, firsts_R, ids, packed.num_tokens, packed.num_padded)
 
     @staticmethod
     def _batch(
         inputs: dict[str, torch.Tensor],
         pieces: list[TextPiece],
         masked: _Masked,
-        places: list[np.ndarray],
+        firsts_R: np.ndarray,
         ids: list[str],
         num_tokens: int,
         num_padded: int,
     ) -> Batch:
+        places = [first + chosen for first, chosen in zip(firsts_R, masked.chosen, strict=True)]
+        owners_M = np.repeat(np.arange(len(pieces)), [len(chosen) for chosen in masked.chosen])
         targets = [piece.input_ids[chosen] for piece, chosen in zip(pieces, masked.chosen, strict=True)]
         targets_M = torch.from_numpy(np.concatenate(targets).astype(np.int64))
         positions_M = torch.from_numpy(np.concatenate(places).astype(np.int64))
-        extras = {"positions": positions_M}
+        extras = {
+            "positions": positions_M,
+            "firsts": torch.from_numpy(firsts_R.astype(np.int64)),
+            "owners": torch.from_numpy(owners_M),
+        }
         return Batch(inputs, targets_M, float(len(targets_M)), tuple(ids), num_tokens, num_padded, extras)
 
     def mask(self, pieces: list[TextPiece], keys_R: np.ndarray) -> _Masked:
@@ -219,14 +243,19 @@ class MaskedText:
         self.adaptation.train(model, progress)
 
     def loss(self, model: torch.nn.Module, feed: Feed, _rng: torch.Generator) -> Loss:
-        """Cross entropy of the masked tokens, summed."""
+        """Cross entropy of the masked tokens, summed; and of the same tokens told by their row's first position."""
         batch = feed["text"]
         positions_M, targets_M = in_blocks(batch)
-        with heads_at(model, positions_M):
-            logits_MV = model(**batch.inputs).logits[0].float()
+        firsts_R = batch.extras["firsts"] if self.bag_of_words else positions_M[:0]
+        with heads_at(model, torch.cat([positions_M, firsts_R])):
+            logits_MV, logits_RV = model(**batch.inputs).logits[0].float().split([len(positions_M), len(firsts_R)])
         total = functional.cross_entropy(logits_MV, targets_M, reduction="sum", ignore_index=IGNORED)
-        correct = float((logits_MV.detach().argmax(-1) == targets_M).sum())
-        return Loss(total, batch.num_items, {"correct": correct})
+        parts = {"correct": float((logits_MV.detach().argmax(-1) == targets_M).sum())}
+        if self.bag_of_words:
+            assert batch.targets is not None
+            told = -functional.log_softmax(logits_RV, dim=-1)[batch.extras["owners"], batch.targets].sum()
+            total, parts["bag_of_words"] = total + self.bag_of_words * told, float(told.detach())
+        return Loss(total, batch.num_items, parts)
 
     def held_out_statistics(
         self,
@@ -293,9 +322,10 @@ class MaskedText:
         padded = collate_text(copies, self.encoder.padding, max_length=self.encoder.max_length)
         width = padded.inputs["input_ids"].shape[1]
         shift = width - len(piece.input_ids) if self.encoder.padding.left else 0
-        flat = [np.array([row * width + shift + place]) for row, place in enumerate(places)]
+        firsts_R = np.arange(len(places)) * width + shift
+        ids = [""] * len(places)
         return self._batch(
-            padded.inputs, [piece] * len(places), masked, flat, [""] * len(places), padded.num_tokens, padded.num_padded
+            padded.inputs, [piece] * len(places), masked, firsts_R, ids, padded.num_tokens, padded.num_padded
         )
 
     @staticmethod

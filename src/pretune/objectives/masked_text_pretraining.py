@@ -57,7 +57,13 @@ class MaskedTextPretraining(Pretraining):
     metric: ClassVar[str] = "masked_accuracy"
     higher_is_better: ClassVar[Mapping[str, bool]] = {"masked_accuracy": True, "masked_perplexity": False}
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"masked_accuracy": (0.0, 1.0)}
-    reads: ClassVar[tuple[str, ...]] = (*READ_BY_MODALITY["text"], "mask_fraction", "mask_whole_words", "pack")
+    reads: ClassVar[tuple[str, ...]] = (
+        *READ_BY_MODALITY["text"],
+        "mask_fraction",
+        "mask_whole_words",
+        "bag_of_words",
+        "pack",
+    )
     default_epochs: ClassVar[tuple[float, float]] = (10.0, 3.0)
     reading: ClassVar[str] = (
         "Masked accuracy is the share of hidden tokens that were guessed right; perplexity is among how many tokens the model wavers."
@@ -67,7 +73,7 @@ class MaskedTextPretraining(Pretraining):
         self.model, self.report = backbone.build("AutoModelForMaskedLM", seed=seed)
         self.encoder = encoder_for(backbone, settings)
         self.settings = settings
-        self.part_names = MaskedText.part_names
+        self.part_names = MaskedText.parts_with(settings.bag_of_words)
 
     @classmethod
     def start(
@@ -89,7 +95,7 @@ class MaskedTextPretraining(Pretraining):
         return MaskedText(
             self.encoder, self.adaptation, mask_fraction=self.settings.mask_fraction or MASK_FRACTION,
             mask_whole_words=self.settings.mask_whole_words, pack_tokens=pack_tokens,
-            position_offset=position_offset(self.model),
+            position_offset=position_offset(self.model), bag_of_words=self.settings.bag_of_words,
         )  # fmt: skip
 
     def _pack_tokens(self, lengths_N: np.ndarray, group_by_length: bool) -> int | None:

@@ -64,6 +64,7 @@ def demo(settings: DemoSettings, *, say: Say) -> Outcome:
         batch_size=128,
         learning_rate=2e-3,
         vocab_size=4000,
+        bag_of_words=1.0,
         seed=settings.seed,
         say=say,
     )
