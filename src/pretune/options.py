@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Self
 
 from pretune.errors import UsageError, did_you_mean
 
-__all__ = ["Settings", "flag_of", "option", "parse_duration", "refuse_unread", "value_type"]
+__all__ = ["Settings", "flag_of", "name_of", "option", "parse_duration", "refuse_unread", "value_type"]
 
 
 def option(
@@ -50,6 +50,13 @@ def option(
 def flag_of(name: str) -> str:
     """The flag of a field: ``learning_rate`` to ``--learning-rate``."""
     return "--" + name.replace("_", "-")
+
+
+def name_of(spec: dataclasses.Field[Any]) -> str:
+    """What the command line calls a field: ``RUN`` where its place says what it is, its flag otherwise."""
+    if spec.metadata.get("positional"):
+        return spec.metadata.get("metavar") or spec.name.upper()
+    return flag_of(spec.name)
 
 
 @cache
@@ -95,15 +102,15 @@ class Settings:
         kind, many, optional = value_type(type(self), spec.name)
         if value is None:
             if not optional:
-                raise UsageError(f"{flag_of(spec.name)} is missing", spec.metadata.get("help", ""))
+                raise UsageError(f"{name_of(spec)} is missing", spec.metadata.get("help", ""))
             return
         if many:
             value = tuple(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else (value,)
             object.__setattr__(self, spec.name, value)
             if not value and spec.default is dataclasses.MISSING:
-                raise UsageError(f"{flag_of(spec.name)} is missing", spec.metadata.get("help", ""))
+                raise UsageError(f"{name_of(spec)} is missing", spec.metadata.get("help", ""))
         elif isinstance(value, (tuple, list)):
-            raise UsageError(f"{flag_of(spec.name)} was given {len(value)} values", f"it takes one: {_WORDS[kind]}")
+            raise UsageError(f"{name_of(spec)} was given {len(value)} values", f"it takes one: {_WORDS[kind]}")
         elif kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
             object.__setattr__(self, spec.name, value)
@@ -113,7 +120,7 @@ class Settings:
 
     @staticmethod
     def _check_item(spec: dataclasses.Field[Any], kind: type, item: Any) -> None:
-        flag, meta = flag_of(spec.name), spec.metadata
+        flag, meta = name_of(spec), spec.metadata
         if not isinstance(item, kind) or (kind is not bool and isinstance(item, bool)):
             raise UsageError(f"{flag} is {item!r}, a {type(item).__name__}", f"it takes {_WORDS[kind]}")
         if isinstance(item, str) and _UNWRITABLE.search(item):

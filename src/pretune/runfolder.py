@@ -20,14 +20,14 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pretune.errors import RunError, UsageError
 from pretune.files import append_json_line, lock_folder, read_json_lines, read_object, write_json
-from pretune.options import Settings, flag_of
+from pretune.options import Settings, name_of
 
 __all__ = ["RunFolder", "create_run", "is_run", "machine_facts", "open_run", "refuse_place"]
 
@@ -263,8 +263,9 @@ def _refuse_other_settings(run: RunFolder, settings: Settings) -> None:
             "choose another folder with --out, or start again with --overwrite",
         )
     before, after = record.get("settings", {}), settings.identity()
+    names = {spec.name: name_of(spec) for spec in fields(settings)}
     changed = [
-        f"{flag_of(key)} was {before.get(key)!r}, is {value!r}"
+        f"{names[key]} was {before.get(key)!r}, is {value!r}"
         for key, value in after.items()
         if key != "out" and before.get(key) != value
     ]

@@ -190,6 +190,8 @@ def test_a_changed_setting_is_refused_with_the_difference(story: Story) -> None:
     assert "--seed was 0, is 5" in said.err
     assert "--overwrite" in said.err
     assert read_json(story.news / "run.json")["status"] == "finished"
+    other = call("finetune", "scratch:bert-tiny", "--data", story.data, "--out", story.news, *GOOD)
+    assert f"BACKBONE was '{story.base}', is 'scratch:bert-tiny'" in other.err
 
 
 def test_looks_are_counted_and_training_rows_refused(story: Story, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_a_dry_run_says_the_commands_and_writes_nothing(recipe: Path) -> None:
         ("max-steps: 6", "overwrite: true", "step news: overwrite is given.*\n.*--overwrite"),
         ("verb: evaluate", "verb: evalute", "step scores: there is no verb .evalute"),
         ("verb: evaluate", "verb: serve", "step scores: there is no verb .serve"),
-        ("run: $news", "run: [a, b]", "step scores: --run was given 2 values"),
+        ("run: $news", "run: [a, b]", "step scores: RUN was given 2 values"),
         ("  again:", "  scores:", "line 12: scores stands there twice"),
         ("  seed: 3", "  sed: 3", "no step takes the default .sed"),
         ("defaults:", "defalts:", "has the key .defalts"),

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from pretune.errors import UsageError
-from pretune.options import Settings, flag_of, value_type
+from pretune.options import Settings, flag_of, name_of, value_type
 from pretune.verbs.declare import VerbFunction, describe_option, is_required, nearest
 
 __all__ = ["parse_flags", "verb_parser"]
@@ -110,9 +110,9 @@ def _require(cls: type[Settings], flags: list[str], positionals: list[str]) -> N
         place += is_positional
         missing = place > len(positionals) if is_positional else flag_of(spec.name) not in given
         if missing and is_required(spec):
-            name = _metavar(spec) if is_positional else flag_of(spec.name)
             raise UsageError(
-                f"{name} is missing: {spec.metadata.get('help', '')}", f"pretune {cls.verb} --help shows an example"
+                f"{name_of(spec)} is missing: {spec.metadata.get('help', '')}",
+                f"pretune {cls.verb} --help shows an example",
             )
 
 
@@ -147,7 +147,7 @@ def _metavar(spec: dataclasses.Field[Any]) -> str:
     if spec.metadata.get("metavar"):
         return spec.metadata["metavar"]
     if spec.metadata.get("positional"):
-        return spec.name.upper()
+        return name_of(spec)
     return "WORD" if "str" in str(spec.type) else "NUMBER"
 
 
