@@ -72,7 +72,7 @@ def test_of_several_values_that_must_be_given_there_is_one():
     class Many(Settings):
         runs: tuple[str, ...] = option(help="runs", positional=True)
 
-    with pytest.raises(UsageError, match="--runs is missing"):
+    with pytest.raises(UsageError, match="RUNS is missing"):
         Many(runs=())
     assert Many(runs=["a"]).runs == ("a",)  # type: ignore[arg-type]
 
