@@ -37,7 +37,10 @@ def _measure_all(kinds: tuple[str, ...], plan: Plan, folder: Path) -> dict[str, 
         _tell("preparing texts and models")
         run_module("benchmarks.prepare", str(folder), json.dumps(plan.to_dict()), log=folder / "prepare.txt", cache=folder / "cache")  # fmt: skip
     for kind in kinds:
-        found[kind] = measure_start(START_REPEATS, folder / "start.txt") if kind == "start" else measure(kind, plan, folder, _tell)  # fmt: skip
+        try:
+            found[kind] = measure_start(START_REPEATS, folder / "start.txt") if kind == "start" else measure(kind, plan, folder, _tell)  # fmt: skip
+        except RuntimeError as problem:  # what was measured before it, for half an hour maybe, is not lost
+            _tell(f"{kind} could not be measured: {problem}")
     return found
 
 
@@ -61,6 +64,8 @@ def main() -> None:
     }
     arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(render(result))
+    if set(kinds) - set(found):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

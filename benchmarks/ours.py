@@ -113,10 +113,12 @@ def predict(job: Job) -> Measured:
     from pretune.runfolder import open_run
     from pretune.tasks.predicting import predict_items
     from pretune.types import Example
+    from pretune.verbs.predict import PredictSettings
     from pretune.verbs.proven import load_proven
 
     texts, _ = read_rows(job.data / "new.csv")
-    proven = load_proven(open_run(job.data / "classifier"))
+    run = job.data / "classifier"
+    proven = load_proven(open_run(run), PredictSettings(run=str(run), data=str(job.data / "new.csv")))
     items = [item for n, text in enumerate(texts) for item in proven.task.encode(Example(str(n), {"text": text}))]
     clock = StepClock()
     clock.begin()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.measure import summary, useful_flops
-from benchmarks.plan import plan_of
+from benchmarks.job import Job
+from benchmarks.measure import run_module, summary, useful_flops
+from benchmarks.plan import KINDS, Plan, plan_of
 from benchmarks.table import render
 
 FACTS = {
@@ -97,3 +100,21 @@ def test_the_table_holds_every_side_and_what_was_wanted() -> None:
     assert "| pretune | 50.0 (50.0) |  |  | 0.790 [" in text
     assert "labels agree for 1 of 2 rows" in text
     assert "| `pretune --help` | 0.10 s | 0.20 s | ≤ 1 s |" in text
+
+
+@pytest.mark.slow
+def test_every_job_of_pretune_runs_as_the_code_is_now(minilm_dir: Path, tmp_path: Path) -> None:
+    """Measurements call the tool's inside; one that no longer fits it would be found an hour late."""
+    assert minilm_dir.is_dir()
+    plan = Plan(
+        1, train_rows=32, validation_rows=16, test_rows=16, frozen_rows=16, predict_rows=16, corpus_rows=128,
+        frozen_epochs=1, paragraphs_per_label=300,
+    )  # fmt: skip
+    cache = tmp_path / "cache"
+    run_module("benchmarks.prepare", str(tmp_path), json.dumps(plan.to_dict()), log=tmp_path / "log.txt", cache=cache)
+    for kind in set(KINDS) - {"start"}:
+        work = tmp_path / kind
+        work.mkdir()
+        Job(kind, "pretune", str(tmp_path), str(work), 0, plan).write(work / "job.json")
+        run_module("benchmarks.job", str(work / "job.json"), log=work / "log.txt", cache=cache)
+        assert json.loads((work / "measured.json").read_text())["seconds"] > 0
