@@ -285,6 +285,10 @@ class _Bar:
         self._bar.close()
 
 
+_FORECAST_FROM = 0.02
+"""The share that is done before the time left is told: what comes first (loading, warming up) is not like the rest."""
+
+
 class _PlainProgress:
     """A line now and then, for log files."""
 
@@ -304,8 +308,11 @@ class _PlainProgress:
     def _sentence(self, seconds: float, text: str) -> str:
         if not self._total:
             return f"{self._description}: {self._done:,} {text}".rstrip()
-        left = seconds / max(self._done, 1) * max(self._total - self._done, 0)
-        return f"{self._description}: {self._done:,}/{self._total:,} ({self._done / self._total:.0%}), {_duration(left)} left {text}".rstrip()
+        done = self._done / self._total
+        said = f"{self._description}: {self._done:,}/{self._total:,} ({done:.0%})"
+        if done >= _FORECAST_FROM:
+            said += f", {_duration(seconds * max(1 / done - 1, 0))} left"
+        return f"{said} {text}".rstrip()
 
     def close(self) -> None:
         """Nothing to tidy."""

@@ -277,6 +277,17 @@ def test_plain_progress_tells_share_and_time_left(capsys: pytest.CaptureFixture[
     ]
 
 
+def test_no_time_left_is_told_from_the_first_percent(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    clock = iter([0.0, 30.0, 41.0])
+    monkeypatch.setattr(cli.time, "monotonic", lambda: next(clock))
+    bar = cli.TerminalSay().progress(400, "measuring")
+    bar.update(1)
+    bar.update(7)
+    assert capsys.readouterr().err.splitlines() == ["measuring: 1/400 (0%)", "measuring: 8/400 (2%), 33 min left"]
+
+
 def test_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch):
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
