@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -251,7 +252,7 @@ def test_the_first_position_tells_the_masked_tokens_of_its_own_row(options: dict
 
 def test_a_tokenizer_without_a_first_token_cannot_tell_a_bag_of_words() -> None:
     backbone = tiny_backbone("bert")
-    encoder = tiny_encoder(backbone)
+    encoder = copy.deepcopy(tiny_encoder(backbone))  # its tokenizer is the other tests' too
     encoder.tokenizer.cls_token = None
     model, _ = backbone.build("AutoModelForMaskedLM", seed=0)
     plan = plan_adaptation(model, "full", weight_decay=0.0)
