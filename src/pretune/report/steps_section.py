@@ -111,7 +111,7 @@ def _bytes(facts: Mapping[str, Any]) -> Cell:
     compression = facts.get("compression") or {}
     after = compression.get("after") or {}
     if after.get("bytes"):
-        return Cell(bytes_text(after["bytes"]), f"{compression.get('smaller', 0):.2f} times smaller", numeric=True)
+        return Cell(bytes_text(after["bytes"]), f"{compression.get('smaller', 0):.2f} × smaller", numeric=True)
     parameters = (facts.get("model") or {}).get("parameters")
     return Cell(number_text(parameters) if parameters else "", "parameters" if parameters else "", numeric=True)
 
@@ -121,4 +121,4 @@ def _latency(facts: Mapping[str, Any]) -> Cell:
     after = (compression.get("after") or {}).get("latency_1") or {}
     if not after.get("p50_ms"):
         return Cell("", numeric=True)
-    return Cell(f"{after['p50_ms']:.2f} ms", f"{compression.get('faster', 0):.2f} times as fast", numeric=True)
+    return Cell(f"{after['p50_ms']:.2f} ms", f"{compression.get('faster', 0):.2f} × as fast", numeric=True)
