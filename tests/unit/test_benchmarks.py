@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks import __main__ as command
 from benchmarks.job import Job
 from benchmarks.measure import run_module, summary, useful_flops
 from benchmarks.plan import KINDS, Plan, plan_of
@@ -118,3 +119,15 @@ def test_every_job_of_pretune_runs_as_the_code_is_now(minilm_dir: Path, tmp_path
         Job(kind, "pretune", str(tmp_path), str(work), 0, plan).write(work / "job.json")
         run_module("benchmarks.job", str(work / "job.json"), log=work / "log.txt", cache=cache)
         assert json.loads((work / "measured.json").read_text())["seconds"] > 0
+
+
+def test_a_kind_that_fails_loses_no_figures_of_the_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def measure(kind: str, *_: Any) -> dict[str, Any]:
+        if kind == "predict":
+            raise RuntimeError("an old signature")
+        return {"kind": kind}
+
+    monkeypatch.setattr(command, "run_module", lambda *_, **__: 0.0)
+    monkeypatch.setattr(command, "measure", measure)
+    found = command._measure_all(("head", "predict", "top"), plan_of(quick=True, repeats=1), tmp_path)
+    assert found == {"head": {"kind": "head"}, "top": {"kind": "top"}}
