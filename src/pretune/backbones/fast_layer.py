@@ -15,6 +15,7 @@ from torch import nn
 
 from pretune.backbones.dropout import FastDropout
 from pretune.backbones.fast_blocks import AttentionBlock, BlockPlan, FeedForwardBlock, FirstAttentionBlock
+from pretune.backbones.modes import evaluating
 
 __all__ = ["LONGEST", "shorten_last_layer", "take_over_layers"]
 
@@ -102,15 +103,11 @@ def _agrees(layer: nn.Module) -> bool:
     x_BTH = torch.sin(torch.arange(2 * 3 * width, dtype=torch.float32).square()).view(2, 3, width)
     mask = torch.zeros(2, 1, 3, 3)
     mask[1, ..., 2] = torch.finfo(torch.float32).min
-    was_training = layer.training
-    layer.eval()
     try:
-        with torch.no_grad():
+        with evaluating(layer), torch.no_grad():
             plain, ours = type(layer).forward(layer, x_BTH, mask), _run(layer, x_BTH, mask)
     except (TypeError, ValueError, RuntimeError, AttributeError, KeyError):
         return False
-    finally:
-        layer.train(was_training)
     return isinstance(plain, torch.Tensor) and torch.allclose(plain, ours, atol=_CLOSE, rtol=_CLOSE) and _is_gelu(layer)
 
 

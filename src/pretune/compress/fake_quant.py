@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from pretune.backbones.modes import evaluating
+
 __all__ = ["Rounding", "convolves", "fold_norms"]
 
 LARGEST = 127
@@ -48,15 +50,12 @@ def fold_norms(model: nn.Module, run: Callable[[], Any]) -> int:
 
     handles = [one.register_forward_hook(after) for one in _layers(model, nn.Conv2d)]
     handles += [one.register_forward_pre_hook(before) for one in model.modules() if isinstance(one, _BatchNorm)]
-    was_training = model.training
-    model.eval()
     try:
-        with torch.no_grad():
+        with evaluating(model), torch.no_grad():
             run()
     finally:
         for handle in handles:
             handle.remove()
-        model.train(was_training)
     names = {id(module): name for name, module in model.named_modules()}
     for convolution, norm in pairs:
         mean, variance = norm.running_mean, norm.running_var

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from pretune.backbones.modes import evaluating
 from pretune.engine.devices import Device
 from pretune.errors import UsageError
 from pretune.explain.aims import Aim, Explainable, aim_at
@@ -102,15 +103,10 @@ def explain_example(
     parts = task.parts(example)
     if parts.count == 0:
         raise UsageError("there is nothing to explain: the text is empty", "give a text with a word in it")
-    was_training = model.training
-    model.eval()
-    try:
-        with patience.over(model):
-            aim = aim_at(task, model, device, parts.item, label)
-            scores = _scored(task, model, parts, aim, device, patience)
-            test, told = _tested(scores, parts, aim, orders, patience)
-    finally:
-        model.train(was_training)
+    with evaluating(model), patience.over(model):
+        aim = aim_at(task, model, device, parts.item, label)
+        scores = _scored(task, model, parts, aim, device, patience)
+        test, told = _tested(scores, parts, aim, orders, patience)
     return Attribution(
         kind=task.modality, method=scores.method, answer=aim.answer, explained=aim.explained, probability=aim.probability,
         measure=aim.measure, completeness=scores.completeness, faithfulness=test,

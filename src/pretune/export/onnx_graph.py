@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pretune.backbones.modes import evaluating
 from pretune.errors import ModelError
 from pretune.export.onnx_model import LOGITS
 from pretune.files import fsync_file, translate_disk_errors
@@ -122,16 +123,15 @@ def plain(model: nn.Module) -> Iterator[nn.Module]:
 
     before = getattr(getattr(model, "config", None), "_attn_implementation", None)
     assert before != ATTENTION, "trace the model that Task.build made, not one that make_fast changed"
-    was_training, chooses = model.training, before is not None and hasattr(model, "set_attn_implementation")
+    chooses = before is not None and hasattr(model, "set_attn_implementation")
     try:
         if chooses:
             model.set_attn_implementation("eager")  # type: ignore[operator]
-        with torch.no_grad():
-            yield model.eval()
+        with evaluating(model), torch.no_grad():
+            yield model
     finally:
         if chooses:
             model.set_attn_implementation(before)  # type: ignore[operator]
-        model.train(was_training)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from torch import nn
 
 from pretune.backbones.adapt import encoder_layers
 from pretune.backbones.inner_states import Listener, attention_inputs
+from pretune.backbones.modes import evaluating
 from pretune.objectives.distil import Pupil
 from pretune.objectives.inner_matching import InnerMatching, layer_map, relation_heads
 from pretune.tasks.base import EncodedRows, Task
@@ -107,11 +108,8 @@ def _tried(
     own = Listener(student, [level for level, _ in pairs], relations=relations)
     others = Listener(teacher, levels, relations=relations)
     for model, run in ((student, run_student), (teacher, run_teacher)):
-        was_training = model.training
-        model.eval()
-        with torch.inference_mode():
+        with evaluating(model), torch.inference_mode():
             run()
-        model.train(was_training)
     mine, theirs = own.take() or [], others.take() or []
     if not _are_alike(mine, theirs):
         own.close()

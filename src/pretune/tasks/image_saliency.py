@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from pretune.backbones.image import Geometry, centre_crop, collate_pixels
+from pretune.backbones.modes import evaluating
 from pretune.tasks.thumbnails import SIDE, picture_address
 
 __all__ = ["grad_cam", "overlay", "saliency"]
@@ -25,15 +26,11 @@ def saliency(
     if not hasattr(model, "base_model"):
         return None
     inputs = collate_pixels(pixels, geometry).to(next(model.parameters()).device)
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         maps = grad_cam(model, inputs, lambda logits_BC: logits_BC.max(dim=-1).values)
         method = "Grad-CAM"
         if maps is None:
             maps, method = _rollout(model, inputs), "attention rollout"
-    finally:
-        model.train(was_training)
     return None if maps is None else ([_scaled(one, geometry.crop) for one in maps], method)
 
 

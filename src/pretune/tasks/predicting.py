@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pretune.backbones.modes import evaluating
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.tasks.base import EncodedRows, Learnable, Task
@@ -89,16 +90,14 @@ def _predict(
     budget_tokens: int,
     on_batch: Callable[[int], None] | None,
 ) -> list[Prediction]:
-    was_training = model.training
-    model.eval()
     found: list[Prediction | None] = [None] * len(lengths_N)
-    for places in cut_by_budget(lengths_N, max_cost=budget_tokens, max_rows=2**31):
-        batch = task.collate([read(int(place)) for place in places]).to(device.device)
-        with inference(device):
-            predictions = task.predict(model, batch)
-        for place, prediction in zip(places, predictions, strict=True):
-            found[int(place)] = prediction
-        if on_batch:
-            on_batch(len(places))
-    model.train(was_training)
+    with evaluating(model):
+        for places in cut_by_budget(lengths_N, max_cost=budget_tokens, max_rows=2**31):
+            batch = task.collate([read(int(place)) for place in places]).to(device.device)
+            with inference(device):
+                predictions = task.predict(model, batch)
+            for place, prediction in zip(places, predictions, strict=True):
+                found[int(place)] = prediction
+            if on_batch:
+                on_batch(len(places))
     return task.merge([prediction for prediction in found if prediction is not None])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from pretune.backbones.fast_layer import shorten_last_layer
+from pretune.backbones.modes import evaluating
 from pretune.engine.devices import Device
 from pretune.tasks.base import EncodedRows, Learnable
 
@@ -21,9 +22,5 @@ def shorten(task: Learnable, model: torch.nn.Module, rows: EncodedRows, device: 
         with device.arithmetic():
             return model(**batch.inputs).logits.detach().float()
 
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         return shorten_last_layer(model, forward)
-    finally:
-        model.train(was_training)

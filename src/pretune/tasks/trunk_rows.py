@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from pretune.backbones.adapt import Adaptation
+from pretune.backbones.modes import evaluating
 from pretune.backbones.ragged import RaggedArrays, RaggedWriter
 from pretune.backbones.trunk import Trunk, find_trunk
 from pretune.cache import made_once
@@ -87,11 +88,8 @@ class _Answers(NamedTuple):
 
 
 def _answers(task: Learnable, model: torch.nn.Module, items: Sequence[Encoded], device: Device) -> _Answers:
-    was_training = model.training
-    model.eval()
-    with inference(device):
+    with evaluating(model), inference(device):
         found = task.predict(model, task.collate(items).to(device.device))
-    model.train(was_training)
     # Where there are probabilities, equal ones may fall to either label.
     labels = [prediction.label for prediction in found if not prediction.probabilities_C]
     return _Answers(labels, np.array([prediction.probabilities_C for prediction in found]))
@@ -107,12 +105,8 @@ def trunk_of(
         with inference(device):
             return model(**batch.inputs).logits.float()
 
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         return find_trunk(model, adaptation, forward)
-    finally:
-        model.train(was_training)
 
 
 class TrunkRows:
@@ -172,11 +166,8 @@ def trunk_outputs(task: Task, trunk: Trunk, items: Sequence[Encoded], device: De
     """The trunk's output of each item, its padding cut off: float32 (T, F), or (1, ...) where rows have no positions."""
     kept: list[torch.Tensor] = []
     batch = task.collate(items).to(device.device)
-    was_training = trunk.model.training
-    trunk.model.eval()
-    with inference(device), trunk.recording(kept):
+    with evaluating(trunk.model), inference(device), trunk.recording(kept):
         trunk.model(**batch.inputs)
-    trunk.model.train(was_training)
     values = kept[0].float().cpu().numpy()
     if not trunk.has_positions:
         return [value[None] for value in values]
