@@ -1,12 +1,18 @@
-"""What the machine says of this process."""
+"""What the machine says of this process, and of the others on it."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+import time
 from pathlib import Path
+from typing import NamedTuple
 
-__all__ = ["peak_memory_bytes"]
+__all__ = ["Neighbours", "peak_memory_bytes"]
+
+_ROOM = 0.5
+"""Processors that others may use beside all threads of this process before that is told: every machine has a little to do."""
 
 
 def peak_memory_bytes() -> int:
@@ -21,3 +27,49 @@ def peak_memory_bytes() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+class _Account(NamedTuple):
+    """Seconds: of the clock, of all processors at work, and of those at work for this process and its ended children."""
+
+    clock: float
+    all: float
+    own: float
+
+
+class Neighbours:
+    """How many processors other processes keep busy, from when this object was made.
+
+    The whole machine's account less this process's own; where there is no ``/proc/stat`` nothing is known.
+    """
+
+    def __init__(self) -> None:
+        self._first = _account()
+        self.processors = os.cpu_count() or 1
+
+    @property
+    def seconds(self) -> float:
+        """How long the others have been watched; 0 where nothing is known."""
+        return time.monotonic() - self._first.clock if self._first else 0.0
+
+    def busy(self) -> float:
+        """Processors at work for others, on average; 0 where nothing is known."""
+        last = _account()
+        if not self._first or not last or last.clock <= self._first.clock:
+            return 0.0
+        passed, worked, own = (b - a for a, b in zip(self._first, last, strict=True))
+        return min(max(0.0, (worked - own) / passed), float(self.processors))
+
+    def in_the_way(self, threads: int) -> float:
+        """:meth:`busy`, where it leaves too little room for so many threads of this process; otherwise 0."""
+        busy = self.busy()
+        return busy if busy + threads > self.processors + _ROOM else 0.0
+
+
+def _account() -> _Account | None:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        line = Path("/proc/stat").read_text(encoding="ascii", errors="replace").splitlines()[0]
+        user, nice, system, _idle, _waiting, interrupts, soft = (int(word) for word in line.split()[1:8])
+        ticks = user + nice + system + interrupts + soft
+        return _Account(time.monotonic(), ticks / os.sysconf("SC_CLK_TCK"), sum(os.times()[:4]))
+    return None

@@ -73,12 +73,16 @@ def test_the_words_name_winners_losers_and_what_is_unusable():
         "front": ["small"],
         "variants": [variant("old", 0.9, 9.0, 9e6), variant("small", 0.9, 3.0, 3e6)],
         "unusable": [{"name": "broken", "reason": "its file is damaged"}],
+        "measured": {"others_busy": 1.2},
+        "machine": {"cores": 4},
     }
     said = " ".join(told(found))
     assert "Pareto front of accuracy, latency of one row and size: small. Beaten: old." in said
     assert "small against old: 3.00 times as fast for one row" in said
     assert "3.00 times smaller" in said
     assert "broken is unusable: its file is damaged" in said
+    assert "Other processes kept 1.2 of this machine's 4 processors busy meanwhile" in said
+    assert "busy" not in " ".join(told({**found, "measured": {"others_busy": 0.0}}))
     assert [line[0] for line in table_rows(found)] == ["run", "old", "small"]
     assert [line[-1] for line in table_rows(found)] == ["", "", "on the front"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from pretune.engine.parallel import Cluster
 from pretune.errors import Interrupted, UsageError
 from pretune.files import write_json
 from pretune.runfolder import RunFolder
-from pretune.verbs import Silent
+from pretune.verbs import Silent, crowding
 from pretune.verbs.learning import Goal, Learning, Pace, pace_of
 from tiny import CPU, Rig, largest_difference, weights_of
 
@@ -298,3 +299,41 @@ def test_sixteen_rows_are_enough(tmp_path: Path) -> None:
     made.go()
     assert made.feeds.updates_per_epoch == 1
     assert [line["epoch"] for line in made.run.log_lines() if line["kind"] == "step"] == [1, 2, 3, 4, 5, 6]
+
+
+# --- other processes --------------------------------------------------------------------------------------------------
+
+
+class Listening(Silent):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@dataclass
+class OthersBusy:
+    """Watched long enough, and so many of two processors busy."""
+
+    busy: float
+    seconds: float = 60.0
+    processors: int = 2
+
+    def in_the_way(self, _threads: int) -> float:
+        return self.busy
+
+
+@pytest.mark.parametrize(("busy", "seconds", "times"), [(1.0, 60.0, 1), (0.0, 60.0, 0), (1.0, 3.0, 0)])
+def test_a_crowded_machine_is_told_once_and_an_idle_one_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, busy: float, seconds: float, times: int
+) -> None:
+    monkeypatch.setattr(crowding, "Neighbours", lambda: OthersBusy(busy, seconds))
+    run, heard = learning(tmp_path / "run", lambda step: step), Listening()
+    run.say, run.device = heard, replace(CPU, threads=2)
+    run.go()
+    told = [note for note in heard.notes if "processors busy" in note]
+    assert len(told) == times
+    assert all("1.0 of this machine's 2 processors" in note and "--threads 1" in note for note in told)

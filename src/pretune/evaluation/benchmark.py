@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from pretune.evaluation.latency import crowded
+
 __all__ = ["BATCHES", "pareto_front", "standing_of", "summary", "table_rows", "told"]
 
 BATCHES = (1, 32)
@@ -84,8 +86,10 @@ def told(found: Mapping[str, Any]) -> list[str]:
     said += [_encoding_sentence(one) for one in variants if _encoding_share(one) > 0.2]
     said += [f"{one['name']} is unusable: {one['reason']}" for one in found["unusable"]]
     held = max(one["held_bytes"] for one in variants) / 1e6
+    others_busy = found["measured"].get("others_busy", 0.0)
     return [
         *said,
+        *crowded(others_busy, found["machine"]["cores"]),
         f"Memory is the most that a process held; {held:.0f} MB of it are Python and the libraries, torch among them.",
     ]
 

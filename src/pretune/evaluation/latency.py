@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Latency", "latency_by_size", "measure_latency"]
+__all__ = ["Latency", "crowded", "latency_by_size", "measure_latency"]
 
 _FEWEST = 5
 _SIZES = (1, 32)
@@ -55,6 +55,16 @@ def latency_by_size(
         for name, latency in measure_latency(calls_of(size), seconds=seconds).items():
             found.setdefault(name, {})[f"latency_{size}"] = latency.to_dict()
     return found
+
+
+def crowded(others_busy: float, processors: int) -> list[str]:
+    """The sentence that times need which were taken while other processes kept so many processors busy; none for 0."""
+    if not others_busy:
+        return []
+    return [
+        f"Other processes kept {others_busy:.1f} of this machine's {processors} processors busy meanwhile: "
+        "these are times of a busy machine."
+    ]
 
 
 def _summary(seconds: list[float]) -> Latency:

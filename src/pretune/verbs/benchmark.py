@@ -186,7 +186,12 @@ def _summed_up(settings: BenchmarkSettings, bench: Bench, count: int) -> dict[st
         "unusable": [
             {"name": one.name, "run": str(one.run.path), "reason": one.reason} for one in bench.variants if one.reason
         ],
-        "measured": {"rounds": ROUNDS, "seconds": settings.seconds, "warmup_calls": WARMUP},
+        "measured": {
+            "rounds": ROUNDS,
+            "seconds": settings.seconds,
+            "warmup_calls": WARMUP,
+            "others_busy": bench.others_busy,
+        },
         "machine": {**machine_facts(), "processor": processor_facts()},
     }
     return {**found, "text": told(found)}

@@ -12,6 +12,7 @@ from typing import Any
 from pretune.evaluation.benchmark import BATCHES, summary
 from pretune.evaluation.worker import Worker, WorkerLost
 from pretune.files import read_json_lines
+from pretune.machine import Neighbours
 from pretune.runfolder import RunFolder
 
 __all__ = ["ROUNDS", "WARMUP", "Bench", "Variant"]
@@ -49,7 +50,8 @@ class Variant:
 class Bench:
     """What is measured and how: ``place`` holds the rows, as ``rows``, and takes the answers. ``seconds`` are for a figure.
 
-    ``on_step`` is told of each of the :data:`STEPS` of each variant.
+    ``on_step`` is told of each of the :data:`STEPS` of each variant. ``others_busy`` is how many processors other processes
+    used meanwhile, where they were in the way.
     """
 
     variants: Sequence[Variant]
@@ -59,9 +61,15 @@ class Bench:
     threads: int | None
     seconds: float
     on_step: Callable[[int], None]
+    others_busy: float = 0.0
 
     def measure(self) -> None:
         """Fill in every variant's ``facts``: ``latency[batch]["all" or "one"]``, memory, size; or its ``reason``."""
+        neighbours = Neighbours()
+        self._measure()
+        self.others_busy = neighbours.in_the_way(self.threads or neighbours.processors)
+
+    def _measure(self) -> None:
         with self._processes("all", self.threads) as ask:
             self._each(lambda one: one.facts.update(ask(one, {"do": "load"})))
             self._each(lambda one: self._answered(one, ask))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pretune.config import AnsweringSettings, OutSettings
 from pretune.errors import RunError
 from pretune.files import weight_bytes
+from pretune.machine import Neighbours
 from pretune.options import option
 from pretune.runfolder import RunFolder, open_run
 from pretune.verbs.outcome import Outcome, Say
@@ -97,6 +98,7 @@ def against_parent(run: RunFolder, parent: RunFolder, settings: Any, say: Say) -
     the ratios ``faster``, ``faster_32`` and ``smaller``, and the sentences ``text``.
     """
     from pretune.evaluation.compare import compare
+    from pretune.evaluation.latency import crowded
 
     rows = _validation_rows(parent)
     asked = AnsweringSettings(precision="fp32", threads=settings.threads)
@@ -109,14 +111,23 @@ def against_parent(run: RunFolder, parent: RunFolder, settings: Any, say: Say) -
         records["before"], records["after"], names=(parent.path.name, run.path.name),
         statistics=task.statistics, scores=task.scores, higher_is_better=task.higher_is_better,
     )  # fmt: skip
+    neighbours = Neighbours()
     latency = _latencies(sides, rows)
+    others_busy = neighbours.in_the_way(sides["before"].device.threads)
     found: dict[str, Any] = {
         name: {**_facts(one, sides[name]), "score": _score(sides[name].task, records[name]), **latency[name]}
         for name, one in (("before", parent), ("after", run))
     }
     found |= _ratios(found["before"], found["after"])
-    found |= {"parent": str(parent.path), "metric": task.primary_metric, "n": len(rows), "comparison": comparison}
-    found["text"] = compression_text(found, rising=task.higher_is_better[task.primary_metric])
+    found |= {
+        "parent": str(parent.path),
+        "metric": task.primary_metric,
+        "n": len(rows),
+        "comparison": comparison,
+        "others_busy": others_busy,
+    }
+    worth = compression_text(found, rising=task.higher_is_better[task.primary_metric])
+    found["text"] = "\n".join([worth, *crowded(others_busy, neighbours.processors)])
     run.update_record(compression=found)
     return found
 

@@ -13,6 +13,7 @@ from pretune.errors import CorruptFile, Interrupted, UsageError
 from pretune.files import check_free_space
 from pretune.options import parse_duration
 from pretune.runfolder import RunFolder, now
+from pretune.verbs.crowding import Crowding
 from pretune.verbs.outcome import Say
 
 if TYPE_CHECKING:
@@ -171,6 +172,7 @@ class Learning:
         bar = self.say.progress(1000, "training")
         told = int(1000 * self.budget.progress(self.step))
         self._saved_at = time.monotonic()
+        crowding = Crowding(self.device, self.cluster, self.say)
         with StopRequest() as stop:
             steps = fit(
                 self.model, self.feeds, self.objective, self.optim, self.budget,
@@ -188,6 +190,7 @@ class Learning:
                 if self.average:
                     self.average.update()
                 self._log(done)
+                crowding.look()
                 share = int(1000 * done.progress)
                 bar.update(share - told, f"step {done.number}, loss {done.loss:.4f}")
                 told = share
