@@ -114,6 +114,12 @@ def test_a_model_that_writes_nothing_is_noticed() -> None:
     assert collapse_warnings([{"truth": "no", "text": "no"}] * 20) == []
 
 
+def test_few_clips_with_nearly_every_letter_wrong_are_noticed() -> None:
+    (said,) = collapse_warnings([{"truth": "yes no yes no", "text": text} for text in ("e", "o", "e", "o", "")])
+    assert "94 % of the characters wrong" in said
+    assert collapse_warnings([{"truth": "yes no yes no", "text": "yes no"}] * 5) == []
+
+
 def test_scores_take_any_leading_shape() -> None:
     stats = recognition_statistics(random_records(12))
     stacked = recognition_scores(np.stack([stats.sum(0), stats[:3].sum(0)]))

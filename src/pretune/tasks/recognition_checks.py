@@ -10,6 +10,7 @@ import numpy as np
 
 from pretune.errors import DataError, ModelError
 from pretune.tasks.ctc_decoding import least_frames
+from pretune.tasks.recognition_scores import recognition_scores, recognition_statistics
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -22,6 +23,8 @@ __all__ = ["collapse_warnings", "refuse_other_writing", "refuse_too_long", "tran
 _MOST_TOO_LONG = 0.2
 _NAMED_ROWS = 5
 _FEW_RECORDS = 10
+_NOTHING_LEARNED = 0.9
+"""Characters wrong, as a share: letters written at random get so far."""
 
 
 def refuse_too_long(train: Dataset, spelling: Spelling, hearing: Hearing) -> None:
@@ -84,7 +87,7 @@ def _told(ids: Sequence[str], what: str) -> list[str]:
 
 
 def collapse_warnings(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Sentences for a model that writes nothing, or the same everywhere; none when all is well."""
+    """Sentences for a model that writes nothing, the same everywhere, or nearly all wrong; none when all is well."""
     spoken = [record for record in records if record["truth"]]
     if not spoken:
         return []
@@ -100,6 +103,12 @@ def collapse_warnings(records: Sequence[Mapping[str, Any]]) -> list[str]:
     if len(spoken) >= _FEW_RECORDS and same:
         return [
             f'The model writes "{said}" for {count} of {len(spoken)} utterances: it does not listen yet. Learn longer (--epochs).'
+        ]
+    cer = float(recognition_scores(recognition_statistics(spoken).sum(axis=0))["cer"])
+    if cer >= _NOTHING_LEARNED:
+        return [
+            f"The model gets {100 * min(cer, 1.0):.0f} % of the characters wrong: it has not learned to write yet. Learn longer (--epochs), "
+            "with a larger --learning-rate, or from another backbone (scratch:w2v-bert-tiny learns from few clips)."
         ]
     return []
 
