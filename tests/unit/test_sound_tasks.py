@@ -274,7 +274,7 @@ def test_a_frozen_encoder_is_run_once_and_gives_the_same(kind: str) -> None:
         task.loss(model.eval(), plain.collate(places, keys)),
         learned.loss(model, replayed.collate(places, keys)),
     )
-    assert float(one.total) == pytest.approx(float(other.total), rel=1e-4)
+    assert one.total.item() == pytest.approx(other.total.item(), rel=1e-4)
     assert [p.label for p in predict_rows(task, model, rows["train"], CPU)] == [
         p.label for p in predict_rows(learned, model, kept["train"], CPU)
     ]
