@@ -106,6 +106,15 @@ def test_deduplicate_and_drop_leaks_go_by_bytes(pictures: Path) -> None:
     assert not by_code(passport(splits)).keys() & {"leak", "duplicates"}
 
 
+def test_near_leaks_of_pictures_go_by_their_look(pictures: Path) -> None:
+    before = by_code(passport(splits_of(pictures)))
+    assert "near-leak" in before
+    assert "--drop-near-leaks" in before["near-leak"][0]["fix"]
+    splits = clean(splits_of(pictures), CleanSettings(drop_near_leaks=True))
+    assert splits.facts["clean"]["drop_near_leaks"]["train"]["dropped"] == 1
+    assert not by_code(passport(splits)).keys() & {"leak", "near-leak"}
+
+
 @pytest.mark.parametrize(("flags", "named"), [({"clean": ("html",)}, "--clean html"), ({"redact": True}, "--redact")])
 def test_cleaning_of_text_is_refused(pictures: Path, flags: dict[str, Any], named: str) -> None:
     with pytest.raises(UsageError, match=named):
@@ -136,6 +145,8 @@ def test_transcripts_are_cleaned_and_checked_as_text(tmp_path: Path) -> None:
     cleaned = clean(splits, CleanSettings(clean=("whitespace",), redact=True))["train"][:]["text"]
     assert cleaned[1] == "word 1"
     assert cleaned[3] == "call [EMAIL]"
+    with pytest.raises(UsageError, match="clips are compared by content alone"):
+        clean(Splits({"train": splits["train"], "test": splits["train"]}), CleanSettings(drop_near_leaks=True))
 
 
 def test_labels_that_are_lists_are_counted(tmp_path: Path) -> None:

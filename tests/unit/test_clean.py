@@ -130,6 +130,40 @@ def test_drop_leaks_drops_from_the_learning_side_only() -> None:
     }
 
 
+LONG = "the quick brown fox jumps over the lazy dog while the cat sleeps on the warm roof of the old house by the river"
+
+
+def test_near_leaks_are_dropped_where_that_is_asked_for() -> None:
+    splits = Splits(
+        {
+            "train": rows("t", [LONG + " today", "something else altogether", LONG]),
+            "validation": rows("v", [LONG]),
+            "test": rows("e", ["nothing of the kind, and quite another matter"]),
+            "unlabelled": rows("u", [LONG + "!", "free"]),
+        }
+    )
+    plain = clean(splits, CleanSettings(drop_leaks=True))
+    assert (len(plain["train"]), "drop_near_leaks" in plain.facts["clean"]) == (2, False)
+    cleaned = clean(splits, CleanSettings(drop_near_leaks=True))
+    assert {name: dataset["id"][:] for name, dataset in cleaned.items()} == {
+        "train": ["t:2"],
+        "validation": ["v:1"],
+        "test": ["e:1"],
+        "unlabelled": ["u:2"],
+    }
+    assert cleaned.facts["clean"]["drop_leaks"]["train"] == {"dropped": 1, "rows": ["t:3"]}
+    assert cleaned.facts["clean"]["drop_near_leaks"] == {
+        "train": {"dropped": 1, "rows": ["t:1"]},
+        "unlabelled": {"dropped": 1, "rows": ["u:1"]},
+    }
+
+
+def test_without_held_out_rows_there_is_no_near_leak() -> None:
+    cleaned = clean(Splits({"train": rows("t", [LONG, LONG + " today"])}), CleanSettings(drop_near_leaks=True))
+    assert len(cleaned["train"]) == 2
+    assert cleaned.facts["clean"]["drop_near_leaks"] == {}
+
+
 def test_duplicates_are_looked_for_in_cleaned_text() -> None:
     splits = Splits({"train": rows("t", ["<b>same</b>", "same"])})
     assert len(clean(splits, CleanSettings(deduplicate=True))["train"]) == 2

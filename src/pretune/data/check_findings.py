@@ -115,7 +115,9 @@ def _near_leak(passport: Mapping[str, Any], pair: Mapping[str, Any], place: str)
         f"{near['count']:,} more {agree(near['count'], 'rows', 'row')} of {held_out} nearly {agree(near['count'], 'stand', 'stands')} in {place} "
         f"({passport['near_duplicates']['alike']}); with the copies that is {together:.2%} of {held_out}."
     )
-    fix = "look at the examples; where they are copies, remove them or keep them together with --group"
+    fix = "look at the examples; where they are copies, keep them together with --group"
+    if pair["also_in"] in ("train", "unlabelled"):
+        fix += f", or drop them from {pair['also_in']} with --drop-near-leaks"
     return finding("warning" if many else "note", "near-leak", message, near["count"], near["rows"], fix)
 
 

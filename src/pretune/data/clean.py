@@ -1,6 +1,6 @@
 """Cleaning that was asked for: each step counted, none silent.
 
-The order is fixed: html, unicode, whitespace, stopwords, redact, deduplicate, drop leaks. So duplicates are looked for in
+The order is fixed: html, unicode, whitespace, stopwords, redact, deduplicate, drop leaks, drop near leaks. So duplicates are looked for in
 the text the model will read. Rows that become empty stay and are counted.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 from pretune.config import CleanSettings
 from pretune.data import pii, scrub
 from pretune.data.check_rows import SHOWN_ROWS, column_batches
+from pretune.data.held_apart import standing_in
 from pretune.data.split import content_keys
 from pretune.data.splits import Splits
 from pretune.errors import UsageError
@@ -38,7 +39,8 @@ _BATCH_ROWS = 2_000
 def clean(splits: Splits, settings: CleanSettings) -> Splits:
     """The splits after every step that ``settings`` asks for.
 
-    ``facts["clean"]`` holds, by step and split, the rows changed or dropped and the first ids of them.
+    ``facts["clean"]`` holds, by step and split, the rows changed or dropped and the first ids of them. Raises
+    :class:`UsageError` for a step that these rows have nothing for.
     """
     asked = set(settings.clean) | ({"redact"} if settings.redact else set())
     _refuse_without_text(splits, settings)
@@ -53,8 +55,10 @@ def clean(splits: Splits, settings: CleanSettings) -> Splits:
                 rows |= repaired
         if settings.deduplicate:
             rows, facts["deduplicate"] = _deduplicate(rows)
-        if settings.drop_leaks:
+        if settings.drop_leaks or settings.drop_near_leaks:
             rows, facts["drop_leaks"] = _drop_leaks(rows)
+        if settings.drop_near_leaks:
+            rows, facts["drop_near_leaks"] = _drop_near_leaks(rows)
     return splits.replace(rows, clean=facts)
 
 
@@ -161,4 +165,21 @@ def _drop_leaks(rows: dict[str, datasets.Dataset]) -> tuple[dict[str, datasets.D
     for name in ("train", "unlabelled"):
         if name in rows:
             left[name], facts[name] = _keep(rows[name], ~np.isin(content_keys(rows[name]), secret))
+    return left, facts
+
+
+def _drop_near_leaks(rows: dict[str, datasets.Dataset]) -> tuple[dict[str, datasets.Dataset], dict[str, Any]]:
+    """Drop rows of train and unlabelled of which a near duplicate stands in validation or test."""
+    held = {name: rows[name] for name in ("validation", "test") if len(rows.get(name, ()))}
+    left, facts = dict(rows), {}
+    for name in ("train", "unlabelled"):
+        if name not in rows or not held:
+            continue
+        _, near_N = standing_in(rows[name], held)
+        if near_N is None:
+            raise UsageError(
+                "--drop-near-leaks compares texts and pictures: clips are compared by content alone",
+                "--drop-leaks drops the clips that stand in validation or test",
+            )
+        left[name], facts[name] = _keep(rows[name], ~near_N)
     return left, facts

@@ -14,7 +14,7 @@ from pretune.data.split import content_keys
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["Apart", "held_apart"]
+__all__ = ["Apart", "held_apart", "standing_in"]
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,16 @@ class Apart:
 
 
 def held_apart(rows: datasets.Dataset, held: Mapping[str, datasets.Dataset]) -> Apart:
-    """``rows`` without those whose content stands in a split of ``held``, or whose near duplicate does (texts of which letters
-    are 80 % alike, pictures that look the same).
+    """``rows`` without those that stand in a split of ``held``, or nearly do (:func:`standing_in`)."""
+    same_N, near_N = standing_in(rows, held)
+    dropped_N = same_N if near_N is None else same_N | near_N
+    kept = rows.select(np.flatnonzero(~dropped_N))
+    return Apart(kept, len(rows), int(same_N.sum()), None if near_N is None else int(near_N.sum()))
+
+
+def standing_in(rows: datasets.Dataset, held: Mapping[str, datasets.Dataset]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Two bool (N,): the content of which rows stands in a split of ``held``, and of which other rows a near duplicate does
+    (texts of which letters are 80 % alike, pictures that look the same; None for clips, which are compared by content alone).
     """
     splits = {**held, "unlabelled": rows}
     keys = {name: content_keys(dataset) for name, dataset in splits.items()}
@@ -50,6 +58,4 @@ def held_apart(rows: datasets.Dataset, held: Mapping[str, datasets.Dataset]) -> 
         same_N |= contents.present(name)[contents.of_row["unlabelled"]]
         if contents.near is not None:
             near_N |= near_rows(contents, "unlabelled", name)
-    near_N &= ~same_N
-    kept = rows.select(np.flatnonzero(~(same_N | near_N)))
-    return Apart(kept, len(rows), int(same_N.sum()), None if contents.near is None else int(near_N.sum()))
+    return same_N, None if contents.near is None else near_N & ~same_N

@@ -151,7 +151,8 @@ def _read(place: str, reading: ReadSettings, column: Sequence[str]) -> Splits:
     from pretune.data.load import load_splits
 
     other = dataclasses.replace(
-        reading, data=place, column=tuple(column), group=None, validation_fraction=0.0, test_fraction=0.0, drop_leaks=False
+        reading, data=place, column=tuple(column), group=None, validation_fraction=0.0, test_fraction=0.0, drop_leaks=False,
+        drop_near_leaks=False,
     )  # fmt: skip
     return load_splits(other)
 

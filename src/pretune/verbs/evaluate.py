@@ -102,6 +102,7 @@ def _rows_to_score(settings: EvaluateSettings, run: RunFolder, say: Say) -> tupl
             validation_fraction=0.0,
             test_fraction=0.0,
             drop_leaks=False,
+            drop_near_leaks=False,
         )
     )
     chosen = next((name for name in (settings.split, "train") if name in other), "unlabelled")
