@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pretune.errors import DataError
-from pretune.evaluation.compare import compare, mcnemar_p, rows_needed
+from pretune.evaluation.compare import as_sentence, compare, mcnemar_p, rows_needed
 from pretune.tasks.classification_scores import HIGHER_IS_BETTER, classification_scores, statistics_of_records
 
 LABELS = ("no", "yes")
@@ -75,6 +75,8 @@ def test_no_difference_tells_the_rows_needed() -> None:
 def test_equal_models_and_equal_counts_are_told_apart() -> None:
     same = compare(*outcomes(90, 0, 0, 10))
     assert same["verdict"] == "no difference was shown: both are right on the same 90 of 100 rows"
+    assert as_sentence(same["verdict"]) == "No difference was shown: both are right on the same 90 of 100 rows."
+    assert as_sentence("small is better: +3.0 points") == "small is better: +3.0 points."
     assert same["same_answers"] == 100
     even = compare(*outcomes(80, 5, 5, 10))
     assert even["n_needed"] is None

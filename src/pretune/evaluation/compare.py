@@ -16,7 +16,7 @@ import numpy as np
 from pretune.errors import DataError
 from pretune.evaluation.intervals import ScoresFunction, bootstrap, groups_of, paired_bootstrap
 
-__all__ = ["compare", "mcnemar_p", "rows_needed"]
+__all__ = ["as_sentence", "compare", "mcnemar_p", "rows_needed"]
 
 SIGNIFICANCE = 0.05
 _Z_SIGNIFICANCE, _Z_POWER = 1.959963984540054, 0.8416212335729143  # two-sided 5 %, 80 % power
@@ -247,6 +247,11 @@ def _verdict(
     if needed is None:
         return f"{text}; as many rows speak for one as for the other"
     return f"{text}; about {needed} rows would be needed to show a difference of this size with 80 % power"
+
+
+def as_sentence(verdict: str) -> str:
+    """A verdict with a full stop, and a capital where it does not begin with the name of a run."""
+    return f"{'N' + verdict[1:] if verdict.startswith('no difference') else verdict}."
 
 
 def _p_text(p: float) -> str:

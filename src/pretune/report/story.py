@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pretune.evaluation.compare import as_sentence
 from pretune.report.layout import Banner, Tile
 from pretune.report.passport_parts import total_rows
 from pretune.report.words import (
@@ -149,7 +150,7 @@ def comparison_sentence(comparison: Mapping[str, Any]) -> str:
     if " " in verdict or not verdict:
         names = [plain(name) for name in comparison.get("names") or []]
         who = "" if all(name in verdict for name in names) else f"{' and '.join(names)}, on the same rows: "
-        return (who + verdict).replace(" = ", "\u00a0=\u00a0") if verdict else ""
+        return (who + as_sentence(verdict)).replace(" = ", "\u00a0=\u00a0") if verdict else ""
     return f"Compared on the same rows, {plain(comparison.get('a'))} against {plain(comparison.get('b'))}: {verdict}."
 
 

@@ -208,12 +208,14 @@ def _ratios(before: dict[str, Any], after: dict[str, Any]) -> dict[str, float]:
 
 def compression_text(found: dict[str, Any], *, rising: bool) -> str:
     """What was lost and what was gained; and where there is a loss without a gain, or no gain at all, that."""
+    from pretune.evaluation.compare import as_sentence
+
     before, after = found["before"], found["after"]
     verdict = found["comparison"]["verdict"]
     small = ["the smaller file"] if found["smaller"] >= 1 / _SAME_SIZE else []
     other = (["32 rows at a time"] if found["faster_32"] >= _SAME_SPEED else []) + small
     lines = [
-        f"{found['metric']} {_spread(after['score'])}, before {_spread(before['score'])}, n = {found['n']} validation rows. {verdict}",
+        f"{found['metric']} {_spread(after['score'])}, before {_spread(before['score'])}, n = {found['n']} validation rows. {as_sentence(verdict)}",
         f"{_times(found['faster'])} for one row ({after['latency_1']['p50_ms']:.2f} ms, before {before['latency_1']['p50_ms']:.2f}), "
         f"{_times(found['faster_32'])} for 32; {after['bytes'] / 1e6:.1f} MB on the disk, before {before['bytes'] / 1e6:.1f}.",
     ]
