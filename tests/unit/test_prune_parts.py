@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from pretune.backbones.layers import thinned
 from pretune.backbones.load import load_backbone, save_model
 from pretune.backbones.removed import REMOVED, full_weights, removed_of
 from pretune.backbones.units import CHANNELS, FEED_FORWARD, HEADS, features_of, keep_parts, units_of
@@ -239,6 +240,43 @@ def test_the_best_parts_stay():
     kept = choose_parts(units, plan, scores)
     assert [kept[name] for name in heads] == [[0, 1], [1, 3]]
     assert [kept[unit.name] for unit in units if unit.kind == FEED_FORWARD] == [list(range(32))] * 2
+
+
+@pytest.mark.parametrize("name", ["bert", "distilbert", "wav2vec2"])
+def test_layers_of_a_pruned_model_are_left_out_with_what_was_removed_of_them(name: str, tmp_path: Path):
+    """The kept layers are those of the pruned model, by weights and by heads; the folder says so by their new numbers."""
+    kind = KINDS[name]
+    model, processor = a_model(kind)
+    found, _ = pruned(model)
+    save_model(found, processor, tmp_path / "pruned")
+    backbone = thinned(load_backbone(str(tmp_path / "pruned")), 1)
+    short, report = backbone.build(kind.auto, seed=0)
+    assert report.initialised == ()
+    whole = dict(found.state_dict())
+    assert all(torch.equal(value, whole[at]) for at, value in short.state_dict().items())
+    assert [unit.count for unit in units_of(short)] == [unit.count for unit in units_of(found)][: len(units_of(short))]
+    gone = removed_of(short.config)
+    assert gone == {unit: parts for unit, parts in removed_of(found.config).items() if ".0." in unit}
+    assert len(gone) == 1
+    save_model(short, processor, tmp_path / "short")
+    again, _ = load_backbone(str(tmp_path / "short")).build(kind.auto, seed=0)
+    torch.testing.assert_close(said(again.eval(), kind), said(short.eval(), kind), atol=CLOSE, rtol=CLOSE)
+
+
+def test_the_last_layer_of_a_pruned_model_becomes_the_second(tmp_path: Path):
+    """Of three layers the first and the last are kept."""
+    kind = KINDS["bert"]._replace(build=_text("bert", **(_WIDTHS | {"num_hidden_layers": 3})))
+    model, processor = a_model(kind)
+    found, _ = pruned(model)
+    save_model(found, processor, tmp_path)
+    short, _ = thinned(load_backbone(str(tmp_path)), 2).build(kind.auto, seed=0)
+    before, after = removed_of(found.config), removed_of(short.config)
+    assert list(before) == [f"encoder.layer.{number}.attention.self" for number in range(3)]
+    first, _, last = before.values()
+    assert list(after.values()) == [first, last]
+    assert list(after) == list(before)[:2]
+    query = "bert.encoder.layer.{}.attention.self.query.weight"
+    assert torch.equal(short.state_dict()[query.format(1)], found.state_dict()[query.format(2)])
 
 
 def test_learning_goes_on_and_is_saved(tmp_path: Path):

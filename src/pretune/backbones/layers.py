@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
 
 from pretune.backbones.adapt import encoder_layers
+from pretune.backbones.removed import REMOVED, removed_of
+from pretune.backbones.units import base_of
 from pretune.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -20,12 +23,15 @@ __all__ = ["KeptLayers", "evenly_chosen", "keep_layers", "thinned", "whole_confi
 
 class KeptLayers(NamedTuple):
     """``layers`` (numbers from 0, lowest first) of the ``of`` layers that the folder holds; ``kinds`` names the kind of each of
-    those, where the config does.
+    those, where the config does. ``removed`` are the parts that were pruned from the folder's layers, by the names of their
+    units, ``left_removed`` those of the kept layers, by their new names.
     """
 
     of: int
     layers: tuple[int, ...]
     kinds: tuple[str, ...] = ()
+    removed: Mapping[str, list[int]] = {}
+    left_removed: Mapping[str, list[int]] = {}
 
 
 def evenly_chosen(of: int, count: int) -> tuple[int, ...]:
@@ -49,14 +55,13 @@ def thinned(backbone: Backbone, count: int) -> Backbone:
             f"{named} has no layers of which some could be left out",
             "layers:K is for transformers with layers of their own; choose --student scratch:... or a model folder",
         )
-    if getattr(config, "removed_parts", None):
-        raise ModelError(
-            f"{named} was pruned, and what was removed is told by the numbers of its layers",
-            "leave layers out first and prune afterwards, or choose --student scratch:...",
-        )
     if not 1 <= count <= of:
         raise UsageError(f"--student is layers:{count}, the teacher has {of} layers", f"layers:1 to layers:{of}")
-    kept = KeptLayers(of, evenly_chosen(of, count), tuple(getattr(config, "layer_types", None) or ()))
+    layers, removed = evenly_chosen(of, count), removed_of(config)
+    kept = KeptLayers(
+        of, layers, tuple(getattr(config, "layer_types", None) or ()),
+        removed, _renumbered(removed, _place_of_layers(base_of(backbone.skeleton)), layers),
+    )  # fmt: skip
     _set_count(config, kept)
     notes = {**backbone.notes, "layers": f"{', '.join(str(n + 1) for n in kept.layers)} of {of}"}
     found = dataclasses.replace(backbone, config=config, notes=notes, kept_layers=kept)
@@ -71,6 +76,27 @@ def _set_count(config: Any, kept: KeptLayers) -> None:
     config.num_hidden_layers = len(kept.layers)
     if kept.kinds:
         config.layer_types = [kept.kinds[number] for number in kept.layers]
+    if kept.removed:
+        setattr(config, REMOVED, dict(kept.left_removed))
+
+
+def _place_of_layers(base: nn.Module) -> str:
+    """The path below the encoder of the list that holds its layers."""
+    layers = encoder_layers(base)
+    return next(name for name, part in base.named_modules() if isinstance(part, nn.ModuleList) and list(part) == layers)
+
+
+def _renumbered(removed: Mapping[str, list[int]], place: str, layers: Sequence[int]) -> dict[str, list[int]]:
+    """Removed parts by the names that their units have when these layers of ``place`` are left."""
+    found = {}
+    for name, parts in removed.items():
+        if not name.startswith(f"{place}."):
+            found[name] = parts
+            continue
+        number, _, rest = name.removeprefix(f"{place}.").partition(".")
+        if int(number) in layers:
+            found[f"{place}.{layers.index(int(number))}.{rest}"] = parts
+    return found
 
 
 def whole_config(config: Any, kept: KeptLayers) -> Any:
@@ -79,12 +105,14 @@ def whole_config(config: Any, kept: KeptLayers) -> Any:
     config.num_hidden_layers = kept.of
     if kept.kinds:
         config.layer_types = list(kept.kinds)
+    if kept.removed:
+        setattr(config, REMOVED, dict(kept.removed))
     return config
 
 
 def keep_layers(model: nn.Module, kept: KeptLayers) -> None:
-    """Take all layers but these out of a model, in place, and say so in its config. Raises :class:`ModelError` where the
-    model that the new config describes has other weights.
+    """Take all layers but these out of a model of full shapes, in place, and say so in its config. Raises :class:`ModelError`
+    where the model that the new config describes has other weights.
     """
     layers = encoder_layers(model)
     holder = next(m for m in model.modules() if isinstance(m, nn.ModuleList) and list(m) == layers)

@@ -143,10 +143,10 @@ class Backbone:
             )
         report = _report(info)
         _refuse_broken_body(self.name, model, report, is_bare=auto_class == "AutoModel")
-        remove_parts(model, config)
         mend_batch_norms(model)
         if self.kept_layers is not None:
             keep_layers(model, self.kept_layers)
+        remove_parts(model, model.config)
         return model, report
 
     def _changed_config(self, changes: dict[str, Any]) -> PreTrainedConfig:
