@@ -81,7 +81,7 @@ class CleanSettings(Settings):
     deduplicate: bool = option(False, "drop later copies of a row inside each split")
     drop_leaks: bool = option(False, "drop rows of train and unlabelled that also stand in validation or test")
     drop_near_leaks: bool = option(
-        False, "--drop-leaks, and rows of train and unlabelled that nearly stand there (the near duplicates of inspect)"
+        False, "as --drop-leaks, and drop also rows that are near duplicates of one in validation or test"
     )
     redact: bool = option(False, "replace e-mail addresses, phone, card and id numbers by [EMAIL], [PHONE], ...")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import nn
@@ -80,10 +80,12 @@ def _set_count(config: Any, kept: KeptLayers) -> None:
         setattr(config, REMOVED, dict(kept.left_removed))
 
 
-def _place_of_layers(base: nn.Module) -> str:
-    """The path below the encoder of the list that holds its layers."""
-    layers = encoder_layers(base)
-    return next(name for name, part in base.named_modules() if isinstance(part, nn.ModuleList) and list(part) == layers)
+def _place_of_layers(model: nn.Module) -> str:
+    """The path below ``model`` of the list that holds its layers."""
+    layers = encoder_layers(model)
+    return next(
+        name for name, part in model.named_modules() if isinstance(part, nn.ModuleList) and list(part) == layers
+    )
 
 
 def _renumbered(removed: Mapping[str, list[int]], place: str, layers: Sequence[int]) -> dict[str, list[int]]:
@@ -114,9 +116,8 @@ def keep_layers(model: nn.Module, kept: KeptLayers) -> None:
     """Take all layers but these out of a model of full shapes, in place, and say so in its config. Raises :class:`ModelError`
     where the model that the new config describes has other weights.
     """
-    layers = encoder_layers(model)
-    holder = next(m for m in model.modules() if isinstance(m, nn.ModuleList) and list(m) == layers)
-    for number in reversed(range(len(layers))):
+    holder = cast(nn.ModuleList, model.get_submodule(_place_of_layers(model)))
+    for number in reversed(range(len(holder))):
         if number not in kept.layers:
             del holder[number]
     for number, layer in enumerate(holder):

@@ -42,7 +42,8 @@ class InspectSettings(CleanSettings, DataSettings):
 def inspect(settings: InspectSettings, *, say: Say) -> Outcome:
     """Look at the data: format, columns, balance, lengths, duplicates, leaks, conflicting labels, personal data.
 
-    Nothing is changed unless it is asked for (--clean, --deduplicate, --drop-leaks, --drop-near-leaks, --redact), and then it is counted.
+    Nothing is changed unless it is asked for (--clean, --deduplicate, --drop-leaks, --drop-near-leaks, --redact), and then it
+    is counted.
 
     Examples::
 
