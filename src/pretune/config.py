@@ -220,6 +220,11 @@ class PretrainingSettings(TextSettings, ImageSettings, AudioSettings, AugmentSet
         "text: weight of telling a row's masked tokens from its first position alone, which classifiers read",
         low=0,
     )
+    embeddings: str = option(
+        "auto",
+        "text: what fresh token embeddings begin from: cooccurrence (which tokens stand together in the rows; seconds), random; auto: cooccurrence",
+        choices=("auto", "cooccurrence", "random"),
+    )
     pack: str = option(
         "auto",
         "text: put several short rows into one sequence (they do not see each other); auto: where rows are short and padding would be computed",

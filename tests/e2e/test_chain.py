@@ -54,6 +54,10 @@ def test_pretrain_json(story: Story) -> None:
     assert 4 <= score["n"] <= 16, "about one row in twenty is held out"
     assert facts["scores"]["pseudo_perplexity"]["value"] > 1
     assert (Path(facts["model"]) / "model.safetensors").is_file()
+    counted = read_json(story.base / "run.json")["backbone"]["counted"]
+    assert re.fullmatch(r"\d+ of \d+ token embeddings, by which tokens stand together", counted)
+    done("report", story.base, "--out", story.folder / "base.html")
+    assert re.search(rf"Counted in the rows</dt><dd[^>]*>{counted}<", (story.folder / "base.html").read_text())
 
 
 def test_finetune_json_and_lineage(story: Story) -> None:

@@ -25,6 +25,9 @@ def main(out: Path, settings: str) -> None:
         told = [[s.loss, s.grad_norm, s.num_items, s.num_rows, s.num_tokens] for s in steps]
         (out / f"{number}-{cluster.rank}.json").write_text(json.dumps(told))
     flags = [cluster.any(cluster.rank == 1), cluster.any(False), cluster.sum([cluster.rank + 1.0, 0.5])]
+    own = torch.nn.Parameter(torch.full((3, 2), cluster.rank + 0.25))
+    cluster.spread([own])
+    flags.append(own.flatten().tolist())
     (out / f"cluster-{cluster.rank}.json").write_text(json.dumps(flags))
 
 

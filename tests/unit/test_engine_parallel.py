@@ -56,7 +56,8 @@ def test_two_processes_end_in_the_weights_of_one(number: int, two_processes: Pat
 @pytest.mark.slow
 def test_sums_and_flags_reach_every_process(two_processes: Path) -> None:
     for rank in (0, 1):
-        assert json.loads((two_processes / f"cluster-{rank}.json").read_text()) == [True, False, [3.0, 1.0]]
+        told = json.loads((two_processes / f"cluster-{rank}.json").read_text())
+        assert told == [True, False, [3.0, 1.0], [0.25] * 6], "the last: what the first process's tensor held"
 
 
 def test_one_process_is_a_cluster_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +69,9 @@ def test_one_process_is_a_cluster_of_itself(monkeypatch: pytest.MonkeyPatch) -> 
     assert cluster.any(True)
     parameter = torch.nn.Parameter(torch.ones(2))
     cluster.sum_gradients([parameter])
+    cluster.spread([parameter])
     assert parameter.grad is None
+    assert parameter.tolist() == [1.0, 1.0]
     with cluster.first_before_others():
         cluster.barrier()
 

@@ -47,6 +47,12 @@ class Cluster:
         """Wait for all."""
         self.sum([0.0])
 
+    def spread(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Fill each CPU tensor with what the first process's holds."""
+        if self.world > 1:
+            for tensor in tensors:
+                torch.distributed.broadcast(tensor.detach(), src=0)
+
     @contextlib.contextmanager
     def first_before_others(self) -> Iterator[None]:
         """The first process runs the body, then the others do (they find what it cached)."""

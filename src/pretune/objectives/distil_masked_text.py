@@ -103,6 +103,10 @@ class DistilMaskedText(Pretraining):
         """See :class:`Pretraining`."""
         return self.own.encode_rows(dataset, fingerprint=fingerprint)
 
+    def begin(self, rows: EncodedRows) -> str:
+        """See :class:`MaskedTextPretraining`."""
+        return self.own.begin(rows)
+
     def streams(self, rows: EncodedRows, *, batch_size: int, group_by_length: bool) -> dict[str, Stream]:
         """The one stream of rows."""
         self.own.adaptation = self.adaptation

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import numpy as np
 import torch
 
+from pretune.backbones.cooccurrence import cooccurrence_vectors
 from pretune.backbones.store import TokenStore, encode_dataset
 from pretune.backbones.text_limits import encoder_for, position_offset
 from pretune.config import READ_BY_MODALITY
+from pretune.errors import UsageError
 from pretune.objectives.masked_text import MaskedText
 from pretune.objectives.pretraining import Measure, Pretraining
 from pretune.types import Encoded, Feed, Loss
@@ -31,6 +33,9 @@ MASK_FRACTION = 0.15
 """The share of Devlin et al. 2019, section 3.1."""
 
 _PACK_TOKENS = 128
+
+_SPREAD = 0.08
+"""Root mean square of a counted embedding. Beside fresh positions of 0.02 less of it is drowned by them (docs/decisions.md)."""
 
 
 def masked_scores(sums_K: np.ndarray) -> dict[str, np.ndarray]:
@@ -62,6 +67,7 @@ class MaskedTextPretraining(Pretraining):
         "mask_fraction",
         "mask_whole_words",
         "bag_of_words",
+        "embeddings",
         "pack",
     )
     default_epochs: ClassVar[tuple[float, float]] = (10.0, 3.0)
@@ -73,6 +79,12 @@ class MaskedTextPretraining(Pretraining):
         self.model, self.report = backbone.build("AutoModelForMaskedLM", seed=seed)
         self.encoder = encoder_for(backbone, settings)
         self.settings = settings
+        self.seed = seed
+        if settings.embeddings == "cooccurrence" and not self.report.fresh:
+            raise UsageError(
+                f"--embeddings cooccurrence is for fresh weights, and {backbone.name} has learned its embeddings",
+                "leave --embeddings out, or start from scratch:...",
+            )
         self.part_names = MaskedText.parts_with(settings.bag_of_words)
 
     @classmethod
@@ -85,6 +97,21 @@ class MaskedTextPretraining(Pretraining):
     def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> _Tokens:
         """See :class:`Pretraining`."""
         return _Tokens(encode_dataset(dataset, self.encoder, fingerprint=fingerprint))
+
+    def begin(self, rows: EncodedRows) -> str:
+        """Fresh token embeddings become vectors of which tokens stand together; see :func:`cooccurrence_vectors`."""
+        if not self.report.fresh or self.settings.embeddings == "random":
+            return ""
+        weights_VD = self.model.get_input_embeddings().weight  # type: ignore[operator, union-attr]
+        vocabulary, width = weights_VD.shape
+        vectors_VD = cooccurrence_vectors(
+            _store(rows), vocabulary=vocabulary, width=width, ignored=np.array(self.encoder.tokenizer.all_special_ids), seed=self.seed
+        )  # fmt: skip
+        counted_V = vectors_VD.any(axis=1)
+        with torch.no_grad():
+            vectors = torch.from_numpy(vectors_VD[counted_V]) * (_SPREAD * width**0.5)
+            weights_VD[torch.from_numpy(counted_V)] = vectors
+        return f"{int(counted_V.sum()):,} of {vocabulary:,} token embeddings, by which tokens stand together"
 
     def streams(self, rows: EncodedRows, *, batch_size: int, group_by_length: bool) -> dict[str, Stream]:
         """The one stream of rows or packs."""

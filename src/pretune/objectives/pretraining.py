@@ -76,6 +76,10 @@ class Pretraining(ABC):
     def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> EncodedRows:
         """Every row as arrays, kept on disk under ``fingerprint``."""
 
+    def begin(self, rows: EncodedRows) -> str:
+        """Give fresh weights what can be counted in the training rows rather than learned; returns what they got, in words."""
+        return ""
+
     @abstractmethod
     def streams(self, rows: EncodedRows, *, batch_size: int, group_by_length: bool) -> dict[str, Stream]:
         """What each update draws."""

@@ -55,7 +55,7 @@ def changed_settings(record: Record) -> dict[str, Any]:
 def done_section(record: Record) -> Section:
     """What was done, from what, on what and for how long."""
     settings, model, training = (record.get(key) or {} for key in ("settings", "model", "training"))
-    machine = record.get("machine") or {}
+    backbone, machine = (record.get(key) or {} for key in ("backbone", "machine"))
     rows = [
         ("What", title_of(str(record.get("verb", ""))).capitalize()),
         ("Began from", backbone_of(record)),
@@ -64,6 +64,7 @@ def done_section(record: Record) -> Section:
         ("Labels", _some([plain(label) for label in model.get("labels") or []])),
         ("Parameters", number_text(model["parameters"]) if model.get("parameters") else ""),
         ("Began at random", _some([plain(name) for name in model.get("initialised") or []])),
+        ("Counted in the rows", plain(backbone["counted"]) if backbone.get("counted") else ""),
         ("Exported as", _exported(record.get("export"))),
         ("Learnt for", _learnt(training)),
         ("Seed", _seeds(settings)),

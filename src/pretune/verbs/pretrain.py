@@ -172,6 +172,11 @@ def learning_of(
             name: made.encode_rows(data[name], fingerprint=f"{fingerprint}:{name}") for name in ("train", "validation")
         }
 
+    if told := made.begin(rows["train"]):
+        say.note(f"counted in the rows before learning: {told}")
+        backbone.notes["counted"] = told
+        cluster.spread(made.model.parameters())  # what is computed may differ in its last bits between machines
+
     def objective(adaptation: Adaptation) -> Pretraining:
         made.adaptation = adaptation
         return made
