@@ -278,11 +278,13 @@ def test_a_student_that_is_pre_trained_by_a_teacher_is_fine_tuned_like_any(story
     assert record["model"]["task"] == "masked-language-modelling"
     parts = next(line for line in RunFolder(small).log_lines() if line["kind"] == "step")["parts"]
     assert {"correct", "hard", "soft", "hidden", "attention"} == set(parts)
+    assert "counted" not in record["backbone"], "the teacher's layers have learned embeddings"
     done("finetune", small, "--data", story.place / "news.csv", "--max-steps", "4", *QUICK, "--out", tuned)
     assert read_json(tuned / "run.json")["parents"] == [str(small)]
     assert not any("encoder" in name for name in read_json(tuned / "run.json")["model"]["initialised"])
     again = story.place / "smaller-base"
     done("distill", small, "--student", "scratch:bert-tiny", *SMALL, "--out", again)
+    assert "token embeddings" in read_json(again / "run.json")["backbone"]["counted"]
     refused(call(*words, "--no-teacher", "--out", story.place / "no"), "pretune pretrain")
     refused(call(*words, "--metric", "accuracy", "--out", story.place / "no"), "fine-tuned teacher")
     refused(
