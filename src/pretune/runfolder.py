@@ -264,10 +264,12 @@ def _refuse_other_settings(run: RunFolder, settings: Settings) -> None:
         )
     before, after = record.get("settings", {}), settings.identity()
     names = {spec.name: name_of(spec) for spec in fields(settings)}
+    # An option that the record does not know is younger than the run, which did without it.
+    then = {spec.name: before.get(spec.name, spec.default) for spec in fields(settings)}
     changed = [
-        f"{names[key]} was {before.get(key)!r}, is {value!r}"
+        f"{names[key]} was {then[key]!r}, is {value!r}"
         for key, value in after.items()
-        if key != "out" and before.get(key) != value
+        if key != "out" and then[key] != value
     ]
     if changed:
         raise RunError(

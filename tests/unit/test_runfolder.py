@@ -57,6 +57,16 @@ def test_other_settings_are_refused_with_the_difference(tmp_path: Path):
     assert (tmp_path / "a" / "run.json").read_bytes() == before
 
 
+def test_an_option_younger_than_the_run_changes_nothing_unless_it_is_given(tmp_path: Path):
+    assert begin(tmp_path / "a") == "new"
+    run = open_run(tmp_path / "a")
+    run.update_record(settings={key: value for key, value in run.record["settings"].items() if key != "seed"})
+    assert begin(tmp_path / "a") == "resumed"
+    with pytest.raises(RunError) as caught:
+        begin(tmp_path / "a", seed=4)
+    assert "--seed was 0, is 4" in caught.value.problem
+
+
 def test_an_early_mistake_leaves_nothing_that_blocks_the_next_try(tmp_path: Path):
     with pytest.raises(UsageError), create_run(LearnSettings(seed=3), tmp_path / "a"):
         raise UsageError("no such model")

@@ -69,8 +69,8 @@ def _stretches(store: TokenStore, vocabulary: int, ignored: np.ndarray, seed: in
 
 def _parts(store: TokenStore, is_read_V: np.ndarray, seed: int) -> Iterator[np.ndarray]:
     """The stretches of rows in a random order, until enough tokens were read."""
-    read = 0
-    for index in np.random.default_rng(seed).permutation(len(store)).tolist():
+    read, most = 0, min(len(store), _TOKENS_READ)
+    for index in np.random.default_rng(seed).choice(len(store), most, replace=False).tolist():
         ids = store.piece(index).input_ids
         ids = ids[is_read_V[ids]]
         yield from (ids[start : start + _STRETCH] for start in range(0, len(ids), _STRETCH))
