@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Self
 
 from pretune.errors import UsageError, did_you_mean
 
-__all__ = ["Settings", "flag_of", "name_of", "option", "parse_duration", "refuse_unread", "value_type"]
+__all__ = ["Settings", "flag_of", "json_value", "name_of", "option", "parse_duration", "refuse_unread", "value_type"]
 
 
 def option(
@@ -45,6 +45,11 @@ def option(
         "not_in_identity": not_in_identity,
     }
     return field(default=default, metadata=metadata)
+
+
+def json_value(value: Any) -> Any:
+    """A setting as JSON keeps it."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def flag_of(name: str) -> str:
@@ -145,9 +150,7 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """Every field, as JSON values."""
-        return {
-            key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(self).items()
-        }
+        return {key: json_value(value) for key, value in dataclasses.asdict(self).items()}
 
     def identity(self) -> dict[str, Any]:
         """The fields that define the result; a resumed run must agree on them."""

@@ -27,7 +27,7 @@ from typing import Any
 
 from pretune.errors import RunError, UsageError
 from pretune.files import append_json_line, lock_folder, read_json_lines, read_object, write_json
-from pretune.options import Settings, name_of
+from pretune.options import Settings, json_value, name_of
 
 __all__ = ["RunFolder", "create_run", "is_run", "machine_facts", "open_run", "refuse_place"]
 
@@ -265,7 +265,7 @@ def _refuse_other_settings(run: RunFolder, settings: Settings) -> None:
     before, after = record.get("settings", {}), settings.identity()
     names = {spec.name: name_of(spec) for spec in fields(settings)}
     # An option that the record does not know is younger than the run, which did without it.
-    then = {spec.name: before.get(spec.name, spec.default) for spec in fields(settings)}
+    then = {spec.name: before.get(spec.name, json_value(spec.default)) for spec in fields(settings)}
     changed = [
         f"{names[key]} was {then[key]!r}, is {value!r}"
         for key, value in after.items()

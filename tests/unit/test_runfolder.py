@@ -21,6 +21,7 @@ class LearnSettings(RunSettings):
 
     verb: ClassVar[str] = "learn"
     seed: int = option(0)
+    column: tuple[str, ...] = option(())
     threads: int | None = option(None, not_in_identity=True)
 
 
@@ -60,7 +61,7 @@ def test_other_settings_are_refused_with_the_difference(tmp_path: Path):
 def test_an_option_younger_than_the_run_changes_nothing_unless_it_is_given(tmp_path: Path):
     assert begin(tmp_path / "a") == "new"
     run = open_run(tmp_path / "a")
-    run.update_record(settings={key: value for key, value in run.record["settings"].items() if key != "seed"})
+    run.update_record(settings={"out": run.record["settings"]["out"]})
     assert begin(tmp_path / "a") == "resumed"
     with pytest.raises(RunError) as caught:
         begin(tmp_path / "a", seed=4)
