@@ -57,7 +57,9 @@ def test_pretrain_json(story: Story) -> None:
     counted = read_json(story.base / "run.json")["backbone"]["counted"]
     assert re.fullmatch(r"\d+ of \d+ token embeddings, by which tokens stand together", counted)
     done("report", story.base, "--out", story.folder / "base.html")
-    assert re.search(rf"Counted in the rows</dt><dd[^>]*>{counted}<", (story.folder / "base.html").read_text())
+    page = (story.folder / "base.html").read_text()
+    assert re.search(rf"Counted in the rows</dt><dd[^>]*>{counted}<", page)
+    assert re.search(r"Began at random</dt><dd[^>]*>all other weights<", page)
 
 
 def test_finetune_json_and_lineage(story: Story) -> None:

@@ -55,7 +55,7 @@ def changed_settings(record: Record) -> dict[str, Any]:
 def done_section(record: Record) -> Section:
     """What was done, from what, on what and for how long."""
     settings, model, training = (record.get(key) or {} for key in ("settings", "model", "training"))
-    backbone, machine = (record.get(key) or {} for key in ("backbone", "machine"))
+    counted, machine = (record.get("backbone") or {}).get("counted", ""), record.get("machine") or {}
     rows = [
         ("What", title_of(str(record.get("verb", ""))).capitalize()),
         ("Began from", backbone_of(record)),
@@ -63,8 +63,11 @@ def done_section(record: Record) -> Section:
         ("Task", title_of(str(model["task"])) if model.get("task") else ""),
         ("Labels", _some([plain(label) for label in model.get("labels") or []])),
         ("Parameters", number_text(model["parameters"]) if model.get("parameters") else ""),
-        ("Began at random", _some([plain(name) for name in model.get("initialised") or []])),
-        ("Counted in the rows", plain(backbone["counted"]) if backbone.get("counted") else ""),
+        ("Counted in the rows", plain(counted)),
+        (
+            "Began at random",
+            "all other weights" if counted else _some([plain(name) for name in model.get("initialised") or []]),
+        ),
         ("Exported as", _exported(record.get("export"))),
         ("Learnt for", _learnt(training)),
         ("Seed", _seeds(settings)),
