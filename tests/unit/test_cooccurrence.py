@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from pathlib import Path
 from typing import Any
@@ -43,9 +44,8 @@ def textbook(texts: list[str]) -> np.ndarray:
         ids = [one for one in store.piece(index).input_ids.tolist() if one not in SPECIAL]
         for start in range(0, len(ids), 32):
             stretch = ids[start : start + 32]
-            for here, token in enumerate(stretch):
-                for there, other in enumerate(stretch):
-                    counts[token, other] += here != there
+            for token, other in itertools.permutations(stretch, 2):
+                counts[token, other] += 1
     share = counts.sum(axis=0) ** 0.75 / (counts.sum(axis=0) ** 0.75).sum()
     with np.errstate(divide="ignore", invalid="ignore"):
         told = np.log(counts / counts.sum(axis=1, keepdims=True) / share)
@@ -56,11 +56,12 @@ TEXTS = [row["text"] for row in make_rows(60, seed=3)] + [" ".join(row["text"] f
 
 
 def test_vectors_are_the_leading_directions_of_the_textbook_matrix() -> None:
-    left, values, _ = np.linalg.svd(textbook(TEXTS))
+    matrix = textbook(TEXTS)
+    left, values, _ = np.linalg.svd(matrix)
     expected = left * np.sqrt(values)
     found = vectors_of(TEXTS, width=SIZE)
     seen = np.abs(expected).sum(axis=1) > 1e-6
-    assert (found.any(axis=1) == textbook(TEXTS).any(axis=1)).all()
+    assert (found.any(axis=1) == matrix.any(axis=1)).all()
     expected /= np.maximum(np.linalg.norm(expected, axis=1, keepdims=True), 1e-9)
     apart = np.abs(found @ found.T - expected @ expected.T)[np.ix_(seen, seen)]
     assert np.median(apart) < 0.01
