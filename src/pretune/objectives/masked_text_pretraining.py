@@ -34,8 +34,8 @@ MASK_FRACTION = 0.15
 
 _PACK_TOKENS = 128
 
-_SPREAD = 0.08
-"""Root mean square of a counted embedding. Beside fresh positions of 0.02 less of it is drowned by them (docs/decisions.md)."""
+_COUNTED_RMS = 0.08
+"""Root mean square of a counted embedding: four times that of fresh positions, which drown smaller ones (docs/decisions.md)."""
 
 
 def masked_scores(sums_K: np.ndarray) -> dict[str, np.ndarray]:
@@ -109,7 +109,7 @@ class MaskedTextPretraining(Pretraining):
         )  # fmt: skip
         counted_V = vectors_VD.any(axis=1)
         with torch.no_grad():
-            vectors = torch.from_numpy(vectors_VD[counted_V]) * (_SPREAD * width**0.5)
+            vectors = torch.from_numpy(vectors_VD[counted_V]) * (_COUNTED_RMS * width**0.5)
             weights_VD[torch.from_numpy(counted_V)] = vectors
         return f"{int(counted_V.sum()):,} of {vocabulary:,} token embeddings, by which tokens stand together"
 
