@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+
+def tell_threads(out: Path) -> None:
+    """Write which threads of this process are left."""
+    names = sorted((task / "comm").read_text().strip() for task in Path("/proc/self/task").glob("*"))
+    (out / f"threads-{os.environ['RANK']}.json").write_text(json.dumps(names))
 
 
 def main(out: Path, settings: str) -> None:
@@ -17,6 +25,7 @@ def main(out: Path, settings: str) -> None:
     from tiny import Rig, weights_of
 
     torch.set_num_threads(1)
+    atexit.register(tell_threads, out)  # before the cluster's own: what is registered first runs last
     cluster = join_cluster()
     for number, options in enumerate(json.loads(settings)):
         rig = Rig(cluster=cluster, **options)

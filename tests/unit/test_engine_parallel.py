@@ -54,6 +54,15 @@ def test_two_processes_end_in_the_weights_of_one(number: int, two_processes: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are read from /proc, which Linux has")
+def test_no_thread_of_the_group_outlives_it(two_processes: Path) -> None:
+    for rank in (0, 1):
+        names = json.loads((two_processes / f"threads-{rank}.json").read_text())
+        assert names, "the process itself"
+        assert not [name for name in names if "gloo" in name]
+
+
+@pytest.mark.slow
 def test_sums_and_flags_reach_every_process(two_processes: Path) -> None:
     for rank in (0, 1):
         told = json.loads((two_processes / f"cluster-{rank}.json").read_text())

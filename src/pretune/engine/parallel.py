@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -92,7 +93,10 @@ def _reduce(gradients: list[torch.Tensor]) -> None:
 
 
 def _leave() -> None:
-    """Close the connections before the interpreter ends: threads that outlive it can end the process by SIGABRT."""
+    """Close the connections before the interpreter ends: threads that outlive it can end the process by SIGABRT.
+
+    They stop only with the last reference to the group (see :func:`join_cluster`).
+    """
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
@@ -103,6 +107,9 @@ def join_cluster() -> Cluster:
     if world == 1:
         return Cluster()
     if not torch.distributed.is_initialized():
+        # Its functions keep the group of the moment they are imported as a default argument, for good. An optimizer
+        # imports it; after the group began, the group's threads would outlive the interpreter.
+        importlib.import_module("torch.distributed.nn")
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         # Plain numbers are summed on the CPU, which NCCL cannot do.
