@@ -48,6 +48,7 @@ class Plan:
     corpus_batch_size: int = 32
     corpus_learning_rate: float = 5e-4
     vocab_size: int = 8000
+    predictor_steps: int = 40
     paragraphs_per_label: int = 1500
 
     def to_dict(self) -> dict[str, object]:

@@ -21,7 +21,6 @@ from benchmarks.plan import Plan
 MEDIAN_TOKENS, SPREAD = 32, 0.9
 TOKENS_PER_WORD = 1.35
 MOST_PARAGRAPHS = 5
-PREDICTING_STEPS = 40
 
 
 def prepare(folder: Path, plan: Plan) -> dict[str, Any]:
@@ -143,7 +142,7 @@ def _train_predictor(folder: Path, plan: Plan) -> None:
         folder / "encoder",
         data=folder / "classes",
         out=folder / "classifier",
-        max_steps=PREDICTING_STEPS,
+        max_steps=plan.predictor_steps,
         max_length=plan.max_length,
         learning_rate=2e-4,
     )

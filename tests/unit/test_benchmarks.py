@@ -109,7 +109,7 @@ def test_every_job_of_pretune_runs_as_the_code_is_now(minilm_dir: Path, tmp_path
     assert minilm_dir.is_dir()
     plan = Plan(
         1, train_rows=32, validation_rows=16, test_rows=16, frozen_rows=16, predict_rows=16, corpus_rows=128,
-        frozen_epochs=1, paragraphs_per_label=300,
+        frozen_epochs=1, predictor_steps=2, paragraphs_per_label=300,
     )  # fmt: skip
     cache = tmp_path / "cache"
     run_module("benchmarks.prepare", str(tmp_path), json.dumps(plan.to_dict()), log=tmp_path / "log.txt", cache=cache)
