@@ -114,11 +114,11 @@ class ImageSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentSettings(Settings):
-    """How pictures and clips are varied while they are learned from."""
+    """How rows are varied while they are learned from."""
 
     augment: str = option(
         "auto",
-        "vary rows while learning: none, light (pictures: crop, flip; clips: shift, gain, noise, hidden frames), strong (also turn, colour, erase; speed); auto: light, and none with --adapt head or top:N",
+        "vary rows while learning: none, light (pictures: crop, flip; clips: shift, gain, noise, hidden frames; texts: hidden words), strong (also turn, colour, erase; speed; a few words of a text alone); auto: light, and none for text and with --adapt head or top:N",
         choices=("auto", "none", "light", "strong"),
     )
 

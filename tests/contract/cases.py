@@ -163,6 +163,7 @@ TASK_CASES: dict[str, tuple[type[Task], Callable[[], TaskCase]]] = {
     "text-classification": (TextClassification, _classification),
     "text-classification pairs": (TextClassification, lambda: _classification(pair=True)),
     "text-classification windows": (TextClassification, lambda: _classification(max_length=12, long_text="windows")),
+    "text-classification varied": (TextClassification, lambda: _classification(augment="strong")),
     "text-classification weighted": (
         TextClassification,
         lambda: _classification(class_weights=(0.5, 1.0, 3.0), label_smoothing=0.1),
@@ -305,6 +306,9 @@ def _learn_sound(kind: str, *, least: float = 0.0, rate: float = 5e-3, updates: 
 
 LEARN_CASES: dict[str, Callable[[], LearnCase]] = {
     "supervised text classification": lambda: _learn("finetune", lambda _, rows: float(len(rows))),
+    "supervised text classification varied": lambda: _learn(
+        "finetune", lambda _, rows: float(len(rows)), augment="strong"
+    ),
     "supervised with class weights": lambda: _learn(
         "finetune", _weights_by_hand, least=0.45, class_weights=(0.5, 1.0, 3.0), label_smoothing=0.1
     ),

@@ -236,7 +236,10 @@ def test_other_tokens_and_dry_runs(story: Story) -> None:
         (("--student", "scratch:bert-timy"), "bert-tiny"),
         (("--student", "scratch:resnet-10"), "reads pictures"),
         (("--student", "layers:2", "--no-teacher", "--temperature", "3"), "--temperature does nothing"),
-        (("--student", "layers:2", "--augment", "light"), "--augment does nothing"),
+        (
+            ("--student", "scratch:bert-tiny", "--tokenizer", "wordpiece", "--augment", "light"),
+            "cuts them into other tokens",
+        ),
         (("--student", "layers:2", "--tokenizer", "bpe"), "--tokenizer is for"),
         (("--student", "scratch:bert-tiny", "--vocab-size", "500"), "--vocab-size does nothing"),
         (("--student", "layers:2", "--column", "text=a"), "--column does nothing"),

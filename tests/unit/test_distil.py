@@ -262,6 +262,35 @@ def test_a_varied_picture_is_shown_to_the_teacher_as_the_student_sees_it() -> No
     objective.loss(lesson.model, {"rows": batch}, torch.Generator()).total.backward()
 
 
+def test_a_varied_text_is_given_to_the_teacher_as_the_student_reads_it() -> None:
+    backbone = tiny_backbone(layers=3)
+    task = TextClassification(LABELS, tiny_encoder(backbone), augment="strong")
+    model, _ = task.build(backbone, seed=0)
+    own = TextClassification(LABELS, task.encoder)
+    assert task.vary_as(own)
+    teacher = Teacher(own, own.build(backbone, seed=1)[0], CPU)
+    with torch.no_grad():
+        for weight in teacher.model.parameters():
+            weight.mul_(8.0)  # fresh weights answer all texts nearly alike
+    rows = task.encode_rows(dataset_of(uneven_rows(12)), fingerprint="reworded")
+    lesson = ready(task, model, teacher, rows, hidden=True, attention=True, seed=0)
+    objective = Distil(
+        task, plan_adaptation(lesson.model, "full", weight_decay=0.0), LiveTeaching(lesson.teacher), matching=lesson.matching
+    )  # fmt: skip
+    keys = np.arange(12, dtype=np.uint64)
+    batch = objective.streams(rows, batch_size=12, group_by_length=True)["rows"].collate(np.arange(12), keys)
+    whole = task.collate([rows[number] for number in range(12)])
+    assert (batch.inputs["input_ids"] == backbone.tokenizer.mask_token_id).any()
+    lengths, wholes = (one.inputs["attention_mask"].sum(1) for one in (batch, whole))
+    assert (lengths <= wholes).all()
+    assert (lengths < wholes).any(), "stretches"
+    with torch.no_grad():
+        said, of_wholes = (teacher.model.eval()(**one.inputs).logits for one in (batch, whole))
+    torch.testing.assert_close(batch.extras["teacher_logits"], said, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(said, of_wholes, rtol=1e-2, atol=1e-2), "another text, another answer"
+    objective.loss(lesson.model, {"rows": batch}, torch.Generator()).total.backward()
+
+
 def test_a_student_that_reads_smaller_pictures_sees_the_teachers_view_scaled_down() -> None:
     backbone = tiny_image_backbone("resnet-10")
     large = ImageClassification(LABELS, geometry_of(backbone.processor).at(48))

@@ -42,6 +42,10 @@ class FastTokenizer(Protocol):
         """The tokens of ids."""
         ...
 
+    def decode(self, token_ids: list[int]) -> str:
+        """The text of ids, special tokens included."""
+        ...
+
     def save_pretrained(self, save_directory: str | Path) -> Any:
         """Write the tokenizer's files."""
         ...

@@ -86,6 +86,7 @@ class Task(ABC):
     answer in a record. Where the settings name none, ``default_batch_size`` is the rows of an update, ``default_updates`` how
     many of them small data gets and ``default_cost`` how much data (as :class:`EncodedRows` counts it) at most. ``reads``
     names the settings that it looks at and other tasks may not; one that was given and is not among them is refused.
+    ``taught_variation`` is how the rows of a student are varied whose teacher can be given the same ones (``--augment``), and
     ``learning_inputs`` are inputs of its batches that say nothing once a model has learned.
     """
 
@@ -101,6 +102,7 @@ class Task(ABC):
     default_batch_size: ClassVar[int] = 32
     reads: ClassVar[tuple[str, ...]] = ()
     learning_inputs: ClassVar[tuple[str, ...]] = ()
+    taught_variation: ClassVar[str] = "light"
     labels: tuple[str, ...]
 
     @classmethod  # noqa: B027

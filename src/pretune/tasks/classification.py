@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Classification", "balanced_class_weights"]
 
+_FEW_RECORDS = 10
+
 
 def balanced_class_weights(counts_C: Sequence[int]) -> tuple[float, ...]:
     """Weights inverse to class frequency with mean 1 over rows (King & Zeng 2001, section 4.2); 0 for an absent class."""
@@ -165,6 +167,16 @@ class Classification(Labelling):
         return [
             {**record, "probabilities": dict(zip(self.labels, row, strict=True))}
             for record, row in zip(records, after_NC.tolist(), strict=True)
+        ]
+
+    def warnings(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Says when rows of several classes are all given the same one."""
+        given = {record[self.answer] for record in records}
+        if len(records) < _FEW_RECORDS or len(given) > 1 or len({record["truth"] for record in records}) < 2:
+            return []
+        return [
+            f'All {len(records)} rows are given the class "{given.pop()}": the model does not tell them apart. Learn longer (--epochs) or from '
+            "a pre-trained backbone; where that class is most of the rows, try --class-weights auto."
         ]
 
     def statistics(self, records: Iterable[Mapping[str, Any]]) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from pretune.backbones.store import TokenStore, encode_dataset
 from pretune.backbones.text import TextEncoder, TextPiece, collate_text
 from pretune.backbones.text_limits import encoder_for
+from pretune.backbones.vary_words import WORD_VARIATIONS, WordVarier
 from pretune.config import READ_BY_MODALITY
 from pretune.data.scripts import count_scripts, mostly_unspaced, shares
 from pretune.tasks.base import Task
@@ -32,24 +34,28 @@ if TYPE_CHECKING:
 
 __all__ = ["TextClassification", "TextMultilabelClassification"]
 
+_SHOWN, _SHOWN_CHARACTERS = 4, 300
+
 
 class _OfTexts(Labelling):
     """Labels of texts and pairs of texts."""
 
     modality: ClassVar[str] = "text"
-    reads: ClassVar[tuple[str, ...]] = (*Labelling.reads, *READ_BY_MODALITY["text"])
+    reads: ClassVar[tuple[str, ...]] = (*Labelling.reads, *READ_BY_MODALITY["text"], "augment")
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
 
-    def __init__(self, labels: Sequence[str], encoder: TextEncoder, **options: Any) -> None:
+    def __init__(self, labels: Sequence[str], encoder: TextEncoder, *, augment: str = "none", **options: Any) -> None:
         super().__init__(labels, **options)
         self.encoder = encoder
         self.padding = encoder.padding
+        self.variation = WORD_VARIATIONS[augment]
 
     @classmethod
     def start(cls, data: Splits, backbone: Backbone, settings: TaskSettings) -> Self:
         """See :class:`pretune.tasks.base.Task`."""
         labels, options = cls.options_of(data, settings)
-        return cls(labels, encoder_for(backbone, settings), **options)
+        augment = "none" if settings.augment == "auto" else settings.augment
+        return cls(labels, encoder_for(backbone, settings), augment=augment, **options)
 
     def encode(self, example: Example) -> list[Encoded]:
         """One item, or one a window with the row's weight shared among them."""
@@ -63,6 +69,42 @@ class _OfTexts(Labelling):
         """See :class:`pretune.tasks.base.Task`."""
         store = encode_dataset(dataset, self.encoder, fingerprint=fingerprint)
         return _StoredRows(store, dataset, self.targets_by_row(dataset))
+
+    @property
+    def varies_rows(self) -> bool:
+        """All levels but ``none`` do."""
+        return self.variation.name != "none"
+
+    @cached_property
+    def _varier(self) -> WordVarier:
+        return WordVarier(self.variation, self.encoder.tokenizer)
+
+    def augment(self, row: Encoded, rng: np.random.Generator) -> Encoded:
+        """The text with words hidden, or a stretch of it."""
+        if not self.varies_rows:
+            return row
+        piece = TextPiece(*self._varier(row.arrays["input_ids"], row.arrays.get("segment_ids"), rng))
+        return _encoded(row.id, piece, row.target, row.weight)
+
+    def explained(
+        self, model: torch.nn.Module, records: Sequence[Mapping[str, Any]], rows: Any
+    ) -> list[dict[str, Any]]:
+        """How texts were varied while the model learned, where they were."""
+        if not self.varies_rows:
+            return []
+        rng = np.random.default_rng(0)
+        shown: list[list[str]] = []
+        for number in range(min(_SHOWN, len(rows))):
+            inputs = {name: rows[number][name] for name in ("text", "text_pair") if name in rows.column_names}
+            item = self.encode(Example(rows[number]["id"], inputs))[0]
+            versions = [item, *(self.augment(item, rng) for _ in range(2))]
+            texts = (self.encoder.tokenizer.decode(one.arrays["input_ids"].tolist()) for one in versions)
+            shown.append(
+                [text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]} …" for text in texts]
+            )
+        note = f"While it learned, the model read texts varied like these (--augment {self.variation.name})."
+        columns = [{"name": name, "kind": "text"} for name in ("as it stands", "varied", "varied again")]
+        return [{"type": "table", "title": "Varied texts", "note": note, "columns": columns, "rows": shown}]
 
     def reads_like(self, other: Task) -> bool:
         """The same tokens; segment ids change none of them."""
@@ -103,11 +145,12 @@ class _OfTexts(Labelling):
             long_text=about["long_text"],
             segments=backbone.uses_segments,
         )
-        return cls(about["labels"], encoder, **cls.kept_options(about))
+        return cls(about["labels"], encoder, augment=about.get("augment", "none"), **cls.kept_options(about))
 
     def to_dict(self) -> dict[str, Any]:
         """What the labels need, and how text is cut."""
-        return {**super().to_dict(), "max_length": self.encoder.max_length, "long_text": self.encoder.long_text}
+        cut = {"max_length": self.encoder.max_length, "long_text": self.encoder.long_text}
+        return {**super().to_dict(), **cut, "augment": self.variation.name}
 
 
 @final

@@ -105,7 +105,7 @@ def _objective(settings: DistillSettings, teacher: Backbone, backbone: Backbone,
             _OF_WORDS, f"does nothing here: of {teacher.modality} models the features alone are compared"
         )
         return DistilFeatures.start(data, backbone, told, seed=settings.seed)
-    settings.refuse_given(("augment",), "does nothing for text")
+    settings.refuse_given(("augment",), "does nothing where words are masked anyway")
     made = DistilMaskedText.start(data, backbone, told, seed=settings.seed)
     if not made.has_head:
         say.note(

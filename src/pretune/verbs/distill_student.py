@@ -174,14 +174,17 @@ def _task(
     task.check_teacher(teachers)
     if "augment" not in type(task).reads or settings.augment == "none":
         return task, ()
-    level = "light" if settings.augment == "auto" else settings.augment
+    level = settings.augment
+    if level == "auto" and settings.teacher:
+        level = task.taught_variation
     varying = teachers.student(data, backbone, dataclasses.replace(asked, augment=level))
-    if not settings.teacher or varying.vary_as(teachers):
+    if not settings.teacher or not varying.varies_rows or varying.vary_as(teachers):
         return varying, ()
+    apart = "cuts them into other tokens" if task.modality == "text" else "reads them at a smaller size or another rate"
     if settings.augment == "auto":
-        return task, ("rows are not varied: the teacher reads them at a smaller size or another rate than the student",)
+        return task, (f"rows are not varied: the teacher {apart} than the student",)
     raise UsageError(
-        f"--augment {settings.augment} varies the student's rows, and its teacher reads them at a smaller size or another rate",
+        f"--augment {settings.augment} varies the student's rows, and its teacher {apart}",
         "give --augment none, or a student that reads as its teacher does",
     )
 
