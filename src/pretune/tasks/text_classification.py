@@ -42,6 +42,7 @@ class _OfTexts(Labelling):
 
     modality: ClassVar[str] = "text"
     reads: ClassVar[tuple[str, ...]] = (*Labelling.reads, *READ_BY_MODALITY["text"], "augment")
+    taught_variation: ClassVar[str] = "none"
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
 
     def __init__(self, labels: Sequence[str], encoder: TextEncoder, *, augment: str = "none", **options: Any) -> None:
