@@ -35,6 +35,7 @@ KINDS = {
     "trunks": "outputs of frozen layers",
     "teachers": "answers of teachers",
     "features": "features of rows",
+    "embeddings": "token embeddings counted in rows",
 }
 """Every kind of entry with what it holds. Nothing else in the folder is ever touched: it may be somebody's."""
 

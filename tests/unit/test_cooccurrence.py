@@ -13,12 +13,13 @@ import torch
 
 from conftest import make_rows
 from pretune.backbones import cooccurrence
-from pretune.backbones.cooccurrence import cooccurrence_vectors
+from pretune.backbones.cooccurrence import cooccurrence_vectors, kept_vectors
 from pretune.backbones.load import load_backbone, save_model
 from pretune.backbones.store import TokenStore, encode_dataset
 from pretune.config import PretrainingSettings
 from pretune.data.splits import Splits
 from pretune.errors import UsageError
+from pretune.files import cache_dir
 from pretune.objectives.masked_text_pretraining import MaskedTextPretraining
 from tiny import dataset_of, tiny_backbone, tiny_encoder, uneven_rows
 
@@ -102,6 +103,34 @@ def test_of_too_many_rows_some_are_read(monkeypatch: pytest.MonkeyPatch) -> None
     assert (some.any(axis=1) != others.any(axis=1)).any()
 
 
+def test_the_same_rows_are_counted_once_and_again_where_the_file_is_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+
+    def count(*words: Any, **options: Any) -> np.ndarray:
+        counted.append(options["width"])
+        return cooccurrence_vectors(*words, **options)
+
+    monkeypatch.setattr(cooccurrence, "cooccurrence_vectors", count)
+    store = store_of(TEXTS)
+
+    def kept(width: int = 8, fingerprint: str = "kept") -> np.ndarray:
+        return kept_vectors(
+            store, vocabulary=SIZE, width=width, ignored=SPECIAL, seed=0, fingerprint=fingerprint
+        )  # fmt: skip
+
+    first = kept()
+    assert (kept() == first).all()
+    assert (first == vectors_of(TEXTS, width=8)).all()
+    assert counted == [8]
+    kept(width=4)
+    kept(fingerprint="other rows")
+    assert counted == [8, 4, 8]
+    (entry,) = [one for one in (cache_dir("embeddings")).iterdir() if np.load(one / "vectors.npy").shape[1] == 4]
+    (entry / "vectors.npy").write_bytes(b"broken")
+    assert kept(width=4).shape == (SIZE, 4)
+    assert counted == [8, 4, 8, 4]
+
+
 def started(backbone: Any, **options: Any) -> MaskedTextPretraining:
     rows = uneven_rows(40)
     data = Splits({"train": dataset_of(rows)}, {})
@@ -111,7 +140,7 @@ def started(backbone: Any, **options: Any) -> MaskedTextPretraining:
 def test_fresh_embeddings_begin_from_the_rows_and_nothing_else_changes() -> None:
     made, plain = started(tiny_backbone()), started(tiny_backbone())
     rows = made.encode_rows(dataset_of(uneven_rows(40)), fingerprint="begin")
-    told = made.begin(rows)
+    told = made.begin(rows, fingerprint="begin")
     own, others = (one.model.get_input_embeddings().weight for one in (made, plain))
     changed = (own != others).any(dim=1)
     assert told == f"{int(changed.sum())} of {SIZE} token embeddings, by which tokens stand together"
@@ -126,11 +155,11 @@ def test_fresh_embeddings_begin_from_the_rows_and_nothing_else_changes() -> None
 
 def test_noise_is_left_where_it_is_asked_for_and_learned_embeddings_are_kept(tmp_path: Path) -> None:
     rows = started(tiny_backbone()).encode_rows(dataset_of(uneven_rows(40)), fingerprint="begin")
-    assert started(tiny_backbone(), embeddings="random").begin(rows) == ""
+    assert started(tiny_backbone(), embeddings="random").begin(rows, fingerprint="begin") == ""
     made = started(tiny_backbone())
     save_model(made.model, BACKBONE.tokenizer, tmp_path)
     learned = load_backbone(str(tmp_path))
-    assert started(learned).begin(rows) == ""
+    assert started(learned).begin(rows, fingerprint="begin") == ""
     with pytest.raises(UsageError, match="is for fresh weights") as caught:
         started(learned, embeddings="cooccurrence")
     assert "leave --embeddings out" in caught.value.fix

@@ -10,16 +10,21 @@ Shapes: V tokens of the vocabulary, D numbers of a vector, S stretches.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pretune.backbones.store import TokenStore
+from pretune.cache import made_once
+from pretune.files import check_free_space
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-__all__ = ["cooccurrence_vectors"]
+__all__ = ["cooccurrence_vectors", "kept_vectors"]
+
+_FORMAT, _FILE = 1, "vectors.npy"
 
 _STRETCH = 32
 """Tokens that count as standing together: wide, as vectors of wide windows tell what a row is about."""
@@ -52,6 +57,28 @@ def cooccurrence_vectors(
     lengths_V = np.linalg.norm(vectors_VD, axis=1, keepdims=True)
     vectors_VD[np.diff(told_VV.indptr) == 0] = 0
     return vectors_VD / np.maximum(lengths_V, np.finfo(np.float32).tiny)
+
+
+def kept_vectors(
+    store: TokenStore, *, vocabulary: int, width: int, ignored: np.ndarray, seed: int, fingerprint: str
+) -> np.ndarray:
+    """:func:`cooccurrence_vectors`, from the cache when it has those of the same rows: a run that goes on does not count again.
+
+    ``fingerprint`` names the rows and how they were cut into tokens. Raises :class:`~pretune.errors.DiskFull`.
+    """
+
+    def read(folder: Path) -> np.ndarray:
+        vectors_VD = np.load(folder / _FILE)
+        if vectors_VD.shape != (vocabulary, width):
+            raise ValueError(f"{folder} holds other vectors")
+        return vectors_VD
+
+    def write(folder: Path) -> None:
+        check_free_space(folder, 4 * vocabulary * width, "keeping the embeddings that are counted")
+        found = cooccurrence_vectors(store, vocabulary=vocabulary, width=width, ignored=ignored, seed=seed)
+        np.save(folder / _FILE, found)
+
+    return made_once("embeddings", f"{_FORMAT}:{fingerprint}:{vocabulary}:{width}:{seed}", read, write)
 
 
 def _stretches(store: TokenStore, vocabulary: int, ignored: np.ndarray, seed: int) -> csr_matrix:

@@ -103,9 +103,9 @@ class DistilMaskedText(Pretraining):
         """See :class:`Pretraining`."""
         return self.own.encode_rows(dataset, fingerprint=fingerprint)
 
-    def begin(self, rows: EncodedRows) -> str:
+    def begin(self, rows: EncodedRows, *, fingerprint: str) -> str:
         """See :class:`MaskedTextPretraining`."""
-        return self.own.begin(rows)
+        return self.own.begin(rows, fingerprint=fingerprint)
 
     def streams(self, rows: EncodedRows, *, batch_size: int, group_by_length: bool) -> dict[str, Stream]:
         """The one stream of rows."""

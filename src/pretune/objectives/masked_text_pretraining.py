@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import numpy as np
 import torch
 
-from pretune.backbones.cooccurrence import cooccurrence_vectors
+from pretune.backbones.cooccurrence import kept_vectors
 from pretune.backbones.store import TokenStore, encode_dataset
 from pretune.backbones.text_limits import encoder_for, position_offset
 from pretune.config import READ_BY_MODALITY
@@ -98,14 +98,15 @@ class MaskedTextPretraining(Pretraining):
         """See :class:`Pretraining`."""
         return _Tokens(encode_dataset(dataset, self.encoder, fingerprint=fingerprint))
 
-    def begin(self, rows: EncodedRows) -> str:
-        """Fresh token embeddings become vectors of which tokens stand together; see :func:`cooccurrence_vectors`."""
+    def begin(self, rows: EncodedRows, *, fingerprint: str) -> str:
+        """Fresh token embeddings become vectors of which tokens stand together; see :func:`kept_vectors`."""
         if not self.report.fresh or self.settings.embeddings == "random":
             return ""
         weights_VD = self.model.get_input_embeddings().weight  # type: ignore[operator, union-attr]
         vocabulary, width = weights_VD.shape
-        vectors_VD = cooccurrence_vectors(
-            _store(rows), vocabulary=vocabulary, width=width, ignored=np.array(self.encoder.tokenizer.all_special_ids), seed=self.seed
+        vectors_VD = kept_vectors(
+            _store(rows), vocabulary=vocabulary, width=width, ignored=np.array(self.encoder.tokenizer.all_special_ids),
+            seed=self.seed, fingerprint=f"{fingerprint}:{self.encoder.identity()}",
         )  # fmt: skip
         counted_V = vectors_VD.any(axis=1)
         with torch.no_grad():

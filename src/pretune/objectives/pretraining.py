@@ -76,8 +76,11 @@ class Pretraining(ABC):
     def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> EncodedRows:
         """Every row as arrays, kept on disk under ``fingerprint``."""
 
-    def begin(self, rows: EncodedRows) -> str:
-        """Give fresh weights what can be counted in the training rows rather than learned; returns what they got, in words."""
+    def begin(self, rows: EncodedRows, *, fingerprint: str) -> str:
+        """Give fresh weights what can be counted in the training rows rather than learned; returns what they got, in words.
+
+        What was counted is kept on disk under ``fingerprint``.
+        """
         return ""
 
     @abstractmethod

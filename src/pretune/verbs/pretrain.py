@@ -172,7 +172,9 @@ def learning_of(
             name: made.encode_rows(data[name], fingerprint=f"{fingerprint}:{name}") for name in ("train", "validation")
         }
 
-    if told := made.begin(rows["train"]):
+    with cluster.first_before_others():
+        told = made.begin(rows["train"], fingerprint=f"{fingerprint}:train")
+    if told:
         say.note(f"counted in the rows before learning: {told}")
         backbone.notes["counted"] = told
         cluster.spread(made.model.parameters())  # what is computed may differ in its last bits between machines
