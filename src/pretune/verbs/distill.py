@@ -70,7 +70,7 @@ class DistillSettings(DerivedSettings, LabelledTrainSettings, RunSettings):
     )
     augment: str = option(
         "auto",
-        "vary rows while learning: none, light, strong; the teacher then runs on every varied row, and is not asked only once; auto: none for text, else light where the teacher reads them at the same size and rate, or larger pictures",
+        "vary rows while learning: none, light, strong; the teacher then runs on every varied row, and is not asked only once; auto: none for text (strong takes half as long again or more, and taught better students), else light where the teacher reads them at the same size and rate, or larger pictures",
         choices=("auto", "none", "light", "strong"),
     )
     tokenizer: str = option(
