@@ -51,19 +51,19 @@ class WordVarier:
         """A row's ids int32 and segment ids uint8, (T,) each, varied: one word at least is left as it is."""
         special_T = np.isin(input_ids, self._special_ids)
         words_T = whole_words(input_ids, self._starts, self._special_ids)
-        own = np.flatnonzero(~special_T)
-        places_W = np.unique(words_T[own])
-        if len(places_W) < 2:
+        inside = np.flatnonzero(~special_T)
+        left_W = np.unique(words_T[inside])
+        if len(left_W) < 2:
             return input_ids, segment_ids
         kept_T = np.ones(len(input_ids), dtype=bool)
-        is_pair = own[-1] - own[0] + 1 > len(own)
+        is_pair = inside[-1] - inside[0] + 1 > len(inside)
         if rng.random() < self.level.stretches and not is_pair:
-            count = int(rng.integers(1, len(places_W)))
-            first = int(rng.integers(len(places_W) - count + 1))
-            places_W = places_W[first : first + count]
-            kept_T = special_T | np.isin(words_T, places_W)
-        hidden_W = rng.random(len(places_W)) < self.level.hidden
-        hidden_T = ~special_T & np.isin(words_T, places_W[hidden_W])
+            count = int(rng.integers(1, len(left_W)))
+            first = int(rng.integers(len(left_W) - count + 1))
+            left_W = left_W[first : first + count]
+            kept_T = special_T | np.isin(words_T, left_W)
+        hidden_W = rng.random(len(left_W)) < self.level.hidden
+        hidden_T = ~special_T & np.isin(words_T, left_W[hidden_W])
         if hidden_W.all():
             hidden_T[:] = False
         if self._mask_id is None:
