@@ -171,8 +171,6 @@ def learning_of(
         rows = {
             name: made.encode_rows(data[name], fingerprint=f"{fingerprint}:{name}") for name in ("train", "validation")
         }
-
-    with cluster.first_before_others():
         told = made.begin(rows["train"], fingerprint=f"{fingerprint}:train")
     if told:
         say.note(f"counted in the rows before learning: {told}")
