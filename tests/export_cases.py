@@ -89,6 +89,7 @@ def _texts(folder: Path, *, pair: bool = False, several: bool = False) -> Path:
     rows: list[Any] = uneven_rows(sum(SPLITS.values()))
     for number, row in enumerate(rows):
         row["text"] = row["text"] if number % 4 else f"{row['text']} {'the home team won the cup ' * (number % 7)}"
+        row["text"] += "" if number % 5 else " [SEP] says </s> the <mask>"
         if pair:
             row["text_pair"] = " ".join(reversed(row["text"].split())) if number % 3 else "ay"
         if several:

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pretune.backbones.control import keep_text_plain
 from pretune.backbones.folder import require_tokenizer
 from pretune.backbones.library import model_errors, quiet_transformers
 from pretune.backbones.text_limits import max_length_of
@@ -61,7 +62,7 @@ def load_processor(modality: str, config: PreTrainedConfig, folder: Path, trust_
 
 
 def load_tokenizer(folder: Path, trust_remote_code: bool) -> FastTokenizer:
-    """The fast tokenizer of a folder. Raises :class:`ModelError` when there is none."""
+    """The fast tokenizer of a folder, which makes no control tokens of texts. Raises :class:`ModelError` when there is none."""
     import transformers
 
     require_tokenizer(folder)
@@ -78,7 +79,7 @@ def load_tokenizer(folder: Path, trust_remote_code: bool) -> FastTokenizer:
         )
     if found.pad_token is None and found.eos_token is not None:
         found.pad_token = found.eos_token
-    return found
+    return keep_text_plain(found)
 
 
 def _check_vocabulary(name: str, config: PreTrainedConfig, tokenizer: FastTokenizer) -> None:

@@ -49,6 +49,11 @@ class Spelling:
     def _numbers(self) -> dict[str, int]:
         return {token: place for place, token in enumerate(self.tokens)}
 
+    @cached_property
+    def _spelled(self) -> dict[str, int]:
+        written = {token: place for token, place in self._numbers.items() if token != self.delimiter}
+        return {**written, " ": self._numbers[self.delimiter]}
+
     @property
     def blank_id(self) -> int:
         """The number of CTC's blank."""
@@ -65,9 +70,10 @@ class Spelling:
         return found.upper() if self.case == "upper" else found.lower() if self.case == "lower" else found
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Numbers of the characters of a transcript; those that are not in the vocabulary become the unknown token."""
-        numbers, unknown = self._numbers, self.unknown_id
-        return tuple(numbers.get(self.delimiter if c == " " else c, unknown) for c in self.tidied(text))
+        """Numbers of the characters of a transcript; those that are not in the vocabulary, and the character that stands for a
+        space where it was written itself, become the unknown token.
+        """
+        return tuple(self._spelled.get(c, self.unknown_id) for c in self.tidied(text))
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of characters without blanks and repeats. Special tokens are left out."""
@@ -127,7 +133,7 @@ def find_spelling(backbone: Backbone, texts: Iterable[str]) -> Spelling:
     if told is not None:
         for case in ("", "upper", "lower"):
             changed = {c.upper() if case == "upper" else c.lower() if case == "lower" else c for c in characters}
-            if changed and changed <= set(told.tokens):
+            if changed and changed <= set(told.tokens) - {told.delimiter}:
                 return Spelling(told.tokens, told.blank, told.unknown, told.delimiter, case)
     return new_spelling([*characters])
 

@@ -23,8 +23,10 @@ class FastTokenizer(Protocol):
 
     backend_tokenizer: Tokenizer
     model_input_names: list[str]
+    init_kwargs: dict[str, Any]
     model_max_length: int
     padding_side: str
+    split_special_tokens: bool
     pad_token: str | None
     eos_token: str | None
     pad_token_id: int | None
@@ -52,10 +54,13 @@ class FastTokenizer(Protocol):
 
 
 def plain_backend(tokenizer: FastTokenizer) -> Tokenizer:
-    """The tokenizer's backend with cutting and padding off: tokenizer.json may have turned them on."""
+    """The tokenizer's backend with cutting and padding off, which tokenizer.json may have turned on, and with texts read as
+    texts: what spells a control token in them is none.
+    """
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
+    backend.encode_special_tokens = True
     return backend
 
 

@@ -24,6 +24,8 @@ __all__ = ["Ledger", "Padding", "TextBatch", "TextEncoder", "TextPiece", "TokenP
 LONG_TEXT = ("truncate", "head-tail", "windows")
 NUM_WORST = 5
 MAX_CHUNK_CHARACTERS = 4_000_000
+READING = "no control tokens in texts"
+"""How texts are read, for the keys of what is kept of them: earlier versions made other tokens of some."""
 
 
 class TextPiece(NamedTuple):
@@ -139,13 +141,14 @@ class TextEncoder:
     def identity(self) -> str:
         """A hash of all that decides the ids: the tokenizer's own description, the limit, what is done with long rows."""
         backend = plain_backend(self.tokenizer)
-        said = json.dumps([backend.to_str(), self.max_length, self.long_text, self.segments, self.template.identity()])
+        cut = [self.max_length, self.long_text, self.segments]
+        said = json.dumps([READING, backend.to_str(), *cut, self.template.identity()])
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
     def pieces_identity(self) -> str:
         """:meth:`identity` without the segment ids, which a model may lack: equal for pieces of equal tokens."""
         backend = plain_backend(self.tokenizer)
-        said = json.dumps([backend.to_str(), self.max_length, self.long_text, self.template.identity()])
+        said = json.dumps([READING, backend.to_str(), self.max_length, self.long_text, self.template.identity()])
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
     def encode(

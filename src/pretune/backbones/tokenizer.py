@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from pretune.backbones.control import keep_text_plain
 from pretune.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -213,4 +214,5 @@ def _wrap(tokenizer: Tokenizer, specials: tuple[str, ...], *, segments: bool) ->
     names = ["input_ids", "token_type_ids", "attention_mask"] if segments else ["input_ids", "attention_mask"]
     roles = {"pad_token": pad, "unk_token": unknown, "cls_token": start, "sep_token": end, "mask_token": mask}
     ends = {} if segments else {"bos_token": start, "eos_token": end}
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_input_names=names, **roles, **ends)  # type: ignore[return-value]
+    made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_input_names=names, **roles, **ends)
+    return keep_text_plain(made)  # type: ignore[arg-type]

@@ -179,6 +179,15 @@ def _rows(passport: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 f"{counted(html['count'])} of {name} {agree(html['count'], 'hold', 'holds')} HTML tags or entities."
             )
             yield finding("warning", "html", message, html["count"], html["rows"], "--clean html removes them")
+        control = split.get("control_tokens", {"count": 0})
+        if control["count"]:
+            words = ", ".join(f"{word} in {number:,}" for word, number in control["words"].items())
+            message = (
+                f"{counted(control['count'])} of {name} {agree(control['count'], 'spell', 'spells')} control tokens of language models "
+                f"({words}); to the model they are plain text."
+            )
+            fix = "left-overs of another program? clean the file; otherwise nothing is to be done"
+            yield finding("note", "control-tokens", message, control["count"], control["rows"], fix)
 
 
 def _limits(passport: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

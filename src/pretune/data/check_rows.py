@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -29,6 +30,7 @@ __all__ = [
 SHOWN_ROWS = 20
 _BATCH_ROWS = 5_000
 _BINS = 20
+_SHOWN_WORDS = 5
 
 
 @dataclass(slots=True)
@@ -59,6 +61,8 @@ class _Scan:
     script_counts: np.ndarray = field(default_factory=lambda: np.zeros(len(scripts.SCRIPTS), dtype=np.int64))
     empty: Tally = field(default_factory=Tally)
     html: Tally = field(default_factory=Tally)
+    control: Tally = field(default_factory=Tally)
+    control_words: Counter[str] = field(default_factory=Counter)
     personal: dict[str, Tally] = field(default_factory=dict)
     encoding: dict[str, Tally] = field(default_factory=dict)
 
@@ -108,6 +112,9 @@ def _look(found: _Scan, ids: list[str], texts: list[str], whole: list[str]) -> N
             found.empty.add(row_id)
         if scrub.has_html(both):
             found.html.add(row_id)
+        if words := scrub.control_words(both):
+            found.control.add(row_id)
+            found.control_words.update(words)
         for kind in scrub.encoding_troubles(both):
             found.encoding.setdefault(kind, Tally()).add(row_id)
         for kind in dict.fromkeys(kind for kind, _, _ in pii.find(both)):
@@ -128,6 +135,7 @@ def _summary(found: _Scan) -> dict[str, Any]:
         "unspaced": unspaced,
         "encoding": {kind: found.encoding[kind].to_dict() for kind in scrub.TROUBLES if kind in found.encoding},
         "html": found.html.to_dict(),
+        "control_tokens": {**found.control.to_dict(), "words": dict(found.control_words.most_common(_SHOWN_WORDS))},
         "personal_data": {kind: found.personal[kind].to_dict() for kind in pii.KINDS if kind in found.personal},
     }
 

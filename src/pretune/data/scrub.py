@@ -14,6 +14,7 @@ from html.entities import html5
 __all__ = [
     "TROUBLES",
     "collapse_whitespace",
+    "control_words",
     "encoding_troubles",
     "has_html",
     "normalise_unicode",
@@ -49,6 +50,12 @@ _MOJIBAKE = (
     r"|\u00f0\u0178|\u00ef\u00bb\u00bf"  # an emoji, a byte order mark
     r"|\u951f\u65a4\u62f7|\u70eb\u70eb\u70eb|\u5c6f\u5c6f\u5c6f"  # broken GBK round trips
     r"|[\u00a1-\u00ff]{8}"  # GBK read as latin-1
+)
+# What tokenizers write around texts and between turns of a conversation; case counts.
+_CONTROL_WORDS = re.compile(
+    r"\[(?:CLS|SEP|MASK|PAD|UNK|BOS|EOS|/?INST|unused\d{1,4})\]"
+    r"|</?s>|<(?:pad|unk|mask|bos|eos|sep|cls|eod|eop|extra_id_\d{1,4}|unused\d{1,4}|(?:start|end)_of_turn)>|<</?SYS>>"
+    r"|<[|\uff5c][^\s<>|\uff5c]{1,40}[|\uff5c]>"
 )
 _CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
 _INVISIBLE = (
@@ -121,6 +128,11 @@ def encoding_troubles(text: str) -> tuple[str, ...]:
     if not _SUSPECT.search(text):
         return ()
     return tuple(kind for kind, pattern in _PATTERNS.items() if pattern.search(text))
+
+
+def control_words(text: str) -> list[str]:
+    """The words of a text that tokenizers know as control tokens (``[SEP]``, ``</s>``, ``<|im_start|>``), each once."""
+    return list(dict.fromkeys(_CONTROL_WORDS.findall(text))) if "[" in text or "<" in text else []
 
 
 def has_html(text: str) -> bool:

@@ -140,6 +140,9 @@ def _use(record: Mapping[str, Any]) -> str:
                 "python",
             )
         )
+        lines.append(
+            "Control tokens in a text are read as text; to have the mask token read as a mask: `tokenizer(text, split_special_tokens=False)`."
+        )
         lines.append(_fenced("pretune finetune THIS_FOLDER --data labelled.csv", "sh"))
     elif record.get("verb") == "pretrain":
         lines.append(

@@ -126,6 +126,10 @@ class Task(ABC):
     def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> EncodedRows:
         """Every row of ``dataset`` encoded as :meth:`encode` would, kept on disk under ``fingerprint``."""
 
+    def inputs_identity(self) -> str:
+        """What decides a row's arrays beside the row itself and :meth:`to_dict`; part of the key of what is kept of rows."""
+        return ""
+
     @property
     def varies_rows(self) -> bool:
         """Does :meth:`augment` change anything? What a model says of a row can be kept only where it does not."""

@@ -87,6 +87,10 @@ class _OfPictures(Labelling):
         interpolate_positions(model, backbone.config, self.geometry)
         return model, report
 
+    def inputs_identity(self) -> str:
+        """How pictures are scaled and cut."""
+        return self.geometry.identity()
+
     def encode(self, example: Example) -> list[Encoded]:
         """One picture, decoded and scaled."""
         pixels = resized(decode_image(example.inputs["image"]), self.geometry)

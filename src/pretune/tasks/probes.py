@@ -41,7 +41,8 @@ def features_of(
     of a long text. Kept on disk; ``fingerprint`` names the data. Raises :class:`~pretune.errors.DiskFull`.
     """
     whole = dataclasses.replace(trunk, first_only=False)
-    name = f"{_FORMAT}:{fingerprint}:{whole.identity()}:{json.dumps(task.to_dict(), sort_keys=True)}:{device.precision}"
+    about = json.dumps([task.to_dict(), task.inputs_identity()], sort_keys=True)
+    name = f"{_FORMAT}:{fingerprint}:{whole.identity()}:{about}:{device.precision}"
     return made_once(
         "features",
         name,

@@ -65,7 +65,7 @@ class Teacher:
     def identity(self) -> str:
         """A hash of its weights and of what is heard of it."""
         digest = hashlib.blake2b(digest_size=12)
-        about = json.dumps(self.task.to_dict(), sort_keys=True)
+        about = json.dumps([self.task.to_dict(), self.task.inputs_identity()], sort_keys=True)
         digest.update(f"{type(self.model).__name__}:{about}:{self.heard}:{self.device.precision}".encode())
         for name, tensor in self.model.state_dict().items():
             digest.update(name.encode())

@@ -58,6 +58,10 @@ class _OfTexts(Labelling):
         augment = "none" if settings.augment == "auto" else settings.augment
         return cls(labels, encoder_for(backbone, settings), augment=augment, **options)
 
+    def inputs_identity(self) -> str:
+        """The tokenizer, and how rows are cut into tokens."""
+        return self.encoder.identity()
+
     def encode(self, example: Example) -> list[Encoded]:
         """One item, or one a window with the row's weight shared among them."""
         pair = example.inputs.get("text_pair")

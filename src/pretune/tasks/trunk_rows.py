@@ -145,7 +145,8 @@ def keep_trunk(
 
     ``fingerprint`` names the data. Raises :class:`~pretune.errors.DiskFull`.
     """
-    name = f"{_FORMAT}:{fingerprint}:{trunk.identity()}:{json.dumps(task.to_dict(), sort_keys=True)}:{device.precision}"
+    about = json.dumps([task.to_dict(), task.inputs_identity()], sort_keys=True)
+    name = f"{_FORMAT}:{fingerprint}:{trunk.identity()}:{about}:{device.precision}"
     if _bytes_of_a_row(task, trunk, rows, device) * len(rows) > MAX_STORE_BYTES:
         return None
     return made_once(

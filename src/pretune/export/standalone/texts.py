@@ -22,6 +22,7 @@ class Reader:
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
+        self.tokenizer.encode_special_tokens = True  # "[SEP]" in a text is text
         self.told, self.max_length, self.long_text = about["inputs"], about["max_length"], about["long_text"]
 
     def items(self, row: dict[str, Any]) -> list[tuple[np.ndarray, np.ndarray]]:
