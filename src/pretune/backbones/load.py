@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import nn
 
+from pretune.backbones.classes import class_axes, join_classes, names_of
 from pretune.backbones.folder import check_folder, find_folder
 from pretune.backbones.layers import KeptLayers, keep_layers, whole_config
 from pretune.backbones.library import model_errors, quiet_transformers, save_model
@@ -38,13 +39,15 @@ __all__ = ["Backbone", "LoadReport", "load_backbone", "save_model"]
 
 class LoadReport(NamedTuple):
     """Weights by name: ``missing`` were drawn at random, ``unexpected`` stood in the file and were not used,
-    ``mismatched`` had another shape in the file and were drawn at random. ``fresh``: everything was drawn at random.
+    ``mismatched`` had another shape in the file, or told other classes apart, and were drawn at random. ``fresh``: everything
+    was drawn at random. ``classes`` says how the file's classifier was joined to other classes ("": there was nothing to join).
     """
 
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     mismatched: tuple[str, ...] = ()
     fresh: bool = False
+    classes: str = ""
 
     @property
     def initialised(self) -> tuple[str, ...]:
@@ -114,8 +117,8 @@ class Backbone:
         """The model with a head, float32, on the CPU: ``build("AutoModelForMaskedLM", seed=0)``.
 
         ``config_changes`` (``num_labels=4``, ``id2label=...``, dropouts) are set on a copy of the config. Weights that are
-        not in the folder are drawn from ``seed`` and named in the report. What config.json says was pruned is taken out.
-        Raises :class:`ModelError`.
+        not in the folder are drawn from ``seed`` and named in the report. A classifier of the folder is joined to ``id2label`` by
+        name (:mod:`pretune.backbones.classes`). What config.json says was pruned is taken out. Raises :class:`ModelError`.
         """
         import transformers
 
@@ -141,13 +144,29 @@ class Backbone:
                 output_loading_info=True,
                 trust_remote_code=self.trust_remote_code,
             )
-        report = _report(info)
+            report = self._with_classes(model, auto, _report(info), config_changes, seed)
         _refuse_broken_body(self.name, model, report, is_bare=auto_class == "AutoModel")
         mend_batch_norms(model)
         if self.kept_layers is not None:
             keep_layers(model, self.kept_layers)
         remove_parts(model, model.config)
         return model, report
+
+    def _with_classes(
+        self, model: nn.Module, auto: Any, report: LoadReport, changes: Mapping[str, Any], seed: int
+    ) -> LoadReport:
+        """Join the classifier that was loaded to the classes that were asked for, and note it."""
+        if "id2label" not in changes:
+            return report
+        before, after = names_of(self.config), tuple(str(name) for name in changes["id2label"].values())
+        if before == after:
+            return report
+        config: Any = model.config
+        axes = class_axes(auto, config, len(after))
+        if axes.keys() <= {*report.missing}:
+            return report  # the folder holds no classifier
+        drawn, told = join_classes(model, before, after, axes, seed=_weights_seed(seed))
+        return report._replace(mismatched=tuple(sorted({*report.mismatched, *drawn})), classes=f"{self.name}: {told}")
 
     def _changed_config(self, changes: dict[str, Any]) -> PreTrainedConfig:
         config = copy.deepcopy(self.config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from pretune.data.archive import Entry
@@ -9,14 +10,18 @@ from pretune.data.encodings import find_encoding, open_text, read_lines
 
 __all__ = ["label_names"]
 
+_NUMBER = re.compile("0|[1-9][0-9]{0,8}")
+
 
 def label_names(
     labels: Sequence[str], files: Sequence[Entry], encoding: str | None
 ) -> tuple[dict[str, str] | None, str]:
-    """Label to name when one of ``files`` fits the labels, and a sentence for people ("" when there is nothing to say)."""
+    """Label to name, in the order of the labels' numbers, when one of ``files`` fits them, and a sentence for people ("" when
+    there is nothing to say).
+    """
     if not files or not labels:
         return None, ""
-    if not all(label.isascii() and label.isdigit() and str(int(label)) == label for label in labels):
+    if not all(_NUMBER.fullmatch(label) for label in labels):
         several = sum("," in label and label.replace(",", "").isdigit() for label in labels)
         if not several:
             return None, ""
@@ -32,7 +37,7 @@ def label_names(
         return None, f"Labels are integers; they were not named by {listed}, as {why}."
     file, names = fitting.popitem()
     return {
-        str(number): names[number] for number in numbers
+        str(number): names[number] for number in sorted(numbers)
     }, f"Labels 0 to {max(numbers)} were named by the lines of {file}."
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -31,6 +31,11 @@ class Prepared:
     roles: Roles
     maker: RowMaker
     chunks: Iterator[Chunk]
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """The names that the file itself gives to class indices, in the order of these."""
+        return self.table.class_names.get(self.roles.label or self.roles.labels or "", ())
 
 
 def prepared_tables(

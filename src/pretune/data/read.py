@@ -97,6 +97,7 @@ class _Reading:
         self.files: list[dict[str, Any]] = []
         self.notes = list(place.notes)
         self.pairs: dict[bool, str] = {}
+        self.class_orders: list[tuple[str, ...]] = []
         self.media: MediaTally | None = None
 
     def run(self, folder: Path) -> dict[str, Any]:
@@ -138,6 +139,8 @@ class _Reading:
         self.counts.update(prepared.maker.counts)
         self.literal.update(prepared.maker.literal_labels)
         self.notes += prepared.roles.notes
+        if names := prepared.class_names:
+            self.class_orders.append(tuple(names))
         self.files.append(
             {
                 "name": prepared.name,
@@ -191,6 +194,7 @@ class _Reading:
             self.notes.append(note)
         if names:
             self._rename_labels(names)
+            self.class_orders.append(tuple(names.values()))
 
     def _rename_labels(self, names: Mapping[str, str]) -> None:
         def rename(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -207,6 +211,13 @@ class _Reading:
             if split != "unlabelled":
                 self.writer.rewrite(split, rename)
         self.labels = Counter({names[label]: times for label, times in self.labels.items()})
+
+    def _classes(self) -> list[str]:
+        """The classes in the order of the ids that the data gives them; none where it gives none, or several orders."""
+        orders = set(self.class_orders)
+        if len(orders) > 1:
+            self.notes.append("The files give the classes different numbers; their names are put in order instead.")
+        return [*orders.pop()] if len(orders) == 1 else []
 
     def _note_ids(self, split: str, rows: Rows) -> None:
         hashes = np.fromiter(map(hash, rows.ids), np.int64, len(rows.ids))
@@ -274,6 +285,7 @@ class _Reading:
             "encoding": {file["name"]: file["encoding"] for file in self.files if "encoding" in file},
             "rows": {split: self.writer.rows[split] for split in sorted(self.writer.rows)},
             "labels": dict(self.labels.most_common(1000)),
+            **({"classes": classes} if (classes := self._classes()) else {}),
             "counts": {name: count for name, count in sorted(self.counts.items()) if count},
             "moved_to_unlabelled": moved,
             "notes": list(dict.fromkeys(self.notes)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import hashlib
 import importlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -43,6 +44,12 @@ class Cluster:
     def any(self, flag: bool) -> bool:
         """True on all when true on one."""
         return self.sum([float(flag)])[0] > 0
+
+    def agree(self, text: str) -> bool:
+        """Do all processes hold the same text? Every one of them is told the same."""
+        digest = hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=6).digest()
+        mine = float(int.from_bytes(digest, "little"))  # 48 bits are exact in float64, and so is the sum of many
+        return not self.any(self.sum([mine])[0] != mine * self.world)
 
     def barrier(self) -> None:
         """Wait for all."""

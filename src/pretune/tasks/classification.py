@@ -25,7 +25,7 @@ from pretune.tasks.classification_scores import (
     classification_statistics,
     statistics_of_records,
 )
-from pretune.tasks.labelling import Labelling, in_order, training_rows
+from pretune.tasks.labelling import Labelling, given_order, in_order, training_rows
 from pretune.tasks.soft_losses import softened_divergence
 from pretune.types import Encoded, Label, Target
 
@@ -100,7 +100,7 @@ class Classification(Labelling):
                 f"all training rows have one label ({', '.join(names) or 'none'})",
                 "a classifier needs two classes or more: is --column label=... the right one?",
             )
-        return in_order(names)
+        return in_order(names, given_order(data))
 
     def numbered(self, answer: str) -> int:
         """The class index."""

@@ -7,9 +7,10 @@ Shapes: B items of a batch, C classes, N rows, K statistics.
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -27,7 +28,15 @@ if TYPE_CHECKING:
     from pretune.config import TaskSettings
     from pretune.data.splits import Splits
 
-__all__ = ["Labelling", "in_order", "training_rows"]
+__all__ = ["Labelling", "given_order", "in_order", "training_rows"]
+
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,4000}")
+"""Longer ones Python refuses to read."""
+
+
+def given_order(splits: Splits) -> Sequence[str]:
+    """The order that the data gives its classes (a file that names them, the features of a table), or the run that goes on."""
+    return splits.facts.get("classes") or splits.facts.get("read", {}).get("classes", ())
 
 
 def training_rows(splits: Splits, column: str) -> Dataset:
@@ -43,12 +52,21 @@ def training_rows(splits: Splits, column: str) -> Dataset:
     return train
 
 
-def in_order(names: Iterable[str]) -> list[str]:
-    """Classes in their order: by number when all are numbers, else by name."""
-    names = set(names)
-    if all(name.lstrip("-").isdigit() for name in names):
-        return sorted(names, key=int)
-    return sorted(names)
+def in_order(names: Iterable[str], given: Sequence[str] = ()) -> list[str]:
+    """Classes in their one order, whatever order they come in.
+
+    Those that the data itself orders (``given``) keep that order and go before others. The others go by number when all are
+    whole numbers in plain digits (equal ones, such as ``1`` and ``01``, then by name), else by name.
+    """
+    left = set(names)
+    first = [name for name in dict.fromkeys(given) if name in left]
+    left -= set(first)
+    numbers = all(_WHOLE_NUMBER.fullmatch(name) for name in left)
+    return [*first, *sorted(left, key=_by_number if numbers else None)]
+
+
+def _by_number(name: str) -> tuple[int, str]:
+    return int(name), name
 
 
 class Labelling(Task):
@@ -101,6 +119,10 @@ class Labelling(Task):
             label2id=dict(self.index),
             problem_type=self.problem_type,
         )
+
+    def student(self, data: Splits, backbone: Backbone, settings: TaskSettings) -> Self:
+        """See :class:`pretune.tasks.base.Task`: its classes stand in this task's order."""
+        return super().student(data.replace(data, classes=list(self.labels)), backbone, settings)
 
     @abstractmethod
     def numbered(self, answer: Any) -> Any:

@@ -17,7 +17,7 @@ from torch.nn import functional
 from pretune.errors import DataError
 from pretune.tasks.base import Scorer
 from pretune.tasks.baseline_parts import KnownLabels
-from pretune.tasks.labelling import Labelling, in_order, training_rows
+from pretune.tasks.labelling import Labelling, given_order, in_order, training_rows
 from pretune.tasks.multilabel_blocks import multilabel_blocks
 from pretune.tasks.multilabel_scores import (
     HIGHER_IS_BETTER,
@@ -122,7 +122,7 @@ class MultilabelClassification(Labelling):
                 f"all training rows have the same labels ({', '.join(in_order(counts)[:10])})",
                 "there is nothing to tell apart: is --column labels=... the right one?",
             )
-        return in_order(counts)
+        return in_order(counts, given_order(data))
 
     def build(self, backbone: Backbone, *, seed: int) -> tuple[torch.nn.Module, LoadReport]:
         """The classifier that transformers has for the backbone; where it is new, its biases are the logarithms of the odds."""

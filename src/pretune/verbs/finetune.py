@@ -132,7 +132,7 @@ def build_learning(
     from pretune.tasks.shortening import shorten
     from pretune.tasks.trunk_rows import on_trunk
     from pretune.verbs.backbone import find_backbone, steady
-    from pretune.verbs.labelled import encode_labelled, goal_on_validation
+    from pretune.verbs.labelled import as_begun, encode_labelled, goal_on_validation
     from pretune.verbs.rows import data_fingerprint
     from pretune.verbs.setup import choose, make_learning
 
@@ -146,7 +146,7 @@ def build_learning(
     refuse_unread(
         settings, f"--adapt {'top:N' if settings.adapt.startswith('top:') else settings.adapt}", _READ_BY_ADAPT
     )
-    task = kind.start(data, backbone, settings)
+    task = kind.start(as_begun(data, run), backbone, settings)
     truths = task.truths(data["validation"])
     learned: Learnable = task
     learned_rows: dict[str, EncodedRows] = {}

@@ -6,23 +6,31 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pretune.errors import UsageError, did_you_mean
+from pretune.runfolder import RunFolder, is_run
 from pretune.verbs.outcome import Say
 
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
 
+    from pretune.data.splits import Splits
     from pretune.engine.devices import Device
     from pretune.engine.parallel import Cluster
     from pretune.tasks.base import EncodedRows, Task
     from pretune.types import Prediction
 
-__all__ = ["calibrate", "encode_labelled", "goal_on_validation", "kept_under"]
+__all__ = ["as_begun", "calibrate", "encode_labelled", "goal_on_validation", "kept_under"]
 
 
 def kept_under(fingerprint: str, data: Mapping[str, Dataset], name: str) -> str:
     """The name that the encoded rows of a split are kept under. Verbs that read the same rows alike find each other's."""
     return f"{fingerprint}:{name}:{len(data[name])}"
+
+
+def as_begun(data: Splits, run: RunFolder) -> Splits:
+    """The rows, their classes in the order that the run began with, where it began before."""
+    begun = run.record.get("model", {}).get("labels") if is_run(run.path) else None
+    return data.replace(data, classes=begun) if begun else data
 
 
 def encode_labelled(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable
@@ -31,6 +32,12 @@ def carry_out(
     ``close`` writes the model. ``began`` is when the verb did (``time.monotonic``).
     """
     cluster, say = learning.cluster, learning.say
+    labels = list(setup.task.labels) if setup.task else []
+    if not cluster.agree(json.dumps([labels, setup.fingerprint])):
+        raise RunError(
+            "the processes of this run read other rows or other classes than the first one",
+            "give all of them the same data and the same version of pretune",
+        )
     if cluster.is_first:
         prepare_run(run, settings, data, setup, learning, resumed=resumed, say=say)
     for note in learning.resume():
@@ -61,6 +68,7 @@ def prepare_run(
                 "bring the old data back, or start again with --overwrite",
             )
         if before is not None:
+            _refuse_other_classes(run, setup)
             run.update_record(status="running", problem=None)
             return
     found = passport(data, near_duplicates=sum(len(data[name]) for name in data) <= 100_000)
@@ -72,6 +80,8 @@ def prepare_run(
         say.note(
             f"new weights, drawn at random: {', '.join(names[:6])}{f' and {len(names) - 6} more' if len(names) > 6 else ''}"
         )
+    if setup.report.classes:
+        (say.warn if setup.report.initialised else say.note)(setup.report.classes)
     run.update_record(
         status="running",
         problem=None,
@@ -84,6 +94,7 @@ def prepare_run(
             "labels": list(setup.task.labels) if setup.task else [],
             "initialised": ["all weights"] if setup.report.fresh else list(setup.report.initialised),
             "unexpected": list(setup.report.unexpected),
+            **({"classes": setup.report.classes} if setup.report.classes else {}),
         },
         training={
             "learning_rate": setup.learning_rate,
@@ -92,6 +103,16 @@ def prepare_run(
         },
         machine=machine_facts(),
     )
+
+
+def _refuse_other_classes(run: RunFolder, setup: Setup) -> None:
+    """Raise :class:`RunError` where the weights that were saved mean other classes, or the same in another order."""
+    begun, now_C = run.record.get("model", {}).get("labels"), setup.task.labels if setup.task else ()
+    if begun is not None and list(begun) != list(now_C):
+        raise RunError(
+            f"{run.path} was begun with the classes {', '.join(begun[:10])}; now they are {', '.join(now_C[:10])}",
+            "bring the old data back, or start again with --overwrite",
+        )
 
 
 def _ledgers(setup: Setup, learning: Learning) -> dict[str, dict[str, Any]]:
