@@ -31,7 +31,7 @@ FLAGS = (
     "--use-fake-ui-for-media-stream",
     "--remote-debugging-pipe",
 )
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 600.0
 _START = """
 import fcntl, os, sys
 aside = [fcntl.fcntl(int(word), fcntl.F_DUPFD, 10) for word in sys.argv[1:3]]

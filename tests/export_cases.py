@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from clocks import HANG_SECONDS
 from conftest import write_csv
 from pretune.backbones.audio import hearing_of
 from pretune.backbones.image import geometry_of
@@ -225,7 +226,7 @@ def run_alone(
     """``python script arguments`` where nothing can be imported but the standard library and ``needs``."""
     return subprocess.run(
         [sys.executable, "-I", "-c", _ALONE, ",".join(needs), str(script), *map(str, arguments)],
-        input=stdin, capture_output=True, text=True, check=False, timeout=120, cwd=script.parent.parent,
+        input=stdin, capture_output=True, text=True, check=False, timeout=HANG_SECONDS, cwd=script.parent.parent,
         env={"HOME": str(home or script.parent), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
     )  # fmt: skip
 

@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 
+from clocks import HANG_SECONDS
 from conftest import ROOT
 
 
-def torchrun(*words: str, timeout: int = 200, **env: str) -> subprocess.CompletedProcess[str]:
+def torchrun(*words: str, timeout: int = HANG_SECONDS, **env: str) -> subprocess.CompletedProcess[str]:
     """What a program of two processes said. Raises :class:`subprocess.TimeoutExpired`, and then none of them is left."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *words]
     paths = {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 
+from clocks import HANG_SECONDS
 from pretune.backbones.image import geometry_of
 from pretune.explain.attributions import explain_example
 from pretune.explain.patience import Patience
@@ -105,7 +107,7 @@ class Held(torch.nn.Module):
 
     def forward(self, **inputs: torch.Tensor) -> Any:
         self.began.set()
-        assert self.go.wait(60)
+        assert self.go.wait(HANG_SECONDS)
         self.batches += 1
         return self.model(**inputs)
 
@@ -123,26 +125,20 @@ class Running:
         return host, int(port)
 
 
-@contextlib.contextmanager
-def running(run: Path, *flags: object) -> Iterator[Running]:
-    """``pretune serve RUN`` as a person starts it; it must end by itself on SIGTERM, with code 0 and without a traceback."""
-    words = [
-        sys.executable,
-        "-m",
-        "pretune",
-        "serve",
-        str(run),
-        "--port",
-        "0",
-        "--json",
-        "--threads",
-        "1",
-        "--precision",
-        "fp32",
-    ]
-    process = subprocess.Popen(
-        [*words, *map(str, flags)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+def started_service(run: Path, *flags: object, **held: object) -> subprocess.Popen[str]:
+    """``pretune serve RUN`` as a person starts it, or ``held`` as ``held_serve.py`` says."""
+    program = [str(Path(__file__).with_name("held_serve.py"))] if held else ["-m", "pretune"]
+    words = ["serve", run, "--port", 0, "--json", "--threads", 1, "--precision", "fp32", *flags]
+    return subprocess.Popen(
+        [sys.executable, *program, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, **{name: str(value) for name, value in held.items()}},
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def running(run: Path, *flags: object, **held: object) -> Iterator[Running]:
+    """See :func:`started_service`; it must end by itself on SIGTERM, with code 0 and without a traceback."""
+    process = started_service(run, *flags, **held)
     assert process.stdout is not None
     assert process.stderr is not None
     try:
@@ -153,7 +149,7 @@ def running(run: Path, *flags: object) -> Iterator[Running]:
     finally:
         process.terminate()
         try:
-            _, told = process.communicate(timeout=60)
+            _, told = process.communicate(timeout=HANG_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             raise

@@ -13,6 +13,7 @@ import pytest
 from cli_calls import QUICK, TINY, call, done
 from told_story import GOOD, Story, tell_once, write_rows
 
+from clocks import HANG_SECONDS
 from pretune.files import read_json, read_json_lines
 from pretune.runfolder import RunFolder
 
@@ -265,7 +266,7 @@ def test_the_story_in_processes_of_their_own(tmp_path: Path, news_csv: Path) -> 
     def shell(*words: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "pretune", *map(str, words)],
-            input=stdin, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=True,
+            input=stdin, capture_output=True, text=True, cwd=tmp_path, timeout=HANG_SECONDS, check=True,
         )  # fmt: skip
 
     shell("finetune", *TINY, "--data", news_csv, "--out", "runs/a", "--max-steps", "2")

@@ -8,13 +8,12 @@ import json
 import os
 import pickle
 import shutil
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_calls import QUICK, TINY, done, refused_in_time
+from cli_calls import QUICK, TINY, done, refuses
 from told_story import Story, tell_once
 
 from pretune.runfolder import is_run
@@ -96,7 +95,7 @@ def test_data(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     place = ["--data", make(tmp_path)] if "--data" not in flags else []
-    refused_in_time(names, "finetune", *TINY, *place, *flags, "--out", "run", "--max-steps", "1")
+    refuses(names, "finetune", *TINY, *place, *flags, "--out", "run", "--max-steps", "1")
     assert not is_run("run"), "the next try is free to use the folder"
 
 
@@ -108,16 +107,14 @@ def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.Monke
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(os, "scandir", refuse)
-    refused_in_time("locked", "inspect", place)
+    refuses("locked", "inspect", place)
 
 
 @pytest.mark.slow
 def test_ten_megabytes_in_a_line_are_learned_from(tmp_path: Path) -> None:
     long = "word " * 2**21
     place = write("d.csv", GOOD + f'"{long}",a\n')(tmp_path)
-    began = time.monotonic()
     said = done("finetune", *TINY, "--data", place, "--out", tmp_path / "run", "--max-steps", "1")
-    assert time.monotonic() - began < 90
     assert "longer than the limit" in said.err
 
 
@@ -185,7 +182,7 @@ MODELS: list[tuple[str, Callable[[Path], object], str]] = [
 def test_models(spoil: Callable[[Path], object], names: str, model: Path, story: Story, tmp_path: Path) -> None:
     spoil(model)
     out = tmp_path / "run"
-    refused_in_time(names, "finetune", model, "--data", story.data, "--out", out, *QUICK, "--max-steps", "1")
+    refuses(names, "finetune", model, "--data", story.data, "--out", out, *QUICK, "--max-steps", "1")
     assert not is_run(out)
     done("finetune", story.base, "--data", story.data, "--out", out, *QUICK, "--max-steps", "1")
 
@@ -205,7 +202,7 @@ def test_models(spoil: Callable[[Path], object], names: str, model: Path, story:
 )
 def test_names_of_models(name: str, names: str, story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(story.folder)
-    refused_in_time(names, "finetune", name, "--data", story.data, "--out", tmp_path / "run", *QUICK)
+    refuses(names, "finetune", name, "--data", story.data, "--out", tmp_path / "run", *QUICK)
     assert not is_run(tmp_path / "run")
 
 
@@ -248,5 +245,5 @@ def test_flags(flags: Words, names: str, story: Story, tmp_path: Path) -> None:
     words = ["finetune", "scratch:bert-tiny", *QUICK, "--data", story.data, "--out", tmp_path / "run"]
     words += [] if "--vocab-size" in flags else ["--vocab-size", "300"]
     words += [] if "--max-steps" in flags or "--epochs" in flags else ["--max-steps", "1"]
-    refused_in_time(names, *words, *flags)
+    refuses(names, *words, *flags)
     assert not is_run(tmp_path / "run")

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_calls import QUICK, TINY, Said, call, done, refused, refused_in_time
+from cli_calls import QUICK, TINY, Said, call, done, refused, refuses
 from told_story import Story, tell_once
 
+from clocks import HANG_SECONDS
 from pretune.runfolder import is_run
 
 Words = list[object]
@@ -108,7 +109,7 @@ def test_broken_runs(spoil: Callable[[Path], object], verb: str, names: str, run
         "compare": [story.news],
         "report": [],
     }
-    refused_in_time(names, verb, run, *further[verb])
+    refuses(names, verb, run, *further[verb])
 
 
 def test_one_broken_run_does_not_hide_the_others(run: Path, story: Story) -> None:
@@ -132,22 +133,22 @@ def test_what_has_no_data_of_its_own_is_listed_by_what_it_was_made_of(tmp_path: 
 
 @pytest.mark.parametrize("verb", ["evaluate", "predict", "report"])
 def test_folders_that_are_no_run(verb: str, tmp_path: Path, story: Story) -> None:
-    refused_in_time("nowhere does not exist", verb, tmp_path / "nowhere")
-    refused_in_time("is not a run folder", verb, tmp_path)
-    refused_in_time("is not a run folder", verb, story.data)
+    refuses("nowhere does not exist", verb, tmp_path / "nowhere")
+    refuses("is not a run folder", verb, tmp_path)
+    refuses("is not a run folder", verb, story.data)
 
 
 def test_a_pretrained_run_has_nothing_to_evaluate(story: Story) -> None:
     for verb in ("evaluate", "predict"):
-        refused_in_time("fine-tune it first: pretune finetune", verb, story.base, "--threads", "1")
+        refuses("fine-tune it first: pretune finetune", verb, story.base, "--threads", "1")
 
 
 def test_a_run_that_is_not_finished(run: Path, story: Story, tmp_path: Path) -> None:
     shutil.rmtree(run / "model")
     json_path = run / "run.json"
     json_path.write_text(json.dumps({**json.loads(json_path.read_text()), "status": "stopped"}))
-    refused_in_time("its status is stopped", "evaluate", run)
-    refused_in_time("no finished model", "finetune", run, "--data", story.data, "--out", tmp_path / "next", *QUICK)
+    refuses("its status is stopped", "evaluate", run)
+    refuses("no finished model", "finetune", run, "--data", story.data, "--out", tmp_path / "next", *QUICK)
     assert not is_run(tmp_path / "next")
 
 
@@ -155,22 +156,22 @@ def test_places_that_cannot_be_written(story: Story, tmp_path: Path) -> None:
     words = ["finetune", *TINY, "--data", story.data, "--max-steps", "1", "--out"]
     file = tmp_path / "file"
     file.write_text("mine")
-    refused_in_time(r"--out .*file is a file", *words, file)
-    refused_in_time(r"--out .*file/below cannot be made", *words, file / "below")
+    refuses(r"--out .*file is a file", *words, file)
+    refuses(r"--out .*file/below cannot be made", *words, file / "below")
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "mine.txt").write_text("mine")
-    refused_in_time("not empty and not a run folder", *words, folder)
-    refused_in_time("not empty and not a run folder", *words, folder, "--overwrite")
+    refuses("not empty and not a run folder", *words, folder)
+    refuses("not empty and not a run folder", *words, folder, "--overwrite")
     assert (folder / "mine.txt").read_text() == "mine"
-    refused_in_time("is a run of `pretrain`", *words, shutil.copytree(story.base, tmp_path / "base"))
-    refused_in_time(r"/proc/nothing cannot be made", *words, "/proc/nothing")
-    refused_in_time(r"--out .*file is a file", "inspect", story.data, "--out", file)
+    refuses("is a run of `pretrain`", *words, shutil.copytree(story.base, tmp_path / "base"))
+    refuses(r"/proc/nothing cannot be made", *words, "/proc/nothing")
+    refuses(r"--out .*file is a file", "inspect", story.data, "--out", file)
 
 
 def test_an_early_mistake_keeps_what_overwrite_would_replace(run: Path, tmp_path: Path) -> None:
     before = (run / "model" / "model.safetensors").read_bytes()
-    refused_in_time("none.csv does not exist", "finetune", *TINY, "--data", "none.csv", "--out", run, "--overwrite")
+    refuses("none.csv does not exist", "finetune", *TINY, "--data", "none.csv", "--out", run, "--overwrite")
     assert (run / "model" / "model.safetensors").read_bytes() == before
 
 
@@ -196,7 +197,7 @@ def test_predict(
     words: Words, stdin: bytes | str, names: str, story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    refused_in_time(names, "predict", story.weak, *words, "--threads", "1", stdin=stdin)
+    refuses(names, "predict", story.weak, *words, "--threads", "1", stdin=stdin)
     assert list(tmp_path.iterdir()) == [], "nothing half-written is left"
 
 
@@ -204,9 +205,9 @@ def test_evaluate_on_data_that_does_not_fit(story: Story, run: Path, tmp_path: P
     words = ["evaluate", run, "--no-baselines", "--threads", "1", "--data"]
     place = tmp_path / "other.csv"
     place.write_text("text,label\n" + "".join(f"row {n} is new,{'sport' if n % 2 else 'sprot'}\n" for n in range(30)))
-    refused_in_time('did you mean "sport"', *words, place)
+    refuses('did you mean "sport"', *words, place)
     place.write_text("text\n" + "".join(f"row {n} is new\n" for n in range(30)))
-    refused_in_time("no (column|labels)", *words, place)
+    refuses("no (column|labels)", *words, place)
     assert "test-other" not in json.loads((run / "metrics.json").read_text())
 
 
@@ -246,40 +247,40 @@ def test_a_model_is_made_from_a_run_only_with_the_rows_that_it_learned_from(
 def test_a_finished_run_whose_model_was_deleted(words: Words, run: Path) -> None:
     remove("model")(run)
     names = r"has no model: .*pretune\.json was moved or deleted\n.*pretune finetune .* --overwrite"
-    refused_in_time(names, words[0], run, *words[1:])
+    refuses(names, words[0], run, *words[1:])
 
 
 def test_only_what_has_learned_can_teach(story: Story, tmp_path: Path) -> None:
     words = ["--student", "layers:1", "--out", tmp_path / "next", *QUICK]
-    refused_in_time("there is no folder runs/nowhere", "distill", "runs/nowhere", *words)
-    refused_in_time(r"news\.csv is a file", "distill", story.data, *words)
-    refused_in_time("has learned nothing", "distill", "scratch:bert-tiny", *words, "--data", story.data)
-    refused_in_time("give the rows to learn from: --data", "distill", story.base / "model", *words)
+    refuses("there is no folder runs/nowhere", "distill", "runs/nowhere", *words)
+    refuses(r"news\.csv is a file", "distill", story.data, *words)
+    refuses("has learned nothing", "distill", "scratch:bert-tiny", *words, "--data", story.data)
+    refuses("give the rows to learn from: --data", "distill", story.base / "model", *words)
     assert not (tmp_path / "next").exists()
 
 
 def test_one_text_or_two_as_the_model_learned(run: Path) -> None:
-    refused_in_time("--text-pair does not fit: .* single texts", "explain", run, "a text", "--text-pair", "another")
+    refuses("--text-pair does not fit: .* single texts", "explain", run, "a text", "--text-pair", "another")
     passport = json.loads((run / "data.json").read_text())
     passport["splits"]["train"]["columns"] = ["id", "text", "text_pair", "label"]
     (run / "data.json").write_text(json.dumps(passport))
-    refused_in_time("pairs of texts, and one was given\n.*--text-pair TEXT", "explain", run, "a text")
+    refuses("pairs of texts, and one was given\n.*--text-pair TEXT", "explain", run, "a text")
 
 
 def test_8_bits_are_not_rounded_again(run: Path, tmp_path: Path) -> None:
     edit("run.json", quantization={"to": "int8"}, parents=["runs/news"])(run)
     edit("model/pretune.json", engine="onnxruntime")(run)
-    refused_in_time("is in 8 bits already\n.*: runs/news", "quantize", run, "--out", tmp_path / "next")
+    refuses("is in 8 bits already\n.*: runs/news", "quantize", run, "--out", tmp_path / "next")
 
 
 def test_runs_that_answer_other_questions_are_not_compared(run: Path, story: Story) -> None:
     edit("model/pretune.json", task="image-classification")(run)
-    refused_in_time(f"{run} is a run of image-classification, {story.news} one of text", "compare", run, story.news)
-    refused_in_time("one of masked-language-modelling", "compare", story.news, story.base)
+    refuses(f"{run} is a run of image-classification, {story.news} one of text", "compare", run, story.news)
+    refuses("one of masked-language-modelling", "compare", story.news, story.base)
 
 
 def test_a_run_is_not_compared_with_itself(run: Path) -> None:
-    refused_in_time("would be compared with itself", "compare", run, run.parent / "." / run.name)
+    refuses("would be compared with itself", "compare", run, run.parent / "." / run.name)
 
 
 def test_errors_as_json(story: Story) -> None:
@@ -303,7 +304,7 @@ def test_as_a_process(words: list[str], names: str, story: Story, tmp_path: Path
     places = {"DATA": str(story.data), "RUN": str(story.weak)}
     found = subprocess.run(
         [sys.executable, "-m", "pretune", *(places.get(word, word) for word in words)],
-        input=os.urandom(4000), capture_output=True, cwd=tmp_path, timeout=90,
+        input=os.urandom(4000), capture_output=True, cwd=tmp_path, timeout=HANG_SECONDS,
     )  # fmt: skip
     refused(Said(found.returncode, found.stdout.decode(), found.stderr.decode()), names)
     assert not is_run(tmp_path / "run")

@@ -16,7 +16,7 @@ from pretune.evaluation import latency
 from pretune.files import read_json
 from processes import torchrun
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 LEARN = (
     "--max-steps", "10", "--batch-size", "16", "--micro-batch-size", "4", "--eval-every", "5",

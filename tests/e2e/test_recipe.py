@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from cli_calls import call, done, refused, refused_in_time
+from cli_calls import call, done, refused, refuses
 
 from conftest import write_csv
 from pretune.files import read_json
@@ -208,7 +208,7 @@ def test_aliases_that_unfold_into_too_much_are_refused(tmp_path: Path) -> None:
     lines += [f"  s{n}: {{column: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]}}" for n in range(1, 9)]
     path = tmp_path / "recipe.yaml"
     path.write_text("\n".join(lines))
-    refused_in_time("unfolds into more than", "run", path)
+    refuses("unfolds into more than", "run", path)
 
 
 def test_what_yaml_has_for_repeating_and_for_words_is_read(recipe: Path) -> None:

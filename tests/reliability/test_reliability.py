@@ -33,7 +33,7 @@ def summary(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("reliability")
     words = ["--short", "--work", str(folder), "--json", str(folder / "summary.json")]
     ended = subprocess.run(
-        [sys.executable, str(HARNESS), *words], capture_output=True, text=True, timeout=280, env=os.environ, check=False
+        [sys.executable, str(HARNESS), *words], capture_output=True, text=True, timeout=850, env=os.environ, check=False
     )
     assert (folder / "summary.json").exists(), f"{ended.stdout[-2000:]}\n{ended.stderr[-2000:]}"
     found = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
@@ -58,5 +58,5 @@ def test_kills_fell_inside_saves(summary: dict[str, Any]):
     assert counts["inside a save"] >= summary["kills"]["trials"] // 2
 
 
-def test_stopping_takes_seconds(summary: dict[str, Any]):
-    assert summary["terminations"]["largest"]["seconds to stop"] < 5
+def test_stopping_takes_one_update_at_most(summary: dict[str, Any]):
+    assert summary["terminations"]["largest"]["updates after it"] <= 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import time
 from pathlib import Path
 
 import numpy as np
@@ -96,10 +95,8 @@ def test_several_labels_are_learned_one_by_one() -> None:
 
 @pytest.mark.slow
 @pytest.mark.shared_data
-@pytest.mark.parametrize(
-    ("name", "unspaced", "least", "seconds"), [("sst2", False, 0.80, 10), ("thucnews", True, 0.89, 40)]
-)
-def test_real_text_in_bounded_time(shared_data: Path, name: str, unspaced: bool, least: float, seconds: float) -> None:
+@pytest.mark.parametrize(("name", "unspaced", "least"), [("sst2", False, 0.80), ("thucnews", True, 0.89)])
+def test_real_text(shared_data: Path, name: str, unspaced: bool, least: float) -> None:
     parts = {}
     for split in ("train", "test"):
         with open(shared_data / "text" / name / f"{split}.csv", encoding="utf-8-sig", newline="") as file:
@@ -111,8 +108,6 @@ def test_real_text_in_bounded_time(shared_data: Path, name: str, unspaced: bool,
         [row["label"] for row in parts["train"]],
         [row["text"] for row in parts["test"]],
     )
-    start = time.perf_counter()
     train_M = np.array([labels.index(label) for label in train_labels])
     result, _ = baselines(texts, test, KnownLabels(train_M, truth_N, len(labels), keep), unspaced=unspaced)
-    assert time.perf_counter() - start < seconds
     assert np.mean(result["tfidf-logistic"].argmax(axis=1) == truth_N) > least

@@ -6,19 +6,23 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from clocks import clock_of
 from conftest import make_rows, write_csv
 from pretune.errors import CheckFailed, RunError, UsageError
 from pretune.evaluation.benchmark import pareto_front, standing_of, summary, table_rows, told
 from pretune.evaluation.worker import Worker, WorkerLost
 from pretune.files import read_json, write_json
 from pretune.runfolder import RunFolder, open_run
+from pretune.verbs import benchmark_worker
 from pretune.verbs.benchmark import benchmark, same_question
 from pretune.verbs.benchmark_fleet import Variant
 from pretune.verbs.finetune import finetune
+from tiny import CPU
 
 QUICK: dict[str, Any] = {"seconds": 0.02, "rows": 16, "resamples": 100, "threads": 1}
 
@@ -138,6 +142,29 @@ def test_runs_that_answer_another_question_are_told_before_anything_is_measured(
     }
 
 
+def test_what_is_timed_are_calls_without_encoding_and_with_it(monkeypatch: pytest.MonkeyPatch):
+    """On a clock on which encoding a row takes 3 ms and answering one 10."""
+    clock = clock_of(monkeypatch, benchmark_worker)
+
+    class Task:
+        def encode(self, example: str) -> list[str]:
+            clock.sleep(0.003)
+            return [example]
+
+        def collate(self, items: list[str]) -> SimpleNamespace:
+            return SimpleNamespace(to=lambda _: items)
+
+        def predict(self, _model: None, items: list[str]) -> None:
+            clock.sleep(0.010 * len(items))
+
+    run: Any = benchmark_worker.RunUnderTest({})
+    run.proven = SimpleNamespace(task=Task(), model=None, device=CPU)
+    run.examples, run.items = ["a", "b"], [["a"], ["b"]]
+    for batch, whole, ms in ((1, False, 10), (1, True, 13), (4, False, 40), (4, True, 52)):
+        found = run.time({"batch": batch, "whole": whole, "warmup": 2, "calls": 3})
+        assert found["ms"] == pytest.approx([ms] * 3)
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fine-tuned run ``first`` and its copies: ``second``, ``broken`` (weights cut off) and ``unfinished`` (no model)."""
@@ -169,8 +196,10 @@ def test_a_benchmark_measures_what_it_can_and_names_the_rest(place: Path):
     one = found["variants"][0]
     assert one["score"]["n"] == found["n"] <= 16
     assert one["latency"]["1"]["all"]["n"] >= 20
-    assert one["latency"]["1"]["all"]["p50_ms"] < one["latency_with_encoding"]["1"]["all"]["p50_ms"]
-    assert one["latency"]["32"]["all"]["p50_ms"] > one["latency"]["1"]["all"]["p50_ms"]
+    for kind in ("latency", "latency_with_encoding"):
+        for rows in ("1", "32"):
+            assert one[kind][rows]["all"]["n"] >= 20
+            assert one[kind][rows]["all"]["p50_ms"] > 0
     assert one["bytes"] == (place / "first" / "model" / "model.safetensors").stat().st_size
     assert one["peak_memory_bytes"] > one["held_bytes"] > 0
     assert found["variants"][1]["against_first"]["better"] is None

@@ -1,7 +1,6 @@
 """The data passport: exact figures on small data with known faults, and on real data with faults known beforehand."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -203,9 +202,8 @@ def test_groups_on_both_sides_are_an_error() -> None:
 @pytest.mark.shared_data
 def test_thucnews_faults_are_found_exactly(shared_data: Path) -> None:
     splits = load_splits(DataSettings(data=str(shared_data / "text" / "thucnews")))
-    start = time.perf_counter()
     found = passport(splits)
-    assert time.perf_counter() - start < 30
+    assert found["near_duplicates"]["complete"]
     assert pair(found, "validation", "train")["content"]["count"] == 48
     assert pair(found, "test", "train")["content"]["count"] == 46
     assert pair(found, "validation", "train")["exact"] == 48

@@ -20,6 +20,7 @@ from typing import ClassVar
 import pytest
 
 import pretune
+from clocks import HANG_SECONDS
 from pretune import cli
 from pretune.config import CleanSettings, DataSettings, RunSettings, TrainSettings
 from pretune.errors import CheckFailed, DataError, Interrupted, UsageError
@@ -390,4 +391,4 @@ def test_a_reader_that_leaves_is_no_error(tmp_path: Path):
     flood.stdout.close()
     said = flood.stderr.read()
     flood.stderr.close()
-    assert (flood.wait(timeout=20), said) == (141, b"")
+    assert (flood.wait(timeout=HANG_SECONDS), said) == (141, b"")

@@ -6,8 +6,6 @@ import fcntl
 import json
 import os
 import random
-import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -15,7 +13,7 @@ from typing import ClassVar
 import pytest
 import torch
 
-from pretune import runfolder
+from pretune import files, runfolder
 from pretune.config import RunSettings
 from pretune.engine.checkpoint import Checkpoint, load_last, save
 from pretune.errors import CorruptFile, RunError
@@ -121,22 +119,23 @@ def test_a_finished_run_keeps_no_checkpoints_even_if_it_was_killed_before_their_
         assert not run.checkpoints_dir.exists()
 
 
-def test_a_winner_that_has_not_written_its_name_yet_is_named(tmp_path: Path):
+def test_a_winner_that_has_not_written_its_name_yet_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     descriptor = os.open(tmp_path / ".lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
+    waits: list[float] = []
 
-    def write_late() -> None:
-        time.sleep(0.08)
-        os.write(descriptor, b"process 4711 on here")
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            os.write(descriptor, b"process 4711 on here")
 
-    writer = threading.Thread(target=write_late)
-    writer.start()
+    monkeypatch.setattr(files.time, "sleep", wait)
     try:
         with pytest.raises(RunError, match="process 4711"), lock_folder(tmp_path):
             pass
     finally:
-        writer.join()
         os.close(descriptor)
+    assert len(waits) == 2
 
 
 def test_the_manifest_lists_what_it_guards(checkpoints: Path):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
 
+from clocks import steps_of
 from pretune.data.splits import Splits
 from pretune.verbs.rows import data_fingerprint
 from tiny import dataset_of
@@ -43,10 +43,8 @@ def test_order_number_and_split_show_and_nothing_else_does() -> None:
     assert data_fingerprint(Splits({"train": both.select([0, 1])}, {})) == fingerprint(ROW, other)
 
 
-def test_a_hundred_thousand_rows_take_a_second() -> None:
+def test_rows_are_taken_by_the_thousand() -> None:
     from datasets import Dataset
 
     rows = Dataset.from_dict({"id": [str(i) for i in range(100_000)], "text": ["some words of a headline"] * 100_000})
-    began = time.perf_counter()
-    data_fingerprint(Splits({"train": rows}, {}))
-    assert time.perf_counter() - began < 3
+    assert steps_of(lambda: data_fingerprint(Splits({"train": rows}, {}))) < len(rows) / 10

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from clocks import HANG_SECONDS
 from pretune import files
 from pretune.errors import CorruptFile, DiskFull, RunError
 
@@ -136,7 +137,7 @@ def test_two_processes_race_and_one_wins(tmp_path: Path):
         assert any(str(racer.pid) in words[0] for racer in racers)
     finally:
         for racer in racers:
-            racer.communicate(input="", timeout=20)
+            racer.communicate(input="", timeout=HANG_SECONDS)
 
 
 def test_a_killed_holder_blocks_nobody(tmp_path: Path):
@@ -145,7 +146,7 @@ def test_a_killed_holder_blocks_nobody(tmp_path: Path):
     with pytest.raises(RunError, match=str(holder.pid)), files.lock_folder(tmp_path):
         pass
     holder.send_signal(signal.SIGKILL)
-    holder.communicate(timeout=20)
+    holder.communicate(timeout=HANG_SECONDS)
     with files.lock_folder(tmp_path):
         assert str(os.getpid()) in (tmp_path / ".lock").read_text()
 

@@ -26,7 +26,7 @@ def test_the_memory_of_whoever_began_a_process_is_not_its_own():
 
 
 needs_account = pytest.mark.skipif(not Path("/proc/stat").exists(), reason="this system has no /proc/stat")
-SPIN = "import time\nend = time.monotonic() + 60\nwhile time.monotonic() < end: pass"
+SPIN = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"
 
 
 def neighbours(monkeypatch: pytest.MonkeyPatch, *, worked: float, own: float, processors: int = 2) -> Neighbours:
@@ -67,9 +67,11 @@ def test_nothing_is_said_where_nothing_is_known(monkeypatch: pytest.MonkeyPatch)
 
 @needs_account
 def test_a_process_that_spins_is_seen() -> None:
+    """Sooner or later, whatever else this machine does."""
     watched = Neighbours()
     with subprocess.Popen([sys.executable, "-c", SPIN]) as child:
-        time.sleep(1.5)
-        seen = watched.busy()
-        child.kill()
-    assert seen > 0.2
+        try:
+            while watched.busy() <= 0.2:
+                time.sleep(0.05)
+        finally:
+            child.kill()

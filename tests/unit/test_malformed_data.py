@@ -8,7 +8,6 @@ import json
 import os
 import pickle
 import stat
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -269,10 +268,8 @@ def test_malformed_data_is_refused_clearly(
 ) -> None:
     monkeypatch.setenv("PRETUNE_CACHE", str(tmp_path / "cache"))
     place = make(tmp_path)
-    start = time.perf_counter()
     with pytest.raises((DataError, UsageError)) as caught:
         load(str(place), **flags)
-    assert time.perf_counter() - start < 10
     assert caught.value.exit_code == 2
     assert said in str(caught.value), str(caught.value)
     assert caught.value.fix, "the error says what to do"

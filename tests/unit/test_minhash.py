@@ -1,7 +1,6 @@
 """Near duplicates: shingles, estimated candidates, exact similarity, and bounded work."""
 
 import random
-import time
 
 import numpy as np
 import pytest
@@ -89,9 +88,7 @@ def test_many_alike_rows_are_linked_not_compared_all_with_all() -> None:
     texts = [
         f"the quick brown fox jumps over the lazy dog again and again until number {number}" for number in range(3_000)
     ]
-    start = time.perf_counter()
     found = near(texts)
-    assert time.perf_counter() - start < 20
     assert found.linked_buckets > 0
     assert len(set(found.left_P) | set(found.right_P)) == 3_000
     assert len(found.left_P) < 200 * len(texts)

@@ -1,9 +1,8 @@
 """Personal data: found where it is, and plain numbers left alone."""
 
-import time
-
 import pytest
 
+from clocks import steps_of
 from pretune.data import pii
 
 FOUND = [
@@ -82,24 +81,13 @@ def test_redact_keeps_the_rest_and_no_digit_of_the_value() -> None:
     assert pii.find(pii.redact(text)) == []
 
 
-def test_hostile_text_takes_linear_time() -> None:
-    start = time.perf_counter()
-    for text in (
-        "a" * 100_000,
-        "1 " * 50_000,
-        "a@" * 50_000,
-        "1." * 50_000,
-        ":" * 100_000,
-        "(1" * 50_000,
-        "A" * 50_000 + "1 1" * 10_000,
-        "0" * 100_000,
-    ):
-        pii.find(text)
-    assert time.perf_counter() - start < 2
+@pytest.mark.parametrize("text", ["a", "1 ", "a@", "1.", ":", "(1", "0", "1 1"])
+def test_hostile_text_takes_linear_time(text: str) -> None:
+    """Two million characters: a pattern that looks at them once more for each of them would take days."""
+    assert isinstance(pii.find(text * (2_000_000 // len(text))), list)
 
 
-def test_short_texts_are_fast() -> None:
+def test_short_texts_take_few_steps() -> None:
+    """So many million rows are looked at in a passport: 24 calls a text, 0.1 s for all of these on a quiet machine."""
     texts = [f"尾盘：主要股指涨跌不一 {number} 2010-01-12 涨3.5%" for number in range(10_000)]
-    start = time.process_time()
-    assert not any(map(pii.find, texts))
-    assert time.process_time() - start < 0.3  # 0.1 s on a quiet machine
+    assert steps_of(lambda: not any(map(pii.find, texts)) or pytest.fail("something was found")) < 30 * len(texts)

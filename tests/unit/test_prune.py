@@ -14,7 +14,7 @@ import torch
 
 import pretune
 from conftest import make_rows, write_csv
-from forked import kill_when, started
+from forked import end_at
 from pretune.errors import RunError, UsageError
 from pretune.runfolder import open_run
 from pretune.verbs.outcome import Silent
@@ -181,7 +181,7 @@ def test_dry_run_writes_nothing(parent: Path, place: Path, monkeypatch: pytest.M
 
 def killed(parent: Path, out: Path, when: str, how: int = signal.SIGKILL) -> None:
     """Begin, and get a signal as soon as a path below the folder is there."""
-    kill_when(started(go_on, parent, out), lambda: any(out.glob(when)), how)
+    end_at(out, when, how, go_on, parent, out)
 
 
 def go_on(parent: Path, out: Path, say: Silent | None = None) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import pretune
+from clocks import HANG_SECONDS
 from conftest import make_rows, write_csv
 from forked import started
 from pretune.engine.parallel import Cluster
@@ -92,7 +93,7 @@ def test_a_full_disk_and_a_kill_leave_no_model(exported: Path, monkeypatch: pyte
             pretune.quantize(parent, **asked)
     assert [path.name for path in out.iterdir()] == [".lock"]
     process = started(quantize_until_it_is_renamed, parent, **asked)
-    process.join(120)
+    process.join(HANG_SECONDS)
     assert process.exitcode == 9
     assert (out / ".model.tmp" / "model.onnx").exists()
     assert not (out / "model").exists()

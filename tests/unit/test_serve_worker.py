@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from clocks import HANG_SECONDS
 from pretune.serve.problems import Problem
 from pretune.serve.worker import Job, Worker
 from pretune.tasks.predicting import BUDGET_TOKENS
@@ -31,11 +32,11 @@ def test_what_waits_is_answered_in_one_batch(held_worker: Any):
     worker, model, _ = held_worker
     first, *others = (Job([row]) for row in rows_for("text", 20))
     worker.submit(first)
-    assert model.began.wait(30)
+    assert model.began.wait(HANG_SECONDS)
     for job in others:
         worker.submit(job)
     model.go.set()
-    ids = [job.future.result(30)[0]["id"] for job in (first, *others)]
+    ids = [job.future.result(HANG_SECONDS)[0]["id"] for job in (first, *others)]
     assert ids == [f"t{i}" for i in range(20)]
     assert (worker.rounds, model.batches, worker.answered) == (2, 2, 20)
 
@@ -49,7 +50,7 @@ def test_a_small_request_does_not_wait_for_a_large_one(held_worker: Any):
     large.future.add_done_callback(lambda _: finished.append("large"))
     small.future.add_done_callback(lambda _: finished.append("small"))
     worker.submit(large)
-    assert model.began.wait(30)
+    assert model.began.wait(HANG_SECONDS)
     worker.submit(small)
     model.go.set()
     assert [record["id"] for record in large.future.result(120)] == [str(i) for i in range(400)]
@@ -61,12 +62,12 @@ def test_a_job_that_nobody_wants_any_more_costs_nothing(held_worker: Any):
     worker, model, _ = held_worker
     first, left, last = (Job([row]) for row in rows_for("text", 3))
     worker.submit(first)
-    assert model.began.wait(30)
+    assert model.began.wait(HANG_SECONDS)
     worker.submit(left)
     left.future.cancel()
     worker.submit(last)
     model.go.set()
-    assert last.future.result(30)[0]["id"] == "t2"
+    assert last.future.result(HANG_SECONDS)[0]["id"] == "t2"
     assert worker.answered == 2
 
 
@@ -83,7 +84,7 @@ def test_closing_answers_what_is_there_and_takes_no_more(held_worker: Any):
         worker.submit(Job(rows_for("text", 1)))
     assert refused.value.status == 503
     model.go.set()
-    closing.join(30)
+    closing.join(HANG_SECONDS)
     assert [job.future.result(0)[0]["id"] for job in jobs] == [f"t{i}" for i in range(5)]
 
 
@@ -91,14 +92,14 @@ def test_closing_without_finishing_drops_what_waits(held_worker: Any):
     worker, model, _ = held_worker
     first, second = (Job(rows_for("text", 1)) for _ in range(2))
     worker.submit(first)
-    assert model.began.wait(30)
+    assert model.began.wait(HANG_SECONDS)
     worker.submit(second)
     closing = threading.Thread(target=worker.close, kwargs={"finish": False})
     closing.start()
     while not second.future.cancelled():
         time.sleep(0.01)
     model.go.set()
-    closing.join(30)
+    closing.join(HANG_SECONDS)
     assert (model.batches, first.future.cancelled(), closing.is_alive()) == (1, True, False)
 
 
@@ -130,7 +131,7 @@ def test_a_row_that_the_model_cannot_take_spoils_no_other():
     )
     held = Job(rows_for("text", 1))
     worker.submit(held)
-    assert model.began.wait(30)
+    assert model.began.wait(HANG_SECONDS)
     for job in (good, bad, other):
         worker.submit(job)
     model.go.set()
@@ -150,7 +151,7 @@ def test_a_row_without_a_record_is_told_and_not_waited_for(monkeypatch: pytest.M
     job = Job(rows_for("text", 2))
     worker.submit(job)
     with pytest.raises(Problem) as failed:
-        job.future.result(30)
+        job.future.result(HANG_SECONDS)
     worker.close()
     assert failed.value.status == 500
     assert len(told) == 1
@@ -163,14 +164,14 @@ def test_explanations_take_turns_with_answers(held_worker: Any):
     explained = Job(rows_for("text", 1), lambda row, wanted: seen.append(row["id"]) or {"of": row["id"]})
     failing = Job(rows_for("text", 1), lambda row, wanted: 1 / 0)
     worker.submit(first)
-    assert model.began.wait(30)
+    assert model.began.wait(HANG_SECONDS)
     for job in (failing, explained, answer):
         worker.submit(job)
     model.go.set()
-    assert explained.future.result(30) == {"of": "t0"}
-    assert answer.future.result(30)[0]["id"] == "t1"
+    assert explained.future.result(HANG_SECONDS) == {"of": "t0"}
+    assert answer.future.result(HANG_SECONDS)[0]["id"] == "t1"
     with pytest.raises(Problem, match="ZeroDivisionError"):
-        failing.future.result(30)
+        failing.future.result(HANG_SECONDS)
     assert seen == ["t0"]
 
 
@@ -189,7 +190,7 @@ def test_threads_are_those_that_were_asked_for():
     worker = Worker(served.task, Counting(served.model), CPU, most_jobs=1)
     job = Job(rows_for("text", 1))
     worker.submit(job)
-    job.future.result(30)
+    job.future.result(HANG_SECONDS)
     worker.close()
     torch.set_num_threads(before)
     assert seen == [2]

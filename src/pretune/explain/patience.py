@@ -32,7 +32,7 @@ class Patience:
 
     seconds: float = math.inf
     is_wanted: Callable[[], bool] = _always
-    began: float = field(default_factory=time.monotonic)
+    began: float = field(default_factory=lambda: time.monotonic())
 
     @property
     def spent(self) -> float:
