@@ -46,8 +46,13 @@ class DataSettings(Settings):
     )
     column: tuple[str, ...] = option(
         (),
-        "name a column: text=title, text_pair=reply, label=category, labels=tags (several a row; or columns of 0 and 1: labels=rude,loud), id=key, group=patient; a number is a position (from 0)",
+        "name a column: text=title, text_pair=reply, label=category, labels=tags (several a row; or columns of 0 and 1: labels=rude,loud), id=key, group=patient, split=set, fold=fold; a number is a position (from 0)",
         metavar="ROLE=NAME",
+    )
+    label_type: str = option(
+        "auto",
+        "what labels are: class takes each number as a class; auto: also, but refuses numbers that are scores to estimate",
+        choices=("auto", "class"),
     )
     group: str | None = option(
         None, "column whose equal values stay on one side of every split (a patient, a speaker)", metavar="COLUMN"
@@ -58,6 +63,14 @@ class DataSettings(Settings):
     )
     encoding: str | None = option(
         None, "encoding of text files, where it is not found by looking (utf-8, latin-1, gb18030, ...)"
+    )
+    format: str = option(
+        "auto",
+        "what stands on the lines of a text file: a table, one text each (lines), a label before (label-first) or behind (label-last) its text; auto: by name and by looking",
+        choices=("auto", "table", "lines", "label-first", "label-last"),
+    )
+    test_fold: str | None = option(
+        None, "where a column says in which fold a row stands: the fold that is the test split", metavar="FOLD"
     )
     validation_fraction: float = option(
         0.1, "share of rows split off for validation where no such split is given", low=0.0, high=0.9

@@ -95,7 +95,11 @@ def test_every_format_gives_the_same_rows(name: str, tmp_path: Path) -> None:
     assert splits["train"].column_names == ["id", "text", "label"]
     ids = splits["train"][:]["id"]
     assert len(set(ids)) == len(ids)
-    assert ids[0].endswith(":1")
+    if splits.facts["read"]["files"][0]["format"] in ("text table", "JSON lines", "text, then a label"):
+        line = 1 if splits.facts["read"]["files"][0].get("header") is not True else 2
+        assert ids[0].endswith(f":{line}"), "a row is named by its line, which an editor shows"
+    else:
+        assert ids[0].endswith(" row 1"), "no line says where this row stands"
     json.dumps(splits.facts, allow_nan=False)
 
 
@@ -172,13 +176,13 @@ def test_missing_labels_move_to_unlabelled_and_are_counted(tmp_path: Path) -> No
     path = tmp_path / "data.csv"
     path.write_text("text,label\none text,a\ntwo text,\nthree text,nan\nfour text, b \n,a\n")
     splits = get(path)
-    assert pairs(splits["train"]) == [("one text", "a"), ("four text", "b"), ("", "a")]
-    assert splits["unlabelled"][:]["id"] == ["data.csv:2", "data.csv:3"]
+    assert pairs(splits["train"]) == [("one text", "a"), ("three text", "nan"), ("four text", "b"), ("", "a")]
+    assert splits["unlabelled"][:]["id"] == ["data.csv:3"]
     facts = splits.facts["read"]
-    assert facts["moved_to_unlabelled"] == {"train": 2}
+    assert facts["moved_to_unlabelled"] == {"train": 1}
     assert facts["counts"]["empty_texts"] == 1
     assert facts["counts"]["labels_trimmed"] == 1
-    assert any("'nan' (1 rows)" in note for note in facts["notes"])
+    assert any("Read as classes: 'nan' (1 rows)" in note for note in facts["notes"])
 
 
 def test_a_test_file_without_labels_is_unlabelled(tmp_path: Path) -> None:
@@ -250,7 +254,7 @@ def test_a_found_id_column_that_repeats_is_replaced_by_row_numbers(tmp_path: Pat
     path = tmp_path / "data.csv"
     path.write_text("id,text,label\n7,a b,x\n7,c d,y\n")
     splits = get(path)
-    assert splits["train"][:]["id"] == ["data.csv:1", "data.csv:2"]
+    assert splits["train"][:]["id"] == ["data.csv:2", "data.csv:3"]
     assert any("repeats 1 ids" in note for note in splits.facts["read"]["notes"])
 
 
@@ -313,7 +317,7 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "place").mkdir()
     name = b"train-\xff.csv".decode("utf-8", "surrogateescape")
     (tmp_path / "place" / name).write_text(delimited(","))
-    assert get(tmp_path / "place")["train"][0]["id"] == "train-?.csv:1"
+    assert get(tmp_path / "place")["train"][0]["id"] == "train-?.csv:2"
     path = tmp_path / "data.jsonl"
     path.write_text(json.dumps({"text": "some words", "\ud800": 1}))
     assert len(get(path)["unlabelled"]) == 1

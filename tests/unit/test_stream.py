@@ -61,7 +61,7 @@ def test_a_row_without_a_label_is_kept(tmp_path: Path) -> None:
 def test_columns_are_named_as_for_read(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("left,right\nsome words,other words\n")
     rows = list(stream_rows(str(tmp_path / "a.csv"), columns=("text=right", "text_pair=left")))
-    assert rows == [{"id": "a.csv:1", "text": "other words", "text_pair": "some words"}]
+    assert rows == [{"id": "a.csv:2", "text": "other words", "text_pair": "some words"}]
 
 
 def test_json_lines_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ def test_a_file_a_folder_and_a_table(folder: Path) -> None:
     assert (row["width"], row["height"]) == (9, 7)
     (folder / "list.csv").write_text("file,label\n2.png,b\n0.png,a\n")
     rows = list(stream_rows(str(folder / "list.csv"), modality="image"))
-    assert [(row["id"], row["label"]) for row in rows] == [("list.csv:1", "b"), ("list.csv:2", "a")]
+    assert [(row["id"], row["label"]) for row in rows] == [("list.csv:2", "b"), ("list.csv:3", "a")]
 
 
 def test_paths_and_objects_on_standard_input(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

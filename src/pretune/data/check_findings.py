@@ -46,6 +46,7 @@ def findings(passport: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     found = [
         *_sizes(passport),
+        *(told for part in passport["facts"].values() for told in part.get("findings", ())),
         *label_findings(passport),
         *_leaks(passport),
         *conflict_findings(passport),

@@ -6,22 +6,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pretune.data.columns_looks import Look, advised_label, column_flag, label_advice, listed, look_at, sampled
 from pretune.data.columns_media import TRANSCRIPT_NAMES, media_column
 from pretune.data.columns_names import plain_name, roles_by_name
-from pretune.data.formats import ABSENT, Chunk, Table
+from pretune.data.columns_split import split_role
+from pretune.data.formats import Chunk, Table
 from pretune.data.label_lists import holds_lists, holds_several
+from pretune.data.label_words import missing_words_are_empty
 from pretune.errors import DataError, UsageError, did_you_mean
 
 __all__ = ["Roles", "find_roles", "parse_columns"]
 
-ROLES = ("text", "text_pair", "image", "audio", "label", "labels", "id", "group")
-_SAMPLE_ROWS = 2_000
-_SHORT = 60
+ROLES = ("text", "text_pair", "image", "audio", "label", "labels", "id", "group", "split", "fold")
 
 
 @dataclass(frozen=True)
 class Roles:
-    """The column of each role, None where there is none; ``how`` says how each was found."""
+    """The column of each role, None where there is none; ``how`` says how each was found.
+
+    ``words_mean_missing`` says that labels such as ``nan`` and ``None`` are no labels; ``advice`` what to type where no label
+    was found.
+    """
 
     text: str | None = None
     text_pair: str | None = None
@@ -31,8 +36,12 @@ class Roles:
     labels: str | None = None
     id: str | None = None
     group: str | None = None
+    split: str | None = None
+    fold: str | None = None
     how: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    words_mean_missing: bool = True
+    advice: str = ""
 
     @property
     def media(self) -> tuple[str, str] | None:
@@ -70,6 +79,60 @@ def parse_columns(given: Iterable[str], group: str | None = None) -> dict[str, s
     return asked
 
 
+@dataclass
+class _Finding:
+    """Roles as they are found for a table: ``roles`` and ``how`` grow, ``free`` are those that may be found by looking."""
+
+    table: Table
+    sample: Sequence[Chunk]
+    name: str
+    roles: dict[str, str]
+    how: dict[str, str]
+    free: set[str]
+    notes: list[str]
+    advice: str = ""
+
+    def add(self, found: Mapping[str, str], by: str) -> None:
+        """Take the roles that are free, of columns that have none."""
+        for role, column in found.items():
+            if role in self.free and role not in self.roles and column not in self.roles.values():
+                self.roles[role], self.how[role] = column, by
+
+    def rest(self) -> list[str]:
+        """The columns without a role."""
+        return [column for column in self.table.columns if column not in self.roles.values()]
+
+    def looks(self) -> list[Look]:
+        """What the columns without a role hold."""
+        return [look_at(column, sampled(self.sample, column)) for column in self.rest()]
+
+    def wants_label(self) -> bool:
+        """Whether no label, labels or transcript was found, and none was refused."""
+        answered = {"label", "labels"} & self.roles.keys() or ("text" in self.roles and "audio" in self.roles)
+        return "label" in self.free and not answered and not self.table.roles
+
+    def by_name(self) -> dict[str, str]:
+        """Roles of usual names. Raises :class:`DataError` when several columns may be the label."""
+        pairs = {"text", "text_pair"} <= self.free
+        found, rivals = roles_by_name(self.table.columns, set(self.roles.values()), pairs=pairs)
+        if rivals and "label" in self.free and "label" not in self.roles:
+            looks = [look_at(column, sampled(self.sample, column)) for column in rivals]
+            raise DataError(
+                f"{self.name} has several columns that may be the label: {listed(looks)} (columns: {', '.join(self.table.columns)})",
+                label_advice(looks),
+            )
+        return found
+
+    def note_left_out(self) -> None:
+        """Tell of columns without a role, and where there is no label of what may be one."""
+        left_out = self.rest()
+        if left_out:
+            self.notes.append(f"{self.name}: columns left out: {', '.join(left_out[:20])}.")
+        if left_out and self.wants_label():
+            self.advice = label_advice(self.looks())
+            self.notes.append(f"{self.name}: no column was taken as the label; {self.advice}.")
+
+
 def find_roles(
     table: Table, sample: Sequence[Chunk], asked: Mapping[str, str], name: str, *, classes_named: bool = False
 ) -> Roles:
@@ -78,91 +141,97 @@ def find_roles(
 
     Raises :class:`DataError` that lists the columns and the flag to type, when a column is missing or several fit.
     """
-    roles: dict[str, str] = {}
-    how: dict[str, str] = {}
-    for role, column in asked.items():
-        if column:
-            roles[role] = _asked_column(table, role, column, name)
-            how[role] = "--group" if role == "group" else "--column"
+    given = {role: _asked_column(table, role, column, name) for role, column in asked.items() if column}
+    how = {role: "--group" if role == "group" else "--column" for role in given}
     free = {role for role in ROLES if role not in asked} - ({"label"} if asked.get("labels") else set())
-    _add(roles, how, free, table.roles, "the format")
-    if _add_media(table, sample, roles, how, free, name):
-        notes = _add_beside_media(table, sample, roles, how, free, name)
+    finding = _Finding(table, sample, name, given, how, free, [])
+    finding.add(table.roles, "the format")
+    if table.named and not {"split", "fold"} & asked.keys():
+        finding.add(split_role(table, sample, set(finding.roles.values())), "its name")
+    if _add_media(finding):
+        _add_beside_media(finding)
     else:
         if table.named:
-            _add(roles, how, free, roles_by_name(table.columns, set(roles.values()), free, name), "its name")
-        notes = _add_by_content(table, sample, roles, how, free, name)
-    if "label" in roles and "labels" in free:
-        notes += _several(roles, how, _values(sample, roles["label"]), name, classes_named)
-    return Roles(**roles, how=how, notes=tuple(notes))
+            finding.add(finding.by_name(), "its name")
+        _add_by_content(finding)
+    if "label" in finding.roles and "labels" in free:
+        _several(finding, classes_named)
+    return Roles(
+        **finding.roles, how=finding.how, notes=tuple(finding.notes), advice=finding.advice,
+        words_mean_missing=_words_mean_missing(finding),
+    )  # fmt: skip
 
 
-def _add_media(
-    table: Table, sample: Sequence[Chunk], roles: dict[str, str], how: dict[str, str], free: set[str], name: str
-) -> bool:
+def _words_mean_missing(finding: _Finding) -> bool:
+    """Whether labels such as ``nan`` say that there is none; where rows have several, an empty cell says that none applies."""
+    if "label" not in finding.roles:
+        return True
+    cells = sampled(finding.sample, finding.roles["label"])
+    return missing_words_are_empty(cell.strip() for cell in cells if isinstance(cell, str))
+
+
+def _add_media(finding: _Finding) -> bool:
     """Fill in the column of pictures or clips where there is one; whether there is."""
+    roles = finding.roles
     if {"image", "audio"} <= roles.keys():
-        raise DataError(f"{name}: a row has a picture or a clip, not both", "give --column image= or --column audio=")
+        raise DataError(
+            f"{finding.name}: a row has a picture or a clip, not both", "give --column image= or --column audio="
+        )
     if not {"image", "audio"} & roles.keys():
-        rest = [column for column in table.columns if column not in roles.values()]
-        found = media_column(table, {column: _values(sample, column) for column in rest}, name)
-        captions = (
-            found and found[0] == "image" and "text" in roles
-        )  # who names a text column beside pictures wants text
-        if found and found[0] in free and not captions:
-            roles[found[0]], how[found[0]] = found[1], "what it holds"
+        cells = {column: sampled(finding.sample, column) for column in finding.rest()}
+        found = media_column(finding.table, cells, finding.name)
+        captions = found and found[0] == "image" and "text" in roles  # a text named beside pictures: text is wanted
+        if found and found[0] in finding.free and not captions:
+            roles[found[0]], finding.how[found[0]] = found[1], "what it holds"
     return bool({"image", "audio"} & roles.keys())
 
 
-def _add_beside_media(
-    table: Table, sample: Sequence[Chunk], roles: dict[str, str], how: dict[str, str], free: set[str], name: str
-) -> list[str]:
+def _add_beside_media(finding: _Finding) -> None:
     """The columns beside pictures or clips: transcript (of clips), label or labels, id. None of them has to be there."""
-    if table.named:
-        found = roles_by_name(table.columns, set(roles.values()), free, name)
-        words = {plain_name(column): column for column in table.columns if column not in found.values()}
+    roles, columns = finding.roles, finding.table.columns
+    if finding.table.named:
+        found = finding.by_name()
+        words = {plain_name(column): column for column in columns if column not in found.values()}
         texts = [
             found.pop(role) for role in ("text", "text_pair") if role in found
         ]  # such names mean less beside media
         words |= {plain_name(column): column for column in texts}
         if "audio" in roles and (text := next((words[word] for word in TRANSCRIPT_NAMES if word in words), None)):
             found["text"] = text
-        _add(roles, how, free, found, "its name")
-    rest = [column for column in table.columns if column not in roles.values()]
-    looks = [_look(column, _values(sample, column)) for column in rest]
-    classes = [look.column for look in looks if look.is_class]
-    if not {"label", "labels", "text"} & roles.keys() and not table.roles and len(rest) == 1:
-        role = "label" if classes else "text" if "audio" in roles and looks[0].is_text else ""
-        if role in free:
-            roles[role], how[role] = rest[0], "what it holds"
-    left_out = [column for column in table.columns if column not in roles.values()]
-    notes = [f"{name}: columns left out: {', '.join(left_out[:20])}."] if left_out else []
-    if any(plain_name(column) == "offset" for column in left_out):
-        notes.append(f"{name}: offsets are not used: each clip is read whole.")
-    if left_out and not {"label", "labels", "text"} & roles.keys() and "label" in free:
-        notes.append(f"{name}: no column was taken as the label; if there is one, name it with --column label=NAME.")
-    return notes
+        finding.add(found, "its name")
+    looks = finding.looks()
+    if not {"label", "labels", "text"} & roles.keys() and not finding.table.roles and len(looks) == 1:
+        role = "label" if looks[0].is_class else "text" if "audio" in roles and looks[0].is_text else ""
+        if role:
+            finding.add({role: looks[0].column}, "what it holds")
+    if any(plain_name(column) == "offset" for column in finding.rest()):
+        finding.notes.append(f"{finding.name}: offsets are not used: each clip is read whole.")
+    finding.note_left_out()
 
 
-def _several(
-    roles: dict[str, str], how: dict[str, str], cells: Sequence[Any], name: str, classes_named: bool
-) -> list[str]:
+def _several(finding: _Finding, classes_named: bool) -> None:
     """Take the column of labels as one of several labels a row where its cells are such; the note says so."""
-    column, lists = roles["label"], holds_lists(cells)
+    roles, how, name = finding.roles, finding.how, finding.name
+    column = roles["label"]
+    cells = sampled(finding.sample, column)
+    lists = holds_lists(cells)
+    if how["label"] == "--column" and not _are_lists(cells):
+        if lists:
+            finding.notes.append(
+                f"{name}: the cells of {column} are written as lists; each is one label, as --column label={column} says."
+            )
+        return
     if not lists and (how["label"] == "--column" or not holds_several(column, cells, classes_named=classes_named)):
-        return []
+        return
     roles["labels"], how["labels"] = roles.pop("label"), how.pop("label")
-    if lists:
-        return []
-    return [
-        f"{name}: the column {column} was read as several labels a row; --column label={column} makes each combination one label."
-    ]
+    if not lists:
+        finding.notes.append(
+            f"{name}: the column {column} was read as several labels a row; {column_flag('label', column)} makes each combination one label."
+        )
 
 
-def _add(roles: dict[str, str], how: dict[str, str], free: set[str], found: Mapping[str, str], by: str) -> None:
-    for role, column in found.items():
-        if role in free and role not in roles and column not in roles.values():
-            roles[role], how[role] = column, by
+def _are_lists(cells: Sequence[Any]) -> bool:
+    return any(isinstance(cell, (list, tuple)) for cell in cells)
 
 
 def _asked_column(table: Table, role: str, column: str, name: str) -> str:
@@ -180,80 +249,38 @@ def _asked_column(table: Table, role: str, column: str, name: str) -> str:
     raise DataError(f"{flag}: {name} has no column {column!r}", did_you_mean(column, table.columns) + positions)
 
 
-@dataclass(frozen=True)
-class _Look:
-    """What a sampled column holds."""
-
-    column: str
-    mean_length: float
-    is_class: bool
-    is_text: bool
-    example: str
-
-
-def _look(column: str, values: Sequence[Any]) -> _Look:
-    texts = [str(value) for value in values if value is not None and value is not ABSENT]
-    distinct = len(set(texts))
-    mean = sum(map(len, texts)) / max(1, len(texts))
-    short = bool(texts) and max(map(len, texts)) <= _SHORT and mean <= 30
-    is_class = short and distinct <= max(2, min(300, len(texts) // 3)) and distinct < len(texts)
-    plain = all(value is None or value is ABSENT or isinstance(value, str) for value in values)
-    numeric = sum(text.replace(".", "", 1).isdigit() for text in texts) > 0.9 * len(texts)
-    return _Look(column, mean, is_class, plain and not numeric and bool(texts), (texts[0] if texts else "")[:40])
-
-
-def _add_by_content(
-    table: Table, sample: Sequence[Chunk], roles: dict[str, str], how: dict[str, str], free: set[str], name: str
-) -> list[str]:
+def _add_by_content(finding: _Finding) -> None:
     """Fill the roles that neither flags, format nor names told; the notes say what was left out."""
-    rest = [column for column in table.columns if column not in roles.values()]
-    looks = (
-        [_look(column, _values(sample, column)) for column in rest]
-        if "text" not in roles or "label" not in roles
-        else []
-    )
+    roles, table = finding.roles, finding.table
+    looks = finding.looks() if "text" not in roles or finding.wants_label() else []
     if "text" not in roles:
-        roles["text"] = _longest(looks, table, name)
-        how["text"] = "what it holds"
-    classes = [look.column for look in looks if look.is_class and look.column != roles["text"]]
-    others = [look.column for look in looks if look.column != roles["text"]]
-    if "label" in free and "label" not in roles and not table.roles:
+        roles["text"], finding.how["text"] = _longest(looks, table, finding.name), "what it holds"
+    looks = [look for look in looks if look.column != roles["text"]]
+    if finding.wants_label():
+        classes = [look for look in looks if look.is_class]
         if not table.named and len(classes) > 1:
             raise DataError(
-                f"{name} has several columns that may be the label: {_listed(looks)}",
-                f"name it: --column label={classes[0]} (or --column label= for none)",
+                f"{finding.name} has several columns that may be the label: {listed(looks)}", label_advice(looks)
             )
-        if len(classes) == 1 and (not table.named or len(others) == 1):
-            roles["label"], how["label"] = classes[0], "what it holds"
-    left_out = [column for column in table.columns if column not in roles.values()]
-    notes = [f"{name}: columns left out: {', '.join(left_out[:20])}."] if left_out else []
-    if left_out and "label" not in roles and "label" in free:
-        notes.append(f"{name}: no column was taken as the label; if there is one, name it with --column label=NAME.")
-    return notes
+        if len(classes) == 1 and (not table.named or len(looks) == 1):
+            roles["label"], finding.how["label"] = classes[0].column, "what it holds"
+    finding.note_left_out()
 
 
-def _values(sample: Sequence[Chunk], column: str) -> list[Any]:
-    values: list[Any] = []
-    for chunk in sample:
-        values += chunk.column(column)[: _SAMPLE_ROWS - len(values)]
-    return values
-
-
-def _longest(looks: Sequence[_Look], table: Table, name: str) -> str:
+def _longest(looks: Sequence[Look], table: Table, name: str) -> str:
     """The one column of text that is clearly longer than the others, or DataError."""
     texts = sorted((look for look in looks if look.is_text and not look.is_class), key=lambda look: -look.mean_length)
     texts = texts or sorted((look for look in looks if look.is_text), key=lambda look: -look.mean_length)
     if len(looks) == 1 and not texts and not table.named:
         texts = list(looks)
     if not texts:
-        raise DataError(f"{name} has no column of text: {_listed(looks)}", "name it: --column text=NAME")
+        raise DataError(f"{name} has no column of text: {listed(looks)}", "name it: --column text=NAME")
     if len(texts) > 1 and texts[0].mean_length < 2 * texts[1].mean_length:
+        first, second = sorted(texts[:2], key=looks.index)
+        best = advised_label([look for look in looks if look not in texts[:2]])
+        label = f"; the label may be {column_flag('label', best.column)} ({best.values})" if best else ""
         raise DataError(
-            f"{name} has several columns that may be the text: {_listed(looks)}",
-            f"name it: --column text={texts[0].column} (and --column text_pair={texts[1].column} for pairs)",
+            f"{name} has several columns that may be the text: {listed(looks)}",
+            f"name it: {column_flag('text', first.column)} (and {column_flag('text_pair', second.column)} for pairs){label}",
         )
     return texts[0].column
-
-
-def _listed(looks: Sequence[_Look]) -> str:
-    return ", ".join(f'{look.column} ("{look.example}")' for look in looks) or "no columns left"

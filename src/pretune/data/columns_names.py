@@ -6,9 +6,8 @@ import re
 from collections.abc import Sequence
 
 from pretune.data.columns_media import MEDIA_NAMES, TRANSCRIPT_NAMES
-from pretune.errors import DataError
 
-__all__ = ["is_known_name", "plain_name", "roles_by_name"]
+__all__ = ["is_known_name", "plain_name", "roles_by_name", "split_columns"]
 
 _TEXT = (
     "text",
@@ -96,6 +95,7 @@ _KNOWN = {
     *_ID,
     *(name for pair in _PAIR_NAMES for name in pair),
 }
+_SPLIT = ("split", "data_split", "fold", "set", "subset", "partition", "usage")
 
 
 def plain_name(name: str) -> str:
@@ -108,12 +108,14 @@ def is_known_name(name: str) -> bool:
     return plain_name(name) in _KNOWN
 
 
-def roles_by_name(columns: Sequence[str], taken: set[str], free: set[str], name: str) -> dict[str, str]:
-    """Role to column for columns with usual names. Raises :class:`DataError` when several may be the label."""
+def roles_by_name(columns: Sequence[str], taken: set[str], *, pairs: bool) -> tuple[dict[str, str], list[str]]:
+    """Role to column for columns with usual names that are not ``taken``, and the columns that may be the label where several
+    may be; a label is then not among the roles. ``pairs`` allows two texts a row.
+    """
     by_plain = {plain_name(column): column for column in columns if column not in taken}
     found: dict[str, str] = {}
     pair = next((pair for pair in _PAIR_NAMES if all(part in by_plain for part in pair)), None)
-    if pair and {"text", "text_pair"} <= free:
+    if pair and pairs:
         found = {"text": by_plain[pair[0]], "text_pair": by_plain[pair[1]]}
     elif text := next((by_plain[word] for word in _TEXT if word in by_plain), None):
         found = {"text": text}
@@ -121,11 +123,14 @@ def roles_by_name(columns: Sequence[str], taken: set[str], free: set[str], name:
         found["id"] = key
     sure = [by_plain[word] for word in _SURE_LABEL if word in by_plain]
     likely = [by_plain[word] for word in _LIKELY_LABEL if word in by_plain and by_plain[word] not in found.values()]
-    if "label" in free and not sure and len(likely) > 1:
-        raise DataError(
-            f"{name} has several columns that may be the label: {', '.join(likely)} (columns: {', '.join(columns)})",
-            f"name it: --column label={likely[0]} (or --column label= for none)",
-        )
+    if not sure and len(likely) > 1:
+        return found, likely
     if sure or likely:
         found["label"] = (sure or likely)[0]
-    return found
+    return found, []
+
+
+def split_columns(columns: Sequence[str], taken: set[str]) -> list[str]:
+    """Columns that are called as those are which say in what split or fold a row stands."""
+    by_plain = {plain_name(column): column for column in columns if column not in taken}
+    return [by_plain[word] for word in _SPLIT if word in by_plain]

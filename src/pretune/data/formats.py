@@ -17,16 +17,23 @@ ABSENT = object()
 
 @dataclass(frozen=True)
 class Options:
-    """How text files are to be read; None or "auto" where that is found by looking."""
+    """How files are to be read; None or "auto" where that is found by looking. ``test_fold`` is the fold that is the test split,
+    ``names`` are the columns that were asked for by name.
+    """
 
     header: str = "auto"
     delimiter: str | None = None
     encoding: str | None = None
+    format: str = "auto"
+    test_fold: str | None = None
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some rows. ``numbers`` are their row numbers in the file (from 1); ``column`` gives the values of a column."""
+    """Some rows. ``numbers`` are their lines in the file, or their numbers among its rows (from 1); ``column`` gives the values of
+    a column.
+    """
 
     numbers: Sequence[int]
     column: Callable[[str], Sequence[Any]]
@@ -36,9 +43,10 @@ class Chunk:
 class Table:
     """The rows of one file. ``chunks`` can be consumed once.
 
-    ``named`` is False when the columns are called by position ("0", "1", ...). ``class_names`` holds, for a column
-    of class indices, the names that the file itself gives them; ``roles`` the meaning of columns that the format fixes
-    (role to column), ``media`` the kind (image, audio) of columns whose schema says that they hold such files.
+    ``named`` is False when the columns are called by position ("0", "1", ...). ``by_line`` says that rows are numbered by the
+    line on which they begin. ``class_names`` holds, for a column of class indices, the names that the file itself gives them;
+    ``roles`` the meaning of columns that the format fixes (role to column), ``media`` the kind (image, audio) of columns whose
+    schema says that they hold such files. ``notes`` are sentences for people.
     """
 
     columns: tuple[str, ...]
@@ -48,6 +56,12 @@ class Table:
     class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     roles: Mapping[str, str] = field(default_factory=dict)
     media: Mapping[str, str] = field(default_factory=dict)
+    by_line: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    def row_name(self, name: str, number: int) -> str:
+        """What a row of this table is called: ``news.csv:12``, its line, or ``news.parquet row 11``."""
+        return f"{name}:{number}" if self.by_line else f"{name} row {number}"
 
 
 def chunk_rows(rows: int, characters: int) -> int:

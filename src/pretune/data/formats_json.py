@@ -94,7 +94,7 @@ def jsonl_rows(batches: Iterator[list[tuple[int, dict[str, Any]]]], name: str, k
             yield Chunk([number for number, _ in batch], lambda key, rows=rows: [row.get(key, ABSENT) for row in rows])
             batch = next(batches, [])
 
-    return Table(tuple(columns), True, chunks(), facts)
+    return Table(tuple(columns), True, chunks(), facts, by_line=kind == "JSON lines")
 
 
 def json_tables(entry: Entry, encoding: str) -> dict[str | None, Table]:

@@ -1,17 +1,29 @@
-"""Plain text: one row a line, one row a file, and lines such as ``text@label``."""
+"""Plain text: one row a line, one row a file, and lines with their label before or behind the text."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from pretune.data.archive import Entry
 from pretune.data.encodings import find_encoding, open_text, read_lines
 from pretune.data.formats import CHUNK_CHARACTERS, Chunk, Table
 from pretune.errors import DataError
 
-__all__ = ["document_table", "label_delimiter", "label_line_table", "line_chunks", "line_table"]
+__all__ = [
+    "document_table",
+    "first_labels",
+    "label_delimiter",
+    "label_first_table",
+    "label_line_table",
+    "line_chunks",
+    "line_table",
+]
 
 _LABEL_DELIMITERS = ("@", "||", "|", "__label__", "#", "::")
+_MARK = "__label__"
+_FEWEST_LINES, _LINES_A_LABEL = 10, 10
 
 
 def _lines(entry: Entry, encoding: str) -> Iterator[str]:
@@ -46,14 +58,14 @@ def _batches(numbered: Iterable[tuple[int, str]], rows: int) -> Iterator[tuple[l
         yield numbers, texts
 
 
-def _chunk(numbers: Sequence[int], columns: Sequence[Sequence[str]]) -> Chunk:
+def _chunk(numbers: Sequence[int], columns: Sequence[Sequence[Any]]) -> Chunk:
     return Chunk(numbers, lambda name: columns[int(name)])
 
 
 def line_table(entry: Entry, encoding: str) -> Table:
     """One unlabelled row a line; blank lines are left out and counted."""
     facts: dict[str, object] = {"format": "text, one row a line"}
-    return Table(("0",), False, line_chunks(_lines(entry, encoding), facts), facts, roles={"text": "0"})
+    return Table(("0",), False, line_chunks(_lines(entry, encoding), facts), facts, roles={"text": "0"}, by_line=True)
 
 
 def label_delimiter(sample: Sequence[str]) -> str | None:
@@ -78,24 +90,99 @@ def _ends_in_labels(lines: Sequence[str], mark: str) -> bool:
 def label_line_table(entry: Entry, encoding: str, delimiter: str) -> Table:
     """Columns "0" (text) and "1" (label) of lines cut at the last ``delimiter``; a line without one is an error."""
     facts: dict[str, object] = {"format": "text, then a label", "delimiter": delimiter, "header": False}
-    chunks = _label_line_chunks(entry, encoding, delimiter, facts)
-    return Table(("0", "1"), False, chunks, facts, roles={"text": "0", "label": "1"})
+
+    def cut(line: str, where: str) -> tuple[str, str]:
+        text, mark, label = line.rpartition(delimiter)
+        if not mark:
+            raise DataError(
+                f"{where} has no {delimiter!r} between text and label", "mend the line, or give another --delimiter"
+            )
+        return text.strip(), label.strip()
+
+    chunks = _cut_chunks(entry, encoding, cut, facts)
+    return Table(("0", "1"), False, chunks, facts, roles={"text": "0", "label": "1"}, by_line=True)
 
 
-def _label_line_chunks(entry: Entry, encoding: str, delimiter: str, facts: dict[str, object]) -> Iterator[Chunk]:
+def first_labels(sample: Sequence[str]) -> list[str] | None:
+    """The words with which the sampled lines begin, the commonest first, where they look like labels; None otherwise.
+
+    So they do where most begin with fastText's ``__label__``, or where they are few, short, recur and a text follows.
+    """
+    lines = [line.split(None, 1) for line in sample if line.strip()]
+    words = Counter(line[0].lstrip("\ufeff") for line in lines)
+    if _is_marked(sample):
+        return [word for word, _ in words.most_common()]
+    whole = sum(len(line) == 2 for line in lines) >= 0.98 * len(lines) and len(lines) >= _FEWEST_LINES
+    few = 2 <= len(words) <= max(2, len(lines) // _LINES_A_LABEL) and max(map(len, words)) <= 30
+    recurring = sum(times >= 2 for times in words.values()) >= 0.9 * len(words)
+    return [word for word, _ in words.most_common()] if whole and few and recurring else None
+
+
+def label_first_table(entry: Entry, encoding: str, sample: Sequence[str], delimiter: str | None = None) -> Table:
+    """Columns "0" (label) and "1" (text) of lines that begin with their label, up to the first blank or ``delimiter``.
+
+    fastText's mark ``__label__`` is taken off; where sampled lines have several, column "0" holds lists of labels.
+    """
+    several, is_marked = any(len(_marked(line)[0]) > 1 for line in sample), _is_marked(sample)
+    facts: dict[str, object] = {"format": "a label, then text", "header": False}
+    if delimiter is not None:
+        facts["delimiter"] = delimiter
+
+    def cut(line: str, where: str) -> tuple[object, str]:
+        labels, text = _marked(line)
+        if is_marked and not labels:
+            raise DataError(f"{where} does not begin with {_MARK}, as other lines do: {line[:60]!r}", "mend the line")
+        if not labels:
+            label, _, text = line.partition(delimiter) if delimiter is not None else _first_word(line)
+            labels = [label.strip()]
+        if not text.strip():
+            raise DataError(
+                f"{where} has no text after its label: {line[:60]!r}", "mend the line, or leave it out of the file"
+            )
+        if len(labels) > 1 and not several:
+            raise DataError(
+                f"{where} has {len(labels)} labels where the first {len(sample)} lines have one: {line[:60]!r}",
+                "put such a line near the top, or give each line one label",
+            )
+        return (labels if several else labels[0]), text.strip()
+
+    chunks = _cut_chunks(entry, encoding, cut, facts)
+    roles = {"labels" if several else "label": "0", "text": "1"}
+    return Table(("0", "1"), False, chunks, facts, roles=roles, by_line=True)
+
+
+def _is_marked(sample: Sequence[str]) -> bool:
+    lines = [line for line in sample if line.strip()]
+    return sum(bool(_marked(line)[0]) for line in lines) > 0.5 * len(lines)
+
+
+def _marked(line: str) -> tuple[list[str], str]:
+    """fastText's labels at the beginning of a line, and the rest of it."""
+    labels, rest = [], line.strip().lstrip("\ufeff")
+    while rest.startswith(_MARK):
+        word, _, rest = _first_word(rest)
+        labels.append(word.removeprefix(_MARK))
+        rest = rest.removeprefix(", ")  # as in "__label__1 , text"
+    return labels, rest
+
+
+def _first_word(line: str) -> tuple[str, str, str]:
+    word, *rest = line.lstrip("\ufeff").split(None, 1)
+    return word, " ", rest[0] if rest else ""
+
+
+def _cut_chunks(
+    entry: Entry, encoding: str, cut: Callable[[str, str], tuple[object, object]], facts: dict[str, object]
+) -> Iterator[Chunk]:
+    """Two columns: what ``cut`` makes of each line that is not blank, told the line and where it stands."""
     blank = 0
     for numbers, texts in _batches(enumerate(_lines(entry, encoding), 1), 20_000):
-        kept = [(number, text.rsplit(delimiter, 1)) for number, text in zip(numbers, texts, strict=True) if text]
+        kept = [
+            (number, cut(text, f"{entry.name}:{number}")) for number, text in zip(numbers, texts, strict=True) if text
+        ]
         blank += len(texts) - len(kept)
-        for number, parts in kept:
-            if len(parts) != 2:
-                raise DataError(
-                    f"{entry.name}:{number} has no {delimiter!r} between text and label",
-                    "mend the line, or give another --delimiter",
-                )
         if kept:
-            rows = [parts for _, parts in kept]
-            yield _chunk([n for n, _ in kept], ([row[0].strip() for row in rows], [row[1].strip() for row in rows]))
+            yield _chunk([number for number, _ in kept], ([row[0] for _, row in kept], [row[1] for _, row in kept]))
     facts["blank_lines"] = blank
 
 

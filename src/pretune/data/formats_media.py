@@ -152,7 +152,7 @@ def speech_list_table(entry: Entry, encoding: str, width: int) -> Table:
     facts: dict[str, object] = {"format": "speech list (clip|transcript|normalised)", "header": False}
     columns = tuple(map(str, range(width)))
     roles = {"audio": "0", "text": columns[-1]}
-    return Table(columns, False, _speech_chunks(entry, encoding, width, facts), facts, roles=roles)
+    return Table(columns, False, _speech_chunks(entry, encoding, width, facts), facts, roles=roles, by_line=True)
 
 
 def _speech_chunks(entry: Entry, encoding: str, width: int, facts: dict[str, object]) -> Iterator[Chunk]:

@@ -9,15 +9,23 @@ from itertools import islice
 import pyarrow as pa
 
 from pretune.data.archive import Entry
-from pretune.data.columns_names import is_known_name
 from pretune.data.encodings import find_encoding, open_text, read_lines
 from pretune.data.formats import Options, Table
 from pretune.data.formats_arrow import arrow_table, dataset_table, parquet_table
+from pretune.data.formats_dialect import even_share, find_dialect, parse_delimiter
+from pretune.data.formats_header import header_delimiter
 from pretune.data.formats_json import json_tables, jsonl_table, looks_like_json_lines
-from pretune.data.formats_lines import document_table, label_delimiter, label_line_table, line_table
+from pretune.data.formats_lines import (
+    document_table,
+    first_labels,
+    label_delimiter,
+    label_first_table,
+    label_line_table,
+    line_table,
+)
 from pretune.data.formats_media import media_table, speech_list_table, speech_list_width
 from pretune.data.formats_place import Source
-from pretune.data.formats_table import delimited_table, parse_delimiter, tabbed
+from pretune.data.formats_table import delimited_table, tabbed
 from pretune.errors import DataError
 
 __all__ = ["open_source", "reading"]
@@ -99,33 +107,73 @@ def _refuse_foreign(entry: Entry, head: bytes) -> None:
 
 def _open_text(entry: Entry, encoding: str, options: Options, stems: frozenset[str]) -> dict[str | None, Table]:
     suffix = entry.suffix
-    if suffix in (".jsonl", ".ndjson"):
-        return {None: jsonl_table(entry, encoding)}
     with open_text(entry.open(), encoding) as text:
         sample = list(islice(read_lines(text, entry.name), _SAMPLE_LINES))
     if not any(line.strip(" \t\r\n\ufeff") for line in sample[:1000]):
         raise DataError(f"{entry.name} holds no rows, only blank lines", "give a file with rows")
+    if options.format != "auto":
+        return {None: _as_told(entry, encoding, options, sample)}
+    if suffix in (".jsonl", ".ndjson"):
+        return {None: jsonl_table(entry, encoding)}
     if options.delimiter is None and (width := speech_list_width(entry, sample, stems)):
         return {None: speech_list_table(entry, encoding, width)}
     if suffix == ".json":
         lines = looks_like_json_lines(sample) and sum(1 for line in sample[:50] if line.strip()) > 1
         return {None: jsonl_table(entry, encoding)} if lines else json_tables(entry, encoding)
     if suffix in (".csv", ".tsv", ".tab"):
-        preferred = "," if suffix == ".csv" else "\t"
-        return {None: delimited_table(entry, encoding, options, is_known_name, preferred)}
+        return {None: delimited_table(entry, encoding, options, "," if suffix == ".csv" else "\t")}
     return {None: _plain(entry, encoding, options, sample)}
 
 
+def _as_told(entry: Entry, encoding: str, options: Options, sample: list[str]) -> Table:
+    """The table that ``--format`` asks for."""
+    delimiter = parse_delimiter(options.delimiter) if options.delimiter is not None else None
+    if options.format == "lines":
+        return line_table(entry, encoding)
+    if options.format == "label-first":
+        return label_first_table(entry, encoding, sample, delimiter)
+    if options.format == "label-last":
+        return label_line_table(entry, encoding, delimiter or label_delimiter(sample) or " ")
+    return delimited_table(entry, encoding, options)
+
+
 def _plain(entry: Entry, encoding: str, options: Options, sample: list[str]) -> Table:
-    """A file whose name says only "text": JSON lines, a tab table, ``text@label`` lines, or one row a line."""
+    """A file whose name says only "text": JSON lines, a table, lines with a label before or behind, or one row a line."""
     if options.delimiter is not None:
         delimiter = parse_delimiter(options.delimiter)
         if delimiter in (",", "\t", ";"):
-            return delimited_table(entry, encoding, options, is_known_name, delimiter)
+            return delimited_table(entry, encoding, options, delimiter)
+        _check_last_labels(entry, sample, delimiter)
         return label_line_table(entry, encoding, delimiter)
     if looks_like_json_lines(sample):
         return jsonl_table(entry, encoding)
     if tabbed(sample):
-        return delimited_table(entry, encoding, options, is_known_name, "\t")
-    mark = label_delimiter(sample)
-    return label_line_table(entry, encoding, mark) if mark else line_table(entry, encoding)
+        return delimited_table(entry, encoding, options, "\t")
+    if (mark := header_delimiter(sample[0].lstrip("\ufeff").rstrip("\r\n"), options.names)) and even_share(
+        sample, find_dialect(sample, mark, mark)
+    ) > 0.9:
+        return delimited_table(entry, encoding, options, mark)
+    words = first_labels(sample)
+    if words and words[0].startswith("__label__"):
+        return label_first_table(entry, encoding, sample)
+    if mark := label_delimiter(sample):
+        return label_line_table(entry, encoding, mark)
+    if words:
+        raise DataError(
+            f"the lines of {entry.name} begin with one of {len(words)} words: {', '.join(words[:6])}{' ...' if len(words) > 6 else ''}; are these the labels?",
+            "--format label-first reads them so; --format lines reads each line as a text without a label",
+        )
+    return line_table(entry, encoding)
+
+
+def _check_last_labels(entry: Entry, sample: list[str], delimiter: str) -> None:
+    """Refuse a ``--delimiter`` behind which no labels stand: nearly every line would have one of its own."""
+    ends = [line.strip().rpartition(delimiter)[2] for line in sample if line.strip()]
+    distinct = len(set(ends))
+    if len(ends) < 10 or distinct <= len(ends) // 2:
+        return
+    first = first_labels(sample)
+    raise DataError(
+        f"--delimiter is {delimiter!r}, behind which {len(ends)} lines of {entry.name} end in {distinct} different words, such as {ends[0][:40]!r}: these are no labels",
+        "--format label-first takes the word before the text" if first else "leave it out, or give the right one",
+    )

@@ -24,6 +24,7 @@ __all__ = [
     "Source",
     "hidden",
     "left_out",
+    "named_after_split",
     "split_of_path",
     "split_of_word",
     "stamp_of",
@@ -33,10 +34,13 @@ TEXT_SUFFIXES = (".txt", ".text")
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet", ".pq", ".arrow", ".feather")
 _SPLIT_WORDS = {
     "train": ("train", "training", "训练", "训练集"),
-    "validation": ("validation", "valid", "val", "dev", "eval", "evaluation", "验证", "验证集"),
-    "test": ("test", "testing", "测试", "测试集"),
+    "validation": ("validation", "valid", "val", "dev", "eval", "evaluation", "publictest", "验证", "验证集"),
+    "test": ("test", "testing", "privatetest", "测试", "测试集"),
     "unlabelled": ("unlabelled", "unlabeled", "unsup", "unsupervised"),
 }
+_BESIDE_SPLIT = frozenset(
+    ("", "data", "images", "imgs", "seg", "split", "file", "files", "texts", "clips", "audio", "rows", "all", "of")
+)
 SPLIT_BY_WORD = {word: split for split, words in _SPLIT_WORDS.items() for word in words}
 ABOUT = re.compile(
     r"(readme|license|licence|copying|notice|source|sources|changelog|citation|authors|dataset_infos?|cc-by.*)", re.I
@@ -77,19 +81,41 @@ class Place:
 
 
 def split_of_word(word: str) -> str | None:
-    """The split that a folder's or key's name stands for: ``dev`` is validation."""
-    return SPLIT_BY_WORD.get(word.casefold())
+    """The split that a folder's, key's or cell's name stands for: ``dev`` is validation, ``train_set`` and ``training-data`` train."""
+    whole = word.casefold()
+    if whole in SPLIT_BY_WORD:
+        return SPLIT_BY_WORD[whole]
+    words = {part.removesuffix("set") for part in _words(whole)} - _BESIDE_SPLIT
+    return SPLIT_BY_WORD.get(words.pop()) if len(words) == 1 else None
 
 
 def split_of_path(name: str) -> str | None:
-    """The split by the nearest folder named after one, else by a word in the file's name (``sst2_train.csv``)."""
+    """The split by the nearest folder named after one, else by a word anywhere in the file's name (``sst2_train.csv``,
+    ``2015.train.tsv``, ``stsa.fine.test``).
+    """
     path = PurePosixPath(name)
     for folder in reversed(path.parts[:-1]):
         if split := split_of_word(folder):
             return split
-    words = re.split(r"[\W\d_]+", path.name.split(".")[0].casefold())
+    words = _words(_without_kind(path.name))
     found = {SPLIT_BY_WORD[word] for word in words if word in SPLIT_BY_WORD}
-    return found.pop() if len(found) == 1 else None
+    return found.pop() if len(found) == 1 else split_of_word(_without_kind(path.name))
+
+
+def named_after_split(name: str) -> bool:
+    """Whether a file or one of its folders is called after a split and nothing else, as ``test.csv`` and ``test/a.csv`` are."""
+    path = PurePosixPath(name)
+    return any(map(split_of_word, (*path.parts[:-1], _without_kind(path.name))))
+
+
+def _words(name: str) -> list[str]:
+    return [word for word in re.split(r"[\W\d_]+", name.casefold()) if word]
+
+
+def _without_kind(name: str) -> str:
+    """A file's name without the suffixes that say how it is written."""
+    plain = name.casefold().removesuffix(".gz")
+    return next((plain.removesuffix(end) for end in (*TABLE_SUFFIXES, *TEXT_SUFFIXES) if plain.endswith(end)), plain)
 
 
 def hidden(name: str) -> bool:

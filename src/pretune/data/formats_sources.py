@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -18,6 +19,7 @@ from pretune.data.formats_place import (
     Source,
     hidden,
     left_out,
+    named_after_split,
     split_of_path,
     split_of_word,
     stamp_of,
@@ -87,7 +89,10 @@ def _sources(
 
 
 def _placed(sources: list[Source], place: str) -> tuple[list[Source], list[str]]:
-    """Only the sources of a split where some name one, and a note on the others."""
+    """Only the sources of a split where some name one, and a note on the others.
+
+    Raises :class:`DataError` where files are called after splits, none of them train, and others are called otherwise.
+    """
     if not any(source.split in ("train", "validation", "test") for source in sources):
         return sources, []
     unplaced = [source for source in sources if source.split is None]
@@ -97,8 +102,26 @@ def _placed(sources: list[Source], place: str) -> tuple[list[Source], list[str]]
             f"{place}: some folders are named after splits, most files are in others, such as {names[0]}",
             "put all files into folders such as train, validation and test, or give one of the folders",
         )
+    if unplaced and not sources[0].media and not any(source.split == "train" for source in sources):
+        return _without_train(sources, place)
     notes = [left_out(names, "their names say no split while others do")] if names else []
     return [source for source in sources if source.split is not None], notes
+
+
+def _without_train(sources: list[Source], place: str) -> tuple[list[Source], list[str]]:
+    """Where no table is called train: a split's word inside another name (``test_drive_reviews.csv``) is then no split."""
+    placed = [source for source in sources if source.split in ("validation", "test")]
+    if not any(named_after_split(source.name) for source in placed):
+        listed = ", ".join(source.name for source in placed)
+        note = f"{place}: no file is called train, so {listed} is read like the others, not as a split of its own; --test and --validation name files of a split."
+        return [replace(source, split=None) if source in placed else source for source in sources], [note]
+    others = [source for source in sources if source.split is None]
+    flags = [(source.split or "train", source.name) for source in [*others, *placed]]
+    raise DataError(
+        f"{place} holds {', '.join(f'{source.name} ({source.split})' for source in placed)} and no train split, but also {', '.join(source.name for source in others)}",
+        "say what is what: "
+        + " ".join(f"--{split} {shlex.quote(str(PurePosixPath(place) / name))}" for split, name in flags),
+    )
 
 
 def _names(source: Source) -> list[str]:

@@ -10,18 +10,16 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from pretune.data.columns_names import plain_name
 from pretune.data.formats import ABSENT, Chunk, Table
+from pretune.data.label_words import MISSING_WORDS
 from pretune.errors import DataError, did_you_mean
 
-__all__ = ["MISSING_WORDS", "holds_lists", "holds_several", "is_missing", "join_indicators", "parts_of"]
-
-MISSING_WORDS = ("nan", "NaN", "None", "null", "NULL")
-"""Words that tables write where a value is missing."""
+__all__ = ["holds_lists", "holds_several", "is_missing", "join_indicators", "parts_of"]
 
 _STRONG, _WEAK = re.compile(r"[;|；]"), re.compile(r"[,，、]")
 _NUMBERS = re.compile(r"\d+(,\d+)*")
@@ -66,12 +64,21 @@ def _cut(text: str) -> list[Any]:
 
 
 def holds_lists(cells: Sequence[Any]) -> bool:
-    """Whether the cells that are filled are lists, or lists written out."""
+    """Whether the cells that are filled are lists, or lists written out: a word in brackets alone (``[POS]``) is none."""
     filled = [cell for cell in cells if not is_missing(cell) and cell != ""]
-    return bool(filled) and all(
+    whole = all(
         isinstance(cell, (list, tuple)) or (isinstance(cell, str) and bool(_WRITTEN.fullmatch(cell.strip())))
         for cell in filled
     )
+    return whole and any(not isinstance(cell, str) or _surely_written(cell.strip()) for cell in filled)
+
+
+def _surely_written(text: str) -> bool:
+    """Whether brackets hold nothing, numbers, quoted words or several words between commas."""
+    inside = text[1:-1].strip()
+    if inside[:1] in ("", '"', "'") or _STRONG.search(inside) or _WEAK.search(inside):
+        return True
+    return all(word.lstrip("-").replace(".", "", 1).isdigit() for word in inside.split())
 
 
 def holds_several(column: str, cells: Sequence[Any], *, classes_named: bool) -> bool:
@@ -105,30 +112,33 @@ def join_indicators(table: Table, wanted: str | None, name: str) -> Table:
             )
 
     def joined(chunk: Chunk) -> Chunk:
+        def where(number: int) -> str:
+            return table.row_name(name, number)
+
         return Chunk(
             chunk.numbers,
-            lambda key: _indicated(chunk, columns, name) if key == wanted else chunk.column(key),
+            lambda key: _indicated(chunk, columns, where) if key == wanted else chunk.column(key),
         )
 
     rest = tuple(column for column in table.columns if column not in columns)
     return replace(table, columns=(*rest, wanted), chunks=map(joined, table.chunks))
 
 
-def _indicated(chunk: Chunk, columns: Sequence[str], name: str) -> list[list[str] | None]:
-    marks = [_marks(chunk, column, name) for column in columns]
+def _indicated(chunk: Chunk, columns: Sequence[str], where: Callable[[int], str]) -> list[list[str] | None]:
+    marks = [_marks(chunk, column, where) for column in columns]
     return [
         None if None in row else [column for column, applies in zip(columns, row, strict=True) if applies]
         for row in zip(*marks, strict=True)
     ]
 
 
-def _marks(chunk: Chunk, column: str, name: str) -> list[bool | None]:
+def _marks(chunk: Chunk, column: str, where: Callable[[int], str]) -> list[bool | None]:
     found = []
     for number, value in zip(chunk.numbers, chunk.column(column), strict=True):
         word = "" if is_missing(value) else str(value).strip().casefold()
         if word not in _MARKS:
             raise DataError(
-                f"{name}: row {number} has {str(value)[:40]!r} in the column {column!r}, which --column labels= names beside others",
+                f"{where(number)} has {str(value)[:40]!r} in the column {column!r}, which --column labels= names beside others",
                 "such columns hold 1 where their label applies and 0 where not; name one column to read words",
             )
         found.append(_MARKS[word])

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 from pretune.data.columns import Roles, find_roles
+from pretune.data.columns_looks import column_flag, names_files, sampled
+from pretune.data.columns_split import FoldTally
 from pretune.data.formats import Chunk, Options, Table
 from pretune.data.formats_open import open_source, reading
 from pretune.data.formats_place import Place, Source
@@ -39,11 +42,17 @@ class Prepared:
 
 
 def prepared_tables(
-    place: Place, asked: Mapping[str, str], options: Options, *, in_order: bool = False
+    place: Place,
+    asked: Mapping[str, str],
+    options: Options,
+    *,
+    in_order: bool = False,
+    folds: FoldTally | None = None,
 ) -> Iterator[Prepared]:
     """The tables of a place in turn, each opened when its turn comes, with the roles of its columns.
 
-    ``in_order`` keeps the order of names; otherwise the tables that tell most about the columns come first.
+    ``in_order`` keeps the order of names; otherwise the tables that tell most about the columns come first. ``folds`` counts
+    the rows of each fold.
     """
     earlier: dict[tuple[object, ...], Roles] = {}
     for source in place.sources if in_order else _largest_first(place.sources):
@@ -60,7 +69,7 @@ def prepared_tables(
                 roles = earlier.get(key) or _roles(source, table, sample, asked, name, bool(place.label_files))
             earlier[key] = roles
             label = None if asked.get("label") == "" or asked.get("labels") else source.label
-            maker = RowMaker(table, roles, name, label, source.find)
+            maker = RowMaker(table, roles, name, label, source.find, folds)
             chunks = chain(sample, table.chunks)
             chunks = small_chunks(chunks, maker.media) if maker.media is not None else chunks
             yield Prepared(name, inner_split or source.split, table, roles, maker, chunks)
@@ -82,7 +91,19 @@ def _roles(
         raise (refused if beside >= _MANY_FILES else error) from None
     if roles.media is None and beside >= _MANY_FILES:
         raise refused
+    if roles.text is not None and roles.media is None and roles.how["text"] in ("its name", "what it holds"):
+        _refuse_names_of_files(roles.text, sampled(sample, roles.text), name)
     return roles
+
+
+def _refuse_names_of_files(column: str, cells: Sequence[Any], name: str) -> None:
+    """Raise :class:`DataError` where the column that was found to be the text names files."""
+    if files := names_files(cells):
+        raise DataError(
+            f"{name}: the cells of {column}, which would be the text, are names of files, such as {files[0]!r}; a model would learn from the names",
+            f"if they are pictures or clips, name the column {column_flag('image', column)} or {column_flag('audio', column)} "
+            f"(kinds that cannot be read: convert them first, to PNG or FLAC); {column_flag('text', column)} reads the names themselves",
+        )
 
 
 def _largest_first(sources: list[Source]) -> list[Source]:

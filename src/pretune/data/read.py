@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,18 @@ import pyarrow.compute as pc
 
 from pretune.config import DataSettings
 from pretune.data.columns import parse_columns
+from pretune.data.columns_split import FoldTally
 from pretune.data.encodings import check_encoding_name
 from pretune.data.formats import Options
 from pretune.data.formats_folder import find_place
 from pretune.data.formats_open import reading
 from pretune.data.formats_place import Place
+from pretune.data.label_checks import change_notes, label_findings, number_notes, refuse_scores
 from pretune.data.label_names import label_names
+from pretune.data.label_words import one_spelling_of_booleans
 from pretune.data.media_rows import MediaTally
 from pretune.data.prepare import Prepared, prepared_tables
+from pretune.data.read_notes import encoding_notes, row_notes
 from pretune.data.rows import Rows
 from pretune.data.splits import Splits
 from pretune.data.store import SplitWriter, fingerprint, load_stored, store_folder
@@ -48,7 +52,14 @@ def read(settings: DataSettings) -> Splits:
     asked = parse_columns(settings.column, settings.group)
     if settings.encoding is not None:
         check_encoding_name(settings.encoding)
-    options = Options(settings.header, settings.delimiter, settings.encoding)
+    options = Options(
+        settings.header,
+        settings.delimiter,
+        settings.encoding,
+        settings.format,
+        settings.test_fold,
+        tuple(sorted(asked.values())),
+    )
     with reading(given):
         place = find_place(given)
     name = fingerprint(str(Path(given).absolute()), place.stamps, asked, vars(options))
@@ -65,6 +76,8 @@ def read(settings: DataSettings) -> Splits:
         stored = load_stored(name)
     assert stored is not None, "rows just stored are there"
     stored.facts["read"]["place"] = given
+    if settings.label_type == "auto":
+        refuse_scores(stored.facts["read"]["labels"], given)
     return stored
 
 
@@ -75,6 +88,16 @@ class _RepeatedIdsError(DataError):
 def _kept(split: str, rows: Rows) -> list[bool]:
     """Which rows stay in their split; the others belong to the split unlabelled."""
     return rows.labelled() if split != "unlabelled" else [False] * len(rows.ids)
+
+
+def _by_split(rows: Rows, split: str) -> Iterator[tuple[str, Rows]]:
+    """The rows by the split that each names itself; those that name none are of ``split``."""
+    if rows.splits is None:
+        yield split, rows
+        return
+    own = [name or split for name in rows.splits]
+    for name in dict.fromkeys(own):
+        yield name, rows.pick([one == name for one in own])
 
 
 def _store(name: str, once: _Reading) -> None:
@@ -92,7 +115,9 @@ class _Reading:
         self.counts: Counter[str] = Counter()
         self.labels: Counter[str] = Counter()
         self.moved: Counter[str] = Counter()
-        self.literal: Counter[str] = Counter()
+        self.literal, self.missing_like = Counter[str](), Counter[str]()
+        self.findings: list[dict[str, Any]] = []
+        self.folds = FoldTally(options.test_fold)
         self.ids: dict[str, list[np.ndarray]] = {}
         self.files: list[dict[str, Any]] = []
         self.notes = list(place.notes)
@@ -104,7 +129,7 @@ class _Reading:
         """Read every table into ``folder``, mend labels and ids, and return the facts."""
         self.writer = SplitWriter(folder)
         try:
-            for prepared in prepared_tables(self.place, self.asked, self.options):
+            for prepared in prepared_tables(self.place, self.asked, self.options, folds=self.folds):
                 with reading(prepared.name):
                     self._table(prepared)
         finally:
@@ -113,6 +138,7 @@ class _Reading:
             self.media.check(self.given)
         self._check_labels()
         self._name_labels()
+        self.findings += self.folds.findings()
         self._check_ids()
         return self._facts()
 
@@ -129,16 +155,18 @@ class _Reading:
             for chunk in prepared.chunks:
                 rows = prepared.maker(chunk)
                 rows_seen += len(rows.ids)
-                if prepared.roles.id is not None:
-                    self._note_ids(split, rows)
-                self._write(split, rows)
+                for part, some in _by_split(rows, split):
+                    if prepared.roles.id is not None:
+                        self._note_ids(part, some)
+                    self._write(part, some)
         finally:
             if prepared.maker.media is not None:
                 prepared.maker.media.close()
         self._note_media(prepared)
         self.counts.update(prepared.maker.counts)
         self.literal.update(prepared.maker.literal_labels)
-        self.notes += prepared.roles.notes
+        self.missing_like.update(prepared.maker.missing_like)
+        self.notes += [*prepared.table.notes, *prepared.roles.notes]
         if names := prepared.class_names:
             self.class_orders.append(tuple(names))
         self.files.append(
@@ -149,6 +177,7 @@ class _Reading:
                 **prepared.table.facts,
                 "columns": prepared.roles.to_dict(),
                 "columns_found_by": dict(prepared.roles.how),
+                "advice": prepared.roles.advice,
             }
         )
 
@@ -190,27 +219,32 @@ class _Reading:
 
     def _name_labels(self) -> None:
         names, note = label_names(list(self.labels), self.place.label_files, self.options.encoding)
-        if note:
-            self.notes.append(note)
+        self.notes += [note] if note else []
         if names:
             self._rename_labels(names)
             self.class_orders.append(tuple(names.values()))
+        elif spelled := one_spelling_of_booleans(self.labels):
+            self._rename_labels(spelled)
+        self.notes += [*change_notes(self.counts, self.missing_like), *number_notes(self.labels)]
+        self.findings += label_findings(self.labels)
 
     def _rename_labels(self, names: Mapping[str, str]) -> None:
+        def renamed(cell: Any) -> Any:
+            return [names.get(name, name) for name in cell] if isinstance(cell, list) else names.get(cell, cell)
+
         def rename(batch: pa.RecordBatch) -> pa.RecordBatch:
             for place, field in enumerate(batch.schema):
-                old = batch.column(place).to_pylist() if field.name in ("label", "labels") else []
-                if field.name == "label":
-                    batch = batch.set_column(place, field, pa.array([names.get(label) for label in old], field.type))
-                elif field.name == "labels":
-                    new = [None if several is None else [names[label] for label in several] for several in old]
-                    batch = batch.set_column(place, field, pa.array(new, field.type))
+                if field.name in ("label", "labels"):
+                    new = pa.array(map(renamed, batch.column(place).to_pylist()), field.type)
+                    batch = batch.set_column(place, field, new)
             return batch
 
         for split in self.writer.rows:
             if split != "unlabelled":
                 self.writer.rewrite(split, rename)
-        self.labels = Counter({names[label]: times for label, times in self.labels.items()})
+        before, self.labels = self.labels, Counter()
+        for label, times in before.items():
+            self.labels[names.get(label, label)] += times
 
     def _classes(self) -> list[str]:
         """The classes in the order of the ids that the data gives them; none where it gives none, or several orders."""
@@ -257,26 +291,8 @@ class _Reading:
         self.files.sort(key=lambda file: file["name"])
         labelled = any(split != "unlabelled" for split in self.writer.rows)
         moved = {split: count for split, count in self.moved.items() if split != "unlabelled" and labelled}
-        if not labelled:
-            self.notes.append("There are no labels: all rows are in the split unlabelled.")
-        else:
-            self.notes += [
-                f"{count} rows of {split} have no label; they were moved to the split unlabelled."
-                for split, count in moved.items()
-            ]
-        if self.literal:
-            self.notes.append(
-                "Counted as no label: "
-                + ", ".join(f"{word!r} ({count} rows)" for word, count in sorted(self.literal.items()))
-                + "."
-            )
-        if none := self.counts["rows_with_none_of_the_labels"]:
-            self.notes.append(f"{none} rows have none of the labels: their list is empty, which is an answer too.")
-        self.notes += [
-            f"{file['name']} was read as {file['encoding']}, found by evidence, not by a mark; --encoding says otherwise."
-            for file in self.files
-            if file.get("encoding") in ("gb18030", "latin-1", "cp1252") and not self.options.encoding
-        ]
+        self.notes += row_notes(self.counts, self.literal, moved, labelled=labelled)
+        self.notes += [] if self.options.encoding else encoding_notes(self.files)
         self.notes += self.media.notes() if self.media is not None else []
         return {
             "place": self.given,
@@ -289,4 +305,5 @@ class _Reading:
             "counts": {name: count for name, count in sorted(self.counts.items()) if count},
             "moved_to_unlabelled": moved,
             "notes": list(dict.fromkeys(self.notes)),
+            "findings": self.findings,
         }

@@ -10,16 +10,16 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from pretune.data.columns import Roles
+from pretune.data.columns_split import FoldTally, split_of_cell
 from pretune.data.formats import ABSENT, Chunk, Table
-from pretune.data.label_lists import MISSING_WORDS, parts_of
+from pretune.data.label_lists import parts_of
+from pretune.data.label_words import MISSING_WORDS, plain_label
 from pretune.data.media import Find, Media
 from pretune.data.media_rows import MediaReader
 from pretune.errors import DataError
 
 __all__ = ["RowMaker", "Rows", "sound_text"]
 
-_NO_LABEL = ("", *MISSING_WORDS)
-_WHOLE = re.compile(r"(-?\d+)\.0+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -31,7 +31,8 @@ def sound_text(text: str) -> str:
 @dataclass
 class Rows:
     """Canonical columns of some rows; None where there is no such column. ``labels`` holds None where one is missing,
-    ``label_lists`` the labels of rows that may have several, ``media`` the picture or clip of each row.
+    ``label_lists`` the labels of rows that may have several, ``media`` the picture or clip of each row, ``splits`` the split that
+    the row itself names (None where it names none).
     """
 
     ids: list[str]
@@ -41,6 +42,7 @@ class Rows:
     groups: list[str | None] | None
     label_lists: list[list[str] | None] | None = None
     media: list[Media] | None = None
+    splits: list[str | None] | None = None
 
     def pick(self, keep: Sequence[bool]) -> Rows:
         """The rows where ``keep`` is true."""
@@ -64,15 +66,24 @@ class Rows:
 class RowMaker:
     """Makes canonical rows of the chunks of one table.
 
-    ``counts`` says how many values were changed or found wanting, ``literal_labels`` which words counted as no label.
+    ``counts`` says how many values were changed or found wanting, ``literal_labels`` which words counted as no label and
+    ``missing_like`` which labels are called as a missing value is written.
     """
 
     def __init__(
-        self, table: Table, roles: Roles, name: str, label: str | None = None, find: Find | None = None
+        self,
+        table: Table,
+        roles: Roles,
+        name: str,
+        label: str | None = None,
+        find: Find | None = None,
+        folds: FoldTally | None = None,
     ) -> None:
         self.roles, self.name, self.counts = roles, name, Counter[str]()
-        self.literal_labels: Counter[str] = Counter()
-        self._label = label
+        self._row_name = lambda number: table.row_name(name, number)
+        self.literal_labels, self.missing_like = Counter[str](), Counter[str]()
+        self._label = label and plain_label(label)[0]
+        self._folds = folds or FoldTally(None)
         self._class_names = table.class_names.get(roles.label or roles.labels or "", ())
         self.media = MediaReader(roles.media[0], find, name) if roles.media is not None else None
         self._known_labels: dict[tuple[type, Hashable], tuple[str | None, str]] = {}
@@ -89,9 +100,9 @@ class RowMaker:
         elif self._label is not None:
             labels = [self._label for _ in range(size)]
         groups = None if roles.group is None else self._groups(chunk, roles.group)
-        ids = [f"{self.name}:{number}" for number in chunk.numbers] if roles.id is None else self._ids(chunk, roles.id)
+        ids = list(map(self._row_name, chunk.numbers)) if roles.id is None else self._ids(chunk, roles.id)
         lists = None if roles.labels is None else self._label_lists(chunk, roles.labels)
-        rows = Rows(ids, texts, pairs, labels, groups, lists)
+        rows = Rows(ids, texts, pairs, labels, groups, lists, splits=self._splits(chunk))
         return rows if self.media is None else self._with_media(rows, chunk, self.media)
 
     def _with_media(self, rows: Rows, chunk: Chunk, reader: MediaReader) -> Rows:
@@ -103,7 +114,7 @@ class RowMaker:
         return rows
 
     def _where(self, chunk: Chunk, place: int) -> str:
-        return f"{self.name}: row {chunk.numbers[place]}"
+        return self._row_name(chunk.numbers[place])
 
     def _strings(self, chunk: Chunk, column: str, role: str) -> list[str]:
         values = chunk.column(column)
@@ -158,6 +169,29 @@ class RowMaker:
         self.counts["rows_without_group"] += values.count(None)
         return values
 
+    def _splits(self, chunk: Chunk) -> list[str | None] | None:
+        """The split that each row names, by its column of splits, or of folds where one was asked for."""
+        fold, split = self.roles.fold, self.roles.split
+        found = None
+        if fold is not None:
+            cells = enumerate(chunk.column(fold))
+            found = [self._folds.split_of(cell, self._where(chunk, place), fold) for place, cell in cells]
+        if split is None or (found is not None and self._folds.wanted is not None):
+            return found
+        return [self._split_of(cell, chunk, place) for place, cell in enumerate(chunk.column(split))]
+
+    def _split_of(self, cell: Any, chunk: Chunk, place: int) -> str | None:
+        if cell is None or cell is ABSENT or cell == "":
+            self.counts["rows_without_split"] += 1
+            return None
+        found = split_of_cell(cell)
+        if found is None:
+            raise DataError(
+                f"{self._where(chunk, place)} has {str(cell)[:40]!r} in the column {self.roles.split!r}, which names no split",
+                "write train, validation, test or unlabelled there, or give --column split= to leave the column out",
+            )
+        return found
+
     def _labels(self, chunk: Chunk) -> list[str | None]:
         values = chunk.column(self.roles.label or "")
         labels: list[str | None] = []
@@ -173,6 +207,8 @@ class RowMaker:
                 self.counts[change] += 1
                 if change == "labels_literally_missing":
                     self.literal_labels[str(value).strip()] += 1
+            if label in MISSING_WORDS:
+                self.missing_like[label] += 1
             labels.append(label)
         return labels
 
@@ -205,21 +241,20 @@ class RowMaker:
         if self._class_names and isinstance(value, int) and not isinstance(value, bool):
             if 0 <= value < len(self._class_names):
                 return self._class_names[value], "labels_named_by_file"
-            return None, ""
+            return None, "" if value == -1 else "label_indices_without_name"
         if isinstance(value, bool):
             return str(value).lower(), "labels_from_numbers"
         if isinstance(value, float) and math.isnan(value):
             return None, ""
         if isinstance(value, (int, float)):
-            return _whole(str(value)), "labels_from_numbers"
-        text = self._sound([str(value)])[0]
-        plain = text.strip()
-        if plain in _NO_LABEL:
-            return None, "labels_literally_missing" if plain else ""
-        whole = _whole(plain)
-        return whole, "labels_from_numbers" if whole != plain else "labels_trimmed" if plain != text else ""
-
-
-def _whole(text: str) -> str:
-    match = _WHOLE.fullmatch(text)
-    return match[1] if match else text
+            return plain_label(str(value))[0], "labels_from_numbers"
+        if isinstance(value, bytes):
+            value, from_bytes = value.decode("utf-8", "replace"), "labels_from_bytes"
+        else:
+            from_bytes = ""
+        label, change = plain_label(self._sound([str(value)])[0])
+        if not label:
+            return None, ""
+        if label in MISSING_WORDS and self.roles.words_mean_missing:
+            return None, "labels_literally_missing"
+        return label, from_bytes or change

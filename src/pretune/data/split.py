@@ -94,6 +94,7 @@ def complete_splits(splits: Splits, settings: DataSettings) -> Splits:
     if made:
         result, how = _split_train(splits, {name: fractions[name] for name in made}, settings)
         facts.update(made=made, seed=settings.split_seed, fractions={name: fractions[name] for name in made}, **how)
+        facts["notes"] += _made_notes(made, result, settings.split_seed)
     labels = {name: _label_counts(rows) for name, rows in result.items() if name != "unlabelled"}
     _refuse_unlearnable(labels, settings.data)
     facts["rows"] = {name: len(rows) for name, rows in result.items()}
@@ -300,6 +301,17 @@ def _refuse_unlearnable(labels: Mapping[str, Mapping[str, int]], place: str) -> 
                 f"{place}: {name} has labels that train does not have: {shown}; a model could never learn them",
                 f"mend the label or remove these rows from {name} (train has: {', '.join(list(known)[:10])})",
             )
+
+
+def _made_notes(made: Sequence[str], result: Mapping[str, datasets.Dataset], seed: int) -> list[str]:
+    """That splits were made: the data named none of them."""
+    sizes = [f"{name} ({len(result[name]):,} rows)" for name in made if name in result]
+    if not sizes:
+        return []
+    which = "the data names no such split" if len(sizes) == 1 else "the data names no such splits"
+    return [
+        f"{' and '.join(sizes)} {'was' if len(sizes) == 1 else 'were'} cut from the training rows by content (--split-seed {seed}): {which}."
+    ]
 
 
 def _small_notes(made: Sequence[str], labels: Mapping[str, Mapping[str, int]]) -> list[str]:

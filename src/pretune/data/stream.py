@@ -10,14 +10,15 @@ from itertools import chain
 from typing import Any, BinaryIO
 
 from pretune.data.columns import find_roles, parse_columns
-from pretune.data.columns_names import is_known_name
 from pretune.data.encodings import check_encoding_name
 from pretune.data.formats import Options, Table
+from pretune.data.formats_dialect import parse_delimiter
 from pretune.data.formats_folder import find_place
+from pretune.data.formats_header import header_delimiter
 from pretune.data.formats_json import jsonl_batches, jsonl_rows, looks_like_json_lines
 from pretune.data.formats_lines import line_chunks
 from pretune.data.formats_open import reading
-from pretune.data.formats_table import header_delimiter, parse_delimiter, piped_table
+from pretune.data.formats_table import piped_table
 from pretune.data.media import BrokenMedia, free_finder
 from pretune.data.prepare import prepared_tables
 from pretune.data.rows import RowMaker, Rows
@@ -37,6 +38,7 @@ def stream_rows(
     header: str = "auto",
     delimiter: str | None = None,
     encoding: str | None = None,
+    format: str = "auto",  # noqa: A002 - the flag's name
     modality: str = "text",
     on_left_out: Callable[[BrokenMedia], None] | None = None,
 ) -> Iterator[dict[str, Any]]:
@@ -49,7 +51,8 @@ def stream_rows(
     each file that cannot be used; without it such a file is an error. Raises :class:`DataError`.
     """
     asked = parse_columns(columns)
-    options = Options(header, delimiter, check_encoding_name(encoding) if encoding is not None else None)
+    encoding = check_encoding_name(encoding) if encoding is not None else None
+    options = Options(header, delimiter, encoding, format, names=tuple(asked.values()))
     if place == "-":
         yield from _from_input(sys.stdin.buffer, asked, options, modality, on_left_out)
         return
@@ -120,7 +123,7 @@ def _from_input(
     elif (mark := _delimiter_of(first, asked, options)) is not None:
         table = piped_table(every, _INPUT, mark, header=options.header != "no")
     else:
-        table = Table(("0",), False, line_chunks(every, {}, rows=1), roles={modality: "0"})
+        table = Table(("0",), False, line_chunks(every, {}, rows=1), roles={modality: "0"}, by_line=True)
     sample = [chunk for chunk in [next(table.chunks, None)] if chunk is not None]
     if not sample:
         raise DataError("standard input holds column names and no rows", "give a row on each line after them")
@@ -136,7 +139,7 @@ def _delimiter_of(first: str, asked: Mapping[str, str], options: Options) -> str
     """What separates columns, where the input is a table: one was told of, or the first line names columns."""
     if options.delimiter is not None:
         return parse_delimiter(options.delimiter)
-    named = header_delimiter(first, lambda name: name in asked.values() or is_known_name(name))
+    named = header_delimiter(first, asked.values())
     if named is None and (asked or options.header == "yes"):
         return "\t" if "\t" in first else ","
     return None if options.header == "no" and not asked else named
