@@ -46,7 +46,7 @@ class DataSettings(Settings):
     )
     column: tuple[str, ...] = option(
         (),
-        "name a column: text=title, text_pair=reply, label=category, labels=tags (several a row; or columns of 0 and 1: labels=rude,loud), id=key, group=patient, split=set, fold=fold; a number is a position (from 0)",
+        "name a column: text=title, text_pair=reply, label=category, labels=tags (several a row; or columns of 0 and 1: labels=rude,loud), id=key, group=patient, split=set, fold=fold; a number is a position (from 0); of files: label=folder:2 is the second folder of their path",
         metavar="ROLE=NAME",
     )
     label_type: str = option(
@@ -55,7 +55,28 @@ class DataSettings(Settings):
         choices=("auto", "class"),
     )
     group: str | None = option(
-        None, "column whose equal values stay on one side of every split (a patient, a speaker)", metavar="COLUMN"
+        None,
+        "column whose equal values stay on one side of every split (a patient, a speaker); folder:1 is the first folder of a file's path",
+        metavar="COLUMN",
+    )
+    group_from: str | None = option(
+        None,
+        "as --group, from the names of the files: what this regular expression finds in each (its first group, if it has one); with a / in it, in the path",
+        metavar="REGEX",
+    )
+    splits: str = option(
+        "auto",
+        "do folders and files called train, val, test, ... stand for splits; none: they are classes or tables like others",
+        choices=("auto", "none"),
+    )
+    files: str | None = option(
+        None,
+        "folder or archive of the pictures or clips that a table names; default: the table's folder and below",
+        metavar="FOLDER",
+    )
+    trust_paths: bool = option(
+        False,
+        "open files wherever the paths and links in the data lead, outside its folder too; only for data that you trust",
     )
     header: str = option("auto", "does the first row of a CSV/TSV name the columns", choices=("auto", "yes", "no"))
     delimiter: str | None = option(

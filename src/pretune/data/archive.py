@@ -15,15 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
+from pretune.data.archive_names import decode_names, name_parts
 from pretune.errors import DataError
 
-__all__ = ["Entry", "file_entry", "zip_entries"]
+__all__ = ["Archive", "Entry", "check_size", "file_entry", "gunzipped", "zip_archive"]
 
 MAX_TOTAL_BYTES = 10 * 2**30
 MAX_RATIO = 200
 RATIO_FROM_BYTES = 10 * 2**20
 MAX_ENTRIES = 100_000
-_UNPACK = "unpack it yourself if you trust it, and give the folder"
+_UTF8_FLAG = 0x800
+UNPACK = "unpack it yourself if you trust it, and give the folder"
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Entry:
     """A file that may hold rows. ``name`` is what people are told, ``inner`` the name without ``.gz``.
 
     ``open`` gives a fresh stream of the plain bytes; ``path`` is the file itself when its bytes are plain. ``stamp`` is
-    the size and time of change (ns) of the file on disk.
+    the size and time of change (ns) of the file on disk; ``kind`` says ``image`` or ``audio`` where the file's first bytes do
+    and its name does not.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Entry:
     open: Callable[[], BinaryIO]
     path: Path | None = None
     stamp: tuple[int, int] = (0, 0)
+    kind: str | None = None
 
     @property
     def suffix(self) -> str:
@@ -64,7 +68,7 @@ class _Guard(io.RawIOBase):
         except (zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
             raise DataError(f"{self._name} cannot be decompressed: {error}", "copy or download it again") from None
         self._total += len(data)
-        _check_size(self._name, self._total, self._packed)
+        check_size(self._name, self._total, self._packed)
         buffer[: len(data)] = data
         return len(data)
 
@@ -74,16 +78,17 @@ class _Guard(io.RawIOBase):
         super().close()
 
 
-def _check_size(name: str, plain_bytes: int, packed_bytes: int) -> None:
+def check_size(name: str, plain_bytes: int, packed_bytes: int) -> None:
+    """Raise :class:`DataError` for what unpacks to too much, or to too much for its packed size."""
     if plain_bytes > MAX_TOTAL_BYTES:
-        raise DataError(f"{name} unpacks to more than {MAX_TOTAL_BYTES // 2**30} GiB", _UNPACK)
+        raise DataError(f"{name} unpacks to more than {MAX_TOTAL_BYTES // 2**30} GiB", UNPACK)
     if plain_bytes > RATIO_FROM_BYTES and plain_bytes > MAX_RATIO * max(1, packed_bytes):
-        raise DataError(
-            f"{name} unpacks to more than {MAX_RATIO} times its size, as a decompression bomb does", _UNPACK
-        )
+        raise DataError(f"{name} unpacks to more than {MAX_RATIO} times its size, as a decompression bomb does", UNPACK)
 
 
-def _gunzipped(entry: Entry) -> Entry:
+def gunzipped(entry: Entry) -> Entry:
+    """The entry of what a gzip file holds."""
+
     def opened() -> BinaryIO:
         packed = entry.open()
         guard = _Guard(cast(BinaryIO, _Gunzip(packed)), entry.name, entry.size)
@@ -125,42 +130,61 @@ def file_entry(path: Path, name: str) -> Entry:
             raise DataError(f"{path} cannot be read: {error.strerror}", "check its permissions") from None
 
     entry = Entry(name, name, info.st_size, opened, path, (info.st_size, info.st_mtime_ns))
-    return _gunzipped(entry) if name.lower().endswith(".gz") else entry
+    return gunzipped(entry) if name.lower().endswith(".gz") else entry
 
 
-def zip_entries(path: Path) -> list[Entry]:
-    """The files inside a zip archive, checked before anything is read."""
+@dataclass(frozen=True)
+class Archive:
+    """The files of an archive, and the encoding that their names were read in where they carry no mark of it."""
+
+    entries: list[Entry]
+    encoding: str | None = None
+
+
+def zip_archive(path: Path, encoding: str | None) -> Archive:
+    """The files inside a zip archive, checked before anything is read.
+
+    ``encoding`` is that of names that carry no mark and are not UTF-8. Raises :class:`DataError`.
+    """
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
         raise DataError(f"{path} is not a whole zip archive: {error}", "copy or download it again") from None
-    members = [info for info in archive.infolist() if not info.is_dir()]
+    members = [info for info in archive.infolist() if not info.filename.endswith(("/", "\\"))]
     if len(members) > MAX_ENTRIES:
-        raise DataError(f"{path} holds {len(members)} files, more than {MAX_ENTRIES}", _UNPACK)
-    _check_size(str(path), sum(info.file_size for info in members), 2**62)
+        raise DataError(f"{path} holds {len(members)} files, more than {MAX_ENTRIES}", UNPACK)
+    check_size(str(path), sum(info.file_size for info in members), 2**62)
     for info in members:
         _check_member(path, info)
     if any(info.filename == "[Content_Types].xml" for info in members):
         raise DataError(f"{path} is an Office document", "save the table as CSV (UTF-8) and give that file")
     status = path.stat()
-    return [_member_entry(path, archive, info, (status.st_size, status.st_mtime_ns)) for info in members]
+    stamp = (status.st_size, status.st_mtime_ns)
+    unmarked = [info for info in members if not info.flag_bits & _UTF8_FLAG]
+    decoded, found = decode_names(
+        [info.orig_filename.encode("cp437", "replace") for info in unmarked], encoding, "cp437"
+    )
+    names = {id(info): name for info, name in zip(unmarked, decoded, strict=True)}
+    entries = [_member_entry(path, archive, info, names.get(id(info), info.filename), stamp) for info in members]
+    return Archive(entries, found)
 
 
 def _check_member(path: Path, info: zipfile.ZipInfo) -> None:
     name = info.orig_filename
-    parts = PurePosixPath(name.replace("\\", "/")).parts
     told = f"{path} holds {name!r},"
-    if name.startswith(("/", "\\")) or ".." in parts or ":" in (parts[0] if parts else ""):
-        raise DataError(f"{told} a name that leads out of the archive", _UNPACK)
+    if name_parts(name) is None:
+        raise DataError(f"{told} a name that leads out of the archive", UNPACK)
     if stat.S_ISLNK(info.external_attr >> 16):
-        raise DataError(f"{told} a symbolic link", _UNPACK)
+        raise DataError(f"{told} a symbolic link", UNPACK)
     if info.flag_bits & 0x1:
         raise DataError(f"{told} which is encrypted", "unpack it with its password and give the folder")
-    _check_size(f"{path}: {name}", info.file_size, info.compress_size)
+    check_size(f"{path}: {name}", info.file_size, info.compress_size)
 
 
-def _member_entry(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, stamp: tuple[int, int]) -> Entry:
-    name = info.filename
+def _member_entry(
+    path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, stamp: tuple[int, int]
+) -> Entry:
+    name = "/".join(name_parts(name) or ())
 
     def opened() -> BinaryIO:
         try:
@@ -171,4 +195,4 @@ def _member_entry(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, s
         return cast(BinaryIO, io.BufferedReader(guard, 2**18))
 
     entry = Entry(name, name, info.file_size, opened, None, stamp)
-    return _gunzipped(entry) if name.lower().endswith(".gz") else entry
+    return gunzipped(entry) if name.lower().endswith(".gz") else entry

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pretune.data.check_finding import agree, counted, finding
 from pretune.data.check_rows import SHOWN_ROWS, histogram_of
-from pretune.data.media import reason_words
+from pretune.data.media import mend_of, reason_words
 from pretune.data.split import whole_column
 
 if TYPE_CHECKING:
@@ -20,6 +20,16 @@ __all__ = ["media_findings", "media_scan"]
 
 _TINY_PX = 8
 _LONG_SECONDS, _SHORT_SECONDS = 30.0, 0.1
+_SIGNS = {
+    "silent": (
+        "silent (never over -60 dB of full scale)",
+        "is something missing in these files? remove them, or give them a label",
+    ),
+    "clipped": (
+        "clipped (peaks cut off at full scale, one sample in a thousand or more)",
+        "they were recorded too loud; a model may learn the distortion where it goes with a label",
+    ),
+}
 _NOUNS = {"image": "picture", "audio": "clip"}
 
 
@@ -71,7 +81,8 @@ def _rows(dataset: datasets.Dataset, places: np.ndarray) -> dict[str, Any]:
 
 
 def media_findings(passport: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Files left out, pictures too small to see, clips much longer or shorter than usual, several rates."""
+    """Files left out, pictures too small to see, clips much longer or shorter than usual, silent or clipped, several rates."""
+    yield from _left_out(passport["facts"].get("read", {}).get("left_out", []))
     media = passport["facts"].get("read", {}).get("media")
     if media is None:
         return
@@ -84,8 +95,12 @@ def media_findings(passport: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             message,
             found["count"],
             found["files"],
-            "mend or remove these files",
+            mend_of(reason, found["count"]),
         )
+    for sign, found in media.get("signs", {}).items():
+        what, fix = _SIGNS[sign]
+        message = f"{counted(found['count'], noun)} {agree(found['count'], 'are', 'is')} {what}."
+        yield finding("warning", f"{sign}-{noun}s", message, found["count"], found["files"], fix)
     for name, split in passport["splits"].items():
         yield from _odd_sizes(name, split)
     rates = Counter[str]()
@@ -95,6 +110,14 @@ def media_findings(passport: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         shown = ", ".join(f"{rate} Hz ({count:,})" for rate, count in rates.most_common(4))
         message = f"Clips have {len(rates)} sampling rates: {shown}."
         yield finding("note", "several-rates", message, len(rates), [], "all are resampled to the model's rate")
+
+
+def _left_out(found: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Files of a place that gave no rows, where they look as if they should."""
+    for one in found:
+        if one["code"]:
+            message = f"{counted(one['count'], 'file')} {agree(one['count'], 'were', 'was')} left out: {one['why']}."
+            yield finding("warning", one["code"], message, one["count"], one["files"], one["fix"])
 
 
 def _odd_sizes(name: str, split: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pretune.data.columns_looks import Look, advised_label, column_flag, label_advice, listed, look_at, sampled
-from pretune.data.columns_media import TRANSCRIPT_NAMES, media_column
+from pretune.data.columns_media import TRANSCRIPT_NAMES, folder_column, media_column
 from pretune.data.columns_names import plain_name, roles_by_name
 from pretune.data.columns_split import split_role
+from pretune.data.folder_names import folder_depth
 from pretune.data.formats import Chunk, Table
 from pretune.data.label_lists import holds_lists, holds_several
 from pretune.data.label_words import missing_words_are_empty
@@ -99,8 +100,12 @@ class _Finding:
                 self.roles[role], self.how[role] = column, by
 
     def rest(self) -> list[str]:
-        """The columns without a role."""
-        return [column for column in self.table.columns if column not in self.roles.values()]
+        """The columns without a role; of files in folders none is left."""
+        return (
+            []
+            if self.table.in_folders
+            else [column for column in self.table.columns if column not in self.roles.values()]
+        )
 
     def looks(self) -> list[Look]:
         """What the columns without a role hold."""
@@ -235,6 +240,8 @@ def _are_lists(cells: Sequence[Any]) -> bool:
 
 
 def _asked_column(table: Table, role: str, column: str, name: str) -> str:
+    if folder_depth(column) or table.in_folders:
+        return folder_column(table, role, column, name)
     if column in table.columns:
         return column
     if column.isdigit() and int(column) < len(table.columns):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pretune.data.folder_names import folder_depth
 from pretune.data.formats import ABSENT, Table
-from pretune.data.media import kind_of_bytes, kind_of_name
+from pretune.data.media_kinds import HEAD_BYTES, kind_of_bytes, kind_of_name
 from pretune.errors import DataError
 
-__all__ = ["MEDIA_NAMES", "TRANSCRIPT_NAMES", "media_column"]
+__all__ = ["MEDIA_NAMES", "TRANSCRIPT_NAMES", "folder_column", "media_column"]
 
 MEDIA_NAMES = (
     "image",
@@ -30,6 +33,14 @@ MEDIA_NAMES = (
     "wav",
     "wav_path",
     "audio_file",
+    "image_id",
+    "img_id",
+    "image_name",
+    "photo",
+    "picture",
+    "clip",
+    "recording",
+    "id",
     "图片",
     "音频",
 )
@@ -49,20 +60,25 @@ TRANSCRIPT_NAMES = (
     "句子",
 )
 _SOUND = re.compile(r"audio|wav|speech|sound|clip|voice|音频")
-_LEAST_SHARE = 0.9
+_LEAST_SHARE, _MIXED_SHARE = 0.9, 0.5
+_MOST_CELLS = 200
 
 
 def media_column(table: Table, values: Mapping[str, Sequence[Any]], name: str) -> tuple[str, str] | None:
     """``(kind, column)`` of the column that names or holds media, None when there is none.
 
-    ``values`` are sampled cells by column. Raises :class:`DataError` when several columns fit.
+    ``values`` are sampled cells by column. Raises :class:`DataError` when several columns fit, and where most cells of a
+    column of a usual name do, but not nearly all.
     """
-    kinds = {column: table.media.get(column) or media_kind_of_cells(column, cells) for column, cells in values.items()}
-    found = {column: kind for column, kind in kinds.items() if kind}
-    if not found:
-        return None
-    by_plain = {re.sub(r"[\s\-]+", "_", column.strip().casefold()): column for column in found}
+    looks = {column: _Kinds(table, column, cells) for column, cells in values.items()}
+    found = {column: kind for column in values if (kind := table.media.get(column) or looks[column].kind)}
+    by_plain = {re.sub(r"[\s\-]+", "_", column.strip().casefold()): column for column in values}
     usual = [by_plain[word] for word in MEDIA_NAMES if word in by_plain]
+    if not found:
+        for column in usual:
+            looks[column].refuse_mixed(name)
+        return None
+    usual = [column for column in usual if column in found]
     if len(found) > 1 and (not usual or len(set(found.values())) > 1):
         listed = ", ".join(f"{column} ({kind})" for column, kind in found.items())
         column, kind = next(iter(found.items()))
@@ -73,23 +89,67 @@ def media_column(table: Table, values: Mapping[str, Sequence[Any]], name: str) -
     return str(found[column]), column
 
 
-def media_kind_of_cells(column: str, cells: Sequence[Any]) -> str | None:
-    """``image`` or ``audio`` when nearly all cells are names of such files, or hold their bytes."""
-    filled = [cell for cell in cells if cell is not None and cell is not ABSENT and cell != ""]
-    if not filled:
-        return None
-    kinds = [_kind_of_cell(column, cell) for cell in filled[:200]]
-    kind = max(("image", "audio"), key=kinds.count)
-    return kind if kinds.count(kind) >= _LEAST_SHARE * len(kinds) else None
+class _Kinds:
+    """What the sampled cells of one column name or hold."""
+
+    def __init__(self, table: Table, column: str, cells: Sequence[Any]) -> None:
+        filled = [cell for cell in cells if cell is not None and cell is not ABSENT and cell != ""]
+        self.column, self.cells = column, filled[:_MOST_CELLS]
+        self.kinds = [_kind_of_cell(column, cell) for cell in self.cells]
+        if not any(self.kinds) and table.stems and len(set(map(str, self.cells))) >= _LEAST_SHARE * len(self.cells):
+            self.kinds = [table.stems.get(unicodedata.normalize("NFC", str(cell).strip())) for cell in self.cells]
+        counts = Counter(kind for kind in self.kinds if kind in ("image", "audio"))
+        self.common, self.count = counts.most_common(1)[0] if counts else (None, 0)
+        self.count += self.kinds.count("web")
+
+    @property
+    def kind(self) -> str | None:
+        """``image`` or ``audio`` when nearly all cells are names of such files, or hold their bytes."""
+        return self.common if self.cells and self.count >= _LEAST_SHARE * len(self.cells) else None
+
+    def refuse_mixed(self, name: str) -> None:
+        """Raise :class:`DataError` where most cells are names of pictures or clips and the others are not."""
+        if self.common is None or self.count < _MIXED_SHARE * len(self.cells):
+            return
+        others = [
+            str(cell)[:60]
+            for cell, kind in zip(self.cells, self.kinds, strict=True)
+            if kind not in (self.common, "web")
+        ]
+        noun = "pictures" if self.common == "image" else "clips"
+        raise DataError(
+            f"{name}: {self.count} of {len(self.cells)} sampled cells of the column {self.column} name {noun}, {len(others)} do not, such as {others[0]!r}",
+            f"mend them, or --column {self.common}={self.column} leaves out what cannot be opened; --column text={self.column} reads the cells as texts",
+        )
 
 
 def _kind_of_cell(column: str, cell: Any) -> str | None:
+    """``image``, ``audio``, ``web`` for an address, or None."""
     if isinstance(cell, str):
-        short = len(cell) < 1_000 and "\n" not in cell and "://" not in cell
-        return kind_of_name(cell.strip()) if short else None
+        plain = cell.strip()
+        if len(plain) >= 1_000 or "\n" in plain:
+            return None
+        return "web" if "://" in plain and " " not in plain else kind_of_name(plain)
     if isinstance(cell, bytes):
-        return kind_of_bytes(cell[:12])
+        return kind_of_bytes(cell[:HEAD_BYTES])
     if isinstance(cell, Mapping) and set(cell) == {"bytes", "path"}:
-        kind = kind_of_bytes(cell["bytes"][:12]) if cell["bytes"] else kind_of_name(str(cell["path"] or ""))
+        kind = kind_of_bytes(cell["bytes"][:HEAD_BYTES]) if cell["bytes"] else kind_of_name(str(cell["path"] or ""))
         return kind or ("audio" if _SOUND.search(column.casefold()) else "image")
     return None
+
+
+def folder_column(table: Table, role: str, column: str, name: str) -> str:
+    """The column ``folder:N`` of rows that are files in folders. Raises :class:`DataError` for another name, or other rows."""
+    flag = f"--group {column}" if role == "group" else f"--column {role}={column}"
+    if not table.in_folders:
+        raise DataError(
+            f"{flag}: the rows of {name} are not files in folders",
+            "name a column of the table, or --group-from finds groups in the names of the files",
+        )
+    is_content = column in table.columns[:1]
+    if folder_depth(column) or (column in table.columns and is_content == (role in ("text", "image", "audio"))):
+        return column
+    raise DataError(
+        f"{flag}: {name} is files in folders, and has no column {column!r}",
+        f"--column {role}=folder:1 takes the first folder of each path, folder:2 the second, folder:-1 the last",
+    )

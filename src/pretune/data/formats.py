@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-__all__ = ["ABSENT", "CHUNK_CHARACTERS", "Chunk", "Options", "Table", "chunk_rows"]
+from pretune.config import DataSettings
+
+__all__ = ["ABSENT", "CHUNK_CHARACTERS", "Chunk", "Options", "Table", "chunk_rows", "options_of"]
 
 CHUNK_CHARACTERS = 8 * 2**20
 """Characters a chunk holds, about: bounds the memory of a reader."""
@@ -17,8 +19,9 @@ ABSENT = object()
 
 @dataclass(frozen=True)
 class Options:
-    """How files are to be read; None or "auto" where that is found by looking. ``test_fold`` is the fold that is the test split,
-    ``names`` are the columns that were asked for by name.
+    """How files are to be read, and what their names are to mean; None or "auto" where that is found by looking.
+
+    The fields are those of :class:`pretune.config.DataSettings` that say so; ``names`` are the columns that were asked for by name.
     """
 
     header: str = "auto"
@@ -26,7 +29,17 @@ class Options:
     encoding: str | None = None
     format: str = "auto"
     test_fold: str | None = None
+    splits: str = "auto"
+    files: str | None = None
+    trust_paths: bool = False
+    group_from: str | None = None
     names: tuple[str, ...] = ()
+
+
+def options_of(settings: DataSettings, names: Iterable[str] = ()) -> Options:
+    """The part of the settings that readers of files are told, and the columns asked for by name."""
+    told = {spec.name: getattr(settings, spec.name) for spec in fields(Options) if spec.name != "names"}
+    return Options(**told, names=tuple(sorted(names)))
 
 
 @dataclass(frozen=True)
@@ -46,7 +59,9 @@ class Table:
     ``named`` is False when the columns are called by position ("0", "1", ...). ``by_line`` says that rows are numbered by the
     line on which they begin. ``class_names`` holds, for a column of class indices, the names that the file itself gives them;
     ``roles`` the meaning of columns that the format fixes (role to column), ``media`` the kind (image, audio) of columns whose
-    schema says that they hold such files. ``notes`` are sentences for people.
+    schema says that they hold such files. ``notes`` are sentences for people. ``in_folders``: each row is a file, and the columns
+    folder:1, folder:2 ... name the folders it lies in (see ``folder_names``). ``stems`` are the names without suffix of the
+    pictures and clips that rows may name, with the kind of each.
     """
 
     columns: tuple[str, ...]
@@ -58,6 +73,8 @@ class Table:
     media: Mapping[str, str] = field(default_factory=dict)
     by_line: bool = False
     notes: list[str] = field(default_factory=list)
+    in_folders: bool = False
+    stems: Mapping[str, str] = field(default_factory=dict)
 
     def row_name(self, name: str, number: int) -> str:
         """What a row of this table is called: ``news.csv:12``, its line, or ``news.parquet row 11``."""

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from pretune.data.archive import Entry, file_entry, zip_entries
-from pretune.data.formats_media import stems_of
+from pretune.data.archive import Archive, Entry, file_entry, zip_archive
+from pretune.data.archive_tar import looks_like_tar, tar_archive
+from pretune.data.folder_names import is_archive
+from pretune.data.formats import Options
+from pretune.data.formats_beside import lone_table
 from pretune.data.formats_place import (
     ABOUT,
-    LABEL_FILE,
     TABLE_SUFFIXES,
     TEXT_SUFFIXES,
+    LeftOut,
     Place,
     Source,
     hidden,
-    left_out,
     split_of_word,
     stamp_of,
 )
 from pretune.data.formats_sources import sorted_out
-from pretune.data.media import disk_finder, kind_of_bytes, kind_of_name, media_entry, zip_finder
+from pretune.data.media import inside, kind_of_entry, looked_into, media_entry, mend_of, reason_words
+from pretune.data.media_find import archive_finder, disk_finder
+from pretune.data.media_kinds import HEAD_BYTES, kind_of_bytes, kind_of_name
 from pretune.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
@@ -34,40 +36,34 @@ if TYPE_CHECKING:
 __all__ = ["find_place"]
 
 _MAX_DEPTH, _MAX_MEDIA_DEPTH = 4, 10
-_STAMP_BYTES, _MOST_STAMPS = 2**16, 500_000
+_ROWS = (*TABLE_SUFFIXES, *TEXT_SUFFIXES)
 
 
-def find_place(given: str) -> Place:
-    """The tables at a file, folder, archive or hub id. Raises :class:`DataError` when there are none."""
+def find_place(given: str, options: Options, *, ask: bool = True) -> Place:
+    """The tables at a file, folder, archive or hub id. ``ask``: refuse where it is open which folders are the labels.
+
+    Raises :class:`DataError` when there are none.
+    """
     from pretune.data.formats_arrow import hub_datasets, looks_like_hub_id
 
     path = Path(given).expanduser()
     if not os.path.lexists(path):
-        if looks_like_hub_id(given) and path.suffix.lower() not in (*TABLE_SUFFIXES, *TEXT_SUFFIXES, ".gz", ".zip"):
+        if looks_like_hub_id(given) and path.suffix.lower() not in (*_ROWS, ".gz", ".zip"):
             return _loaded(hub_datasets(given), given)
         raise _missing(path)
     if path.is_dir():
-        return _folder(path)
+        return _folder(path, options, ask=ask)
     if kind := kind_of_name(path.name):
         return _one_media_file(path, kind)
     entry = file_entry(path, path.name)
-    if path.suffix.lower() == ".zip" or _starts_with(entry, b"PK\x03\x04") or _starts_with(entry, b"PK\x05\x06"):
-        return _archive(path)
-    if path.suffix.lower() not in (*TABLE_SUFFIXES, *TEXT_SUFFIXES):
+    if archive := _opened(path, entry, options):
+        return _archive(archive, str(path), options, ask=ask)
+    if path.suffix.lower() not in _ROWS:
         with entry.open() as stream:
-            kind = kind_of_bytes(stream.read(12))
+            kind = kind_of_bytes(stream.read(HEAD_BYTES))
         if kind:
             return _one_media_file(path, kind)
-    beside = [
-        file_entry(other, other.name)
-        for other in sorted(path.parent.iterdir())
-        if LABEL_FILE.fullmatch(other.name) and other.is_file()
-    ]
-    beside = [other for other in beside if other.name != path.name]
-    files = _media_beside(path, entry)
-    find = disk_finder(path.parent, path.parent)
-    source = Source(entry.name, (entry,), find=find, stems=frozenset(stems_of(files)))
-    return Place([source], [stamp_of(e) for e in (entry, *beside, *files)], beside)
+    return lone_table(path, entry, options)
 
 
 def _one_media_file(path: Path, kind: str) -> Place:
@@ -79,32 +75,42 @@ def _one_media_file(path: Path, kind: str) -> Place:
     return Place([Source(path.name, (entry,), media=kind, classes=(None,))], [stamp_of(entry)])
 
 
-def _media_beside(table: Path, entry: Entry) -> list[Entry]:
-    """The media files below the folder of a table that seems to name some: when they change, so do its rows.
-
-    A text that mentions a file's name is no reason to fail, so what cannot be looked into is passed over.
-    """
+def _opened(path: Path, entry: Entry, options: Options) -> Archive | None:
+    """The files of a zip or tar archive, None for a file that is none. Raises :class:`DataError` for a damaged one."""
     with entry.open() as stream:
-        start = stream.read(_STAMP_BYTES).lower()
-    if re.search(rb"\.(jpe?g|png|gif|bmp|webp|tiff?|wav|flac|ogg|opus|mp3|aiff?)\b", start):
-        tops = [table.parent]
-    else:  # LJSpeech's list leaves the suffix out
-        tops = [table.parent / name for name in ("wavs", "wav", "clips")] if start.count(b"|") else []
-    root = Path(os.path.realpath(table.parent))
-    files = (Path(here, name) for top in tops for here, _, names in os.walk(top) for name in sorted(names))
-    media = (path for path in islice(files, _MOST_STAMPS) if kind_of_name(path.name))
-    return [media_entry(path, path.relative_to(table.parent).as_posix(), root) for path in media]
+        head = stream.read(4)
+    if path.suffix.lower() == ".zip" or head in (b"PK\x03\x04", b"PK\x05\x06"):
+        return zip_archive(path, options.encoding)
+    named = is_archive(path.name)
+    if named or (path.suffix.lower() not in _ROWS and looks_like_tar(path)):
+        return tar_archive(path, options.encoding)
+    return None
 
 
-def _archive(path: Path) -> Place:
-    entries = zip_entries(path)
+def _archive(archive: Archive, place: str, options: Options, *, ask: bool) -> Place:
+    entries = [_looked_into(entry) for entry in archive.entries]
     members = {entry.name: entry for entry in entries}
-    return sorted_out(entries, str(path), lambda entry: zip_finder(members, str(PurePosixPath(entry.name).parent)))
+    found = sorted_out(
+        entries,
+        place,
+        lambda entry: archive_finder(members, str(PurePosixPath(entry.name).parent)),
+        options,
+        ask=ask,
+    )
+    found.notes += _names_note(archive, place)
+    return found
 
 
-def _starts_with(entry: Entry, mark: bytes) -> bool:
-    with entry.open() as stream:
-        return stream.read(len(mark)) == mark
+def _names_note(archive: Archive, place: str) -> list[str]:
+    if archive.encoding is None:
+        return []
+    return [f"The names in {place} carry no mark of their encoding; they were read as {archive.encoding}."]
+
+
+def _looked_into(entry: Entry) -> Entry:
+    """The entry with its kind, where its name does not say what it holds."""
+    plain = kind_of_name(entry.name) is None and entry.suffix not in (*_ROWS, ".gz") and not is_archive(entry.name)
+    return looked_into(entry) if plain and entry.size else entry
 
 
 def _missing(path: Path) -> DataError:
@@ -127,16 +133,13 @@ def _loaded(found: dict[str, datasets.Dataset], name: str) -> Place:
         for part, rows in found.items()
         if known[part] or len(found) == 1
     ]
-    left_out = [part for part in found if not known[part]] if len(found) > 1 else []
-    notes = (
-        [f"The splits {', '.join(left_out)} were left out: their names are not train, validation, test or unlabelled."]
-        if left_out
-        else []
-    )
-    return Place(sources, [[part, rows._fingerprint] for part, rows in found.items()], notes=notes)
+    names = [part for part in found if not known[part]] if len(found) > 1 else []
+    why = "splits whose names are not train, validation, test or unlabelled"
+    unplaced = [LeftOut(why, names, "no-split", "give such rows one of these names")] if names else []
+    return Place(sources, [[part, rows._fingerprint] for part, rows in found.items()], left_out=unplaced)
 
 
-def _folder(given: Path) -> Place:
+def _folder(given: Path, options: Options, *, ask: bool) -> Place:
     from pretune.data.formats_arrow import saved_datasets
 
     folder = Path(os.path.realpath(given))
@@ -146,56 +149,113 @@ def _folder(given: Path) -> Place:
         stamps: list[object] = [
             stamp_of(file_entry(path, str(path))) for path in sorted(folder.rglob("*")) if path.is_file()
         ]
-        return Place(place.sources, stamps, notes=place.notes)
-    entries = [
-        media_entry(path, name, folder) if kind_of_name(name) else file_entry(path, name)
-        for path, name in _walk(folder)
-    ]
-    place = sorted_out(_unpacked(entries), str(given), lambda entry: disk_finder((folder / entry.name).parent, folder))
-    if any(source.media for source in place.sources):
-        place.notes += _odd_folders(folder)
+        return Place(place.sources, stamps, left_out=place.left_out)
+    walk = _Walk(folder, trust=options.trust_paths)
+    entries, notes = _unpacked(walk.entries, options)
+    walk.check(str(given))
+    place = sorted_out(
+        entries,
+        str(given),
+        lambda entry: disk_finder((folder / entry.name).parent, folder, trust=options.trust_paths),
+        options,
+        ask=ask,
+    )
+    place.notes += notes
+    place.left_out += walk.left_out(empty=any(source.media for source in place.sources))
     return place
 
 
-def _odd_folders(folder: Path) -> list[str]:
-    """Sentences on folders that gave nothing: empty ones, and links to folders."""
-    empty, linked = [], []
-    for here, folders, files in os.walk(folder):
-        shown = Path(here).relative_to(folder)
-        linked += [str(shown / name) for name in sorted(folders) if Path(here, name).is_symlink()]
-        if not folders and not files and not any(map(hidden, shown.parts)):
-            empty.append(str(shown))
-    notes = [left_out(empty, "folders without files")] if empty else []
-    return notes + ([left_out(linked, "links to folders, which are not followed")] if linked else [])
-
-
-def _unpacked(entries: Sequence[Entry]) -> list[Entry]:
-    """The members of the zip archives of pictures or clips in a folder that holds nothing else with rows."""
-    archives = [entry for entry in entries if entry.suffix == ".zip" and entry.path is not None]
-    others = [entry for entry in entries if entry.suffix in (*TABLE_SUFFIXES, *TEXT_SUFFIXES)]
-    others = [entry for entry in others if not ABOUT.fullmatch(PurePosixPath(entry.inner).stem)]
-    if not archives or others or any(kind_of_name(entry.name) for entry in entries):
-        return list(entries)
+def _unpacked(entries: Sequence[Entry], options: Options) -> tuple[list[Entry], list[str]]:
+    """The members of the archives of pictures or clips in a folder that holds nothing else with rows; notes on their names."""
+    archives = [entry for entry in entries if is_archive(entry.name) and entry.path is not None]
+    others = [
+        entry for entry in entries if entry.suffix in _ROWS and not ABOUT.fullmatch(PurePosixPath(entry.inner).stem)
+    ]
+    if not archives or others or any(map(kind_of_entry, entries)):
+        return list(entries), []
     found = [entry for entry in entries if entry not in archives]
-    for archive in archives:
-        assert archive.path is not None, "chosen above"
+    notes: list[str] = []
+    for entry in archives:
+        assert entry.path is not None, "chosen above"
+        archive = _opened(entry.path, entry, options)
+        assert archive is not None, "its name says so"
+        notes += _names_note(archive, entry.name)
         found += [
-            replace(member, name=f"{archive.name}/{member.name}", inner=f"{archive.name}/{member.inner}")
-            for member in zip_entries(archive.path)
+            replace(_looked_into(member), name=f"{entry.name}/{member.name}", inner=f"{entry.name}/{member.inner}")
+            for member in archive.entries
         ]
-    return found if any(kind_of_name(entry.name) for entry in found) else list(entries)
+    return (found, notes) if any(map(kind_of_entry, found)) else (list(entries), [])
 
 
-def _walk(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Files to a few levels deep, hidden ones left out, in order of name."""
+class _Walk:
+    """The files of a folder to a few levels deep, hidden ones passed over, in order of name; and what was not looked at."""
 
-    def refuse(error: OSError) -> None:
-        raise DataError(f"{error.filename} cannot be read: {error.strerror}", "check its permissions")
+    def __init__(self, folder: Path, *, trust: bool) -> None:
+        self.folder, self._trust = folder, trust
+        self._empty: list[str] = []
+        self._linked: list[str] = []
+        self._outside: list[str] = []
+        self._deep: list[str] = []
+        self.entries = [entry for path, name in self._files() if (entry := self._entry(path, name)) is not None]
 
-    for here, folders, files in os.walk(folder, onerror=refuse):
-        inner = Path(here).relative_to(folder)
-        depth = len(inner.parts)
-        folders[:] = [] if depth >= _MAX_MEDIA_DEPTH else sorted(name for name in folders if not hidden(name))
-        for name in sorted(files):
-            if not hidden(name) and (depth <= _MAX_DEPTH or kind_of_name(name)):
-                yield Path(here, name), (inner / name).as_posix()
+    def _files(self) -> Iterator[tuple[Path, str]]:
+        def refuse(error: OSError) -> None:
+            raise DataError(f"{error.filename} cannot be read: {error.strerror}", "check its permissions")
+
+        seen = {self.folder}
+        for here, folders, files in os.walk(self.folder, onerror=refuse, followlinks=self._trust):
+            inner = Path(here).relative_to(self.folder)
+            depth = len(inner.parts)
+            if not folders and not files:
+                self._empty.append(inner.as_posix())
+            folders[:] = sorted(name for name in folders if not hidden(name) and self._enter(Path(here, name), seen))
+            if depth >= _MAX_MEDIA_DEPTH:
+                self._deep += [(inner / name).as_posix() for name in folders]
+                folders[:] = []
+            for name in sorted(files):
+                if not hidden(name):
+                    yield Path(here, name), (inner / name).as_posix()
+
+    def _enter(self, path: Path, seen: set[Path]) -> bool:
+        """Whether to look into a folder: a link is followed where links are trusted, and no folder twice."""
+        if not path.is_symlink():
+            return True
+        real = Path(os.path.realpath(path))
+        if not self._trust or real in seen or real in path.parents:
+            self._linked.append(path.relative_to(self.folder).as_posix())
+            return False
+        seen.add(real)
+        return True
+
+    def _entry(self, path: Path, name: str) -> Entry | None:
+        if kind_of_name(name):
+            return media_entry(path, name, self.folder, trust=self._trust)
+        if len(PurePosixPath(name).parts) > _MAX_DEPTH + 1:
+            self._deep.append(name)
+            return None
+        if path.is_symlink() and not self._trust and not inside(path, self.folder):
+            self._outside.append(name)
+            return None
+        return _looked_into(file_entry(path, name))
+
+    def check(self, place: str) -> None:
+        """Raise :class:`DataError` where more than half of the files are links out of the folder."""
+        if len(self._outside) > len(self.entries):
+            problem = f"{place}: {len(self._outside)} of {len(self.entries) + len(self._outside)} files"
+            raise DataError(f"{problem} {reason_words('outside', 2)}: {self._outside[0]} ...", mend_of("outside"))
+
+    def left_out(self, *, empty: bool) -> list[LeftOut]:
+        """What gave no files: folders, links, what lies too deep."""
+        follow = "--trust-paths follows links, wherever they lead; only for data that you trust"
+        found = [
+            LeftOut("folders without files", self._empty if empty else []),
+            LeftOut("links to folders, which are not followed", self._linked, "links", follow),
+            LeftOut("links that lead out of the folder, and were not opened", self._outside, "links", follow),
+            LeftOut(
+                f"more than {_MAX_DEPTH} folders deep",
+                self._deep,
+                "deep-files",
+                "give a folder nearer to them, or move them up",
+            ),
+        ]
+        return [one for one in found if one.names]

@@ -8,6 +8,7 @@ from typing import Any
 
 from pretune.data.archive import Entry
 from pretune.data.encodings import find_encoding, open_text, read_lines
+from pretune.data.folder_names import in_folders
 from pretune.data.formats import CHUNK_CHARACTERS, Chunk, Table
 from pretune.errors import DataError
 
@@ -187,10 +188,10 @@ def _cut_chunks(
 
 
 def document_table(entries: Sequence[Entry], encoding: str | None) -> Table:
-    """One row a file, with columns "0" (its text) and "1" (its name)."""
+    """One row a file, with columns "0" (its text) and "1" (its name), and each folder of its path by ``folder:N``."""
     facts: dict[str, object] = {"format": "text, one row a file", "files": len(entries)}
     chunks = _document_chunks(entries, encoding, facts)
-    return Table(("0", "1"), False, chunks, facts, roles={"text": "0", "id": "1"})
+    return Table(("0", "1"), False, chunks, facts, roles={"text": "0", "id": "1"}, in_folders=True)
 
 
 def _document_chunks(entries: Sequence[Entry], given: str | None, facts: dict[str, object]) -> Iterator[Chunk]:
@@ -206,6 +207,7 @@ def _document_chunks(entries: Sequence[Entry], given: str | None, facts: dict[st
         names.append(entry.name)
         size += len(text)
         if size >= CHUNK_CHARACTERS or len(texts) >= 5_000 or number == len(entries):
-            yield _chunk(range(number - len(texts) + 1, number + 1), (texts, names))
+            columns = in_folders(names, {"0": texts, "1": names})
+            yield Chunk(range(number - len(texts) + 1, number + 1), columns)
             texts, names, size = [], [], 0
     facts["encoding"] = ", ".join(f"{name} ({files} files)" for name, files in sorted(encodings.items()))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from dataclasses import replace
 from itertools import islice
 
 import pyarrow as pa
@@ -74,10 +75,11 @@ def open_source(source: Source, options: Options) -> dict[str | None, Table]:
             return {None: document_table(source.entries, options.encoding)}
         if source.media is not None:
             return {None: media_table(source.entries, source.media, source.classes)}
-        return _open(source.entries[0], options, source.stems)
+        found = _open(source.entries[0], options, source.stems)
+        return {split: replace(table, stems=source.stems) for split, table in found.items()}
 
 
-def _open(entry: Entry, options: Options, stems: frozenset[str]) -> dict[str | None, Table]:
+def _open(entry: Entry, options: Options, stems: Container[str]) -> dict[str | None, Table]:
     with entry.open() as stream:
         head = stream.read(16)
     _refuse_foreign(entry, head)
@@ -105,7 +107,7 @@ def _refuse_foreign(entry: Entry, head: bytes) -> None:
             raise DataError(f"{entry.name} is {what}, not a table", _ALLOWED)
 
 
-def _open_text(entry: Entry, encoding: str, options: Options, stems: frozenset[str]) -> dict[str | None, Table]:
+def _open_text(entry: Entry, encoding: str, options: Options, stems: Container[str]) -> dict[str | None, Table]:
     suffix = entry.suffix
     with open_text(entry.open(), encoding) as text:
         sample = list(islice(read_lines(text, entry.name), _SAMPLE_LINES))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pretune.data.archive import Entry
 from pretune.data.media import Find
@@ -20,10 +20,10 @@ __all__ = [
     "SPLIT_BY_WORD",
     "TABLE_SUFFIXES",
     "TEXT_SUFFIXES",
+    "LeftOut",
     "Place",
     "Source",
     "hidden",
-    "left_out",
     "named_after_split",
     "split_of_path",
     "split_of_word",
@@ -38,13 +38,23 @@ _SPLIT_WORDS = {
     "test": ("test", "testing", "privatetest", "测试", "测试集"),
     "unlabelled": ("unlabelled", "unlabeled", "unsup", "unsupervised"),
 }
-_BESIDE_SPLIT = frozenset(
-    ("", "data", "images", "imgs", "seg", "split", "file", "files", "texts", "clips", "audio", "rows", "all", "of")
-)
 SPLIT_BY_WORD = {word: split for split, words in _SPLIT_WORDS.items() for word in words}
+_FILLERS = (
+    "set", "sets", "data", "dataset", "datasets", "split", "seg", "folder", "dir", "file", "files", "sample", "samples", "example", "examples",
+    "image", "images", "img", "imgs", "picture", "pictures", "pic", "pics", "photo", "photos", "jpg", "jpeg", "jpegs", "png", "pngs",
+    "audio", "audios", "wav", "wavs", "clip", "clips", "sound", "sounds", "speech", "text", "texts", "txt", "docs", "documents",
+    "rows", "all", "of", "数据", "图片", "图像", "音频", "文本",
+)  # fmt: skip
+"""Words that say of a folder what it holds, and nothing of which rows: ``seg_train``, ``test_set``, ``train_images``."""
+_GLUED = re.compile(rf"(?P<split>{'|'.join(SPLIT_BY_WORD)})(?:{'|'.join(_FILLERS)})")
+_HIDDEN = ("__MACOSX", "__pycache__", "@eaDir", "Thumbs.db", "desktop.ini", "System Volume Information", "lost+found")
+"""What systems put beside the files of people, under names that begin with no dot."""
 ABOUT = re.compile(
-    r"(readme|license|licence|copying|notice|source|sources|changelog|citation|authors|dataset_infos?|cc-by.*)", re.I
+    r"(readme|license|licence|copying|notice|source|sources|changelog|citation|authors|dataset_infos?|cc-by.*|sample_?submission)",
+    re.I,
 )
+_WORDS = re.compile(r"[^\W\d_]+")
+_SHOWN = 5
 LABEL_FILE = re.compile(r"(.*[_\-])?(labels?|class|classes|emotions|label_names)\.txt", re.I)
 
 
@@ -53,8 +63,8 @@ class Source:
     """One table to read: a file, a folder of documents (one row each, all of class ``label``), pictures or clips (``media``
     is their kind, ``classes`` names the class of each), or a loaded data set.
 
-    ``find`` finds the files that a table's rows name; ``stems`` are the names of the media files of the place, ``num_beside``
-    of which lie in the same folder or archive that was given.
+    ``find`` finds the files that a table's rows name; ``stems`` are the names without suffix of the media files that it can
+    find, each with its kind, ``num_beside`` of which lie in the same folder or archive that was given.
     """
 
     name: str
@@ -66,8 +76,36 @@ class Source:
     media: str | None = None
     classes: tuple[str | None, ...] = ()
     find: Find | None = None
-    stems: frozenset[str] = frozenset()
+    stems: Mapping[str, str] = field(default_factory=dict)
     num_beside: int = 0
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Files (or folders) of a place that give no rows, and why.
+
+    With a ``code`` they are worth a warning, as they look like rows that were meant; ``fix`` says what to do.
+    """
+
+    why: str
+    names: Sequence[str]
+    code: str = ""
+    fix: str = ""
+
+    def sentence(self) -> str:
+        """For the notes of a reading."""
+        more = len(self.names) - _SHOWN
+        return f"Left out: {', '.join(self.names[:_SHOWN])}{f' and {more} more' if more > 0 else ''} ({self.why})."
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form: the first names and how many there are."""
+        return {
+            "why": self.why,
+            "count": len(self.names),
+            "files": list(self.names[:_SHOWN]),
+            "code": self.code,
+            "fix": self.fix,
+        }
 
 
 @dataclass
@@ -78,15 +116,19 @@ class Place:
     stamps: list[object]
     label_files: list[Entry] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
 
 
 def split_of_word(word: str) -> str | None:
-    """The split that a folder's, key's or cell's name stands for: ``dev`` is validation, ``train_set`` and ``training-data`` train."""
-    whole = word.casefold()
-    if whole in SPLIT_BY_WORD:
-        return SPLIT_BY_WORD[whole]
-    words = {part.removesuffix("set") for part in _words(whole)} - _BESIDE_SPLIT
-    return SPLIT_BY_WORD.get(words.pop()) if len(words) == 1 else None
+    """The split that a folder's, key's or cell's name stands for: ``dev`` is validation, ``seg_train`` and ``TrainImages`` train.
+
+    Words beside the split's must say only what is in it; digits say nothing (``val2017``, ``test1``).
+    """
+    words = _words(word)
+    glued = [match["split"] if (match := _GLUED.fullmatch(part)) else part for part in words]
+    found = {SPLIT_BY_WORD[part] for part in glued if part in SPLIT_BY_WORD}
+    others = [part for part in glued if part not in SPLIT_BY_WORD and part not in _FILLERS]
+    return found.pop() if len(found) == 1 and not others else None
 
 
 def split_of_path(name: str) -> str | None:
@@ -109,7 +151,7 @@ def named_after_split(name: str) -> bool:
 
 
 def _words(name: str) -> list[str]:
-    return [word for word in re.split(r"[\W\d_]+", name.casefold()) if word]
+    return _WORDS.findall(name.casefold())
 
 
 def _without_kind(name: str) -> str:
@@ -119,16 +161,10 @@ def _without_kind(name: str) -> str:
 
 
 def hidden(name: str) -> bool:
-    """Whether a file or folder is to be passed over for its name."""
-    return name.startswith((".", "_"))
+    """Whether a file or folder is to be passed over for its name: hidden by its person, or put there by a system."""
+    return name.startswith(".") or name in _HIDDEN
 
 
 def stamp_of(entry: Entry) -> tuple[str, int, int]:
     """What changes when the file does."""
     return (entry.name, *entry.stamp)
-
-
-def left_out(names: Sequence[str], why: str) -> str:
-    """A sentence on files that were not used."""
-    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return f"Left out: {shown} ({why})."

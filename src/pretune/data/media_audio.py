@@ -1,12 +1,13 @@
 """Clips: one careful look at each file, and the mono samples at a model's rate.
 
-libsndfile (WAV, FLAC, Ogg Vorbis and Opus, MP3, AIFF, AU) decodes, soxr resamples.
+libsndfile (WAV, FLAC, Ogg Vorbis and Opus, MP3, AIFF, AU, ...) decodes, else av where it is installed; soxr resamples.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from pretune.data.media import BrokenMedia, Media, whole_file
+from pretune.data.media_coded import CodedSound
+from pretune.data.media_kinds import HEAD_BYTES
 
 if TYPE_CHECKING:
     import soundfile
@@ -37,9 +40,14 @@ _SUFFIXES = {
     "OGG": (".ogg", ".oga", ".opus"),
     "MP3": (".mp3",),
     "MPEG": (".mp3",),
-    "AIFF": (".aif", ".aiff"),
-    "AU": (".au",),
+    "AIFF": (".aif", ".aiff", ".aifc"),
+    "AU": (".au", ".snd"),
 }
+_CODED_SLACK_SECONDS = 0.25
+_SILENT = 0.001
+"""-60 dB of full scale: what never swings further from its own mean holds nothing to be heard."""
+_FULL, _RUN_SAMPLES, _CLIPPED_SHARE = 0.999, 3, 0.001
+"""Three samples in a row at full scale are a peak cut off; a clip has many of them from one sample in a thousand."""
 
 
 def decode_audio(held: Mapping[str, Any], rate: int) -> np.ndarray:
@@ -65,19 +73,26 @@ def decode_audio(held: Mapping[str, Any], rate: int) -> np.ndarray:
 
 
 def clip_seconds(held: Mapping[str, Any]) -> float:
-    """How long the ``bytes`` of an ``audio`` cell last by their header, no sample read. Raises :class:`BrokenMedia`."""
+    """How long the ``bytes`` of an ``audio`` cell last, by their header where they have one. Raises :class:`BrokenMedia`."""
     name = str(held["path"])
     with _opened(io.BytesIO(held["bytes"]), name) as file:
         _check_header(file, name)
-        return file.frames / file.samplerate
+        frames = file.frames or _frames_read(file, name, _Heard())
+        return frames / file.samplerate
 
 
-def _samples(file: soundfile.SoundFile, name: str) -> np.ndarray:
+def _samples(file: soundfile.SoundFile | CodedSound, name: str) -> np.ndarray:
     """(T,) float32, mixed block by block, so that a header cannot claim memory that the file does not fill."""
+    most, frames, parts = MAX_SECONDS * file.samplerate, 0, []
     try:
-        blocks = file.blocks(_BLOCK_FRAMES, dtype="float32", always_2d=True)
-        parts = [b_TC[:, 0] if b_TC.shape[1] == 1 else b_TC.mean(axis=1, dtype=np.float32) for b_TC in blocks]
-    except Exception as error:  # libsndfile's and, for odd headers, NumPy's
+        for block_TC in file.blocks(_BLOCK_FRAMES, dtype="float32", always_2d=True):
+            frames += len(block_TC)
+            if frames > most:
+                raise BrokenMedia("too_long", name, f"the limit is {MAX_SECONDS / 60:.0f} minutes")
+            parts.append(block_TC[:, 0] if block_TC.shape[1] == 1 else block_TC.mean(axis=1, dtype=np.float32))
+    except BrokenMedia:
+        raise
+    except Exception as error:  # libsndfile's, FFmpeg's and, for odd headers, NumPy's
         raise BrokenMedia("broken", name, _short(error)) from None
     return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
@@ -101,7 +116,8 @@ def probe_audio(stream: BinaryIO, name: str, path: Path | None) -> Media:
         stream.seek(0)
     with _opened(stream, name) as file:
         _check_header(file, name)
-        frames = _frames_read(file, name)
+        heard = _Heard()
+        frames = _frames_read(file, name, heard)
         form, mode, rate = file.format, f"{file.channels} channel{'s' * (file.channels > 1)}", file.samplerate
         changes = ("mixed_to_mono",) if file.channels > 1 else ()
     suffix = Path(name).suffix.lower()
@@ -109,24 +125,74 @@ def probe_audio(stream: BinaryIO, name: str, path: Path | None) -> Media:
         changes += ("wrong_extension",)
     held = {"bytes": data, "path": name if path is None else str(path)}
     content = int.from_bytes(digest.digest(), "little")
-    return Media(held, content, form, mode, seconds=frames / rate, rate=rate, changes=changes)
+    return Media(
+        held,
+        content,
+        form,
+        mode,
+        seconds=frames / rate,
+        rate=rate,
+        changes=changes,
+        signs=heard.signs(frames),
+        name=name,
+    )
 
 
-def _opened(source: Any, name: str) -> soundfile.SoundFile:
+class _Heard:
+    """What the samples of a clip say of its recording, block by block."""
+
+    def __init__(self) -> None:
+        self.low, self.high, self.clipped = math.inf, -math.inf, 0
+
+    def add(self, block_TC: np.ndarray) -> None:
+        """Note some samples."""
+        if not block_TC.size:
+            return
+        self.low, self.high = min(self.low, float(block_TC.min())), max(self.high, float(block_TC.max()))
+        if max(self.high, -self.low) >= _FULL:
+            full_TC = np.abs(block_TC) >= _FULL
+            runs_TC = full_TC[2:] & full_TC[1:-1] & full_TC[:-2]
+            self.clipped += int(runs_TC.any(axis=1).sum())
+
+    def signs(self, frames: int) -> tuple[str, ...]:
+        """``silent``, ``clipped`` or nothing, of so many frames."""
+        if self.high - self.low <= 2 * _SILENT:
+            return ("silent",)
+        return ("clipped",) if self.clipped > _CLIPPED_SHARE * frames else ()
+
+
+def _opened(source: Any, name: str) -> soundfile.SoundFile | CodedSound:
+    """The file, ready to be read. Raises :class:`BrokenMedia`."""
     import soundfile
 
     try:
         return soundfile.SoundFile(source)
     except soundfile.LibsndfileError as error:
-        reason = "unreadable" if "System error" in str(error) else "foreign"
-        raise BrokenMedia(reason, name, error.error_string) from None
+        if "System error" in str(error):
+            raise BrokenMedia("unreadable", name, error.error_string) from None
+        problem = error.error_string
     except (TypeError, ValueError, OSError) as error:
-        raise BrokenMedia("foreign", name, _short(error)) from None
+        problem = _short(error)
+    try:
+        return CodedSound(source, _head(source), name)
+    except BrokenMedia as error:
+        if error.reason == "foreign":  # then the first reader's words say more
+            raise BrokenMedia("foreign", name, problem) from None
+        raise
 
 
-def _check_header(file: soundfile.SoundFile, name: str) -> None:
+def _head(source: Any) -> bytes:
+    """The first bytes of a path or of a stream that can be read again."""
+    if isinstance(source, str):
+        with open(source, "rb") as stream:
+            return stream.read(HEAD_BYTES)
+    source.seek(0)
+    return source.read(HEAD_BYTES)
+
+
+def _check_header(file: soundfile.SoundFile | CodedSound, name: str) -> None:
     """Refuse what the header rules out, before samples are read."""
-    if file.frames == 0:
+    if file.frames == 0 and not isinstance(file, CodedSound):
         raise BrokenMedia("empty", name, "it lasts 0 seconds")
     if not _RATES_HZ[0] <= file.samplerate <= _RATES_HZ[1] or not 1 <= file.channels <= _MOST_CHANNELS:
         raise BrokenMedia("broken", name, f"its header says {file.samplerate} Hz and {file.channels} channels")
@@ -138,18 +204,26 @@ def _check_header(file: soundfile.SoundFile, name: str) -> None:
         raise BrokenMedia("too_long", name, f"{minutes:,.0f} minutes, the limit is {MAX_SECONDS / 60:.0f}")
 
 
-def _frames_read(file: soundfile.SoundFile, name: str) -> int:
+def _frames_read(file: soundfile.SoundFile | CodedSound, name: str, heard: _Heard) -> int:
     """Frames that can in fact be decoded, all of them finite."""
     frames, wrong = 0, 0
     try:
-        for block in file.blocks(_BLOCK_FRAMES, dtype="float32", always_2d=True):
-            frames += len(block)
-            wrong += int(block.size - np.isfinite(block).sum())
-    except Exception as error:  # libsndfile's and, for odd headers, NumPy's
+        for block_TC in file.blocks(_BLOCK_FRAMES, dtype="float32", always_2d=True):
+            frames += len(block_TC)
+            wrong += int(block_TC.size - np.isfinite(block_TC).sum())
+            heard.add(block_TC)
+            if frames > MAX_SECONDS * file.samplerate:
+                raise BrokenMedia("too_long", name, f"the limit is {MAX_SECONDS / 60:.0f} minutes")
+    except BrokenMedia:
+        raise
+    except Exception as error:  # libsndfile's, FFmpeg's and, for odd headers, NumPy's
         raise BrokenMedia("broken", name, _short(error)) from None
     if wrong:
         raise BrokenMedia("not_finite", name, f"{wrong:,} samples")
-    if frames < 0.95 * file.frames:
+    if not frames:
+        raise BrokenMedia("empty", name, "it lasts 0 seconds")
+    slack = _CODED_SLACK_SECONDS * file.samplerate if isinstance(file, CodedSound) else 0.0
+    if frames + slack < 0.95 * file.frames:
         raise BrokenMedia("broken", name, f"{frames:,} of {file.frames:,} frames could be read")
     return frames
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from pretune.data.media import BrokenMedia, Media, whole_file
+from pretune.data.media_kinds import HEAD_BYTES, has_extra, need_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,16 +31,17 @@ MAX_PIXELS = 64_000_000
 
 _FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
 _SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg", ".jpe"),
-    "MPO": (".jpg", ".jpeg", ".jpe", ".mpo"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jif"),
+    "MPO": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png",),
     "GIF": (".gif",),
-    "BMP": (".bmp",),
+    "BMP": (".bmp", ".dib"),
     "WEBP": (".webp",),
     "TIFF": (".tif", ".tiff"),
-    "PPM": (".ppm", ".pgm", ".pbm"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
     "JPEG2000": (".jp2", ".j2k"),
     "AVIF": (".avif",),
+    "HEIF": (".heic", ".heif", ".hif", ".heics"),
 }
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _quiet_lock = threading.Lock()
@@ -75,7 +77,7 @@ def probe_image(stream: BinaryIO, name: str, path: Path | None) -> Media:
     content = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
     changes += ("turned_upright",) if turned else ()
     width, height = grey.size
-    return Media(held, content, form, mode, look_hash(grey), width, height, changes=changes)
+    return Media(held, content, form, mode, look_hash(grey), width, height, changes=changes, name=name)
 
 
 def look_hash(grey: Image) -> int:
@@ -106,11 +108,25 @@ def _without_warnings() -> Iterator[None]:
         yield
 
 
+def _formats_for(stream: BinaryIO, name: str) -> tuple[str, ...]:
+    """The formats to try, by a file's first bytes. Raises :class:`BrokenMedia` for a file that needs what is not there."""
+    need = need_of(name, stream.read(HEAD_BYTES))
+    stream.seek(0)
+    if need is None:
+        return _formats()
+    if need == "heif" and has_extra(need):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+        return ("HEIF",)
+    raise BrokenMedia("foreign" if need == "coded" else need, name)
+
+
 def _loaded(stream: BinaryIO, name: str) -> Image:
     """The decoded picture, in its own mode. Raises :class:`BrokenMedia`."""
     from PIL import Image, UnidentifiedImageError
 
-    formats = _formats()
+    formats = _formats_for(stream, name)
     try:
         with _without_warnings():
             picture = Image.open(stream, formats=formats)
@@ -123,6 +139,8 @@ def _loaded(stream: BinaryIO, name: str) -> Image:
     except Image.DecompressionBombError:
         raise BrokenMedia("too_large", name, f"the limit is {MAX_PIXELS // 10**6} Mpx") from None
     except UnidentifiedImageError:
+        if formats != _formats():  # its first bytes say what it is
+            raise BrokenMedia("broken", name) from None
         raise BrokenMedia("foreign", name, f"not one of {', '.join(formats)}") from None
     except Exception as error:  # decoders raise many kinds for damaged files; all mean the same here
         raise BrokenMedia("broken", name, str(error)[:120]) from None

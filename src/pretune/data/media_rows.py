@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, cast
 
 from pretune.data.archive import Entry
 from pretune.data.formats import ABSENT, Chunk
-from pretune.data.media import BrokenMedia, Find, Media, reason_words
+from pretune.data.media import BrokenMedia, Find, Media, mend_of, reason_words
 from pretune.data.media_audio import MAX_SECONDS, probe_audio
 from pretune.data.media_image import MAX_PIXELS, probe_image
 from pretune.errors import DataError
@@ -32,12 +32,16 @@ _CHANGES = {
     "turned_upright": "{n} {of} turned upright, as their EXIF says.",
     "wrong_extension": "{n} {have} a name that says another format; they were read by what they hold.",
     "mixed_to_mono": "{n} {have} several channels; their mean is used.",
+    "silent": "{n} {of} silent (never over -60 dB of full scale).",
+    "clipped": "{n} {of} clipped (peaks cut off at full scale).",
 }
 
 
 @dataclass
 class MediaTally:
-    """What was found in the files of a place: how many, of which formats, what was left out and why."""
+    """What was found in the files of a place: how many, of which formats, what is odd about them (``signs``), what was left
+    out and why.
+    """
 
     kind: str
     read: int = 0
@@ -45,48 +49,56 @@ class MediaTally:
     modes: Counter[str] = field(default_factory=Counter)
     changes: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
-    lost_names: dict[str, list[str]] = field(default_factory=dict)
+    signs: Counter[str] = field(default_factory=Counter)
+    named: dict[str, list[str]] = field(default_factory=dict)
     seconds: float = 0.0
 
     def add(self, media: Media | BrokenMedia) -> None:
         """Count one file."""
         if isinstance(media, BrokenMedia):
             self.lost[media.reason] += 1
-            names = self.lost_names.setdefault(media.reason, [])
-            if len(names) < _SHOWN:
-                names.append(media.name[:200])
+            self._name(media.reason, media.name)
             return
+        for sign in media.signs:
+            self.signs[sign] += 1
+            self._name(sign, media.name)
         self.read += 1
         self.formats[media.format] += 1
         self.modes[media.mode] += 1
         self.changes.update(media.changes)
         self.seconds += media.seconds
 
+    def _name(self, what: str, name: str) -> None:
+        names = self.named.setdefault(what, [])
+        if len(names) < _SHOWN:
+            names.append(name[:200])
+
     def update(self, other: MediaTally) -> None:
         """Count the files of another table too."""
         self.read += other.read
         self.seconds += other.seconds
-        for name in ("formats", "modes", "changes", "lost"):
+        for name in ("formats", "modes", "changes", "signs", "lost"):
             getattr(self, name).update(getattr(other, name))
-        for reason, names in other.lost_names.items():
-            self.lost_names[reason] = (self.lost_names.get(reason, []) + names)[:_SHOWN]
+        for what, names in other.named.items():
+            self.named[what] = (self.named.get(what, []) + names)[:_SHOWN]
 
     def check(self, place: str) -> None:
-        """Raise :class:`DataError` when all files were lost, or more than half."""
-        lost = self.lost.total()
+        """Raise :class:`DataError` when all files were lost, or more than half; or one is to be fetched from the web."""
+        lost, noun = self.lost.total(), _NOUNS[self.kind][1]
+        told = f"{place}: {lost} of {lost + self.read} {noun} cannot be used: {' '.join(self._losses())}"
         if lost > self.read:
-            noun = _NOUNS[self.kind][1]
-            fix = f"mend or remove these files; rows whose {noun[:-1]} cannot be used are left out while they are few"
-            if self.lost["outside"] or self.lost["missing"]:
-                fix += ". Names are relative to the file that holds them; give the folder that holds it and the files"
-            raise DataError(
-                f"{place}: {lost} of {lost + self.read} {noun} cannot be used: {' '.join(self._losses())}", fix
-            )
+            mends = list(dict.fromkeys(mend_of(reason) for reason, _ in self.lost.most_common()))
+            fix = f"{'; '.join(mends)}. Rows whose {noun[:-1]} cannot be used are left out while they are few"
+            if self.lost["missing"]:
+                fix += ". Names are relative to the file that holds them; --files FOLDER says where the files lie"
+            raise DataError(told, fix)
+        if self.lost["web"]:
+            raise DataError(told, mend_of("web"))
 
     def _losses(self) -> Iterator[str]:
         limit = f"{MAX_PIXELS // 10**6} Mpx" if self.kind == "image" else f"{MAX_SECONDS / 3600:g} hour"
         for reason, count in sorted(self.lost.items()):
-            names = self.lost_names.get(reason, [])
+            names = self.named.get(reason, [])
             shown = ", ".join(names) + (" ..." if count > len(names) else "")
             said = reason_words(reason, count) + (f" of {limit}" if reason in ("too_large", "too_long") else "")
             yield f"{count} {said}: {shown}."
@@ -96,7 +108,7 @@ class MediaTally:
         noun = _NOUNS[self.kind]
         found = [f"Left out: {_NOUNS[self.kind][1]}, {loss}" for loss in self._losses()]
         for change, sentence in _CHANGES.items():
-            if count := self.changes[change]:
+            if count := self.changes[change] or self.signs[change]:
                 said = {"of": "is", "have": "has"} if count == 1 else {"of": "are", "have": "have"}
                 found.append(sentence.format(n=f"{count} {noun[count != 1]}", **said))
         return found
@@ -107,12 +119,15 @@ class MediaTally:
             "kind": self.kind,
             "read": self.read,
             "left_out": {
-                reason: {"count": count, "files": self.lost_names.get(reason, [])}
+                reason: {"count": count, "files": self.named.get(reason, [])}
                 for reason, count in sorted(self.lost.items())
             },
             "formats": dict(self.formats.most_common()),
             "modes": dict(self.modes.most_common()),
             "changes": dict(self.changes.most_common()),
+            "signs": {
+                sign: {"count": count, "files": self.named.get(sign, [])} for sign, count in sorted(self.signs.items())
+            },
         }
         return found | ({"hours": round(self.seconds / 3600, 4)} if self.kind == "audio" else {})
 

@@ -69,7 +69,7 @@ def prepared_tables(
                 roles = earlier.get(key) or _roles(source, table, sample, asked, name, bool(place.label_files))
             earlier[key] = roles
             label = None if asked.get("label") == "" or asked.get("labels") else source.label
-            maker = RowMaker(table, roles, name, label, source.find, folds)
+            maker = RowMaker(table, roles, name, label, source.find, folds, options.group_from)
             chunks = chain(sample, table.chunks)
             chunks = small_chunks(chunks, maker.media) if maker.media is not None else chunks
             yield Prepared(name, inner_split or source.split, table, roles, maker, chunks)

@@ -16,13 +16,15 @@ from pretune.config import DataSettings
 from pretune.data.columns import parse_columns
 from pretune.data.columns_split import FoldTally
 from pretune.data.encodings import check_encoding_name
-from pretune.data.formats import Options
+from pretune.data.formats import Options, options_of
 from pretune.data.formats_folder import find_place
 from pretune.data.formats_open import reading
 from pretune.data.formats_place import Place
+from pretune.data.group_names import check_groups_asked
 from pretune.data.label_checks import change_notes, label_findings, number_notes, refuse_scores
 from pretune.data.label_names import label_names
 from pretune.data.label_words import one_spelling_of_booleans
+from pretune.data.media_kinds import extras
 from pretune.data.media_rows import MediaTally
 from pretune.data.prepare import Prepared, prepared_tables
 from pretune.data.read_notes import encoding_notes, row_notes
@@ -52,17 +54,11 @@ def read(settings: DataSettings) -> Splits:
     asked = parse_columns(settings.column, settings.group)
     if settings.encoding is not None:
         check_encoding_name(settings.encoding)
-    options = Options(
-        settings.header,
-        settings.delimiter,
-        settings.encoding,
-        settings.format,
-        settings.test_fold,
-        tuple(sorted(asked.values())),
-    )
+    options = options_of(settings, asked.values())
+    check_groups_asked(asked, options)
     with reading(given):
-        place = find_place(given)
-    name = fingerprint(str(Path(given).absolute()), place.stamps, asked, vars(options))
+        place = find_place(given, options, ask=not {"label", "labels", "text"} & asked.keys())
+    name = fingerprint(str(Path(given).absolute()), place.stamps, asked, vars(options), extras())
     stored = load_stored(name)
     if stored is None:
         try:
@@ -120,7 +116,7 @@ class _Reading:
         self.folds = FoldTally(options.test_fold)
         self.ids: dict[str, list[np.ndarray]] = {}
         self.files: list[dict[str, Any]] = []
-        self.notes = list(place.notes)
+        self.notes = [*place.notes, *(one.sentence() for one in place.left_out)]
         self.pairs: dict[bool, str] = {}
         self.class_orders: list[tuple[str, ...]] = []
         self.media: MediaTally | None = None
@@ -304,6 +300,7 @@ class _Reading:
             **({"classes": classes} if (classes := self._classes()) else {}),
             "counts": {name: count for name, count in sorted(self.counts.items()) if count},
             "moved_to_unlabelled": moved,
+            "left_out": [one.to_dict() for one in self.place.left_out],
             "notes": list(dict.fromkeys(self.notes)),
             "findings": self.findings,
         }

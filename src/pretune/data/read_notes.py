@@ -29,6 +29,8 @@ def row_notes(
         notes.append(
             f"{unsaid} rows name no split in their column of splits; they were read as those of their file, or train."
         )
+    if unnamed := counts.get("names_without_group"):
+        notes.append(f"{unnamed} rows have a name in which --group-from finds nothing: each is a group of its own.")
     return notes
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from pretune.data.columns import Roles
 from pretune.data.columns_split import FoldTally, split_of_cell
 from pretune.data.formats import ABSENT, Chunk, Table
+from pretune.data.group_names import GroupNames
 from pretune.data.label_lists import parts_of
 from pretune.data.label_words import MISSING_WORDS, plain_label
 from pretune.data.media import Find, Media
@@ -78,7 +79,9 @@ class RowMaker:
         label: str | None = None,
         find: Find | None = None,
         folds: FoldTally | None = None,
+        group_from: str | None = None,
     ) -> None:
+        self._names = GroupNames(group_from, roles, name) if group_from is not None else None
         self.roles, self.name, self.counts = roles, name, Counter[str]()
         self._row_name = lambda number: table.row_name(name, number)
         self.literal_labels, self.missing_like = Counter[str](), Counter[str]()
@@ -100,6 +103,9 @@ class RowMaker:
         elif self._label is not None:
             labels = [self._label for _ in range(size)]
         groups = None if roles.group is None else self._groups(chunk, roles.group)
+        if self._names is not None:
+            groups = self._names(chunk)
+            self.counts["names_without_group"] += groups.count(None)
         ids = list(map(self._row_name, chunk.numbers)) if roles.id is None else self._ids(chunk, roles.id)
         lists = None if roles.labels is None else self._label_lists(chunk, roles.labels)
         rows = Rows(ids, texts, pairs, labels, groups, lists, splits=self._splits(chunk))

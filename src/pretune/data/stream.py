@@ -19,7 +19,8 @@ from pretune.data.formats_json import jsonl_batches, jsonl_rows, looks_like_json
 from pretune.data.formats_lines import line_chunks
 from pretune.data.formats_open import reading
 from pretune.data.formats_table import piped_table
-from pretune.data.media import BrokenMedia, free_finder
+from pretune.data.media import BrokenMedia
+from pretune.data.media_find import free_finder
 from pretune.data.prepare import prepared_tables
 from pretune.data.rows import RowMaker, Rows
 from pretune.data.splits import COLUMNS
@@ -57,7 +58,7 @@ def stream_rows(
         yield from _from_input(sys.stdin.buffer, asked, options, modality, on_left_out)
         return
     with reading(place):
-        found = find_place(place)
+        found = find_place(place, options, ask=False)
     for prepared in prepared_tables(found, asked, options, in_order=True):
         _check_kind(prepared.maker, prepared.name, modality)
         with reading(prepared.name), _telling(prepared.maker, on_left_out) as maker:
