@@ -139,7 +139,7 @@ def test_advice_names_the_most_label_like_column_with_its_values(tmp_path: Path)
     assert "--column label=topic" in caught.value.fix
 
 
-@pytest.mark.parametrize("cell", ["clips/take {i}.m4a", "C:\\photos\\IMG_{i}.HEIC", "https://example.org/a/{i}.webm"])
+@pytest.mark.parametrize("cell", ["clips/take {i}.xmf", "C:\\scans\\IMG_{i}.dcm", "https://example.org/a/{i}.webm"])
 def test_a_column_of_names_of_files_is_no_text(cell: str, tmp_path: Path) -> None:
     content = "file,label\n" + "".join(f"{cell.format(i=i)},{'ab'[i % 2]}\n" for i in range(20))
     with pytest.raises(DataError, match="names of files, such as") as caught:

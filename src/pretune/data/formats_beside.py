@@ -11,7 +11,7 @@ from pretune.data.archive_tar import tar_archive
 from pretune.data.folder_names import is_archive
 from pretune.data.formats import Options
 from pretune.data.formats_media import stems_of
-from pretune.data.formats_place import LABEL_FILE, Place, Source, split_of_path, stamp_of
+from pretune.data.formats_place import LABEL_FILE, Place, Source, stamp_of
 from pretune.data.media import Find, kind_of_entry, media_entry
 from pretune.data.media_find import archive_finder, disk_finder, media_below
 from pretune.data.media_kinds import MEDIA_SUFFIXES
@@ -37,8 +37,7 @@ def lone_table(path: Path, entry: Entry, options: Options) -> Place:
     else:
         find = disk_finder(path.parent, path.parent, trust=options.trust_paths)
         files = _media_beside(path, entry, options)
-    split = None if options.splits == "none" else split_of_path(entry.name)
-    source = Source(entry.name, (entry,), split, find=find, stems=stems_of(files))
+    source = Source(entry.name, (entry,), find=find, stems=stems_of(files))
     return Place([source], [stamp_of(e) for e in (entry, *beside, *files)], beside)
 
 
