@@ -12,6 +12,7 @@ import torch
 from cases import TASK_CASES, TaskCase, as_arrays, every_window
 
 from pretune.errors import DataError
+from pretune.metrics.base import values_of
 from pretune.tasks import TASKS
 from pretune.tasks.predicting import predict_items, predict_rows
 from tiny import CPU
@@ -105,37 +106,42 @@ def test_items_of_a_row_merge_into_one_prediction_that_does_not_depend_on_their_
 
 def test_perfect_predictions_score_best(case: TaskCase) -> None:
     records = [case.perfect(example) for example in case.examples]
-    stats_NK = case.task.statistics(records)
-    assert stats_NK.shape[0] == len(records)
-    scores = {name: float(value) for name, value in case.task.scores(stats_NK.sum(axis=0)).items()}
-    assert scores[case.task.primary_metric] == float(case.task.higher_is_better[case.task.primary_metric])
-    assert set(scores) == set(case.task.higher_is_better)
-    for name, (worst, best) in case.task.limits.items():
-        assert scores[name] == pytest.approx(best), name
-        assert (worst < best) == case.task.higher_is_better[name]
-    for name, higher in case.task.higher_is_better.items():
-        if not higher:
+    metric = case.task.metric
+    measured = metric.measure(records)
+    assert measured.num_rows == len(records)
+    assert measured.right_N is None or measured.right_N.all()
+    scores = values_of(measured)
+    assert set(scores) == set(metric.specs)
+    assert metric.primary in scores
+    assert metric.tie_breaker is None or metric.tie_breaker in scores
+    for name, spec in metric.specs.items():
+        if spec.limits:
+            worst, best = spec.limits
+            assert scores[name] == pytest.approx(best), name
+            assert (worst < best) == spec.rising
+        if not spec.rising:
             assert scores[name] == pytest.approx(0.0, abs=1e-9), name
 
 
-def test_scores_are_functions_of_sums(case: TaskCase) -> None:
+def test_scores_are_functions_of_row_weights(case: TaskCase) -> None:
     stored = case.task.encode_rows(case.dataset, fingerprint=case.fingerprint)
     predictions = predict_rows(case.task, case.model, stored, CPU)
     records = [
         case.task.record(prediction, case.perfect(example)["truth"])
         for example, prediction in zip(case.examples, predictions, strict=True)
     ]
-    whole, halves = (
-        case.task.statistics(records),
-        [case.task.statistics(records[:5]), case.task.statistics(records[5:])],
-    )
-    np.testing.assert_allclose(np.concatenate(halves), whole)
-    stacked = case.task.scores(np.stack([whole.sum(0), halves[0].sum(0)]))
-    for name, value in case.task.scores(halves[0].sum(0)).items():
-        assert stacked[name][1] == pytest.approx(value)
-    scorer = type(case.task).scoring(case.task.to_dict())
-    np.testing.assert_array_equal(scorer.statistics(records), whole)
-    assert scorer.higher_is_better == case.task.higher_is_better
+    metric, n = case.task.metric_type.of(json.loads(json.dumps(case.task.to_dict()))), len(records)
+    whole, half = metric.measure(records), metric.measure(records[:5])
+    first_N, twice_N = (np.arange(n) < 5).astype(float), np.where(np.arange(n) == 2, 2.0, 1.0)
+    again = metric.measure([*records, records[2]])
+    weighted = whole.scores(np.stack([np.ones(n), first_N, twice_N]))
+    unit_N = np.arange(n) % 3
+    by_unit = whole.in_units(unit_N, 3).scores(np.array([[1.0, 0.0, 2.0]]))
+    by_row = whole.scores(np.array([1.0, 0.0, 2.0])[unit_N][None])
+    for name, value in values_of(whole).items():
+        assert weighted[name] == pytest.approx([value, half.scores()[name], again.scores()[name]], nan_ok=True), name
+        assert whole.take(first_N > 0).scores()[name] == pytest.approx(half.scores()[name], nan_ok=True)
+        assert by_unit[name] == pytest.approx(by_row[name], nan_ok=True)
 
 
 def test_a_saved_and_loaded_model_predicts_the_same(case: TaskCase, tmp_path: Path) -> None:

@@ -112,12 +112,12 @@ def test_evaluate_json_and_predictions(story: Story) -> None:
 
 def test_compare_json(story: Story) -> None:
     facts = story.facts("compare")
-    assert {"a", "b", "split", "n", "better", "verdict", "mcnemar", "accuracy", "scores", "n_needed"} <= set(facts)
+    assert {"a", "b", "split", "n", "better", "verdict", "mcnemar", "primary", "scores", "n_needed"} <= set(facts)
     assert facts["better"] == "a"
     assert facts["verdict"].startswith("news is better: +")
     counts = facts["mcnemar"]
     assert sum(counts[key] for key in ("both_right", "only_a", "only_b", "both_wrong")) == facts["n"]
-    assert facts["accuracy"]["low"] <= facts["accuracy"]["difference"] <= facts["accuracy"]["high"] < 0, "B minus A"
+    assert facts["primary"]["low"] <= facts["primary"]["difference"] <= facts["primary"]["high"] < 0, "B minus A"
     for run in (story.news, story.weak):
         assert read_json(run / "comparisons.json")[0]["verdict"] == facts["verdict"]
     other_way = done("compare", story.weak, story.news).out

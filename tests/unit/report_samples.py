@@ -111,6 +111,10 @@ def evaluation(word: str = "b") -> dict[str, Any]:
         "looks": 3,
         "task": "text-classification",
         "scores": {"accuracy": score(0.912), "log_loss": score(0.31), "pseudo_perplexity": score(24.0)},
+        "against": {
+            name: {"better": "model", "n": 196, "difference": gap, "low": gap - 0.01, "high": gap + 0.01}
+            for name, gap in (("majority", 0.812), ("tfidf-logistic", 0.072))
+        },
         "baselines": {"majority": {"accuracy": score(0.1)}, "tfidf-logistic": {"accuracy": score(0.84)}},
         "leaks": {"n": 4, "without": {"accuracy": score(0.91)}},
         "blocks": blocks(word),
@@ -214,7 +218,7 @@ def make_run(path: Path, word: str = "b", **changes: Any) -> RunFolder:
             {
                 "names": ["scratch", word],
                 "n": 200,
-                "accuracy": sides,
+                "primary": {"name": "accuracy", **sides},
                 "mcnemar": {"both_right": 150, "only_a": 6, "only_b": 17, "both_wrong": 27, "p": 0.03},
                 "verdict": verdict,
             }

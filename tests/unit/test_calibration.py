@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pretune.metrics.classification import classification_scores, classification_statistics
 from pretune.tasks.calibration import MAX_TEMPERATURE, MIN_TEMPERATURE, apply_temperature, fit_temperature
-from pretune.tasks.classification_scores import classification_scores, classification_statistics
 
 
 def drawn_from_softmax(seed: int, num_rows: int = 6000) -> tuple[np.ndarray, np.ndarray]:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
 from pretune.errors import DataError
-from pretune.evaluation.compare import as_sentence, compare, mcnemar_p, rows_needed
-from pretune.tasks.classification_scores import HIGHER_IS_BETTER, classification_scores, statistics_of_records
+from pretune.evaluation.compare import as_sentence, compare_records, mcnemar_p, rows_needed
+from pretune.metrics.base import Metric
+from pretune.metrics.classification import ClassificationMetric
+from pretune.metrics.recognition import RecognitionMetric
 
-LABELS = ("no", "yes")
+METRIC = ClassificationMetric(("no", "yes"))
+
+
+def compare(a: Iterable[dict], b: Iterable[dict], metric: Metric = METRIC, **options: Any) -> dict[str, Any]:
+    return compare_records(a, b, metric, **options)
 
 
 def records(right: np.ndarray, prefix: str = "r") -> list[dict]:
@@ -50,9 +57,9 @@ def test_the_better_model_is_named_with_its_evidence() -> None:
     assert result["mcnemar"] == {
         "both_right": 800, "only_a": 20, "only_b": 60, "both_wrong": 120, "p": mcnemar_p(20, 60)
     }  # fmt: skip
-    assert result["accuracy"]["a"]["value"] == pytest.approx(0.82)
+    assert result["primary"]["a"]["value"] == pytest.approx(0.82)
     half = 1.96 * np.sqrt((0.08 - 0.04**2) / 1000)
-    assert result["accuracy"]["low"] == pytest.approx(0.04 - half, abs=0.004)
+    assert result["primary"]["low"] == pytest.approx(0.04 - half, abs=0.004)
     assert result["n_needed"] is None
 
 
@@ -69,18 +76,18 @@ def test_no_difference_tells_the_rows_needed() -> None:
     assert result["better"] is None
     assert result["n_needed"] == rows_needed(0.06, 0.09)
     assert "no difference was shown: B against A +3.0 points" in result["verdict"]
-    assert f"about {result['n_needed']} rows would be needed" in result["verdict"]
+    assert f"about {result['n_needed']:,} rows would be needed" in result["verdict"]
 
 
 def test_equal_models_and_equal_counts_are_told_apart() -> None:
     same = compare(*outcomes(90, 0, 0, 10))
-    assert same["verdict"] == "no difference was shown: both are right on the same 90 of 100 rows"
-    assert as_sentence(same["verdict"]) == "No difference was shown: both are right on the same 90 of 100 rows."
+    assert same["verdict"] == "no difference was shown: both give the same answer to each of 100 rows"
+    assert as_sentence(same["verdict"]) == "No difference was shown: both give the same answer to each of 100 rows."
     assert as_sentence("small is better: +3.0 points") == "small is better: +3.0 points."
     assert same["same_answers"] == 100
     even = compare(*outcomes(80, 5, 5, 10))
     assert even["n_needed"] is None
-    assert "as many rows speak for one as for the other" in even["verdict"]
+    assert "as much speaks for one as for the other" in even["verdict"]
 
 
 def test_rows_needed_gives_the_promised_power() -> None:
@@ -95,29 +102,20 @@ def test_rows_needed_gives_the_promised_power() -> None:
 
 def test_task_scores_are_compared_too() -> None:
     a, b = outcomes(60, 5, 20, 15)
-    result = compare(
-        a,
-        b,
-        statistics=lambda rows: statistics_of_records(rows, LABELS),
-        scores=lambda sums: classification_scores(sums, 2),
-        higher_is_better=HIGHER_IS_BETTER,
-    )
-    assert result["scores"]["accuracy"]["difference"] == pytest.approx(result["accuracy"]["difference"])
+    result = compare(a, b)
+    assert result["primary"]["name"] == "accuracy"
+    assert result["scores"]["accuracy"]["difference"] == pytest.approx(result["primary"]["difference"])
     assert result["scores"]["log_loss"]["difference"] < 0
     assert result["scores"]["log_loss"]["probability_a_better"] < 0.01
 
 
 def test_order_of_rows_does_not_matter() -> None:
     a, b = outcomes(60, 5, 20, 15)
-    options = {
-        "statistics": lambda rows: statistics_of_records(rows, LABELS),
-        "scores": lambda sums: classification_scores(sums, 2),
-    }
-    straight, turned = compare(a, b, **options), compare(a, b[::-1], **options)
+    straight, turned = compare(a, b), compare(a, b[::-1])
     assert straight == turned
 
 
-def test_streams_of_more_than_a_chunk_are_read() -> None:
+def test_streams_are_read() -> None:
     a, b = outcomes(1200, 30, 10, 60)
 
     def stream(rows: list[dict]) -> Iterator[dict]:
@@ -165,7 +163,7 @@ def test_rows_of_one_group_are_not_taken_for_independent() -> None:
     json.dumps(found, allow_nan=False)
     assert found["mcnemar"] == alone["mcnemar"]
     assert (found["better"], found["n_needed"], found["num_groups"]) == (None, None, 7)
-    assert found["accuracy"]["low"] < 0 < found["accuracy"]["high"]
+    assert found["primary"]["low"] < 0 < found["primary"]["high"]
     assert found["verdict"].startswith("no difference was shown")
     assert found["verdict"].endswith("n = 350 in 7 groups, which the interval is drawn by")
     clear_a, clear_b = (
@@ -176,3 +174,89 @@ def test_rows_of_one_group_are_not_taken_for_independent() -> None:
     assert compare([*clear_a[:-1], {**clear_a[-1], "group": None}], clear_b)["num_groups"] is None
     one_a, one_b = ([{**record, "group": "patient 1"} for record in each] for each in (clear_a, clear_b))
     assert compare(one_a, one_b)["verdict"].endswith("n = 200, all of one group: it says nothing of others")
+
+
+def transcripts(wrong_words: np.ndarray, words: int = 8) -> list[dict]:
+    """Rows of eight words, so many of which are wrong: none of them wholly right where there is one or more."""
+    truth = [f"w{i}" for i in range(words)]
+    return [
+        {"id": str(i), "truth": " ".join(truth), "text": " ".join(["x"] * int(k) + truth[int(k) :])}
+        for i, k in enumerate(wrong_words)
+    ]
+
+
+def test_recognisers_are_compared_by_their_word_errors() -> None:
+    """Both are never wholly right; one has three times the word errors of the other."""
+    random = np.random.default_rng(0)
+    a = transcripts(np.maximum(1, random.binomial(8, 0.12, 300)))
+    b = transcripts(np.maximum(1, random.binomial(8, 0.36, 300)))
+    found = compare(a, b, RecognitionMetric(), names=("small", "large"))
+    assert found["better"] == "a"
+    assert found["mcnemar"]["both_wrong"] == 300
+    assert found["primary"]["name"] == "wer"
+    assert found["verdict"].startswith("small is better: -")
+    assert "points of word error rate [-" in found["verdict"]
+    assert "McNemar" not in found["verdict"], "it asks another question"
+    json.dumps(found, allow_nan=False)
+    close = compare(a[:20], transcripts(np.maximum(1, random.binomial(8, 0.13, 20))), RecognitionMetric())
+    assert close["better"] is None
+    assert "rows would be needed" in close["verdict"]
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(0, 5), (0, 6), (1, 8), (1, 9), (3, 12), (4, 13), (40, 62), (39, 63)])
+@pytest.mark.parametrize("n", [20, 102, 1000])
+def test_interval_and_p_never_disagree(only_a: int, only_b: int, n: int) -> None:
+    if only_a + only_b > n:
+        pytest.skip("more discordant rows than rows")
+    found = compare(*outcomes(0, only_a, only_b, n - only_a - only_b))
+    shown = not found["primary"]["low"] <= 0 <= found["primary"]["high"]
+    assert shown == (found["mcnemar"]["p"] < 0.05) == (found["better"] == "b")
+    assert found["primary"]["low"] <= found["primary"]["difference"] <= found["primary"]["high"]
+
+
+def labelled(right: np.ndarray, truth: np.ndarray, random: np.random.Generator) -> list[dict]:
+    """Rows of three classes, right or one class off."""
+    found = []
+    for i, (is_right, t) in enumerate(zip(right, truth, strict=True)):
+        label = int(t) if is_right else int((t + random.integers(1, 3)) % 3)
+        found.append({"id": str(i), "truth": str(t), "label": str(label), "probabilities": {str(label): 1.0}})
+    return found
+
+
+class MacroF1(ClassificationMetric):  # type: ignore[misc]
+    """A task whose primary score is no share of right rows."""
+
+    primary = "f1_macro"
+
+
+def simulated(kind: str, gap: float, random: np.random.Generator, n: int = 300) -> tuple[list, list, Metric]:
+    """Two models on the same rows that share most of their difficulty; B is better by ``gap`` standard errors."""
+    hard = random.random(n)
+    if kind == "wer":
+        rates = np.clip(0.1 + 0.3 * hard, 0, 1)
+        error = np.sqrt(2 * 0.25 * 0.75 / 8 / n)
+        return (
+            transcripts(random.binomial(8, rates)),
+            transcripts(random.binomial(8, np.clip(rates - gap * error, 0, 1))),
+            RecognitionMetric(),
+        )
+    truth = random.integers(0, 3, n)
+    error = np.sqrt(2 * 0.16 / n)
+    right_a, right_b = (random.random(n) < 0.8 + shift for shift in (0.0, gap * error))
+    metric = (MacroF1 if kind == "macro F1" else ClassificationMetric)(("0", "1", "2"))
+    return labelled(right_a, truth, random), labelled(right_b, truth, random), metric
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["accuracy", "wer", "macro F1"])
+def test_equal_models_are_rarely_told_apart_and_different_ones_mostly_are(kind: str) -> None:
+    """200 pairs of equal models: at most 7 % "better"; 200 pairs three standard errors apart: at least 80 %."""
+    random = np.random.default_rng(0)
+    for gap, low, high in ((0.0, 0.0, 0.07), (3.0, 0.8, 1.0)):
+        found = []
+        for _ in range(200):
+            a, b, metric = simulated(kind, gap, random)
+            found.append(compare(a, b, metric, resamples=500)["better"])
+        share = np.mean([one is not None for one in found])
+        assert low <= share <= high, f"{kind}, {gap} standard errors apart: {share:.1%} called better"
+        assert gap == 0 or "a" not in found

@@ -153,7 +153,7 @@ def test_held_out_statistics_are_alike_at_every_call_and_sums_over_rows() -> Non
     codes = stats[:, 3 : 3 + made.groups * made.codes].sum(axis=1)
     np.testing.assert_allclose(codes, made.groups * stats[:, 0])
     scores = made.scores(stats.sum(axis=0))
-    assert set(scores) == set(made.higher_is_better)
+    assert set(scores) == set(made.specs)
     assert 1 <= float(scores["codebook_perplexity"]) <= made.codes
     assert 0 <= float(scores["spread"]) <= 1
     one = made.collate([rows[4]], row_keys(0, "held-out", 0, np.array([4])))

@@ -108,7 +108,7 @@ def test_held_out_scores_rise_while_the_teacher_stays(kind: str, options: dict[s
     after = made.statistics(rows, CPU)
     assert np.array_equal(made.statistics(rows, CPU), after)
     assert all(torch.equal(value, teacher[name]) for name, value in weights_of(made.teacher).items())
-    first, last = (float(made.scores(one.sum(axis=0))[made.metric]) for one in (before, after))
+    first, last = (float(made.scores(one.sum(axis=0))[made.primary]) for one in (before, after))
     assert last > first + 0.05
     assert set(weights_of(made.saved())) == set(
         weights_of(rig.model.student if hasattr(rig.model, "student") else rig.model)

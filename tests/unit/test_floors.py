@@ -12,14 +12,15 @@ SOURCE = Path(__file__).parents[2] / "src" / "pretune"
 FLOORS = {
     **dict.fromkeys(("types", "errors", "options", "config", "files", "cache", "machine", "runfolder"), 0),
     **dict.fromkeys(("data", "backbones", "engine"), 1),
-    "tasks": 2,
-    "objectives": 3,
-    **dict.fromkeys(("evaluation", "explain", "compress", "export"), 4),
-    **dict.fromkeys(("report", "serve"), 5),
-    "verbs": 6,
-    "study": 7,
-    "cli": 8,
-    **dict.fromkeys(("__init__", "__main__"), 9),
+    "metrics": 2,
+    "tasks": 3,
+    "objectives": 4,
+    **dict.fromkeys(("evaluation", "explain", "compress", "export"), 5),
+    **dict.fromkeys(("report", "serve"), 6),
+    "verbs": 7,
+    "study": 8,
+    "cli": 9,
+    **dict.fromkeys(("__init__", "__main__"), 10),
 }
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 70
 FORBIDDEN_MODULES = {

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
 
 from pretune.errors import DataError
-from pretune.evaluation.evaluate import Scoring, evaluate_rows, jsonable
+from pretune.evaluation.evaluate import evaluate_rows, jsonable
 from pretune.evaluation.intervals import MAX_UNITS, bootstrap, paired_bootstrap
 from pretune.evaluation.leaks import overlap, require_held_out
+from pretune.metrics.base import Measured, Metric, Record, ScoreSpec, Sums
 from pretune.types import Score
 
 
@@ -20,9 +22,17 @@ def mean(sums: np.ndarray) -> dict[str, np.ndarray]:
         return {"mean": sums[..., 1] / sums[..., 0]}
 
 
-def rows_of(values: np.ndarray) -> np.ndarray:
+SPECS = {"mean": ScoreSpec(rising=True)}
+LIMITED = {"mean": ScoreSpec(rising=True, limits=(0.0, 1.0))}
+
+
+def sums_of(stats_N2: np.ndarray) -> Sums:
+    return Sums(stats_N2, mean)
+
+
+def rows_of(values: np.ndarray) -> Sums:
     values = np.asarray(values, dtype=np.float64)
-    return np.stack([np.ones_like(values), values], axis=1)
+    return sums_of(np.stack([np.ones_like(values), values], axis=1))
 
 
 def width(score: Score) -> float:
@@ -31,7 +41,7 @@ def width(score: Score) -> float:
 
 def test_interval_agrees_with_the_normal_one() -> None:
     values = np.random.default_rng(0).normal(5, 2, 3000)
-    score = bootstrap(rows_of(values), mean, resamples=4000)["mean"]
+    score = bootstrap(rows_of(values), SPECS, resamples=4000)["mean"]
     half = 1.96 * values.std() / np.sqrt(3000)
     assert score.value == pytest.approx(values.mean())
     assert score.interval.low == pytest.approx(values.mean() - half, abs=half * 0.1)
@@ -44,20 +54,20 @@ def test_coverage_of_an_accuracy_is_as_promised() -> None:
     """400 simulated test sets of 200 rows: a 95 % interval covers in 92 to 98 % of them."""
     random, hits = np.random.default_rng(1), 0
     for _ in range(400):
-        score = bootstrap(rows_of(random.random(200) < 0.85), mean, resamples=500)["mean"]
+        score = bootstrap(rows_of(random.random(200) < 0.85), SPECS, resamples=500)["mean"]
         hits += score.interval.low <= 0.85 <= score.interval.high
     assert 0.92 <= hits / 400 <= 0.98
 
 
 def test_same_seed_same_interval_other_seed_another() -> None:
     stats = rows_of(np.random.default_rng(2).random(100))
-    assert bootstrap(stats, mean, seed=3) == bootstrap(stats, mean, seed=3)
-    assert bootstrap(stats, mean, seed=3) != bootstrap(stats, mean, seed=4)
+    assert bootstrap(stats, SPECS, seed=3) == bootstrap(stats, SPECS, seed=3)
+    assert bootstrap(stats, SPECS, seed=3) != bootstrap(stats, SPECS, seed=4)
 
 
 def test_many_rows_are_drawn_in_random_groups_with_the_same_width() -> None:
     right = np.random.default_rng(3).random(5 * MAX_UNITS) < 0.02
-    score = bootstrap(rows_of(right), mean)["mean"]
+    score = bootstrap(rows_of(right), SPECS)["mean"]
     exact = 2 * 1.96 * np.sqrt(right.mean() * (1 - right.mean()) / len(right))
     assert width(score) == pytest.approx(exact, rel=0.08)
     assert score.value == pytest.approx(right.mean())
@@ -66,69 +76,77 @@ def test_many_rows_are_drawn_in_random_groups_with_the_same_width() -> None:
 def test_rows_of_one_group_are_drawn_themselves() -> None:
     stats = rows_of(np.random.default_rng(0).integers(0, 2, 60))
     alone = np.full(60, "a speaker")
-    by_row = bootstrap(stats, mean)
-    assert bootstrap(stats, mean, groups_N=alone) == by_row
+    by_row = bootstrap(stats, SPECS)
+    assert bootstrap(stats, SPECS, groups_N=alone) == by_row
     assert width(by_row["mean"]) > 0.1
-    other = stats * [1, 0]
-    assert paired_bootstrap(stats, other, mean, groups_N=alone) == paired_bootstrap(stats, other, mean)
+    other = sums_of(stats.stats_NK * [1, 0])
+    assert paired_bootstrap(stats, other, SPECS, groups_N=alone) == paired_bootstrap(stats, other, SPECS)
 
 
 def test_groups_that_are_alike_widen_the_interval() -> None:
     random = np.random.default_rng(4)
     group_of_row = np.repeat(np.arange(100), 25)
     stats = rows_of((random.random(100) < 0.7)[group_of_row])
-    by_row, by_group = bootstrap(stats, mean)["mean"], bootstrap(stats, mean, groups_N=group_of_row)["mean"]
+    by_row, by_group = bootstrap(stats, SPECS)["mean"], bootstrap(stats, SPECS, groups_N=group_of_row)["mean"]
     assert width(by_group) == pytest.approx(5 * width(by_row), rel=0.15)
     names = np.array([f"patient {g}" for g in group_of_row])
-    assert width(bootstrap(stats, mean, groups_N=names)["mean"]) == pytest.approx(width(by_group), rel=0.1)
+    assert width(bootstrap(stats, SPECS, groups_N=names)["mean"]) == pytest.approx(width(by_group), rel=0.1)
 
 
 @pytest.mark.parametrize("n", [1, 7, 300])
 def test_all_right_and_all_wrong_are_not_certain(n: int) -> None:
     from scipy.stats import binomtest
 
-    limits = {"mean": (0.0, 1.0)}
-    right = bootstrap(rows_of(np.ones(n)), mean, limits=limits)["mean"]
-    wrong = bootstrap(rows_of(np.zeros(n)), mean, limits=limits)["mean"]
+    right = bootstrap(rows_of(np.ones(n)), LIMITED)["mean"]
+    wrong = bootstrap(rows_of(np.zeros(n)), LIMITED)["mean"]
     reference = binomtest(n, n).proportion_ci(method="wilson")
     assert (right.interval.low, right.interval.high) == pytest.approx((reference.low, 1.0))
     assert (wrong.interval.low, wrong.interval.high) == pytest.approx((0.0, 1 - reference.low))
-    assert width(bootstrap(rows_of(np.ones(n)), mean)["mean"]) == 0
+    assert width(bootstrap(rows_of(np.ones(n)), SPECS)["mean"]) == 0
 
 
 def test_a_constant_inside_the_limits_stays_a_point() -> None:
-    score = bootstrap(rows_of(np.full(50, 0.5)), mean, limits={"mean": (0.0, 1.0)})["mean"]
+    score = bootstrap(rows_of(np.full(50, 0.5)), LIMITED)["mean"]
     assert (score.interval.low, score.interval.high) == (0.5, 0.5)
 
 
 def test_undefined_resamples_do_not_reach_the_interval() -> None:
-    stats = np.array([[1.0, 1.0], [0.0, 0.0]])
-    score = bootstrap(stats, mean)["mean"]
+    stats = sums_of(np.array([[1.0, 1.0], [0.0, 0.0]]))
+    score = bootstrap(stats, SPECS)["mean"]
     assert (score.interval.low, score.interval.high) == (1.0, 1.0)
 
 
 def test_no_rows_is_an_error_with_a_next_step() -> None:
     with pytest.raises(DataError, match="no labelled row"):
-        bootstrap(np.zeros((0, 2)), mean)
+        bootstrap(sums_of(np.zeros((0, 2))), SPECS)
 
 
 def test_paired_difference_is_narrower_than_two_intervals() -> None:
     random = np.random.default_rng(5)
     base = random.normal(size=800)
     stats_a, stats_b = rows_of(base), rows_of(base + 0.1 + 0.05 * random.normal(size=800))
-    pair = paired_bootstrap(stats_a, stats_b, mean)["mean"]
+    pair = paired_bootstrap(stats_a, stats_b, SPECS)["mean"]
     assert pair["difference"] == pytest.approx(0.1, abs=0.01)
     assert pair["low"] > 0.09
     assert pair["probability_a_better"] == 0
-    assert pair["high"] - pair["low"] < width(bootstrap(stats_a, mean)["mean"]) / 5
-    falling = paired_bootstrap(stats_a, stats_b, mean, higher_is_better={"mean": False})["mean"]
+    assert pair["high"] - pair["low"] < width(bootstrap(stats_a, SPECS)["mean"]) / 5
+    falling = paired_bootstrap(stats_a, stats_b, {"mean": ScoreSpec(rising=False)})["mean"]
     assert falling["probability_a_better"] == 1
-    assert paired_bootstrap(stats_a, stats_a, mean)["mean"]["probability_a_better"] == 0.5
+    assert paired_bootstrap(stats_a, stats_a, SPECS)["mean"]["probability_a_better"] == 0.5
 
 
-SCORING = Scoring(
-    task="a-task", scores=mean, higher_is_better={"mean": True}, primary="mean", limits={"mean": (0.0, 1.0)}
-)
+class MeanMetric(Metric):
+    """The mean of a value a row."""
+
+    answer = "value"
+    primary = "mean"
+    specs = LIMITED
+
+    def measure(self, records: Iterable[Record]) -> Measured:
+        return rows_of(np.array([record["value"] for record in records]))
+
+
+MEAN = MeanMetric()
 
 
 def test_evaluation_holds_scores_baselines_leaks_and_seeds() -> None:
@@ -137,7 +155,8 @@ def test_evaluation_holds_scores_baselines_leaks_and_seeds() -> None:
     leaked_N = np.arange(400) < 40
     evaluation = evaluate_rows(
         [rows_of(one) for one in right],
-        SCORING,
+        MEAN,
+        task="a-task",
         split="test",
         seeds=[0, 1, 2],
         looks=3,
@@ -151,6 +170,11 @@ def test_evaluation_holds_scores_baselines_leaks_and_seeds() -> None:
     assert evaluation["seed_scores"]["mean"]["sd"] == pytest.approx(np.std([one.mean() for one in right], ddof=1))
     assert evaluation["seed_scores"]["mean"]["values"] == pytest.approx([one.mean() for one in right])
     assert evaluation["baselines"]["majority"]["mean"]["high"] > 0
+    against = evaluation["against"]["majority"]
+    assert (against["better"], against["n"]) == ("model", 360)
+    assert against["difference"] == pytest.approx(right[0][40:].mean())
+    assert 0 < against["low"] < against["difference"] < against["high"]
+    assert evaluation["specs"]["mean"] == {"rising": True, "unit": "share", "title": ""}
     assert evaluation["leaks"]["n"] == 40
     assert evaluation["leaks"]["without"]["mean"]["value"] == pytest.approx(right[0][40:].mean())
     assert evaluation["leaks"]["without"]["mean"]["n"] == 360
@@ -160,7 +184,7 @@ def test_evaluation_holds_scores_baselines_leaks_and_seeds() -> None:
 
 
 def test_evaluation_of_few_rows_says_so_and_without_leaks_has_none() -> None:
-    evaluation = evaluate_rows(rows_of(np.ones(5)), SCORING, split="test", leaked_N=np.zeros(5, dtype=bool))
+    evaluation = evaluate_rows(rows_of(np.ones(5)), MEAN, task="a-task", split="test", leaked_N=np.zeros(5, dtype=bool))
     assert evaluation["leaks"] is None
     assert "seed_scores" not in evaluation
     assert any("rough" in note for note in evaluation["notes"])
@@ -169,14 +193,14 @@ def test_evaluation_of_few_rows_says_so_and_without_leaks_has_none() -> None:
 
 def test_evaluation_of_one_group_says_what_its_intervals_are() -> None:
     rows = rows_of(np.arange(60) % 2)
-    alone = evaluate_rows(rows, SCORING, split="test", groups_N=np.full(60, "a speaker"))
+    alone = evaluate_rows(rows, MEAN, task="a-task", split="test", groups_N=np.full(60, "a speaker"))
     assert "All rows are of one group" in " ".join(alone["notes"])
-    several = evaluate_rows(rows, SCORING, split="test", groups_N=np.arange(60) // 2)
+    several = evaluate_rows(rows, MEAN, task="a-task", split="test", groups_N=np.arange(60) // 2)
     assert "drawing 30 groups" in " ".join(several["notes"])
 
 
 def test_all_rows_leaked_leave_no_score_without_them() -> None:
-    evaluation = evaluate_rows(rows_of(np.ones(5)), SCORING, split="test", leaked_N=np.ones(5, dtype=bool))
+    evaluation = evaluate_rows(rows_of(np.ones(5)), MEAN, task="a-task", split="test", leaked_N=np.ones(5, dtype=bool))
     assert evaluation["leaks"] == {"n": 5, "without": {}}
 
 

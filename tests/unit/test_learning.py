@@ -99,7 +99,8 @@ def test_with_minutes_alone_only_the_warm_up_can_be_a_share() -> None:
 
 def learning(
     folder: Path, values: Callable[[int], float], *, patience: int | None = None, higher: bool = True,
-    eval_every: int = 2, save_every: int | None = None, seconds: float | None = None, ema: float = 0.0, **options: Any,
+    eval_every: int = 2, save_every: int | None = None, seconds: float | None = None, ema: float = 0.0,
+    finer: Callable[[int], float] | None = None, **options: Any,
 ) -> Learning:  # fmt: skip
     """A tiny run whose score at an evaluation is ``values(step)``."""
     rig = Rig(seconds=seconds, **{"steps": 12, "dropout": 0.1, **options})
@@ -110,11 +111,11 @@ def learning(
     def evaluate(on_batch: Callable[[int], None]) -> Mapping[str, float]:
         value = values(made.step)
         on_batch(1)
-        return {"score": value}
+        return {"score": value, **({"loss": finer(made.step)} if finer else {})}
 
     made = Learning(
         run=RunFolder(folder), model=rig.model, objective=rig.objective, optim=rig.optim, feeds=rig.feeds,
-        goal=Goal("score", higher, patience, evaluate), pace=Pace(rig.budget.max_steps, eval_every, save_every, 1, 0.1),
+        goal=Goal("score", higher, patience, evaluate, tie_breaker=("loss", False) if finer else None), pace=Pace(rig.budget.max_steps, eval_every, save_every, 1, 0.1),
         budget=rig.budget, device=CPU, cluster=Cluster(), seed=0, flops_per_token=1e6, say=Silent(),
         average=Average(rig.model, ema) if ema else None,
     )  # fmt: skip
@@ -148,8 +149,23 @@ def test_lower_can_be_better(tmp_path: Path) -> None:
     made = learning(tmp_path, {2: 0.4, 4: 0.2, 6: 0.3}.__getitem__, higher=False, steps=6)
     made.go()
     assert made.best["step"] == 4
-    assert Goal("x", False, None, dict).is_better(0.1, None)
-    assert not Goal("x", False, None, dict).is_better(0.1, 0.1)
+    assert Goal("x", False, None, dict).is_better({"value": 0.1}, {})
+    assert not Goal("x", False, None, dict).is_better({"value": 0.1}, {"value": 0.1})
+
+
+def test_a_finer_score_breaks_ties(tmp_path: Path) -> None:
+    """Accuracy is 1 from the second evaluation on; the log loss goes on falling and then rises."""
+    accuracy = {2: 0.9, 4: 1.0, 6: 1.0, 8: 1.0, 10: 1.0}
+    loss = {2: 0.1, 4: 0.6, 6: 0.3, 8: 0.2, 10: 0.25}
+    made = learning(tmp_path, accuracy.__getitem__, steps=10, finer=loss.__getitem__)
+    made.go()
+    assert made.best["step"] == 8
+    assert (made.best["value"], made.best["tie"]) == (1.0, 0.2)
+    goal = made.goal
+    assert goal.is_better({"value": 1.0, "tie": 0.5}, {"value": 0.9, "tie": 0.1}), "the score itself comes first"
+    assert not goal.is_better({"value": 1.0, "tie": 0.2}, {"value": 1.0, "tie": 0.2}), "equal in both: the earlier"
+    assert not goal.is_better({"value": 1.0, "tie": 0.2}, {"value": 1.0}), "of an older version's checkpoint"
+    assert not goal.is_better({"value": 1.0, "tie": float("nan")}, {"value": 1.0, "tie": 0.2})
 
 
 def test_patience_ends_the_run_and_keeps_the_best(tmp_path: Path) -> None:

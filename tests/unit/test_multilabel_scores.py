@@ -12,17 +12,16 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from pretune.errors import DataError
-from pretune.tasks.multilabel_blocks import NOTHING, multilabel_blocks
-from pretune.tasks.multilabel_scores import (
-    HIGHER_IS_BETTER,
-    SCORE_LIMITS,
+from pretune.metrics.base import Sums
+from pretune.metrics.multilabel import (
+    MultilabelMetric,
     best_threshold,
     label_matrix,
     multilabel_scores,
     multilabel_statistics,
-    statistics_of_label_records,
     threshold_of_cardinality,
 )
+from pretune.tasks.multilabel_blocks import NOTHING, multilabel_blocks
 
 
 def random_case(seed: int, num_rows: int, num_classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -59,7 +58,7 @@ def test_every_score_equals_scikit_learn(seed: int, num_rows: int, num_classes: 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = by_sklearn(*case)
-    assert set(scores) == set(expected) == set(HIGHER_IS_BETTER)
+    assert set(scores) == set(expected) == set(MultilabelMetric.specs)
     for name, value in expected.items():
         assert scores[name] == pytest.approx(value, abs=1e-9), name
 
@@ -78,7 +77,8 @@ def test_limits_are_reached_when_all_is_right_and_when_all_is_wrong() -> None:
     for predicted_NC, side in ((truth_NC, 1), (~truth_NC, 0)):
         stats_NK = multilabel_statistics(predicted_NC.astype(float), predicted_NC, truth_NC)
         scores = multilabel_scores(stats_NK.sum(axis=0), 3)
-        assert {name: scores[name] for name in SCORE_LIMITS} == {n: ends[side] for n, ends in SCORE_LIMITS.items()}
+        limits = {name: spec.limits for name, spec in MultilabelMetric.specs.items() if spec.limits}
+        assert {name: scores[name] for name in limits} == {name: ends[side] for name, ends in limits.items()}
 
 
 def test_rows_without_a_label_are_right_when_none_is_given() -> None:
@@ -138,13 +138,13 @@ def test_records_give_the_same_statistics() -> None:
         }
         for i in range(20)
     ]
-    np.testing.assert_array_equal(
-        statistics_of_label_records(json.loads(json.dumps(records)), labels.tolist()),
-        multilabel_statistics(probabilities_NC, predicted_NC, truth_NC),
-    )
+    metric = MultilabelMetric(labels.tolist())
+    measured = metric.measure(json.loads(json.dumps(records)))
+    assert isinstance(measured, Sums)
+    np.testing.assert_array_equal(measured.stats_NK, multilabel_statistics(probabilities_NC, predicted_NC, truth_NC))
     with pytest.raises(DataError, match='"perhaps"'):
-        statistics_of_label_records([{**records[0], "truth": ["perhaps"]}], labels.tolist())
-    assert statistics_of_label_records([], labels.tolist()).shape == (0, 13)
+        metric.measure([{**records[0], "truth": ["perhaps"]}])
+    assert metric.measure([]).num_rows == 0
 
 
 def test_blocks_hold_what_sklearn_counts_and_the_worst_mistakes() -> None:

@@ -18,7 +18,9 @@ from pretune.backbones.load import load_backbone, save_model
 from pretune.config import TaskSettings
 from pretune.data.splits import Splits
 from pretune.errors import DataError
-from pretune.evaluation.compare import compare
+from pretune.evaluation.compare import compare_records
+from pretune.metrics.base import values_of
+from pretune.metrics.multilabel import MultilabelMetric
 from pretune.tasks import (
     AudioMultilabelClassification,
     ImageMultilabelClassification,
@@ -155,7 +157,7 @@ def test_the_threshold_is_fitted_kept_and_used() -> None:
     assert made.threshold == pytest.approx(0.15)
     again = TextMultilabelClassification.restore(made.to_dict(), tiny_backbone())
     assert record(again, (0.3, 0.1, 0.2), ["money"])["labels"] == ["money", "sport"]
-    scores = {name: float(value) for name, value in made.scores(made.statistics(decided).sum(axis=0)).items()}
+    scores = values_of(made.metric.measure(decided))
     assert scores["f1_micro"] == scores["subset_accuracy"] == 1.0
 
 
@@ -194,21 +196,21 @@ def test_labels_are_learned() -> None:
     made, rows = rig.objective.task, dataset_of(several_labels(uneven_rows(16)))
     predictions = predict_rows(made, rig.model, made.encode_rows(rows, fingerprint="learned-several"), CPU)
     records = [made.record(*pair) for pair in zip(predictions, made.truths(rows), strict=True)]
-    assert made.scores(made.statistics(records).sum(axis=0))["subset_accuracy"] > 0.9
+    assert made.metric.measure(records).scores()["subset_accuracy"] > 0.9
 
 
 def test_baselines_are_held_to_the_same_scores() -> None:
     made = task()
     rows = several_labels(make_rows(150))
     found, notes = made.baselines(dataset_of(rows[:120]), dataset_of(rows[120:]))
-    scores = {name: made.scores(stats.sum(axis=0)) for name, stats in found.items()}
+    scores = {name: values_of(measured) for name, measured in found.items()}
     assert notes == []
     assert scores["tfidf-logistic"]["f1_micro"] > scores["majority"]["f1_micro"] + 0.1
     assert scores["majority"]["f1_micro"] > 0, "it gives a label, or there would be nothing to compare with"
     assert math.isfinite(float(scores["majority"]["log_loss"]))
 
 
-def test_two_models_are_compared_by_rows_that_are_wholly_right() -> None:
+def test_mcnemar_stands_beside_the_comparison_of_labels() -> None:
     def records(*answers: list[str]) -> list[dict[str, Any]]:
         truths = [["a", "b"], [], ["b"]]
         return [
@@ -216,10 +218,11 @@ def test_two_models_are_compared_by_rows_that_are_wholly_right() -> None:
             for i, (answer, truth) in enumerate(zip(answers, truths, strict=True))
         ]
 
-    found = compare(records(["a", "b"], [], ["a"]), records(["a"], [], ["a"]))
+    found = compare_records(records(["a", "b"], [], ["a"]), records(["a"], [], ["a"]), MultilabelMetric(("a", "b")))
     assert found["mcnemar"]["both_right"] == 1
     assert found["mcnemar"]["only_a"] == 1
     assert found["same_answers"] == 2
+    assert found["primary"]["name"] == "f1_micro", "which decides"
 
 
 def test_a_probability_is_a_sigmoid() -> None:

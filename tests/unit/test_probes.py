@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from pretune.backbones.adapt import plan_adaptation
+from pretune.metrics.base import Measured, values_of
+from pretune.metrics.classification import ClassificationMetric
+from pretune.metrics.multilabel import MultilabelMetric
 from pretune.tasks import TextClassification
 from pretune.tasks.baseline_parts import KnownLabels
-from pretune.tasks.classification_scores import classification_scores, classification_statistics
-from pretune.tasks.multilabel_scores import multilabel_scores, multilabel_statistics
-from pretune.tasks.probes import features_of, probe_statistics
+from pretune.tasks.probes import features_of, probe_measured
 from pretune.tasks.trunk_rows import trunk_of
 from tiny import CPU, LABELS, dataset_of, tiny_backbone, tiny_encoder, uneven_rows
 
@@ -48,11 +49,9 @@ def test_clusters_are_told_apart_and_noise_is_not(neighbours: int) -> None:
     centres = 4 * rng.standard_normal((3, 8))
 
     def accuracy(train_NF: np.ndarray, rows_NF: np.ndarray) -> dict[str, float]:
-        known = KnownLabels(y, truth_N, 3, classification_statistics)
-        stats = probe_statistics(train_NF, rows_NF, known, neighbours=neighbours)
-        return {
-            name: float(classification_scores(rows_NK.sum(axis=0), 3)["accuracy"]) for name, rows_NK in stats.items()
-        }
+        known = KnownLabels(y, truth_N, 3, ClassificationMetric(("a", "b", "c")).of_probabilities)
+        found = probe_measured(train_NF, rows_NF, known, neighbours=neighbours)
+        return {name: values_of(measured)["accuracy"] for name, measured in found.items()}
 
     clear = accuracy(centres[y] + rng.standard_normal((300, 8)), centres[truth_N] + rng.standard_normal((200, 8)))
     assert min(clear["linear"], clear["neighbours"]) > 0.97
@@ -71,13 +70,13 @@ def test_several_labels_a_row_are_told_apart_each_by_itself() -> None:
     train, held = slice(0, 300), slice(300, 400)
     kept: list[np.ndarray] = []
 
-    def score(probabilities_NC: np.ndarray, truth_NC: np.ndarray) -> np.ndarray:
+    def score(probabilities_NC: np.ndarray, truth_NC: np.ndarray) -> Measured:
         kept.append(probabilities_NC)
-        return multilabel_statistics(probabilities_NC, probabilities_NC >= 0.5, truth_NC)
+        return MultilabelMetric(("a", "b", "c")).of_probabilities(probabilities_NC, probabilities_NC >= 0.5, truth_NC)
 
     known = KnownLabels(labels_NC[train], labels_NC[held], 3, score)
-    stats = probe_statistics(features_NF[train], features_NF[held], known, neighbours=9)
-    scores = {name: multilabel_scores(rows_NK.sum(axis=0), 3) for name, rows_NK in stats.items()}
+    found = probe_measured(features_NF[train], features_NF[held], known, neighbours=9)
+    scores = {name: values_of(measured) for name, measured in found.items()}
     assert scores["linear"]["f1_micro"] > 0.9
     assert scores["neighbours"]["f1_micro"] > 0.9
     assert scores["majority"]["f1_micro"] < 0.7

@@ -8,14 +8,9 @@ import numpy as np
 import pytest
 
 from pretune.evaluation.intervals import bootstrap
+from pretune.metrics.recognition import RecognitionMetric, confusions, recognition_scores, recognition_statistics
+from pretune.tasks.recognition_blocks import recognition_blocks
 from pretune.tasks.recognition_checks import collapse_warnings
-from pretune.tasks.recognition_scores import (
-    SCORE_LIMITS,
-    confusions,
-    recognition_blocks,
-    recognition_scores,
-    recognition_statistics,
-)
 
 WORDS = ("yes", "no", "three", "tree", "you", "ninety", "nine")
 
@@ -68,7 +63,7 @@ def test_an_empty_truth_counts_what_was_made_up() -> None:
 
 def test_no_mistake_in_a_few_rows_is_no_proof_of_none() -> None:
     records = [{"truth": "yes no", "text": "yes no"}] * 15
-    score = bootstrap(recognition_statistics(records), recognition_scores, limits=SCORE_LIMITS, resamples=200)["wer"]
+    score = bootstrap(RecognitionMetric().measure(records), RecognitionMetric.specs, resamples=200)["wer"]
     assert (score.value, score.interval.low) == (0.0, 0.0)
     assert score.interval.high == pytest.approx(3.8415 / (15 + 3.8415), abs=1e-3)
 

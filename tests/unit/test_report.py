@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from report_samples import HOSTILE, Tree, assert_self_contained, evaluation, make_run, page_of, passport, record, score
+from report_samples import HOSTILE, Tree, assert_self_contained, evaluation, make_run, page_of, passport, record
 
 from pretune.errors import CorruptFile
 from pretune.files import write_json
@@ -130,25 +130,30 @@ def test_a_run_that_did_not_end_well_says_so_at_the_top(tmp_path: Path, status: 
 
 
 @pytest.mark.parametrize(
-    ("value", "rising", "words"),
+    ("better", "words"),
     [
-        (0.95, True, "It was worth it"),
-        (0.85, True, "Not shown to be worth it"),
-        (0.5, True, "It was not worth it"),
-        (0.5, False, "It was worth it"),
+        ("model", "It was worth it: the best simple way"),
+        (None, "Not shown to be worth it: the best simple way"),
+        ("baseline", "It was not worth it: the best simple way"),
+        ("older", "was not compared row by row: evaluate it again"),
     ],
 )
-def test_the_verdict_follows_the_intervals_and_the_direction(
-    tmp_path: Path, value: float, rising: bool, words: str
-) -> None:
+def test_the_verdict_follows_the_paired_comparison(tmp_path: Path, better: str | None, words: str) -> None:
+    """Not whether two intervals overlap: model and baseline answered the same rows."""
     run = make_run(tmp_path / "news")
-    scores = {
-        "scores": {"accuracy": score(value)},
-        "baselines": {"tfidf-logistic": {"accuracy": score(0.84)}},
-        "higher_is_better": rising,
-    }
-    run.write_metrics("test", {**evaluation(), **scores})
-    assert f"{words}: the best simple way" in Tree(page_of(run)).text
+    against = {"tfidf-logistic": {"better": better, "n": 200, "difference": 0.02, "low": 0.005, "high": 0.035}}
+    run.write_metrics("test", {**evaluation(), "against": {} if better == "older" else against})
+    text = Tree(page_of(run)).text
+    assert words in text
+    assert ("the model differs from it by +2.0 points [0.5, 3.5]" in text) == (better != "older")
+
+
+def test_a_score_on_validation_says_what_the_rows_were_used_for(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "news")
+    sentence = "Validation rows chose which state of the model was kept"
+    assert sentence not in Tree(page_of(run)).text
+    run.write_metrics("validation", {**evaluation(), "split": "validation"})
+    assert sentence in Tree(page_of(run)).text
 
 
 def test_test_comes_before_validation_and_both_have_a_heading(tmp_path: Path) -> None:

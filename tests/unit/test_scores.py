@@ -13,15 +13,14 @@ from sklearn import metrics
 from sklearn.calibration import calibration_curve
 
 from pretune.errors import DataError
-from pretune.tasks.classification_blocks import classification_blocks
-from pretune.tasks.classification_scores import (
-    HIGHER_IS_BETTER,
-    SCORE_LIMITS,
+from pretune.metrics.base import Sums
+from pretune.metrics.classification import (
+    ClassificationMetric,
     classification_scores,
     classification_statistics,
-    statistics_of_records,
     wilson,
 )
+from pretune.tasks.classification_blocks import classification_blocks
 
 
 def random_case(seed: int, num_rows: int, num_classes: int, used: int) -> tuple[np.ndarray, np.ndarray]:
@@ -83,7 +82,7 @@ def test_every_score_equals_scikit_learn(seed: int, num_rows: int, num_classes: 
     sums_K = classification_statistics(probabilities_NC, truth_N, bins=bins).sum(axis=0)
     scores = classification_scores(sums_K, num_classes, bins)
     expected = by_sklearn(probabilities_NC, truth_N, bins)
-    assert set(scores) == set(expected) == set(HIGHER_IS_BETTER)
+    assert set(scores) == set(expected) == set(ClassificationMetric.specs)
     for name, value in expected.items():
         assert scores[name] == pytest.approx(value, abs=1e-9), name
 
@@ -138,7 +137,8 @@ def test_many_classes_take_few_columns() -> None:
 def test_limits_are_reached_when_all_is_right() -> None:
     truth_N = np.array([0, 1, 2, 1])
     scores = classification_scores(classification_statistics(np.eye(3)[truth_N], truth_N).sum(axis=0), 3)
-    assert {name: scores[name] for name in SCORE_LIMITS} == pytest.approx(dict.fromkeys(SCORE_LIMITS, 1.0))
+    limited = [name for name, spec in ClassificationMetric.specs.items() if spec.limits]
+    assert {name: scores[name] for name in limited} == pytest.approx(dict.fromkeys(limited, 1.0))
     assert scores["log_loss"] == scores["brier"] == scores["ece"] == 0
 
 
@@ -158,11 +158,13 @@ def test_records_give_the_same_statistics() -> None:
         {"id": str(i), "truth": labels[t], "probabilities": dict(zip(labels, map(float, p), strict=True))}
         for i, (p, t) in enumerate(zip(probabilities_NC, truth_N, strict=True))
     ]
-    np.testing.assert_array_equal(
-        statistics_of_records(records, labels), classification_statistics(probabilities_NC, truth_N)
-    )
+    measured = ClassificationMetric(labels).measure(records)
+    assert isinstance(measured, Sums)
+    np.testing.assert_array_equal(measured.stats_NK, classification_statistics(probabilities_NC, truth_N))
+    assert measured.right_N is not None
+    assert measured.right_N.mean() == measured.scores()["accuracy"]
     with pytest.raises(DataError, match='"perhaps"'):
-        statistics_of_records([{**records[0], "truth": "perhaps"}], labels)
+        ClassificationMetric(labels).measure([{**records[0], "truth": "perhaps"}])
 
 
 class CountingRows:

@@ -17,6 +17,7 @@ from pretune.backbones.adapt import plan_adaptation
 from pretune.config import TaskSettings
 from pretune.data.splits import Splits
 from pretune.errors import DataError
+from pretune.metrics.base import values_of
 from pretune.objectives.supervised import Supervised
 from pretune.tasks import AudioClassification, SpeechRecognition, find_task
 from pretune.tasks.audio_rows import VARIATIONS, FrameMask, spans
@@ -162,7 +163,7 @@ def test_the_usual_transcript_is_the_baseline() -> None:
     task, _ = tiny_sound_task("speech")
     train = dataset_of([with_text(row, "oh no") if int(row["id"]) > 3 else row for row in tiny_clips(9)])
     found, notes = task.baselines(train, dataset_of(tiny_clips(6)))
-    scores = task.scores(found["most-frequent-transcript"].sum(axis=0))
+    scores = found["most-frequent-transcript"].scores()
     assert float(scores["exact"]) == pytest.approx(2 / 6)
     assert notes == []
 
@@ -292,8 +293,8 @@ def test_a_model_that_is_not_told_of_padding_keeps_no_trunk() -> None:
 def test_the_mel_baseline_tells_tones_apart() -> None:
     task, _ = tiny_sound_task("sound")
     found, notes = task.baselines(dataset_of(tiny_clips(24)), dataset_of(tiny_clips(12, seed=9)))
-    assert float(task.scores(found["mel-logistic"].sum(axis=0))["accuracy"]) == 1.0
-    assert float(task.scores(found["majority"].sum(axis=0))["accuracy"]) == pytest.approx(1 / 3)
+    assert values_of(found["mel-logistic"])["accuracy"] == 1.0
+    assert values_of(found["majority"])["accuracy"] == pytest.approx(1 / 3)
     assert notes == []
 
 

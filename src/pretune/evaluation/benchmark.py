@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pretune.evaluation.evaluate import chosen_by
 from pretune.evaluation.latency import crowded
 
 __all__ = ["BATCHES", "pareto_front", "standing_of", "summary", "table_rows", "told"]
@@ -89,6 +90,7 @@ def told(found: Mapping[str, Any]) -> list[str]:
     others_busy = found["measured"].get("others_busy", 0.0)
     return [
         *said,
+        *chosen_by(found["split"]),
         *crowded(others_busy, found["machine"]["cores"]),
         f"Memory is the most that a process held; {held:.0f} MB of it are Python and the libraries, torch among them.",
     ]

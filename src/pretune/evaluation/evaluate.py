@@ -1,44 +1,49 @@
-"""The evaluation of one split, as metrics.json holds it. Knows no task: only sums over rows and functions of them.
+"""The evaluation of one split, as metrics.json holds it. Knows no task: only what its metric measured.
 
-Shapes: N rows, K statistics of a row.
+Shapes: N rows.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from pretune.evaluation.intervals import ScoresFunction, bootstrap
+from pretune.evaluation.compare import compare
+from pretune.evaluation.intervals import bootstrap
+from pretune.metrics.base import Measured, Metric, ScoreSpec, values_of
 
-__all__ = ["Scoring", "evaluate_rows", "jsonable"]
+__all__ = ["ScoredBy", "chosen_by", "evaluate_rows", "jsonable"]
 
 FEW_ROWS = 50
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scoring:
-    """What evaluation has to know of a task. ``limits``: see :func:`pretune.evaluation.intervals.bootstrap`."""
+def chosen_by(split: str) -> list[str]:
+    """What a score on this split has to say for itself: a sentence for the rows by which models are chosen, else nothing."""
+    if split != "validation":
+        return []
+    return ["Validation rows chose which state of the model was kept: scores on them are too good for new rows."]
 
-    task: str
-    scores: ScoresFunction
-    higher_is_better: Mapping[str, bool]
-    primary: str
-    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+class ScoredBy(Protocol):
+    """What evaluation has to know of a metric, or of an objective of pre-training: its scores, and which one matters."""
+
+    specs: ClassVar[Mapping[str, ScoreSpec]]
+    primary: ClassVar[str]
 
 
 def evaluate_rows(
-    stats_NK: np.ndarray | Sequence[np.ndarray],
-    scoring: Scoring,
+    measured: Measured | Sequence[Measured],
+    metric: ScoredBy,
     *,
+    task: str,
     split: str,
     seeds: Sequence[int] = (0,),
     looks: int = 1,
     blocks: Sequence[Mapping[str, Any]] = (),
-    baselines: Mapping[str, np.ndarray] | None = None,
+    baselines: Mapping[str, Measured] | None = None,
     leaked_N: np.ndarray | None = None,
     groups_N: np.ndarray | None = None,
     notes: Sequence[str] = (),
@@ -47,43 +52,65 @@ def evaluate_rows(
 ) -> dict[str, Any]:
     """The evaluation mapping (JSON-able: a number that is not finite becomes None).
 
-    ``stats_NK`` are the rows' statistics, or one such array for each of ``seeds``, the kept model's first: ``scores``
-    and all else are of the first, ``seed_scores`` of all. ``baselines`` maps a name to statistics of the same rows.
+    ``measured`` are the measured rows, or one such thing for each of ``seeds``, the kept model's first: ``scores``
+    and all else are of the first, ``seed_scores`` of all. ``baselines`` maps a name to the same rows answered by a simple
+    method; each is compared with the model, pair by pair (``against``: verdicts on the rows that were not trained on).
     ``leaked_N`` marks rows that are in the training split too: scores are repeated without them. ``groups_N`` makes
     intervals draw groups. ``seed`` is the bootstrap's. Raises :class:`pretune.errors.DataError` when there is no row.
     """
-    every_seed = [stats_NK] if isinstance(stats_NK, np.ndarray) else list(stats_NK)
-    assert len(every_seed) == len(seeds), f"{len(every_seed)} sets of statistics for {len(seeds)} seeds"
-    kept_NK = every_seed[0]
+    every_seed = [measured] if isinstance(measured, Measured) else list(measured)
+    assert len(every_seed) == len(seeds), f"{len(every_seed)} sets of answers for {len(seeds)} seeds"
+    kept = every_seed[0]
 
-    def scored(rows_NK: np.ndarray, groups: np.ndarray | None = groups_N) -> dict[str, Any]:
-        found = bootstrap(
-            rows_NK, scoring.scores, resamples=resamples, seed=seed, limits=scoring.limits, groups_N=groups
-        )
+    def scored(rows: Measured, groups: np.ndarray | None = groups_N) -> dict[str, Any]:
+        found = bootstrap(rows, metric.specs, resamples=resamples, seed=seed, groups_N=groups)
         return {name: score.to_dict() for name, score in found.items()}
 
+    clean_N = np.ones(kept.num_rows, dtype=bool) if leaked_N is None else ~leaked_N
     leaks, leak_notes = None, []
     if leaked_N is not None:
-        clean = ~leaked_N
-        without = scored(kept_NK[clean], None if groups_N is None else groups_N[clean]) if clean.any() else {}
+        without = scored(kept.take(clean_N), None if groups_N is None else groups_N[clean_N]) if clean_N.any() else {}
         leaks, leak_notes = _leaks(leaked_N, without, split)
     evaluation: dict[str, Any] = {
         "split": split,
-        "task": scoring.task,
-        "n": len(kept_NK),
+        "task": task,
+        "n": kept.num_rows,
         "seeds": list(seeds),
-        "primary": scoring.primary,
-        "higher_is_better": scoring.higher_is_better[scoring.primary],
+        "primary": metric.primary,
+        "higher_is_better": metric.specs[metric.primary].rising,
+        "specs": {name: {"rising": spec.rising, "unit": spec.unit, "title": spec.title} for name, spec in metric.specs.items()},
         "looks": looks,
-        "scores": scored(kept_NK),
-        "baselines": {name: scored(rows_NK) for name, rows_NK in (baselines or {}).items()},
+        "scores": scored(kept),
+        "baselines": {name: scored(rows) for name, rows in (baselines or {}).items()},
         "leaks": leaks,
         "blocks": list(blocks),
-        "notes": [*notes, *leak_notes, *_size_notes(len(kept_NK), groups_N)],
-    }
+        "notes": [*notes, *leak_notes, *_size_notes(kept.num_rows, groups_N)],
+    }  # fmt: skip
+    if baselines and isinstance(metric, Metric):
+        rows = clean_N if clean_N.any() else ~clean_N
+        groups = None if groups_N is None else groups_N[rows]
+        evaluation["against"] = {
+            name: _against(kept.take(rows), one.take(rows), metric, name, groups, resamples, seed)
+            for name, one in baselines.items()
+        }
     if len(every_seed) > 1:
-        evaluation["seed_scores"] = _seed_scores(every_seed, scoring.scores)
+        evaluation["seed_scores"] = _seed_scores(every_seed)
     return jsonable(evaluation)
+
+
+def _against(
+    model: Measured, simple: Measured, metric: Metric, name: str, groups_N: np.ndarray | None, resamples: int, seed: int
+) -> dict[str, Any]:
+    """The model against a simple method on the same rows: ``better`` is "model", "baseline" or None; differences are model's
+    minus baseline's."""
+    found = compare(
+        simple, model, metric, names=(name, "this model"), groups_N=groups_N, resamples=resamples, seed=seed
+    )
+    keys = ("difference", "low", "high")
+    better = {"a": "baseline", "b": "model", None: None}[found["better"]]
+    return {
+        "better": better, "n": found["n"], **{key: found["primary"][key] for key in keys}, "verdict": found["verdict"],
+    }  # fmt: skip
 
 
 def jsonable(value: Any) -> Any:
@@ -117,11 +144,11 @@ def _size_notes(num_rows: int, groups_N: np.ndarray | None) -> list[str]:
     return notes
 
 
-def _seed_scores(every_seed: Sequence[np.ndarray], scores: ScoresFunction) -> dict[str, Any]:
+def _seed_scores(every_seed: Sequence[Measured]) -> dict[str, Any]:
     """Mean, standard deviation (n - 1) and values over seeds."""
-    sums_SK = np.stack([rows_NK.sum(axis=0, dtype=np.float64) for rows_NK in every_seed])
-    by_name = scores(sums_SK)
+    each = [values_of(one) for one in every_seed]
+    by_name = {name: [one[name] for one in each] for name in each[0]}
     return {
-        name: {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)), "values": values.tolist()}
+        name: {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)), "values": values}
         for name, values in by_name.items()
     }

@@ -1,24 +1,21 @@
-"""Intervals by resampling rows, for any score that is a function of sums over rows.
+"""Intervals by resampling rows, for any score (:mod:`pretune.metrics.base`: a score is a function of row weights).
 
-Shapes: N rows, K statistics of a row, U units that are drawn together (rows, or groups of rows), R resamples.
-A resample draws U units with replacement (Efron 1979), so its sums are (counts of each unit) @ (sums of each unit):
-one matrix product gives all resamples of all scores.
+Shapes: N rows, U units that are drawn together (rows, or groups of rows), R resamples.
+A resample draws U units with replacement (Efron 1979): weights of the units that are counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from pretune.errors import DataError
+from pretune.metrics.base import Measured, ScoreSpec
 from pretune.types import Interval, Score
 
-__all__ = ["ScoresFunction", "bootstrap", "difference_interval", "groups_of", "paired_bootstrap"]
-
-ScoresFunction: TypeAlias = Callable[[np.ndarray], Mapping[str, np.ndarray]]
-"""Sums ``(..., K)`` to scores ``(...)`` by name."""
+__all__ = ["bootstrap", "difference_interval", "groups_of", "num_units", "paired_bootstrap"]
 
 MAX_UNITS = 20_000
 """Up to this many rows each row is drawn by itself; above, random groups of rows are."""
@@ -26,16 +23,15 @@ MAX_UNITS = 20_000
 NUM_RANDOM_GROUPS = 10_000
 _CHUNK_NUMBERS = 2**22  # 32 MiB of counts at a time
 _ROUNDING = 1e-12
-_NORMAL_975_SQUARED = 1.959963984540054**2
+_NORMAL_975 = 1.959963984540054
 
 
 def bootstrap(
-    stats_NK: np.ndarray,
-    scores: ScoresFunction,
+    measured: Measured,
+    specs: Mapping[str, ScoreSpec],
     *,
     resamples: int = 2000,
     seed: int = 0,
-    limits: Mapping[str, tuple[float, float]] | None = None,
     groups_N: np.ndarray | None = None,
 ) -> dict[str, Score]:
     """Every score with its 95 % percentile interval. The same input gives the same output.
@@ -45,7 +41,7 @@ def bootstrap(
     Above 20,000 rows (or groups), 10,000 random groups are drawn instead: this has the same expected variance (the
     random group method, Wolter 2007, chapter 2), and time and memory no longer grow with N.
 
-    Resampling sees no spread where all rows are alike. For scores in ``limits`` (name to worst and best value) that sit
+    Resampling sees no spread where all rows are alike. For scores with limits (``specs``) that sit
     on a limit in every resample, the open end is that of the Wilson interval (Wilson 1927): 1 - 3.84 / (n + 3.84) for an
     accuracy of 1, near the "rule of three". For averages over classes this is the least width the interval can have.
     An interval always holds its value, also where resampling is biased (calibration error). With one row other scores
@@ -53,59 +49,74 @@ def bootstrap(
 
     Raises :class:`DataError` when there is no row.
     """
-    num_rows = len(stats_NK)
+    num_rows = measured.num_rows
     if num_rows == 0:
         raise DataError(
             "there is no labelled row to score", "give data with labels, or name the column: --column label=NAME"
         )
-    units_UK = _units(stats_NK, seed, groups_N)
-    values = scores(stats_NK.sum(axis=0, dtype=np.float64))
-    drawn = _resampled_scores([units_UK], scores, resamples, seed)[0]
-    independent = num_rows if (several := _several(groups_N)) is None else len(np.unique(several))
+    drawn = _resampled_scores([_in_units(measured, seed, groups_N)], resamples, seed)[0]
+    independent = num_units(num_rows, groups_N)
     result = {}
-    for name, value in values.items():
+    for name, value in measured.scores().items():
         interval = _percentiles(drawn[name], float(value))
-        if limits and name in limits:
-            interval = _open_at_limit(interval, limits[name], independent)
+        limits = specs[name].limits if name in specs else None
+        if limits is not None:
+            interval = _open_at_limit(interval, limits, independent)
         result[name] = Score(float(value), interval, num_rows)
     return result
 
 
 def paired_bootstrap(
-    stats_a_NK: np.ndarray,
-    stats_b_NK: np.ndarray,
-    scores: ScoresFunction,
+    a: Measured,
+    b: Measured,
+    specs: Mapping[str, ScoreSpec],
     *,
-    higher_is_better: Mapping[str, bool] | None = None,
     resamples: int = 2000,
     seed: int = 0,
     groups_N: np.ndarray | None = None,
 ) -> dict[str, dict[str, float]]:
     """Differences B - A of every score on the same rows, both drawn alike.
 
-    Returns for each score ``a``, ``b``, ``difference``, ``low``, ``high`` (95 %) and ``probability_a_better``: the share
-    of resamples in which A is better, equal ones counted half. A score left out of ``higher_is_better`` counts as rising.
+    Returns for each score ``a``, ``b``, ``difference``, ``low``, ``high`` (95 %, widened for few units as
+    :func:`difference_interval` says) and ``probability_a_better``: the share of resamples in which A is better, equal ones
+    counted half.
     """
-    assert stats_a_NK.shape == stats_b_NK.shape, "paired rows are needed"
-    if len(stats_a_NK) == 0:
+    assert a.num_rows == b.num_rows, "paired rows are needed"
+    if a.num_rows == 0:
         raise DataError("there is no row to compare", "both must predict the same labelled rows")
-    units = [_units(stats, seed, groups_N) for stats in (stats_a_NK, stats_b_NK)]
-    value_a, value_b = (scores(stats.sum(axis=0, dtype=np.float64)) for stats in (stats_a_NK, stats_b_NK))
-    drawn_a, drawn_b = _resampled_scores(units, scores, resamples, seed)
+    value_a, value_b = a.scores(), b.scores()
+    drawn_a, drawn_b = _resampled_scores([_in_units(one, seed, groups_N) for one in (a, b)], resamples, seed)
+    independent = num_units(a.num_rows, groups_N)
     result = {}
     for name in value_a:
-        a, b = float(value_a[name]), float(value_b[name])
-        interval, a_wins = difference_interval(drawn_b[name] - drawn_a[name], b - a)
-        rising = higher_is_better is None or higher_is_better.get(name, True)
-        better = {"probability_a_better": a_wins if rising else 1 - a_wins}
-        result[name] = {"a": a, "b": b, "difference": b - a, "low": interval.low, "high": interval.high, **better}
+        one, other = float(value_a[name]), float(value_b[name])
+        interval, a_wins = difference_interval(drawn_b[name] - drawn_a[name], other - one, independent)
+        rising = name not in specs or specs[name].rising
+        result[name] = {
+            "a": one, "b": other, "difference": other - one, "low": interval.low, "high": interval.high,
+            "probability_a_better": a_wins if rising else 1 - a_wins,
+        }  # fmt: skip
     return result
 
 
-def difference_interval(drawn_R: np.ndarray, value: float) -> tuple[Interval, float]:
-    """The 95 % interval of a difference and the share of draws below zero, those at zero counted half."""
+def difference_interval(drawn_R: np.ndarray, value: float, units: int) -> tuple[Interval, float]:
+    """The 95 % interval of a difference of ``units`` rows (or groups), and the share of draws below zero, those at zero
+    counted half.
+
+    Percentiles alone are too narrow where units are few: they are moved outwards to where a t interval of the same spread
+    ends (the expanded percentile interval, Hesterberg 2015, The American Statistician 69:371, section 4.2).
+    """
     below = float(np.mean(drawn_R < 0) + np.mean(drawn_R == 0) / 2)
-    return _percentiles(drawn_R, value), below
+    return _percentiles(drawn_R, value, _expanded_tail(units)), below
+
+
+def _expanded_tail(units: int) -> float:
+    """The share of draws left out on each side, 0.025 for many units."""
+    from scipy.stats import norm, t
+
+    if units < 2:
+        return 0.0
+    return float(norm.cdf(-np.sqrt(units / (units - 1)) * t.ppf(0.975, units - 1)))
 
 
 def groups_of(records: Iterable[Mapping[str, Any]]) -> np.ndarray | None:
@@ -114,60 +125,59 @@ def groups_of(records: Iterable[Mapping[str, Any]]) -> np.ndarray | None:
     return None if None in named else np.array(named)
 
 
+def num_units(num_rows: int, groups_N: np.ndarray | None) -> int:
+    """How many rows, or groups of rows, are drawn."""
+    return num_rows if (several := _several(groups_N)) is None else len(np.unique(several))
+
+
 def _several(groups_N: np.ndarray | None) -> np.ndarray | None:
     """The groups, where there is more than one to draw."""
     return groups_N if groups_N is not None and bool(np.any(groups_N != groups_N[0])) else None
 
 
-def _units(stats_NK: np.ndarray, seed: int, groups_N: np.ndarray | None) -> np.ndarray:
-    """Sums of each unit, float64 ``(U, K)``."""
-    unit_N = None
-    num_units = len(stats_NK)
+def _in_units(measured: Measured, seed: int, groups_N: np.ndarray | None) -> tuple[Measured, int]:
+    """The rows with a weight for each unit, and the number of units."""
+    unit_N, units = None, measured.num_rows
     if (several := _several(groups_N)) is not None:
         names, unit_N = np.unique(several, return_inverse=True)
-        num_units = len(names)
-    if num_units > MAX_UNITS:
-        member = np.random.default_rng(seed).permutation(num_units) % NUM_RANDOM_GROUPS
+        units = len(names)
+    if units > MAX_UNITS:
+        member = np.random.default_rng(seed).permutation(units) % NUM_RANDOM_GROUPS
         unit_N = member if unit_N is None else member[unit_N]
-        num_units = NUM_RANDOM_GROUPS
-    if unit_N is None:
-        return np.asarray(stats_NK, dtype=np.float64)
-    columns = [np.bincount(unit_N, weights=stats_NK[:, k], minlength=num_units) for k in range(stats_NK.shape[1])]
-    return np.stack(columns, axis=1)
+        units = NUM_RANDOM_GROUPS
+    return (measured if unit_N is None else measured.in_units(unit_N, units)), units
 
 
-def _counts(num_units: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+def _counts(units: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """How often each unit is drawn, ``(r, U)`` a chunk: exactly multinomial, R rows in all."""
-    random = np.random.default_rng([seed, num_units])
-    chunk = max(1, min(resamples, _CHUNK_NUMBERS // num_units))
+    random = np.random.default_rng([seed, units])
+    chunk = max(1, min(resamples, _CHUNK_NUMBERS // units))
     for start in range(0, resamples, chunk):
         size = min(chunk, resamples - start)
-        drawn = (random.integers(0, num_units, num_units) for _ in range(size))
-        yield np.stack([np.bincount(one, minlength=num_units) for one in drawn]).astype(np.float64)
+        drawn = (random.integers(0, units, units) for _ in range(size))
+        yield np.stack([np.bincount(one, minlength=units) for one in drawn]).astype(np.float64)
 
 
-def _resampled_scores(
-    units: list[np.ndarray], scores: ScoresFunction, resamples: int, seed: int
-) -> list[dict[str, np.ndarray]]:
-    """Scores ``(R,)`` of every statistics matrix in ``units``, all drawn alike."""
-    sums: list[list[np.ndarray]] = [[] for _ in units]
-    for counts_rU in _counts(len(units[0]), resamples, seed):
-        for kept, units_UK in zip(sums, units, strict=True):
-            kept.append(counts_rU @ units_UK)
-    return [dict(scores(np.concatenate(kept))) for kept in sums]
+def _resampled_scores(sides: list[tuple[Measured, int]], resamples: int, seed: int) -> list[dict[str, np.ndarray]]:
+    """Scores ``(R,)`` of every side, all drawn alike."""
+    parts: list[list[dict[str, np.ndarray]]] = [[] for _ in sides]
+    for counts_rU in _counts(sides[0][1], resamples, seed):
+        for found, (measured, _) in zip(parts, sides, strict=True):
+            found.append(measured.scores(counts_rU))
+    return [{name: np.concatenate([part[name] for part in found]) for name in found[0]} for found in parts]
 
 
-def _percentiles(drawn_R: np.ndarray, value: float) -> Interval:
+def _percentiles(drawn_R: np.ndarray, value: float, tail: float = 0.025) -> Interval:
     drawn_R = drawn_R[np.isfinite(drawn_R)]
     if len(drawn_R) == 0:
         return Interval(value, value)
-    low, high = np.percentile(drawn_R, [2.5, 97.5])
+    low, high = np.percentile(drawn_R, [100 * tail, 100 * (1 - tail)])
     return Interval(min(float(low), value), max(float(high), value))
 
 
 def _open_at_limit(interval: Interval, limits: tuple[float, float], n: int) -> Interval:
     low, high = min(limits), max(limits)
-    width = (high - low) * _NORMAL_975_SQUARED / (n + _NORMAL_975_SQUARED)
+    width = (high - low) * _NORMAL_975**2 / (n + _NORMAL_975**2)
     if interval.low >= high - _ROUNDING:
         return Interval(high - width, high)
     if interval.high <= low + _ROUNDING:

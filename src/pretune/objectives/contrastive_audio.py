@@ -21,6 +21,7 @@ from pretune.engine.batching import Stream, cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.engine.randomness import row_keys
 from pretune.errors import ModelError
+from pretune.metrics.base import ScoreSpec
 from pretune.objectives.hidden_frames import MASK_SHARE, code_warnings, gumbel, hidden_frames, other_frames
 from pretune.objectives.pretraining import Pretraining
 from pretune.tasks.audio_rows import ClipRows, batch_of_clips, clips_of
@@ -66,11 +67,13 @@ class ContrastiveAudio(Pretraining):
     name: ClassVar[str] = "contrastive-audio"
     modality: ClassVar[str] = "audio"
     columns: ClassVar[tuple[str, ...]] = ("audio",)
-    metric: ClassVar[str] = "contrastive_accuracy"
-    higher_is_better: ClassVar[Mapping[str, bool]] = {
-        "contrastive_accuracy": True, "contrastive_loss": False, "codebook_perplexity": True, "spread": True,
-    }  # fmt: skip
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"contrastive_accuracy": (0.0, 1.0)}
+    primary: ClassVar[str] = "contrastive_accuracy"
+    specs: ClassVar[Mapping[str, ScoreSpec]] = {
+        "contrastive_accuracy": ScoreSpec(rising=True, limits=(0.0, 1.0), title="accuracy of finding the hidden frame"),
+        "contrastive_loss": ScoreSpec(rising=False, unit="nats"),
+        "codebook_perplexity": ScoreSpec(rising=True, unit="number", title="codes in use"),
+        "spread": ScoreSpec(rising=True, unit="number", title="spread of the features"),
+    }
     reads: ClassVar[tuple[str, ...]] = (*READ_BY_MODALITY["audio"], "mask_fraction")
     default_epochs: ClassVar[tuple[float, float]] = (60.0, 10.0)
     default_batch_size: ClassVar[int] = 32

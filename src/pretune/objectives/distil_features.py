@@ -21,6 +21,7 @@ from pretune.engine.batching import Stream, cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.engine.randomness import uniform
 from pretune.errors import ModelError
+from pretune.metrics.base import ScoreSpec
 from pretune.objectives.pretraining import Pretraining
 from pretune.objectives.teaching import TaughtSettings, at_rest
 from pretune.objectives.two_views import seeded_heads
@@ -160,9 +161,8 @@ class DistilFeatures(Pretraining):
     name: ClassVar[str] = "feature-distillation"
     modality: ClassVar[str] = "image and audio"
     columns: ClassVar[tuple[str, ...]] = ("image", "audio")
-    metric: ClassVar[str] = "explained"
-    higher_is_better: ClassVar[Mapping[str, bool]] = {"explained": True}
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"explained": (-1e6, 1.0)}
+    primary: ClassVar[str] = "explained"
+    specs: ClassVar[Mapping[str, ScoreSpec]] = {"explained": ScoreSpec(rising=True, limits=(-1e6, 1.0))}
     default_epochs: ClassVar[tuple[float, float]] = (60.0, 20.0)
     reading: ClassVar[str] = (
         "Explained is the share of the variance of the teacher's features that the student's features predict linearly: 1 for all of it, 0 for "

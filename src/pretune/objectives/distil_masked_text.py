@@ -17,6 +17,7 @@ from pretune.backbones.load import load_backbone
 from pretune.backbones.text import collate_text
 from pretune.backbones.text_limits import encoder_for
 from pretune.errors import ModelError
+from pretune.metrics.base import ScoreSpec
 from pretune.objectives.distil import Pupil
 from pretune.objectives.masked_text import IGNORED, heads_at, in_blocks
 from pretune.objectives.masked_text_pretraining import MaskedTextPretraining
@@ -53,9 +54,8 @@ class DistilMaskedText(Pretraining):
     name: ClassVar[str] = MaskedTextPretraining.name
     modality: ClassVar[str] = MaskedTextPretraining.modality
     columns: ClassVar[tuple[str, ...]] = MaskedTextPretraining.columns
-    metric: ClassVar[str] = MaskedTextPretraining.metric
-    higher_is_better: ClassVar[Mapping[str, bool]] = MaskedTextPretraining.higher_is_better
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = MaskedTextPretraining.limits
+    primary: ClassVar[str] = MaskedTextPretraining.primary
+    specs: ClassVar[Mapping[str, ScoreSpec]] = MaskedTextPretraining.specs
     default_epochs: ClassVar[tuple[float, float]] = MaskedTextPretraining.default_epochs
     reading: ClassVar[str] = MaskedTextPretraining.reading
     part_names: tuple[str, ...] = ("correct", "hard", "soft")

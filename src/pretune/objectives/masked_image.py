@@ -19,8 +19,9 @@ from pretune.backbones.image import Geometry, collate_pixels, patches_of
 from pretune.engine.devices import Device, inference
 from pretune.engine.randomness import torch_generator, uniform
 from pretune.errors import ModelError, UsageError
+from pretune.metrics.base import ScoreSpec
 from pretune.objectives.image_pretraining import ImagePretraining, image_geometry, told
-from pretune.objectives.representation import HEALTH_IS_BETTER, HEALTH_READING, NUM_HEALTH, health_statistics
+from pretune.objectives.representation import HEALTH_READING, HEALTH_SPECS, NUM_HEALTH, health_statistics
 from pretune.tasks.base import EncodedRows
 from pretune.types import Batch, Feed, Loss
 
@@ -47,9 +48,10 @@ class MaskedImage(ImagePretraining):
     """Predict the pixels of masked patches. ``mask_fraction`` of a picture's patches are masked, at least one stays."""
 
     name: ClassVar[str] = "masked-image"
-    metric: ClassVar[str] = "masked_error"
-    higher_is_better: ClassVar[Mapping[str, bool]] = {"masked_error": False, **HEALTH_IS_BETTER}
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"knn_accuracy": (0.0, 1.0)}
+    primary: ClassVar[str] = "masked_error"
+    specs: ClassVar[Mapping[str, ScoreSpec]] = {
+        "masked_error": ScoreSpec(rising=False, unit="number", title="error of masked patches"), **HEALTH_SPECS,
+    }  # fmt: skip
     reads: ClassVar[tuple[str, ...]] = (*ImagePretraining.reads, "mask_fraction")
     default_epochs: ClassVar[tuple[float, float]] = (100.0, 30.0)
     reading: ClassVar[str] = (

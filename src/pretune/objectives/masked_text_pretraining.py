@@ -13,6 +13,7 @@ from pretune.backbones.store import TokenStore, encode_dataset
 from pretune.backbones.text_limits import encoder_for, position_offset
 from pretune.config import READ_BY_MODALITY
 from pretune.errors import UsageError
+from pretune.metrics.base import ScoreSpec, Sums
 from pretune.objectives.masked_text import MaskedText
 from pretune.objectives.pretraining import Measure, Pretraining
 from pretune.types import Encoded, Feed, Loss
@@ -59,9 +60,11 @@ class MaskedTextPretraining(Pretraining):
     name: ClassVar[str] = "masked-language-modelling"
     modality: ClassVar[str] = "text"
     columns: ClassVar[tuple[str, ...]] = ("id", "text", "text_pair")
-    metric: ClassVar[str] = "masked_accuracy"
-    higher_is_better: ClassVar[Mapping[str, bool]] = {"masked_accuracy": True, "masked_perplexity": False}
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"masked_accuracy": (0.0, 1.0)}
+    primary: ClassVar[str] = "masked_accuracy"
+    specs: ClassVar[Mapping[str, ScoreSpec]] = {
+        "masked_accuracy": ScoreSpec(rising=True, limits=(0.0, 1.0)),
+        "masked_perplexity": ScoreSpec(rising=False, unit="number"),
+    }
     reads: ClassVar[tuple[str, ...]] = (
         *READ_BY_MODALITY["text"],
         "mask_fraction",
@@ -150,7 +153,7 @@ class MaskedTextPretraining(Pretraining):
         """Pseudo-perplexity on a sample of the held-out rows."""
         found = self._learner.pseudo_perplexity_statistics(self.model, _store(rows), device)
         note = f"Pseudo-perplexity masks one token at a time, on {len(found)} of the held-out rows."
-        return [Measure(found, pseudo_scores, note)] if len(found) else []
+        return [Measure(Sums(found, pseudo_scores), note)] if len(found) else []
 
     def to_dict(self) -> dict[str, Any]:
         """Name and longest row."""

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from pretune.backbones.adapt import Adaptation
+from pretune.metrics.base import Measured, ScoreSpec, Sums
 from pretune.tasks.base import EncodedRows
 from pretune.types import Feed, Loss
 
@@ -31,10 +32,9 @@ __all__ = ["Measure", "Pretraining"]
 
 
 class Measure(NamedTuple):
-    """Scores from statistics of their own rows: (M, K), the function of their sums, and what to say of them."""
+    """Scores of rows of their own, and what to say of them."""
 
-    statistics: np.ndarray
-    scores: Callable[[np.ndarray], dict[str, np.ndarray]]
+    measured: Measured
     note: str
 
 
@@ -43,15 +43,14 @@ class Pretraining(ABC):
 
     ``columns`` are those it reads; ``default_epochs`` are passes for fresh and for trained weights, ``default_batch_size``
     the rows of an update where the settings name none, ``reads`` the settings that it looks at and other objectives may not,
-    ``models`` what :meth:`suits` asks for, in words, ``reading`` how to read the scores.
+    ``specs`` its scores and ``primary`` the one by which a model is kept, ``models`` what :meth:`suits` asks for, in words, ``reading`` how to read the scores.
     """
 
     name: ClassVar[str]
     modality: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
-    metric: ClassVar[str]
-    higher_is_better: ClassVar[Mapping[str, bool]]
-    limits: ClassVar[Mapping[str, tuple[float, float]]]
+    primary: ClassVar[str]
+    specs: ClassVar[Mapping[str, ScoreSpec]]
     default_epochs: ClassVar[tuple[float, float]]
     default_batch_size: ClassVar[int] = 64
     reads: ClassVar[tuple[str, ...]] = ()
@@ -104,6 +103,10 @@ class Pretraining(ABC):
     @abstractmethod
     def scores(self, sums_K: np.ndarray) -> dict[str, np.ndarray]:
         """Every score of (..., K) summed statistics."""
+
+    def measure(self, rows: EncodedRows, device: Device, on_batch: Callable[[int], None] | None = None) -> Measured:
+        """Held-out rows measured; see :meth:`statistics`."""
+        return Sums(self.statistics(rows, device, on_batch), self.scores)
 
     def measures(self, rows: EncodedRows, device: Device) -> Sequence[Measure]:
         """What else is worth measuring once, at the end."""

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from pretune.metrics.base import ScoreSpec
+
 __all__ = [
-    "HEALTH_IS_BETTER",
     "HEALTH_READING",
+    "HEALTH_SPECS",
     "NUM_HEALTH",
     "collapse_warnings",
     "distances",
@@ -19,7 +21,11 @@ __all__ = [
     "health_statistics",
 ]
 
-HEALTH_IS_BETTER: Mapping[str, bool] = {"spread": True, "effective_rank": True, "knn_accuracy": True}
+HEALTH_SPECS: Mapping[str, ScoreSpec] = {
+    "spread": ScoreSpec(rising=True, unit="number", title="spread of the features"),
+    "effective_rank": ScoreSpec(rising=True, unit="number", title="directions in which features differ"),
+    "knn_accuracy": ScoreSpec(rising=True, limits=(0.0, 1.0), title="accuracy of nearest neighbours"),
+}
 HEALTH_READING = (
     "Spread is 0 where all pictures get the same features, and 1 at most; directions (effective rank) is in how many ways "
     "the features differ. Nearest neighbours: how often the labelled pictures that are most alike have a picture's own "

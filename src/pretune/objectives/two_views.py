@@ -18,8 +18,9 @@ from pretune.backbones.load import LoadReport
 from pretune.engine.devices import Device, inference
 from pretune.engine.randomness import seed_of
 from pretune.errors import UsageError
+from pretune.metrics.base import ScoreSpec
 from pretune.objectives.image_pretraining import ImagePretraining, image_geometry, told
-from pretune.objectives.representation import HEALTH_IS_BETTER, HEALTH_READING, NUM_HEALTH, distances, health_statistics
+from pretune.objectives.representation import HEALTH_READING, HEALTH_SPECS, NUM_HEALTH, distances, health_statistics
 from pretune.tasks.base import EncodedRows
 from pretune.types import Batch
 
@@ -81,13 +82,12 @@ class TwoViews(ImagePretraining):
     update is cut into micro-batches: a cut would be another loss.
     """
 
-    metric: ClassVar[str] = "twin_accuracy"
-    higher_is_better: ClassVar[Mapping[str, bool]] = {
-        "twin_accuracy": True,
-        "projected_spread": True,
-        **HEALTH_IS_BETTER,
+    primary: ClassVar[str] = "twin_accuracy"
+    specs: ClassVar[Mapping[str, ScoreSpec]] = {
+        "twin_accuracy": ScoreSpec(rising=True, limits=(0.0, 1.0), title="accuracy of finding the other view"),
+        "projected_spread": ScoreSpec(rising=True, unit="number", title="spread of what the loss compares"),
+        **HEALTH_SPECS,
     }
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"twin_accuracy": (0.0, 1.0), "knn_accuracy": (0.0, 1.0)}
     default_epochs: ClassVar[tuple[float, float]] = (60.0, 20.0)
     default_batch_size: ClassVar[int] = 256
     reading: ClassVar[str] = (

@@ -130,23 +130,26 @@ def _names(comparison: Record) -> tuple[str, str]:
 
 
 def _sides(comparison: Record) -> Markup:
-    facts = comparison.get("accuracy") or {}
+    facts = comparison.get("primary") or {"name": "accuracy", **(comparison.get("accuracy") or {})}
+    name = plain(facts.get("name"))
     sides = zip(_names(comparison), (facts.get("a"), facts.get("b")), strict=True)
     rows = [
         Whisker(
-            name,
+            run,
             side["value"],
             side.get("low", side["value"]),
             side.get("high", side["value"]),
-            score_text("accuracy", side),
+            score_text(name, side),
         )
-        for name, side in sides
+        for run, side in sides
         if is_score(side) and finite(side["value"])
     ]
     if not rows:
         return Markup("")
-    title = f"Accuracy on the same {number_text(comparison.get('n'))} rows"
-    chart = responsive(lambda width: dot_whisker(rows, title=title, axis_text=percent_tick, width=width))
+    title = f"{title_of(name)[:1].upper()}{title_of(name)[1:]} on the same {number_text(comparison.get('n'))} rows"
+    shares = all(is_percent(name, {"value": row.value, "low": row.low, "high": row.high}) for row in rows)
+    axis = percent_tick if shares else tick_text
+    chart = responsive(lambda width: dot_whisker(rows, title=title, axis_text=axis, width=width))
     return part("figure", drawing=chart, caption=title)
 
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from pretune.evaluation.compare import as_sentence
+from pretune.evaluation.evaluate import chosen_by
 from pretune.report.layout import Banner, Tile
 from pretune.report.passport_parts import total_rows
 from pretune.report.words import (
     count_text,
     duration_text,
+    is_percent,
     is_score,
     number_text,
     plain,
@@ -34,17 +36,21 @@ __all__ = [
     "tiles",
 ]
 
+_VERDICTS = {"model": "better", "baseline": "worse", None: "open"}
 _FIRST_SPLITS = ("test", "held-out", "validation")
 _ENDED = ("finished", "evaluated", "done")
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A baseline's score of the primary metric. ``verdict`` is ``better``, ``worse`` or ``open`` for the model against it."""
+    """A baseline's score of the primary metric. ``verdict`` is ``better``, ``worse`` or ``open`` for the model against it, row by
+    row, and ``unpaired`` in evaluations that are older than this comparison; ``against`` is the difference with its interval.
+    """
 
     name: str
     score: Mapping[str, Any]
     verdict: str
+    against: Mapping[str, Any]
 
 
 def ordered_splits(metrics: Mapping[str, Any]) -> list[str]:
@@ -69,11 +75,11 @@ def primary_of(evaluation: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] |
 
 
 def best_baseline(evaluation: Mapping[str, Any]) -> Baseline | None:
-    """The baseline with the best primary score, judged by whether the 95 % intervals are apart."""
+    """The baseline with the best primary score, and the verdict of the paired comparison with it (``against``)."""
     primary = primary_of(evaluation)
     if primary is None:
         return None
-    name, score = primary
+    name = primary[0]
     rising = evaluation.get("higher_is_better", True)
     found = [
         (key, scores[name])
@@ -83,18 +89,10 @@ def best_baseline(evaluation: Mapping[str, Any]) -> Baseline | None:
     if not found:
         return None
     key, best = max(found, key=lambda item: item[1]["value"] if rising else -item[1]["value"])
-    return Baseline(key, best, _apart(score, best, rising))
-
-
-def _apart(score: Mapping[str, Any], other: Mapping[str, Any], rising: bool) -> str:
-    low, high, other_low, other_high = (one.get(end) for one in (score, other) for end in ("low", "high"))
-    if low is None or high is None or other_low is None or other_high is None:
-        return "open"
-    if low > other_high:
-        return "better" if rising else "worse"
-    if high < other_low:
-        return "worse" if rising else "better"
-    return "open"
+    against = (evaluation.get("against") or {}).get(key)
+    if against is None:
+        return Baseline(key, best, "unpaired", {})
+    return Baseline(key, best, _VERDICTS[against.get("better")], against)
 
 
 def lead(
@@ -136,12 +134,25 @@ def _seed_words(evaluation: Mapping[str, Any], name: str) -> str:
 
 
 def _baseline_sentence(name: str, baseline: Baseline) -> str:
-    who = f"The best simple way, {title_of(baseline.name)}, reaches {score_text(name, baseline.score)}"
+    who = f"the best simple way, {title_of(baseline.name)}, reaches {score_text(name, baseline.score)}"
+    if baseline.verdict == "unpaired":
+        return f"{who[0].upper()}{who[1:]}; whether the model is better was not compared row by row: evaluate it again."
+    apart = f"on the same rows the model differs from it by {_difference_text(name, baseline)}"
     if baseline.verdict == "better":
-        return f"It was worth it: {who[0].lower()}{who[1:]}, and the intervals do not overlap."
+        return f"It was worth it: {who}, and {apart}."
     if baseline.verdict == "worse":
-        return f"It was not worth it: {who[0].lower()}{who[1:]}, which is better, and the intervals do not overlap."
-    return f"Not shown to be worth it: {who[0].lower()}{who[1:]}, and the intervals overlap."
+        return f"It was not worth it: {who}, which is better; {apart}."
+    return f"Not shown to be worth it: {who}, and {apart}, so there may be no difference."
+
+
+def _difference_text(name: str, baseline: Baseline) -> str:
+    facts = baseline.against
+    value, low, high = (facts.get(key) for key in ("difference", "low", "high"))
+    if value is None or low is None or high is None:
+        return "an amount that could not be measured"
+    if is_percent(name, baseline.score):
+        return f"{100 * value:+.1f} points [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{value:+.3g} [{low:.3g}, {high:.3g}]"
 
 
 def comparison_sentence(comparison: Mapping[str, Any]) -> str:
@@ -246,6 +257,7 @@ def _evaluation_caveats(split: str, evaluation: Mapping[str, Any]) -> list[str]:
     primary = primary_of(evaluation)
     n = evaluation.get("n")
     said = []
+    said += chosen_by(split)
     if isinstance(n, int) and n < 500:
         said.append(f"The {split} split has only {count_text(n, 'row')}, so its intervals are wide.")
     leaks = evaluation.get("leaks") or {}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pretune.data.media_audio import decode_audio
+from pretune.metrics.base import Measured
 from pretune.tasks.baseline_parts import KnownLabels
 from pretune.tasks.feature_baselines import feature_baselines
 from pretune.tasks.log_mel import log_mel
@@ -23,8 +24,8 @@ __all__ = ["audio_baselines"]
 
 def audio_baselines(
     train: Dataset, rows: Dataset, known: KnownLabels, rate: int
-) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Statistics (N, K) of ``rows`` by name, and notes in sentences.
+) -> tuple[dict[str, Measured], list[str]]:
+    """Answers to ``rows`` measured, by name, and notes in sentences.
 
     ``mel-logistic`` knows of a clip the mean and the spread over time of 40 mel bands, in decibels: no order in time.
     """

@@ -13,6 +13,7 @@ import torch
 
 from pretune.backbones.audio import Hearing, hearing_of, run_model, without_own_masks
 from pretune.config import READ_BY_MODALITY
+from pretune.metrics.base import Measured
 from pretune.tasks.audio_baselines import audio_baselines
 from pretune.tasks.audio_rows import (
     DEFAULT_FRAMES,
@@ -147,7 +148,7 @@ class _OfClips(Labelling):
         *others, mistakes = super().blocks(records, rows)
         return [*others, {**mistakes, "note": f"{mistakes['note']} {HOW_TO_READ}"}]
 
-    def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, np.ndarray], list[str]]:
+    def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, Measured], list[str]]:
         """The training rows' shares of labels, and logistic regression on mel bands."""
         return audio_baselines(train, rows, self.known_labels(train, rows), self.hearing.rate)
 

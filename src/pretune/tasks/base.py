@@ -1,20 +1,21 @@
 """The signature of a task: how rows become batches, losses, predictions and scores.
 
 A task is a final class beside those of its kind and one entry of ``tasks.TASKS``; ``tests/contract`` holds each to the same
-promises. Scores are functions of sums over rows, so that one matrix product draws the bootstrap of any task.
+promises. How its answers are scored is its metric's to say (:mod:`pretune.metrics.base`).
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
 
 from pretune.errors import DataError, ModelError
+from pretune.metrics.base import Measured, Metric
 from pretune.types import Batch, Encoded, Example, Loss, Prediction
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pretune.config import TaskSettings
     from pretune.data.splits import Splits
 
-__all__ = ["EncodedRows", "Learnable", "Scorer", "Task", "refuse_unlabelled"]
+__all__ = ["EncodedRows", "Learnable", "Task", "refuse_unlabelled"]
 
 
 class EncodedRows(Protocol):
@@ -71,19 +72,11 @@ class Learnable(Protocol):
         ...
 
 
-class Scorer(NamedTuple):
-    """Records to statistics (N, K), their sums to scores, and which way is better."""
-
-    statistics: Callable[[Iterable[Mapping[str, Any]]], np.ndarray]
-    scores: Callable[[np.ndarray], dict[str, np.ndarray]]
-    higher_is_better: Mapping[str, bool]
-
-
 class Task(ABC):
     """What labels mean. ``labels`` names the classes in the order of the probabilities; a task without classes has none.
 
     ``columns`` are the columns of the data that it learns from; ``answer`` is the one of the right answers, and the key of an
-    answer in a record. Where the settings name none, ``default_batch_size`` is the rows of an update, ``default_updates`` how
+    answer in a record; ``metric_type`` says how answers are scored. Where the settings name none, ``default_batch_size`` is the rows of an update, ``default_updates`` how
     many of them small data gets and ``default_cost`` how much data (as :class:`EncodedRows` counts it) at most. ``reads``
     names the settings that it looks at and other tasks may not; one that was given and is not among them is refused.
     ``taught_variation`` is how the rows of a student are varied whose teacher can be given the same ones (``--augment``), and
@@ -94,9 +87,7 @@ class Task(ABC):
     modality: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
     answer: ClassVar[str]
-    primary_metric: ClassVar[str]
-    higher_is_better: ClassVar[Mapping[str, bool]]
-    limits: ClassVar[Mapping[str, tuple[float, float]]]
+    metric_type: ClassVar[type[Metric]]
     default_updates: ClassVar[int] = 300
     default_cost: ClassVar[float] = math.inf
     default_batch_size: ClassVar[int] = 32
@@ -245,13 +236,10 @@ class Task(ABC):
         """Validation records with the answers that :meth:`calibrate` on them would give; as they are where it changes none."""
         return records
 
-    @abstractmethod
-    def statistics(self, records: Iterable[Mapping[str, Any]]) -> np.ndarray:
-        """Per-row statistics (N, K) whose sums :meth:`scores` takes, of lines of a predictions file with a truth."""
-
-    @abstractmethod
-    def scores(self, sums_K: np.ndarray) -> dict[str, np.ndarray]:
-        """Every score of (..., K) summed statistics, each of shape (...)."""
+    @property
+    def metric(self) -> Metric:
+        """What scores lines of its predictions files."""
+        return self.metric_type.of(self.to_dict())
 
     @abstractmethod
     def blocks(self, records: Sequence[Mapping[str, Any]], rows: Any) -> list[dict[str, Any]]:
@@ -264,8 +252,8 @@ class Task(ABC):
         return []
 
     @abstractmethod
-    def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, np.ndarray], list[str]]:
-        """Statistics (N, K) of ``rows`` by simple methods fitted on ``train``, by name; and notes in sentences."""
+    def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, Measured], list[str]]:
+        """What simple methods fitted on ``train`` answer to ``rows``, measured, by name; and notes in sentences."""
 
     def warnings(self, records: Sequence[Mapping[str, Any]]) -> Sequence[str]:
         """What is wrong with these predictions as a whole, in plain words; nothing when all is well."""
@@ -287,11 +275,6 @@ class Task(ABC):
     @abstractmethod
     def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> Self:
         """The task as :meth:`to_dict` kept it, on the backbone of the same folder."""
-
-    @classmethod
-    @abstractmethod
-    def scoring(cls, about: Mapping[str, Any]) -> Scorer:
-        """What scores lines of a predictions file, from ``pretune.json`` alone: no model is loaded."""
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:

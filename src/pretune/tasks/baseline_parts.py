@@ -1,6 +1,6 @@
 """What simple methods need of labels, one a row or several.
 
-Shapes: M training rows, N rows to score, C classes, K statistics, F features of a row. Labels are class indices (M,), or 0 and 1
+Shapes: M training rows, N rows to score, C classes, F features of a row. Labels are class indices (M,), or 0 and 1
 by class (M, C) where a row may have several.
 """
 
@@ -12,18 +12,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pretune.metrics.base import Measured
+
 __all__ = ["KnownLabels", "fit_solver", "has_choice", "majority", "num_choices"]
 
 
 class KnownLabels(NamedTuple):
-    """``train`` and ``truth`` are the labels of the training rows and of those to score; ``score`` makes statistics (N, K) of
-    probabilities (N, C) and the truth.
+    """``train`` and ``truth`` are the labels of the training rows and of those to score; ``score`` measures probabilities (N, C)
+    against the truth.
     """
 
     train: np.ndarray
     truth: np.ndarray
     num_classes: int
-    score: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    score: Callable[[np.ndarray, np.ndarray], Measured]
 
 
 def majority(known: KnownLabels) -> np.ndarray:

@@ -1,12 +1,12 @@
 """One label a row, whatever its rows are made of: labels, loss, probabilities, scores.
 
-Shapes: B items of a batch, C classes, N rows, K statistics.
+Shapes: B items of a batch, C classes, N rows.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -14,17 +14,11 @@ import torch
 from torch.nn import functional
 
 from pretune.errors import DataError
-from pretune.tasks.base import Scorer
+from pretune.metrics.base import Metric
+from pretune.metrics.classification import ClassificationMetric
 from pretune.tasks.baseline_parts import KnownLabels
 from pretune.tasks.calibration import apply_temperature, fit_temperature
 from pretune.tasks.classification_blocks import classification_blocks
-from pretune.tasks.classification_scores import (
-    HIGHER_IS_BETTER,
-    SCORE_LIMITS,
-    classification_scores,
-    classification_statistics,
-    statistics_of_records,
-)
 from pretune.tasks.labelling import Labelling, given_order, in_order, training_rows
 from pretune.tasks.soft_losses import softened_divergence
 from pretune.types import Encoded, Label, Target
@@ -56,9 +50,7 @@ class Classification(Labelling):
 
     answer: ClassVar[str] = "label"
     problem_type: ClassVar[str] = "single_label_classification"
-    primary_metric: ClassVar[str] = "accuracy"
-    higher_is_better: ClassVar[Mapping[str, bool]] = HIGHER_IS_BETTER
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = SCORE_LIMITS
+    metric_type: ClassVar[type[Metric]] = ClassificationMetric
 
     def __init__(
         self,
@@ -179,14 +171,6 @@ class Classification(Labelling):
             "a pre-trained backbone; where that class is most of the rows, try --class-weights auto."
         ]
 
-    def statistics(self, records: Iterable[Mapping[str, Any]]) -> np.ndarray:
-        """See :func:`pretune.tasks.classification_scores.classification_statistics`."""
-        return statistics_of_records(records, self.labels)
-
-    def scores(self, sums_K: np.ndarray) -> dict[str, np.ndarray]:
-        """See :func:`pretune.tasks.classification_scores.classification_scores`."""
-        return classification_scores(sums_K, len(self.labels))
-
     def blocks(self, records: Sequence[Mapping[str, Any]], rows: Any) -> list[dict[str, Any]]:
         """Per-class table, confusion matrix, calibration, most confident mistakes."""
         return classification_blocks(
@@ -202,17 +186,7 @@ class Classification(Labelling):
     def known_labels(self, train: Dataset, rows: Dataset) -> KnownLabels:
         """Class indices of both."""
         train_M, truth_N = (np.array(self.targets_by_row(part), dtype=np.int64) for part in (train, rows))
-        return KnownLabels(train_M, truth_N, len(self.labels), classification_statistics)
-
-    @classmethod
-    def scoring(cls, about: Mapping[str, Any]) -> Scorer:
-        """See :class:`pretune.tasks.base.Task`."""
-        labels = tuple(about["labels"])
-        return Scorer(
-            lambda records: statistics_of_records(records, labels),
-            lambda sums_K: classification_scores(sums_K, len(labels)),
-            cls.higher_is_better,
-        )
+        return KnownLabels(train_M, truth_N, len(self.labels), ClassificationMetric(self.labels).of_probabilities)
 
     def to_dict(self) -> dict[str, Any]:
         """Name, labels and temperature."""

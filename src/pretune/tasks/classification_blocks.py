@@ -10,7 +10,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pretune.tasks.classification_scores import BINS, Sums, classification_statistics, named_sums, wilson
+from pretune.metrics.classification import (
+    BINS,
+    ClassificationSums,
+    classification_statistics,
+    named_sums,
+    wilson,
+)
 from pretune.types import Interval, Score
 
 __all__ = ["Rows", "class_table", "classification_blocks", "mistakes_block", "pairs_table"]
@@ -64,7 +70,7 @@ def classification_blocks(
     return [*blocks, mistakes_block(confidence_N, answer, rows, shown)]
 
 
-def _ece(sums: Sums) -> float:
+def _ece(sums: ClassificationSums) -> float:
     return float(np.abs(sums.bin_confidence - sums.bin_correct).sum() / max(sums.truth.sum(), 1))
 
 
@@ -122,7 +128,7 @@ def pairs_table(
     return {"type": "table", "title": "Most frequent confusions", "note": said, "columns": columns, "rows": cells}
 
 
-def _reliability_series(name: str, sums: Sums) -> dict[str, Any]:
+def _reliability_series(name: str, sums: ClassificationSums) -> dict[str, Any]:
     """Bins without a row are left out."""
     edges = np.linspace(0, 1, BINS + 1)
     filled = []

@@ -1,6 +1,6 @@
 """What simple methods reach on the same labelled rows: the shares of the labels, and logistic regression on plain features.
 
-Shapes: N rows, C classes, F features of a row, K statistics.
+Shapes: N rows, C classes, F features of a row.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pretune.metrics.base import Measured
 from pretune.tasks.baseline_parts import KnownLabels, fit_solver, has_choice, majority
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ def feature_baselines(
     what: str,
     strength: float,
     passes: int,
-) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Statistics (N, K) of ``rows`` by name (``majority``, ``name``), and notes in sentences.
+) -> tuple[dict[str, Measured], list[str]]:
+    """Answers to ``rows`` measured, by name (``majority``, ``name``), and notes in sentences.
 
     ``features(dataset, numbers)`` are those of the rows of these numbers, (numbers, F); ``what`` names them for people.
     ``strength`` is scikit-learn's C, ``passes`` its most iterations.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pretune.data.media_image import decode_image
+from pretune.metrics.base import Measured
 from pretune.tasks.baseline_parts import KnownLabels
 from pretune.tasks.feature_baselines import feature_baselines
 
@@ -22,8 +23,8 @@ __all__ = ["image_baselines"]
 _SIDE, _BINS = 12, 4
 
 
-def image_baselines(train: Dataset, rows: Dataset, known: KnownLabels) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Statistics (N, K) of ``rows`` by name, and notes in sentences.
+def image_baselines(train: Dataset, rows: Dataset, known: KnownLabels) -> tuple[dict[str, Measured], list[str]]:
+    """Answers to ``rows`` measured, by name, and notes in sentences.
 
     ``pixels-logistic`` sees a picture as 12 x 12 pixels and a histogram of 4 x 4 x 4 colours: what can be told from colour
     and layout alone.

@@ -24,6 +24,7 @@ from pretune.backbones.image import (
 )
 from pretune.config import READ_BY_MODALITY
 from pretune.data.media_image import decode_image
+from pretune.metrics.base import Measured
 from pretune.tasks.base import Task
 from pretune.tasks.classification import Classification
 from pretune.tasks.image_baselines import image_baselines
@@ -214,7 +215,7 @@ class _OfPictures(Labelling):
         """Id and thumbnail."""
         return {"id": row["id"], "image": thumbnail(row["image"])}
 
-    def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, np.ndarray], list[str]]:
+    def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, Measured], list[str]]:
         """The training rows' shares of labels, and logistic regression on tiny pictures and colours."""
         return image_baselines(train, rows, self.known_labels(train, rows))
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from pretune.metrics.classification import ratio
 from pretune.tasks.classification_blocks import Rows, class_table, mistakes_block, pairs_table
-from pretune.tasks.classification_scores import ratio
 
 __all__ = ["NOTHING", "multilabel_blocks"]
 

@@ -1,13 +1,12 @@
 """Any number of labels a row, whatever its rows are made of: labels, loss, probabilities, threshold, scores.
 
-Shapes: B items of a batch, C classes, N rows, K statistics.
+Shapes: B items of a batch, C classes, N rows.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -15,20 +14,11 @@ import torch
 from torch.nn import functional
 
 from pretune.errors import DataError
-from pretune.tasks.base import Scorer
+from pretune.metrics.base import Measured, Metric
+from pretune.metrics.multilabel import MultilabelMetric, best_threshold, label_matrix, threshold_of_cardinality
 from pretune.tasks.baseline_parts import KnownLabels
 from pretune.tasks.labelling import Labelling, given_order, in_order, training_rows
 from pretune.tasks.multilabel_blocks import multilabel_blocks
-from pretune.tasks.multilabel_scores import (
-    HIGHER_IS_BETTER,
-    SCORE_LIMITS,
-    best_threshold,
-    label_matrix,
-    multilabel_scores,
-    multilabel_statistics,
-    statistics_of_label_records,
-    threshold_of_cardinality,
-)
 from pretune.tasks.soft_losses import softened_divergence_of_several
 from pretune.types import Encoded, Labels, Target
 
@@ -71,9 +61,7 @@ class MultilabelClassification(Labelling):
 
     answer: ClassVar[str] = "labels"
     problem_type: ClassVar[str] = "multi_label_classification"
-    primary_metric: ClassVar[str] = "f1_micro"
-    higher_is_better: ClassVar[Mapping[str, bool]] = HIGHER_IS_BETTER
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = SCORE_LIMITS
+    metric_type: ClassVar[type[Metric]] = MultilabelMetric
 
     def __init__(
         self,
@@ -190,14 +178,6 @@ class MultilabelClassification(Labelling):
         """Fit the threshold."""
         self.threshold = self._fitted(self.matrix(records), records)
 
-    def statistics(self, records: Iterable[Mapping[str, Any]]) -> np.ndarray:
-        """See :func:`pretune.tasks.multilabel_scores.multilabel_statistics`."""
-        return statistics_of_label_records(records, self.labels)
-
-    def scores(self, sums_K: np.ndarray) -> dict[str, np.ndarray]:
-        """See :func:`pretune.tasks.multilabel_scores.multilabel_scores`."""
-        return multilabel_scores(sums_K, len(self.labels))
-
     def blocks(self, records: Sequence[Mapping[str, Any]], rows: Any) -> list[dict[str, Any]]:
         """Per-label table, what was given for what, other thresholds, most confident mistakes."""
         predicted_NC, truth_NC = (
@@ -210,24 +190,15 @@ class MultilabelClassification(Labelling):
     def known_labels(self, train: Dataset, rows: Dataset) -> KnownLabels:
         """Labels of both as 0 and 1. Simple methods give rows as many labels as training rows have on average."""
         train_MC, truth_NC = (label_matrix(part["labels"], self.labels) for part in (train, rows))
-        score = partial(_scored, labels_per_row=float(train_MC.sum() / max(1, len(train_MC))))
-        return KnownLabels(train_MC, truth_NC, len(self.labels), score)
+        per_row = float(train_MC.sum() / max(1, len(train_MC)))
+        metric = MultilabelMetric(self.labels)
 
-    @classmethod
-    def scoring(cls, about: Mapping[str, Any]) -> Scorer:
-        """See :class:`pretune.tasks.base.Task`."""
-        labels = tuple(about["labels"])
-        return Scorer(
-            lambda records: statistics_of_label_records(records, labels),
-            lambda sums_K: multilabel_scores(sums_K, len(labels)),
-            cls.higher_is_better,
-        )
+        def score(probabilities_NC: np.ndarray, truth_NC: np.ndarray) -> Measured:
+            threshold = threshold_of_cardinality(probabilities_NC, per_row)
+            return metric.of_probabilities(probabilities_NC, probabilities_NC >= threshold, truth_NC)
+
+        return KnownLabels(train_MC, truth_NC, len(self.labels), score)
 
     def to_dict(self) -> dict[str, Any]:
         """Name, labels and threshold."""
         return {**super().to_dict(), "threshold": self.threshold}
-
-
-def _scored(probabilities_NC: np.ndarray, truth_NC: np.ndarray, labels_per_row: float) -> np.ndarray:
-    threshold = threshold_of_cardinality(probabilities_NC, labels_per_row)
-    return multilabel_statistics(probabilities_NC, probabilities_NC >= threshold, truth_NC)

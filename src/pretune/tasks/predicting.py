@@ -12,6 +12,7 @@ import torch
 from pretune.backbones.modes import evaluating
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
+from pretune.metrics.base import values_of
 from pretune.tasks.base import EncodedRows, Learnable, Task
 from pretune.types import Encoded, Example, Prediction
 
@@ -65,7 +66,7 @@ def predict_rows(
 def scores_of(task: Task, predictions: Sequence[Prediction], truths: Sequence[Any]) -> dict[str, float]:
     """Every score of labelled rows by name, with the answers that calibrating on them would give."""
     records = task.decided([task.record(p, truth) for p, truth in zip(predictions, truths, strict=True)])
-    return {name: float(value) for name, value in task.scores(task.statistics(records).sum(axis=0)).items()}
+    return values_of(task.metric.measure(records))
 
 
 def predict_items(

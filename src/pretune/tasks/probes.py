@@ -1,7 +1,7 @@
 """What a model's features know before anything is learned: a linear classifier and nearest neighbours on them.
 
 A linear probe (Alain & Bengio 2017, arXiv 1610.01644) and weighted nearest neighbours (Wu et al. 2018, arXiv 1805.01978,
-section 3.4). Shapes: N rows, F features, C classes, K statistics.
+section 3.4). Shapes: N rows, F features, C classes.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from pretune.cache import made_once
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device
 from pretune.files import fsync_file
+from pretune.metrics.base import Measured
 from pretune.tasks.base import EncodedRows, Task
 from pretune.tasks.baseline_parts import KnownLabels, majority
 from pretune.tasks.feature_baselines import logistic_probabilities
 from pretune.tasks.trunk_rows import trunk_outputs
 
-__all__ = ["features_of", "probe_statistics"]
+__all__ = ["features_of", "probe_measured"]
 
 _BUDGET_COST = 8192
 _FORMAT = 1
@@ -72,10 +73,10 @@ def _computed(
     return np.stack([np.mean(found, axis=0, dtype=np.float32) for found in by_row.values()])
 
 
-def probe_statistics(
+def probe_measured(
     train_NF: np.ndarray, rows_NF: np.ndarray, known: KnownLabels, *, neighbours: int
-) -> dict[str, np.ndarray]:
-    """Statistics (N, K) of ``rows_NF``: ``linear``, ``neighbours``, and ``majority`` to hold them against. Where rows may have
+) -> dict[str, Measured]:
+    """What is guessed of ``rows_NF``, measured: ``linear``, ``neighbours``, and ``majority`` to hold them against. Where rows may have
     several labels, the first two ask for each label by itself (one against the rest).
     """
     linear_NC = logistic_probabilities(train_NF, known.train, rows_NF, known.num_classes, _STRENGTH, _PASSES)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pretune.errors import DataError, ModelError
+from pretune.metrics.base import values_of
+from pretune.metrics.recognition import RecognitionMetric
 from pretune.tasks.ctc_decoding import least_frames
-from pretune.tasks.recognition_scores import recognition_scores, recognition_statistics
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -104,7 +105,7 @@ def collapse_warnings(records: Sequence[Mapping[str, Any]]) -> list[str]:
         return [
             f'The model writes "{said}" for {count} of {len(spoken)} utterances: it does not listen yet. Learn longer (--epochs).'
         ]
-    cer = float(recognition_scores(recognition_statistics(spoken).sum(axis=0))["cer"])
+    cer = values_of(RecognitionMetric().measure(spoken))["cer"]
     if cer >= _NOTHING_LEARNED:
         return [
             f"The model gets {100 * min(cer, 1.0):.0f} % of the characters wrong: it has not learned to write yet. Learn longer (--epochs), "

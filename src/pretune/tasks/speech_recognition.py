@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
@@ -17,6 +17,8 @@ from torch.nn import functional
 from pretune.backbones.audio import Hearing, hearing_of, run_model, without_own_masks
 from pretune.backbones.spelling import Spelling, find_spelling
 from pretune.config import READ_BY_MODALITY
+from pretune.metrics.base import Measured, Metric
+from pretune.metrics.recognition import RecognitionMetric
 from pretune.tasks.audio_rows import (
     DEFAULT_FRAMES,
     DEFAULT_UPDATES,
@@ -34,22 +36,16 @@ from pretune.tasks.audio_rows import (
     variation_of,
 )
 from pretune.tasks.audio_shown import shown_clip
-from pretune.tasks.base import Scorer, Task, refuse_unlabelled
+from pretune.tasks.base import Task, refuse_unlabelled
 from pretune.tasks.ctc_decoding import beam_search, greedy, least_frames
 from pretune.tasks.parts import Parts, clip_parts
+from pretune.tasks.recognition_blocks import recognition_blocks
 from pretune.tasks.recognition_checks import (
     collapse_warnings,
     refuse_other_writing,
     refuse_too_long,
     transcripts_found,
     transcripts_of,
-)
-from pretune.tasks.recognition_scores import (
-    HIGHER_IS_BETTER,
-    SCORE_LIMITS,
-    recognition_blocks,
-    recognition_scores,
-    recognition_statistics,
 )
 from pretune.tasks.soft_losses import softened_divergence
 from pretune.tasks.trunk_rows import POSITIONS
@@ -78,9 +74,7 @@ class SpeechRecognition(Task):
     modality: ClassVar[str] = "audio"
     columns: ClassVar[tuple[str, ...]] = ("audio", "text")
     answer: ClassVar[str] = "text"
-    primary_metric: ClassVar[str] = "wer"
-    higher_is_better: ClassVar[Mapping[str, bool]] = HIGHER_IS_BETTER
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = SCORE_LIMITS
+    metric_type: ClassVar[type[Metric]] = RecognitionMetric
     default_updates: ClassVar[int] = DEFAULT_UPDATES
     default_cost: ClassVar[float] = DEFAULT_FRAMES
     default_batch_size: ClassVar[int] = 8
@@ -303,14 +297,6 @@ class SpeechRecognition(Task):
         """Says when the model writes nothing, or the same everywhere."""
         return collapse_warnings(records)
 
-    def statistics(self, records: Iterable[Mapping[str, Any]]) -> np.ndarray:
-        """See :func:`pretune.tasks.recognition_scores.recognition_statistics`."""
-        return recognition_statistics(records)
-
-    def scores(self, sums_K: np.ndarray) -> dict[str, np.ndarray]:
-        """See :func:`pretune.tasks.recognition_scores.recognition_scores`."""
-        return recognition_scores(sums_K)
-
     def blocks(self, records: Sequence[Mapping[str, Any]], rows: Any) -> list[dict[str, Any]]:
         """The most frequent confusions and the worst utterances, with spectrum and sound."""
 
@@ -320,11 +306,11 @@ class SpeechRecognition(Task):
 
         return recognition_blocks(records, shown)
 
-    def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, np.ndarray], list[str]]:
+    def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, Measured], list[str]]:
         """The most frequent transcript of the training rows, for every clip."""
         usual = Counter(self.spelling.tidied(text) for text in train["text"] if text is not None).most_common(1)[0][0]
         records = [{"text": usual, "truth": truth} for truth in self.truths(rows)]
-        return {"most-frequent-transcript": recognition_statistics(records)}, []
+        return {"most-frequent-transcript": self.metric.measure(records)}, []
 
     def portable(self) -> dict[str, Any]:
         """How clips are heard."""
@@ -337,11 +323,6 @@ class SpeechRecognition(Task):
             Spelling.from_dict(about["spelling"]), hearing_of(backbone), augment=about.get("augment", "none"),
             mask=frame_mask_of(backbone), beam_size=int(about.get("beam_size", 1)),
         )  # fmt: skip
-
-    @classmethod
-    def scoring(cls, about: Mapping[str, Any]) -> Scorer:
-        """See :class:`pretune.tasks.base.Task`."""
-        return Scorer(recognition_statistics, recognition_scores, cls.higher_is_better)
 
     def to_dict(self) -> dict[str, Any]:
         """Name, vocabulary, how clips were varied and how transcripts are searched."""

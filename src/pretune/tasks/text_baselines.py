@@ -1,6 +1,6 @@
 """What simple methods reach on the same rows: the shares of the labels, and TF-IDF with logistic regression.
 
-Shapes: N test rows, C classes, K statistics.
+Shapes: N test rows, C classes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from pretune.metrics.base import Measured
 from pretune.tasks.baseline_parts import KnownLabels, fit_solver, has_choice, majority, num_choices
 
 __all__ = ["baselines"]
@@ -30,8 +31,8 @@ _TEST_CHUNK_ROWS = 10_000
 
 def baselines(
     train_texts: Iterable[str], test_texts: Iterable[str], known: KnownLabels, *, unspaced: bool
-) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Statistics (N, K) of each baseline, by name, and notes in sentences.
+) -> tuple[dict[str, Measured], list[str]]:
+    """Each baseline measured, by name, and notes in sentences.
 
     ``majority`` gives every row the shares of the training labels (one added to each count). ``tfidf-logistic`` counts
     words and word pairs, or 1 to 3 characters where ``unspaced`` (Chinese, Japanese, Thai, ...). Its cost is bounded:

@@ -16,6 +16,7 @@ from pretune.backbones.text_limits import encoder_for
 from pretune.backbones.vary_words import WORD_VARIATIONS, WordVarier
 from pretune.config import READ_BY_MODALITY
 from pretune.data.scripts import count_scripts, mostly_unspaced, shares
+from pretune.metrics.base import Measured
 from pretune.tasks.base import Task
 from pretune.tasks.classification import Classification
 from pretune.tasks.labelling import Labelling
@@ -131,7 +132,7 @@ class _OfTexts(Labelling):
         """Words; a blank is the mask token, or the padding token where the model has none."""
         return text_parts(self.encoder, example)
 
-    def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, np.ndarray], list[str]]:
+    def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, Measured], list[str]]:
         """The training rows' shares of labels, and TF-IDF with logistic regression."""
         unspaced = mostly_unspaced(shares(count_scripts(train[:2000]["text"])))
         return baselines(_Texts(train), _Texts(rows), self.known_labels(train, rows), unspaced=unspaced)

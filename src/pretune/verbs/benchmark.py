@@ -199,27 +199,24 @@ def _summed_up(settings: BenchmarkSettings, bench: Bench, count: int) -> dict[st
 
 def _score(settings: BenchmarkSettings, usable: list[Variant], bench: Bench) -> tuple[str, bool]:
     """Put each variant's score with its interval, and the paired comparison with the first, into its facts."""
-    from pretune.evaluation.compare import compare
+    from pretune.evaluation.compare import compare_records
     from pretune.evaluation.intervals import bootstrap, groups_of
     from pretune.tasks import task_named
 
     first = usable[0]
     about = about_of(first.run)
-    kind = task_named(about["task"])
-    scorer = kind.scoring(about)
+    metric = task_named(about["task"]).metric_type.of(about)
     for one in usable:
         records = bench.records(one)
         scores = bootstrap(
-            scorer.statistics(records), scorer.scores, resamples=settings.resamples, limits=kind.limits,
-            groups_N=groups_of(records),
-        )  # fmt: skip
-        one.facts["score"] = scores[kind.primary_metric].to_dict()
+            metric.measure(records), metric.specs, resamples=settings.resamples, groups_N=groups_of(records)
+        )
+        one.facts["score"] = scores[metric.primary].to_dict()
         if one is not first:
-            one.facts["against_first"] = compare(
-                bench.records(first), records, names=(first.name, one.name), statistics=scorer.statistics,
-                scores=scorer.scores, higher_is_better=scorer.higher_is_better, resamples=settings.resamples,
-            )  # fmt: skip
-    return kind.primary_metric, scorer.higher_is_better[kind.primary_metric]
+            one.facts["against_first"] = compare_records(
+                bench.records(first), records, metric, names=(first.name, one.name), resamples=settings.resamples
+            )
+    return metric.primary, metric.specs[metric.primary].rising
 
 
 def _outcome(run: RunFolder, said: str) -> Outcome:

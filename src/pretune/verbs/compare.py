@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.errors import RunError, UsageError
 from pretune.files import read_json, read_json_lines, write_json
@@ -12,6 +12,9 @@ from pretune.runfolder import RunFolder, open_run
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say
 from pretune.verbs.proven import about_of
+
+if TYPE_CHECKING:
+    from pretune.metrics.base import Metric
 
 __all__ = ["CompareSettings", "compare"]
 
@@ -33,33 +36,35 @@ class CompareSettings(Settings):
 def compare(settings: CompareSettings, *, say: Say) -> Outcome:
     """Say which of two evaluated runs is better, or that no difference was shown.
 
-    The same rows are compared pair by pair: exact McNemar test and paired bootstrap. Kept in both runs for their reports.
+    The same rows are compared pair by pair. One rule decides: the 95 % interval of the difference in the task's primary score
+    (accuracy, word error rate, ...) leaves zero out. For accuracy it agrees with the exact McNemar test, which stands beside it
+    wherever a row can be right or wrong. Kept in both runs for their reports.
 
     Examples::
 
         pretune compare runs/scratch runs/news
         pretune compare runs/news runs/small --json
     """
-    from pretune.evaluation.compare import compare as compare_records
+    from pretune.evaluation.compare import compare_records
+    from pretune.evaluation.evaluate import chosen_by
 
     a, b = open_run(settings.a), open_run(settings.b)
     if a.path.resolve() == b.path.resolve():
         raise UsageError(f"{a.path} would be compared with itself", "name two runs")
     _refuse_other_tasks(a, b)
+    metric = _metric_of(a)
     records_a, records_b = _predictions(a, settings.split), _predictions(b, settings.split)
-    task = _task_of(a)
     found = compare_records(
-        records_a, records_b, names=_names(a, b),
-        statistics=task.statistics if task else None, scores=task.scores if task else None,
-        higher_is_better=task.higher_is_better if task else None,
+        records_a, records_b, metric, names=_names(a, b),
         intersect=settings.intersect, resamples=settings.resamples,
     )  # fmt: skip
-    found.update({"a": str(a.path), "b": str(b.path), "split": settings.split})
+    notes = chosen_by(settings.split)
+    found.update({"a": str(a.path), "b": str(b.path), "split": settings.split, "notes": notes})
     for run in (a, b):
         _keep(run, found)
     for run in (a, b):
         run.count_look(settings.split, f"compare {a.path} {b.path}")
-    return Outcome(text=found["verdict"], facts=found)
+    return Outcome(text="\n".join([found["verdict"], *notes]), facts=found)
 
 
 def _refuse_other_tasks(a: RunFolder, b: RunFolder) -> None:
@@ -80,11 +85,6 @@ def _names(a: RunFolder, b: RunFolder) -> tuple[str, str]:
 
 def _predictions(run: RunFolder, split: str) -> list[dict[str, Any]]:
     path = run.predictions_path(split)
-    if (run.model_dir / "pretune.json").exists() and _task_of(run) is None:
-        raise RunError(
-            f"{run.path} was made by `{run.record['verb']}`, which gives no labels",
-            "compare runs of pretune finetune, or runs made from them",
-        )
     if not path.exists():
         raise RunError(
             f"{run.path} has no predictions of its {split} split",
@@ -93,13 +93,18 @@ def _predictions(run: RunFolder, split: str) -> list[dict[str, Any]]:
     return list(read_json_lines(path))
 
 
-def _task_of(run: RunFolder) -> Any:
-    """The run's task for scoring records, which needs no model; None where it has none."""
+def _metric_of(run: RunFolder) -> Metric:
+    """What scores the run's records, which needs no model. Raises :class:`RunError` where it answers nothing."""
     from pretune.tasks import TASKS
 
     about = about_of(run)
-    found = [task for task in TASKS if task.name == about["task"]]
-    return found[0].scoring(about) if found else None
+    for task in TASKS:
+        if task.name == about["task"]:
+            return task.metric_type.of(about)
+    raise RunError(
+        f"{run.path} was made by `{run.record['verb']}`, which gives no answers to compare",
+        "compare runs of pretune finetune, or runs made from them",
+    )
 
 
 def _keep(run: RunFolder, found: dict[str, Any]) -> None:

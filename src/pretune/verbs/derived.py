@@ -97,7 +97,7 @@ def against_parent(run: RunFolder, parent: RunFolder, settings: Any, say: Say) -
     ``compression``: ``before`` and ``after`` (score with interval, bytes, parameters, latency), the paired ``comparison``,
     the ratios ``faster``, ``faster_32`` and ``smaller``, and the sentences ``text``.
     """
-    from pretune.evaluation.compare import compare
+    from pretune.evaluation.compare import compare_records
     from pretune.evaluation.latency import crowded
 
     rows = _validation_rows(parent)
@@ -107,10 +107,8 @@ def against_parent(run: RunFolder, parent: RunFolder, settings: Any, say: Say) -
     records = {name: _records(proven, rows, bar.update) for name, proven in sides.items()}
     bar.close()
     task = sides["before"].task
-    comparison = compare(
-        records["before"], records["after"], names=(parent.path.name, run.path.name),
-        statistics=task.statistics, scores=task.scores, higher_is_better=task.higher_is_better,
-    )  # fmt: skip
+    metric = task.metric
+    comparison = compare_records(records["before"], records["after"], metric, names=(parent.path.name, run.path.name))
     neighbours = Neighbours()
     latency = _latencies(sides, rows)
     others_busy = neighbours.in_the_way(sides["before"].device.threads)
@@ -121,12 +119,12 @@ def against_parent(run: RunFolder, parent: RunFolder, settings: Any, say: Say) -
     found |= _ratios(found["before"], found["after"])
     found |= {
         "parent": str(parent.path),
-        "metric": task.primary_metric,
+        "metric": metric.primary,
         "n": len(rows),
         "comparison": comparison,
         "others_busy": others_busy,
     }
-    worth = compression_text(found, rising=task.higher_is_better[task.primary_metric])
+    worth = compression_text(found, rising=metric.specs[metric.primary].rising)
     found["text"] = "\n".join([worth, *crowded(others_busy, neighbours.processors)])
     run.update_record(compression=found)
     return found
@@ -172,8 +170,8 @@ def _records(proven: Proven, rows: Dataset, on_batch: Callable[[int], None]) -> 
 def _score(task: Any, records: list[dict[str, Any]]) -> dict[str, float | int]:
     from pretune.evaluation.intervals import bootstrap, groups_of
 
-    scores = bootstrap(task.statistics(records), task.scores, limits=task.limits, groups_N=groups_of(records))
-    return scores[task.primary_metric].to_dict()
+    metric = task.metric
+    return bootstrap(metric.measure(records), metric.specs, groups_N=groups_of(records))[metric.primary].to_dict()
 
 
 def _facts(run: RunFolder, proven: Proven) -> dict[str, Any]:
@@ -215,7 +213,7 @@ def compression_text(found: dict[str, Any], *, rising: bool) -> str:
     small = ["the smaller file"] if found["smaller"] >= 1 / _SAME_SIZE else []
     other = (["32 rows at a time"] if found["faster_32"] >= _SAME_SPEED else []) + small
     lines = [
-        f"{found['metric']} {_spread(after['score'])}, before {_spread(before['score'])}, n = {found['n']} validation rows. {as_sentence(verdict)}",
+        f"{found['metric']} {_spread(after['score'])}, before {_spread(before['score'])}, n = {found['n']} validation rows, by which both were chosen. {as_sentence(verdict)}",
         f"{_times(found['faster'])} for one row ({after['latency_1']['p50_ms']:.2f} ms, before {before['latency_1']['p50_ms']:.2f}), "
         f"{_times(found['faster_32'])} for 32; {after['bytes'] / 1e6:.1f} MB on the disk, before {before['bytes'] / 1e6:.1f}.",
     ]

@@ -179,25 +179,19 @@ def _evaluation(
     records_by_seed: list[list[dict[str, Any]]], seeds: list[int], known: np.ndarray, groups_N: np.ndarray | None,
     *, looks: int,
 ) -> dict[str, Any]:  # fmt: skip
-    from pretune.evaluation.evaluate import Scoring, evaluate_rows
+    from pretune.evaluation.evaluate import chosen_by, evaluate_rows
 
     task, records = proven.task, records_by_seed[0]
-    scoring = Scoring(
-        task=task.name,
-        scores=task.scores,
-        higher_is_better=task.higher_is_better,
-        primary=task.primary_metric,
-        limits=task.limits,
-    )
+    metric = task.metric
     baselines, notes = task.baselines(data["train"], rows) if settings.baselines else ({}, [])
-    notes = [*task.warnings(records), *notes]
+    notes = [*task.warnings(records), *chosen_by(settings.split if settings.data is None else ""), *notes]
     if settings.split == "train":
         notes = [
             *notes,
             "These are training rows: the scores say how much was learned by heart, not how well new rows are told apart.",
         ]
     return evaluate_rows(
-        [task.statistics(one) for one in records_by_seed], scoring,
+        [metric.measure(one) for one in records_by_seed], metric, task=task.name,
         split=settings.split, seeds=seeds, looks=looks,
         blocks=[*task.blocks(records, rows), *task.explained(proven.model, records, rows)],
         baselines=baselines, leaked_N=known if settings.split != "train" else None, groups_N=groups_N, notes=notes, resamples=settings.resamples,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from pretune.backbones.adapt import Adaptation
     from pretune.data.splits import Splits
+    from pretune.metrics.base import Metric
     from pretune.tasks.base import EncodedRows, Learnable, Task
     from pretune.verbs.learning import Learning
     from pretune.verbs.setup import Setup
@@ -227,8 +229,7 @@ def _keep_best_seed(settings: FinetuneSettings, run: RunFolder, places: list[Pat
     records = [open_run(place).record for place in places]
     results = [record["result"] for record in records]
     values = [result["value"] for result in results]
-    rising = task_named(records[0]["model"]["task"]).higher_is_better[results[0]["metric"]]
-    best = (max if rising else min)(range(len(values)), key=values.__getitem__)
+    best = _best_of(task_named(records[0]["model"]["task"]).metric_type, results)
     kept = open_run(places[best])
     shutil.copytree(kept.model_dir, run.model_dir, dirs_exist_ok=True)
     for name in ("data.json", "log.jsonl", "train_keys.npy"):
@@ -241,6 +242,15 @@ def _keep_best_seed(settings: FinetuneSettings, run: RunFolder, places: list[Pat
     )  # fmt: skip
 
 
+def _best_of(metric: type[Metric], results: Sequence[Mapping[str, Any]]) -> int:
+    """The place of the best result; the metric's finer score decides between equal ones, then the first."""
+    specs, finer = metric.specs, metric.tie_breaker
+    sign = 1 if specs[results[0]["metric"]].rising else -1
+    finer_sign = 1 if finer is not None and specs[finer].rising else -1
+    standings = [(sign * one["value"], finer_sign * one["tie"] if "tie" in one else 0.0) for one in results]
+    return max(range(len(results)), key=standings.__getitem__)
+
+
 def _outcome(run: RunFolder, said: str) -> Outcome:
     record = run.record
     result = record.get("result", {})
@@ -249,7 +259,7 @@ def _outcome(run: RunFolder, said: str) -> Outcome:
         if "mean" in result
         else ""
     )
-    text = f"{run.path} {said}: validation {result['metric']} {result['value']:.4f} at epoch {result.get('epoch')}{spread}. Next: pretune evaluate {run.path}"
+    text = f"{run.path} {said}: validation {result['metric']} {result['value']:.4f}, by which epoch {result.get('epoch')} was chosen{spread}. Next: pretune evaluate {run.path}"
     return Outcome(
         text=text,
         facts={"run": str(run.path), "status": record["status"], "result": result, "model": str(run.model_dir)},

@@ -50,18 +50,21 @@ def goal_on_validation(
     truths: Sequence[Any],
     predict: Callable[[Callable[[int], None]], Sequence[Prediction]],
 ) -> dict[str, Any]:
-    """What :func:`pretune.verbs.setup.make_learning` is told of the goal: the score, whether more is better, and how it is
-    computed. ``predict`` gives the present model's predictions of the validation rows. Raises :class:`UsageError` for a score
+    """What :func:`pretune.verbs.setup.make_learning` is told of the goal: the score, whether more is better, the finer score
+    that decides between equal ones, and how they are computed. ``predict`` gives the present model's predictions of the validation rows. Raises :class:`UsageError` for a score
     that the task does not have.
     """
     from pretune.tasks.predicting import scores_of
 
-    metric = metric or task.primary_metric
-    if metric not in task.higher_is_better:
-        raise UsageError(f"--metric is {metric!r}", did_you_mean(metric, task.higher_is_better))
+    specs = task.metric_type.specs
+    metric = metric or task.metric_type.primary
+    if metric not in specs:
+        raise UsageError(f"--metric is {metric!r}", did_you_mean(metric, specs))
+    finer = task.metric_type.tie_breaker
     return {
         "metric": metric,
-        "higher_is_better": task.higher_is_better[metric],
+        "rising": specs[metric].rising,
+        "tie_breaker": None if finer in (None, metric) else (finer, specs[finer].rising),
         "evaluate": lambda on_batch: scores_of(task, predict(on_batch), truths),
     }
 

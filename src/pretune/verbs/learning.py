@@ -39,22 +39,37 @@ _LOG_LINES = 400
 
 @dataclass(frozen=True)
 class Goal:
-    """What "better" means: the score ``metric`` of ``evaluate``, and how long to wait for it.
+    """What "better" means: the score ``metric`` of ``evaluate``, and how long to wait for it. ``rising``: more is better.
 
+    Where it is equal, a finer score decides (``tie_breaker``: its name, and whether more is better): on few rows many epochs
+    have the same accuracy, and the first of them is rarely the best.
     ``evaluate`` calls its argument with the rows done, batch by batch, so that it can be broken off.
     """
 
     metric: str
-    higher_is_better: bool
+    rising: bool
     patience: int | None
     evaluate: Callable[[Callable[[int], None]], Mapping[str, float]]
     split: str = "validation"
+    tie_breaker: tuple[str, bool] | None = None
 
-    def is_better(self, value: float, best: float | None) -> bool:
-        """A tie keeps the earlier model."""
-        if best is None:
+    def standing(self, scores: Mapping[str, float]) -> dict[str, float]:
+        """What :meth:`is_better` compares of an evaluation: ``value``, and ``tie`` where a finer score breaks ties."""
+        value = {"value": scores[self.metric]}
+        return value if self.tie_breaker is None else {**value, "tie": scores[self.tie_breaker[0]]}
+
+    def is_better(self, new: Mapping[str, float], best: Mapping[str, float]) -> bool:
+        """Is one evaluation better than the best so far (empty before the first)? Equal in all keeps the earlier."""
+        if "value" not in best:
             return True
-        return value > best if self.higher_is_better else value < best
+        if new["value"] != best["value"] or self.tie_breaker is None or "tie" not in best:
+            return _beats(new["value"], best["value"], self.rising)
+        return _beats(new["tie"], best["tie"], self.tie_breaker[1])
+
+
+def _beats(new: float, best: float, rising: bool) -> bool:
+    """NaN beats nothing."""
+    return new > best if rising else new < best
 
 
 @dataclass(frozen=True)
@@ -239,7 +254,7 @@ class Learning:
 
     def _evaluate(self, stop: StopRequest) -> None:
         """Score the goal's split on the first process; all learn the result. A signal breaks it off, for after a resume."""
-        began, value = time.monotonic(), 0.0
+        began = time.monotonic()
         epoch = self.feeds.updates / self.feeds.updates_per_epoch
         scores: Mapping[str, float] = {}
 
@@ -254,21 +269,26 @@ class Learning:
                     scores = self.goal.evaluate(watch)
             except _BrokenOff:
                 return
-            value = scores[self.goal.metric]
         self.unevaluated = False
-        value = self.cluster.sum([value])[0]
+        standing = self._shared_standing(scores)
         if self.budget.max_seconds is not None:  # --minutes are minutes of waiting, evaluations too
             self.budget.used_seconds += self.cluster.sum([time.monotonic() - began])[0] / self.cluster.world
-        better = self.goal.is_better(value, self.best.get("value"))
+        better = self.goal.is_better(standing, self.best)
         self.stale = 0 if better else self.stale + 1
         if better:
-            self.best = {"step": self.step, "value": value, "epoch": round(epoch, 4)}
+            self.best = {"step": self.step, "epoch": round(epoch, 4), **standing}
         if self.cluster.is_first:
             line = {"kind": "eval", "seed": self.seed, "step": self.step, "epoch": round(epoch, 4)}
             self.run.log({**line, "split": self.goal.split, "scores": dict(scores), "best": better})
             self.say.note(
-                f"step {self.step}, epoch {epoch:.2f}: {self.goal.split} {self.goal.metric} {value:.4f}{' (best so far)' if better else ''}"
+                f"step {self.step}, epoch {epoch:.2f}: {self.goal.split} {self.goal.metric} {standing['value']:.4f}{' (best so far)' if better else ''}"
             )
+
+    def _shared_standing(self, scores: Mapping[str, float]) -> dict[str, float]:
+        """The first process's standing, known to all."""
+        keys = ("value", "tie") if self.goal.tie_breaker else ("value",)
+        own = self.goal.standing(scores) if self.cluster.is_first else dict.fromkeys(keys, 0.0)
+        return dict(zip(keys, self.cluster.sum([own[key] for key in keys]), strict=True))
 
     def _save(self) -> None:
         if self.cluster.is_first and self._saved_step != self.step:

@@ -163,6 +163,7 @@ def learning_of(
     cluster: Any,
 ) -> tuple[Setup, Learning]:
     """Rows, optimizer and loop of an objective that was started."""
+    from pretune.metrics.base import values_of
     from pretune.verbs.rows import data_fingerprint
     from pretune.verbs.setup import make_learning
 
@@ -182,8 +183,7 @@ def learning_of(
         return made
 
     def evaluate(on_batch: Callable[[int], None]) -> dict[str, float]:
-        sums_K = made.statistics(rows["validation"], device, on_batch).sum(axis=0)
-        return {name: float(value) for name, value in made.scores(sums_K).items()}
+        return values_of(made.measure(rows["validation"], device, on_batch))
 
     setup, learning = make_learning(
         settings, run, backbone, made.model, made.report, device, cluster, say,
@@ -191,7 +191,7 @@ def learning_of(
         streams=lambda learner: learner.streams(
             rows["train"], batch_size=settings.batch_size or made.default_batch_size, group_by_length=settings.group_by_length
         ),
-        goal={"metric": made.metric, "higher_is_better": made.higher_is_better[made.metric], "evaluate": evaluate, "split": "held-out"},
+        goal={"metric": made.primary, "rising": made.specs[made.primary].rising, "evaluate": evaluate, "split": "held-out"},
         default_epochs=made.default_epochs[0 if backbone.kind == "scratch" else 1],
     )  # fmt: skip
     setup.learn_from(rows, fingerprint)
@@ -200,28 +200,22 @@ def learning_of(
 
 def held_out_evaluation(setup: Setup, learning: Learning) -> dict[str, Any]:
     """The evaluation of the held-out rows, with intervals over rows."""
-    from pretune.evaluation.evaluate import Scoring, evaluate_rows, jsonable
+    from pretune.evaluation.evaluate import evaluate_rows, jsonable
     from pretune.evaluation.intervals import bootstrap
 
     made: Pretraining = setup.objective
-    scoring = Scoring(
-        task=made.name,
-        scores=made.scores,
-        higher_is_better=made.higher_is_better,
-        primary=made.metric,
-        limits=made.limits,
-    )
     held = setup.rows["validation"]
     evaluation = evaluate_rows(
-        made.statistics(held, learning.device),
-        scoring,
+        made.measure(held, learning.device),
+        made,
+        task=made.name,
         split="held-out",
         seeds=(learning.seed,),
         blocks=made.blocks(held),
         notes=[*made.warnings(), made.reading],
     )
     for measure in made.measures(held, learning.device):
-        found = bootstrap(measure.statistics, measure.scores)
+        found = bootstrap(measure.measured, made.specs)
         evaluation["scores"].update(jsonable({name: score.to_dict() for name, score in found.items()}))
         evaluation["notes"].append(measure.note)
     return evaluation

@@ -55,18 +55,18 @@ def probe(settings: ProbeSettings, *, say: Say) -> Outcome:
         pretune probe scratch:resnet-18 --data photos/ --json
     """
     from pretune.evaluation.intervals import bootstrap
-    from pretune.tasks.probes import probe_statistics
+    from pretune.tasks.probes import probe_measured
 
     features, known, groups_N, task = _features(settings, say)
-    statistics = probe_statistics(features["train"], features[settings.split], known, neighbours=settings.neighbours)
+    measured = probe_measured(features["train"], features[settings.split], known, neighbours=settings.neighbours)
     scores = {
         name: {
             score: value.to_dict()
             for score, value in bootstrap(
-                rows_NK, task.scores, resamples=settings.resamples, limits=task.limits, groups_N=groups_N
+                rows, task.metric_type.specs, resamples=settings.resamples, groups_N=groups_N
             ).items()
         }
-        for name, rows_NK in statistics.items()
+        for name, rows in measured.items()
     }
     return _outcome(settings, scores, features, task)
 
@@ -158,11 +158,11 @@ def _outcome(
         f"{settings.backbone}: {width} features a row, {rows} training rows, {held} {settings.split} rows; nothing of the model learned"
     ]
     for name, found in scores.items():
-        shown = score_text(task.primary_metric, found[task.primary_metric])
-        lines.append(f"  {_NAMES[name]}: {title_of(task.primary_metric)} {shown}")
+        shown = score_text(task.metric_type.primary, found[task.metric_type.primary])
+        lines.append(f"  {_NAMES[name]}: {title_of(task.metric_type.primary)} {shown}")
     lines.append(f"Next: pretune finetune {settings.backbone} --data {settings.data} --adapt head")
     facts = {
         "backbone": settings.backbone, "data": settings.data, "split": settings.split, "features": width,
-        "train_rows": rows, "n": held, "neighbours": settings.neighbours, "primary": task.primary_metric, "scores": scores,
+        "train_rows": rows, "n": held, "neighbours": settings.neighbours, "primary": task.metric_type.primary, "scores": scores,
     }  # fmt: skip
     return Outcome(text="\n".join(lines), facts=facts)

@@ -139,7 +139,7 @@ def _served(run: RunFolder, proven: Proven, limits: Limits) -> Served:
     return Served(
         run.path.resolve().name, task, proven.model, proven.device,
         Takes(task.modality, ("text_pair" in columns) if columns or task.modality != "text" else None),
-        standing=_standing(run, task.primary_metric),
+        standing=_standing(run, task.metric_type.primary),
         explain=explain if explains else None,
         unexplained=("", "") if explains else (f"{task.name} cannot be explained", ""),
     )  # fmt: skip

@@ -10,35 +10,28 @@ Columns: truth (C), predicted (C), correct (C), log loss, Brier term, then rows,
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self, final
 
 import numpy as np
 
 from pretune.errors import DataError
+from pretune.metrics.base import Measured, Metric, Record, ScoreSpec, Sums
 from pretune.types import Interval
 
 __all__ = [
     "BINS",
-    "HIGHER_IS_BETTER",
-    "SCORE_LIMITS",
-    "Sums",
+    "ClassificationMetric",
+    "ClassificationSums",
+    "averaged_specs",
     "averages",
     "classification_scores",
     "classification_statistics",
     "named_sums",
     "ratio",
-    "statistics_of_records",
     "wilson",
 ]
 
 _AVERAGED = tuple(f"{score}_{how}" for how in ("macro", "micro", "weighted") for score in ("precision", "recall", "f1"))
-_RISING = ("accuracy", "balanced_accuracy", *_AVERAGED, "mcc")
-
-HIGHER_IS_BETTER: Mapping[str, bool] = {**dict.fromkeys(_RISING, True), "log_loss": False, "brier": False, "ece": False}
-"""Every score of :func:`classification_scores`, and whether more is better."""
-
-SCORE_LIMITS: Mapping[str, tuple[float, float]] = {**dict.fromkeys(_RISING, (0.0, 1.0)), "mcc": (-1.0, 1.0)}
-"""The worst and the best value of scores that reach them only when all rows are wrong or all are right."""
 
 BINS = 15
 """Of confidence, for the expected calibration error (as Guo et al. 2017, arXiv 1706.04599, section 5)."""
@@ -46,7 +39,17 @@ BINS = 15
 _NORMAL_975 = 1.959963984540054
 
 
-class Sums(NamedTuple):
+def averaged_specs(names: Iterable[str]) -> dict[str, ScoreSpec]:
+    """Of precision, recall and F1 averaged over classes: ``f1_macro`` is "macro F1"."""
+
+    def spec(name: str) -> ScoreSpec:
+        score, how = name.rsplit("_", 1)
+        return ScoreSpec(rising=True, title=f"{how} {'F1' if score == 'f1' else score}", limits=(0.0, 1.0))
+
+    return {name: spec(name) for name in names}
+
+
+class ClassificationSums(NamedTuple):
     """Named views of ``(..., K)`` statistics."""
 
     truth: np.ndarray
@@ -59,13 +62,13 @@ class Sums(NamedTuple):
     bin_correct: np.ndarray
 
 
-def named_sums(sums_K: np.ndarray, num_classes: int, bins: int) -> Sums:
+def named_sums(sums_K: np.ndarray, num_classes: int, bins: int) -> ClassificationSums:
     """The parts of sums ``(..., K)``, by name."""
     expected = 3 * num_classes + 2 + 3 * bins
     assert sums_K.shape[-1] == expected, f"{sums_K.shape[-1]} statistics, {expected} expected"
     ends = np.cumsum([num_classes] * 3 + [1, 1] + [bins] * 3)[:-1]
     truth, predicted, correct, log_loss, brier, rows, confidence, right = np.split(sums_K, ends, axis=-1)
-    return Sums(truth, predicted, correct, log_loss[..., 0], brier[..., 0], rows, confidence, right)
+    return ClassificationSums(truth, predicted, correct, log_loss[..., 0], brier[..., 0], rows, confidence, right)
 
 
 def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
@@ -126,7 +129,7 @@ def averages(truth_C: np.ndarray, predicted_C: np.ndarray, correct_C: np.ndarray
     return scores | {f"{name}_weighted": (values_C * share_C).sum(-1) for name, values_C in by_class.items()}
 
 
-def _mcc(sums: Sums) -> np.ndarray:
+def _mcc(sums: ClassificationSums) -> np.ndarray:
     """Matthews correlation for any number of classes (Gorodkin 2004, equation 8); 0 where it is not defined."""
     rows, correct = sums.truth.sum(-1), sums.correct.sum(-1)
     together = correct * rows - (sums.truth * sums.predicted).sum(-1)
@@ -136,7 +139,7 @@ def _mcc(sums: Sums) -> np.ndarray:
 
 
 def classification_scores(sums_K: np.ndarray, num_classes: int, bins: int = BINS) -> dict[str, np.ndarray]:
-    """Every score of :data:`HIGHER_IS_BETTER`, from sums ``(..., K)`` to arrays ``(...)``.
+    """Every score of :class:`ClassificationMetric`, from sums ``(..., K)`` to arrays ``(...)``.
 
     Averages: see :func:`averages`; with one label a row all micro ones are the accuracy. Balanced accuracy leaves out classes
     without a row, as scikit-learn does. ``ece`` is the expected calibration error (Guo et al. 2017, equation 3).
@@ -170,17 +173,48 @@ def wilson(successes: float, n: float) -> Interval:
     return Interval(float(min(max(low, 0.0), share)), float(max(min(high, 1.0), share)))
 
 
-def statistics_of_records(records: Iterable[Mapping[str, Any]], labels: Sequence[str]) -> np.ndarray:
-    """Statistics ``(N, K)`` of lines of a predictions file, in their order.
+@final
+class ClassificationMetric(Metric):
+    """Scores of one label a row; ``labels`` names the classes. A row is right where its most probable class is the truth."""
 
-    Raises :class:`DataError` when a truth is none of ``labels``.
-    """
-    index = {label: number for number, label in enumerate(labels)}
-    probabilities, truths = [], []
-    for record in records:
-        if record["truth"] not in index:
-            known = ", ".join(labels[:10])
-            raise DataError(f'row {record["id"]} has the label "{record["truth"]}"', f"the labels are: {known}")
-        probabilities.append([float(record["probabilities"].get(label, 0.0)) for label in labels])
-        truths.append(index[record["truth"]])
-    return classification_statistics(np.array(probabilities).reshape(-1, len(labels)), np.array(truths))
+    answer: ClassVar[str] = "label"
+    primary: ClassVar[str] = "accuracy"
+    tie_breaker: ClassVar[str | None] = "log_loss"
+    specs: ClassVar[Mapping[str, ScoreSpec]] = {
+        "accuracy": ScoreSpec(rising=True, limits=(0.0, 1.0), of_right_rows=True),
+        "balanced_accuracy": ScoreSpec(rising=True, limits=(0.0, 1.0)),
+        **averaged_specs(_AVERAGED),
+        "mcc": ScoreSpec(rising=True, unit="number", title="Matthews correlation", limits=(-1.0, 1.0)),
+        "log_loss": ScoreSpec(rising=False, unit="nats"),
+        "brier": ScoreSpec(rising=False, unit="number", title="Brier score"),
+        "ece": ScoreSpec(rising=False, title="expected calibration error"),
+    }
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self.labels = tuple(labels)
+
+    @classmethod
+    def of(cls, about: Mapping[str, Any]) -> Self:
+        """See :class:`~pretune.metrics.base.Metric`."""
+        return cls(about["labels"])
+
+    def measure(self, records: Iterable[Record]) -> Measured:
+        """See :class:`~pretune.metrics.base.Metric`. Raises :class:`DataError` when a truth is none of the labels."""
+        index = {label: number for number, label in enumerate(self.labels)}
+        probabilities, truths = [], []
+        for record in records:
+            if record["truth"] not in index:
+                known = ", ".join(self.labels[:10])
+                raise DataError(f'row {record["id"]} has the label "{record["truth"]}"', f"the labels are: {known}")
+            probabilities.append([float(record["probabilities"].get(label, 0.0)) for label in self.labels])
+            truths.append(index[record["truth"]])
+        return self.of_probabilities(np.array(probabilities).reshape(-1, len(self.labels)), np.array(truths))
+
+    def of_probabilities(self, probabilities_NC: np.ndarray, truth_N: np.ndarray) -> Sums:
+        """The same of probabilities (N, C) and class indices (N,)."""
+        classes = len(self.labels)
+        return Sums(
+            classification_statistics(probabilities_NC, truth_N),
+            lambda sums_K: classification_scores(sums_K, classes),
+            np.asarray(probabilities_NC).argmax(axis=1) == truth_N,
+        )

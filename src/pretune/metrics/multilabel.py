@@ -8,34 +8,26 @@ so no sums over rows give it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self, final
 
 import numpy as np
 
 from pretune.errors import DataError
-from pretune.tasks.classification_scores import averages, ratio
+from pretune.metrics.base import Measured, Metric, Record, ScoreSpec, Sums
+from pretune.metrics.classification import averaged_specs, averages, ratio
 
 __all__ = [
-    "HIGHER_IS_BETTER",
-    "SCORE_LIMITS",
+    "MultilabelMetric",
     "MultilabelSums",
     "best_threshold",
     "label_matrix",
     "multilabel_scores",
     "multilabel_statistics",
     "named_multilabel_sums",
-    "statistics_of_label_records",
     "threshold_of_cardinality",
 ]
 
 _AVERAGED = tuple(f"{score}_{how}" for how in ("micro", "macro", "weighted") for score in ("precision", "recall", "f1"))
-_RISING = ("subset_accuracy", "f1_samples", *_AVERAGED)
-
-HIGHER_IS_BETTER: Mapping[str, bool] = {**dict.fromkeys(_RISING, True), "hamming_loss": False, "log_loss": False}
-"""Every score of :func:`multilabel_scores`, and whether more is better."""
-
-SCORE_LIMITS: Mapping[str, tuple[float, float]] = {**dict.fromkeys(_RISING, (0.0, 1.0)), "hamming_loss": (1.0, 0.0)}
-"""The worst and the best value of scores that have them."""
 
 
 class MultilabelSums(NamedTuple):
@@ -77,11 +69,11 @@ def multilabel_statistics(probabilities_NC: np.ndarray, predicted_NC: np.ndarray
 
 
 def multilabel_scores(sums_K: np.ndarray, num_classes: int) -> dict[str, np.ndarray]:
-    """Every score of :data:`HIGHER_IS_BETTER`, from sums ``(..., K)`` to arrays ``(...)``.
+    """Every score of :class:`MultilabelMetric`, from sums ``(..., K)`` to arrays ``(...)``.
 
     ``subset_accuracy`` is the share of rows whose labels are all right and complete, ``hamming_loss`` the share of wrong
     answers to "has this row this label?", ``f1_samples`` the mean F1 of rows. Averages over classes: see
-    :func:`pretune.tasks.classification_scores.averages`.
+    :func:`pretune.metrics.classification.averages`.
     """
     sums = named_multilabel_sums(sums_K, num_classes)
     wrong = (sums.truth + sums.predicted - 2 * sums.correct).sum(-1)
@@ -106,17 +98,6 @@ def label_matrix(answers: Iterable[Iterable[str]], labels: Sequence[str]) -> np.
             )
         found_NC[number, [index[name] for name in row]] = True
     return found_NC
-
-
-def statistics_of_label_records(records: Iterable[Mapping[str, Any]], labels: Sequence[str]) -> np.ndarray:
-    """Statistics ``(N, K)`` of lines of a predictions file, in their order; predicted is what their ``labels`` say.
-
-    Raises :class:`DataError` when a truth is none of ``labels``.
-    """
-    records = list(records)
-    given = [[float(record["probabilities"].get(label, 0.0)) for label in labels] for record in records]
-    predicted_NC, truth_NC = (label_matrix([record[key] for record in records], labels) for key in ("labels", "truth"))
-    return multilabel_statistics(np.array(given).reshape(-1, len(labels)), predicted_NC, truth_NC)
 
 
 def best_threshold(probabilities_NC: np.ndarray, truth_NC: np.ndarray) -> float:
@@ -147,3 +128,48 @@ def threshold_of_cardinality(probabilities_NC: np.ndarray, labels_per_row: float
     wanted = labels_per_row * len(probabilities_NC)
     best = int(ends_M[np.argmin(np.abs(ends_M + 1 - wanted))])
     return float((falling_M[best] + below_M[best]) / 2)
+
+
+@final
+class MultilabelMetric(Metric):
+    """Scores of any number of labels a row. A row is right where its labels are all right and complete."""
+
+    answer: ClassVar[str] = "labels"
+    primary: ClassVar[str] = "f1_micro"
+    tie_breaker: ClassVar[str | None] = "log_loss"
+    specs: ClassVar[Mapping[str, ScoreSpec]] = {
+        "subset_accuracy": ScoreSpec(rising=True, limits=(0.0, 1.0), of_right_rows=True),
+        "f1_samples": ScoreSpec(rising=True, title="F1 of a row's labels", limits=(0.0, 1.0)),
+        **averaged_specs(_AVERAGED),
+        "hamming_loss": ScoreSpec(rising=False, limits=(1.0, 0.0)),
+        "log_loss": ScoreSpec(rising=False, unit="nats"),
+    }
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self.labels = tuple(labels)
+
+    @classmethod
+    def of(cls, about: Mapping[str, Any]) -> Self:
+        """See :class:`~pretune.metrics.base.Metric`."""
+        return cls(about["labels"])
+
+    def measure(self, records: Iterable[Record]) -> Measured:
+        """See :class:`~pretune.metrics.base.Metric`; predicted is what the records' ``labels`` say.
+
+        Raises :class:`DataError` when a truth is none of the labels.
+        """
+        records = list(records)
+        given = [[float(record["probabilities"].get(label, 0.0)) for label in self.labels] for record in records]
+        predicted_NC, truth_NC = (
+            label_matrix([record[key] for record in records], self.labels) for key in ("labels", "truth")
+        )
+        return self.of_probabilities(np.array(given).reshape(-1, len(self.labels)), predicted_NC, truth_NC)
+
+    def of_probabilities(self, probabilities_NC: np.ndarray, predicted_NC: np.ndarray, truth_NC: np.ndarray) -> Sums:
+        """The same of probabilities, and of predicted and true labels as bool, all (N, C)."""
+        classes = len(self.labels)
+        return Sums(
+            multilabel_statistics(probabilities_NC, predicted_NC, truth_NC),
+            lambda sums_K: multilabel_scores(sums_K, classes),
+            (predicted_NC == truth_NC).all(axis=1),
+        )
