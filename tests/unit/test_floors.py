@@ -222,7 +222,7 @@ PLANTED = {
     "tasks/base.py": "from pretune.engine import fit",
     "cellar/x.py": "",
     "cli.py": "import pickle\nprint(1)\nx = torch.load('w')\neval('1')\nz.extractall('.')\nrun('x', shell=True)\nnp.load('a', allow_pickle=True)",
-    "verbs/long.py": "def f():\n" + "    x = 1\n" * 400,
+    "verbs/long.py": "def f():\n" + "    x = 1\n" * MAX_FILE_LINES,
 }
 
 
@@ -246,4 +246,7 @@ def test_the_walk_finds_what_is_planted(planted: Path):
     assert prints(found) == ["data.b line 3"]
     whats = sorted(line.split(": ")[1] for line in dangers(found))
     assert whats == ["allow_pickle=", "eval", "extractall", "pickle", "shell=", "torch.load"]
-    assert too_long(planted) == ["verbs/long.py: 401 lines", "verbs/long.py: f has 401 lines"]
+    assert too_long(planted) == [
+        f"verbs/long.py: {MAX_FILE_LINES + 1} lines",
+        f"verbs/long.py: f has {MAX_FILE_LINES + 1} lines",
+    ]
