@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, TextIO
 
 from pretune.data.archive import Entry
+from pretune.data.encodings_guess import guessed_encoding, looks_chinese
 from pretune.errors import DataError, UsageError, did_you_mean
 
 __all__ = ["check_encoding_name", "find_encoding", "open_text", "read_lines"]
@@ -141,16 +142,19 @@ def _legacy_encoding(entry: Entry, failure: _Failure) -> str:
             f"{entry.name} is not a text file: byte {failure.offset} (line {failure.line}) is 0x{failure.byte:02x}, and it holds control characters",
             "give a text table, JSON lines, Parquet or Arrow",
         )
-    if _looks_chinese(evidence) and _first_failure(entry, "gb18030") is None:
+    if not _looks_latin(evidence) and looks_chinese(evidence) and _first_failure(entry, "gb18030") is None:
         return "gb18030"
     if _looks_latin(evidence):
         for encoding in ("cp1252",) if re.search(rb"[\x80-\x9f]", evidence) else ("latin-1", "cp1252"):
             if _first_failure(entry, encoding) is None:
                 return encoding
+    guess = guessed_encoding(evidence)
     raise DataError(
         f"the encoding of {entry.name} was not found: byte {failure.offset} (line {failure.line}) is 0x{failure.byte:02x}, not UTF-8, "
-        "and the text looks neither like GB18030 nor like Latin letters",
-        "give it, for example --encoding big5, --encoding shift_jis or --encoding cp1251",
+        "and the text looks neither like Chinese in GB18030 nor like Latin letters",
+        f"it may be --encoding {guess}; look at what pretune inspect shows with it"
+        if guess
+        else "give it, for example --encoding big5, --encoding shift_jis, --encoding euc_kr or --encoding cp1251",
     )
 
 
@@ -163,22 +167,6 @@ def _evidence(entry: Entry) -> bytes:
                 found.append(line)
                 size += len(line)
     return b"".join(found)
-
-
-def _looks_chinese(evidence: bytes) -> bool:
-    """At least half of the characters beyond ASCII are common ones (GB 2312): Latin text read so gives rare ones."""
-    beyond = [c for c in evidence.decode("gb18030", "ignore") if c > "\x7f"]
-    sample = beyond[:: max(1, len(beyond) // 20_000)]
-    common = sum(_in_gb2312(character) for character in sample)
-    return common >= 0.5 * max(1, len(sample)) and not _looks_latin(evidence)
-
-
-def _in_gb2312(character: str) -> bool:
-    try:
-        character.encode("gb2312")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _looks_latin(evidence: bytes) -> bool:

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from pretune.data.archive import Entry
 from pretune.data.formats import Chunk, Table
+from pretune.data.formats_arrow_bounds import Growth, cells_of, column_chunks, safe_rows, whole
 from pretune.errors import DataError
 
 if TYPE_CHECKING:
@@ -43,12 +44,17 @@ def parquet_table(entry: Entry) -> Table:
     import pyarrow.parquet as pq
 
     stack = ExitStack()
-    file = stack.enter_context(pq.ParquetFile(_on_disk(entry, stack)))
+    place = _on_disk(entry, stack)
+    file = stack.enter_context(pq.ParquetFile(place))
     schema = file.schema_arrow
+    stored = Path(place).stat().st_size if isinstance(place, str) else place.seek(0, 2)
+    growth = Growth(entry.name, stored)
+    growth.declared(sum(chunk.total_uncompressed_size for chunk in column_chunks(file.metadata)))
+    rows = min(_batch_rows(schema), safe_rows(file.metadata, place))
 
     def batches() -> Iterator[pa.RecordBatch]:
         with stack:
-            yield from file.iter_batches(_batch_rows(schema))
+            yield from growth.watched(file.iter_batches(rows))
 
     return _table(schema, batches(), {"format": "Parquet"}, entry.name)
 
@@ -58,6 +64,7 @@ def arrow_table(entry: Entry) -> Table:
     stack = ExitStack()
     place = _on_disk(entry, stack)
     source = stack.enter_context(pa.memory_map(place, "r")) if isinstance(place, str) else pa.PythonFile(place)
+    growth = Growth(entry.name, source.size())
     try:
         reader = pa.ipc.open_file(source)
         batches: Iterator[pa.RecordBatch] = (reader.get_batch(i) for i in range(reader.num_record_batches))
@@ -68,7 +75,7 @@ def arrow_table(entry: Entry) -> Table:
 
     def closing() -> Iterator[pa.RecordBatch]:
         with stack:
-            yield from batches
+            yield from growth.watched(batches)
 
     return _table(reader.schema, closing(), {"format": "Arrow"}, entry.name)
 
@@ -78,7 +85,7 @@ def dataset_table(dataset: datasets.Dataset, kind: str) -> Table:
     arrow = dataset.with_format("arrow")
     schema = dataset.features.arrow_schema
     batches = (batch for table in arrow.iter(_batch_rows(schema)) for batch in table.to_batches())  # pyright: ignore[reportAttributeAccessIssue]
-    return _table(schema, batches, {"format": kind}, kind)
+    return _table(schema, map(whole, batches), {"format": kind}, kind)
 
 
 def _batch_rows(schema: pa.Schema) -> int:
@@ -100,13 +107,10 @@ def _table(schema: pa.Schema, batches: Iterator[pa.RecordBatch], facts: dict[str
 
     def chunks() -> Iterator[Chunk]:
         first = 1
-        for whole in batches:
-            whole.validate(full=True)  # a damaged file could otherwise point outside its own memory
-            for start in range(0, whole.num_rows, size):
-                batch = whole.slice(start, size)
-                yield Chunk(
-                    range(first, first + batch.num_rows), lambda key, batch=batch: batch.column(key).to_pylist()
-                )
+        for rows in batches:
+            for start in range(0, rows.num_rows, size):
+                batch = rows.slice(start, size)
+                yield Chunk(range(first, first + batch.num_rows), lambda key, batch=batch: cells_of(batch.column(key)))
                 first += batch.num_rows
 
     features = _noted_features(schema)
