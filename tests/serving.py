@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from starlette.testclient import TestClient
 
 from clocks import HANG_SECONDS
 from pretune.backbones.image import geometry_of
 from pretune.explain.attributions import explain_example
 from pretune.explain.patience import Patience
-from pretune.serve.app import Served
+from pretune.serve.app import Served, Service, make_app
 from pretune.serve.intake import Takes
+from pretune.serve.limits import Limits
 from pretune.tasks import (
     ImageClassification,
     ImageMultilabelClassification,
@@ -95,6 +97,20 @@ def sent(row: Mapping[str, Any]) -> dict[str, Any]:
         key: base64.b64encode(value["bytes"]).decode() if key in ("image", "audio") else value
         for key, value in row.items()
     }
+
+
+HERE = "http://127.0.0.1"
+
+
+@contextlib.contextmanager
+def asked(served: Any, limits: Limits | None = None, **options: Any) -> Iterator[tuple[TestClient, Service]]:
+    """A client of the service in this process, and the service."""
+    app, service = make_app(served, limits or Limits(), style="p { margin: 0 }", **options)
+    with TestClient(app, base_url=HERE) as client:
+        try:
+            yield client, service
+        finally:
+            service.worker.close()
 
 
 class Held(torch.nn.Module):

@@ -9,36 +9,23 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
-from starlette.testclient import TestClient
 
 from clocks import HANG_SECONDS, clock_of
 from pretune.explain import patience
-from pretune.serve.app import Served, Service, make_app
+from pretune.serve.app import Served, make_app
 from pretune.serve.guard import HEADERS
 from pretune.serve.limits import Limits
 from pretune.tasks.predicting import example_of, predict_items
-from serving import KINDS, Held, rows_for, sent, served_as
+from serving import HERE, KINDS, Held, asked, rows_for, sent, served_as
 from tiny import CPU, LABELS
 
-HERE = "http://127.0.0.1"
 JSON = {"Content-Type": "application/json"}
-
-
-@contextmanager
-def asked(served: Any, limits: Limits | None = None, **options: Any) -> Iterator[tuple[TestClient, Service]]:
-    app, service = make_app(served, limits or Limits(), style="p { margin: 0 }", **options)
-    with TestClient(app, base_url=HERE) as client:
-        try:
-            yield client, service
-        finally:
-            service.worker.close()
 
 
 def expected(served: Any, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -230,7 +217,7 @@ REFUSED = [
     ("text", JSON, b'{"text": "' + b"a" * 60 + b'"}', 413, "60 characters, the limit is 50", "--max-characters"),
     ("text", JSON, json.dumps({"rows": [{"text": "a"}] * 5}).encode(), 413, "5 rows, the limit is 4", "smaller"),
     ("text", {"Content-Type": "application/x-www-form-urlencoded"}, b"text=a", 415, "form-urlencoded", "Content-Type"),
-    ("text", {"Content-Type": "multipart/form-data; boundary=x"}, b"--x--", 415, "multipart/form-data", "JSON"),
+    ("text", {"Content-Type": "multipart/form-data; boundary=x"}, b"--x--", 422, "an empty list", '"rows"'),
     ("text", {}, b'{"text": "a"}', 415, "not given", "Content-Type"),
     ("text", {"Content-Type": "image/png"}, b"x", 415, "image/png", "JSON"),
     ("text", {"Content-Type": "text/plain; charset=latin-1"}, b"x", 415, "latin-1", "UTF-8"),
@@ -327,9 +314,11 @@ def test_the_description_names_labels_fields_and_limits():
     assert "http://" not in text.replace("http://json-schema.org", "")
     paths = found.json()["paths"]
     assert {*paths} == {"/health", "/predict", "/explain"}
-    many, one = paths["/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]["oneOf"]
+    assert "securitySchemes" not in text
+    many, one, inputs = paths["/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]["oneOf"]
     assert many["properties"]["rows"]["maxItems"] == 9
     assert one["required"] == ["text"]
+    assert inputs["required"] == ["inputs"]
     record = paths["/predict"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]["properties"][
         "rows"
     ]["items"]

@@ -20,7 +20,7 @@ from pretune import __version__
 from pretune.serve.guard import Guard, problem_response
 from pretune.serve.intake import Takes, read_body, rows_of
 from pretune.serve.limits import Limits
-from pretune.serve.openapi import body_of, one_row_body, queries, responses_of
+from pretune.serve.openapi import body_of, one_row_body, queries, responses_of, with_token
 from pretune.serve.page import page_of
 from pretune.serve.problems import Gone, Problem
 from pretune.serve.worker import Job, Worker
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Served", "Service", "make_app"]
 
-_STATUSES = (400, 403, 408, 413, 415, 421, 422, 500, 503)
+_STATUSES = (400, 401, 403, 408, 413, 415, 421, 422, 500, 503)
 _SILENT: Any = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False, "auto_configure": False}
 """FastAPI can send figures of each request to a collector that the environment names. Here it never does."""
 
@@ -48,7 +48,7 @@ what the label's probability rests on."""
 
 @dataclass(frozen=True)
 class Served:
-    """A model that is served. ``standing`` says in a sentence how good it is; ``explain`` is None where its answers cannot be
+    """A model that is served. ``standing`` says in a sentence how good it is; ``samples`` gives rows to try (see ``samples.py``); ``explain`` is None where its answers cannot be
     explained, and ``unexplained`` then says why and what to do.
     """
 
@@ -59,6 +59,7 @@ class Served:
     takes: Takes
     standing: str = ""
     explain: Explain | None = None
+    samples: Callable[[], list[dict[str, Any]]] | None = None
     unexplained: tuple[str, str] = ("", "")
 
 
@@ -66,12 +67,20 @@ class Service:
     """The endpoints, over one worker."""
 
     def __init__(
-        self, served: Served, limits: Limits, *, style: str, on_defect: Callable[[Exception], None] = lambda error: None
+        self,
+        served: Served,
+        limits: Limits,
+        *,
+        style: str,
+        asks_token: bool = False,
+        on_defect: Callable[[Exception], None] = lambda error: None,
     ) -> None:
-        self.served, self.limits, self.on_defect = served, limits, on_defect
+        self.served, self.limits, self.asks_token, self.on_defect = served, limits, asks_token, on_defect
         self.worker = Worker(served.task, served.model, served.device, most_jobs=limits.waiting, on_defect=on_defect)
         self._began = time.monotonic()
         self._held_bytes = 0
+        self._samples: list[dict[str, Any]] | None = None
+        self._looking = asyncio.Lock()
         self._parsing = asyncio.Semaphore(_PARSED_AT_A_TIME)
         self._html, self._page_policy = page_of(self.facts(), style)
 
@@ -89,6 +98,7 @@ class Service:
             "explains": served.explain is not None,
             "unexplained": " ".join(part for part in served.unexplained if part),
             "standing": served.standing,
+            "asks_token": self.asks_token,
             "version": __version__,
             "limits": self.limits.to_dict(served.takes.modality),
         }
@@ -108,6 +118,14 @@ class Service:
             "answered": self.worker.answered,
         }
         return JSONResponse({**state, **self.facts()}, status_code=200 if ready else 503)
+
+    async def samples(self) -> Response:
+        """Rows to try, for the page; looked for when they are first asked for."""
+        async with self._looking:
+            if self._samples is None:
+                given = self.served.samples
+                self._samples = [] if given is None else await asyncio.to_thread(given)
+        return JSONResponse({"samples": self._samples})
 
     async def predict(self, request: Request) -> Response:
         """Answers of one row or many, as ``pretune predict`` gives them, in their order."""
@@ -191,33 +209,40 @@ def make_app(
     *,
     style: str,
     local_only: bool = True,
+    token: str | None = None,
     on_defect: Callable[[Exception], None] = lambda error: None,
 ) -> tuple[FastAPI, Service]:
-    """The application and the service in it; its worker must be closed. ``style`` is the house's style sheet."""
-    service = Service(served, limits, style=style, on_defect=on_defect)
+    """The application and the service in it; its worker must be closed. ``style`` is the house's style sheet; every request must
+    bring the ``token``, where there is one.
+    """
+    service = Service(served, limits, style=style, asks_token=token is not None, on_defect=on_defect)
     app = FastAPI(
         title=f"pretune serve: {served.name}", version=__version__, description=served.standing,
         docs_url=None, redoc_url=None, redirect_slashes=False, telemetry=_SILENT,
     )  # fmt: skip
-    app.add_middleware(Guard, local_only=local_only, on_defect=on_defect)
+    app.add_middleware(Guard, local_only=local_only, token=token, on_defect=on_defect)
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(Gone, _answer_nobody)
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_api_route("/", service.page, methods=["GET", "HEAD"], include_in_schema=False)
     labels, answer = served.task.labels, served.task.answer
+    secured = {} if token is None else {"security": [{"token": []}]}
     app.add_api_route(
         "/health", service.health, methods=["GET"], summary="Is the service ready, and what does it serve?",
     )  # fmt: skip
+    app.add_api_route("/samples", service.samples, methods=["GET"], include_in_schema=False)
     app.add_api_route(
         "/predict", service.predict, methods=["POST"], summary="Answers of one row or many",
         responses=responses_of(labels, answer, "rows", _STATUSES),
-        openapi_extra={"requestBody": body_of(served.takes, limits.rows), "parameters": queries("id")},
+        openapi_extra={"requestBody": body_of(served.takes, limits.rows), "parameters": queries("id"), **secured},
     )  # fmt: skip
     app.add_api_route(
         "/explain", service.explain, methods=["POST"], summary="The answer of one row, and what it rests on",
         responses=responses_of(labels, answer, "explanation", (*_STATUSES, 501)),
-        openapi_extra={"requestBody": one_row_body(served.takes), "parameters": queries("id", "label", "test")},
+        openapi_extra={"requestBody": one_row_body(served.takes), "parameters": queries("id", "label", "test"), **secured},
     )  # fmt: skip
+    if token is not None:
+        app.openapi = lambda: with_token(FastAPI.openapi(app))
     return app, service
 
 

@@ -6,6 +6,11 @@ which names the attacker's domain when a DNS answer was bent to this machine (DN
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import contextlib
+import hashlib
+import hmac
 import ipaddress
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -30,6 +35,7 @@ HEADERS: Mapping[str, str] = {
 }
 """Of every answer; the page has a content security policy of its own."""
 
+_DISCARD_SECONDS = 2.0
 _LOCAL_NAMES = ("localhost", "localhost.")
 
 
@@ -42,10 +48,15 @@ def is_local(host: str) -> bool:
 
 
 class Guard:
-    """ASGI middleware. ``local_only`` refuses requests that call this machine by a name other than its own."""
+    """ASGI middleware. ``local_only`` refuses requests that call this machine by a name other than its own, ``token`` those that
+    do not bring it.
+    """
 
-    def __init__(self, app: ASGIApp, *, local_only: bool, on_defect: Callable[[Exception], None]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, local_only: bool, token: str | None = None, on_defect: Callable[[Exception], None]
+    ) -> None:
         self._app, self._local_only, self._on_defect = app, local_only, on_defect
+        self._token = None if token is None else token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the ASGI specification."""
@@ -88,7 +99,28 @@ class Guard:
             return Problem(
                 403, "the request comes from a page of another site", "send it from this page, or by a program"
             )
+        if self._token is not None and not _brings(headers.get(b"authorization", ""), self._token):
+            return Problem(
+                401,
+                "this service asks for a token",
+                "send the header Authorization: Bearer TOKEN; a browser asks for a password, which is the token",
+            )
         return None
+
+
+def _brings(authorization: str, token: bytes) -> bool:
+    """Does the header bring the token, as ``Bearer`` or as the name or password of ``Basic``? In the same time whatever it brings."""
+    scheme, _, value = authorization.strip().partition(" ")
+    given = [value.strip().encode("latin-1", "replace")]
+    if scheme.lower() == "basic":
+        try:
+            name, _, password = base64.b64decode(given[0], validate=True).partition(b":")
+            given = [name, password]
+        except ValueError:
+            given = [b""]
+    wanted = hashlib.sha256(token).digest()
+    same = [hmac.compare_digest(hashlib.sha256(one).digest(), wanted) for one in given]
+    return any(same) and scheme.lower() in ("bearer", "basic")
 
 
 def _name_of(host: str) -> str:
@@ -117,4 +149,26 @@ def problem_response(problem: Problem) -> Any:
     """The problem as a response."""
     from starlette.responses import JSONResponse
 
-    return JSONResponse(problem.to_dict(), status_code=problem.status, headers=problem.headers())
+    response = JSONResponse(problem.to_dict(), status_code=problem.status, headers=problem.headers())
+    for scheme in ("Bearer", "Basic") if problem.status == 401 else ():  # a line each: browsers read no list
+        response.headers.append("WWW-Authenticate", f'{scheme} realm="pretune"')
+    return _heard_while_sending(response) if problem.unread else response
+
+
+def _heard_while_sending(response: Any) -> ASGIApp:
+    """The response at once, and what still comes read and thrown away for a moment: a connection that is closed on a client that
+    is sending takes the answer with it.
+    """
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        async def begun(message: Message) -> None:
+            await send({**message, "more_body": True} if message["type"] == "http.response.body" else message)
+
+        await response(scope, receive, begun)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DISCARD_SECONDS):
+                while (await receive()).get("more_body", False):
+                    pass
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return answer

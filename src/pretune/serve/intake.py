@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import contextlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pretune.data.media_audio import clip_seconds
 from pretune.data.rows import sound_text
 from pretune.errors import did_you_mean
+from pretune.serve.forms import form_rows
 from pretune.serve.limits import Limits
 from pretune.serve.problems import Gone, Problem
 
@@ -25,7 +25,6 @@ __all__ = ["Takes", "read_body", "rows_of"]
 
 _FIRST_ID = 1
 _DATA_URL = re.compile(r"data:[\w.+-]*/?[\w.+-]*(?:;[\w.=+-]+)*;base64,", re.ASCII)
-_DISCARD_SECONDS = 2.0
 _MAX_ID = 1000
 _ONLY = "the row"
 
@@ -65,10 +64,9 @@ async def read_body(request: Request, limits: Limits, take: Callable[[int], None
     """The request's body. Raises :class:`Problem` 413 as soon as it is too large, 408 when it takes too long, and :class:`Gone`.
 
     ``take`` is told of every piece, and may refuse it.
-    A body that is too large is read on for a moment and thrown away: a client that is still sending would not hear the answer.
     """
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limits.body_bytes and "expect" in request.headers:
+    if declared.isdigit() and int(declared[:20]) > limits.body_bytes:
         raise _too_large(limits)
     parts: list[bytes] = []
     size = 0
@@ -80,7 +78,6 @@ async def read_body(request: Request, limits: Limits, take: Callable[[int], None
                 size += len(part)
                 if size > limits.body_bytes:
                     parts.clear()
-                    await _discard(request, more, 4 * limits.body_bytes)
                     raise _too_large(limits)
                 take(len(part))
                 parts.append(part)
@@ -99,24 +96,17 @@ async def _part(request: Request) -> tuple[bytes, bool]:
     return message.get("body", b""), message.get("more_body", False)
 
 
-async def _discard(request: Request, more: bool, most_bytes: int) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_DISCARD_SECONDS):
-            while more and most_bytes > 0:
-                part, more = await _part(request)
-                most_bytes -= len(part)
-
-
 def _too_large(limits: Limits) -> Problem:
     return Problem(
         413,
         f"the request is larger than {limits.body_bytes / 2**20:g} MiB",
         "send fewer rows at a time or smaller files, or serve with a larger --max-body-mb",
+        unread=True,
     )
 
 
 def rows_of(body: bytes, content_type: str, row_id: str | None, takes: Takes, limits: Limits) -> list[dict[str, Any]]:
-    """Rows as reading gives them (``{"id", "text", ...}``), of JSON or of one text, picture or clip as it is.
+    """Rows as reading gives them (``{"id", "text", ...}``), of JSON, of a form, or of one text, picture or clip as it is.
 
     ``row_id`` names a row that is sent as it is. Raises :class:`Problem`.
     """
@@ -124,6 +114,9 @@ def rows_of(body: bytes, content_type: str, row_id: str | None, takes: Takes, li
     kind = kind.strip().lower()
     if kind == "application/json" or kind.endswith("+json"):
         return _json_rows(_parsed(body), takes, limits)
+    if kind == "multipart/form-data":
+        rows = form_rows(body, parameters, takes.fields, limits.rows)
+        return _json_rows([row if row_id is None else {**row, "id": row_id} for row in rows], takes, limits)
     is_raw = kind.startswith(f"{takes.modality}/") or (kind == "application/octet-stream" and takes.modality != "text")
     if not is_raw:
         raw = "text/plain" if takes.modality == "text" else f"{takes.modality}/..."
@@ -131,7 +124,7 @@ def rows_of(body: bytes, content_type: str, row_id: str | None, takes: Takes, li
             415,
             f"the content type is {kind or 'not given'}, which this model cannot read",
             f"send JSON with the header Content-Type: application/json, such as {takes.example}"
-            + ("" if takes.pairs else f"; or one row as it is, as {raw}"),
+            + ("; or a form" if takes.pairs else f"; or a form; or one row as it is, as {raw}"),
         )
     if not body:
         raise Problem(422, "the request is empty", f"send a row, such as {takes.example}")
@@ -179,6 +172,8 @@ def _json_rows(value: Any, takes: Takes, limits: Limits) -> list[dict[str, Any]]
         if extra := [key for key in value if key != "rows"]:
             raise Problem(422, f'"{_short(extra[0])}" stands beside "rows"', f"send {takes.example} and no more")
         value = value["rows"]
+    elif isinstance(value, Mapping) and "inputs" in value:
+        value = _inputs(value, takes)
     elif isinstance(value, Mapping):
         value = [value]
     if not isinstance(value, list) or not value:
@@ -189,6 +184,24 @@ def _json_rows(value: Any, takes: Takes, limits: Limits) -> list[dict[str, Any]]
             413, f"the request holds {len(value):,} rows, the limit is {limits.rows:,}", "send several smaller requests"
         )
     return [_row(row, place, takes, limits, len(value)) for place, row in enumerate(value)]
+
+
+def _inputs(value: Mapping[str, Any], takes: Takes) -> list[Any]:
+    """The rows of a request as Hugging Face's services take it: ``inputs``, and ``parameters`` that this service has none of."""
+    for key, own in value.items():
+        if key not in ("inputs", "options", "parameters"):
+            raise Problem(422, f'"{_short(key)}" stands beside "inputs"', f"send {takes.example}")
+        if key == "parameters" and own not in (None, {}):
+            raise Problem(422, "this service takes no parameters", f"leave them out, or send {takes.example}")
+    given = value["inputs"]
+    return [_input(one, takes) for one in (given if isinstance(given, list) else [given])]
+
+
+def _input(value: Any, takes: Takes) -> Any:
+    """A text or file by itself is the row's first field, two texts are a pair."""
+    if isinstance(value, list) and len(value) == len(takes.fields) == 2:
+        return dict(zip(takes.fields, value, strict=True))
+    return value if isinstance(value, Mapping) else {takes.fields[0]: value}
 
 
 def _row(row: Any, place: int, takes: Takes, limits: Limits, count: int) -> dict[str, Any]:

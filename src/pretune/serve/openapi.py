@@ -7,7 +7,7 @@ from typing import Any
 
 from pretune.serve.intake import Takes
 
-__all__ = ["body_of", "one_row_body", "queries", "responses_of"]
+__all__ = ["body_of", "one_row_body", "queries", "responses_of", "with_token"]
 
 _TEXT = {"type": "string"}
 _ROW_WORDS = {
@@ -34,6 +34,7 @@ _PROBLEM: Mapping[str, Any] = {
 }
 _PROBLEMS = {
     400: "not JSON, not base64, not UTF-8",
+    401: "the token is missing or another one",
     403: "sent by a page of another site",
     408: "the request did not arrive in time",
     413: "the request, a text, a picture or a clip is too large",
@@ -55,12 +56,28 @@ def body_of(takes: Takes, most_rows: int) -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {"rows": {"type": "array", "minItems": 1, "maxItems": most_rows, "items": row}},
     }
-    return _body({"oneOf": [many, row]}, takes)
+    given = {"anyOf": [_TEXT, row]} if takes.needed == takes.fields[:1] else row
+    inputs = {
+        "type": "object",
+        "required": ["inputs"],
+        "description": "as Hugging Face's services take it",
+        "properties": {
+            "inputs": {"anyOf": [given, {"type": "array", "minItems": 1, "maxItems": most_rows, "items": given}]}
+        },
+    }
+    return _body({"oneOf": [many, row, inputs]}, takes)
 
 
 def one_row_body(takes: Takes) -> dict[str, Any]:
     """``requestBody`` of an endpoint that takes one row."""
     return _body(_row(takes), takes)
+
+
+def with_token(description: dict[str, Any]) -> dict[str, Any]:
+    """The whole description, with how a request brings the token."""
+    scheme = {"type": "http", "scheme": "bearer", "description": "what the service was started with: --auth-token"}
+    description.setdefault("components", {})["securitySchemes"] = {"token": scheme}
+    return description
 
 
 def queries(*names: str) -> list[dict[str, Any]]:
@@ -107,7 +124,15 @@ def _body(schema: dict[str, Any], takes: Takes) -> dict[str, Any]:
         content[f"{takes.modality}/*"] = {"schema": {"type": "string", "format": "binary"}}
     elif not takes.pairs:
         content["text/plain"] = {"schema": _TEXT}
+    content["multipart/form-data"] = {"schema": _form(takes)}
     return {"required": True, "content": content}
+
+
+def _form(takes: Takes) -> dict[str, Any]:
+    """A form with one row: `curl -F file=@photo.jpg`, `curl -F text=...`."""
+    binary = {"type": "string", "format": "binary"}
+    own = dict.fromkeys(takes.fields, _TEXT if takes.modality == "text" else binary)
+    return {"type": "object", "properties": {"id": _TEXT, **own, **({} if takes.pairs else {"file": binary})}}
 
 
 def _record(labels: Sequence[str], answer: str) -> dict[str, Any]:

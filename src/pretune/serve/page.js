@@ -2,6 +2,8 @@
 // Everything that a model or a person says is put in as text (textContent), never as HTML.
 
 const about = JSON.parse(document.getElementById("about").textContent);
+// Without the name and password that may stand in the page's own address: fetch takes no address with them.
+const there = (name) => new URL(name, location.origin + location.pathname).href;
 const at = (name) => document.getElementById(name);
 const FIRST_BARS = 8;
 const SERVER_READS = /\.(wav|flac|ogg|oga|opus|mp3|aiff?|au)$/i;
@@ -34,7 +36,7 @@ class Refused extends Error {
 async function post(address, asked) {
   let answer;
   try {
-    answer = await fetch(address, { method: "POST", headers: { "Content-Type": asked.type }, body: asked.body, signal: asking.signal });
+    answer = await fetch(there(address), { method: "POST", headers: { "Content-Type": asked.type }, body: asked.body, signal: asking.signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Refused("The service does not answer.", "Is it still running? Its terminal says what happened.");
@@ -62,7 +64,7 @@ async function ask(asked) {
   asking = new AbortController();
   const mine = asking;
   current = asked;
-  for (const name of ["problem", "result", "why"]) at(name).hidden = true;
+  for (const name of ["problem", "result", "why", "truth"]) at(name).hidden = true;
   at("why-note").textContent = "";
   showPrograms(asked);
   busy(true);
@@ -139,6 +141,8 @@ function showAnswer(record, inside, outside) {
   at("rest-title").textContent = `All ${shares.length} labels`;
   const hint = about.explains && shares.length ? " Press a label to see what speaks for it." : "";
   at("took").textContent = `Answered in ${milliseconds(inside)}, ${milliseconds(outside)} with the way there and back.${hint}`;
+  if (current.label) at("truth").textContent = `The data says: ${current.label}`;
+  at("truth").hidden = !current.label;
   at("result").hidden = false;
 }
 
@@ -247,15 +251,17 @@ function playFrom(seconds) {
 // ---- the same from a program
 
 function showPrograms(asked) {
-  const base = new URL("predict", location.href).href.split("?")[0];
+  const base = there("predict");
   const shell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+  const bearer = about.asks_token ? ", \"Authorization\": \"Bearer TOKEN\"" : "";
+  const token = about.asks_token ? " -H 'Authorization: Bearer TOKEN'" : "";
   const send = [
-    `url, headers = ${JSON.stringify(base)}, {"Content-Type": "application/json"}`,
+    `url, headers = ${JSON.stringify(base)}, {"Content-Type": "application/json"${bearer}}`,
     'request = urllib.request.Request(url, json.dumps({"rows": rows}).encode(), headers)',
     'print(json.load(urllib.request.urlopen(request))["rows"])',
   ];
   if (!asked.name) {
-    at("curl").textContent = `curl ${base} -H 'Content-Type: application/json' \\\n  -d ${shell(JSON.stringify({ rows: [asked.row] }))}`;
+    at("curl").textContent = `curl ${base}${token} -H 'Content-Type: application/json' \\\n  -d ${shell(JSON.stringify({ rows: [asked.row] }))}`;
     at("python").textContent = ["import json, urllib.request", "", `rows = [${JSON.stringify(asked.row)}]`, ...send].join("\n");
     return;
   }
@@ -264,13 +270,13 @@ function showPrograms(asked) {
     "files = [base64.b64encode(pathlib.Path(name).read_bytes()).decode() for name in names]",
     `rows = [{"id": name, "${about.modality}": file} for name, file in zip(names, files)]`,
   ];
-  at("curl").textContent = `curl ${base} -H 'Content-Type: ${asked.type}' \\\n  --data-binary @${shell(asked.name)}`;
+  at("curl").textContent = `curl ${base}${token} -H 'Content-Type: ${asked.type}' \\\n  --data-binary @${shell(asked.name)}`;
   at("python").textContent = ["import base64, json, pathlib, urllib.request", "", ...read, ...send].join("\n");
 }
 
 // ---- texts
 
-function askText() {
+function askText(label = null) {
   const row = {};
   for (const name of about.fields) {
     const value = at(name).value;
@@ -281,11 +287,11 @@ function askText() {
     at(lacking).focus();
     return;
   }
-  ask({ type: "application/json", body: JSON.stringify({ rows: [row] }), row });
+  ask({ type: "application/json", body: JSON.stringify({ rows: [row] }), row, label });
 }
 
 function startTexts() {
-  at("lead").textContent = about.needed.length > 1 ? "Write two texts and see what the model says of them, how sure it is, and what its answer rests on." : "Write a text and see what the model says of it, how sure it is, and what its answer rests on.";
+  at("lead").textContent = about.needed.length > 1 ? "Write two texts and see what the model says of them, with what confidence, and what its answer rests on." : "Write a text and see what the model says of it, with what confidence, and what its answer rests on.";
   at("form").addEventListener("submit", (event) => {
     event.preventDefault();
     askText();
@@ -301,7 +307,7 @@ function startTexts() {
 
 // ---- pictures and recordings
 
-async function askFile(file, name) {
+async function askFile(file, name, label = null) {
   const { modality } = about;
   const noun = modality === "image" ? "picture" : "recording";
   if (file.type && !file.type.startsWith(`${modality}/`) && /^(text|image|audio)\//.test(file.type)) {
@@ -320,7 +326,7 @@ async function askFile(file, name) {
   }
   showPreview(sent, name);
   const type = sent.type.startsWith(`${modality}/`) ? sent.type : "application/octet-stream";
-  ask({ type, body: sent, name });
+  ask({ type, body: sent, name, label });
 }
 
 function showPreview(file, name) {
@@ -404,7 +410,7 @@ function showRecording(is) {
 
 function startFiles() {
   const noun = about.modality === "image" ? "picture" : "recording";
-  at("lead").textContent = about.labels.length ? `Give the model a ${noun} and see what it says of it, how sure it is, and what its answer rests on.` : `Give the model a ${noun} and see what it writes down.`;
+  at("lead").textContent = about.labels.length ? `Give the model a ${noun} and see what it says of it, with what confidence, and what its answer rests on.` : `Give the model a ${noun} and see what it writes down.`;
   at("choose").addEventListener("click", () => at("file").click());
   at("file").addEventListener("change", () => {
     const [file] = at("file").files;
@@ -437,5 +443,38 @@ function startFiles() {
   showPrograms({ name: example[0], type: example[1] });
 }
 
+// ---- rows to try
+
+function sampleButton(sample) {
+  if (about.modality === "text") {
+    const words = about.fields.map((name) => sample[name]).filter(Boolean).join(" / ");
+    const ask = () => {
+      for (const name of about.fields) at(name).value = sample[name] || "";
+      askText(sample.label);
+    };
+    return make("button", { type: "button", dir: "auto", title: words, textContent: words, on: { click: ask } });
+  }
+  const bytes = Uint8Array.from(atob(sample.data), (sign) => sign.charCodeAt(0));
+  const file = new File([bytes], sample.name, { type: sample.type });
+  const button = make("button", { type: "button", title: sample.name, on: { click: () => askFile(file, sample.name, sample.label) } });
+  if (about.modality === "image") button.append(make("img", { src: URL.createObjectURL(file), alt: sample.name }));
+  else button.textContent = `▶ ${sample.name}`;
+  return button;
+}
+
+async function showSamples() {
+  let found;
+  try {
+    found = await (await fetch(there("samples"))).json();
+  } catch {
+    return; // the page works without them
+  }
+  if (!found.samples || !found.samples.length) return;
+  at("samples-title").textContent = "Or try a row that the model did not learn from:";
+  at("samples-list").replaceChildren(...found.samples.map(sampleButton));
+  at("samples").hidden = false;
+}
+
 if (about.modality === "text") startTexts();
 else startFiles();
+showSamples();

@@ -12,11 +12,15 @@ __all__ = ["Gone", "Problem", "problem_of"]
 
 
 class Problem(Exception):
-    """An answer other than 200. ``error`` says what was found, ``fix`` what to do; ``retry_seconds`` when to come again."""
+    """An answer other than 200. ``error`` says what was found, ``fix`` what to do; ``retry_seconds`` when to come again;
+    ``unread``: the client is still sending.
+    """
 
-    def __init__(self, status: int, error: str, fix: str, *, retry_seconds: int | None = None) -> None:
+    def __init__(
+        self, status: int, error: str, fix: str, *, retry_seconds: int | None = None, unread: bool = False
+    ) -> None:
         super().__init__(error)
-        self.status, self.error, self.fix, self.retry_seconds = status, error, fix, retry_seconds
+        self.status, self.error, self.fix, self.retry_seconds, self.unread = status, error, fix, retry_seconds, unread
 
     def to_dict(self) -> dict[str, Any]:
         """The body of the answer."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import AnsweringSettings
+from pretune.errors import PretuneError, UsageError
 from pretune.options import option, refuse_unread
 from pretune.runfolder import RunFolder, open_run
 from pretune.verbs.declare import verb
@@ -16,11 +19,14 @@ from pretune.verbs.outcome import Outcome, Say
 
 if TYPE_CHECKING:
     from pretune.serve.app import Served
+    from pretune.serve.intake import Takes
     from pretune.serve.limits import Limits
     from pretune.verbs.proven import Proven
 
 __all__ = ["ServeSettings", "serve"]
 
+_TOKEN_LETTERS = 16
+_SAMPLES = 6
 _READ_BY_MODALITY = {"text": ("max_characters",), "image": (), "audio": ("max_seconds",)}
 
 
@@ -33,6 +39,13 @@ class ServeSettings(AnsweringSettings):
     run: str = option(help="run folder of a fine-tuned, compressed or exported model", positional=True, metavar="RUN")
     host: str = option("127.0.0.1", "address to listen at; only this machine reaches the default", metavar="ADDRESS")
     port: int = option(8000, "port to listen at; 0 takes any that is free", low=0, high=65_535)
+    auth_token: str | None = option(
+        None, "what every request must bring (Authorization: Bearer TOKEN; browsers ask for a password); PRETUNE_AUTH_TOKEN in the "
+        "environment says the same unseen. Needed with another --host; none: everybody may, said on purpose", metavar="TOKEN",
+    )  # fmt: skip
+    samples: int | None = option(
+        None, "rows of the run's own test split to try on the page; default: 6, and none with another --host", low=0, high=50
+    )  # fmt: skip
     max_body_mb: float = option(16.0, "largest request, in MiB", low=0.001, high=1024)
     max_rows: int = option(256, "rows in a request at most", low=1, high=100_000)
     max_characters: int | None = option(None, "longest text, in characters; default: 100,000", low=1, high=10_000_000)
@@ -52,15 +65,17 @@ class ServeSettings(AnsweringSettings):
 def serve(settings: ServeSettings, *, say: Say) -> Outcome:
     """Serve a model to programs and people of this machine: POST /predict, and a page at the address it prints.
 
-    Ctrl-C or SIGTERM stops it; requests that are in flight are answered first. There is no password: with another --host
-    everyone who reaches the machine can use the model. Texts, pictures and clips are neither kept nor logged.
+    Ctrl-C or SIGTERM stops it; requests that are in flight are answered first. With another --host everyone who reaches the
+    machine could use the model, so --auth-token is asked for then; there is no encryption. Texts, pictures and clips are neither
+    kept nor logged.
 
     Examples::
 
         pretune serve runs/news
         pretune serve runs/news-int8 --port 0 --json
         curl http://127.0.0.1:8000/predict -H 'Content-Type: application/json' -d '{"rows": [{"text": "a fine film"}]}'
-        curl http://127.0.0.1:8000/predict -H 'Content-Type: image/jpeg' --data-binary @photo.jpg
+        curl http://127.0.0.1:8000/predict -F file=@photo.jpg
+        PRETUNE_AUTH_TOKEN=$(openssl rand -hex 16) pretune serve runs/news --host 0.0.0.0
     """
     from pretune.report.layout import house_style
     from pretune.serve.app import make_app
@@ -71,20 +86,23 @@ def serve(settings: ServeSettings, *, say: Say) -> Outcome:
     run = open_run(settings.run)
     bound = listen(settings.host, settings.port)
     with bound:
+        token = _token(settings)
         proven = load_proven(run, settings)
         refuse_unread(settings, proven.task.modality, _READ_BY_MODALITY)
         limits = _limits(settings)
         app, service = make_app(
-            _served(run, proven, limits),
+            _served(run, proven, limits, _samples(settings)),
             limits,
             style=house_style(),
             local_only=is_local(settings.host),
+            token=token,
             on_defect=_told(say),
         )
         address = address_of(bound)
         if not is_local(settings.host):
+            who = "everyone who reaches" if token is None else "everyone who has the token and reaches"
             say.warn(
-                f"everyone who reaches this machine at {settings.host} can use the model: there is no password and no encryption. Leave --host out to keep it to yourself"
+                f"{who} this machine at {settings.host} can use the model; there is no encryption. Leave --host out to keep it to yourself"
             )
 
         def ready() -> None:
@@ -104,6 +122,28 @@ def serve(settings: ServeSettings, *, say: Say) -> Outcome:
     )
 
 
+def _token(settings: ServeSettings) -> str | None:
+    """What requests must bring. Raises :class:`UsageError` for none where other machines are let in, and for a weak one."""
+    from pretune.serve.guard import is_local
+
+    given = settings.auth_token or os.environ.get("PRETUNE_AUTH_TOKEN") or None
+    fresh = secrets.token_hex(16)
+    if given == "none":
+        return None
+    if given is None:
+        if not is_local(settings.host):
+            raise UsageError(
+                f"with --host {settings.host} other machines reach the model, and nothing is asked of them",
+                f"--auth-token {fresh} (or another of {_TOKEN_LETTERS} letters at least); --auth-token none where something else looks who comes in",
+            )
+        return None
+    if len(given) < _TOKEN_LETTERS or not given.isascii() or not given.isprintable() or " " in given:
+        raise UsageError(
+            f"the token has to be {_TOKEN_LETTERS} letters or more, of ASCII and without spaces", f"such as {fresh}"
+        )
+    return given
+
+
 def _limits(settings: ServeSettings) -> Limits:
     from pretune.serve.limits import Limits
 
@@ -115,7 +155,14 @@ def _limits(settings: ServeSettings) -> Limits:
     )  # fmt: skip
 
 
-def _served(run: RunFolder, proven: Proven, limits: Limits) -> Served:
+def _samples(settings: ServeSettings) -> int:
+    """How many rows of people's data the page shows."""
+    from pretune.serve.guard import is_local
+
+    return settings.samples if settings.samples is not None else _SAMPLES if is_local(settings.host) else 0
+
+
+def _served(run: RunFolder, proven: Proven, limits: Limits, samples: int) -> Served:
     from pretune.explain.aims import Explainable
     from pretune.explain.attributions import explain_example
     from pretune.explain.faithfulness import ORDERS
@@ -136,13 +183,27 @@ def _served(run: RunFolder, proven: Proven, limits: Limits) -> Served:
         ).to_dict()
 
     explains = isinstance(task, Explainable)
+    takes = Takes(task.modality, ("text_pair" in columns) if columns or task.modality != "text" else None)
     return Served(
-        run.path.resolve().name, task, proven.model, proven.device,
-        Takes(task.modality, ("text_pair" in columns) if columns or task.modality != "text" else None),
+        run.path.resolve().name, task, proven.model, proven.device, takes,
         standing=_standing(run, task.metric_type.primary),
+        samples=(lambda: _own_rows(run, takes, samples)) if samples else None,
         explain=explain if explains else None,
         unexplained=("", "") if explains else (f"{task.name} cannot be explained", ""),
     )  # fmt: skip
+
+
+def _own_rows(run: RunFolder, takes: Takes, count: int) -> list[dict[str, Any]]:
+    """Rows that the run did not learn from; none where its data is gone."""
+    from pretune.serve.samples import samples_of
+    from pretune.verbs.reading import own_data
+
+    try:
+        data = own_data(run)
+    except PretuneError:
+        return []
+    split = next((name for name in ("test", "validation") if name in data), None)
+    return [] if split is None else samples_of(data[split], takes, count)
 
 
 def _standing(run: RunFolder, primary: str) -> str:
