@@ -12,6 +12,7 @@ from pretune.data.check_groups import shared_groups
 from pretune.data.check_labels import balance, conflicts, label_codes, list_balances
 from pretune.data.check_media import media_scan
 from pretune.data.check_rows import scan
+from pretune.data.check_siblings import siblings
 from pretune.data.split import content_keys
 from pretune.data.splits import Splits
 from pretune.machine import peak_memory_bytes
@@ -27,7 +28,7 @@ def passport(splits: Splits, *, near_duplicates: bool = True, corpus: datasets.D
     """The data passport, as JSON values.
 
     ``splits`` (rows, columns, labels, lengths, writing systems, duplicates, encoding, personal data by kind and row id,
-    HTML), ``across`` (what stands in two splits, for every ordered pair), ``conflicting_labels``, ``shared_groups``, ``near_duplicates``
+    HTML), ``across`` (what stands in two splits, for every ordered pair), ``conflicting_labels``, ``shared_groups``, ``siblings`` (names of files that begin alike in two splits), ``near_duplicates``
     (how they were looked for; None when not), ``rows``, ``seconds``, ``peak_memory_bytes``, ``facts`` and ``findings``.
     Pictures and clips have sizes, lengths and rates in place of what only text has (see ``check_media``).
     ``corpus`` is text for pre-training (columns ``id`` and ``text``, or as many of ``COLUMNS``), checked against the splits under that name.
@@ -51,6 +52,7 @@ def passport(splits: Splits, *, near_duplicates: bool = True, corpus: datasets.D
         "across": [across(contents, exact, ours, theirs) for ours, theirs in itertools.permutations(parts, 2)],
         "conflicting_labels": conflicts(splits, keys, label_names, codes),
         "shared_groups": shared_groups(splits),
+        "siblings": siblings(splits),
         "near_duplicates": near_facts(contents),
         "facts": splits.facts,
     }

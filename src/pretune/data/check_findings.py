@@ -9,6 +9,7 @@ from pretune.data.check_finding import SEVERITIES, agree, counted, finding
 from pretune.data.check_findings_labels import conflict_findings, label_findings
 from pretune.data.check_groups import group_findings
 from pretune.data.check_media import media_findings
+from pretune.data.check_siblings import sibling_findings
 
 __all__ = ["findings"]
 
@@ -51,6 +52,7 @@ def findings(passport: Mapping[str, Any]) -> list[dict[str, Any]]:
         *_leaks(passport),
         *conflict_findings(passport),
         *group_findings(passport),
+        *sibling_findings(passport),
         *_repeats(passport),
         *_rows(passport),
         *media_findings(passport),

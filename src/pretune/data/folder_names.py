@@ -19,6 +19,7 @@ __all__ = [
     "folder_depth",
     "folder_groups",
     "folders_of",
+    "forms_note",
     "in_folders",
     "is_archive",
     "named_folder",
@@ -46,6 +47,15 @@ def folders_of(name: str) -> tuple[str, ...]:
     """The folders of a file's path, archives left out, in composed Unicode (NFC), so that equal names are equal."""
     parts = PurePosixPath(name).parts[:-1]
     return tuple(unicodedata.normalize("NFC", part) for part in parts if not is_archive(part))
+
+
+def forms_note(names: Sequence[str]) -> list[str]:
+    """A sentence on folders whose names are equal to the eye and not in bytes (composed and decomposed letters)."""
+    written: dict[str, set[str]] = {}
+    for part in {part for name in names for part in PurePosixPath(name).parts[:-1]}:
+        written.setdefault(unicodedata.normalize("NFC", part), set()).add(part)
+    same = sorted(name for name, forms in written.items() if len(forms) > 1)
+    return [f"Folders whose names differ in their Unicode form alone are one: {', '.join(same[:5])}."] if same else []
 
 
 def is_archive(part: str) -> bool:

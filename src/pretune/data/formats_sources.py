@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from pretune.data.archive import Entry
-from pretune.data.folder_names import check_depth, folder_groups, folders_of, split_folders
+from pretune.data.folder_names import check_depth, folder_groups, folders_of, forms_note, split_folders
 from pretune.data.formats import Options
 from pretune.data.formats_beside import named_files
+from pretune.data.formats_marks import marks_in
 from pretune.data.formats_media import media_kind, stems_of
 from pretune.data.formats_place import (
     ABOUT,
@@ -34,6 +35,9 @@ __all__ = ["sorted_out"]
 _KINDS = {".tab": ".tsv", ".ndjson": ".json", ".jsonl": ".json", ".pq": ".parquet", ".feather": ".arrow"}
 _MANY_TEXT_FILES = 200
 _FEW_SHARE = 0.05
+_ABOUT_SUFFIXES = (
+    ".md", ".rst", ".bib", ".yaml", ".yml", ".toml", ".log", ".names", ".md5", ".sha1", ".sha256", ".py", ".ipynb", ".sh",
+)  # fmt: skip
 _CLASSES_FIX = "--splits none takes such folders for classes like the others"
 
 
@@ -46,6 +50,9 @@ def sorted_out(
     which of them are the labels, refuse. Raises :class:`DataError`.
     """
     entries = [entry for entry in entries if not any(map(hidden, PurePosixPath(entry.name).parts))]
+    marks = marks_in(entries)
+    marked = {name for one in marks for name in one.names}
+    every, entries = entries, [entry for entry in entries if entry.name not in marked]
     label_files = [entry for entry in entries if LABEL_FILE.fullmatch(PurePosixPath(entry.name).name)]
     known = [
         entry for entry in entries if entry.suffix in (*TABLE_SUFFIXES, *TEXT_SUFFIXES) and entry not in label_files
@@ -66,15 +73,21 @@ def sorted_out(
     told |= {entry.name for source in sources for entry in source.entries}
     if any(source.find for source in sources):  # then the rows say which pictures or clips are used
         told |= {entry.name for entry in media}
-    num_used = sum(len(source.entries) for source in sources)
+    num_used = sum(len(source.entries) for source in sources if source.media or source.documents)
     unused = _unused([entry for entry in entries if entry.name not in told], sources[0], num_used)
-    stamps: list[object] = [stamp_of(entry) for entry in (*entries, *(named[1] if named else ()))]
-    return Place(sources, stamps, label_files, notes, [*unplaced, *unused])
+    stamps: list[object] = [stamp_of(entry) for entry in (*every, *(named[1] if named else ()))]
+    return Place(
+        sources,
+        stamps,
+        label_files,
+        notes + forms_note([entry.name for entry in entries]),
+        [*marks, *unplaced, *unused],
+    )
 
 
 def _about(entry: Entry) -> bool:
     """Whether a file tells of the data and holds no rows, by its name."""
-    return ABOUT.fullmatch(PurePosixPath(entry.inner).stem) is not None
+    return entry.suffix in _ABOUT_SUFFIXES or ABOUT.fullmatch(PurePosixPath(entry.inner).stem) is not None
 
 
 def _unused(entries: Sequence[Entry], first: Source, num_used: int) -> Iterator[LeftOut]:
@@ -102,8 +115,8 @@ def _unused(entries: Sequence[Entry], first: Source, num_used: int) -> Iterator[
 
 
 def _many(names: Sequence[str], num_used: int, noun: str) -> tuple[str, str]:
-    """The code and mend of a warning where these are not few beside what is used."""
-    if len(names) <= _FEW_SHARE * num_used:
+    """The code and mend of a warning where these are not few beside ``num_used`` files that are rows (0: rows are no files)."""
+    if len(names) <= _FEW_SHARE * num_used or not num_used:
         return "", ""
     return "left-out-files", f"if these {noun} are rows too, save them as files of a kind that is read"
 

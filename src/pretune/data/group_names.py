@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from pretune.errors import DataError, UsageError
 if TYPE_CHECKING:
     from pretune.data.columns import Roles
 
-__all__ = ["GroupNames", "check_groups_asked", "parse_group_from"]
+__all__ = ["GroupNames", "GroupTally", "check_groups_asked", "parse_group_from"]
 
 
 def check_groups_asked(asked: Mapping[str, str], options: Options) -> None:
@@ -51,10 +52,16 @@ class GroupNames:
                 "name a column with --group NAME",
             )
         self._column = column
+        self.found = Counter[str]()
+        self.example = ""
 
     def __call__(self, chunk: Chunk) -> list[str | None]:
         """What the expression finds in each name (its first group, if it has one); None where it finds nothing."""
-        return [self._group(_name_of(cell)) for cell in chunk.column(self._column)]
+        names = [_name_of(cell) for cell in chunk.column(self._column)]
+        groups = [self._group(name) for name in names]
+        self.found.update(group for group in groups if group is not None)
+        self.example = self.example or names[0]
+        return groups
 
     def _group(self, name: str) -> str | None:
         match = self._pattern.search(name if self._in_path else PurePosixPath(name).name)
@@ -72,3 +79,28 @@ def _name_of(cell: Any) -> str:
         if cell is None or cell is ABSENT or isinstance(cell, bytes)
         else str(getattr(cell, "name", cell)).replace("\\", "/")
     )
+
+
+class GroupTally:
+    """What the names of a whole reading gave."""
+
+    def __init__(self) -> None:
+        self.found, self.example = Counter[str](), ""
+
+    def update(self, names: GroupNames | None) -> None:
+        """Count the groups of one more table."""
+        if names is not None:
+            self.found.update(names.found)
+            self.example = self.example or names.example
+
+    def notes(self, given: str | None) -> list[str]:
+        """A sentence on the groups. Raises :class:`DataError` where the expression finds nothing at all."""
+        if given is None or not self.example:
+            return []
+        if not self.found:
+            raise DataError(
+                f"--group-from {given!r} finds nothing in the names of the files, such as {self.example[-80:]!r}",
+                "it is searched for in the file's name without its folders; with a / in it, in the whole path",
+            )
+        (group, rows), *_ = self.found.most_common(1)
+        return [f"--group-from finds {len(self.found)} groups in the names; the largest is {group!r} ({rows} rows)."]

@@ -24,7 +24,7 @@ from pretune.data.media_kinds import HEAD_BYTES, has_extra, need_of
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["MAX_PIXELS", "decode_image", "look_hash", "probe_image"]
+__all__ = ["MAX_PIXELS", "decode_image", "has_few_colours", "look_hash", "probe_image"]
 
 MAX_PIXELS = 64_000_000
 """Largest picture, in pixels: 192 MB once decoded."""
@@ -44,6 +44,7 @@ _SUFFIXES = {
     "HEIF": (".heic", ".heif", ".hif", ".heics"),
 }
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+_FEW_COLOURS = 64
 _quiet_lock = threading.Lock()
 
 
@@ -78,6 +79,21 @@ def probe_image(stream: BinaryIO, name: str, path: Path | None) -> Media:
     changes += ("turned_upright",) if turned else ()
     width, height = grey.size
     return Media(held, content, form, mode, look_hash(grey), width, height, changes=changes, name=name)
+
+
+def has_few_colours(stream: BinaryIO, name: str) -> bool:
+    """Whether a picture has at most as many colours as a mask has classes (64). Raises :class:`BrokenMedia`."""
+    picture = _loaded(io.BytesIO(whole_file(stream, name)), name)
+    return (
+        picture.mode in ("1", "L", "P", "RGB", "RGBA", "I;16", "I")
+        and len(np.unique(_pixels(picture), axis=0)) <= _FEW_COLOURS
+    )
+
+
+def _pixels(picture: Image) -> np.ndarray:
+    """(N, C) the values of a picture, one pixel a row."""
+    values = np.asarray(picture)
+    return values.reshape(-1, values.shape[2] if values.ndim == 3 else 1)
 
 
 def look_hash(grey: Image) -> int:

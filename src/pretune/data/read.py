@@ -20,7 +20,7 @@ from pretune.data.formats import Options, options_of
 from pretune.data.formats_folder import find_place
 from pretune.data.formats_open import reading
 from pretune.data.formats_place import Place
-from pretune.data.group_names import check_groups_asked
+from pretune.data.group_names import GroupTally, check_groups_asked
 from pretune.data.label_checks import change_notes, label_findings, number_notes, refuse_scores
 from pretune.data.label_names import label_names
 from pretune.data.label_words import one_spelling_of_booleans
@@ -113,7 +113,7 @@ class _Reading:
         self.moved: Counter[str] = Counter()
         self.literal, self.missing_like = Counter[str](), Counter[str]()
         self.findings: list[dict[str, Any]] = []
-        self.folds = FoldTally(options.test_fold)
+        self.folds, self.groups = FoldTally(options.test_fold), GroupTally()
         self.ids: dict[str, list[np.ndarray]] = {}
         self.files: list[dict[str, Any]] = []
         self.notes = [*place.notes, *(one.sentence() for one in place.left_out)]
@@ -160,6 +160,7 @@ class _Reading:
                 prepared.maker.media.close()
         self._note_media(prepared)
         self.counts.update(prepared.maker.counts)
+        self.groups.update(prepared.maker.group_names)
         self.literal.update(prepared.maker.literal_labels)
         self.missing_like.update(prepared.maker.missing_like)
         self.notes += [*prepared.table.notes, *prepared.roles.notes]
@@ -289,6 +290,7 @@ class _Reading:
         moved = {split: count for split, count in self.moved.items() if split != "unlabelled" and labelled}
         self.notes += row_notes(self.counts, self.literal, moved, labelled=labelled)
         self.notes += [] if self.options.encoding else encoding_notes(self.files)
+        self.notes += self.groups.notes(self.options.group_from)
         self.notes += self.media.notes() if self.media is not None else []
         return {
             "place": self.given,

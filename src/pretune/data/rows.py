@@ -81,7 +81,7 @@ class RowMaker:
         folds: FoldTally | None = None,
         group_from: str | None = None,
     ) -> None:
-        self._names = GroupNames(group_from, roles, name) if group_from is not None else None
+        self.group_names = GroupNames(group_from, roles, name) if group_from is not None else None
         self.roles, self.name, self.counts = roles, name, Counter[str]()
         self._row_name = lambda number: table.row_name(name, number)
         self.literal_labels, self.missing_like = Counter[str](), Counter[str]()
@@ -103,8 +103,8 @@ class RowMaker:
         elif self._label is not None:
             labels = [self._label for _ in range(size)]
         groups = None if roles.group is None else self._groups(chunk, roles.group)
-        if self._names is not None:
-            groups = self._names(chunk)
+        if self.group_names is not None:
+            groups = self.group_names(chunk)
             self.counts["names_without_group"] += groups.count(None)
         ids = list(map(self._row_name, chunk.numbers)) if roles.id is None else self._ids(chunk, roles.id)
         lists = None if roles.labels is None else self._label_lists(chunk, roles.labels)

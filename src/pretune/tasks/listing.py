@@ -50,7 +50,9 @@ def find_task(data: Splits, asked: str = "auto") -> type[Task]:
     if train is None or len(train) == 0:
         unlabelled = len(data.get("unlabelled", ()))
         raise DataError(
-            "there are no training rows" + (f" with labels, only {unlabelled} without" if unlabelled else ""),
+            "there are no training rows"
+            + (f" with labels, only {unlabelled} without" if unlabelled else "")
+            + _found_instead(data),
             "name the column of labels with --column label=NAME, or use `pretune pretrain`",
         )
     found = set(train.column_names)
@@ -68,3 +70,10 @@ def find_task(data: Splits, asked: str = "auto") -> type[Task]:
     raise DataError(
         "the training rows have no labels", "name their column with --column label=NAME, or use `pretune pretrain`"
     )
+
+
+def _found_instead(data: Splits) -> str:
+    """What the data says of its pictures in place of labels: boxes, masks."""
+    left_out = data.facts.get("read", {}).get("left_out", [])
+    found = [one["why"] for one in left_out if one["code"] in ("boxes", "masks")]
+    return f"; found were {', and '.join(found)}, which no task learns yet" if found else ""
