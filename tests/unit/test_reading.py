@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pretune.config import TaskSettings
+from pretune.errors import DataError
 from pretune.files import write_json
 from pretune.runfolder import RunFolder
 from pretune.verbs import distill_student
 from pretune.verbs.derived import take_over
 from pretune.verbs.distill import DistillSettings
 from pretune.verbs.finetune import FinetuneSettings
+from pretune.verbs.reading import refuse_missing_data
 from tiny import tiny_backbone
 
 
@@ -41,3 +45,25 @@ def test_a_students_classes_weigh_what_they_weighed_at_first(
     found: TaskSettings = distill_student._task_settings(asked, parent, tiny_backbone("bert"))
     assert (found.class_weights, found.label_smoothing) == (weights, smoothing)
     assert (found.max_length, found.long_text) == (64, "windows")
+
+
+@pytest.mark.parametrize("verb", ["finetune", "pretrain"])
+def test_a_mistyped_path_is_found_before_anything_is_loaded_or_made(verb: str, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    command = [sys.executable, "-X", "importtime", "-m", "pretune", verb, "scratch:vit-mini"]
+    job = subprocess.run(
+        [*command, "--data", str(tmp_path / "photo"), "--out", str(tmp_path / "run")], capture_output=True, text=True
+    )
+    assert job.returncode == 2
+    assert 'did you mean "photos"?' in job.stderr
+    loaded = {line.rsplit("|", 1)[-1].strip() for line in job.stderr.splitlines() if line.startswith("import time:")}
+    assert not {"torch", "transformers"} & loaded
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_begun_run_is_opened_before_its_data_is_missed(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", "finetune", FinetuneSettings(backbone="b", data="d.csv"))
+    refuse_missing_data(str(tmp_path / "nowhere.csv"), out=str(run.path))
+    refuse_missing_data(None, "-", "owner/name")
+    with pytest.raises(DataError, match="does not exist"):
+        refuse_missing_data(str(tmp_path / "nowhere.csv"), out=str(tmp_path / "other"))

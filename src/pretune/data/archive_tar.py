@@ -157,7 +157,7 @@ def _members(held: _Held, path: Path) -> Iterator[_Member]:
     end, at, total, count = os.fstat(held.number).st_size, 0, 0, 0
     extended: dict[str, bytes] = {}
     common: dict[str, bytes] = {}
-    while any(block := os.pread(held.number, _BLOCK, at)):
+    while any(block := _block(held, at, path)):
         info = _header(block, path)
         at += _BLOCK
         if info.type in _EXTENDED:
@@ -181,6 +181,14 @@ def _members(held: _Held, path: Path) -> Iterator[_Member]:
             raise DataError(f"{path} ends in the middle: it is truncated", "copy or download it again")
         yield _Member(name, at, size)
         at += _padded(size)
+
+
+def _block(held: _Held, at: int, path: Path) -> bytes:
+    """The block of a header; zeros at the archive's end, which a cut-off archive lacks."""
+    block = os.pread(held.number, _BLOCK, at)
+    if not block:
+        raise DataError(f"{path} ends in the middle: it is truncated", "copy or download it again")
+    return block
 
 
 def _header(block: bytes, path: Path) -> tarfile.TarInfo:

@@ -33,7 +33,7 @@ from pretune.errors import DataError, did_you_mean
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["find_place"]
+__all__ = ["find_place", "refuse_missing"]
 
 _MAX_DEPTH, _MAX_MEDIA_DEPTH = 4, 10
 _ROWS = (*TABLE_SUFFIXES, *TEXT_SUFFIXES)
@@ -44,13 +44,12 @@ def find_place(given: str, options: Options, *, ask: bool = True) -> Place:
 
     Raises :class:`DataError` when there are none.
     """
-    from pretune.data.formats_arrow import hub_datasets, looks_like_hub_id
-
     path = Path(given).expanduser()
     if not os.path.lexists(path):
-        if looks_like_hub_id(given) and path.suffix.lower() not in (*_ROWS, ".gz", ".zip"):
-            return _loaded(hub_datasets(given), given)
-        raise _missing(path)
+        from pretune.data.formats_arrow import hub_datasets
+
+        refuse_missing(given)
+        return _loaded(hub_datasets(given), given)
     if path.is_dir():
         return _folder(path, options, ask=ask)
     if kind := kind_of_name(path.name):
@@ -113,7 +112,13 @@ def _looked_into(entry: Entry) -> Entry:
     return looked_into(entry) if plain and entry.size else entry
 
 
-def _missing(path: Path) -> DataError:
+def refuse_missing(given: str) -> None:
+    """Raise :class:`DataError`, naming what lies there, for a place that is not there and may be no hub id."""
+    from pretune.data.formats_arrow import looks_like_hub_id
+
+    path = Path(given).expanduser()
+    if looks_like_hub_id(given) and path.suffix.lower() not in (*_ROWS, ".gz", ".zip"):
+        return
     parent = path.parent
     while not parent.is_dir() and parent != parent.parent:
         parent = parent.parent
@@ -121,7 +126,7 @@ def _missing(path: Path) -> DataError:
     wanted = path.relative_to(parent).parts[0] if parent in path.parents and parent != Path() else path.parts[0]
     fix = did_you_mean(wanted, names) if names else f"{parent} is empty"
     fix = fix if len(fix) <= 300 else fix[:300] + " ..."
-    return DataError(f"{path} does not exist", f"in {parent}: {fix}")
+    raise DataError(f"{path} does not exist", f"in {parent}: {fix}")
 
 
 def _loaded(found: dict[str, datasets.Dataset], name: str) -> Place:
@@ -151,7 +156,7 @@ def _folder(given: Path, options: Options, *, ask: bool) -> Place:
         ]
         return Place(place.sources, stamps, left_out=place.left_out)
     walk = _Walk(folder, trust=options.trust_paths)
-    entries, notes = _unpacked(walk.entries, options)
+    entries, notes = _unpacked(walk.entries, folder, options)
     walk.check(str(given))
     place = sorted_out(
         entries,
@@ -165,9 +170,9 @@ def _folder(given: Path, options: Options, *, ask: bool) -> Place:
     return place
 
 
-def _unpacked(entries: Sequence[Entry], options: Options) -> tuple[list[Entry], list[str]]:
+def _unpacked(entries: Sequence[Entry], folder: Path, options: Options) -> tuple[list[Entry], list[str]]:
     """The members of the archives of pictures or clips in a folder that holds nothing else with rows; notes on their names."""
-    archives = [entry for entry in entries if is_archive(entry.name) and entry.path is not None]
+    archives = [entry for entry in entries if is_archive(entry.name)]
     others = [
         entry for entry in entries if entry.suffix in _ROWS and not ABOUT.fullmatch(PurePosixPath(entry.inner).stem)
     ]
@@ -176,8 +181,7 @@ def _unpacked(entries: Sequence[Entry], options: Options) -> tuple[list[Entry], 
     found = [entry for entry in entries if entry not in archives]
     notes: list[str] = []
     for entry in archives:
-        assert entry.path is not None, "chosen above"
-        archive = _opened(entry.path, entry, options)
+        archive = _opened(folder / entry.name, entry, options)
         assert archive is not None, "its name says so"
         notes += _names_note(archive, entry.name)
         found += [

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from pretune.data.archive import Entry
-from pretune.data.folder_names import check_depth, folder_groups, folders_of, forms_note, split_folders
+from pretune.data.folder_names import check_depth, folder_groups, folders_of, forms_note, is_archive, split_folders
 from pretune.data.formats import Options
 from pretune.data.formats_beside import named_files
 from pretune.data.formats_marks import marks_in
@@ -102,6 +102,10 @@ def _unused(entries: Sequence[Entry], first: Source, num_used: int) -> Iterator[
             used = words.get(first.media or "", "tables" if first.find else "texts")
             yield LeftOut(f"{noun}, where rows are made of {used}", strays, *_many(strays, num_used, noun))
     rest = [entry for entry in rest if not kind_of_entry(entry)]
+    if packed := [entry.name for entry in rest if is_archive(entry.name)]:
+        fix = "give the archive alone, or unpack it"
+        yield LeftOut("archives, which are opened where nothing else holds rows", packed, "left-out-archives", fix)
+    rest = [entry for entry in rest if not is_archive(entry.name)]
     if texts := [entry.name for entry in rest if entry.suffix in (*TABLE_SUFFIXES, *TEXT_SUFFIXES)]:
         yield LeftOut("tables and texts beside files that are rows themselves", texts)
     if others := [entry for entry in rest if entry.suffix not in (*TABLE_SUFFIXES, *TEXT_SUFFIXES)]:

@@ -72,9 +72,21 @@ def overlaps(passport: Mapping[str, Any]) -> Markup:
             continue
         share = Cell(percent_text(one.get("share"), 2), numeric=True)
         rows.append([Cell(plain(one["rows_of"])), Cell(plain(one.get("also_in"))), *counts, share])
-    columns = ["rows of", "also in", "same text", "same content", "nearly", "share"]
-    note = "Same content: equal when Unicode form, case and white space are set aside. Nearly: most of the letters in order are shared."
+    noun = _noun(passport)
+    columns = ["rows of", "also in", f"same {noun}", "same content", "nearly", "share"]
+    alike = (passport.get("near_duplicates") or {}).get("alike", "most of the letters in order are shared")
+    same = "equal when Unicode form, case and white space are set aside" if noun == "text" else "equal byte by byte"
+    note = f"Same content: {same}. Nearly: {plain(alike)}."
     return data_table("Rows that stand in two splits", columns, rows, note=note)
+
+
+def _noun(passport: Mapping[str, Any]) -> str:
+    """What a row is: a text, a picture or a clip."""
+    splits = passport.get("splits") or {}
+    columns = {
+        column for split in splits.values() if isinstance(split, Mapping) for column in split.get("columns") or ()
+    }
+    return "picture" if "image" in columns else "clip" if "audio" in columns else "text"
 
 
 def _count(value: object) -> object:
@@ -82,12 +94,14 @@ def _count(value: object) -> object:
 
 
 def conflicts(passport: Mapping[str, Any]) -> Markup:
-    """Texts that stand with more than one label."""
+    """Texts, pictures or clips that stand with more than one label."""
     facts = passport.get("conflicting_labels")
     examples = facts.get("examples") if isinstance(facts, Mapping) else None
     rows = []
     for one in examples or []:
         labels = "; ".join(f"{plain(row.get('label'))} ({plain(row.get('id'))})" for row in one.get("rows") or [])
         rows.append([Cell(plain(one.get("text"))), Cell(labels)])
-    table = data_table("The same text with different labels", ["text", "labels (rows)"], rows)
-    return part("details", summary="Examples of texts with different labels", body=table) if table else Markup("")
+    noun = _noun(passport)
+    columns = [noun, "labels (rows)"]
+    table = data_table(f"The same {noun} with different labels", columns, rows)
+    return part("details", summary=f"Examples of {noun}s with different labels", body=table) if table else Markup("")

@@ -16,6 +16,7 @@ from pretune.verbs.declare import verb
 from pretune.verbs.derived import DerivedSettings, against_parent, finished_parent, open_derived, outcome_of
 from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
 from pretune.verbs.proven import about_of
+from pretune.verbs.reading import refuse_missing_data
 
 if TYPE_CHECKING:
     from pretune.engine.parallel import Cluster
@@ -123,6 +124,7 @@ def distill(settings: DistillSettings, *, say: Say) -> Outcome:
         pretune distill runs/news --student layers:2 --no-teacher --out runs/news-2-alone
         pretune distill runs/base --student scratch:bert-tiny --data corpus.txt --out runs/small-base
     """
+    refuse_missing_data(settings.data, settings.unlabelled, out=settings.out)
     from pretune.engine.parallel import join_cluster
 
     cluster = join_cluster()

@@ -14,6 +14,7 @@ from pretune.options import option
 from pretune.runfolder import RunFolder, open_run
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say
+from pretune.verbs.reading import refuse_missing_data
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,6 +60,7 @@ def evaluate(settings: EvaluateSettings, *, say: Say) -> Outcome:
         pretune evaluate runs/news --data other-site.csv --column text=headline
         pretune evaluate runs/words --beam-size 10
     """
+    refuse_missing_data(settings.data)
     from pretune.report.card import model_card
     from pretune.verbs.rows import name_groups
 

@@ -16,6 +16,7 @@ from pretune.options import option, refuse_unread
 from pretune.runfolder import RunFolder, machine_facts, now
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
+from pretune.verbs.reading import refuse_missing_data
 from pretune.verbs.setup import LearnSettings
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def finetune(settings: FinetuneSettings, *, say: Say) -> Outcome:
         pretune finetune MODEL_DIR --data reviews.tsv --column text=review --column label=stars --seeds 3
         pretune finetune MODEL_DIR --data photos/ --adapt head --out runs/photos
     """
+    refuse_missing_data(settings.data, out=settings.out)
     from pretune.engine.parallel import join_cluster
     from pretune.verbs.setup import forecast, open_together
 

@@ -15,6 +15,7 @@ from pretune.options import option
 from pretune.runfolder import RunFolder, open_run
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say
+from pretune.verbs.reading import refuse_missing_data
 
 if TYPE_CHECKING:
     from pretune.data.media import BrokenMedia
@@ -59,6 +60,7 @@ def predict(settings: PredictSettings, *, say: Say) -> Outcome:
         echo '{"id": "1", "text": "a fine film"}' | pretune predict runs/news -
         cat new.csv | pretune predict runs/news - --column text=title
     """
+    refuse_missing_data(settings.data)
     from pretune.data.stream import stream_rows
     from pretune.verbs.proven import load_proven
 

@@ -13,6 +13,7 @@ from pretune.options import option
 from pretune.runfolder import RunFolder
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
+from pretune.verbs.reading import refuse_missing_data
 from pretune.verbs.setup import LearnSettings
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def pretrain(settings: PretrainSettings, *, say: Say) -> Outcome:
         pretune pretrain MODEL_DIR --data clinic-notes/ --out runs/adapted --epochs 3
         pretune pretrain scratch:vit-mini --data photos/ --out runs/eyes
     """
+    refuse_missing_data(settings.data, out=settings.out)
     from pretune.engine.parallel import join_cluster
     from pretune.verbs.setup import forecast, open_together
 

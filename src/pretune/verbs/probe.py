@@ -11,6 +11,7 @@ from pretune.options import option
 from pretune.verbs.declare import verb
 from pretune.verbs.finetune import FinetuneSettings
 from pretune.verbs.outcome import Outcome, Say
+from pretune.verbs.reading import refuse_missing_data
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +55,7 @@ def probe(settings: ProbeSettings, *, say: Say) -> Outcome:
         pretune probe runs/base --data news.csv --max-train-samples 500
         pretune probe scratch:resnet-18 --data photos/ --json
     """
+    refuse_missing_data(settings.data)
     from pretune.evaluation.intervals import bootstrap
     from pretune.tasks.probes import probe_measured
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from pretune.config import CleanSettings, DataSettings
 from pretune.errors import DataError, RunError
 from pretune.options import option
-from pretune.runfolder import RunFolder
+from pretune.runfolder import RunFolder, is_run
 
 if TYPE_CHECKING:
     from pretune.data.splits import Splits
 
-__all__ = ["ReadSettings", "own_data", "own_settings", "reading_of"]
+__all__ = ["ReadSettings", "own_data", "own_settings", "reading_of", "refuse_missing_data"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,18 @@ class ReadSettings(CleanSettings, DataSettings):
     seed: int = option(0, "seed of the rows taken")
     class_weights: str = option("none", "what classes weighed by their rarity")
     label_smoothing: float = option(0.0, "share of the target spread over all classes")
+
+
+def refuse_missing_data(*places: str | None, out: str | None = None) -> None:
+    """Raise :class:`DataError` for data that is not there, before heavy libraries are loaded and a folder is made.
+
+    A run that was begun in ``out`` is opened first: it may be finished, and need no data.
+    """
+    for place in () if out is not None and is_run(out) else places:
+        if place is not None and place != "-" and not os.path.lexists(Path(place).expanduser()):
+            from pretune.data.formats_folder import refuse_missing
+
+            refuse_missing(place)
 
 
 def own_settings(run: RunFolder) -> ReadSettings:
