@@ -402,7 +402,7 @@ class Rig:
         from pretune.engine.randomness import row_keys
 
         (name, stream), rows_R = next(iter(self.streams.items())), np.asarray(rows)
-        return stream.collate(rows_R, row_keys(self.seed, name, epoch, rows_R))
+        return stream.collate(rows_R, row_keys(self.seed, name, epoch, rows_R))[name]
 
     def loss(self, batch: Any) -> Loss:
         return self.objective.loss(self.model, {next(iter(self.streams)): batch}, torch.Generator())

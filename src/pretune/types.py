@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SPLIT_NAMES",
+    "TERM",
     "Batch",
     "Encoded",
     "Example",
@@ -31,6 +32,8 @@ __all__ = [
     "Step",
     "Target",
     "Text",
+    "Tree",
+    "move_tree",
 ]
 
 SPLIT_NAMES = ("train", "validation", "test", "unlabelled")
@@ -88,56 +91,86 @@ class Encoded:
     weight: float = 1.0
 
 
+Tree: TypeAlias = "torch.Tensor | list[Tree] | dict[str, Tree] | None"
+"""Tensors in lists and mappings: detectors take a list of pictures and a list of mappings, most models one mapping."""
+
+
+def move_tree(tree: Any, device: torch.device) -> Any:
+    """The same tree with every tensor on ``device``."""
+    if isinstance(tree, dict):
+        return {name: move_tree(part, device) for name, part in tree.items()}
+    if isinstance(tree, list):
+        return [move_tree(part, device) for part in tree]
+    return tree if tree is None else tree.to(device, non_blocking=True)
+
+
+TERM = "loss"
+"""The name of the one term of a loss that has no others."""
+
+
 @dataclass(slots=True)
 class Batch:
     """Rows ready for a model. ``inputs`` are the keyword arguments of its forward.
 
-    ``num_items`` is the weight of the loss's terms (labelled rows, masked tokens, ...), by which an update is normalised.
-    ``num_tokens`` counts real tokens, ``num_padded`` all positions.
+    ``counts`` tells of each term of the loss by what the whole update's is divided: labelled rows, masked tokens, matched
+    boxes, ... It is known before the loss is. ``num_tokens`` counts real tokens, ``num_padded`` all positions.
     """
 
-    inputs: dict[str, torch.Tensor]
-    targets: torch.Tensor | None
-    num_items: float
+    inputs: dict[str, Any]
+    targets: Any
+    counts: Mapping[str, float]
     ids: tuple[str, ...]
     num_tokens: int = 0
     num_padded: int = 0
-    extras: dict[str, torch.Tensor] = field(default_factory=dict)
+    extras: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def num_items(self) -> float:
+        """The count of the loss's only term."""
+        return self.counts[TERM]
 
     def to(self, device: torch.device) -> Batch:
         """The same batch with every tensor on ``device``."""
-
-        def move(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-            return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
-
-        targets = None if self.targets is None else self.targets.to(device, non_blocking=True)
         return Batch(
-            move(self.inputs),
-            targets,
-            self.num_items,
+            move_tree(self.inputs, device),
+            move_tree(self.targets, device),
+            self.counts,
             self.ids,
             self.num_tokens,
             self.num_padded,
-            move(self.extras),
+            move_tree(self.extras, device),
         )
 
 
 Feed: TypeAlias = Mapping[str, Batch]
-"""One micro-batch of every stream an objective draws from: stream name to batch."""
+"""One micro-batch of all that an objective draws: rows by name, such as ``labelled``, or ``weak`` and ``strong`` views of the same rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """``total`` is a sum over items, never a mean; ``parts`` are detached sums for the log."""
+    """``terms`` are sums, never means: the loop divides each by its count over the whole update. ``log`` holds detached sums of
+    what is worth logging; each is divided by the count of its name, or by that of the first term.
+    """
 
-    total: torch.Tensor
-    num_items: float
-    parts: Mapping[str, float] = field(default_factory=dict)
+    terms: Mapping[str, torch.Tensor]
+    log: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, total: torch.Tensor, log: Mapping[str, float] | None = None) -> Loss:
+        """A loss of one term."""
+        return cls({TERM: total}, log or {})
+
+    @property
+    def total(self) -> torch.Tensor:
+        """The only term."""
+        return self.terms[TERM]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one optimizer update did. ``loss`` is per item; ``data_state`` is where the data stands after it."""
+    """What one optimizer update did. ``loss`` is the weighted sum of the terms, each per item; ``parts`` are figures for the log
+    (the terms too, where there are several); ``num_items`` is the count of the first term; ``data_state`` is where the data stands after it.
+    """
 
     number: int
     loss: float

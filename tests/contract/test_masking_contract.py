@@ -243,11 +243,11 @@ def test_the_first_position_tells_the_masked_tokens_of_its_own_row(options: dict
     logits = telling.model(**batch.inputs).logits.reshape(len(seen), -1)
     expected = functional.cross_entropy(logits[firsts][owners], batch.targets, reduction="sum").item()
     loss, without = telling.loss(batch), plain.loss(batch)
-    assert loss.parts["bag_of_words"] == pytest.approx(expected, rel=1e-4)
+    assert loss.log["bag_of_words"] == pytest.approx(expected, rel=1e-4)
     assert loss.total.item() == pytest.approx(without.total.item() + 0.5 * expected, rel=1e-4)
-    assert loss.parts["correct"] == without.parts["correct"]
-    assert set(loss.parts) == set(telling.objective.part_names)
-    assert set(without.parts) == set(plain.objective.part_names) == {"correct"}
+    assert loss.log["correct"] == without.log["correct"]
+    assert set(loss.log) == set(telling.objective.log_names)
+    assert set(without.log) == set(plain.objective.log_names) == {"correct"}
 
 
 def test_a_tokenizer_without_a_first_token_cannot_tell_a_bag_of_words() -> None:

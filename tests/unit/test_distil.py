@@ -128,7 +128,7 @@ def test_the_loss_is_its_parts_weighed(kind: str) -> None:
     wanted = sum(0.3 * float(hard[i]) + 0.7 * float(soft[i]) if labelled[i] else float(soft[i]) for i in range(9))
     assert float(rig_loss.total.detach()) == pytest.approx(wanted, rel=1e-5)
     assert hard[~labelled].abs().sum() == 0
-    assert rig_loss.parts["soft"] == pytest.approx(float(soft.sum()), rel=1e-5)
+    assert rig_loss.log["soft"] == pytest.approx(float(soft.sum()), rel=1e-5)
 
 
 def test_the_hard_part_is_what_the_task_itself_says_of_labelled_rows() -> None:
@@ -231,7 +231,7 @@ def test_a_student_on_other_tokens_learns_answers_alone() -> None:
         assert kept is not None
         objective = Distil(task, plan_adaptation(model, "full", weight_decay=0.0), KeptTeaching([kept]))
         stream = objective.streams(rows, batch_size=4, group_by_length=True)["rows"]
-        batch = stream.collate(np.arange(12), np.arange(12, dtype=np.uint64))
+        batch = stream.collate(np.arange(12), np.arange(12, dtype=np.uint64))["rows"]
         by_id: dict[str, list[Any]] = {}
         for number in range(len(own_rows)):
             said = teacher.says(own.collate([own_rows[number]])).logits[0]
@@ -253,11 +253,11 @@ def test_a_varied_picture_is_shown_to_the_teacher_as_the_student_sees_it() -> No
         task, plan_adaptation(lesson.model, "full", weight_decay=0.0), LiveTeaching(lesson.teacher), matching=lesson.matching
     )  # fmt: skip
     stream = objective.streams(rows, batch_size=4, group_by_length=True)["rows"]
-    batch = stream.collate(np.arange(8), np.arange(8, dtype=np.uint64))
+    batch = stream.collate(np.arange(8), np.arange(8, dtype=np.uint64))["rows"]
     with torch.no_grad():
         said = teacher.model.eval()(**batch.inputs).logits
     torch.testing.assert_close(batch.extras["teacher_logits"], said, rtol=1e-4, atol=1e-5)
-    again = stream.collate(np.arange(8), np.arange(8, dtype=np.uint64) + np.uint64(50))
+    again = stream.collate(np.arange(8), np.arange(8, dtype=np.uint64) + np.uint64(50))["rows"]
     assert not torch.allclose(again.extras["teacher_logits"], said, atol=1e-4), "another view, another answer"
     objective.loss(lesson.model, {"rows": batch}, torch.Generator()).total.backward()
 
@@ -278,7 +278,7 @@ def test_a_varied_text_is_given_to_the_teacher_as_the_student_reads_it() -> None
         task, plan_adaptation(lesson.model, "full", weight_decay=0.0), LiveTeaching(lesson.teacher), matching=lesson.matching
     )  # fmt: skip
     keys = np.arange(12, dtype=np.uint64)
-    batch = objective.streams(rows, batch_size=12, group_by_length=True)["rows"].collate(np.arange(12), keys)
+    batch = objective.streams(rows, batch_size=12, group_by_length=True)["rows"].collate(np.arange(12), keys)["rows"]
     whole = task.collate([rows[number] for number in range(12)])
     assert (batch.inputs["input_ids"] == backbone.tokenizer.mask_token_id).any()
     lengths, wholes = (one.inputs["attention_mask"].sum(1) for one in (batch, whole))
@@ -307,7 +307,7 @@ def test_a_student_that_reads_smaller_pictures_sees_the_teachers_view_scaled_dow
         small, plan_adaptation(lesson.model, "full", weight_decay=0.0), LiveTeaching(lesson.teacher), matching=None
     )
     keys = np.arange(8, dtype=np.uint64) + np.uint64(3)
-    batch = objective.streams(rows, batch_size=8, group_by_length=False)["rows"].collate(np.arange(8), keys)
+    batch = objective.streams(rows, batch_size=8, group_by_length=False)["rows"].collate(np.arange(8), keys)["rows"]
     assert batch.inputs["pixel_values"].shape == (8, 3, 16, 16)
     views = torch.nn.functional.interpolate(batch.inputs["pixel_values"], size=(48, 48), mode="bilinear")
     given = large.collate([small.for_teacher(learned_item(small, rows, i, int(keys[i]))) for i in range(8)])

@@ -46,8 +46,8 @@ def test_masked_words_are_cross_entropy_and_divergence_at_masked_places() -> Non
     )  # fmt: skip
     loss = rig.loss(batch)
     assert float(loss.total.detach()) == pytest.approx(float(0.25 * hard + 0.75 * soft), rel=1e-4)
-    assert loss.parts["soft"] == pytest.approx(float(soft), rel=1e-4)
-    assert loss.num_items == len(places)
+    assert loss.log["soft"] == pytest.approx(float(soft), rel=1e-4)
+    assert batch.num_items == len(places)
 
 
 def test_inner_states_of_a_row_count_once_for_each_masked_place() -> None:
@@ -69,7 +69,7 @@ def test_inner_states_of_a_row_count_once_for_each_masked_place() -> None:
         for i, (mine, theirs) in enumerate(((0, 0), (1, 2), (2, 4)))
     ]
     wanted = (torch.stack(apart).mean(0) * count).sum()
-    assert loss.parts["hidden"] == pytest.approx(float(wanted.detach()), rel=1e-4)
+    assert loss.log["hidden"] == pytest.approx(float(wanted.detach()), rel=1e-4)
 
 
 def test_a_teacher_without_a_head_for_words_teaches_by_its_inner_states() -> None:

@@ -12,17 +12,16 @@ from hypothesis import strategies as st
 
 from clocks import steps_of
 from pretune.engine.batching import Feeds, Stream, cut_by_budget, plan_epoch
-from pretune.types import Batch
+from pretune.types import TERM, Batch, Feed
 
 
-def stream(count: int = 103, *, batch_size: int = 8, group: bool = True, seed: int = 0) -> Stream:
+def stream(count: int = 103, *, batch_size: int = 8, group: bool = True, seed: int = 0, name: str = "text") -> Stream:
     lengths = np.random.default_rng(seed).integers(1, 60, count)
 
-    def collate(rows_R: np.ndarray, keys_R: np.ndarray) -> Batch:
+    def collate(rows_R: np.ndarray, keys_R: np.ndarray) -> Feed:
         keys = torch.from_numpy(keys_R.view(np.int64).copy())
-        return Batch(
-            {"rows": torch.from_numpy(rows_R)}, None, len(rows_R), tuple(map(str, rows_R)), extras={"keys": keys}
-        )
+        rows, ids = torch.from_numpy(rows_R), tuple(map(str, rows_R))
+        return {name: Batch({"rows": rows}, None, {TERM: len(rows_R)}, ids, extras={"keys": keys})}
 
     return Stream(lengths, collate, batch_size, group)
 
@@ -157,7 +156,11 @@ def test_the_last_update_comes_again_in_halves() -> None:
 
 
 def test_several_streams_each_go_round_at_their_own_pace() -> None:
-    made = Feeds({"labelled": stream(16), "unlabelled": stream(40, seed=1)}, seed=0, max_tokens=10**6)
+    made = Feeds(
+        {"labelled": stream(16, name="labelled"), "unlabelled": stream(40, seed=1, name="unlabelled")},
+        seed=0,
+        max_tokens=10**6,
+    )
     seen: dict[str, list[str]] = {"labelled": [], "unlabelled": []}
     for update, _ in itertools.islice(made, 5):
         for _, feed in update:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
 from clocks import clock_of
 from pretune.engine import fit as fit_module
-from pretune.engine.fit import Budget
-from pretune.engine.optim import learning_rate_factor
+from pretune.engine.batching import Feeds, Stream
+from pretune.engine.fit import Budget, Objective
+from pretune.engine.optim import Optim, learning_rate_factor
 from pretune.errors import CheckFailed, NonFiniteUpdate
-from pretune.types import Feed, Loss
-from tiny import LABELS, Rig, largest_difference, uneven_rows, weights_of
+from pretune.types import Batch, Feed, Loss, ParameterGroup
+from tiny import CPU, LABELS, Rig, largest_difference, uneven_rows, weights_of
 
 
 def plain_loop(rig: Rig, steps: int, *, rate: float, warmup: float, clip: float) -> list[float]:
@@ -97,6 +99,73 @@ def test_a_step_tells_what_it_did() -> None:
     assert steps[0].loss == pytest.approx(math.log(len(rig.objective.encoder.tokenizer)), rel=0.1)
 
 
+class TwoTerms(Objective):
+    """Half of the weights' squared sum over rows, and their sum over tokens; one batch of labelled rows, two views of others."""
+
+    weights = {"labelled": 1.0, "pulled": 0.5}  # noqa: RUF012
+    log_names = ("seen", "tokens")
+
+    def __init__(self) -> None:
+        self.moved = torch.zeros(1)
+
+    def streams(self, labelled: int, others: int) -> dict[str, Stream]:
+        def rows_of(rows_R: np.ndarray, _keys_R: np.ndarray) -> Feed:
+            ids = tuple(map(str, rows_R))
+            return {"labelled": Batch({}, None, {"labelled": float(len(ids)), "tokens": 10.0 * len(ids)}, ids)}
+
+        def views_of(rows_R: np.ndarray, keys_R: np.ndarray) -> Feed:
+            ids, keys = tuple(map(str, rows_R)), torch.from_numpy(keys_R.view(np.int64).copy())
+            weak = Batch({}, None, {}, ids, extras={"keys": keys})
+            return {"weak": weak, "strong": Batch({}, None, {"pulled": 3.0 * len(ids)}, ids, extras={"keys": keys})}
+
+        return {
+            "labelled": Stream(np.ones(labelled), rows_of, 4, False),
+            "unlabelled": Stream(np.ones(others), views_of, 12, False),
+        }
+
+    def prepare(self, model: torch.nn.Module, progress: float) -> None:
+        self.moved += 1
+
+    def loss(self, model: torch.nn.Module, feed: Feed, rng: torch.Generator) -> Loss:
+        (weight,) = model.parameters()
+        terms: dict[str, torch.Tensor] = {}
+        if "labelled" in feed:
+            terms["labelled"] = len(feed["labelled"].ids) * (weight**2).sum() / 2
+        if "strong" in feed:
+            assert feed["weak"].ids == feed["strong"].ids
+            assert torch.equal(feed["weak"].extras["keys"], feed["strong"].extras["keys"])
+            terms["pulled"] = 3.0 * len(feed["strong"].ids) * weight.sum()
+        rows = len(feed["labelled"].ids) if "labelled" in feed else 0
+        return Loss(terms, {"seen": float(rows), "tokens": 20.0 * rows})
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return {"moved": self.moved}
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        self.moved = state["moved"]
+
+
+@pytest.mark.parametrize("micro_batch_size", [None, 3, 1])
+def test_each_term_of_a_loss_is_divided_by_its_own_count(micro_batch_size: int | None) -> None:
+    """Four labelled rows and twelve others an update: neither shares the other's denominator, however they are cut."""
+    objective = TwoTerms()
+    model = torch.nn.Linear(2, 1, bias=False)
+    torch.nn.init.constant_(model.weight, 2.0)
+    optim = Optim(
+        [ParameterGroup([model.weight], ["weight"])], learning_rate=0.0, schedule="constant", warmup=0.0, clip=1e9
+    )
+    feeds = Feeds(objective.streams(10, 50), seed=0, max_tokens=1000, micro_batch_size=micro_batch_size)
+    steps = fit_module.fit(model, feeds, objective, optim, Budget(2), device=CPU, cluster=Rig().cluster, seed=0)
+    for step in steps:
+        assert step.parts["labelled"] == pytest.approx(4.0)
+        assert step.parts["pulled"] == pytest.approx(4.0)
+        assert step.loss == pytest.approx(4.0 + 0.5 * 4.0)
+        assert step.grad_norm == pytest.approx(2.5 * 2**0.5), "2 of the first term and half of 1 of the second, each"
+        assert step.parts["seen"] == 1.0
+        assert step.parts["tokens"] == 2.0, "a figure with a count of its own"
+        assert (step.num_items, step.num_rows) == (4.0, 4 + 2 * 12)
+
+
 # --- schedule and budget ----------------------------------------------------------------------------------------------
 
 
@@ -160,12 +229,12 @@ def test_a_spent_budget_makes_no_update() -> None:
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
-class Broken:
+class Broken(Objective):
     """An objective whose loss or gradient breaks at one update."""
 
     def __init__(self, inner: Any, at: int, spoil: Callable[[torch.Tensor], torch.Tensor]) -> None:
         self.inner, self.at, self.spoil = inner, at, spoil
-        self.part_names, self.calls = inner.part_names, 0
+        self.log_names, self.calls = inner.log_names, 0
 
     def prepare(self, model: torch.nn.Module, progress: float) -> None:
         self.inner.prepare(model, progress)
@@ -173,7 +242,7 @@ class Broken:
 
     def loss(self, model: torch.nn.Module, feed: Feed, rng: torch.Generator) -> Loss:
         loss = self.inner.loss(model, feed, rng)
-        return Loss(self.spoil(loss.total), loss.num_items, loss.parts) if self.calls == self.at else loss
+        return Loss.of(self.spoil(loss.total), loss.log) if self.calls == self.at else loss
 
 
 class _NanGradient(torch.autograd.Function):

@@ -21,7 +21,7 @@ from pretune.objectives.contrastive_image import ContrastiveImage, nt_xent
 from pretune.objectives.masked_image import MaskedImage
 from pretune.objectives.self_distil_image import SelfDistilImage, momentum_at
 from pretune.objectives.two_views import twins_found
-from pretune.types import Batch
+from pretune.types import TERM, Batch, Feed
 from pretune.verbs.learning import load_weights
 from tiny import CPU, PICTURE_KINDS, Rig, dataset_of, largest_difference, tiny_image_backbone, tiny_pictures, weights_of
 
@@ -374,8 +374,8 @@ def test_pictures_that_are_not_varied_teach_nothing() -> None:
 
 
 def whole_stream(rows: int = 20) -> Stream:
-    def collate(rows_R: np.ndarray, _keys: np.ndarray) -> Batch:
-        return Batch({}, None, float(len(rows_R)), tuple(map(str, rows_R)))
+    def collate(rows_R: np.ndarray, _keys: np.ndarray) -> Feed:
+        return {"pictures": Batch({}, None, {TERM: float(len(rows_R))}, tuple(map(str, rows_R)))}
 
     return Stream(np.full(rows, 100), collate, 8, group_by_length=False, is_whole=True)
 

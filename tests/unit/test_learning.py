@@ -186,6 +186,20 @@ def test_a_resumed_run_that_was_out_of_patience_does_not_go_on(tmp_path: Path) -
     assert largest_difference(weights_of(again.model), weights_after(2)) == 0.0
 
 
+def test_what_an_objective_keeps_is_in_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A threshold or a teacher's average goes on where it was."""
+    made = learning(tmp_path, float, steps=6, eval_every=2)
+    kept = {"threshold": torch.tensor([0.25])}
+    monkeypatch.setattr(type(made.objective), "state_dict", lambda self: kept)
+    monkeypatch.setattr(type(made.objective), "load_state_dict", lambda self, state: given.update(state))
+    given: dict[str, torch.Tensor] = {}
+    made.go()
+    again = learning(tmp_path, float, steps=6, eval_every=2)
+    again.resume()
+    assert again.step == 6
+    assert torch.equal(given["threshold"], kept["threshold"])
+
+
 def test_a_better_score_forgives_the_stale_ones(tmp_path: Path) -> None:
     made = learning(tmp_path, {2: 0.5, 4: 0.4, 6: 0.6, 8: 0.5, 10: 0.7, 12: 0.6}.__getitem__, patience=2)
     made.go()

@@ -86,12 +86,12 @@ def test_half_of_the_rows_are_mixed_alike_in_any_batch_and_none_at_level_light()
         rows, batch_size=40, group_by_length=False
     )["labelled"]
     keys = np.arange(1000, 1040, dtype=np.uint64)
-    whole = stream.collate(np.arange(40), keys)
+    whole = stream.collate(np.arange(40), keys)["labelled"]
     assert whole.targets is not None
     is_mixed = ((whole.targets > 0) & (whole.targets < 1)).any(dim=1)
     assert 8 < int(is_mixed.sum()) < 32
     for number in (0, 7, 21):
-        one = stream.collate(np.array([number]), keys[number : number + 1])
+        one = stream.collate(np.array([number]), keys[number : number + 1])["labelled"]
         assert torch.equal(one.inputs["pixel_values"][0], whole.inputs["pixel_values"][number])
     light = ImageClassification(LABELS, task.geometry, augment="light")
     assert light.mixes == 0.0

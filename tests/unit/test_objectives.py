@@ -23,8 +23,8 @@ def logits_of(rig: Rig, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def per_item(rig: Rig, rows: list[int]) -> float:
-    loss = rig.loss(rig.batch(rows))
-    return (loss.total / loss.num_items).item()
+    batch = rig.batch(rows)
+    return (rig.loss(batch).total / batch.num_items).item()
 
 
 def test_plain_loss_is_torchs_mean() -> None:
@@ -82,9 +82,9 @@ def test_masked_loss_is_torchs_over_the_masked_places() -> None:
         logits = rig.model.eval()(**batch.inputs).logits.reshape(-1, len(rig.objective.encoder.tokenizer))
     wanted = functional.cross_entropy(logits[batch.extras["positions"]], batch.targets)
     loss = rig.loss(batch)
-    assert (loss.total / loss.num_items).item() == pytest.approx(wanted.item(), rel=1e-6)
+    assert (loss.total / batch.num_items).item() == pytest.approx(wanted.item(), rel=1e-6)
     right = (logits[batch.extras["positions"]].argmax(-1) == batch.targets).sum().item()
-    assert loss.parts["correct"] == right
+    assert loss.log["correct"] == right
 
 
 def test_the_vocabulary_head_runs_at_masked_places_only() -> None:

@@ -28,13 +28,13 @@ _MEGA = 50
 class Stream:
     """What an objective draws from: N rows, of which each update takes ``batch_size``.
 
-    ``lengths_N`` is the cost of each row (tokens, pixels, samples); ``collate(rows_R, keys_R)`` makes a batch of them,
-    with one 64-bit random key a row for masks and augmentations. ``is_whole``: the loss compares the rows of an update with
+    ``lengths_N`` is the cost of each row (tokens, pixels, samples); ``collate(rows_R, keys_R)`` makes batches of them by name
+    (one, or several views of the same rows), with one 64-bit random key a row for masks and augmentations. ``is_whole``: the loss compares the rows of an update with
     each other (or their statistics are shared), so an update is never cut into micro-batches.
     """
 
     lengths_N: np.ndarray
-    collate: Callable[[np.ndarray, np.ndarray], Batch]
+    collate: Callable[[np.ndarray, np.ndarray], Feed]
     batch_size: int
     group_by_length: bool = True
     is_whole: bool = False
@@ -183,15 +183,21 @@ class Feeds:
         rows = {name: self._rows(name) for name in self.streams}
         cuts = {name: self._cut(self.streams[name], rows_R) for name, (rows_R, _) in rows.items()}
         count = max(len(groups) for groups in cuts.values())
-        return [
-            (
-                number,
-                {name: self._batch(name, rows[name], cuts[name][number]) for name in rows if number < len(cuts[name])},
-            )
-            for number in range(self.rank, count, self.world)
-        ]
+        return [(number, self._feed(rows, cuts, number)) for number in range(self.rank, count, self.world)]
 
-    def _batch(self, name: str, rows: tuple[np.ndarray, int], chosen_M: np.ndarray) -> Batch:
+    def _feed(
+        self, rows: Mapping[str, tuple[np.ndarray, int]], cuts: Mapping[str, list[np.ndarray]], number: int
+    ) -> Feed:
+        """Micro-batch ``number`` of every stream that has so many."""
+        found: dict[str, Batch] = {}
+        for name, groups in cuts.items():
+            if number < len(groups):
+                drawn = self._batches(name, rows[name], groups[number])
+                assert not found.keys() & drawn.keys(), "streams name their batches alike"
+                found.update(drawn)
+        return found
+
+    def _batches(self, name: str, rows: tuple[np.ndarray, int], chosen_M: np.ndarray) -> Feed:
         rows_R, epoch = rows
         picked = rows_R[chosen_M]
         return self.streams[name].collate(picked, row_keys(self.seed, name, epoch, picked))

@@ -4,7 +4,7 @@
 
     checkpoints/
       step-00000500/   model.safetensors  optimizer.safetensors  state.json  manifest.json (SHA-256 and size of each, and its own)
-                       average.safetensors (where average weights are kept)
+                       average.safetensors, objective.safetensors (where there are average weights, and what an objective keeps)
       LAST             name of the newest
 
 Write order: a folder aside, each file fsynced, manifest.json last, the folder fsynced, renamed, the parent fsynced, then
@@ -32,18 +32,20 @@ __all__ = ["Checkpoint", "load_last", "load_step", "prune", "save", "steps_on_di
 
 _PREFIX = "step-"
 _FORMAT = 1
+_OPTIONAL = ("average", "objective")
 
 
 @dataclass
 class Checkpoint:
-    """Tensors by name and a small JSON state; ``average`` are average weights, where there are any. ``notes`` say what was
-    passed over to find it."""
+    """Tensors by name and a small JSON state; ``average`` are average weights and ``objective`` what the objective keeps, where
+    there are any. ``notes`` say what was passed over to find it."""
 
     step: int
     model: dict[str, torch.Tensor]
     optimizer: dict[str, torch.Tensor]
     state: dict[str, Any]
     average: dict[str, torch.Tensor] = field(default_factory=dict)
+    objective: dict[str, torch.Tensor] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -73,8 +75,9 @@ def _write_files(aside: Path, checkpoint: Checkpoint) -> None:
     aside.mkdir()
     save_file(_unshared(checkpoint.model), aside / "model.safetensors")
     save_file(_unshared(checkpoint.optimizer), aside / "optimizer.safetensors")
-    if checkpoint.average:
-        save_file(_unshared(checkpoint.average), aside / "average.safetensors")
+    for name in _OPTIONAL:
+        if tensors := getattr(checkpoint, name):
+            save_file(_unshared(tensors), aside / f"{name}.safetensors")
     write_json(aside / "state.json", {"step": checkpoint.step, **checkpoint.state})
     files = {}
     for path in sorted(aside.iterdir()):
@@ -172,12 +175,12 @@ def _read(path: Path) -> Checkpoint:
 
     try:
         model, optimizer = load_file(path / "model.safetensors"), load_file(path / "optimizer.safetensors")
-        has_average = (path / "average.safetensors").exists()
-        average = load_file(path / "average.safetensors") if has_average else {}
+        places = {name: path / f"{name}.safetensors" for name in _OPTIONAL}
+        optional: dict[str, Any] = {name: load_file(place) if place.exists() else {} for name, place in places.items()}
     except (SafetensorError, OSError) as error:
         raise CorruptFile(f"{path} cannot be read: {error}") from None
     state = read_json(path / "state.json")
-    return Checkpoint(step=state["step"], model=model, optimizer=optimizer, state=state, average=average)
+    return Checkpoint(step=state["step"], model=model, optimizer=optimizer, state=state, **optional)
 
 
 def prune(folder: Path, keep: Iterable[int]) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
 
@@ -16,23 +16,34 @@ from pretune.engine.optim import Optim
 from pretune.engine.parallel import Cluster
 from pretune.engine.randomness import seed_of, torch_generator
 from pretune.errors import CheckFailed, NonFiniteUpdate
-from pretune.types import Feed, Loss, Step
+from pretune.types import TERM, Feed, Loss, Step
 
-__all__ = ["Budget", "Learner", "fit"]
+__all__ = ["Budget", "Objective", "fit"]
 
 
-class Learner(Protocol):
-    """What the loop needs of an objective. ``part_names`` are the keys of its losses' parts."""
+class Objective(ABC):
+    """What training means: which rows are drawn, and the loss of them. ``weights`` names the terms of its loss, each with what it
+    counts for; ``log_names`` are the keys of its losses' logs.
+    """
 
-    part_names: tuple[str, ...]
+    weights: Mapping[str, float] = {TERM: 1.0}
+    log_names: tuple[str, ...] = ()
 
+    @abstractmethod
     def prepare(self, model: torch.nn.Module, progress: float) -> None:
         """Put the model into the state for an update at ``progress``: training mode, what is frozen."""
-        ...
 
+    @abstractmethod
     def loss(self, model: torch.nn.Module, feed: Feed, rng: torch.Generator) -> Loss:
-        """The summed loss of one micro-batch."""
-        ...
+        """The summed terms of one micro-batch."""
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """What the objective has learned beside the model (thresholds, a teacher's average weights): kept in checkpoints."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take that back."""
+        assert not state, f"{type(self).__name__} keeps no state, and was given {', '.join(state)}"
 
 
 @dataclass
@@ -57,20 +68,21 @@ class Budget:
 class _Sums:
     """What one update added up, over its micro-batches."""
 
-    loss: float = 0.0
+    terms: dict[str, float]
+    log: dict[str, float]
     num_rows: int = 0
     num_tokens: int = 0
     num_padded: int = 0
-    parts: dict[str, float] = field(default_factory=dict)
     suspects: list[str] = field(default_factory=list)
 
     def add(self, loss: Loss, feed: Feed) -> None:
-        total = float(loss.total.detach())
-        self.loss += total
-        if not math.isfinite(total):
+        values = {name: float(term.detach()) for name, term in loss.terms.items()}
+        for name, value in values.items():
+            self.terms[name] += value
+        if not all(map(math.isfinite, values.values())):
             self.suspects += [i for batch in feed.values() for i in batch.ids]
-        for name, value in loss.parts.items():
-            self.parts[name] += value
+        for name, value in loss.log.items():
+            self.log[name] += value
         for batch in feed.values():
             self.num_rows += len(batch.ids)
             self.num_tokens += batch.num_tokens
@@ -80,7 +92,7 @@ class _Sums:
 def fit(
     model: torch.nn.Module,
     feeds: Feeds,
-    objective: Learner,
+    objective: Objective,
     optim: Optim,
     budget: Budget,
     *,
@@ -91,8 +103,9 @@ def fit(
 ) -> Iterator[Step]:
     """One :class:`Step` per optimizer update, until the budget is spent.
 
-    The gradient of an update is the summed loss of its micro-batches on all processes, divided once by their items:
-    accumulation and data parallel give the step of one big batch. A NaN or infinite update is refused before it
+    The gradient of an update is that of the terms of the loss, each summed over the micro-batches of all processes and divided
+    once by its own count: accumulation and data parallel give the step of one big batch, and labelled and unlabelled rows,
+    rows and tokens do not share a denominator. A NaN or infinite update is refused before it
     touches a weight (:class:`NonFiniteUpdate` names the step and the rows). Out of memory halves the micro-batches and
     repeats the update.
     """
@@ -102,18 +115,19 @@ def fit(
         update, data_state = next(updates)
         progress = budget.progress(step)
         objective.prepare(model, progress)
-        sums, num_items = _gradients(model, feeds, update, objective, optim, device, cluster, seed, step)
-        rate, norm = _apply(optim, budget, update, sums, num_items, cluster, step)
+        sums, counts = _gradients(model, feeds, update, objective, optim, device, cluster, seed, step)
+        loss = sum(weight * sums.terms[name] / counts[name] for name, weight in objective.weights.items())
+        rate, norm = _apply(optim, budget, update, sums, loss, cluster, step)
         step += 1
         seconds = time.perf_counter() - began
         budget.used_seconds = cluster.sum([budget.used_seconds + seconds])[0] / cluster.world
         yield Step(
             number=step,
-            loss=sums.loss / num_items,
-            parts={name: value / num_items for name, value in sums.parts.items()},
+            loss=loss,
+            parts=_told(sums, counts, objective),
             grad_norm=norm,
             learning_rate=rate,
-            num_items=num_items,
+            num_items=counts[next(iter(objective.weights))],
             num_rows=sums.num_rows,
             num_tokens=sums.num_tokens,
             num_padded=sums.num_padded,
@@ -124,17 +138,24 @@ def fit(
         )
 
 
+def _told(sums: _Sums, counts: Mapping[str, float], objective: Objective) -> dict[str, float]:
+    """The log's figures, each divided by its count; the terms of the loss among them where there are several."""
+    first = counts[next(iter(objective.weights))]
+    terms = sums.terms if len(objective.weights) > 1 else {}
+    return {name: value / counts.get(name, first) for name, value in {**terms, **sums.log}.items()}
+
+
 def _gradients(
     model: torch.nn.Module,
     feeds: Feeds,
     update: list[tuple[int, Feed]],
-    objective: Learner,
+    objective: Objective,
     optim: Optim,
     device: Device,
     cluster: Cluster,
     seed: int,
     step: int,
-) -> tuple[_Sums, float]:
+) -> tuple[_Sums, dict[str, float]]:
     """Accumulate the update's gradients; on out of memory cut smaller and begin the update again."""
     while True:
         try:
@@ -159,40 +180,62 @@ def _gradients(
 def _accumulate(
     model: torch.nn.Module,
     update: list[tuple[int, Feed]],
-    objective: Learner,
+    objective: Objective,
     optim: Optim,
     device: Device,
     cluster: Cluster,
     seed: int,
     step: int,
-) -> tuple[_Sums, float]:
-    local_items = float(sum(batch.num_items for _, feed in update for batch in feed.values()))
-    num_items = max(cluster.sum([local_items])[0], 1e-12)
-    sums = _Sums(parts=dict.fromkeys(objective.part_names, 0.0))
+) -> tuple[_Sums, dict[str, float]]:
+    counts = _counts(update, objective, cluster)
+    sums = _Sums(dict.fromkeys(objective.weights, 0.0), dict.fromkeys(objective.log_names, 0.0))
     for number, feed in update:
         torch.manual_seed(seed_of(seed, "dropout", step, number))
         on_device = {name: batch.to(device.device) for name, batch in feed.items()}
         with device.arithmetic():
             loss = objective.loss(model, on_device, torch_generator(seed, "loss", step, number))
-        if loss.total.requires_grad:
-            (loss.total / num_items).backward()
+        if (whole := _weighed(loss, counts, objective.weights)) is not None:
+            whole.backward()
         sums.add(loss, feed)
     cluster.sum_gradients(optim.parameters)
-    return _over_processes(sums, cluster), num_items
+    return _over_processes(sums, cluster), counts
+
+
+def _counts(update: list[tuple[int, Feed]], objective: Objective, cluster: Cluster) -> dict[str, float]:
+    """Of each term, and of each figure of the log that is counted by itself, what the update has of it on all processes."""
+    names = [*objective.weights, *(name for name in objective.log_names if name not in objective.weights)]
+    found = dict.fromkeys(names, 0.0)
+    for _, feed in update:
+        for batch in feed.values():
+            for name, count in batch.counts.items():
+                assert name in found, f"a batch counts {name}, which is no term of the loss: {', '.join(names)}"
+                found[name] += count
+    summed = dict(zip(names, cluster.sum([float(found[name]) for name in names]), strict=True))
+    return {name: max(value, 1e-12) for name, value in summed.items() if value > 0 or name in objective.weights}
+
+
+def _weighed(loss: Loss, counts: Mapping[str, float], weights: Mapping[str, float]) -> torch.Tensor | None:
+    """The terms that can be learned from, each divided by its count and times its weight; None where there is none."""
+    whole = None
+    for name, term in loss.terms.items():
+        if term.requires_grad:
+            part = term / counts[name]
+            part = part if weights[name] == 1.0 else weights[name] * part
+            whole = part if whole is None else whole + part
+    return whole
 
 
 def _over_processes(sums: _Sums, cluster: Cluster) -> _Sums:
     if cluster.world == 1:
         return sums
-    names = sorted(sums.parts)
-    values = cluster.sum([sums.loss, sums.num_rows, sums.num_tokens, sums.num_padded, *(sums.parts[n] for n in names)])
+    terms, log = sorted(sums.terms), sorted(sums.log)
+    counted = [sums.num_rows, sums.num_tokens, sums.num_padded]
+    values = cluster.sum([*(sums.terms[name] for name in terms), *(sums.log[name] for name in log), *counted])
     return _Sums(
-        values[0],
-        int(values[1]),
-        int(values[2]),
-        int(values[3]),
-        dict(zip(names, values[4:], strict=True)),
-        sums.suspects,
+        dict(zip(terms, values, strict=False)),
+        dict(zip(log, values[len(terms) :], strict=False)),
+        *(int(value) for value in values[-3:]),
+        suspects=sums.suspects,
     )
 
 
@@ -201,17 +244,17 @@ def _apply(
     budget: Budget,
     update: list[tuple[int, Feed]],
     sums: _Sums,
-    num_items: float,
+    loss: float,
     cluster: Cluster,
     step: int,
 ) -> tuple[float, float]:
     norm = float(optim.gradient_norm())
-    if cluster.any(not (math.isfinite(norm) and math.isfinite(sums.loss))):
+    if cluster.any(not (math.isfinite(norm) and math.isfinite(loss))):
         others = [i for _, feed in update for batch in feed.values() for i in batch.ids if i not in sums.suspects]
         row_ids = (*sums.suspects, *others)
         optim.drop_gradients()
         raise NonFiniteUpdate(
-            f"update {step + 1} was refused: loss {sums.loss / num_items:g}, gradient norm {norm:g}; rows {_some(tuple(sums.suspects) or row_ids)}",
+            f"update {step + 1} was refused: loss {loss:g}, gradient norm {norm:g}; rows {_some(tuple(sums.suspects) or row_ids)}",
             "no weight was changed and nothing was saved since the last checkpoint: look at these rows, lower --learning-rate, or use --precision fp32",
             step=step + 1,
             row_ids=row_ids,

@@ -126,7 +126,7 @@ def _batch_of(one: Batch, inputs: dict[str, torch.Tensor]) -> Batch:
     """``inputs`` of B copies of a batch of one row, with its extras."""
     count = len(next(iter(inputs.values())))
     extras = {name: extra.expand(count, *extra.shape[1:]) for name, extra in one.extras.items()}
-    return Batch(inputs, None, 0.0, one.ids * count, extras=extras)
+    return Batch(inputs, None, {}, one.ids * count, extras=extras)
 
 
 def _path_integral(

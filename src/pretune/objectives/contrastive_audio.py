@@ -26,7 +26,7 @@ from pretune.objectives.hidden_frames import MASK_SHARE, code_warnings, gumbel, 
 from pretune.objectives.pretraining import Pretraining
 from pretune.tasks.audio_rows import ClipRows, batch_of_clips, clips_of
 from pretune.tasks.base import EncodedRows
-from pretune.types import Batch, Encoded, Feed, Loss
+from pretune.types import TERM, Batch, Encoded, Feed, Loss
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -82,7 +82,7 @@ class ContrastiveAudio(Pretraining):
         "For each hidden frame the model picks its own code from those of other hidden frames of the clip; accuracy is how often it "
         "picks right. Codes in use are a mean over the groups of codes. Spread is 0 where all frames are told alike, and 1 at most."
     )
-    part_names: tuple[str, ...] = ("contrastive", "diversity", "correct")
+    log_names: tuple[str, ...] = ("contrastive", "diversity", "correct")
 
     def __init__(
         self, backbone: Backbone, *, seed: int, mask_share: float = MASK_SHARE, diversity_weight: float | None = None
@@ -121,8 +121,8 @@ class ContrastiveAudio(Pretraining):
     def streams(self, rows: EncodedRows, *, batch_size: int, group_by_length: bool) -> dict[str, Stream]:
         """The one stream of clips."""
 
-        def collate(rows_R: np.ndarray, keys_R: np.ndarray) -> Batch:
-            return self.collate([rows[int(i)] for i in rows_R], keys_R)
+        def collate(rows_R: np.ndarray, keys_R: np.ndarray) -> Feed:
+            return {"clips": self.collate([rows[int(i)] for i in rows_R], keys_R)}
 
         return {
             "clips": Stream(rows.lengths_N, collate, batch_size, group_by_length, is_whole=self.diversity_weight > 0)
@@ -149,7 +149,7 @@ class ContrastiveAudio(Pretraining):
         return Batch(
             inputs=inputs,
             targets=None,
-            num_items=float(valid_S.sum()),
+            counts={TERM: float(valid_S.sum())},
             ids=tuple(row.id for row in rows),
             num_tokens=sum(costs),
             num_padded=len(rows) * max(costs),
@@ -179,7 +179,7 @@ class ContrastiveAudio(Pretraining):
             "diversity": float(diversity.detach()),
             "correct": float((told.right_S * counts_S).sum()),
         }
-        return Loss(contrastive + self.diversity_weight * diversity, batch.num_items, parts)
+        return Loss.of(contrastive + self.diversity_weight * diversity, parts)
 
     def _diversity(self, codes_SGV: torch.Tensor, counts_S: torch.Tensor) -> torch.Tensor:
         """Share of the codes that are not used: 1 - (sum of the groups' perplexities) / (G * V) (equation 4, as transformers has it)."""

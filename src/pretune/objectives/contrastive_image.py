@@ -44,7 +44,7 @@ class ContrastiveImage(TwoViews):
     """Contrast pictures with each other. ``temperature`` sharpens the comparison."""
 
     name: ClassVar[str] = "contrastive-image"
-    part_names: tuple[str, ...] = ("right",)
+    log_names: tuple[str, ...] = ("right",)
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class ContrastiveImage(TwoViews):
         """NT-Xent, summed over rows; ``right`` counts rows by the share of their variations that found their twin."""
         batch = feed["pictures"]
         losses_V, right_V = nt_xent(model(**batch.inputs), self.temperature)
-        return Loss(losses_V.sum() / 2, batch.num_items, {"right": float(right_V.sum()) / 2})
+        return Loss.of(losses_V.sum() / 2, {"right": float(right_V.sum()) / 2})
 
 
 def nt_xent(projected_VP: torch.Tensor, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,12 +14,13 @@ from torch import nn
 from pretune.backbones.adapt import Adaptation
 from pretune.backbones.inner_states import Listener
 from pretune.engine.batching import Stream
+from pretune.engine.fit import Objective
 from pretune.objectives.inner_matching import InnerMatching
 from pretune.objectives.supervised import learned_item
 from pretune.tasks.base import EncodedRows, Task
 from pretune.tasks.teacher import Teaching
 from pretune.tasks.trunk_rows import positions_of
-from pretune.types import Batch, Feed, Loss
+from pretune.types import TERM, Batch, Feed, Loss
 
 __all__ = ["HARD_WEIGHT", "TEMPERATURE", "Distil", "Pupil"]
 
@@ -57,7 +58,7 @@ class Pupil(nn.Module):
 
 
 @final
-class Distil:
+class Distil(Objective):
     """Learn ``task`` from a teacher, on rows with and without right answers (the stream ``rows``).
 
     The loss of a row is ``hard_weight`` times the task's own and the rest times the distance from the teacher's softened answer
@@ -66,7 +67,7 @@ class Distil:
     transcripts by frames.
     """
 
-    part_names: tuple[str, ...] = ("hard", "soft")
+    log_names: tuple[str, ...] = ("hard", "soft")
 
     def __init__(
         self,
@@ -83,13 +84,13 @@ class Distil:
         self.teaching = teaching
         self.temperature = temperature
         self.hard_weight = hard_weight
-        self.part_names = (*type(self).part_names, *(() if matching is None else matching.names))
+        self.log_names = (*type(self).log_names, *(() if matching is None else matching.names))
         self._looks_inside = matching is not None
 
     def streams(self, rows: EncodedRows, *, batch_size: int, group_by_length: bool) -> dict[str, Stream]:
         """The one stream of all rows, with what the teacher says of them."""
 
-        def collate(rows_R: np.ndarray, keys_R: np.ndarray) -> Batch:
+        def collate(rows_R: np.ndarray, keys_R: np.ndarray) -> Feed:
             places = rows_R.tolist()
             items = [learned_item(self.task, rows, place, int(key)) for place, key in zip(places, keys_R, strict=True)]
             batch = self.task.collate(items)
@@ -97,8 +98,8 @@ class Distil:
             batch.extras[_LOGITS] = said.logits
             if said.states is not None and self._looks_inside:
                 batch.extras[_STATES] = said.states
-            batch.num_items = float(self.task.item_weights(batch).sum())
-            return batch
+            batch.counts = {TERM: float(self.task.item_weights(batch).sum())}
+            return {"rows": batch}
 
         return {"rows": Stream(rows.lengths_N, collate, batch_size, group_by_length)}
 
@@ -107,8 +108,8 @@ class Distil:
         self.adaptation.train(model, progress)
         self._looks_inside = isinstance(model, Pupil) and progress < INSIDE_SHARE
 
-    def loss(self, model: nn.Module, feed: Feed, _rng: torch.Generator) -> Loss:
-        """See the class. ``parts`` are the sums of each distance over the rows that have it."""
+    def loss(self, model: nn.Module, feed: Feed, rng: torch.Generator) -> Loss:
+        """See the class. ``log`` holds the sums of each distance over the rows that have it."""
         batch = feed["rows"]
         logits = self.task.logits_of(model, batch)
         soft_B = self.task.soft_losses(logits, batch.extras[_LOGITS], batch, self.temperature)
@@ -120,7 +121,7 @@ class Distil:
             for name, apart_B in self._inside(model, batch).items():
                 inside = (apart_B * self.task.item_weights(batch)).sum()
                 total, parts[name] = total + inside, float(inside.detach())
-        return Loss(total, batch.num_items, parts)
+        return Loss.of(total, parts)
 
     @staticmethod
     def _inside(model: Pupil, batch: Batch) -> dict[str, torch.Tensor]:

@@ -29,7 +29,7 @@ from pretune.tasks.audio_rows import ClipRows, batch_of_clips, clips_of, real_fr
 from pretune.tasks.base import EncodedRows
 from pretune.tasks.stored_pictures import store_pictures
 from pretune.tasks.trunk_rows import POSITIONS
-from pretune.types import Batch, Encoded, Feed, Loss
+from pretune.types import TERM, Batch, Encoded, Feed, Loss
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -94,7 +94,9 @@ class _Pictures:
         else:
             pixels = VIEWS[self.augment].of(pictures, uniform(keys_B, DRAWS, 0), self.geometry)
         cost = patches_of(self.geometry) * len(rows)
-        return Batch({"pixel_values": pixels}, None, float(len(rows)), tuple(row.id for row in rows), cost, cost)
+        return Batch(
+            {"pixel_values": pixels}, None, {TERM: float(len(rows))}, tuple(row.id for row in rows), cost, cost
+        )
 
 
 class _Clips:
@@ -123,7 +125,7 @@ class _Clips:
         positions_BP = real_frames(inputs, lengths_B, self.hearing)
         costs, ids = [row.cost for row in rows], tuple(row.id for row in rows)
         extras = {POSITIONS: positions_BP}
-        return Batch(inputs, None, float(positions_BP.sum()), ids, sum(costs), len(rows) * max(costs), extras)
+        return Batch(inputs, None, {TERM: float(positions_BP.sum())}, ids, sum(costs), len(rows) * max(costs), extras)
 
 
 def _places(model: nn.Module, inputs: Mapping[str, torch.Tensor], *, mean: bool) -> torch.Tensor:
@@ -168,7 +170,7 @@ class DistilFeatures(Pretraining):
         "Explained is the share of the variance of the teacher's features that the student's features predict linearly: 1 for all of it, 0 for "
         "a student that knows only their mean."
     )
-    part_names: tuple[str, ...] = ()
+    log_names: tuple[str, ...] = ()
 
     def __init__(self, backbone: Backbone, settings: TaughtSettings, *, seed: int) -> None:
         large = load_backbone(settings.teacher)
@@ -200,14 +202,14 @@ class DistilFeatures(Pretraining):
         """The one stream of rows. The teacher's features are surveyed on the first of them."""
         self._survey(rows)
 
-        def collate(rows_R: np.ndarray, keys_R: np.ndarray) -> Batch:
-            return self._counted(self.reader.collate([rows[int(i)] for i in rows_R], keys_R))
+        def collate(rows_R: np.ndarray, keys_R: np.ndarray) -> Feed:
+            return {"rows": self._counted(self.reader.collate([rows[int(i)] for i in rows_R], keys_R))}
 
         return {"rows": Stream(rows.lengths_N, collate, batch_size, group_by_length)}
 
     def _counted(self, batch: Batch) -> Batch:
         if self._only_means:
-            batch.num_items = float(len(batch.ids))
+            batch.counts = {TERM: float(len(batch.ids))}
         return batch
 
     @torch.no_grad()
@@ -242,7 +244,7 @@ class DistilFeatures(Pretraining):
         batch = feed["rows"]
         errors_BP = self._errors(model, batch)
         places = 1 if POSITIONS in batch.extras else errors_BP.shape[1]
-        return Loss(errors_BP.sum() / places, batch.num_items)
+        return Loss.of(errors_BP.sum() / places)
 
     def statistics(
         self, rows: EncodedRows, device: Device, on_batch: Callable[[int], None] | None = None

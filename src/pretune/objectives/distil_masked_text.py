@@ -58,7 +58,7 @@ class DistilMaskedText(Pretraining):
     specs: ClassVar[Mapping[str, ScoreSpec]] = MaskedTextPretraining.specs
     default_epochs: ClassVar[tuple[float, float]] = MaskedTextPretraining.default_epochs
     reading: ClassVar[str] = MaskedTextPretraining.reading
-    part_names: tuple[str, ...] = ("correct", "hard", "soft")
+    log_names: tuple[str, ...] = ("correct", "hard", "soft")
 
     def __init__(self, backbone: Backbone, settings: TaughtSettings, texts: Sequence[str], *, seed: int) -> None:
         large = load_backbone(settings.teacher)
@@ -85,7 +85,7 @@ class DistilMaskedText(Pretraining):
             )  # fmt: skip
             if found is not None:
                 self.model, self.listener = found.pupil, found.listener
-                self.part_names = (*type(self).part_names, *found.pupil.matching.names)
+                self.log_names = (*type(self).log_names, *found.pupil.matching.names)
         if not self.has_head and self.listener is None:
             raise ModelError(
                 f"{settings.teacher} has no head for masked words, and nothing inside it can be compared",
@@ -132,7 +132,7 @@ class DistilMaskedText(Pretraining):
         if isinstance(model, Pupil):
             for name, inside in self._inside(model, batch).items():
                 total, parts[name] = total + inside, float(inside.detach())
-        return Loss(total, batch.num_items, parts)
+        return Loss.of(total, parts)
 
     @torch.no_grad()
     def _said(self, batch: Batch, positions_M: torch.Tensor) -> torch.Tensor:

@@ -22,7 +22,7 @@ from pretune.objectives.representation import collapse_warnings, health_scores
 from pretune.tasks.base import EncodedRows
 from pretune.tasks.stored_pictures import StoredPictures, store_pictures
 from pretune.tasks.thumbnails import picture_address
-from pretune.types import Batch
+from pretune.types import Batch, Feed
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -102,8 +102,8 @@ class ImagePretraining(Pretraining):
     def stream(self, rows: EncodedRows, *, batch_size: int, is_whole: bool = False, cost: int = 1) -> Stream:
         """The stream of all rows, each of which costs ``cost`` passes through the encoder."""
 
-        def collate(rows_R: np.ndarray, keys_R: np.ndarray) -> Batch:
-            return self.batch_of(rows, rows_R, keys_R)
+        def collate(rows_R: np.ndarray, keys_R: np.ndarray) -> Feed:
+            return {"pictures": self.batch_of(rows, rows_R, keys_R)}
 
         return Stream(cost * rows.lengths_N, collate, batch_size, False, is_whole)
 

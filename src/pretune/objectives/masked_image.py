@@ -23,7 +23,7 @@ from pretune.metrics.base import ScoreSpec
 from pretune.objectives.image_pretraining import ImagePretraining, image_geometry, told
 from pretune.objectives.representation import HEALTH_READING, HEALTH_SPECS, NUM_HEALTH, health_statistics
 from pretune.tasks.base import EncodedRows
-from pretune.types import Batch, Feed, Loss
+from pretune.types import TERM, Batch, Feed, Loss
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -60,7 +60,7 @@ class MaskedImage(ImagePretraining):
     shown: ClassVar[str] = (
         "Held-out pictures as they are learned from. What is grey is hidden, and has to be painted from the rest."
     )
-    part_names: tuple[str, ...] = ()
+    log_names: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -106,7 +106,12 @@ class MaskedImage(ImagePretraining):
         noise_BL = torch.from_numpy(uniform(keys_B, self.num_patches, _MASKS))
         cost = patches_of(self.geometry) * len(ids)
         return Batch(
-            {"pixel_values": pixels, "noise": noise_BL}, None, float(self.num_masked * len(ids)), tuple(ids), cost, cost
+            {"pixel_values": pixels, "noise": noise_BL},
+            None,
+            {TERM: float(self.num_masked * len(ids))},
+            tuple(ids),
+            cost,
+            cost,
         )
 
     def learned_pixels(self, batch: Batch) -> torch.Tensor:
@@ -128,7 +133,7 @@ class MaskedImage(ImagePretraining):
     def loss(self, model: torch.nn.Module, feed: Feed, rng: torch.Generator) -> Loss:
         """Squared error of the masked patches' normalised pixels, a mean over a patch's pixels, summed over masked patches."""
         batch = feed["pictures"]
-        return Loss(self._errors(model, batch.inputs).sum(), batch.num_items)
+        return Loss.of(self._errors(model, batch.inputs).sum())
 
     def _errors(self, model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """(B, L) mean squared error of each patch, 0 where it was seen."""

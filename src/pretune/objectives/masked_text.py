@@ -24,9 +24,10 @@ from pretune.backbones.text import TextEncoder, TextPiece, collate_text
 from pretune.backbones.words import whole_words, word_starts
 from pretune.engine.batching import Stream, cut_by_budget
 from pretune.engine.devices import Device, inference
+from pretune.engine.fit import Objective
 from pretune.engine.randomness import row_keys, uniform
 from pretune.errors import DataError
-from pretune.types import Batch, Feed, Loss
+from pretune.types import TERM, Batch, Feed, Loss
 
 __all__ = ["IGNORED", "MaskedText", "heads_at", "in_blocks"]
 
@@ -78,7 +79,7 @@ def in_blocks(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @final
-class MaskedText:
+class MaskedText(Objective):
     """Predict masked tokens of raw text.
 
     ``mask_fraction`` of the tokens (of the words, with ``mask_whole_words``) are chosen; of these 80 % become the mask
@@ -90,7 +91,7 @@ class MaskedText:
     prediction: Ma et al. 2024, arXiv 2401.11248, who let it tell all tokens).
     """
 
-    part_names: tuple[str, ...] = ("correct",)
+    log_names: tuple[str, ...] = ("correct",)
 
     def __init__(
         self,
@@ -118,7 +119,7 @@ class MaskedText:
         self.pack_tokens = pack_tokens
         self.position_offset = position_offset
         self.bag_of_words = bag_of_words
-        self.part_names = self.parts_with(bag_of_words)
+        self.log_names = self.parts_with(bag_of_words)
         self.mask_id = int(tokenizer.mask_token_id)
         self.special_ids = np.array(sorted(tokenizer.all_special_ids))
         self.ordinary_ids = np.setdiff1d(np.arange(len(tokenizer)), self.special_ids)
@@ -127,23 +128,24 @@ class MaskedText:
     @classmethod
     def parts_with(cls, bag_of_words: float) -> tuple[str, ...]:
         """The names of a loss's parts."""
-        return (*cls.part_names, "bag_of_words") if bag_of_words else cls.part_names
+        return (*cls.log_names, "bag_of_words") if bag_of_words else cls.log_names
 
     def streams(self, store: TokenStore, *, batch_size: int, group_by_length: bool) -> dict[str, Stream]:
         """The one stream of rows, or of packs of rows. ``batch_size`` counts rows either way."""
         lengths_N = store.lengths
         if self.pack_tokens is None:
 
-            def collate(rows_R: np.ndarray, keys_R: np.ndarray) -> Batch:
-                return self.collate([store.piece(int(i)) for i in rows_R], keys_R, [str(store.rows[i]) for i in rows_R])
+            def collate(rows_R: np.ndarray, keys_R: np.ndarray) -> Feed:
+                pieces = [store.piece(int(i)) for i in rows_R]
+                return {"text": self.collate(pieces, keys_R, [str(store.rows[i]) for i in rows_R])}
 
             return {"text": Stream(lengths_N, collate, batch_size, group_by_length)}
         groups = pack(lengths_N, self.pack_tokens)
         per_pack = len(lengths_N) / max(1, len(groups))
         totals = np.array([int(lengths_N[group].sum()) for group in groups])
 
-        def collate_packs(packs_R: np.ndarray, keys_R: np.ndarray) -> Batch:
-            return self._collate_packs(store, [groups[int(i)] for i in packs_R], keys_R)
+        def collate_packs(packs_R: np.ndarray, keys_R: np.ndarray) -> Feed:
+            return {"text": self._collate_packs(store, [groups[int(i)] for i in packs_R], keys_R)}
 
         return {"text": Stream(totals, collate_packs, max(1, round(batch_size / per_pack)), False)}
 
@@ -197,7 +199,7 @@ class MaskedText:
             "firsts": torch.from_numpy(firsts_R.astype(np.int64)),
             "owners": torch.from_numpy(owners_M),
         }
-        return Batch(inputs, targets_M, float(len(targets_M)), tuple(ids), num_tokens, num_padded, extras)
+        return Batch(inputs, targets_M, {TERM: float(len(targets_M))}, tuple(ids), num_tokens, num_padded, extras)
 
     def mask(self, pieces: list[TextPiece], keys_R: np.ndarray) -> _Masked:
         """Copies of the pieces with chosen tokens replaced, and the chosen places of each."""
@@ -242,7 +244,7 @@ class MaskedText:
         """Training mode; what does not learn rests."""
         self.adaptation.train(model, progress)
 
-    def loss(self, model: torch.nn.Module, feed: Feed, _rng: torch.Generator) -> Loss:
+    def loss(self, model: torch.nn.Module, feed: Feed, rng: torch.Generator) -> Loss:
         """Cross entropy of the masked tokens, summed; and of the same tokens told by their row's first position."""
         batch = feed["text"]
         positions_M, targets_M = in_blocks(batch)
@@ -255,7 +257,7 @@ class MaskedText:
             assert batch.targets is not None
             told = -functional.log_softmax(logits_RV, dim=-1)[batch.extras["owners"], batch.targets].sum()
             total, parts["bag_of_words"] = total + self.bag_of_words * told, float(told.detach())
-        return Loss(total, batch.num_items, parts)
+        return Loss.of(total, parts)
 
     def held_out_statistics(
         self,

@@ -88,7 +88,7 @@ class MaskedTextPretraining(Pretraining):
                 f"--embeddings cooccurrence is for fresh weights, and {backbone.name} has learned its embeddings",
                 "leave --embeddings out, or start from scratch:...",
             )
-        self.part_names = MaskedText.parts_with(settings.bag_of_words)
+        self.log_names = MaskedText.parts_with(settings.bag_of_words)
 
     @classmethod
     def start(

@@ -6,7 +6,7 @@ rows, as for tasks. Shapes: N rows, K statistics.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from pretune.backbones.adapt import Adaptation
+from pretune.engine.fit import Objective
 from pretune.metrics.base import Measured, ScoreSpec, Sums
 from pretune.tasks.base import EncodedRows
-from pretune.types import Feed, Loss
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -38,7 +38,7 @@ class Measure(NamedTuple):
     note: str
 
 
-class Pretraining(ABC):
+class Pretraining(Objective):
     """Learning from unlabelled rows. ``model`` is what learns, ``adaptation`` (set before learning) what of it learns when.
 
     ``columns`` are those it reads; ``default_epochs`` are passes for fresh and for trained weights, ``default_batch_size``
@@ -56,7 +56,6 @@ class Pretraining(ABC):
     reads: ClassVar[tuple[str, ...]] = ()
     models: ClassVar[str] = "any model"
     reading: ClassVar[str]
-    part_names: tuple[str, ...]
     model: torch.nn.Module
     report: LoadReport
     adaptation: Adaptation
@@ -89,10 +88,6 @@ class Pretraining(ABC):
     def prepare(self, model: torch.nn.Module, progress: float) -> None:
         """Training mode; what does not learn at ``progress`` rests in eval mode."""
         self.adaptation.train(model, progress)
-
-    @abstractmethod
-    def loss(self, model: torch.nn.Module, feed: Feed, rng: torch.Generator) -> Loss:
-        """The loss of a micro-batch, summed over its items."""
 
     @abstractmethod
     def statistics(

@@ -73,7 +73,7 @@ class SelfDistilImage(TwoViews):
     """Learn from a slow copy of oneself; no picture is contrasted with another."""
 
     name: ClassVar[str] = "self-distillation-image"
-    part_names: tuple[str, ...] = ("spread",)
+    log_names: tuple[str, ...] = ("spread",)
 
     def __init__(self, backbone: Backbone, geometry: Geometry, *, augment: str = "strong", seed: int = 0) -> None:
         super().__init__(backbone, geometry, augment=augment, seed=seed)
@@ -99,4 +99,4 @@ class SelfDistilImage(TwoViews):
         other_VP = said_VP.roll(len(said_VP) // 2, dims=0)
         losses_V = 2 - 2 * (predicted_VP * other_VP).sum(dim=-1)
         spread = (1 - predicted_VP.detach().mean(dim=0).square().sum()).clamp(min=0).sqrt()
-        return Loss(losses_V.sum(), batch.num_items, {"spread": float(spread) * batch.num_items})
+        return Loss.of(losses_V.sum(), {"spread": float(spread) * batch.num_items})

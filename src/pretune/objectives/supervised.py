@@ -9,8 +9,9 @@ import torch
 
 from pretune.backbones.adapt import Adaptation
 from pretune.engine.batching import Stream
+from pretune.engine.fit import Objective
 from pretune.tasks.base import EncodedRows, Learnable
-from pretune.types import Batch, Encoded, Feed, Loss
+from pretune.types import Encoded, Feed, Loss
 
 __all__ = ["Supervised", "learned_item"]
 
@@ -26,10 +27,8 @@ def learned_item(task: Learnable, rows: EncodedRows, number: int, key: int) -> E
 
 
 @final
-class Supervised:
+class Supervised(Objective):
     """Learn ``task`` from the stream ``labelled``; ``adaptation`` says which weights learn when."""
-
-    part_names: tuple[str, ...] = ()
 
     def __init__(self, task: Learnable, adaptation: Adaptation) -> None:
         self.task = task
@@ -38,9 +37,11 @@ class Supervised:
     def streams(self, rows: EncodedRows, *, batch_size: int, group_by_length: bool) -> dict[str, Stream]:
         """The one stream of labelled rows."""
 
-        def collate(rows_R: np.ndarray, keys_R: np.ndarray) -> Batch:
+        def collate(rows_R: np.ndarray, keys_R: np.ndarray) -> Feed:
             pairs = zip(rows_R, keys_R, strict=True)
-            return self.task.collate([learned_item(self.task, rows, int(i), int(key)) for i, key in pairs])
+            return {
+                "labelled": self.task.collate([learned_item(self.task, rows, int(i), int(key)) for i, key in pairs])
+            }
 
         return {"labelled": Stream(rows.lengths_N, collate, batch_size, group_by_length)}
 
@@ -48,6 +49,6 @@ class Supervised:
         """Training mode; what does not learn at ``progress`` rests in eval mode, its dropout too."""
         self.adaptation.train(model, progress)
 
-    def loss(self, model: torch.nn.Module, feed: Feed, _rng: torch.Generator) -> Loss:
+    def loss(self, model: torch.nn.Module, feed: Feed, rng: torch.Generator) -> Loss:
         """The task's loss."""
         return self.task.loss(model, feed["labelled"])

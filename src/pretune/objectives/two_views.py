@@ -22,7 +22,7 @@ from pretune.metrics.base import ScoreSpec
 from pretune.objectives.image_pretraining import ImagePretraining, image_geometry, told
 from pretune.objectives.representation import HEALTH_READING, HEALTH_SPECS, NUM_HEALTH, distances, health_statistics
 from pretune.tasks.base import EncodedRows
-from pretune.types import Batch
+from pretune.types import TERM, Batch
 
 if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
@@ -128,7 +128,7 @@ class TwoViews(ImagePretraining):
         """``pixels`` (V, 3, H, W): the first variation of every picture, then the second of every picture."""
         pixels = torch.cat([self.views(pictures, keys_B, number) for number in (0, 1)])
         cost = 2 * patches_of(self.geometry) * len(ids)
-        return Batch({"pixels": pixels}, None, float(len(ids)), tuple(ids), cost, cost)
+        return Batch({"pixels": pixels}, None, {TERM: float(len(ids))}, tuple(ids), cost, cost)
 
     def statistics(
         self, rows: EncodedRows, device: Device, on_batch: Callable[[int], None] | None = None

@@ -19,7 +19,7 @@ from pretune.errors import DataError, did_you_mean
 from pretune.tasks.base import Task, refuse_unlabelled
 from pretune.tasks.baseline_parts import KnownLabels
 from pretune.tasks.parts import Parts
-from pretune.types import Batch, Encoded, Example, Loss, Prediction, Target
+from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction, Target
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -172,7 +172,7 @@ class Labelling(Task):
         return Batch(
             inputs=inputs,
             targets=targets,
-            num_items=float(weights_B[is_labelled_B].sum()),
+            counts={TERM: float(weights_B[is_labelled_B].sum())},
             ids=tuple(row.id for row in rows),
             num_tokens=num_tokens,
             num_padded=num_padded,
@@ -192,7 +192,7 @@ class Labelling(Task):
         assert batch.targets is not None
         refuse_unlabelled(self, batch, rows="unlabelled rows", answer="label")
         losses_B = self.losses(self.logits_of(model, batch).float(), batch.targets)
-        return Loss((losses_B * batch.extras["weights"]).sum(), batch.num_items)
+        return Loss.of((losses_B * batch.extras["weights"]).sum())
 
     def is_labelled(self, batch: Batch) -> torch.Tensor:
         """Targets below 0 are none."""

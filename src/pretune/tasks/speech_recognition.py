@@ -49,7 +49,7 @@ from pretune.tasks.recognition_checks import (
 )
 from pretune.tasks.soft_losses import softened_divergence
 from pretune.tasks.trunk_rows import POSITIONS
-from pretune.types import Batch, Encoded, Example, Loss, Prediction, Text
+from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction, Text
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -187,7 +187,7 @@ class SpeechRecognition(Task):
         return Batch(
             inputs=inputs,
             targets=torch.tensor([i for target in targets for i in target], dtype=torch.long),
-            num_items=float(sum(row.weight * max(1, len(row.target)) for row in labelled)),
+            counts={TERM: float(sum(row.weight * max(1, len(row.target)) for row in labelled))},
             ids=tuple(row.id for row in rows),
             num_tokens=sum(costs),
             num_padded=len(rows) * max(costs),
@@ -211,7 +211,7 @@ class SpeechRecognition(Task):
     def loss(self, model: torch.nn.Module, batch: Batch) -> Loss:
         """Negative log-likelihood of the transcripts, summed over clips. Rows of weight 0 add nothing."""
         refuse_unlabelled(self, batch, rows="rows without a transcript", answer="text")
-        return Loss(self._likelihoods(self._log_probs(model, batch), batch).sum(), batch.num_items)
+        return Loss.of(self._likelihoods(self._log_probs(model, batch), batch).sum())
 
     def _likelihoods(self, log_probs_BFV: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Negative log-likelihoods (B,) times the clips' weights; of a clip without a transcript that of an empty one."""

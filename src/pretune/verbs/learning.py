@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pretune.engine.batching import Feeds
     from pretune.engine.checkpoint import Checkpoint
     from pretune.engine.devices import Device
-    from pretune.engine.fit import Budget, Learner
+    from pretune.engine.fit import Budget, Objective
     from pretune.engine.interrupt import StopRequest
     from pretune.engine.optim import Optim
     from pretune.engine.parallel import Cluster
@@ -128,7 +128,7 @@ class Learning:
 
     run: RunFolder
     model: torch.nn.Module
-    objective: Learner
+    objective: Objective
     optim: Optim
     feeds: Feeds
     goal: Goal
@@ -164,6 +164,7 @@ class Learning:
         self.optim.load_tensors(found.optimizer)
         if self.average:
             self.average.load(found.average, found.step)
+        self.objective.load_state_dict(found.objective)
         state = found.state
         self.step, self.stale, self.best = found.step, state["stale"], state["best"]
         self.unevaluated = state["unevaluated"]
@@ -304,7 +305,12 @@ class Learning:
             }
             average = self.average.tensors() if self.average else {}
             whole = checkpoint.Checkpoint(
-                self.step, dict(self.model.state_dict()), self.optim.tensors(), state, average
+                self.step,
+                dict(self.model.state_dict()),
+                self.optim.tensors(),
+                state,
+                average,
+                self.objective.state_dict(),
             )
             checkpoint.save(self.run.checkpoints_dir, whole)
             newest = checkpoint.steps_on_disk(self.run.checkpoints_dir)[:2]
