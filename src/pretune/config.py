@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
-from pretune.options import Settings, option
+from pretune.errors import UsageError
+from pretune.options import Settings, name_of, option
 
 __all__ = [
     "READ_BY_MODALITY",
@@ -40,10 +43,21 @@ READ_BY_MODALITY: Mapping[str, tuple[str, ...]] = {
 class DataSettings(Settings):
     """Where the rows are and which columns mean what."""
 
-    data: str = option(
-        help="file, folder or hub id with the data; - reads JSON lines from standard input where rows are predicted",
+    reads_input: ClassVar[bool] = False
+    """Whether rows may come from standard input: not where they are needed again."""
+
+    data: str | None = option(
+        None,
+        "file, folder, archive, hub id or pattern in quotes ('news/*.csv') with the data",
         metavar="DATA",
     )
+    train: tuple[str, ...] = option(
+        (),
+        "file, folder or pattern of the training rows, in place of --data or beside it; may be given several times",
+        metavar="DATA",
+    )
+    validation: tuple[str, ...] = option((), "the same for the validation rows", metavar="DATA")
+    test: tuple[str, ...] = option((), "the same for the test rows", metavar="DATA")
     column: tuple[str, ...] = option(
         (),
         "name a column: text=title, text_pair=reply, label=category, labels=tags (several a row; or columns of 0 and 1: labels=rude,loud), id=key, group=patient, split=set, fold=fold; a number is a position (from 0); of files: label=folder:2 is the second folder of their path",
@@ -100,6 +114,34 @@ class DataSettings(Settings):
         0.1, "share of rows split off for the test where no such split is given", low=0.0, high=0.9
     )
     split_seed: int = option(0, "another number makes another split; the same number the same split, for ever", low=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.places and not self.train:
+            spec = next(spec for spec in dataclasses.fields(self) if spec.name == "data")
+            missing = (
+                "--train is missing beside --validation or --test"
+                if self.validation or self.test
+                else f"{name_of(spec)} is missing: {spec.metadata['help']}"
+            )
+            raise UsageError(
+                missing,
+                f"give --data, or --train FILE (--validation FILE, --test FILE); pretune {self.verb} --help shows an example",
+            )
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What was given as the data, but for the files of a told split."""
+        return () if self.data is None else (self.data,)
+
+    @property
+    def place(self) -> str:
+        """What the data is called: the first that was given."""
+        return next(iter((*self.places, *self.train)), "")
+
+    def elsewhere(self, data: str, **changes: Any) -> Self:
+        """The same reading of other data."""
+        return dataclasses.replace(self, data=data, train=(), validation=(), test=(), **changes)
 
 
 @dataclass(frozen=True, kw_only=True)

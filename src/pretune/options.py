@@ -163,6 +163,16 @@ class Settings:
             if spec.name in names and getattr(self, spec.name) != spec.default:
                 raise UsageError(f"{flag_of(spec.name)} {why}", "leave it out")
 
+    def flags(self, names: Collection[str]) -> list[str]:
+        """The words that give these fields by flag on a command line, defaults left out."""
+        given = (spec for spec in dataclasses.fields(self) if spec.name in names)
+        return [
+            word
+            for spec in given
+            if getattr(self, spec.name) != spec.default
+            for word in _flag_words(spec.name, getattr(self, spec.name))
+        ]
+
     def command(self) -> str:
         """The command line that gives these settings (defaults left out)."""
         places: list[str] = []

@@ -19,7 +19,7 @@ import contextlib
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +29,7 @@ from pretune.errors import RunError, UsageError
 from pretune.files import append_json_line, lock_folder, read_json_lines, read_object, write_json
 from pretune.options import Settings, json_value, name_of
 
-__all__ = ["RunFolder", "create_run", "is_run", "machine_facts", "open_run", "refuse_place"]
+__all__ = ["RunFolder", "create_run", "data_of", "is_run", "machine_facts", "open_run", "refuse_place"]
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,16 @@ def open_run(place: str | Path) -> RunFolder:
         raise RunError(f"{path} is not a run folder (it has no run.json)", "pretune list shows the runs under ./runs")
     read_object(path / "run.json", "verb", "settings", "status")
     return RunFolder(path)
+
+
+def data_of(record: Mapping[str, Any]) -> list[str]:
+    """The places that a run's rows were read from; of a run made from another, its parent's."""
+    for part in ("settings", "reading"):
+        saved = record.get(part) or {}
+        places = [saved.get("data"), *(saved.get("train") or ())]
+        if any(places):
+            return [str(place) for place in places if place]
+    return []
 
 
 def default_out(verb: str, data: str) -> Path:

@@ -320,7 +320,7 @@ def test_python_call_takes_the_same_names():
         (("x",), {"data": "d", "epoch": 3}, 'did you mean "epochs"?'),
         (("x", "y"), {"data": "d"}, "2 positional"),
         (("x",), {"data": "d", "backbone": "y"}, "backbone twice"),
-        (("x",), {}, "needs data"),
+        (("x",), {}, "--data is missing"),
         ((), {"data": "d"}, "needs backbone"),
         (("x",), {"data": "d", "batch_size": 0}, "--batch-size is 0"),
     ],
@@ -335,7 +335,7 @@ def test_signature_and_docstring_of_the_python_call():
     signature = inspect.signature(finetune)
     assert next(iter(signature.parameters)) == "backbone"
     assert signature.parameters["epochs"].kind is inspect.Parameter.KEYWORD_ONLY
-    assert signature.parameters["data"].default is inspect.Parameter.empty
+    assert signature.parameters["backbone"].default is inspect.Parameter.empty
     assert signature.parameters["batch_size"].default == 32
     assert set(signature.parameters) == {spec.name for spec in dataclasses.fields(FakeSettings)} | {"say"}
     assert "batch_size: rows per optimizer update" in (finetune.__doc__ or "")

@@ -197,7 +197,8 @@ CASES: list[tuple[str, Callable[[Path], Path], dict[str, Any], str]] = [
     ("symlink in zip", write("a.zip", zip_bytes({"train.csv": b"/etc/passwd"}, linked)), {}, "symbolic link"),
     ("zip bomb", write("a.zip", zip_bytes({"train.csv": b"0" * (40 * 2**20)})), {}, "decompression bomb"),
     ("encrypted zip", write("a.zip", encrypted_zip()), {}, "encrypted"),
-    ("spreadsheet", write("a.xlsx", zip_bytes({"[Content_Types].xml": b"<x/>", "xl/a.xml": b"<x/>"})), {}, "a.xlsx is an Office document"),
+    ("spreadsheet", write("a.xlsx", zip_bytes({"[Content_Types].xml": b"<x/>", "xl/a.xml": b"<x/>"})), {}, "a.xlsx is not a whole workbook: xl/_rels/workbook.xml.rels is not in it"),
+    ("another Office document", write("a.docx", zip_bytes({"[Content_Types].xml": b"<x/>", "word/a.xml": b"<x/>"})), {}, "a.docx is an Office document"),
     ("pickle", write("a.pkl", pickle.dumps({"text": ["a"]})), {}, "a.pkl is a pickle"),
     ("pickle called csv", write("a.csv", pickle.dumps({"text": ["a"]})), {}, "a.csv is a pickle"),
     ("image", write("a.png", b"\x89PNG\r\n\x1a\n"), {}, "1 is of no kind that can be read: a.png"),
@@ -254,6 +255,7 @@ CASES: list[tuple[str, Callable[[Path], Path], dict[str, Any], str]] = [
     ("an id is missing", write("a.csv", "id,text,label\n7,a b,x\n,c d,y\n"), {}, "a.csv:3 has no value in the id column"),
     ("pairs here, single texts there", files(train="sentence1,sentence2,label\na b,c d,x\n", test="text,label\na b,x\n"), {}, "pairs of texts"),
     ("standard input where rows are read twice", lambda folder: Path("-"), {}, "standard input"),
+    ("a pattern that matches nothing", lambda folder: write("a.csv", GOOD)(folder).parent / "*.tsv", {}, "no file matches"),
 ]  # fmt: skip
 
 

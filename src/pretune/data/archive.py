@@ -135,16 +135,20 @@ def file_entry(path: Path, name: str) -> Entry:
 
 @dataclass(frozen=True)
 class Archive:
-    """The files of an archive, and the encoding that their names were read in where they carry no mark of it."""
+    """The files of an archive, and the encoding that their names were read in where they carry no mark of it. ``close`` it when
+    none of them is read any more.
+    """
 
     entries: list[Entry]
     encoding: str | None = None
+    close: Callable[[], None] = lambda: None
 
 
-def zip_archive(path: Path, encoding: str | None) -> Archive:
+def zip_archive(path: Path, encoding: str | None, *, office: bool = False) -> Archive:
     """The files inside a zip archive, checked before anything is read.
 
-    ``encoding`` is that of names that carry no mark and are not UTF-8. Raises :class:`DataError`.
+    ``encoding`` is that of names that carry no mark and are not UTF-8; ``office`` allows the parts of an Office document.
+    Raises :class:`DataError`.
     """
     try:
         archive = zipfile.ZipFile(path)
@@ -156,8 +160,10 @@ def zip_archive(path: Path, encoding: str | None) -> Archive:
     check_size(str(path), sum(info.file_size for info in members), 2**62)
     for info in members:
         _check_member(path, info)
-    if any(info.filename == "[Content_Types].xml" for info in members):
-        raise DataError(f"{path} is an Office document", "save the table as CSV (UTF-8) and give that file")
+    if not office and any(info.filename == "[Content_Types].xml" for info in members):
+        raise DataError(
+            f"{path} is an Office document, not a workbook (.xlsx)", "save its table as .xlsx or CSV and give that file"
+        )
     status = path.stat()
     stamp = (status.st_size, status.st_mtime_ns)
     unmarked = [info for info in members if not info.flag_bits & _UTF8_FLAG]
@@ -166,7 +172,7 @@ def zip_archive(path: Path, encoding: str | None) -> Archive:
     )
     names = {id(info): name for info, name in zip(unmarked, decoded, strict=True)}
     entries = [_member_entry(path, archive, info, names.get(id(info), info.filename), stamp) for info in members]
-    return Archive(entries, found)
+    return Archive(entries, found, archive.close)
 
 
 def _check_member(path: Path, info: zipfile.ZipInfo) -> None:

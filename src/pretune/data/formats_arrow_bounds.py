@@ -33,14 +33,18 @@ class Growth:
                 "read it yourself if you trust it, and write its rows as JSON lines",
             )
 
+    def count(self, plain_bytes: int) -> None:
+        """Count bytes of rows that were read."""
+        self.total += plain_bytes
+        self.declared(self.total)
+
     def watched(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """The same rows, counted; small batches are put together while they are few bytes."""
         held: list[pa.RecordBatch] = []
         rows = size = 0
         for batch in map(whole, batches):
             plain = sum(_plain_bytes(column) for column in batch.columns)
-            self.total += plain
-            self.declared(self.total)
+            self.count(plain)
             if held and (rows + batch.num_rows > _MOST_ROWS or size + plain > _HELD_BYTES):
                 yield _joined(held)
                 held, rows, size = [], 0, 0

@@ -13,6 +13,7 @@ from pretune.data.archive_tar import looks_like_tar, tar_archive
 from pretune.data.folder_names import is_archive
 from pretune.data.formats import Options
 from pretune.data.formats_beside import lone_table
+from pretune.data.formats_excel import EXCEL_SUFFIXES
 from pretune.data.formats_place import (
     ABOUT,
     TABLE_SUFFIXES,
@@ -78,6 +79,8 @@ def _opened(path: Path, entry: Entry, options: Options) -> Archive | None:
     """The files of a zip or tar archive, None for a file that is none. Raises :class:`DataError` for a damaged one."""
     with entry.open() as stream:
         head = stream.read(4)
+    if path.suffix.lower() in EXCEL_SUFFIXES:
+        return None
     if path.suffix.lower() == ".zip" or head in (b"PK\x03\x04", b"PK\x05\x06"):
         return zip_archive(path, options.encoding)
     named = is_archive(path.name)

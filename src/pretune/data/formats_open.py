@@ -14,6 +14,7 @@ from pretune.data.encodings import find_encoding, open_text, read_lines
 from pretune.data.formats import Options, Table
 from pretune.data.formats_arrow import arrow_table, dataset_table, parquet_table
 from pretune.data.formats_dialect import even_share, find_dialect, parse_delimiter
+from pretune.data.formats_excel import EXCEL_SUFFIXES, excel_tables
 from pretune.data.formats_header import header_delimiter
 from pretune.data.formats_json import json_tables, jsonl_table, looks_like_json_lines
 from pretune.data.formats_lines import (
@@ -31,14 +32,14 @@ from pretune.errors import DataError
 
 __all__ = ["open_source", "reading"]
 
-_ALLOWED = "allowed: CSV, TSV, JSON lines, JSON, Parquet, Arrow and plain text, also as .gz or .zip"
+_ALLOWED = "allowed: CSV, TSV, Excel (.xlsx), JSON lines, JSON, Parquet, Arrow and plain text, also as .gz or .zip"
 _FOREIGN = (
     (b"PK\x03\x04", "a zip archive inside a folder or archive"),
     (b"\x89PNG", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"GIF8", "a GIF image"),
     (b"%PDF", "a PDF document"),
-    (b"\xd0\xcf\x11\xe0", "an old Office document"),
+    (b"\xd0\xcf\x11\xe0", "an old Office document, or one with a password"),
     (b"SQLite format 3", "an SQLite database"),
     (b"\x89HDF", "an HDF5 file"),
     (b"\x93NUMPY", "a NumPy array"),
@@ -82,6 +83,8 @@ def open_source(source: Source, options: Options) -> dict[str | None, Table]:
 def _open(entry: Entry, options: Options, stems: Container[str]) -> dict[str | None, Table]:
     with entry.open() as stream:
         head = stream.read(16)
+    if entry.suffix in EXCEL_SUFFIXES and head.startswith(b"PK"):
+        return excel_tables(entry, options)
     _refuse_foreign(entry, head)
     if head.startswith(b"PAR1") or entry.suffix in (".parquet", ".pq"):
         return {None: parquet_table(entry)}

@@ -31,7 +31,20 @@ __all__ = [
 ]
 
 TEXT_SUFFIXES = (".txt", ".text")
-TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet", ".pq", ".arrow", ".feather")
+TABLE_SUFFIXES = (
+    ".csv",
+    ".tsv",
+    ".tab",
+    ".jsonl",
+    ".ndjson",
+    ".json",
+    ".parquet",
+    ".pq",
+    ".arrow",
+    ".feather",
+    ".xlsx",
+    ".xlsm",
+)
 _SPLIT_WORDS = {
     "train": ("train", "training", "训练", "训练集"),
     "validation": ("validation", "valid", "val", "dev", "eval", "evaluation", "publictest", "验证", "验证集"),
@@ -64,7 +77,8 @@ class Source:
     is their kind, ``classes`` names the class of each), or a loaded data set.
 
     ``find`` finds the files that a table's rows name; ``stems`` are the names without suffix of the media files that it can
-    find, each with its kind, ``num_beside`` of which lie in the same folder or archive that was given.
+    find, each with its kind, ``num_beside`` of which lie in the same folder or archive that was given. ``told``: its split was
+    told by name, and stands.
     """
 
     name: str
@@ -78,6 +92,7 @@ class Source:
     find: Find | None = None
     stems: Mapping[str, str] = field(default_factory=dict)
     num_beside: int = 0
+    told: bool = False
 
 
 @dataclass(frozen=True)

@@ -27,12 +27,20 @@ from pretune.data.formats_place import (
     split_of_path,
     stamp_of,
 )
+from pretune.data.formats_silent import is_silent_text
 from pretune.data.media import Find, kind_of_entry
 from pretune.errors import DataError, UsageError
 
-__all__ = ["sorted_out"]
+__all__ = ["placed", "sorted_out"]
 
-_KINDS = {".tab": ".tsv", ".ndjson": ".json", ".jsonl": ".json", ".pq": ".parquet", ".feather": ".arrow"}
+_KINDS = {
+    ".xlsm": ".xlsx",
+    ".tab": ".tsv",
+    ".ndjson": ".json",
+    ".jsonl": ".json",
+    ".pq": ".parquet",
+    ".feather": ".arrow",
+}
 _MANY_TEXT_FILES = 200
 _FEW_SHARE = 0.05
 _ABOUT_SUFFIXES = (
@@ -59,6 +67,8 @@ def sorted_out(
     ]
     rows = [entry for entry in known if not _about(entry)]
     media = [entry for entry in entries if kind_of_entry(entry)]
+    if not known and not media:
+        rows = [entry for entry in entries if entry not in label_files and not _about(entry) and is_silent_text(entry)]
     named = None if options.files is None else named_files(options)
     finding = (find_from, media) if named is None else (lambda _: named[0], named[1])
     sources = _sources(rows, media, place, finding, options, ask=ask)
@@ -68,7 +78,7 @@ def sorted_out(
             f"{place} holds no table, text, picture or sound (it holds {seen}{' ...' if len(entries) > 5 else ''})",
             f"allowed: {' '.join((*TABLE_SUFFIXES, *TEXT_SUFFIXES))}, also with .gz; pictures; clips of sound",
         )
-    sources, unplaced, notes = _placed(sources, place)
+    sources, unplaced, notes = placed(sources, place)
     told = {name for one in unplaced for name in one.names} | {entry.name for entry in label_files}
     told |= {entry.name for source in sources for entry in source.entries}
     if any(source.find for source in sources):  # then the rows say which pictures or clips are used
@@ -162,7 +172,7 @@ def _sources(
     return _text_sources(rows, options)
 
 
-def _placed(sources: list[Source], place: str) -> tuple[list[Source], list[LeftOut], list[str]]:
+def placed(sources: list[Source], place: str) -> tuple[list[Source], list[LeftOut], list[str]]:
     """Only the sources of a split where some name one; the others, to be told; and notes.
 
     Raises :class:`DataError` where it is open what is a split: most files are in folders of none, folders of a split hold no
@@ -171,7 +181,6 @@ def _placed(sources: list[Source], place: str) -> tuple[list[Source], list[LeftO
     named = [source for source in sources if source.split in ("train", "validation", "test")]
     if not named:
         return sources, [], []
-        return sources, []
     unplaced = [source for source in sources if source.split is None]
     names = [name for source in unplaced for name in _names(source)]
     if not names:

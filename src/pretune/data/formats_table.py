@@ -22,7 +22,7 @@ from pretune.data.formats_dialect import (
 from pretune.data.formats_header import first_names, said_delimiter
 from pretune.errors import DataError, UsageError
 
-__all__ = ["delimited_table", "piped_table", "tabbed"]
+__all__ = ["column_names", "delimited_table", "piped_table", "tabbed", "title_notes"]
 
 _SAMPLE_CHARACTERS = 2**20
 
@@ -40,7 +40,7 @@ def piped_table(lines: Iterable[str], name: str, delimiter: str, *, header: bool
     first = next(rows, None)
     if first is None:
         raise DataError(f"{name} holds no rows", "give a row of column names, then rows")
-    columns = _column_names(f"{name}, line {first[0]},", first[1]) if header else tuple(map(str, range(len(first[1]))))
+    columns = column_names(f"{name}, line {first[0]},", first[1]) if header else tuple(map(str, range(len(first[1]))))
     return Table(columns, header, _piped_chunks(rows, name, columns, None if header else first), by_line=True)
 
 
@@ -91,7 +91,7 @@ def delimited_table(entry: Entry, encoding: str, options: Options, preferred: st
     header = place is not None if options.header == "auto" else options.header == "yes"
     titles = rows[: place or 0] if header else []
     line, first = rows[len(titles)]
-    columns = _column_names(f"{entry.name}:{above + line}", first) if header else tuple(map(str, range(len(first))))
+    columns = column_names(f"{entry.name}:{above + line}", first) if header else tuple(map(str, range(len(first))))
     facts: dict[str, Any] = {
         "format": "text table",
         **dialect.facts(),
@@ -102,7 +102,7 @@ def delimited_table(entry: Entry, encoding: str, options: Options, preferred: st
         facts["titles"] = len(titles)
         above += line - 1
     chunks = _Body(entry, encoding, dialect, above, len(columns)).chunks(header, columns, facts)
-    return Table(columns, header, chunks, facts, by_line=True, notes=_title_notes(entry.name, titles))
+    return Table(columns, header, chunks, facts, by_line=True, notes=title_notes(entry.name, titles))
 
 
 def _one_character(given: str | None) -> str | None:
@@ -114,7 +114,8 @@ def _one_character(given: str | None) -> str | None:
     return delimiter
 
 
-def _title_notes(name: str, titles: Sequence[tuple[int, Sequence[str]]]) -> list[str]:
+def title_notes(name: str, titles: Sequence[tuple[int, Sequence[str]]]) -> list[str]:
+    """A sentence on the rows above the names of columns, which were passed over."""
     words = [cell.strip() for _, row in titles for cell in row if cell.strip()]
     if not titles:
         return []
@@ -145,7 +146,8 @@ def _sample(entry: Entry, encoding: str) -> list[str]:
     return lines
 
 
-def _column_names(where: str, cells: Sequence[str]) -> tuple[str, ...]:
+def column_names(where: str, cells: Sequence[str]) -> tuple[str, ...]:
+    """The names in a row of them, its place where one is empty. Raises :class:`DataError` for a name that stands twice."""
     names = [cell.strip().lstrip("\ufeff") or str(place) for place, cell in enumerate(cells)]
     repeated = [name for name, times in Counter(names).items() if times > 1]
     if repeated:

@@ -26,7 +26,7 @@ _MANY_FILES = 10
 
 @dataclass
 class Prepared:
-    """A table with its roles, ready to give rows."""
+    """A table with its roles, ready to give rows. ``told``: its split was told by the person, and its rows may say no other."""
 
     name: str
     split: str | None
@@ -34,6 +34,7 @@ class Prepared:
     roles: Roles
     maker: RowMaker
     chunks: Iterator[Chunk]
+    told: bool = False
 
     @property
     def class_names(self) -> Sequence[str]:
@@ -72,7 +73,8 @@ def prepared_tables(
             maker = RowMaker(table, roles, name, label, source.find, folds, options.group_from)
             chunks = chain(sample, table.chunks)
             chunks = small_chunks(chunks, maker.media) if maker.media is not None else chunks
-            yield Prepared(name, inner_split or source.split, table, roles, maker, chunks)
+            split = source.split if source.told else inner_split or source.split
+            yield Prepared(name, split, table, roles, maker, chunks, source.told)
 
 
 def _roles(

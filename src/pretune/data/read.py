@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from pretune.data.columns import parse_columns
 from pretune.data.columns_split import FoldTally
 from pretune.data.encodings import check_encoding_name
 from pretune.data.formats import Options, options_of
-from pretune.data.formats_folder import find_place
+from pretune.data.formats_inputs import STDIN, find_inputs, input_paths
 from pretune.data.formats_open import reading
 from pretune.data.formats_place import Place
 from pretune.data.group_names import GroupTally, check_groups_asked
@@ -45,10 +44,10 @@ def read(settings: DataSettings) -> Splits:
     tells the format, encoding and columns of each file and counts every row moved or changed.
     Raises :class:`DataError` for data that cannot be read as asked, :class:`UsageError` for settings that cannot be used.
     """
-    given = os.fspath(settings.data)
-    if given == "-":
+    given = settings.place
+    if STDIN in settings.places and not settings.reads_input:
         raise UsageError(
-            "standard input (-) cannot be read here, as the rows are needed more than once",
+            "standard input (-) cannot be read here, as the rows are needed again later",
             "write them to a file and give its name",
         )
     asked = parse_columns(settings.column, settings.group)
@@ -57,8 +56,9 @@ def read(settings: DataSettings) -> Splits:
     options = options_of(settings, asked.values())
     check_groups_asked(asked, options)
     with reading(given):
-        place = find_place(given, options, ask=not {"label", "labels", "text"} & asked.keys())
-    name = fingerprint(str(Path(given).absolute()), place.stamps, asked, vars(options), extras())
+        place = find_inputs(settings, options, ask=not {"label", "labels", "text"} & asked.keys())
+    paths = [[split, [str(Path(path).absolute()) for path in paths]] for split, paths in input_paths(settings)]
+    name = fingerprint(paths, place.stamps, asked, vars(options), extras())
     stored = load_stored(name)
     if stored is None:
         try:
@@ -94,6 +94,14 @@ def _by_split(rows: Rows, split: str) -> Iterator[tuple[str, Rows]]:
     own = [name or split for name in rows.splits]
     for name in dict.fromkeys(own):
         yield name, rows.pick([one == name for one in own])
+
+
+def _other_split(prepared: Prepared, split: str) -> DataError:
+    column = prepared.roles.split or prepared.roles.fold
+    return DataError(
+        f"{prepared.name} was given as --{prepared.split}, and its column {column} says {split} of some rows",
+        "--column split= leaves the column out; --data reads the splits that it names",
+    )
 
 
 def _store(name: str, once: _Reading) -> None:
@@ -152,6 +160,8 @@ class _Reading:
                 rows = prepared.maker(chunk)
                 rows_seen += len(rows.ids)
                 for part, some in _by_split(rows, split):
+                    if prepared.told and part != split:
+                        raise _other_split(prepared, part)
                     if prepared.roles.id is not None:
                         self._note_ids(part, some)
                     self._write(part, some)

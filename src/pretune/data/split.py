@@ -86,8 +86,8 @@ def complete_splits(splits: Splits, settings: DataSettings) -> Splits:
     if "train" not in splits:
         if made:
             raise DataError(
-                f"{settings.data} has no train split, only {', '.join(given)}",
-                "name a file or folder train, or give one file, which is then split",
+                f"{settings.place} has no train split, only {', '.join(given)}",
+                "name a file or folder train, give --train FILE, or give one file, which is then split",
             )
         return splits.replace(splits, split=facts)
     result = dict(splits)
@@ -96,7 +96,7 @@ def complete_splits(splits: Splits, settings: DataSettings) -> Splits:
         facts.update(made=made, seed=settings.split_seed, fractions={name: fractions[name] for name in made}, **how)
         facts["notes"] += _made_notes(made, result, settings.split_seed)
     labels = {name: _label_counts(rows) for name, rows in result.items() if name != "unlabelled"}
-    _refuse_unlearnable(labels, settings.data)
+    _refuse_unlearnable(labels, settings.place)
     facts["rows"] = {name: len(rows) for name, rows in result.items()}
     facts["labels"] = labels
     facts["notes"] += _small_notes(made, labels)

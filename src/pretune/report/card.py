@@ -24,7 +24,7 @@ from pretune.report.words import (
     score_text,
     title_of,
 )
-from pretune.runfolder import RunFolder
+from pretune.runfolder import RunFolder, data_of
 
 __all__ = ["model_card", "write_card"]
 
@@ -212,8 +212,8 @@ def _row(cells: list[str]) -> str:
 
 def _data(record: Mapping[str, Any], passport: Mapping[str, Any]) -> str:
     splits = {name: value for name, value in (passport.get("splits") or {}).items() if isinstance(value, Mapping)}
-    place = (record.get("settings") or {}).get("data")
-    said = [f"Learnt from {_safe(name_of(plain(place)))}." if place else ""]
+    places = ", ".join(_safe(name_of(plain(place))) for place in data_of({"settings": record.get("settings")}))
+    said = [f"Learnt from {places}." if places else ""]
     if splits:
         sizes = ", ".join(f"{_safe(name)} {number_text(split.get('rows'))}" for name, split in splits.items())
         said.append(f"{count_text(total_rows(passport), 'row')}: {sizes}.")

@@ -28,6 +28,7 @@ from pretune.report.words import (
     tick_text,
     title_of,
 )
+from pretune.runfolder import data_of
 
 __all__ = [
     "changed_settings",
@@ -59,7 +60,7 @@ def done_section(record: Record) -> Section:
     rows = [
         ("What", title_of(str(record.get("verb", ""))).capitalize()),
         ("Began from", backbone_of(record)),
-        ("Data", plain(_data_of(record)) if _data_of(record) else ""),
+        ("Data", plain(", ".join(data_of(record)))),
         ("Task", title_of(str(model["task"])) if model.get("task") else ""),
         ("Labels", _some([plain(label) for label in model.get("labels") or []])),
         ("Parameters", number_text(model["parameters"]) if model.get("parameters") else ""),
@@ -77,11 +78,6 @@ def done_section(record: Record) -> Section:
     parts = [part("facts", rows=[(name, value) for name, value in rows if value and value != "–"])]
     parts.append(_settings(settings, changed_settings(record)))
     return Section("done", "What was done", tuple(piece for piece in parts if piece))
-
-
-def _data_of(record: Record) -> Any:
-    """The place of the data; of a run made from another, that of its parent's."""
-    return (record.get("settings") or {}).get("data") or (record.get("reading") or {}).get("data")
 
 
 def _exported(told: Any) -> str:

@@ -59,7 +59,7 @@ def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train
 def _refuse_other(settings: Any, reads: str, modality: str) -> None:
     if reads != modality:
         raise UsageError(
-            f"{settings.backbone} reads {_THINGS[reads]}, {settings.data} holds {_THINGS[modality]}",
+            f"{settings.backbone} reads {_THINGS[reads]}, {settings.place} holds {_THINGS[modality]}",
             f"choose a backbone for {_THINGS[modality]}, such as {_EXAMPLES[modality]}",
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,8 +149,8 @@ def _read(place: str, reading: ReadSettings, column: Sequence[str]) -> Splits:
     """Rows read as the run's own, in the splits that they name."""
     from pretune.data.load import load_splits
 
-    other = dataclasses.replace(
-        reading, data=place, column=tuple(column), group=None, validation_fraction=0.0, test_fraction=0.0, drop_leaks=False,
+    other = reading.elsewhere(
+        place, column=tuple(column), group=None, validation_fraction=0.0, test_fraction=0.0, drop_leaks=False,
         drop_near_leaks=False,
     )  # fmt: skip
     return load_splits(other)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -94,12 +93,11 @@ def _rows_to_score(settings: EvaluateSettings, run: RunFolder, say: Say) -> tupl
 
     own, data = own_settings(run), own_data(run)
     if settings.data is None:
-        return data, _require_split(data, settings.split, own.data)
+        return data, _require_split(data, settings.split, own.place)
     say.note(f"scoring {settings.data}, with columns read as in training unless --column says otherwise")
     other = load_splits(
-        dataclasses.replace(
-            own,
-            data=settings.data,
+        own.elsewhere(
+            settings.data,
             column=settings.column or own.column,
             validation_fraction=0.0,
             test_fraction=0.0,

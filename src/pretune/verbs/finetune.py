@@ -80,7 +80,7 @@ def finetune(settings: FinetuneSettings, *, say: Say) -> Outcome:
         return forecast(
             settings, lambda run: build_learning(settings, run, read_labelled(settings, say), say, cluster)[1]
         )
-    with open_together(settings, cluster, begun_from=settings.backbone, named_after=settings.data) as (
+    with open_together(settings, cluster, begun_from=settings.backbone, named_after=settings.place) as (
         settings,
         run,
         state,

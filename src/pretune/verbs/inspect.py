@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
@@ -28,14 +28,28 @@ class InspectSettings(CleanSettings, DataSettings):
     """Settings of ``pretune inspect``."""
 
     verb: ClassVar[str] = "inspect"
+    reads_input: ClassVar[bool] = True
 
-    data: str = option(help="file, folder or hub id with the data", positional=True, metavar="DATA")
+    data: str | None = option(
+        None,
+        "file, folder, archive, hub id or pattern in quotes ('news/*.csv') with the data; - is standard input",
+        positional=True,
+        metavar="DATA",
+    )
+    more: tuple[str, ...] = option(
+        (), "further files, read with the first as a folder is", positional=True, metavar="DATA"
+    )
     corpus: str | None = option(
         None, "text meant for pre-training: does it hold rows of the test split?", metavar="DATA"
     )
     near_duplicates: bool = option(True, "look for nearly equal rows too (MinHash)")
     out: str | None = option(None, "folder for the passport: data.json and passport.html", metavar="FOLDER")
     strict: bool = option(False, "exit with 1 when a warning or an error was found")
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The data and further files."""
+        return (*super().places, *self.more)
 
 
 @verb(InspectSettings)
@@ -50,6 +64,8 @@ def inspect(settings: InspectSettings, *, say: Say) -> Outcome:
         pretune inspect news.csv
         pretune inspect data/ --column text=title --column label=category --out passport/
         pretune inspect reviews.tsv --strict --json
+        pretune inspect --train fold1.csv --train fold2.csv --test fold3.csv
+        cat news.csv | pretune inspect -
     """
     from pretune.data.check import passport
     from pretune.data.load import load_splits, modality_of
@@ -57,9 +73,9 @@ def inspect(settings: InspectSettings, *, say: Say) -> Outcome:
     splits = load_splits(settings)
     corpus = None if settings.corpus is None else _corpus(settings.corpus)
     found = passport(splits, near_duplicates=settings.near_duplicates, corpus=corpus)
-    pages = _write(Path(settings.out), found, settings.data) if settings.out else []
+    pages = _write(Path(settings.out), found, settings.place) if settings.out else []
     serious = [f for f in found["findings"] if f["severity"] in ("warning", "error")]
-    text = _text(settings.data, found, pages, modality_of(splits))
+    text = _text(settings, found, pages, modality_of(splits))
     return Outcome(text=text, facts={**found, "pages": pages}, exit_code=1 if settings.strict and serious else 0)
 
 
@@ -92,9 +108,12 @@ def _title(place: str) -> str:
     return "/".join(path.parts[-2:]) if path.suffix else path.name or place
 
 
-def _text(place: str, found: dict[str, Any], pages: list[str], modality: str) -> str:
+def _text(settings: InspectSettings, found: dict[str, Any], pages: list[str], modality: str) -> str:
     """The passport in a screenful."""
-    lines = [f"{place}: {found['rows']} rows", *_files(found.get("facts", {}).get("read", {}).get("files", []))]
+    lines = [
+        f"{_called(settings)}: {found['rows']} rows",
+        *_files(found.get("facts", {}).get("read", {}).get("files", [])),
+    ]
     for note in _notes(found.get("facts", {})):
         lines.append(f"  {note}")
     for name, split in found["splits"].items():
@@ -112,8 +131,33 @@ def _text(place: str, found: dict[str, Any], pages: list[str], modality: str) ->
         split.get("labels") or {"audio", "text"} <= set(split["columns"]) for split in found["splits"].values()
     )
     verb = "finetune" if labelled else "pretrain"
-    lines.append(f"Next: pretune {verb} {_START[verb][modality]} --data {shlex.quote(place)}")
+    lines.append(f"Next: pretune {verb} {_START[verb][modality]} {_same_rows(settings)}")
     return "\n".join(lines)
+
+
+def _called(settings: InspectSettings) -> str:
+    """What was looked at, in words."""
+    from pretune.data.formats_inputs import STDIN
+
+    places = [*settings.places, *settings.train, *settings.validation, *settings.test]
+    words = ["standard input" if place == STDIN else place for place in places]
+    return words[0] if len(words) == 1 else f"{words[0]} and {len(words) - 1} more"
+
+
+def _same_rows(settings: InspectSettings) -> str:
+    """The flags by which another verb reads and cleans the same rows."""
+    from pretune.data.formats_inputs import STDIN
+    from pretune.data.formats_place import split_of_path
+
+    if STDIN in settings.places:
+        words = ["--data", "FILE"]  # what was piped has to be kept first
+    elif settings.more:
+        told = [f"--{split_of_path(PurePath(place).name) or 'train'}" for place in settings.places]
+        words = [word for pair in zip(told, settings.places, strict=True) for word in pair]
+    else:
+        words = [word for place in settings.places for word in ("--data", place)]
+    names = {spec.name for group in (DataSettings, CleanSettings) for spec in fields(group)} - {"data"}
+    return shlex.join([*words, *settings.flags(names)])
 
 
 def _files(files: Sequence[Mapping[str, Any]], most: int = 6) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pretune.errors import PretuneError, UsageError
 from pretune.options import Settings, option
-from pretune.runfolder import RunFolder, is_run
+from pretune.runfolder import RunFolder, data_of, is_run
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say
 
@@ -60,7 +60,7 @@ def _summary(run: RunFolder) -> dict[str, Any]:
         "verb": record.get("verb"),
         "status": record.get("status"),
         "backbone": settings.get("backbone") or settings.get("run") or settings.get("recipe") or _several(settings),
-        "data": settings.get("data") or (record.get("reading") or {}).get("data"),
+        "data": ", ".join(data_of(record)) or None,
         "scores": scores,
     }
 

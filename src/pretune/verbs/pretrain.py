@@ -77,7 +77,7 @@ def pretrain(settings: PretrainSettings, *, say: Say) -> Outcome:
         return forecast(
             settings, lambda run: build_learning(settings, run, read_corpus(settings, say), say, cluster)[1]
         )
-    with open_together(settings, cluster, begun_from=settings.backbone, named_after=settings.data) as (
+    with open_together(settings, cluster, begun_from=settings.backbone, named_after=settings.place) as (
         settings,
         run,
         state,

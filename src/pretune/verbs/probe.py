@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import AudioSettings, BackboneSettings, CleanSettings, DataSettings, ImageSettings, TextSettings
@@ -90,13 +91,13 @@ def _features(
     kind = find_task(data)
     if not issubclass(kind, Labelling):
         raise UsageError(
-            f"the rows of {settings.data} are for {kind.name}, and a probe tells classes apart",
+            f"the rows of {settings.place} are for {kind.name}, and a probe tells classes apart",
             "give rows with classes: --column label=NAME, or labels=NAME where a row has several",
         )
     check_settings(settings, kind)
     kind.check(data)
     if len(data.get(settings.split, ())) == 0:
-        raise DataError(f"{settings.data} has no {settings.split} rows", f"--split takes one of: {', '.join(data)}")
+        raise DataError(f"{settings.place} has no {settings.split} rows", f"--split takes one of: {', '.join(data)}")
     if settings.max_train_samples is not None:
         data = data.replace(
             {**data, "train": fewer_rows(data["train"], settings.max_train_samples, seed=settings.seed)}
@@ -162,9 +163,12 @@ def _outcome(
     for name, found in scores.items():
         shown = score_text(task.metric_type.primary, found[task.metric_type.primary])
         lines.append(f"  {_NAMES[name]}: {title_of(task.metric_type.primary)} {shown}")
-    lines.append(f"Next: pretune finetune {settings.backbone} --data {settings.data} --adapt head")
+    names = {spec.name for group in (DataSettings, CleanSettings) for spec in fields(group)}
+    lines.append(
+        f"Next: {shlex.join(['pretune', 'finetune', settings.backbone, *settings.flags(names), '--adapt', 'head'])}"
+    )
     facts = {
-        "backbone": settings.backbone, "data": settings.data, "split": settings.split, "features": width,
+        "backbone": settings.backbone, "data": settings.place, "split": settings.split, "features": width,
         "train_rows": rows, "n": held, "neighbours": settings.neighbours, "primary": task.metric_type.primary, "scores": scores,
     }  # fmt: skip
     return Outcome(text="\n".join(lines), facts=facts)

@@ -72,8 +72,8 @@ def own_data(run: RunFolder) -> Splits:
         data = load_splits(own)
     except DataError as error:
         error.problem = f"the data that {run.path} learned from cannot be read: {error.problem}"
-        if not Path(own.data).exists():
-            error.fix = f"bring {own.data} back, or work in the folder from which that path leads to it"
+        if not Path(own.place).exists():
+            error.fix = f"bring {own.place} back, or work in the folder from which that path leads to it"
         raise
     if own.max_train_samples is None:
         return data
