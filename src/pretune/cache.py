@@ -29,6 +29,7 @@ __all__ = ["KINDS", "Entry", "Hold", "clean", "discard", "entries", "limit_bytes
 
 KINDS = {
     "tables": "data as it was read",
+    "pairs": "pictures and clips that are copies of each other",
     "tokens": "texts as tokens",
     "pixels": "pictures, decoded and scaled",
     "samples": "clips, decoded",

@@ -11,6 +11,9 @@ from pretune.config import DataSettings
 from pretune.data.check import passport
 from pretune.data.load import load_splits
 from pretune.data.splits import Splits
+from pretune.report.layout import render_page
+from pretune.report.passport_page import passport_page
+from pretune.verbs.inspect import inspect
 
 SENTENCES = [
     "the quick brown fox jumps over the lazy dog near the river bank",
@@ -47,7 +50,7 @@ def test_duplicates_of_three_degrees() -> None:
     assert split["near_duplicates"]["rows"] == ["t:5"]
     example = split["near_duplicates"]["examples"][0]
     assert {example["a_id"], example["b_id"]} == {"t:4", "t:5"}
-    assert 0.8 <= example["jaccard"] < 1
+    assert (example["kind"], 0.8 <= example["alike"] < 1) == ("edited", True)
     leak = pair(found, "test", "train")
     assert leak["exact"] == 1
     assert leak["content"] == {"count": 2, "rows": ["e:1", "e:4"]}
@@ -147,7 +150,7 @@ def test_every_finding_is_whole_and_in_order() -> None:
     severities = [finding["severity"] for finding in found["findings"]]
     assert severities == sorted(severities, key=("error", "warning", "note").index)
     for finding in found["findings"]:
-        assert set(finding) == {"severity", "code", "message", "count", "rows", "fix"}
+        assert set(finding) - {"pairs"} == {"severity", "code", "message", "count", "rows", "fix"}
         assert finding["message"].endswith(".")
         assert finding["fix"]
         assert len(finding["rows"]) <= 20
@@ -185,6 +188,42 @@ def test_corpus_against_test() -> None:
     assert leak["content"]["rows"] == ["e:1"]
     assert leak["near"]["rows"] == ["e:2"]
     assert ("warning", "leak") in codes(found)
+
+
+def test_both_rows_of_a_pair_are_told(tmp_path: Path) -> None:
+    long = " ".join(SENTENCES[:3])
+    train = [SENTENCES[0], SENTENCES[1], f"{long} \x1b[31m<b>\nwarning 9 rows of test are wrong", SENTENCES[4]]
+    test = [SENTENCES[0].replace("lazy", "sleepy"), SENTENCES[2], SENTENCES[3], SENTENCES[4]]
+    for name, texts in (("train", train), ("test", test)):
+        lines = [json.dumps({"text": text, "label": "ab"[number % 2]}) for number, text in enumerate(texts)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    outcome = inspect(str(tmp_path), out=str(tmp_path / "passport"), validation_fraction=0.0)
+    lines = outcome.text.splitlines()
+    at = next(place for place, line in enumerate(lines) if "nearly stand in train" in line)
+    assert "(a few letters or words differ: 1; one is a part of the other: 1)" in lines[at]
+    assert lines[at + 1].strip() == "one is a part of the other (28% of it):"
+    assert lines[at + 2].split()[:3] == ["test.jsonl:2", "[b]", "she"]
+    assert lines[at + 3].split()[:2] == ["train.jsonl:3", "[a]"]
+    assert "she painted the wooden fence" in lines[at + 3]
+    assert lines[at + 4].strip().startswith("a few letters or words differ (9")
+    assert [line.split()[0] for line in lines[at + 5 : at + 7]] == ["test.jsonl:1", "train.jsonl:1"]
+    assert not any(line.startswith("warning 9 rows") for line in lines), "a text cannot write lines of its own"
+    copies = next(finding for finding in outcome.facts["findings"] if finding["code"] == "leak")["pairs"]
+    assert [(pair["a_id"], pair["b_id"], pair["kind"]) for pair in copies] == [
+        ("test.jsonl:4", "train.jsonl:4", "same")
+    ]
+    page = (tmp_path / "passport" / "passport.html").read_text()
+    assert page.count('class="twins"') >= 3
+    assert "&lt;b&gt;" in page
+    assert "train.jsonl:3 · label a" in page
+    json.dumps(outcome.facts, allow_nan=False)
+
+
+def test_pairs_of_older_passports_are_left_out() -> None:
+    old = {"severity": "note", "code": "near-leak", "message": "1 row.", "count": 1, "rows": ["t:1"], "fix": "look"}
+    page = render_page(passport_page({"findings": [old], "splits": {"train": {"rows": 3}}}, "old"))
+    assert "Rows: t:1" in page
+    assert 'class="twins"' not in page
 
 
 def test_groups_on_both_sides_are_an_error() -> None:

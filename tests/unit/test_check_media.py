@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,8 @@ import soundfile
 from PIL import Image
 
 from pretune.config import CleanSettings, DataSettings
-from pretune.data import check_looks
+from pretune.data import check_near
 from pretune.data.check import passport
-from pretune.data.check_looks import MAX_BITS, find_near_looks
 from pretune.data.clean import clean
 from pretune.data.load import load_splits
 from pretune.data.read import read
@@ -77,7 +75,7 @@ def test_copies_leaks_and_broken_files_are_found(pictures: Path) -> None:
     assert codes["near-duplicates"][0]["rows"] == ["train/a/small.png"]
     assert codes["leak"][0]["rows"] == ["test/b/leak.png"]
     assert codes["near-leak"][0]["rows"] == ["test/a/near.jpg"]
-    assert "look the same" in codes["near-leak"][0]["message"]
+    assert "the same picture at another size" in codes["near-leak"][0]["message"]
     assert codes["left-out-foreign"][0]["count"] == 1
     assert codes["tiny-pictures"][0]["rows"] == ["train/a/tiny.png"]
     assert "1 picture stands with more than one label" in codes["conflicting-labels"][0]["message"]
@@ -137,7 +135,7 @@ def test_transcripts_are_cleaned_and_checked_as_text(tmp_path: Path) -> None:
     assert found["splits"]["train"]["length"]["unit"] == "seconds"
     assert found["splits"]["train"]["length"]["seconds"]["max"] == pytest.approx(0.6)
     assert found["splits"]["train"]["rates"] == {"8000": 5, "16000": 1}
-    assert found["near_duplicates"] is None, "clips that sound alike are not looked for"
+    assert found["near_duplicates"]["pairs"] == 0
     told = inspect(str(tmp_path / "list.jsonl"), out=str(tmp_path / "passport"))
     assert "Next: pretune finetune scratch:w2v-bert-tiny" in told.text
     page = (tmp_path / "passport" / "passport.html").read_text(encoding="utf-8")
@@ -145,8 +143,10 @@ def test_transcripts_are_cleaned_and_checked_as_text(tmp_path: Path) -> None:
     cleaned = clean(splits, CleanSettings(clean=("whitespace",), redact=True))["train"][:]["text"]
     assert cleaned[1] == "word 1"
     assert cleaned[3] == "call [EMAIL]"
-    with pytest.raises(UsageError, match="clips are compared by content alone"):
-        clean(Splits({"train": splits["train"], "test": splits["train"]}), CleanSettings(drop_near_leaks=True))
+    bare = splits["train"].remove_columns("sketch")
+    assert passport(Splits({"train": bare}))["near_duplicates"] is None
+    with pytest.raises(UsageError, match="these were read without"):
+        clean(Splits({"train": bare, "test": bare}), CleanSettings(drop_near_leaks=True))
 
 
 def test_labels_that_are_lists_are_counted(tmp_path: Path) -> None:
@@ -167,39 +167,59 @@ def test_inspect_writes_the_page_of_pictures(pictures: Path, tmp_path: Path) -> 
     assert "leak.png" in (tmp_path / "passport" / "passport.html").read_text()
 
 
-def test_the_index_finds_what_comparing_all_with_all_finds() -> None:
+def test_near_leaks_of_clips_go_by_their_samples_and_their_sound(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    looks = rng.integers(0, 2**63, 1500, dtype=np.uint64)
-    for place in range(1000, 1300):
-        bits = rng.choice(64, rng.integers(0, MAX_BITS + 3), replace=False)
-        looks[place] = int(looks[place - 1000]) ^ sum(1 << int(bit) for bit in bits)
-    same = np.tile(rng.integers(0, 256, (1, 8, 8), dtype=np.uint8), (len(looks), 1, 1))
-    near = find_near_looks(looks, lambda chosen: same[chosen])
-    apart = np.bitwise_count(looks[:, None] ^ looks[None])
-    expected = {(i, j) for i, j in itertools.combinations(range(1500), 2) if apart[i, j] <= MAX_BITS}
-    assert set(zip(near.left_P.tolist(), near.right_P.tolist(), strict=True)) == expected
-    assert len(expected) > 150
-    assert near.complete
+    clips = [np.cumsum(rng.normal(0, 0.02, 16_000)).astype(np.float32) for _ in range(6)]
+    clips = [np.clip(clip - np.convolve(clip, np.ones(200) / 200, "same"), -1, 1).astype(np.float32) for clip in clips]
+    rows = []
+
+    def add(split: str, name: str, samples: np.ndarray, **options: Any) -> None:
+        (tmp_path / split).mkdir(exist_ok=True)
+        soundfile.write(tmp_path / split / name, samples, 16_000, **options)
+        rows.append((split, {"audio": name, "label": "ab"[len(rows) % 2]}))
+
+    for number, clip in enumerate(clips):
+        add("train", f"{number}.wav", clip, subtype="PCM_16")
+    held = [soundfile.read(tmp_path / "train" / f"{number}.wav", dtype="int16")[0] for number in range(2)]
+    add("test", "same.flac", held[0])
+    add("test", "again.mp3", held[1][500:])
+    add("test", "new.wav", np.roll(clips[2], 3)[::-1])
+    for split in ("train", "test"):
+        text = "".join(json.dumps(row) + "\n" for of, row in rows if of == split)
+        (tmp_path / split / f"{split}.jsonl").write_text(text)
+    splits = splits_of(tmp_path)
+    [leak] = by_code(passport(splits))["near-leak"]
+    assert [pair["kind"] for pair in leak["pairs"]] == ["sound", "samples"]
+    assert [(pair["a_text"], pair["b_text"]) for pair in leak["pairs"]] == [
+        ("again.mp3", "1.wav"),
+        ("same.flac", "0.wav"),
+    ]
+    assert leak["pairs"][1]["a_seconds"] == leak["pairs"][1]["b_seconds"] == 1.0
+    cleaned = clean(splits, CleanSettings(drop_near_leaks=True))
+    assert cleaned.facts["clean"]["drop_near_leaks"]["train"]["dropped"] == 2
 
 
-def test_looks_that_are_equal_by_chance_are_told_apart_by_pixels() -> None:
-    rng = np.random.default_rng(1)
-    looks = np.full(4, 17, dtype=np.uint64)
-    grey = rng.integers(0, 256, (4, 32, 32), dtype=np.uint8)
-    grey[3] = np.clip(grey[0].astype(int) + 9, 0, 255)
-    near = find_near_looks(looks, lambda chosen: grey[chosen])
-    assert (near.left_P.tolist(), near.right_P.tolist()) == ([0], [3])
-    assert near.jaccard_P[0] > 0.98
+def test_both_pictures_of_a_pair_are_shown(pictures: Path, tmp_path: Path) -> None:
+    outcome = inspect(str(pictures), out=str(tmp_path / "passport"))
+    lines = outcome.text.splitlines()
+    at = next(place for place, line in enumerate(lines) if "nearly stands in train" in line)
+    assert "the same picture at another size" in lines[at + 1]
+    assert lines[at + 2].split() == ["test/a/near.jpg", "[a]"]
+    assert lines[at + 3].split() == ["train/a/4.png", "[a]"]
+    page = (tmp_path / "passport" / "passport.html").read_text()
+    assert page.count("data:image/jpeg;base64,") >= 4
+    assert "train/a/4.png" in page
+    told = json.loads((tmp_path / "passport" / "data.json").read_text())
+    [pair] = next(one["pairs"] for one in told["findings"] if one["code"] == "near-leak")
+    assert (pair["a_split"], pair["b_split"], pair["b_id"]) == ("test", "train", "train/a/4.png")
 
 
-def test_many_pictures_of_one_look_are_linked_to_the_first_and_the_limit_is_told(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    looks = np.full(100, 5, dtype=np.uint64)
-    grey = np.tile(np.arange(64, dtype=np.uint8).reshape(1, 8, 8), (100, 1, 1))
-    near = find_near_looks(looks, lambda chosen: grey[chosen])
-    assert near.left_P.tolist() == [0] * 99
-    monkeypatch.setattr(check_looks, "_MOST_CHECKS", 10)
-    near = find_near_looks(looks, lambda chosen: grey[chosen])
-    assert len(near.left_P) == 10
-    assert not near.complete
+def test_pairs_of_many_pictures_are_kept(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits = splits_of(pictures)
+    monkeypatch.setattr(check_near, "_KEPT_FROM", 1)
+    first = passport(splits)
+    monkeypatch.setattr(check_near.pictures, "find_near_pictures", lambda *_: pytest.fail("they were kept"))
+    again = passport(splits)
+    assert again["findings"] == first["findings"]
+    with pytest.raises(pytest.fail.Exception):
+        passport(Splits({"train": splits["train"]}))

@@ -6,11 +6,13 @@ import itertools
 import time
 from typing import TYPE_CHECKING, Any
 
-from pretune.data.check_duplicates import Contents, across, inside, near_facts, read_contents
+from pretune.data.check_contents import Contents
+from pretune.data.check_duplicates import across, inside, read_contents
 from pretune.data.check_findings import findings
 from pretune.data.check_groups import shared_groups
 from pretune.data.check_labels import balance, conflicts, label_codes, list_balances
 from pretune.data.check_media import media_scan
+from pretune.data.check_near import near_facts
 from pretune.data.check_rows import scan
 from pretune.data.check_siblings import siblings
 from pretune.data.split import content_keys

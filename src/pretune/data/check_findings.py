@@ -10,6 +10,7 @@ from pretune.data.check_findings_labels import conflict_findings, label_findings
 from pretune.data.check_groups import group_findings
 from pretune.data.check_media import media_findings
 from pretune.data.check_siblings import sibling_findings
+from pretune.data.near.pairs import WORDS
 
 __all__ = ["findings"]
 
@@ -104,7 +105,7 @@ def _leaks(passport: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if count:
             severity = "error" if source == "train" and pair["share"] >= _LEAK_ERROR_SHARE else "warning"
             message = f"{counted(count)} of {held_out} ({pair['share']:.2%}) also {agree(count, 'stand', 'stands')} in {place}."
-            yield finding(severity, "leak", message, count, rows, fix)
+            yield finding(severity, "leak", message, count, rows, fix, pair["content_pairs"])
         if pair["near"] and pair["near"]["count"]:
             yield _near_leak(passport, pair, place)
 
@@ -116,12 +117,20 @@ def _near_leak(passport: Mapping[str, Any], pair: Mapping[str, Any], place: str)
     many = near["count"] >= _LEAK_ERROR_SHARE * rows and pair["also_in"] in ("train", "unlabelled", "corpus")
     message = (
         f"{near['count']:,} more {agree(near['count'], 'rows', 'row')} of {held_out} nearly {agree(near['count'], 'stand', 'stands')} in {place} "
-        f"({passport['near_duplicates']['alike']}); with the copies that is {together:.2%} of {held_out}."
+        f"({_ways(near)}); with the copies that is {together:.2%} of {held_out}."
     )
-    fix = "look at the examples; where they are copies, keep them together with --group"
+    fix = "look at the pairs; where they are copies, keep them together with --group"
     if pair["also_in"] in ("train", "unlabelled"):
         fix += f", or drop them from {pair['also_in']} with --drop-near-leaks"
-    return finding("warning" if many else "note", "near-leak", message, near["count"], near["rows"], fix)
+    return finding(
+        "warning" if many else "note", "near-leak", message, near["count"], near["rows"], fix, near["examples"]
+    )
+
+
+def _ways(near: Mapping[str, Any]) -> str:
+    """How the rows are alike, and how many in each way."""
+    kinds = near["kinds"]
+    return "; ".join(WORDS[kind] if len(kinds) == 1 else f"{WORDS[kind]}: {count:,}" for kind, count in kinds.items())
 
 
 def _repeats(passport: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -139,16 +148,18 @@ def _repeats(passport: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 content["count"],
                 content["rows"],
                 "--deduplicate drops the later copies",
+                split["content_pairs"],
             )
         if near and near["count"]:
-            message = f"{counted(near['count'])} of {name} nearly {agree(near['count'], 'repeat', 'repeats')} an earlier row ({passport['near_duplicates']['alike']})."
+            message = f"{counted(near['count'])} of {name} nearly {agree(near['count'], 'repeat', 'repeats')} an earlier row ({_ways(near)})."
             yield finding(
                 "note",
                 "near-duplicates",
                 message,
                 near["count"],
                 near["rows"],
-                "look at the examples; where they are copies, keep them together with --group",
+                "look at the pairs; where they are copies, keep them together with --group",
+                near["examples"],
             )
 
 

@@ -178,8 +178,8 @@ def _drop_near_leaks(rows: dict[str, datasets.Dataset]) -> tuple[dict[str, datas
         _, near_N = standing_in(rows[name], held)
         if near_N is None:
             raise UsageError(
-                "--drop-near-leaks compares texts and pictures: clips are compared by content alone",
-                "--drop-leaks drops the clips that stand in validation or test",
+                "--drop-near-leaks compares pictures and clips by their sketches, and these were read without",
+                "--drop-leaks drops those whose bytes stand in validation or test",
             )
         left[name], facts[name] = _keep(rows[name], ~near_N)
     return left, facts

@@ -20,7 +20,7 @@ __all__ = ["Apart", "held_apart", "standing_in"]
 @dataclass(frozen=True)
 class Apart:
     """``rows`` are those that stand in no held-out split. Of the ``of`` rows, ``same`` said what a held-out row says and
-    ``near`` nearly so (None: rows of this kind are compared by content alone).
+    ``near`` nearly so (None: the rows could be compared by content alone).
     """
 
     rows: datasets.Dataset
@@ -48,7 +48,7 @@ def held_apart(rows: datasets.Dataset, held: Mapping[str, datasets.Dataset]) -> 
 
 def standing_in(rows: datasets.Dataset, held: Mapping[str, datasets.Dataset]) -> tuple[np.ndarray, np.ndarray | None]:
     """Two bool (N,): the content of which rows stands in a split of ``held``, and of which other rows a near duplicate does
-    (texts of which letters are 80 % alike, pictures that look the same; None for clips, which are compared by content alone).
+    (see ``near``; None for pictures and clips that were read without sketches, which are compared by content alone).
     """
     splits = {**held, "unlabelled": rows}
     keys = {name: content_keys(dataset) for name, dataset in splits.items()}

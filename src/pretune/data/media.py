@@ -116,8 +116,8 @@ def reason_words(reason: str, count: int) -> str:
 class Media:
     """One file after one look. ``held`` has its ``bytes`` (None for a file on disk) and ``path``, ``name`` is what the data
     calls it, ``content`` the hash of its bytes. Pictures have ``look`` (perceptual hash), ``width`` and ``height`` (px, upright); clips ``seconds`` and ``rate``
-    (Hz). ``format`` and ``mode`` are words for people, ``changes`` what reading will do to it, ``signs`` what is odd about it
-    though it can be used (``silent``, ``clipped``); both are counted.
+    (Hz). ``sketch`` is what copies are found by (``media_look``, ``media_sound``). ``format`` and ``mode`` are words for people, ``changes`` what
+    reading will do to it, ``signs`` what is odd about it though it can be used (``silent``, ``clipped``); both are counted.
     """
 
     held: Mapping[str, Any]
@@ -132,6 +132,7 @@ class Media:
     changes: tuple[str, ...] = ()
     signs: tuple[str, ...] = ()
     name: str = ""
+    sketch: bytes = b""
 
 
 Find = Callable[[str], Entry]

@@ -18,6 +18,7 @@ import numpy as np
 from pretune.data.media import BrokenMedia, Media, whole_file
 from pretune.data.media_coded import CodedSound
 from pretune.data.media_kinds import HEAD_BYTES
+from pretune.data.media_sound import SoundSketch
 
 if TYPE_CHECKING:
     import soundfile
@@ -77,7 +78,7 @@ def clip_seconds(held: Mapping[str, Any]) -> float:
     name = str(held["path"])
     with _opened(io.BytesIO(held["bytes"]), name) as file:
         _check_header(file, name)
-        frames = file.frames or _frames_read(file, name, _Heard())
+        frames = file.frames or _frames_read(file, name)
         return frames / file.samplerate
 
 
@@ -116,7 +117,7 @@ def probe_audio(stream: BinaryIO, name: str, path: Path | None) -> Media:
         stream.seek(0)
     with _opened(stream, name) as file:
         _check_header(file, name)
-        heard = _Heard()
+        heard = _Heard(file.samplerate)
         frames = _frames_read(file, name, heard)
         form, mode, rate = file.format, f"{file.channels} channel{'s' * (file.channels > 1)}", file.samplerate
         changes = ("mixed_to_mono",) if file.channels > 1 else ()
@@ -135,14 +136,16 @@ def probe_audio(stream: BinaryIO, name: str, path: Path | None) -> Media:
         changes=changes,
         signs=heard.signs(frames),
         name=name,
+        sketch=heard.sketch.done(),
     )
 
 
 class _Heard:
-    """What the samples of a clip say of its recording, block by block."""
+    """What the samples of a clip say of its recording, and what copies of it are found by, block by block."""
 
-    def __init__(self) -> None:
+    def __init__(self, rate: int) -> None:
         self.low, self.high, self.clipped = math.inf, -math.inf, 0
+        self.sketch = SoundSketch(rate)
 
     def add(self, block_TC: np.ndarray) -> None:
         """Note some samples."""
@@ -153,6 +156,7 @@ class _Heard:
             full_TC = np.abs(block_TC) >= _FULL
             runs_TC = full_TC[2:] & full_TC[1:-1] & full_TC[:-2]
             self.clipped += int(runs_TC.any(axis=1).sum())
+        self.sketch.add(block_TC)
 
     def signs(self, frames: int) -> tuple[str, ...]:
         """``silent``, ``clipped`` or nothing, of so many frames."""
@@ -204,14 +208,16 @@ def _check_header(file: soundfile.SoundFile | CodedSound, name: str) -> None:
         raise BrokenMedia("too_long", name, f"{minutes:,.0f} minutes, the limit is {MAX_SECONDS / 60:.0f}")
 
 
-def _frames_read(file: soundfile.SoundFile | CodedSound, name: str, heard: _Heard) -> int:
+def _frames_read(file: soundfile.SoundFile | CodedSound, name: str, heard: _Heard | None = None) -> int:
     """Frames that can in fact be decoded, all of them finite."""
     frames, wrong = 0, 0
     try:
         for block_TC in file.blocks(_BLOCK_FRAMES, dtype="float32", always_2d=True):
             frames += len(block_TC)
-            wrong += int(block_TC.size - np.isfinite(block_TC).sum())
-            heard.add(block_TC)
+            bad = int(block_TC.size - np.isfinite(block_TC).sum())
+            wrong += bad
+            if heard is not None and not bad:
+                heard.add(block_TC)
             if frames > MAX_SECONDS * file.samplerate:
                 raise BrokenMedia("too_long", name, f"the limit is {MAX_SECONDS / 60:.0f} minutes")
     except BrokenMedia:

@@ -20,6 +20,7 @@ import numpy as np
 
 from pretune.data.media import BrokenMedia, Media, whole_file
 from pretune.data.media_kinds import HEAD_BYTES, has_extra, need_of
+from pretune.data.media_look import sketches_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -78,7 +79,8 @@ def probe_image(stream: BinaryIO, name: str, path: Path | None) -> Media:
     content = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
     changes += ("turned_upright",) if turned else ()
     width, height = grey.size
-    return Media(held, content, form, mode, look_hash(grey), width, height, changes=changes, name=name)
+    sketch = sketches_of(grey)
+    return Media(held, content, form, mode, look_hash(grey), width, height, changes=changes, name=name, sketch=sketch)
 
 
 def has_few_colours(stream: BinaryIO, name: str) -> bool:

@@ -23,6 +23,7 @@ COLUMNS = (
     "group",
     "content",
     "look",
+    "sketch",
     "width",
     "height",
     "seconds",
@@ -32,7 +33,7 @@ COLUMNS = (
 
 ``image`` and ``audio`` are ``{"bytes", "path"}``: the bytes of an encoded file, or None and the path of a file on disk.
 ``content`` hashes those bytes. Pictures have ``look`` (perceptual hash), ``width`` and ``height`` (px, upright); clips have
-``seconds`` and ``rate`` (Hz). ``labels`` stands for ``label`` where a row may have several.
+``seconds`` and ``rate`` (Hz); both have ``sketch`` (what copies are found by, see ``media_look`` and ``media_sound``). ``labels`` stands for ``label`` where a row may have several.
 """
 
 

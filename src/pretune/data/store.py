@@ -34,6 +34,7 @@ _TYPES = {
     "labels": pa.list_(pa.string()),
     "content": pa.uint64(),
     "look": pa.uint64(),
+    "sketch": pa.binary(),
     "width": pa.int32(),
     "height": pa.int32(),
     "seconds": pa.float32(),
@@ -44,7 +45,7 @@ _TYPES = {
 def fingerprint(*parts: object) -> str:
     """A name for what is read: its parts and the code that reads it."""
     digest = hashlib.blake2b(json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=12)
-    for module in sorted(Path(__file__).parent.glob("*.py")):
+    for module in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(module.read_bytes())
     return digest.hexdigest()
 
@@ -111,7 +112,7 @@ def canonical_columns(rows: Rows, *, labels: bool) -> dict[str, list[Any]]:
     if rows.media is not None:
         pictures = bool(rows.media) and rows.media[0].width > 0
         columns["image" if pictures else "audio"] = [dict(media.held) for media in rows.media]
-        for name in ("content", *(("look", "width", "height") if pictures else ("seconds", "rate"))):
+        for name in ("content", "sketch", *(("look", "width", "height") if pictures else ("seconds", "rate"))):
             columns[name] = [getattr(media, name) for media in rows.media]
     return {name: values for name, values in columns.items() if values is not None}
 

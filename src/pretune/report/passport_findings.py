@@ -15,7 +15,13 @@ __all__ = ["conflicts", "findings", "findings_sentence", "overlaps"]
 
 _WORDS = {"error": "Error", "warning": "Warning", "note": "Note"}
 _ORDER = {"error": 0, "warning": 1, "note": 2}
+_NEARLY = {
+    "text": "cut, quoted, edited, in another order or in look-alike letters",
+    "picture": "at another size or quality, mirrored, cropped, bordered or turned a little",
+    "clip": "the same samples in another file, or re-coded, trimmed or louder",
+}
 MOST_ROWS_NAMED = 8
+MOST_PAIRS_OPEN = 3
 
 
 def _ordered_findings(passport: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -30,23 +36,54 @@ def findings(passport: Mapping[str, Any]) -> Markup:
     found = _ordered_findings(passport)
     if not found:
         return part("paragraph", text="Nothing was found that needs a look.")
-    return part("findings", rows=[_finding(one) for one in found])
+    return part("findings", rows=[_finding(one) for one in found], open=MOST_PAIRS_OPEN)
 
 
-def _finding(one: Mapping[str, Any]) -> dict[str, str]:
+def _finding(one: Mapping[str, Any]) -> dict[str, Any]:
     severity = str(one.get("severity", "note"))
     ids = [plain(row) for row in one.get("rows") or []]
     message, count = plain(one.get("message", one.get("code", ""))), one.get("count")
     left = max(len(ids), int(count) if finite(count) else 0) - MOST_ROWS_NAMED
     more = f" and {number_text(left)} more" if left > 0 and len(ids) >= MOST_ROWS_NAMED else ""
     said = not finite(count) or number_text(count) in message or str(count) in message
+    pairs = [_pair(pair) for pair in one.get("pairs") or [] if isinstance(pair, Mapping)]
     return {
         "kind": severity if severity in _WORDS else "note",
         "word": _WORDS.get(severity, title_of(severity)),
         "message": message,
         "count": "" if said else count_text(count, "row"),
         "fix": plain(one["fix"]) if one.get("fix") else "",
-        "rows": ", ".join(ids[:MOST_ROWS_NAMED]) + more,
+        "rows": "" if pairs else ", ".join(ids[:MOST_ROWS_NAMED]) + more,
+        "pairs": pairs,
+        "more_pairs": _more_pairs(len(pairs), count),
+    }
+
+
+def _more_pairs(shown: int, count: object) -> str:
+    """The words of what opens the pairs that are folded."""
+    rest = f"{number_text(shown - MOST_PAIRS_OPEN)} more pairs"
+    return f"{rest}, of {count_text(count, 'row')}" if finite(count) and count > shown else rest
+
+
+def _pair(pair: Mapping[str, Any]) -> dict[str, Any]:
+    """How two rows are alike, and what each of them says and where it stands."""
+    alike, how = percent_text(pair.get("alike"), 0), plain(pair.get("words", ""))
+    if pair.get("alike") == 1.0:
+        return {"how": how[:1].upper() + how[1:], "sides": [_twin(pair, letter) for letter in "ab"]}
+    how = f"{how} ({f'{alike} of it' if pair.get('kind') == 'part' else f'{alike} alike'})"
+    return {"how": how[:1].upper() + how[1:], "sides": [_twin(pair, letter) for letter in "ab"]}
+
+
+def _twin(pair: Mapping[str, Any], letter: str) -> dict[str, str]:
+    found = {name: pair.get(f"{letter}_{name}") for name in ("id", "split", "label", "seconds", "picture", "text")}
+    place = [plain(found["split"]), plain(found["id"])]
+    place += [f"label {found['label']}"] if found["label"] is not None else []
+    place += [f"{found['seconds']:g} s"] if finite(found["seconds"]) else []
+    is_file = found["picture"] is not None or found["seconds"] is not None
+    return {
+        "place": " · ".join(place),
+        "picture": str(found["picture"] or ""),
+        "text": "" if is_file else plain(found["text"] or ""),
     }
 
 
@@ -74,9 +111,8 @@ def overlaps(passport: Mapping[str, Any]) -> Markup:
         rows.append([Cell(plain(one["rows_of"])), Cell(plain(one.get("also_in"))), *counts, share])
     noun = _noun(passport)
     columns = ["rows of", "also in", f"same {noun}", "same content", "nearly", "share"]
-    alike = (passport.get("near_duplicates") or {}).get("alike", "most of the letters in order are shared")
     same = "equal when Unicode form, case and white space are set aside" if noun == "text" else "equal byte by byte"
-    note = f"Same content: {same}. Nearly: {plain(alike)}."
+    note = f"Same content: {same}. Nearly: {_NEARLY[noun]}; the pairs stand above."
     return data_table("Rows that stand in two splits", columns, rows, note=note)
 
 

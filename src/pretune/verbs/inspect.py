@@ -12,6 +12,7 @@ from pretune.config import CleanSettings, DataSettings
 from pretune.errors import UsageError
 from pretune.options import option
 from pretune.verbs.declare import verb
+from pretune.verbs.inspect_pairs import pair_lines
 from pretune.verbs.outcome import Outcome, Say
 
 __all__ = ["InspectSettings", "inspect"]
@@ -42,7 +43,7 @@ class InspectSettings(CleanSettings, DataSettings):
     corpus: str | None = option(
         None, "text meant for pre-training: does it hold rows of the test split?", metavar="DATA"
     )
-    near_duplicates: bool = option(True, "look for nearly equal rows too (MinHash)")
+    near_duplicates: bool = option(True, "look for copies that are cut, edited, cropped, re-coded too")
     out: str | None = option(None, "folder for the passport: data.json and passport.html", metavar="FOLDER")
     strict: bool = option(False, "exit with 1 when a warning or an error was found")
 
@@ -86,7 +87,7 @@ def _corpus(place: str) -> Any:
     from pretune.data.read import read
 
     found = read(DataSettings(data=place, validation_fraction=0.0, test_fraction=0.0))
-    wanted = ("id", "text", "image", "audio", "content", "look", "width", "height", "seconds", "rate")
+    wanted = ("id", "text", "image", "audio", "content", "look", "sketch", "width", "height", "seconds", "rate")
     common = [column for column in wanted if all(column in rows.column_names for rows in found.values())]
     return concatenate_datasets([found[name].select_columns(common) for name in found])
 
@@ -124,6 +125,7 @@ def _text(settings: InspectSettings, found: dict[str, Any], pages: list[str], mo
             f"{marks[finding['severity']]} {finding['message']}"
             + (f" -> {finding['fix']}" if finding.get("fix") else "")
         )
+        lines += pair_lines(finding.get("pairs", ()), finding["count"]) if finding.get("pairs") else []
     if not found["findings"]:
         lines.append("nothing to complain about")
     lines += [f"written: {', '.join(pages)}"] if pages else []

@@ -1,0 +1,36 @@
+"""Near pairs in the terminal: both rows, where they stand and how they are alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["pair_lines"]
+
+_MOST = 3
+_WIDTH = 100
+
+
+def pair_lines(pairs: Sequence[Mapping[str, Any]], count: int) -> list[str]:
+    """The first few pairs of a finding about ``count`` rows, three lines each, and where the others are shown."""
+    lines = []
+    for pair in pairs[:_MOST]:
+        share = f"{pair['alike']:.0%} of it" if pair["kind"] == "part" else f"{pair['alike']:.0%} alike"
+        lines.append(f"        {pair['words']}{f' ({share})' if pair['alike'] < 1 else ''}:")
+        lines += [f"          {_side(pair, letter)}" for letter in "ab"]
+    if count > min(len(pairs), _MOST):
+        lines.append(f"        {count - min(len(pairs), _MOST):,} more: --out FOLDER shows them on a page, --json here")
+    return lines
+
+
+def _side(pair: Mapping[str, Any], letter: str) -> str:
+    row = {name: pair.get(f"{letter}_{name}") for name in ("id", "label", "seconds", "text", "picture")}
+    place = " ".join(
+        [str(row["id"])]
+        + ([f"[{row['label']}]"] if row["label"] is not None else [])
+        + ([f"{row['seconds']:g} s"] if row["seconds"] is not None else [])
+    )
+    text = str(row["text"] or "")
+    if row["picture"] is not None or row["seconds"] is not None:
+        return place if place.split(" ")[0].endswith(text) else f"{place}  {text}"
+    return f"{place}  {text if len(text) <= _WIDTH else text[: _WIDTH - 1] + '…'}"
