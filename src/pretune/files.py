@@ -11,11 +11,12 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,6 +28,7 @@ __all__ = [
     "check_free_space",
     "fsync_dir",
     "fsync_file",
+    "jsonable",
     "lock_folder",
     "read_json",
     "read_json_lines",
@@ -120,6 +122,17 @@ def write_bytes(path: Path, data: bytes) -> None:
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+
+
+def jsonable(value: Any) -> Any:
+    """The same value in plain JSON types: NumPy's become Python's, NaN and infinity become None."""
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(item) for item in value]
+    if hasattr(value, "tolist"):
+        return jsonable(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from pretune.errors import DataError
-from pretune.evaluation.evaluate import evaluate_rows, jsonable
+from pretune.evaluation.evaluate import evaluate_rows
 from pretune.evaluation.intervals import MAX_UNITS, bootstrap, paired_bootstrap
 from pretune.evaluation.leaks import overlap, require_held_out
+from pretune.files import jsonable
 from pretune.metrics.base import Measured, Metric, Record, ScoreSpec, Sums
 from pretune.types import Score
 

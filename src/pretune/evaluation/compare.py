@@ -14,6 +14,7 @@ import numpy as np
 
 from pretune.errors import DataError
 from pretune.evaluation.intervals import bootstrap, groups_of, paired_bootstrap
+from pretune.files import jsonable
 from pretune.metrics.base import Measured, Metric, Record, ScoreSpec
 from pretune.types import Interval
 
@@ -39,7 +40,7 @@ def compare_records(
 
     Raises :class:`DataError` when rows or truths differ, an id comes twice, or nothing is left.
     """
-    a, b = (_read(records, name) for records, name in zip((records_a, records_b), names, strict=True))
+    a, b = (_read(records, name, metric) for records, name in zip((records_a, records_b), names, strict=True))
     common = _common_rows(a, b, names, intersect)
     rows_a, rows_b = ([side.by_id[row] for row in common] for side in (a, b))
     _same_truths(rows_a, rows_b, names)
@@ -68,6 +69,8 @@ def compare(
     from the paired bootstrap; where the score is the share of right rows and rows are independent it is made to agree with the exact
     McNemar test (:func:`_agreeing`). Where a row can be right or wrong, McNemar's table stands beside it.
 
+    A score that is not defined (NaN) is None, and where it is the primary one no difference is shown.
+
     Returns a JSON-able mapping with ``verdict`` (a sentence), ``better`` ("a", "b" or None), ``primary`` (name, both values with
     intervals, the difference B - A), ``scores`` (all differences) and ``mcnemar`` (or None).
     """
@@ -88,7 +91,7 @@ def compare(
         names, a.num_rows, None if groups_N is None else len(np.unique(groups_N)), metric.primary, spec, pair, table,
         better, needed, same_answers,
     )  # fmt: skip
-    return {
+    return jsonable({
         "names": list(names),
         "n": a.num_rows,
         "num_groups": facts.num_groups,
@@ -102,7 +105,7 @@ def compare(
         "n_needed": needed,
         "better": better,
         "verdict": _verdict(facts),
-    }  # fmt: skip
+    })  # fmt: skip
 
 
 def mcnemar_p(only_a: int, only_b: int) -> float:
@@ -133,11 +136,11 @@ class _Side:
     unlabelled: int
 
 
-def _read(records: Iterable[Record], name: str) -> _Side:
+def _read(records: Iterable[Record], name: str, metric: Metric) -> _Side:
     by_id: dict[str, Record] = {}
     unlabelled = 0
     for record in records:
-        if record.get("truth") is None:
+        if metric.needs_truth and record.get("truth") is None:
             unlabelled += 1
             continue
         if record["id"] in by_id:
@@ -167,7 +170,7 @@ def _common_rows(a: _Side, b: _Side, names: tuple[str, str], intersect: bool) ->
 
 
 def _same_truths(rows_a: Sequence[Record], rows_b: Sequence[Record], names: tuple[str, str]) -> None:
-    differing = [(a, b) for a, b in zip(rows_a, rows_b, strict=True) if a["truth"] != b["truth"]]
+    differing = [(a, b) for a, b in zip(rows_a, rows_b, strict=True) if a.get("truth") != b.get("truth")]
     if differing:
         a, b = differing[0]
         raise DataError(
@@ -218,7 +221,7 @@ def _agreeing(drawn: Interval, table: Mapping[str, Any], n: int) -> tuple[float,
 
 
 def _better(pair: Mapping[str, float], spec: ScoreSpec) -> str | None:
-    if pair["low"] <= 0 <= pair["high"]:
+    if pair["low"] <= 0 <= pair["high"] or not math.isfinite(pair["difference"]):
         return None
     return "b" if (pair["low"] > 0) == spec.rising else "a"
 
@@ -256,6 +259,8 @@ def _verdict(facts: _Facts) -> str:
         return f"{facts.names[0] if facts.better == 'a' else facts.names[1]} is better: {_evidence(facts)}"
     if facts.same_answers == facts.n:
         return f"no difference was shown: both give the same answer to each of {facts.n} rows"
+    if not math.isfinite(facts.pair["difference"]):
+        return f"no difference was shown: {_title(facts)} is not defined on these {facts.n} rows"
     if facts.spec.of_right_rows and facts.table and not facts.table["only_a"] + facts.table["only_b"]:
         return f"no difference was shown: both are right on the same {facts.table['both_right']} of {facts.n} rows"
     text = f"no difference was shown: {facts.names[1]} against {facts.names[0]} {_evidence(facts)}"
@@ -270,7 +275,7 @@ def _evidence(facts: _Facts) -> str:
     """The difference of the better one (or of B) to the other, with its interval and what it stands on."""
     sign = -1 if facts.better == "a" else 1
     low, high = sorted((sign * facts.pair["low"], sign * facts.pair["high"]))
-    title = facts.spec.title or facts.score.replace("_", " ")
+    title = _title(facts)
     if facts.spec.unit in ("share", "rate"):
         size = f"{sign * facts.pair['difference'] * 100:+.1f} points of {title} [{low * 100:.1f}, {high * 100:.1f}]"
     else:
@@ -281,6 +286,10 @@ def _evidence(facts: _Facts) -> str:
     if facts.num_groups > 1:
         return f"{size}, n = {facts.n} in {facts.num_groups} groups, which the interval is drawn by"
     return f"{size}, n = {facts.n}, all of one group: it says nothing of others"
+
+
+def _title(facts: _Facts) -> str:
+    return facts.spec.title or facts.score.replace("_", " ")
 
 
 def as_sentence(verdict: str) -> str:

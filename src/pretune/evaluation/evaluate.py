@@ -5,7 +5,6 @@ Shapes: N rows.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
@@ -13,9 +12,10 @@ import numpy as np
 
 from pretune.evaluation.compare import compare
 from pretune.evaluation.intervals import bootstrap
+from pretune.files import jsonable
 from pretune.metrics.base import Measured, Metric, ScoreSpec, values_of
 
-__all__ = ["ScoredBy", "chosen_by", "evaluate_rows", "jsonable"]
+__all__ = ["ScoredBy", "chosen_by", "evaluate_rows"]
 
 FEW_ROWS = 50
 
@@ -28,7 +28,7 @@ def chosen_by(split: str) -> list[str]:
 
 
 class ScoredBy(Protocol):
-    """What evaluation has to know of a metric, or of an objective of pre-training: its scores, and which one matters."""
+    """What evaluation has to know of an objective of pre-training: its scores, and which one matters."""
 
     specs: ClassVar[Mapping[str, ScoreSpec]]
     primary: ClassVar[str]
@@ -36,7 +36,7 @@ class ScoredBy(Protocol):
 
 def evaluate_rows(
     measured: Measured | Sequence[Measured],
-    metric: ScoredBy,
+    metric: Metric | ScoredBy,
     *,
     task: str,
     split: str,
@@ -111,17 +111,6 @@ def _against(
     return {
         "better": better, "n": found["n"], **{key: found["primary"][key] for key in keys}, "verdict": found["verdict"],
     }  # fmt: skip
-
-
-def jsonable(value: Any) -> Any:
-    """The same value in plain JSON types: NumPy's become Python's, NaN and infinity become None."""
-    if isinstance(value, Mapping):
-        return {str(key): jsonable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [jsonable(item) for item in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return jsonable(value.tolist())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _leaks(leaked_N: np.ndarray, without: Mapping[str, Any], split: str) -> tuple[dict[str, Any] | None, list[str]]:

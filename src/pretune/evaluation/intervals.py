@@ -45,7 +45,7 @@ def bootstrap(
     on a limit in every resample, the open end is that of the Wilson interval (Wilson 1927): 1 - 3.84 / (n + 3.84) for an
     accuracy of 1, near the "rule of three". For averages over classes this is the least width the interval can have.
     An interval always holds its value, also where resampling is biased (calibration error). With one row other scores
-    get an interval of no width.
+    get an interval of no width. A score that is not defined (NaN) has no interval; resamples without it are left out.
 
     Raises :class:`DataError` when there is no row.
     """
@@ -101,12 +101,13 @@ def paired_bootstrap(
 
 def difference_interval(drawn_R: np.ndarray, value: float, units: int) -> tuple[Interval, float]:
     """The 95 % interval of a difference of ``units`` rows (or groups), and the share of draws below zero, those at zero
-    counted half.
+    counted half; draws without a score (NaN) are left out of both.
 
     Percentiles alone are too narrow where units are few: they are moved outwards to where a t interval of the same spread
     ends (the expanded percentile interval, Hesterberg 2015, The American Statistician 69:371, section 4.2).
     """
-    below = float(np.mean(drawn_R < 0) + np.mean(drawn_R == 0) / 2)
+    drawn_R = drawn_R[np.isfinite(drawn_R)]
+    below = float(np.mean(drawn_R < 0) + np.mean(drawn_R == 0) / 2) if len(drawn_R) else 0.5
     return _percentiles(drawn_R, value, _expanded_tail(units)), below
 
 
@@ -169,7 +170,7 @@ def _resampled_scores(sides: list[tuple[Measured, int]], resamples: int, seed: i
 
 def _percentiles(drawn_R: np.ndarray, value: float, tail: float = 0.025) -> Interval:
     drawn_R = drawn_R[np.isfinite(drawn_R)]
-    if len(drawn_R) == 0:
+    if len(drawn_R) == 0 or not np.isfinite(value):
         return Interval(value, value)
     low, high = np.percentile(drawn_R, [100 * tail, 100 * (1 - tail)])
     return Interval(min(float(low), value), max(float(high), value))

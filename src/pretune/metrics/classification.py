@@ -178,7 +178,7 @@ class ClassificationMetric(Metric):
     """Scores of one label a row; ``labels`` names the classes. A row is right where its most probable class is the truth."""
 
     answer: ClassVar[str] = "label"
-    primary: ClassVar[str] = "accuracy"
+    primary: str = "accuracy"
     tie_breaker: ClassVar[str | None] = "log_loss"
     specs: ClassVar[Mapping[str, ScoreSpec]] = {
         "accuracy": ScoreSpec(rising=True, limits=(0.0, 1.0), of_right_rows=True),

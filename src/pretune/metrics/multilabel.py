@@ -135,7 +135,7 @@ class MultilabelMetric(Metric):
     """Scores of any number of labels a row. A row is right where its labels are all right and complete."""
 
     answer: ClassVar[str] = "labels"
-    primary: ClassVar[str] = "f1_micro"
+    primary: str = "f1_micro"
     tie_breaker: ClassVar[str | None] = "log_loss"
     specs: ClassVar[Mapping[str, ScoreSpec]] = {
         "subset_accuracy": ScoreSpec(rising=True, limits=(0.0, 1.0), of_right_rows=True),

@@ -74,7 +74,7 @@ class RecognitionMetric(Metric):
     """Scores of transcripts. A row is right where the whole transcript is."""
 
     answer: ClassVar[str] = "text"
-    primary: ClassVar[str] = "wer"
+    primary: str = "wer"
     tie_breaker: ClassVar[str | None] = "cer"
     specs: ClassVar[Mapping[str, ScoreSpec]] = {
         "wer": ScoreSpec(rising=False, unit="rate", title="word error rate", limits=(1.0, 0.0)),

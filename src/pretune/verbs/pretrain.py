@@ -202,8 +202,9 @@ def learning_of(
 
 def held_out_evaluation(setup: Setup, learning: Learning) -> dict[str, Any]:
     """The evaluation of the held-out rows, with intervals over rows."""
-    from pretune.evaluation.evaluate import evaluate_rows, jsonable
+    from pretune.evaluation.evaluate import evaluate_rows
     from pretune.evaluation.intervals import bootstrap
+    from pretune.files import jsonable
 
     made: Pretraining = setup.objective
     held = setup.rows["validation"]
