@@ -224,3 +224,17 @@ def test_a_file_that_was_named_is_read_whatever_its_suffix() -> None:
     table("a.csv")
     Path("b.log").write_text("text,label\n" + "".join(f"more words {i},a\n" for i in range(5)))
     assert sizes(get(train=("a.csv", "b.log"))) == {"train": 17}
+
+
+def test_a_recipe_sees_that_a_file_of_a_pattern_changed(tmp_path: Path) -> None:
+    from pretune.study.recipe import read_recipe
+
+    table("part1.csv")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "out: out\nsteps:\n  news: {verb: finetune, backbone: scratch:bert-tiny, train: ['part*.csv'], test: part1.csv}\n"
+    )
+    before = read_recipe(recipe).keys()
+    assert read_recipe(recipe).keys() == before
+    table("part2.csv")
+    assert read_recipe(recipe).keys() != before

@@ -11,6 +11,7 @@ from pretune.config import DataSettings
 from pretune.data.read import read
 from pretune.data.splits import Splits
 from pretune.errors import DataError, UsageError
+from pretune.tasks.listing import find_task
 
 
 @pytest.fixture(autouse=True)
@@ -134,6 +135,11 @@ def test_advice_names_the_most_label_like_column_with_its_values(tmp_path: Path)
     note = next(note for note in splits.facts["read"]["notes"] if "no column was taken" in note)
     assert "--column label=language (java, python, go); it may also be ok (0, 1)" in note
     assert splits.facts["read"]["files"][0]["advice"] in note, "the same words wherever a label is asked for"
+    with pytest.raises(DataError, match="no training rows with labels") as caught:
+        find_task(splits)
+    assert caught.value.fix.startswith("name it: --column label=language (java, python, go)"), (
+        "and the task says them too"
+    )
     with pytest.raises(DataError, match=r"topic \(x, y\), emotion \(p, q\)") as caught:
         get(tmp_path / "two.csv", "text,topic,emotion\n" + "some words here,x,p\nother words here,y,q\n" * 5)
     assert "--column label=topic" in caught.value.fix

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import os
 import sys
@@ -21,29 +20,13 @@ from pretune.data.formats_sources import placed, sorted_out
 from pretune.data.media import media_entry
 from pretune.data.media_find import disk_finder
 from pretune.data.media_kinds import kind_of_name
+from pretune.data.patterns import expanded
 from pretune.errors import DataError, UsageError
 
-__all__ = ["STDIN", "expanded", "find_inputs", "input_paths"]
+__all__ = ["STDIN", "find_inputs", "input_paths"]
 
 STDIN = "-"
 _SPLITS = ("train", "validation", "test")
-_MARKS = frozenset("*?[")
-
-
-def expanded(given: str) -> list[str]:
-    """The paths that a pattern matches (``news/*.csv``, ``**`` for any folders), in order; what is no pattern, or is there
-    under this name, is itself. Raises :class:`DataError` where nothing matches.
-    """
-    if not _MARKS & set(given) or os.path.lexists(Path(given).expanduser()):
-        return [given]
-    found = sorted(glob.glob(str(Path(given).expanduser()), recursive=True))  # noqa: PTH207 - the pattern may be absolute
-    if found:
-        return found
-    folder = Path(given).expanduser().parent
-    names = sorted(path.name for path in folder.iterdir())[:20] if folder.is_dir() else []
-    raise DataError(
-        f"no file matches {given!r}", f"in {folder}: {', '.join(names) or 'nothing'}" if folder.is_dir() else f"{folder} is no folder"
-    )  # fmt: skip
 
 
 def input_paths(settings: DataSettings) -> list[tuple[str | None, list[str]]]:

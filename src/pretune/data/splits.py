@@ -61,6 +61,12 @@ class Splits(Mapping[str, "datasets.Dataset"]):
     def __repr__(self) -> str:
         return "Splits(" + ", ".join(f"{name}={len(rows)}" for name, rows in self.items()) + ")"
 
+    def label_advice(self, role: str = "label") -> str:
+        """What to type where labels were not found: the words of the reading, which knows what the columns hold."""
+        files = self.facts.get("read", {}).get("files", ())
+        known = next((file["advice"] for file in files if file.get("advice")), "") if role == "label" else ""
+        return known or f"name their column: --column {role}=NAME"
+
     def replace(self, splits: Mapping[str, datasets.Dataset], **facts: Any) -> Splits:
         """Other data sets, with these facts added to the present ones."""
         return Splits(splits, {**self.facts, **facts})

@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from pretune.config import DataSettings, OutSettings
-from pretune.errors import UsageError, did_you_mean
+from pretune.data.patterns import expanded
+from pretune.errors import DataError, UsageError, did_you_mean
 from pretune.options import Settings, flag_of, value_type
 from pretune.study.recipe_file import load_recipe_file, typed
 from pretune.verbs.declare import build_settings, load_verb, nearest
@@ -90,9 +91,9 @@ class Recipe:
             if name in _WRITTEN:
                 continue
             for item in value if isinstance(value, list) else [value]:
-                place = Path(item) if isinstance(item, str) and item and len(item) < 4096 else None
-                if place is not None and _exists(place) and not place.absolute().is_relative_to(self.out.absolute()):
-                    found.append(_state_of(place, besides=self.out))
+                for place in _places(item):
+                    if not place.absolute().is_relative_to(self.out.absolute()):
+                        found.append(_state_of(place, besides=self.out))
         return found
 
 
@@ -287,6 +288,15 @@ def _refuse_unknown(path: Path, told: Mapping[str, Any], allowed: tuple[str, ...
     for key in told:
         if key not in allowed:
             raise UsageError(f"{path} has the {what} {key!r}", did_you_mean(str(key), allowed))
+
+
+def _places(value: Any) -> list[Path]:
+    """The files and folders that a value names, by a pattern too; none where it names none."""
+    if not isinstance(value, str) or not 0 < len(value) < 4096:
+        return []
+    with contextlib.suppress(DataError, OSError, ValueError):
+        return [place for place in map(Path, expanded(value)) if _exists(place)]
+    return []
 
 
 def _exists(place: Path) -> bool:

@@ -47,7 +47,7 @@ def training_rows(splits: Splits, column: str) -> Dataset:
     if column not in train.column_names:
         raise DataError(
             "the training rows have no labels",
-            f"name their column with --column {column}=NAME, or use `pretune pretrain`",
+            f"{splits.label_advice(column)}; `pretune pretrain` needs no labels",
         )
     return train
 

@@ -53,7 +53,7 @@ def find_task(data: Splits, asked: str = "auto") -> type[Task]:
             "there are no training rows"
             + (f" with labels, only {unlabelled} without" if unlabelled else "")
             + _found_instead(data),
-            "name the column of labels with --column label=NAME, or use `pretune pretrain`",
+            f"{data.label_advice()}; `pretune pretrain` needs no labels",
         )
     found = set(train.column_names)
     if asked != "auto":
@@ -61,15 +61,13 @@ def find_task(data: Splits, asked: str = "auto") -> type[Task]:
         if lacking := [column for column in task.columns if column not in found]:
             raise UsageError(
                 f"--task {asked} needs the columns {', '.join(task.columns)}, the rows lack {', '.join(lacking)}",
-                f"name them: --column {lacking[0]}=NAME",
+                data.label_advice() if lacking[0] == "label" else f"name them: --column {lacking[0]}=NAME",
             )
         return task
     for task in TASKS:
         if found.issuperset(task.columns):
             return task
-    raise DataError(
-        "the training rows have no labels", "name their column with --column label=NAME, or use `pretune pretrain`"
-    )
+    raise DataError("the training rows have no labels", f"{data.label_advice()}; `pretune pretrain` needs no labels")
 
 
 def _found_instead(data: Splits) -> str:
