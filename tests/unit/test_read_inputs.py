@@ -238,3 +238,18 @@ def test_a_recipe_sees_that_a_file_of_a_pattern_changed(tmp_path: Path) -> None:
     assert read_recipe(recipe).keys() == before
     table("part2.csv")
     assert read_recipe(recipe).keys() != before
+
+
+def test_files_that_say_what_others_mean_are_no_rows() -> None:
+    Path("atis/train").mkdir(parents=True)
+    Path("atis/train/label").write_text("flight\nairfare\n" * 20)
+    Path("atis/train/seq.in").write_text("show me flights\n" * 20)
+    with pytest.raises(DataError, match="holds no table, text"):
+        get(data="atis")
+    Path("ner").mkdir()
+    tokens = "EU NNP I-ORG\nrejects VBZ O\nGerman JJ I-MISC\n\n" * 8
+    Path("ner/eng.train").write_text(tokens)
+    Path("ner/SOURCE.txt").write_text("about it\n")
+    with pytest.raises(DataError, match=r"eng\.train holds one token a line with its tag"):
+        get(data="ner")
+    assert len(get(data="ner/eng.train", format="lines")["unlabelled"]) == 24

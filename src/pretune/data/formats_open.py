@@ -27,6 +27,7 @@ from pretune.data.formats_lines import (
 )
 from pretune.data.formats_media import media_table, speech_list_table, speech_list_width
 from pretune.data.formats_place import Source
+from pretune.data.formats_silent import holds_tokens
 from pretune.data.formats_table import delimited_table, tabbed
 from pretune.errors import DataError
 
@@ -152,6 +153,11 @@ def _plain(entry: Entry, encoding: str, options: Options, sample: list[str]) -> 
         return label_line_table(entry, encoding, delimiter)
     if looks_like_json_lines(sample):
         return jsonl_table(entry, encoding)
+    if holds_tokens(sample):
+        raise DataError(
+            f"{entry.name} holds one token a line with its tag (CoNLL), and no task here learns tags",
+            "write one text a line, or a table of texts and labels; --format lines reads the lines as they are",
+        )
     if tabbed(sample):
         return delimited_table(entry, encoding, options, "\t")
     if (mark := header_delimiter(sample[0].lstrip("\ufeff").rstrip("\r\n"), options.names)) and even_share(

@@ -67,7 +67,7 @@ def sorted_out(
     ]
     rows = [entry for entry in known if not _about(entry)]
     media = [entry for entry in entries if kind_of_entry(entry)]
-    if not known and not media:
+    if not rows and not media:
         rows = [entry for entry in entries if entry not in label_files and not _about(entry) and is_silent_text(entry)]
     named = None if options.files is None else named_files(options)
     finding = (find_from, media) if named is None else (lambda _: named[0], named[1])
