@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -223,3 +224,13 @@ def test_pairs_of_many_pictures_are_kept(pictures: Path, monkeypatch: pytest.Mon
     assert again["findings"] == first["findings"]
     with pytest.raises(pytest.fail.Exception):
         passport(Splits({"train": splits["train"]}))
+
+
+def test_a_passport_of_photos_speaks_of_pictures(pictures: Path) -> None:
+    from pretune.report.passport_page import write_passport_page
+
+    found = passport(load_splits(DataSettings(data=str(pictures))))
+    page = write_passport_page(found, pictures.parent / "passport.html", "photos").read_text(encoding="utf-8")
+    assert "Examples of pictures with different labels" in page
+    assert "The same picture with different labels" in page
+    assert not re.search(r"[Tt]exts?\b", re.sub(r"<style.*?</style>|<[^>]+>", " ", page, flags=re.S))

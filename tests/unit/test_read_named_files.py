@@ -183,6 +183,29 @@ def test_a_column_that_mostly_names_pictures_is_asked_about(tmp_path: Path) -> N
     assert modality_of(get(path, column=("text=image",))) == "text"
 
 
+def test_ids_of_texts_that_are_names_of_pictures_too_are_asked_about(tmp_path: Path) -> None:
+    put(tmp_path / "set", numbered("img", count=8))
+    rows = [(n, f"a review of some words about thing {n}", "ab"[n % 2]) for n in range(8)]
+    path = table(tmp_path / "set" / "list.csv", "id,text,label", rows)
+    with pytest.raises(
+        DataError, match="the column id holds names of pictures that are there, and text holds texts"
+    ) as caught:
+        get(path)
+    assert "--column image=id for the pictures, --column image= for the texts" in caught.value.fix
+    assert modality_of(get(path, column=("image=id",))) == "image"
+    assert modality_of(get(path, column=("image=",))) == "text"
+
+
+def test_a_folder_that_is_a_link_is_looked_into_where_links_are_trusted(tmp_path: Path) -> None:
+    put(tmp_path / "far", [f"part{n % 2}/{n}.png" for n in range(8)])
+    path = table(tmp_path / "near" / "list.csv", "image,label", [(f"{n}.png", "ab"[n % 2]) for n in range(8)])
+    (tmp_path / "near" / "images").symlink_to(tmp_path / "far")
+    (tmp_path / "far" / "again").symlink_to(tmp_path / "near")
+    with pytest.raises(DataError, match="8 are not there"):
+        get(path)
+    assert len(get(path, trust_paths=True)["train"]) == 8
+
+
 def test_names_in_another_unicode_form_or_case(tmp_path: Path) -> None:
     put(tmp_path / "set", [f"img/{unicodedata.normalize('NFD', 'café')}_{n}.PNG" for n in range(6)])
     rows = [(f"img/café_{n}.png", "ab"[n % 2]) for n in range(6)]

@@ -183,10 +183,11 @@ def _add_media(finding: _Finding) -> bool:
             f"{finding.name}: a row has a picture or a clip, not both", "give --column image= or --column audio="
         )
     if not {"image", "audio"} & roles.keys():
+        kinds = {"image", "audio"} & finding.free
+        if "text" in roles:  # a text named beside pictures: text is wanted
+            kinds -= {"image"}
         cells = {column: sampled(finding.sample, column) for column in finding.rest()}
-        found = media_column(finding.table, cells, finding.name)
-        captions = found and found[0] == "image" and "text" in roles  # a text named beside pictures: text is wanted
-        if found and found[0] in finding.free and not captions:
+        if found := media_column(finding.table, cells, kinds, finding.name):
             roles[found[0]], finding.how[found[0]] = found[1], "what it holds"
     return bool({"image", "audio"} & roles.keys())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pretune.data.folder_names import folder_depth
@@ -61,22 +61,27 @@ TRANSCRIPT_NAMES = (
 )
 _SOUND = re.compile(r"audio|wav|speech|sound|clip|voice|音频")
 _LEAST_SHARE, _MIXED_SHARE = 0.9, 0.5
-_MOST_CELLS = 200
+_MOST_CELLS, _FEW_WORDS = 200, 4
+_NOUNS = {"image": "pictures", "audio": "clips"}
 
 
-def media_column(table: Table, values: Mapping[str, Sequence[Any]], name: str) -> tuple[str, str] | None:
-    """``(kind, column)`` of the column that names or holds media, None when there is none.
+def media_column(
+    table: Table, values: Mapping[str, Sequence[Any]], kinds: Collection[str], name: str
+) -> tuple[str, str] | None:
+    """``(kind, column)`` of the column that names or holds media, of one of the ``kinds``; None when there is none.
 
     ``values`` are sampled cells by column. Raises :class:`DataError` when several columns fit, and where most cells of a
     column of a usual name do, but not nearly all.
     """
     looks = {column: _Kinds(table, column, cells) for column, cells in values.items()}
-    found = {column: kind for column in values if (kind := table.media.get(column) or looks[column].kind)}
+    every = {column: table.media.get(column) or looks[column].kind for column in values}
+    found = {column: kind for column, kind in every.items() if kind is not None and kind in kinds}
     by_plain = {re.sub(r"[\s\-]+", "_", column.strip().casefold()): column for column in values}
     usual = [by_plain[word] for word in MEDIA_NAMES if word in by_plain]
     if not found:
         for column in usual:
-            looks[column].refuse_mixed(name)
+            if looks[column].common in kinds:
+                looks[column].refuse_mixed(name)
         return None
     usual = [column for column in usual if column in found]
     if len(found) > 1 and (not usual or len(set(found.values())) > 1):
@@ -86,7 +91,12 @@ def media_column(table: Table, values: Mapping[str, Sequence[Any]], name: str) -
             f"{name} has several columns of pictures or clips: {listed}", f"name one: --column {kind}={column}"
         )
     column = usual[0] if usual else next(iter(found))
-    return str(found[column]), column
+    if looks[column].by_stem and (texts := [other for other in values if looks[other].holds_sentences]):
+        raise DataError(
+            f"{name}: the column {column} holds names of {_NOUNS[found[column]]} that are there, and {texts[0]} holds texts: which are the rows made of?",
+            f"--column {found[column]}={column} for the {_NOUNS[found[column]]}, --column {found[column]}= for the texts",
+        )
+    return found[column], column
 
 
 class _Kinds:
@@ -96,7 +106,10 @@ class _Kinds:
         filled = [cell for cell in cells if cell is not None and cell is not ABSENT and cell != ""]
         self.column, self.cells = column, filled[:_MOST_CELLS]
         self.kinds = [_kind_of_cell(column, cell) for cell in self.cells]
-        if not any(self.kinds) and table.stems and len(set(map(str, self.cells))) >= _LEAST_SHARE * len(self.cells):
+        self.by_stem = bool(
+            not any(self.kinds) and table.stems and len(set(map(str, self.cells))) >= _LEAST_SHARE * len(self.cells)
+        )
+        if self.by_stem:
             self.kinds = [table.stems.get(unicodedata.normalize("NFC", str(cell).strip())) for cell in self.cells]
         counts = Counter(kind for kind in self.kinds if kind in ("image", "audio"))
         self.common, self.count = counts.most_common(1)[0] if counts else (None, 0)
@@ -107,6 +120,13 @@ class _Kinds:
         """``image`` or ``audio`` when nearly all cells are names of such files, or hold their bytes."""
         return self.common if self.cells and self.count >= _LEAST_SHARE * len(self.cells) else None
 
+    @property
+    def holds_sentences(self) -> bool:
+        """Whether half of the cells are texts of some words."""
+        return (
+            sum(isinstance(cell, str) and len(cell.split()) >= _FEW_WORDS for cell in self.cells) > len(self.cells) / 2
+        )
+
     def refuse_mixed(self, name: str) -> None:
         """Raise :class:`DataError` where most cells are names of pictures or clips and the others are not."""
         if self.common is None or self.count < _MIXED_SHARE * len(self.cells):
@@ -116,7 +136,7 @@ class _Kinds:
             for cell, kind in zip(self.cells, self.kinds, strict=True)
             if kind not in (self.common, "web")
         ]
-        noun = "pictures" if self.common == "image" else "clips"
+        noun = _NOUNS[self.common]
         raise DataError(
             f"{name}: {self.count} of {len(self.cells)} sampled cells of the column {self.column} name {noun}, {len(others)} do not, such as {others[0]!r}",
             f"mend them, or --column {self.common}={self.column} leaves out what cannot be opened; --column text={self.column} reads the cells as texts",

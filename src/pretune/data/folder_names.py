@@ -7,6 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -45,7 +46,12 @@ class FolderGroup:
 
 def folders_of(name: str) -> tuple[str, ...]:
     """The folders of a file's path, archives left out, in composed Unicode (NFC), so that equal names are equal."""
-    parts = PurePosixPath(name).parts[:-1]
+    return _folders(name.rpartition("/")[0])
+
+
+@lru_cache(maxsize=2**16)
+def _folders(parent: str) -> tuple[str, ...]:
+    parts = PurePosixPath(parent).parts
     return tuple(unicodedata.normalize("NFC", part) for part in parts if not is_archive(part))
 
 

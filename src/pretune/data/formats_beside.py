@@ -61,7 +61,8 @@ def named_files(options: Options) -> tuple[Find, list[Entry]]:
 
 def _entries(folder: Path, options: Options) -> list[Entry]:
     root = Path(os.path.realpath(folder))
-    return [media_entry(folder / name, name, root, trust=options.trust_paths) for name in media_below(folder)]
+    names = media_below(folder, follow=options.trust_paths)
+    return [media_entry(folder / name, name, root, trust=options.trust_paths) for name in names]
 
 
 def _media_beside(table: Path, entry: Entry, options: Options) -> list[Entry]:

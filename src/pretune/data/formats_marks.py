@@ -51,7 +51,7 @@ def _boxes(entries: Sequence[Entry], pictures: Sequence[Entry]) -> Iterator[Left
         )
     json = [entry for entry in entries if entry.suffix == ".json"]
     coco = [entry.name for entry in json[: 10 * _MOST_READ] if _is_coco(_head(entry))]
-    yield LeftOut("boxes or outlines of objects, as COCO writes them", coco, "boxes", _FIX)
+    yield LeftOut("boxes, outlines or captions of objects, as COCO writes them", coco, "boxes", _FIX)
     drawn = _all_look(json, lambda head: b'"shapes"' in head and b'"imagePath"' in head)
     yield LeftOut("outlines of objects, as LabelMe writes them", [e.name for e in json] if drawn else [], "boxes", _FIX)
     stems = {PurePosixPath(entry.name).stem for entry in pictures}

@@ -23,18 +23,23 @@ _USUAL = (".wav", ".flac", ".mp3", ".ogg", ".jpg", ".jpeg", ".png")
 _MOST_FILES = 500_000
 
 
-def media_below(folder: Path, most: int = _MOST_FILES, depth: int = 64) -> Iterator[str]:
+def media_below(folder: Path, most: int = _MOST_FILES, depth: int = 64, *, follow: bool = False) -> Iterator[str]:
     """The names of the pictures and clips in a folder and below, relative to it, of its first ``most`` files and to a depth.
 
-    Links to folders are not followed.
+    ``follow``: in folders that are links too, each once.
     """
-    return (name for name in islice(_names_below(folder, depth), most) if kind_of_name(name))
+    return (name for name in islice(_names_below(folder, depth, follow), most) if kind_of_name(name))
 
 
-def _names_below(folder: Path, depth: int) -> Iterator[str]:
-    for here, folders, names in os.walk(folder):
+def _names_below(folder: Path, depth: int, follow: bool) -> Iterator[str]:
+    seen = {os.path.realpath(folder)}
+    for here, folders, names in os.walk(folder, followlinks=follow):
         inner = Path(here).relative_to(folder)
         folders[:] = [] if len(inner.parts) >= depth else sorted(name for name in folders if not hidden(name))
+        if follow:
+            real = {name: os.path.realpath(Path(here, name)) for name in folders}
+            folders[:] = [name for name in folders if real[name] not in seen]
+            seen.update(real.values())
         yield from ((inner / name).as_posix() for name in sorted(names) if not hidden(name))
 
 
@@ -114,7 +119,7 @@ def disk_finder(folder: Path, root: Path, *, trust: bool = False) -> Find:
     All have to lie inside ``root``, unless ``trust``.
     """
     real_root = Path(os.path.realpath(root))
-    index = _Index(lambda: media_below(root))
+    index = _Index(lambda: media_below(root, follow=trust))
 
     def find(reference: str) -> Entry:
         plain = _plain(reference)

@@ -99,7 +99,7 @@ def complete_splits(splits: Splits, settings: DataSettings) -> Splits:
     _refuse_unlearnable(labels, settings.place)
     facts["rows"] = {name: len(rows) for name, rows in result.items()}
     facts["labels"] = labels
-    facts["notes"] += _small_notes(made, labels)
+    facts["notes"] += _small_notes(made, labels, "group" in result["train"].column_names)
     return splits.replace(result, split=facts)
 
 
@@ -314,10 +314,12 @@ def _made_notes(made: Sequence[str], result: Mapping[str, datasets.Dataset], see
     ]
 
 
-def _small_notes(made: Sequence[str], labels: Mapping[str, Mapping[str, int]]) -> list[str]:
-    notes = [f"There were too few rows to make a {name} split." for name in made if name not in labels]
+def _small_notes(made: Sequence[str], labels: Mapping[str, Mapping[str, int]], grouped: bool) -> list[str]:
+    few = "groups" if grouped else "rows"
+    notes = [f"There were too few {few} to make a {name} split." for name in made if name not in labels]
     for name in made:
         absent = [label for label in labels["train"] if label not in labels.get(name, labels["train"])]
         if absent:
-            notes.append(f"{name} has no row of {', '.join(absent[:10])}: too few different rows of that class.")
+            few = "groups" if grouped else "different rows"
+            notes.append(f"{name} has no row of {', '.join(absent[:10])}: too few {few} of that class.")
     return notes
