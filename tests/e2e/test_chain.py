@@ -43,7 +43,7 @@ def test_inspect_for_people_names_format_columns_and_the_next_command(story: Sto
     assert "200 rows" in said.out
     assert "text = text" in said.out
     assert "label = label" in said.out
-    assert "Next: pretune finetune scratch:bert-mini --data " in said.out
+    assert "Next: pretune finetune scratch:bert-tiny --data " in said.out
 
 
 def test_pretrain_json(story: Story) -> None:
@@ -60,7 +60,7 @@ def test_pretrain_json(story: Story) -> None:
     done("report", story.base, "--out", story.folder / "base.html")
     page = (story.folder / "base.html").read_text()
     assert re.search(rf"Counted in the rows</dt><dd[^>]*>{counted}<", page)
-    assert re.search(r"Began at random</dt><dd[^>]*>all other weights<", page)
+    assert re.search(r"Newly initialised</dt><dd[^>]*>all other weights<", page)
 
 
 def test_finetune_json_and_lineage(story: Story) -> None:

@@ -15,6 +15,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from pretune.errors import ModelError, UsageError, did_you_mean
 from pretune.types import ParameterGroup
+from pretune.wording import counted
 
 __all__ = ["Adaptation", "Part", "encoder_layers", "find_parts", "plan_adaptation"]
 
@@ -109,7 +110,9 @@ def plan_adaptation(model: nn.Module, adapt: str, *, weight_decay: float, llrd_d
             "use --adapt full or --adapt head (models such as ALBERT share one layer's weights)",
         )
     if number is not None and number > num_layers:
-        raise UsageError(f"--adapt is {adapt}, the model has {num_layers} layers", f"at most top:{num_layers}, or full")
+        raise UsageError(
+            f"--adapt is {adapt}, the model has {counted(num_layers, 'layer')}", f"at most top:{num_layers}, or full"
+        )
     scales = {part.depth: llrd_decay**part.depth if adapt == "llrd" else 1.0 for part in parts}
     start = number if number is not None else 0 if adapt == "gradual" else deepest
     end = deepest if number is None else number

@@ -14,6 +14,7 @@ from pretune.backbones.adapt import encoder_layers
 from pretune.backbones.removed import REMOVED, removed_of
 from pretune.backbones.units import base_of
 from pretune.errors import ModelError, UsageError
+from pretune.wording import counted
 
 if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
@@ -56,7 +57,9 @@ def thinned(backbone: Backbone, count: int) -> Backbone:
             "layers:K is for transformers with layers of their own; choose --student scratch:... or a model folder",
         )
     if not 1 <= count <= of:
-        raise UsageError(f"--student is layers:{count}, the teacher has {of} layers", f"layers:1 to layers:{of}")
+        raise UsageError(
+            f"--student is layers:{count}, the teacher has {counted(of, 'layer')}", f"layers:1 to layers:{of}"
+        )
     layers, removed = evenly_chosen(of, count), removed_of(config)
     kept = KeptLayers(
         of, layers, tuple(getattr(config, "layer_types", None) or ()),

@@ -28,6 +28,7 @@ from pretune.backbones.processors import load_processor, modality_of_folder, pro
 from pretune.backbones.removed import remove_parts
 from pretune.backbones.scratch import scratch_audio, scratch_image, scratch_text
 from pretune.errors import ModelError, UsageError, did_you_mean
+from pretune.wording import agree, counted
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -283,7 +284,7 @@ def _refuse_broken_body(name: str, model: nn.Module, report: LoadReport, *, is_b
     wrong = sorted(body & set(report.mismatched))
     if wrong:
         raise ModelError(
-            f"{name}: {len(wrong)} weights have another shape in the file than config.json says, the first is {wrong[0]}",
+            f"{name}: {counted(len(wrong), 'weight')} {agree(len(wrong), 'have', 'has')} another shape in the file than config.json says, the first is {wrong[0]}",
             "config.json and model.safetensors belong to different models: copy the folder again",
         )
     absent = sorted(body & set(report.missing))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pretune.backbones.control import keep_text_plain
 from pretune.errors import DataError, UsageError
+from pretune.wording import agree, counted
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -82,7 +83,7 @@ def train_tokenizer(
     count = count_texts(texts()) if count is None else count
     if count.total < MIN_CHARACTERS:
         raise DataError(
-            f"a tokenizer needs at least {MIN_CHARACTERS} characters of text, {count.texts} texts with {count.total} were given",
+            f"a tokenizer needs at least {MIN_CHARACTERS} characters of text, {counted(count.texts, 'text')} with {count.total} {agree(count.texts, 'were', 'was')} given",
             "give more text, or use the tokenizer of another model: --tokenizer FOLDER",
         )
     if kind == "wordpiece":

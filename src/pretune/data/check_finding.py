@@ -1,11 +1,11 @@
-"""One finding of the data passport, and the small words its sentences need."""
+"""One finding of the data passport."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["SEVERITIES", "agree", "counted", "finding"]
+__all__ = ["SEVERITIES", "finding"]
 
 SEVERITIES = ("error", "warning", "note")
 """From the most severe."""
@@ -25,13 +25,3 @@ def finding(
     """
     told = {"severity": severity, "code": code, "message": message, "count": count, "rows": rows, "fix": fix}
     return told | ({"pairs": list(pairs)} if pairs else {})
-
-
-def counted(count: int, what: str = "row") -> str:
-    """``1 row``, ``2,000 rows``."""
-    return f"{count:,} {what}" + ("" if count == 1 else "s")
-
-
-def agree(count: int, plural: str, singular: str) -> str:
-    """The verb that fits the count."""
-    return singular if count == 1 else plural

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pretune.data.check_finding import SEVERITIES, agree, counted, finding
+from pretune.data.check_finding import SEVERITIES, finding
 from pretune.data.check_findings_labels import conflict_findings, label_findings
 from pretune.data.check_groups import group_findings
 from pretune.data.check_media import media_findings
 from pretune.data.check_siblings import sibling_findings
 from pretune.data.near.pairs import WORDS
+from pretune.wording import agree, counted
 
 __all__ = ["findings"]
 

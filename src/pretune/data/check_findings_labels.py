@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pretune.data.check_finding import agree, counted, finding
+from pretune.data.check_finding import finding
+from pretune.wording import agree, counted
 
 __all__ = ["conflict_findings", "label_findings"]
 

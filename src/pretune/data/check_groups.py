@@ -6,8 +6,9 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pretune.data.check_finding import counted, finding
+from pretune.data.check_finding import finding
 from pretune.data.check_rows import Tally, column_batches
+from pretune.wording import counted
 
 if TYPE_CHECKING:
     import datasets

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pretune.data.check_finding import agree, counted, finding
+from pretune.data.check_finding import finding
 from pretune.data.check_rows import SHOWN_ROWS, histogram_of
 from pretune.data.media import mend_of, reason_words
 from pretune.data.split import whole_column
+from pretune.wording import agree, counted
 
 if TYPE_CHECKING:
     import datasets

@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from pretune.data.check_finding import agree, counted, finding
+from pretune.data.check_finding import finding
 from pretune.data.check_rows import Tally
 from pretune.data.media_kinds import kind_of_name
+from pretune.wording import agree, counted
 
 if TYPE_CHECKING:
     import datasets

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from pretune.data.held_apart import standing_in
 from pretune.data.split import content_keys
 from pretune.data.splits import Splits
 from pretune.errors import UsageError
+from pretune.wording import agree, counted
 
 if TYPE_CHECKING:
     import datasets
@@ -39,8 +40,8 @@ _BATCH_ROWS = 2_000
 def clean(splits: Splits, settings: CleanSettings) -> Splits:
     """The splits after every step that ``settings`` asks for.
 
-    ``facts["clean"]`` holds, by step and split, the rows changed or dropped and the first ids of them. Raises
-    :class:`UsageError` for a step that these rows have nothing for.
+    ``facts["clean"]`` holds, by step and split, the rows changed or dropped and the first ids of them, ``facts["cleaning"]`` the
+    same in sentences (``notes``). Raises :class:`UsageError` for a step that these rows have nothing for.
     """
     asked = set(settings.clean) | ({"redact"} if settings.redact else set())
     _refuse_without_text(splits, settings)
@@ -59,7 +60,39 @@ def clean(splits: Splits, settings: CleanSettings) -> Splits:
             rows, facts["drop_leaks"] = _drop_leaks(rows)
         if settings.drop_near_leaks:
             rows, facts["drop_near_leaks"] = _drop_near_leaks(rows)
-    return splits.replace(rows, clean=facts)
+    return splits.replace(rows, clean=facts, **({"cleaning": {"notes": _sentences(facts)}} if facts else {}))
+
+
+_STEPS = {
+    "redact": ("--redact", "{n} of {split} {were} changed"),
+    "deduplicate": ("--deduplicate", "{n} of {split} {were} dropped, {later} of an earlier one"),
+    "drop_leaks": ("--drop-leaks", "{n} of {split} that also {stand} in validation or test {were} dropped"),
+    "drop_near_leaks": ("--drop-near-leaks", "{n} of {split} that nearly {stand} in validation or test {were} dropped"),
+}
+"""By step: its flag, and what it did to so many rows."""
+
+
+def _sentences(facts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What each step did, in the words of its flag; that it found nothing too."""
+    notes = []
+    for step, splits in facts.items():
+        flag, words = _STEPS.get(step, (f"--clean {step}", "{n} of {split} {were} changed"))
+        done = []
+        for split, found in splits.items():
+            count = found.get("dropped", found.get("changed", 0))
+            verbs = {
+                "stand": agree(count, "stand", "stands"),
+                "later": agree(count, "copies", "a copy"),
+                "were": agree(count, "were", "was"),
+            }
+            told = words.format(n=counted(count), split=split, **verbs)
+            if emptied := found.get("emptied"):
+                told += f", {counted(emptied)} of them to nothing"
+            if other := found.get("other_label"):
+                told += f", {counted(other)} of them with another label than the one that was kept"
+            done += [told] if count else []
+        notes.append(f"{flag}: {'; '.join(done) or 'there was nothing to do'}.")
+    return notes
 
 
 def _refuse_without_text(splits: Splits, settings: CleanSettings) -> None:

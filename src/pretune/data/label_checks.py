@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pretune.data.check_finding import agree, counted, finding
+from pretune.data.check_finding import finding
 from pretune.data.label_words import alike, as_numbers
 from pretune.errors import DataError
+from pretune.wording import agree, counted
 
 __all__ = ["change_notes", "label_findings", "number_notes", "refuse_scores"]
 

@@ -14,6 +14,7 @@ from pretune.evaluation.compare import compare
 from pretune.evaluation.intervals import bootstrap
 from pretune.files import jsonable
 from pretune.metrics.base import Measured, Metric, ScoreSpec, values_of
+from pretune.wording import agree, counted
 
 __all__ = ["ScoredBy", "chosen_by", "evaluate_rows"]
 
@@ -117,7 +118,7 @@ def _leaks(leaked_N: np.ndarray, without: Mapping[str, Any], split: str) -> tupl
     count = int(np.count_nonzero(leaked_N))
     if count == 0:
         return None, [f"No row of {split} is also a training row."]
-    note = f"{count} of {len(leaked_N)} rows of {split} are also training rows; the scores without them stand beside."
+    note = f"{count} of {counted(len(leaked_N))} of {split} {agree(count, 'are also training rows; the scores without them stand', 'is also a training row; the scores without it stand')} beside."
     return {"n": count, "without": without}, [note]
 
 
@@ -125,7 +126,7 @@ def _size_notes(num_rows: int, groups_N: np.ndarray | None) -> list[str]:
     units, word, notes = num_rows, "rows", []
     if groups_N is not None and (groups := len(np.unique(groups_N))) > 1:
         units, word = groups, "groups"
-        notes.append(f"Intervals come from drawing {units} groups, as rows of one group are alike.")
+        notes.append(f"Intervals come from drawing {counted(units, 'group')}, as rows of one group are alike.")
     elif groups_N is not None:
         notes.append("All rows are of one group: intervals come from drawing rows, and say nothing of other groups.")
     if units < FEW_ROWS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pretune.errors import DataError
+from pretune.wording import agree, counted
 
 __all__ = ["overlap", "require_held_out"]
 
@@ -23,6 +24,6 @@ def require_held_out(leaked_N: np.ndarray, what: str) -> None:
     num_leaked = int(np.count_nonzero(leaked_N))
     if 2 * num_leaked > len(leaked_N):
         raise DataError(
-            f"{num_leaked} of the {len(leaked_N)} rows of {what} are training rows: a score on them says nothing about new rows",
+            f"{num_leaked} of the {counted(len(leaked_N))} of {what} {agree(num_leaked, 'are training rows', 'is a training row')}: a score on them says nothing about new rows",
             "give rows that the model was not trained on; scores of training rows, called so, come with --split train",
         )

@@ -30,7 +30,7 @@ class EmptyAnswer(UsageError):
 
 
 class Aim(Protocol):
-    """One figure of an answer. ``explained`` names it, ``probability`` is how sure the model is of it.
+    """One figure of an answer. ``explained`` names it, ``probability`` is the model's confidence in it.
 
     ``measure`` says in words what :meth:`score` gives.
     """
@@ -46,7 +46,7 @@ class Aim(Protocol):
         ...
 
     def probabilities(self, items: Sequence[Encoded]) -> np.ndarray:
-        """How sure the model is of ``explained`` for each item, (M,) from 0 to 1."""
+        """The model's confidence in ``explained`` for each item, (M,) from 0 to 1."""
         ...
 
 
@@ -68,7 +68,7 @@ class _Predicted(NamedTuple):
 
 
 class _LabelAim:
-    """The log-odds of a class, and its honest probability (at the fitted temperature)."""
+    """The log-odds of a class, and its calibrated probability (at the fitted temperature)."""
 
     measure = "log-odds of the answer"
     notes: tuple[str, ...] = ()

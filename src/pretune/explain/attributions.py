@@ -24,6 +24,7 @@ from pretune.tasks.image_saliency import overlay
 from pretune.tasks.parts import Parts
 from pretune.tasks.thumbnails import picture_address
 from pretune.types import Example
+from pretune.wording import counted
 
 __all__ = ["Attribution", "explain_example"]
 
@@ -136,7 +137,9 @@ def _short_of(scores: _Scores) -> tuple[str, ...]:
     found = scores.completeness
     if found is None or found.error <= CLOSE or found.steps >= MOST_STEPS:
         return ()
-    return (f"There was no time for more than {found.steps} steps: the scores miss their sum by {found.error:.0%}.",)
+    return (
+        f"There was no time for more than {counted(found.steps, 'step')}: the scores miss their sum by {found.error:.0%}.",
+    )
 
 
 class _Scores(NamedTuple):

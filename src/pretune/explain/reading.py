@@ -25,6 +25,7 @@ from pretune.tasks.base import Task
 from pretune.tasks.text_parts import cut_note, shown_tokens
 from pretune.tasks.thumbnails import picture_address
 from pretune.types import Example
+from pretune.wording import agree, counted
 
 __all__ = ["Reader", "Reading", "read_example", "reader_of", "reader_of_backbone"]
 
@@ -97,7 +98,7 @@ def _unknown_note(encoder: TextEncoder, ids_T: np.ndarray) -> tuple[str, ...]:
     unknown = 0 if encoder.tokenizer.unk_token_id is None else int((ids_T == encoder.tokenizer.unk_token_id).sum())
     if not unknown:
         return ()
-    return (f"{unknown} of {len(ids_T)} tokens {'is' if unknown == 1 else 'are'} unknown to the model.",)
+    return (f"{unknown} of {counted(len(ids_T), 'token')} {agree(unknown, 'are', 'is')} unknown to the model.",)
 
 
 def _read_picture(geometry: Geometry, image: dict[str, Any], config: Any) -> Reading:

@@ -18,7 +18,8 @@ from pretune.explain.packing import Packed, pack
 from pretune.report.attribution_parts import answer_text, attribution_section
 from pretune.report.layout import Banner, Page, Section, part, write_page
 from pretune.report.stills import Chosen, still_markup
-from pretune.report.words import count_text, percent_text
+from pretune.report.words import percent_text
+from pretune.wording import counted
 
 __all__ = ["Explained", "explained_page", "write_explained_page"]
 
@@ -98,7 +99,7 @@ def _lead(found: Explained) -> list[str]:
     truth = f" The row is labelled {found.truth}." if found.truth else ""
     said = f"The model says {answer_text(one.answer)}"
     sure = (
-        f"{percent_text(one.probability)} sure"
+        f"confidence {percent_text(one.probability)}"
         if one.answer == one.explained
         else f"{one.explained} {percent_text(one.probability)}"
     )
@@ -126,8 +127,8 @@ def _attention_section(found: Explained, attention: Attention, packed: Packed) -
         blobs=[(name, Markup(blob)) for name, blob in blobs], still=still_markup(attention, chosen),
     )  # fmt: skip
     fewest, most = min(attention.heads), max(attention.heads)
-    heads = count_text(most, "head") if fewest == most else f"{fewest} to {most} heads"
-    told = f"{count_text(len(attention.layers), 'layer')} of {heads}, {count_text(len(reading.tokens), 'position')}."
+    heads = counted(most, "head") if fewest == most else f"{fewest} to {most} heads"
+    told = f"{counted(len(attention.layers), 'layer')} of {heads}, {counted(len(reading.tokens), 'position')}."
     if found.chosen is None:
         told += (
             f" Shown first is the head with the heaviest links between {_MANY[reading.kind]} that are no neighbours."

@@ -11,7 +11,6 @@ from pretune.report.scatter import Point, pareto_picture
 from pretune.report.svg import responsive
 from pretune.report.words import (
     bytes_text,
-    count_text,
     is_percent,
     number_text,
     percent_tick,
@@ -21,6 +20,7 @@ from pretune.report.words import (
     title_of,
 )
 from pretune.runfolder import RunFolder
+from pretune.wording import counted
 
 __all__ = ["benchmark_lead", "benchmark_of", "benchmark_section", "benchmark_tiles"]
 
@@ -108,7 +108,7 @@ def _how_fast(found: Record) -> Any:
             times, whole = one["latency"][batch], one["latency_with_encoding"][batch]
             rows.append(
                 [
-                    Cell(plain(one["name"]), count_text(int(batch), "row")),
+                    Cell(plain(one["name"]), counted(int(batch), "row")),
                     Cell(_ms(times["all"]["p50_ms"]), _ms(times["all"]["p95_ms"]), numeric=True),
                     Cell(_ms(times["one"]["p50_ms"]), _ms(times["one"]["p95_ms"]), numeric=True),
                     Cell(_ms(whole["all"]["p50_ms"]), numeric=True),
@@ -136,5 +136,5 @@ def _how_measured(found: Record) -> str:
     return (
         f"Each run in a process of its own, all in turn: {plain(how.get('rounds'))} rounds for each figure, "
         f"after {plain(how.get('warmup_calls'))} calls that were not counted. Measured on {plain(name)}"
-        f"{f' ({eight})' if eight else ''}, {count_text(machine.get('cores'), 'core')}. Another machine gives other figures."
+        f"{f' ({eight})' if eight else ''}, {counted(machine.get('cores'), 'core')}. Another machine gives other figures."
     )

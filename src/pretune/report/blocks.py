@@ -74,18 +74,18 @@ def _pairs_table(labels: Sequence[str], values: Sequence[Sequence[int]], row_tit
 
 
 def reliability_block(block: Block) -> Markup:
-    """Calibration: how often the model is right when it is that sure."""
+    """Calibration: accuracy by confidence."""
     title = str(block.get("title", "Calibration"))
     note = (
         str(block.get("note") or "")
-        or "On the dashed line the model is right exactly as often as it says. Below it, it is too sure of itself. The area of a dot is its share of rows."
+        or "On the dashed line confidence and accuracy are equal. Below it, the model is overconfident. The area of a dot is its share of rows."
     )
     chart = responsive(lambda width: reliability(block.get("series", []), title=title, width=width))
     return part("figure", drawing=chart, caption=title, note=note)
 
 
 def examples_block(block: Block) -> Markup:
-    """Rows with their text, what they are and what they were taken for; the first stay open."""
+    """Rows with their text, what they are and what they were predicted as; the first stay open."""
     rows = [_example(row) for row in block.get("rows", [])]
     head = part("heading", text=str(block.get("title", "Examples")), kind="block")
     if block.get("note"):

@@ -13,18 +13,9 @@ from pretune.report.passport_findings import findings_sentence
 from pretune.report.passport_parts import total_rows
 from pretune.report.sections import changed_settings
 from pretune.report.story import caveats, main_split, ordered_splits, primary_of
-from pretune.report.words import (
-    clean_text,
-    count_text,
-    duration_text,
-    is_score,
-    name_of,
-    number_text,
-    plain,
-    score_text,
-    title_of,
-)
+from pretune.report.words import clean_text, duration_text, is_score, name_of, number_text, plain, score_text, title_of
 from pretune.runfolder import RunFolder, data_of
+from pretune.wording import counted
 
 __all__ = ["model_card", "write_card"]
 
@@ -122,7 +113,7 @@ def _what(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     primary = primary_of(metrics[split]) if split else None
     if split and primary:
         said.append(
-            f"On the {_safe(split)} split ({count_text(primary[1].get('n'), 'row')}) its {_safe(title_of(primary[0]))} is {_safe(score_text(*primary))}."
+            f"On the {_safe(split)} split ({counted(primary[1].get('n'), 'row')}) its {_safe(title_of(primary[0]))} is {_safe(score_text(*primary))}."
         )
     return " ".join(said)
 
@@ -216,7 +207,7 @@ def _data(record: Mapping[str, Any], passport: Mapping[str, Any]) -> str:
     said = [f"Learnt from {places}." if places else ""]
     if splits:
         sizes = ", ".join(f"{_safe(name)} {number_text(split.get('rows'))}" for name, split in splits.items())
-        said.append(f"{count_text(total_rows(passport), 'row')}: {sizes}.")
+        said.append(f"{counted(total_rows(passport), 'row')}: {sizes}.")
     said.append(findings_sentence(passport))
     text = " ".join(sentence for sentence in said if sentence)
     return f"## Data\n\n{text}" if text else ""

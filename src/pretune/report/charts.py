@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from pretune.report.svg import FONT, Scale, drawing, finite, legend, number, shorten, tag, text, text_width, thin
 from pretune.report.words import number_text, percent_text, tick_text
+from pretune.wording import counted
 
 __all__ = ["Series", "Whisker", "bars", "dot_whisker", "histogram", "line_chart"]
 
@@ -210,7 +211,7 @@ def histogram(bins: Sequence[tuple[float, float, float]], *, title: str, x_title
             parts.append(text(x, bottom + 18, labels[index], "muted"))
     parts.append(tag("line", {"x1": left, "x2": width - 12.0, "y1": bottom, "y2": bottom, "class": "axis"}))
     parts.append(text((left + width) / 2, bottom + 38, x_title, "muted", "middle"))
-    story = f"from {labels[0]} to {tick_text(bins[-1][1])}; the fullest bin holds {number_text(int(max(c for _, _, c in bins)))} rows"
+    story = f"from {labels[0]} to {tick_text(bins[-1][1])}; the fullest bin holds {counted(int(max(c for _, _, c in bins)))}"
     return drawing(width, height, title, story, *parts)
 
 

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from pretune.report.svg import Scale, drawing, finite, legend, number, shorten, tag, text, text_width
 from pretune.report.words import number_text, percent_text
+from pretune.wording import counted
 
 __all__ = ["Node", "confused_pairs", "heat_map", "lineage", "reliability"]
 
@@ -55,7 +56,7 @@ def heat_map(
         parts += _heat_row(labels, index, values[index], left, head + index * cell, cell)
     pairs = confused_pairs(labels, values, 3)
     story = (
-        "Most often confused: " + "; ".join(f"{a} taken for {b} ({number_text(n)})" for a, b, n, _ in pairs)
+        "Most often confused: " + "; ".join(f"{a} predicted as {b} ({number_text(n)})" for a, b, n, _ in pairs)
         if pairs
         else "Nothing was confused"
     )
@@ -114,7 +115,7 @@ def _heat_row(
 
 
 def reliability(series: Sequence[Mapping[str, Any]], *, title: str, width: int = 896) -> Markup:
-    """How often the model is right (upright) when it is that sure (across); on the diagonal it says what is true.
+    """Accuracy (upright) of the rows of a confidence (across): on the diagonal the model is calibrated.
 
     ``series`` is of ``{"name", "bins": [{"low", "high", "confidence", "accuracy", "n"}]}``; empty bins are left out. The
     area of a dot is the share of rows in its bin.
@@ -137,7 +138,7 @@ def reliability(series: Sequence[Mapping[str, Any]], *, title: str, width: int =
     left, top = 52.0, head + 24.0
     side = size - left - 28
     x_scale, y_scale = Scale(0, 1, left, left + side), Scale(0, 1, top + side, top)
-    parts = [*names, text(0, head + 10, "share that was right", "muted")]
+    parts = [*names, text(0, head + 10, "accuracy", "muted")]
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
         x, y = x_scale(tick), y_scale(tick)
         parts.append(tag("line", {"x1": left, "x2": left + side, "y1": y, "y2": y, "class": "grid"}))
@@ -146,7 +147,7 @@ def reliability(series: Sequence[Mapping[str, Any]], *, title: str, width: int =
     parts.append(tag("line", {"x1": left, "x2": left + side, "y1": top + side, "y2": top, "class": "diagonal"}))
     for index, (_, bins) in enumerate(kept):
         parts.append(_reliability_line(index, bins, x_scale, y_scale))
-    parts.append(text(left + side / 2, top + side + 38, "how sure the model was", "muted", "middle"))
+    parts.append(text(left + side / 2, top + side + 38, "confidence", "muted", "middle"))
     story = "; ".join(_reliability_story(one, bins) for one, bins in kept if bins)
     return drawing(size, top + side + 44, title, story, *parts)
 
@@ -166,7 +167,7 @@ def _reliability_line(index: int, bins: Sequence[Mapping[str, Any]], x_scale: Sc
             )
         )
     for x, y, bin_ in placed:
-        hint = f"sure {percent_text(bin_['confidence'])}, right {percent_text(bin_['accuracy'])}, {number_text(bin_['n'])} rows"
+        hint = f"confidence {percent_text(bin_['confidence'])}, accuracy {percent_text(bin_['accuracy'])}, {counted(bin_['n'])}"
         parts.append(
             tag(
                 "circle",
@@ -180,7 +181,7 @@ def _reliability_line(index: int, bins: Sequence[Mapping[str, Any]], x_scale: Sc
 def _reliability_story(one: Mapping[str, Any], bins: Sequence[Mapping[str, Any]]) -> str:
     total = sum(bin_["n"] for bin_ in bins)
     gap = sum(bin_["n"] * abs(bin_["confidence"] - bin_["accuracy"]) for bin_ in bins) / total
-    return f"{one.get('name', '')}: {percent_text(gap)} mean distance between being sure and being right"
+    return f"{one.get('name', '')}: {percent_text(gap)} mean distance between confidence and accuracy"
 
 
 @dataclass(frozen=True)

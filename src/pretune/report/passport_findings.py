@@ -9,7 +9,8 @@ from markupsafe import Markup
 
 from pretune.report.layout import Cell, cell_of, data_table, part
 from pretune.report.svg import finite
-from pretune.report.words import count_text, number_text, percent_text, plain, title_of
+from pretune.report.words import number_text, percent_text, plain, title_of
+from pretune.wording import counted
 
 __all__ = ["conflicts", "findings", "findings_sentence", "overlaps"]
 
@@ -51,7 +52,7 @@ def _finding(one: Mapping[str, Any]) -> dict[str, Any]:
         "kind": severity if severity in _WORDS else "note",
         "word": _WORDS.get(severity, title_of(severity)),
         "message": message,
-        "count": "" if said else count_text(count, "row"),
+        "count": "" if said else counted(count, "row"),
         "fix": plain(one["fix"]) if one.get("fix") else "",
         "rows": "" if pairs else ", ".join(ids[:MOST_ROWS_NAMED]) + more,
         "pairs": pairs,
@@ -62,7 +63,7 @@ def _finding(one: Mapping[str, Any]) -> dict[str, Any]:
 def _more_pairs(shown: int, count: object) -> str:
     """The words of what opens the pairs that are folded."""
     rest = f"{number_text(shown - MOST_PAIRS_OPEN)} more pairs"
-    return f"{rest}, of {count_text(count, 'row')}" if finite(count) and count > shown else rest
+    return f"{rest}, of {counted(count, 'row')}" if finite(count) and count > shown else rest
 
 
 def _pair(pair: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,7 +91,7 @@ def _twin(pair: Mapping[str, Any], letter: str) -> dict[str, str]:
 def findings_sentence(passport: Mapping[str, Any]) -> str:
     """How many errors, warnings and notes the data check gave; empty when it gave none."""
     severities = [str(one.get("severity")) for one in _ordered_findings(passport)]
-    counts = [count_text(severities.count(kind), kind) for kind in _WORDS if kind in severities]
+    counts = [counted(severities.count(kind), kind) for kind in _WORDS if kind in severities]
     return (
         f"The check of the data gave {' and '.join([', '.join(counts[:-1]), counts[-1]] if len(counts) > 1 else counts)}."
         if counts

@@ -20,7 +20,8 @@ from pretune.report.passport_parts import (
     splits_table,
     total_rows,
 )
-from pretune.report.words import count_text, number_text
+from pretune.report.words import number_text
+from pretune.wording import counted
 
 __all__ = ["passport_page", "write_passport_page"]
 
@@ -60,7 +61,7 @@ def _rows_sentence(passport: Mapping[str, Any]) -> str:
     splits = passport.get("splits") or {}
     names = " and ".join([*filter(None, [", ".join(list(splits)[:-1])]), *list(splits)[-1:]])
     rows = total_rows(passport)
-    return f"{count_text(rows, 'row')} in {count_text(len(splits), 'split')}: {names}." if splits else ""
+    return f"{counted(rows, 'row')} in {counted(len(splits), 'split')}: {names}." if splits else ""
 
 
 def _banners(passport: Mapping[str, Any]) -> tuple[Banner, ...]:
@@ -69,7 +70,7 @@ def _banners(passport: Mapping[str, Any]) -> tuple[Banner, ...]:
     ]
     if not errors:
         return ()
-    return (Banner("error", f"{count_text(len(errors), 'error')}.", "Mend the data before you trust a score on them."),)
+    return (Banner("error", f"{counted(len(errors), 'error')}.", "Mend the data before you trust a score on them."),)
 
 
 def _tiles(passport: Mapping[str, Any]) -> tuple[Tile, ...]:

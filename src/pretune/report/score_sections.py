@@ -24,6 +24,7 @@ from pretune.report.words import (
     tick_text,
     title_of,
 )
+from pretune.wording import counted
 
 __all__ = ["comparisons_section", "scores_section"]
 
@@ -146,7 +147,7 @@ def _sides(comparison: Record) -> Markup:
     ]
     if not rows:
         return Markup("")
-    title = f"{title_of(name)[:1].upper()}{title_of(name)[1:]} on the same {number_text(comparison.get('n'))} rows"
+    title = f"{title_of(name)[:1].upper()}{title_of(name)[1:]} on the same {counted(comparison.get('n'))}"
     shares = all(is_percent(name, {"value": row.value, "low": row.low, "high": row.high}) for row in rows)
     axis = percent_tick if shares else tick_text
     chart = responsive(lambda width: dot_whisker(rows, title=title, axis_text=axis, width=width))

@@ -19,7 +19,6 @@ from pretune.report.story import caveats, ordered_splits
 from pretune.report.svg import responsive
 from pretune.report.words import (
     bytes_text,
-    count_text,
     duration_text,
     is_percent,
     number_text,
@@ -29,6 +28,7 @@ from pretune.report.words import (
     title_of,
 )
 from pretune.runfolder import data_of
+from pretune.wording import counted
 
 __all__ = [
     "changed_settings",
@@ -56,7 +56,7 @@ def changed_settings(record: Record) -> dict[str, Any]:
 def done_section(record: Record) -> Section:
     """What was done, from what, on what and for how long."""
     settings, model, training = (record.get(key) or {} for key in ("settings", "model", "training"))
-    counted, machine = (record.get("backbone") or {}).get("counted", ""), record.get("machine") or {}
+    embeddings, machine = (record.get("backbone") or {}).get("counted", ""), record.get("machine") or {}
     rows = [
         ("What", title_of(str(record.get("verb", ""))).capitalize()),
         ("Began from", backbone_of(record)),
@@ -64,10 +64,10 @@ def done_section(record: Record) -> Section:
         ("Task", title_of(str(model["task"])) if model.get("task") else ""),
         ("Labels", _some([plain(label) for label in model.get("labels") or []])),
         ("Parameters", number_text(model["parameters"]) if model.get("parameters") else ""),
-        ("Counted in the rows", plain(counted)),
+        ("Counted in the rows", plain(embeddings)),
         (
-            "Began at random",
-            "all other weights" if counted else _some([plain(name) for name in model.get("initialised") or []]),
+            "Newly initialised",
+            "all other weights" if embeddings else _some([plain(name) for name in model.get("initialised") or []]),
         ),
         ("Exported as", _exported(record.get("export"))),
         ("Learnt for", _learnt(training)),
@@ -118,9 +118,9 @@ def _some(names: Sequence[str], most: int = 20) -> str:
 def _learnt(training: Record) -> str:
     found = []
     if training.get("steps") is not None:
-        found.append(f"{number_text(training['steps'])} steps")
+        found.append(counted(training["steps"], "step"))
     if training.get("epochs") is not None:
-        found.append(f"{plain(training['epochs'])} epochs")
+        found.append(counted(training["epochs"], "epoch"))
     if training.get("precision"):
         found.append(f"in {plain(training['precision'])}")
     return ", ".join(found)
@@ -129,9 +129,9 @@ def _learnt(training: Record) -> str:
 def _machine(machine: Record, training: Record) -> str:
     found = [plain(machine[key]) for key in ("accelerator", "processor", "system") if machine.get(key)]
     if machine.get("cores"):
-        found.append(count_text(machine["cores"], "core"))
+        found.append(counted(machine["cores"], "core"))
     if training.get("threads"):
-        found.append(f"{count_text(training['threads'], 'thread')} used")
+        found.append(f"{counted(training['threads'], 'thread')} used")
     if training.get("peak_memory_bytes"):
         found.append(f"{bytes_text(training['peak_memory_bytes'])} memory at most")
     return ", ".join(found)

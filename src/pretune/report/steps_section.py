@@ -10,8 +10,9 @@ from pretune.files import read_object
 from pretune.report.benchmark_section import benchmark_of
 from pretune.report.layout import Cell, Section, data_table, part
 from pretune.report.story import lead, main_split, primary_of
-from pretune.report.words import bytes_text, count_text, duration_text, number_text, plain, score_value_text, title_of
+from pretune.report.words import bytes_text, duration_text, number_text, plain, score_value_text, title_of
 from pretune.runfolder import RunFolder, is_run
+from pretune.wording import counted
 
 __all__ = ["measured_by_steps", "steps_lead", "steps_of", "steps_section"]
 
@@ -67,7 +68,7 @@ def steps_section(run: RunFolder) -> Section | None:
 def steps_lead(run: RunFolder) -> tuple[str, ...]:
     """What was reached: the outcome of the last step whose run was scored, and how many steps it took."""
     steps = steps_of(run)
-    said = [f"{count_text(len(steps), 'step')}, each a run of its own in this folder."]
+    said = [f"{counted(len(steps), 'step')}, each a run of its own in this folder."]
     for name in reversed(steps):
         facts = _facts(run, steps[name])
         if facts and main_split(facts["metrics"]):

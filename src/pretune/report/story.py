@@ -11,7 +11,6 @@ from pretune.evaluation.evaluate import chosen_by
 from pretune.report.layout import Banner, Tile
 from pretune.report.passport_parts import total_rows
 from pretune.report.words import (
-    count_text,
     duration_text,
     is_percent,
     is_score,
@@ -21,6 +20,7 @@ from pretune.report.words import (
     score_value_text,
     title_of,
 )
+from pretune.wording import agree, counted
 
 __all__ = [
     "Baseline",
@@ -105,7 +105,7 @@ def lead(
         return (f"Not evaluated yet: pretune evaluate {run_name}",)
     evaluation, (name, score) = metrics[split], primary
     n = score.get("n", evaluation.get("n"))
-    where = f"On {count_text(n, 'row')} of the {split} split" if n is not None else f"On the {split} split"
+    where = f"On {counted(n, 'row')} of the {split} split" if n is not None else f"On the {split} split"
     said = [f"{where}, {_article(title_of(name))} is {score_text(name, score)}.{_seed_words(evaluation, name)}"]
     baseline = best_baseline(evaluation)
     if baseline:
@@ -130,7 +130,7 @@ def _seed_words(evaluation: Mapping[str, Any], name: str) -> str:
         return ""
     value = score_text(name, {"value": several.get("mean")})
     spread = score_text(name, {"value": several.get("sd")})
-    return f" Over {len(several['values'])} seeds the mean is {value} with a standard deviation of {spread}."
+    return f" Over {counted(len(several['values']), 'seed')} the mean is {value} with a standard deviation of {spread}."
 
 
 def _baseline_sentence(name: str, baseline: Baseline) -> str:
@@ -246,10 +246,12 @@ def caveats(record: Mapping[str, Any], metrics: Mapping[str, Any], passport: Map
         1 for one in passport.get("findings") or [] if isinstance(one, Mapping) and one.get("severity") == "error"
     )
     if errors:
-        said.append(f"The check of the data found {count_text(errors, 'error')}; see “Data”.")
+        said.append(f"The check of the data found {counted(errors, 'error')}; see “Data”.")
     fresh = (record.get("model") or {}).get("initialised") or []
     if fresh and record.get("status") not in _ENDED:
-        said.append(f"{count_text(len(fresh), 'weight')} began at random and may not have learnt yet.")
+        said.append(
+            f"{counted(len(fresh), 'weight')} {agree(len(fresh), 'are', 'is')} newly initialised and may not be trained yet."
+        )
     return said
 
 
@@ -259,7 +261,7 @@ def _evaluation_caveats(split: str, evaluation: Mapping[str, Any]) -> list[str]:
     said = []
     said += chosen_by(split)
     if isinstance(n, int) and n < 500:
-        said.append(f"The {split} split has only {count_text(n, 'row')}, so its intervals are wide.")
+        said.append(f"The {split} split has only {counted(n, 'row')}, so its intervals are wide.")
     leaks = evaluation.get("leaks") or {}
     if leaks.get("n"):
         without = (leaks.get("without") or {}).get(primary[0]) if primary else None
@@ -268,11 +270,12 @@ def _evaluation_caveats(split: str, evaluation: Mapping[str, Any]) -> list[str]:
             if primary and is_score(without)
             else ""
         )
-        verb = "stands" if leaks["n"] == 1 else "stand"
-        said.append(f"{count_text(leaks['n'], 'row')} of the {split} split also {verb} in the training data.{tail}")
+        said.append(
+            f"{counted(leaks['n'], 'row')} of the {split} split also {agree(leaks['n'], 'stand', 'stands')} in the training data.{tail}"
+        )
     if (evaluation.get("looks") or 0) > 1:
         said.append(
-            f"The {split} split was looked at {number_text(evaluation['looks'])} times. The more often choices are made by it, the rosier its scores."
+            f"The {split} split was looked at {number_text(evaluation['looks'])} times. The more often choices are made by it, the more its scores flatter."
         )
     if not evaluation.get("baselines") and split != "held-out":
         said.append(f"No baseline was scored on the {split} split.")

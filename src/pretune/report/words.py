@@ -10,7 +10,6 @@ from typing import Any, TypeGuard
 __all__ = [
     "bytes_text",
     "clean_text",
-    "count_text",
     "duration_text",
     "is_percent",
     "is_score",
@@ -27,8 +26,8 @@ __all__ = [
 
 # Names whose plain form (dashes to spaces) would be unclear or wrongly written. Any other name is shown as it is.
 _TITLES = {
-    "majority": "always the commonest answer",
-    "most-frequent-transcript": "always the commonest transcript",
+    "majority": "majority class",
+    "most-frequent-transcript": "most frequent transcript",
     "tfidf-logistic": "TF-IDF with logistic regression",
     "pixels-logistic": "pixels and colours with logistic regression",
     "mel-logistic": "mel bands with logistic regression",
@@ -131,11 +130,6 @@ def number_text(value: object) -> str:
     if size and size < 0.001:
         return f"{value:.2g}"
     return f"{value:.1f}" if size >= 100 else f"{value:.2f}" if size >= 10 else f"{value:.3f}"
-
-
-def count_text(value: object, noun: str, plural: str = "") -> str:
-    """``1 row``, ``2,000 rows``."""
-    return f"{number_text(value)} {noun if value == 1 else plural or noun + 's'}"
 
 
 def score_value_text(name: str, score: Mapping[str, Any]) -> tuple[str, str]:

@@ -24,6 +24,7 @@ from pretune.serve.openapi import body_of, one_row_body, queries, responses_of, 
 from pretune.serve.page import page_of
 from pretune.serve.problems import Gone, Problem
 from pretune.serve.worker import Job, Worker
+from pretune.wording import counted
 
 if TYPE_CHECKING:
     import torch
@@ -145,7 +146,7 @@ class Service:
         with self._room() as take:
             rows, began = await self._rows(request, take)
             if len(rows) != 1:
-                raise Problem(422, f"{len(rows)} rows are asked about", "ask about one row at a time")
+                raise Problem(422, f"{counted(len(rows))} are asked about", "ask about one row at a time")
             records = await self._finished(request, Job(rows))
             found = await self._finished(
                 request, Job(rows, lambda row, wanted: explain(row, label, tests == "true", wanted))

@@ -226,10 +226,10 @@ class Task(ABC):
         """Weigh rows as ``settings`` of the run asked that first learned from ``data``: a restored task does not know it."""
 
     def calibrate(self, records: Sequence[Mapping[str, Any]]) -> None:  # noqa: B027 - a task may have nothing to fit
-        """Fit on validation records what makes the probabilities honest."""
+        """Fit on validation records what calibrates the probabilities."""
 
     def calibrated(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]] | None:
-        """The records with honest probabilities; None where there is nothing to calibrate."""
+        """The records with calibrated probabilities; None where there is nothing to calibrate."""
         return None
 
     def decided(self, records: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:

@@ -1,4 +1,4 @@
-"""Temperature scaling: one number, fitted on validation rows, that makes probabilities honest.
+"""Temperature scaling: one number, fitted on validation rows, that calibrates probabilities.
 
 Shapes: N rows, C classes.
 """

@@ -22,6 +22,7 @@ from pretune.tasks.classification_blocks import classification_blocks
 from pretune.tasks.labelling import Labelling, given_order, in_order, training_rows
 from pretune.tasks.soft_losses import softened_divergence
 from pretune.types import Encoded, Label, Target
+from pretune.wording import counted
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -167,7 +168,7 @@ class Classification(Labelling):
         if len(records) < _FEW_RECORDS or len(given) > 1 or len({record["truth"] for record in records}) < 2:
             return []
         return [
-            f'All {len(records)} rows are given the class "{given.pop()}": the model does not tell them apart. Learn longer (--epochs) or from '
+            f'All {counted(len(records))} are given the class "{given.pop()}": the model does not tell them apart. Learn longer (--epochs) or from '
             "a pre-trained backbone; where that class is most of the rows, try --class-weights auto."
         ]
 

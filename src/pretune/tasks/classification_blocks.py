@@ -18,6 +18,7 @@ from pretune.metrics.classification import (
     wilson,
 )
 from pretune.types import Interval, Score
+from pretune.wording import counted
 
 __all__ = ["Rows", "class_table", "classification_blocks", "mistakes_block", "pairs_table"]
 
@@ -114,7 +115,7 @@ def _confusions(truth_N: np.ndarray, predicted_N: np.ndarray, labels: Sequence[s
         (str(labels[pair // size]), str(labels[pair % size]), int(count))
         for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True)
     ]
-    return pairs_table(found, ("truth", "predicted"), f"{size} classes are too many for a matrix.")
+    return pairs_table(found, ("truth", "predicted"), f"{counted(size, 'class', 'classes')} are too many for a matrix.")
 
 
 def pairs_table(
@@ -147,12 +148,12 @@ def mistakes_block(
 ) -> dict[str, Any]:
     """The rows that are wrong with the highest confidence, which is 0 where a row is right.
 
-    ``answer(i)`` is what row i is, what it was taken for, and how sure the model was of it.
+    ``answer(i)`` is what row i is, what it was predicted as, and with what confidence.
     """
     wrong = np.flatnonzero(confidence_N > 0)
     order = wrong[np.argsort(-confidence_N[wrong], kind="stable")][:MAX_MISTAKES].tolist()
     found = [{**shown(rows[number]), **answer(number)} for number in order]
     note = (
-        f"{len(wrong)} of {len(confidence_N)} rows are wrong; the {len(found)} with the highest probability are shown."
+        f"{len(wrong)} of {len(confidence_N)} rows are wrong; the {len(found)} with the highest confidence are shown."
     )
     return {"type": "examples", "title": "Most confident mistakes", "note": note, "rows": found}

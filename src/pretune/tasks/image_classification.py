@@ -252,4 +252,4 @@ class ImageMultilabelClassification(_OfPictures, MultilabelClassification):
 
 def _caption(answer: Any, truth: Any) -> str:
     said, is_so = (part if isinstance(part, str) else ", ".join(part) or NOTHING for part in (answer, truth))
-    return f"{is_so}, {'right' if answer == truth else 'taken for ' + said}"
+    return f"{is_so}, {'right' if answer == truth else 'predicted as ' + said}"

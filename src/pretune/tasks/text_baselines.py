@@ -14,6 +14,7 @@ import numpy as np
 
 from pretune.metrics.base import Measured
 from pretune.tasks.baseline_parts import KnownLabels, fit_solver, has_choice, majority, num_choices
+from pretune.wording import counted
 
 __all__ = ["baselines"]
 
@@ -76,7 +77,7 @@ def _share_to_use(train_texts: Iterable[str], unspaced: bool) -> tuple[float, li
         )
     if num_cut:
         notes.append(
-            f"The TF-IDF baseline read the first {MAX_TEXT_CHARACTERS} characters of {num_cut} longer training texts."
+            f"The TF-IDF baseline read the first {MAX_TEXT_CHARACTERS} characters of {counted(num_cut, 'longer training text')}."
         )
     return (2.0 if share >= 1 else share), notes
 

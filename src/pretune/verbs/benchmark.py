@@ -16,8 +16,10 @@ from pretune.options import option
 from pretune.runfolder import RunFolder, create_run, default_out, machine_facts, now, open_run
 from pretune.verbs.benchmark_fleet import ROUNDS, STEPS, WARMUP, Bench, Variant
 from pretune.verbs.declare import verb
+from pretune.verbs.next_steps import next_line
 from pretune.verbs.outcome import Outcome, Say
 from pretune.verbs.proven import about_of
+from pretune.wording import counted
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -103,7 +105,7 @@ def same_question(variants: list[Variant]) -> None:
         labels = about.get("labels") or []
         first = first or (one.name, about["task"], labels)
         if (about["task"], labels) != first[1:]:
-            count = f"{len(labels)} labels" if labels else "no labels"
+            count = counted(len(labels), "label") if labels else "no labels"
             one.reason = f"it answers another question than {first[0]}: {about['task']} with {count}"
 
 
@@ -126,7 +128,7 @@ def _rows(settings: BenchmarkSettings, variants: list[Variant]) -> Dataset:
         known = int(leaked_rows(one.run, rows)[0].sum())
         one.facts["known_rows"] = known
         if 2 * known > len(rows):
-            one.reason = f"it learned from {known} of the {len(rows)} rows: its score on them says nothing"
+            one.reason = f"it learned from {known} of the {counted(len(rows))}: its score on them says nothing"
     return rows
 
 
@@ -226,6 +228,6 @@ def _outcome(run: RunFolder, said: str) -> Outcome:
     table = table_rows(found)
     widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
-    head = f"{run.path} {said}: {found['n']} {found['split']} rows"
-    text = "\n".join([head, *lines, *found["text"], f"Next: pretune report {run.path}"])
+    head = f"{run.path} {said}: {counted(found['n'], found['split'] + ' row')}"
+    text = "\n".join([head, *lines, *found["text"], next_line("report", run=str(run.path))])
     return Outcome(text=text, facts={"run": str(run.path), **found})

@@ -12,9 +12,10 @@ from pretune.cache import KINDS, Entry, clean, entries, limit_bytes
 from pretune.errors import UsageError
 from pretune.files import cache_dir
 from pretune.options import Settings, option
-from pretune.report.words import bytes_text, count_text, duration_text
+from pretune.report.words import bytes_text, duration_text
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say
+from pretune.wording import counted
 
 __all__ = ["CacheSettings", "cache"]
 
@@ -99,19 +100,19 @@ def _of_kind(found: Sequence[Entry]) -> dict[str, Any]:
 def _lines(facts: Mapping[str, Any]) -> list[str]:
     lines = []
     if facts["removed"]:
-        what = count_text(facts["removed"]["entries"], "entry", "entries")
+        what = counted(facts["removed"]["entries"], "entry", "entries")
         lines += [f"removed {what}, {bytes_text(facts['removed']['bytes'])}"]
-    what = count_text(facts["entries"], "entry", "entries")
+    what = counted(facts["entries"], "entry", "entries")
     limit = f"at most {bytes_text(facts['limit_bytes'])}: PRETUNE_CACHE_GB changes that"
     lines += [f"{facts['place']}: {what}, {bytes_text(facts['bytes'])} ({limit})"]
     lines += [_kind_line(kind, found) for kind, found in facts["kinds"].items()]
     if facts["in_use"]:
-        lines += [f"{count_text(facts['in_use'], 'entry', 'entries')} in use by running processes: they stay"]
+        lines += [f"{counted(facts['in_use'], 'entry', 'entries')} in use by running processes: they stay"]
     return lines
 
 
 def _kind_line(kind: str, found: Mapping[str, Any]) -> str:
     ago = duration_text(max(0.0, time.time() - found["last_used"]))
     if time.time() - found["last_used"] >= _DAY:
-        ago = count_text(int((time.time() - found["last_used"]) // _DAY), "day")
+        ago = counted(int((time.time() - found["last_used"]) // _DAY), "day")
     return f"  {kind:<9} {found['entries']:>5,}  {bytes_text(found['bytes']):>9}  last used {ago} ago  ({KINDS[kind]})"

@@ -135,7 +135,7 @@ def outcome_of(run: RunFolder, said: str, kind: str, told: Sequence[str], *, nex
     record = run.record
     compression = record["compression"]
     return Outcome(
-        text="\n".join([f"{run.path} {said}.", compression["text"], *told, f"Next: {next_step}"]),
+        text="\n".join([f"{run.path} {said}.", compression["text"], *told, next_step]),
         facts={
             "run": str(run.path), "status": record["status"], "model": str(run.model_dir), "result": record["result"],
             kind: record[kind], "compression": compression,

@@ -14,6 +14,7 @@ from pretune.options import option
 from pretune.runfolder import RunFolder, is_run
 from pretune.verbs.declare import verb
 from pretune.verbs.derived import DerivedSettings, against_parent, finished_parent, open_derived, outcome_of
+from pretune.verbs.next_steps import next_line
 from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
 from pretune.verbs.proven import about_of
 from pretune.verbs.reading import refuse_missing_data
@@ -203,4 +204,4 @@ def _learn(
 
 def _outcome(run: RunFolder, said: str) -> Outcome:
     notes = run.record["distillation"]["notes"]
-    return outcome_of(run, said, "distillation", notes, next_step=f"pretune evaluate {run.path}")
+    return outcome_of(run, said, "distillation", notes, next_step=next_line("evaluate", run=str(run.path)))

@@ -12,6 +12,7 @@ from pretune.runfolder import RunFolder
 from pretune.verbs.derived import unchanged_data
 from pretune.verbs.outcome import Say
 from pretune.verbs.reading import ReadSettings, own_settings, reading_of
+from pretune.wording import agree, counted
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -117,9 +118,9 @@ class _Adding:
             near = "" if apart.near is None else f", and {apart.near} that nearly do"
             if apart.dropped:
                 self.notes.append(
-                    f"{named}: {apart.same} of {apart.of} rows stand in the run's validation or test{near}; they were dropped"
+                    f"{named}: {apart.same} of {counted(apart.of)} {agree(apart.same, 'stand', 'stands')} in the run's validation or test{near}; they were dropped"
                 )
-            self.notes.append(f"{named}: learning from {len(apart.rows)} rows")
+            self.notes.append(f"{named}: learning from {counted(len(apart.rows))}")
             self.facts.setdefault(named, []).append(apart.facts())
             if len(apart.rows):
                 found.append(_renamed(apart.rows, prefix) if prefix else apart.rows)

@@ -12,8 +12,10 @@ from pretune.files import translate_disk_errors, write_text
 from pretune.options import option
 from pretune.runfolder import RunFolder, open_run
 from pretune.verbs.declare import verb
+from pretune.verbs.next_steps import next_line
 from pretune.verbs.outcome import Outcome, Say
 from pretune.verbs.reading import refuse_missing_data
+from pretune.wording import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,7 +78,7 @@ def evaluate(settings: EvaluateSettings, *, say: Say) -> Outcome:
     evaluation = _evaluation(settings, proven, data, rows, records_by_seed, seeds, known, groups_N, looks=looks)
     if seen_as_text.any():
         evaluation["notes"].append(
-            f"{int(seen_as_text.sum())} of {len(rows)} rows stood in the pre-training corpus, without labels."
+            f"{int(seen_as_text.sum())} of {counted(len(rows))} stood in the pre-training corpus, without labels."
         )
     evaluation["split"], evaluation["device"] = name, proven.device.to_dict()
     if answering := proven.task.answering():
@@ -209,9 +211,9 @@ def _outcome(run: RunFolder, split: str, evaluation: dict[str, Any]) -> Outcome:
         lines.append(f"  {baseline}: {_percent(scores[name])}")
     if "seed_scores" in evaluation:
         several = evaluation["seed_scores"][name]
-        lines.append(f"  {len(several['values'])} seeds: mean {several['mean']:.4f}, sd {several['sd']:.4f}")
+        lines.append(f"  {counted(len(several['values']), 'seed')}: mean {several['mean']:.4f}, sd {several['sd']:.4f}")
     lines += [f"  {note}" for note in evaluation["notes"]]
-    lines.append(f"look {evaluation['looks']} at this split. Next: pretune report {run.path}")
+    lines.append(f"look {evaluation['looks']} at this split. {next_line('report', run=str(run.path))}")
     facts = {
         key: evaluation[key]
         for key in ("split", "n", "primary", "scores", "baselines", "answering", "leaks", "looks", "notes")

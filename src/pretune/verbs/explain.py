@@ -11,6 +11,7 @@ from pretune.options import Settings, option
 from pretune.runfolder import open_run
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say
+from pretune.wording import counted
 
 if TYPE_CHECKING:
     from pretune.explain.attention import Attention
@@ -184,7 +185,7 @@ def _outcome(
     if attention is not None:
         facts["attention"] = _attention_facts(attention)
         lines.append(
-            f"attention of {len(attention.layers)} layers and {sum(attention.heads)} heads over {len(attention.reading.tokens)} positions"
+            f"attention of {counted(len(attention.layers), 'layer')} and {counted(sum(attention.heads), 'head')} over {counted(len(attention.reading.tokens), 'position')}"
         )
     lines += notes
     lines.append(f"written: {', '.join(files.values())}")
@@ -193,8 +194,8 @@ def _outcome(
 
 def _answer_lines(found: Attribution) -> list[str]:
     answer = found.answer if isinstance(found.answer, str) else ", ".join(found.answer) or "none of its labels"
-    sure = f"{found.explained} {100 * found.probability:.1f} %"
-    lines = [f"{answer} ({sure}), explained by {found.method}"]
+    confidence = f"{found.explained} {100 * found.probability:.1f} %"
+    lines = [f"{answer} ({confidence}), explained by {found.method}"]
     if found.pieces:
         best = sorted(zip(found.pieces, found.scores, strict=True), key=lambda one: -abs(one[1]))[:_NAMED]
         lines.append("largest scores: " + ", ".join(f"{piece} {score:+.3f}" for piece, score in best))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from pretune.options import option
 from pretune.runfolder import RunFolder, machine_facts, now
 from pretune.verbs.declare import verb
 from pretune.verbs.derived import DerivedSettings, finished_parent, open_derived, own_data, take_over
+from pretune.verbs.next_steps import next_line
 from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
 from pretune.verbs.proven import about_of, load_plain, load_proven
 
@@ -212,7 +214,12 @@ def _outcome(run: RunFolder, said: str) -> Outcome:
 
     told = run.record["export"]
     artifact = Artifact(str(run.model_dir), told["format"], told["signature"], told["parity"])
+    parent, runs_here = (
+        run.record["parents"][0],
+        not told["engine"].startswith("torch"),
+    )  # torch's programs hold pickles: never opened here
+    following = next_line("benchmark", runs=(parent, str(run.path))) if runs_here else next_line("report", run=parent)
     return Outcome(
-        text=f"{run.path} {said}: {artifact.sentence()}\nNext: python {run.model_dir / 'predict.py'} ROWS, or pretune benchmark {run.record['parents'][0]} {run.path}",
+        text=f"{run.path} {said}: {artifact.sentence()}\nIts own program answers: python {shlex.quote(str(run.model_dir / 'predict.py'))} ROWS\n{following}",
         facts={"run": str(run.path), "status": run.record["status"], "artifact": artifact.to_dict()},
     )

@@ -15,9 +15,11 @@ from pretune.errors import UsageError
 from pretune.options import option, refuse_unread
 from pretune.runfolder import RunFolder, machine_facts, now
 from pretune.verbs.declare import verb
+from pretune.verbs.next_steps import next_line
 from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
 from pretune.verbs.reading import refuse_missing_data
 from pretune.verbs.setup import LearnSettings
+from pretune.wording import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -257,11 +259,11 @@ def _outcome(run: RunFolder, said: str) -> Outcome:
     record = run.record
     result = record.get("result", {})
     spread = (
-        f", mean {result['mean']:.4f} ± {result['sd']:.4f} over {len(result['values'])} seeds"
+        f", mean {result['mean']:.4f} ± {result['sd']:.4f} over {counted(len(result['values']), 'seed')}"
         if "mean" in result
         else ""
     )
-    text = f"{run.path} {said}: validation {result['metric']} {result['value']:.4f}, by which epoch {result.get('epoch')} was chosen{spread}. Next: pretune evaluate {run.path}"
+    text = f"{run.path} {said}: validation {result['metric']} {result['value']:.4f}, by which epoch {result.get('epoch')} was chosen{spread}. {next_line('evaluate', run=str(run.path))}"
     return Outcome(
         text=text,
         facts={"run": str(run.path), "status": record["status"], "result": result, "model": str(run.model_dir)},

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
@@ -13,15 +12,11 @@ from pretune.errors import UsageError
 from pretune.options import option
 from pretune.verbs.declare import verb
 from pretune.verbs.inspect_pairs import pair_lines
+from pretune.verbs.next_steps import next_line, proposed_start
 from pretune.verbs.outcome import Outcome, Say
+from pretune.wording import counted
 
 __all__ = ["InspectSettings", "inspect"]
-
-_START = {
-    "finetune": {"text": "scratch:bert-mini", "image": "scratch:resnet-18", "audio": "scratch:w2v-bert-tiny"},
-    "pretrain": {"text": "scratch:bert-mini", "image": "scratch:vit-mini", "audio": "scratch:wav2vec2-tiny"},
-}
-"""What to begin with, by what comes next and what the rows are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,13 +107,13 @@ def _title(place: str) -> str:
 def _text(settings: InspectSettings, found: dict[str, Any], pages: list[str], modality: str) -> str:
     """The passport in a screenful."""
     lines = [
-        f"{_called(settings)}: {found['rows']} rows",
+        f"{_called(settings)}: {counted(found['rows'])}",
         *_files(found.get("facts", {}).get("read", {}).get("files", [])),
     ]
     for note in _notes(found.get("facts", {})):
         lines.append(f"  {note}")
     for name, split in found["splits"].items():
-        lines.append(f"  {name}: {split['rows']} rows{_labels(split.get('labels'))}")
+        lines.append(f"  {name}: {counted(split['rows'])}{_labels(split.get('labels'))}")
     marks = {"error": "ERROR  ", "warning": "warning", "note": "note   "}
     for finding in found["findings"]:
         lines.append(
@@ -129,12 +124,16 @@ def _text(settings: InspectSettings, found: dict[str, Any], pages: list[str], mo
     if not found["findings"]:
         lines.append("nothing to complain about")
     lines += [f"written: {', '.join(pages)}"] if pages else []
-    labelled = any(
-        split.get("labels") or {"audio", "text"} <= set(split["columns"]) for split in found["splits"].values()
-    )
+    return "\n".join([*lines, *_next(settings, found["splits"], modality)])
+
+
+def _next(settings: InspectSettings, splits: Mapping[str, Any], modality: str) -> list[str]:
+    """What to do with these rows."""
+    labelled = any(split.get("labels") or {"audio", "text"} <= set(split["columns"]) for split in splits.values())
     verb = "finetune" if labelled else "pretrain"
-    lines.append(f"Next: pretune {verb} {_START[verb][modality]} {_same_rows(settings)}")
-    return "\n".join(lines)
+    rows = sum(split["rows"] for name, split in splits.items() if name in ("train", "unlabelled"))
+    start = proposed_start(verb, modality, rows)
+    return [next_line(verb, settings, backbone=start, **_same_places(settings))]
 
 
 def _called(settings: InspectSettings) -> str:
@@ -146,20 +145,19 @@ def _called(settings: InspectSettings) -> str:
     return words[0] if len(words) == 1 else f"{words[0]} and {len(words) - 1} more"
 
 
-def _same_rows(settings: InspectSettings) -> str:
-    """The flags by which another verb reads and cleans the same rows."""
+def _same_places(settings: InspectSettings) -> dict[str, Any]:
+    """The options by which another verb finds the same rows."""
     from pretune.data.formats_inputs import STDIN
     from pretune.data.formats_place import split_of_path
 
     if STDIN in settings.places:
-        words = ["--data", "FILE"]  # what was piped has to be kept first
-    elif settings.more:
-        told = [f"--{split_of_path(PurePath(place).name) or 'train'}" for place in settings.places]
-        words = [word for pair in zip(told, settings.places, strict=True) for word in pair]
-    else:
-        words = [word for place in settings.places for word in ("--data", place)]
-    names = {spec.name for group in (DataSettings, CleanSettings) for spec in fields(group)} - {"data"}
-    return shlex.join([*words, *settings.flags(names)])
+        return {"data": "FILE"}  # what was piped has to be kept first
+    if not settings.more:
+        return {"data": settings.data}
+    found = {"train": settings.train, "validation": settings.validation, "test": settings.test}
+    for place in settings.places:
+        found[split_of_path(PurePath(place).name) or "train"] += (place,)
+    return {"data": None, **found}
 
 
 def _files(files: Sequence[Mapping[str, Any]], most: int = 6) -> list[str]:
@@ -171,7 +169,7 @@ def _files(files: Sequence[Mapping[str, Any]], most: int = 6) -> list[str]:
         lines.append(
             f"  {file['name']}: {', '.join(str(word) for word in what if word)}{f'; {roles}' if roles else ''}"
         )
-    return [*lines, f"  and {len(files) - most} more files"] if len(files) > most else lines
+    return [*lines, f"  and {counted(len(files) - most, 'more file')}"] if len(files) > most else lines
 
 
 def _labels(balance: dict[str, Any] | None) -> str:
@@ -179,7 +177,7 @@ def _labels(balance: dict[str, Any] | None) -> str:
         return ""
     counts = balance["counts"]
     shown = ", ".join(f"{label} {count}" for label, count in [*counts.items()][:12])
-    return f"; {len(counts)} labels: {shown}{', ...' if len(counts) > 12 else ''}"
+    return f"; {counted(len(counts), 'label')}: {shown}{', ...' if len(counts) > 12 else ''}"
 
 
 def _notes(facts: Any) -> list[str]:

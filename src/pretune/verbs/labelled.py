@@ -1,4 +1,4 @@
-"""What verbs share that learn from right answers: what "better" means on validation rows, and honest probabilities at the end."""
+"""What verbs share that learn from right answers: what "better" means on validation rows, and calibrated probabilities at the end."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def goal_on_validation(
 def calibrate(
     task: Task, model: torch.nn.Module, rows: EncodedRows, truths: Sequence[Any], device: Device, say: Say
 ) -> None:
-    """Fit on validation rows what makes probabilities honest; what is wrong with the answers as a whole is said."""
+    """Fit on validation rows what calibrates probabilities; what is wrong with the answers as a whole is said."""
     from pretune.tasks.predicting import predict_rows
 
     predictions = predict_rows(task, model, rows, device)

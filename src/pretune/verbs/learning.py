@@ -15,6 +15,7 @@ from pretune.options import parse_duration
 from pretune.runfolder import RunFolder, now
 from pretune.verbs.crowding import Crowding
 from pretune.verbs.outcome import Say
+from pretune.wording import counted
 
 if TYPE_CHECKING:
     import torch
@@ -217,7 +218,9 @@ class Learning:
                     self._save()
                 self._leave_if_asked(stop)
                 if self._out_of_patience():
-                    self.say.note(f"no better {self.goal.metric} in {self.stale} evaluations: stopping early")
+                    self.say.note(
+                        f"no better {self.goal.metric} in {counted(self.stale, 'evaluation')}: stopping early"
+                    )
                     break
         bar.close()
         self._take_best()

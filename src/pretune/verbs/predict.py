@@ -16,6 +16,7 @@ from pretune.runfolder import RunFolder, open_run
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say
 from pretune.verbs.reading import refuse_missing_data
+from pretune.wording import counted
 
 if TYPE_CHECKING:
     from pretune.data.media import BrokenMedia
@@ -85,7 +86,7 @@ def predict(settings: PredictSettings, *, say: Say) -> Outcome:
     if settings.out is None:
         return Outcome(text="", facts={}, rows=records)
     count = _write(Path(settings.out), records)
-    return Outcome(text=f"{count} rows predicted, in {settings.out}", facts={"rows": count, "out": settings.out})
+    return Outcome(text=f"{counted(count)} predicted, in {settings.out}", facts={"rows": count, "out": settings.out})
 
 
 def _any_of(rows: Iterator[dict[str, Any]], left_out: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -15,6 +15,7 @@ from pretune.verbs.declare import verb
 from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
 from pretune.verbs.reading import refuse_missing_data
 from pretune.verbs.setup import LearnSettings
+from pretune.wording import agree, counted
 
 if TYPE_CHECKING:
     from pretune.backbones.adapt import Adaptation
@@ -130,9 +131,10 @@ def read_corpus(settings: PretrainSettings | ReadSettings, say: Say) -> Splits:
     train, held = held_out(corpus, share, settings.seed)
     if len(train) == 0 or len(held) == 0:
         raise DataError(
-            f"{len(corpus)} rows are too few to hold some out", "pre-training wants hundreds of rows at least"
+            f"{counted(len(corpus))} {agree(len(corpus), 'are', 'is')} too few to hold some out",
+            "pre-training wants hundreds of rows at least",
         )
-    say.note(f"{len(train)} rows to learn from, {len(held)} held out")
+    say.note(f"{counted(len(train))} to learn from, {len(held):,} held out")
     return Splits({"train": train, "validation": held}, data.facts)
 
 
@@ -224,6 +226,17 @@ def held_out_evaluation(setup: Setup, learning: Learning) -> dict[str, Any]:
     return evaluation
 
 
+def _next(run: RunFolder) -> str:
+    """The same rows with their labels, where they have any."""
+    from pretune.verbs.next_steps import next_line
+
+    settings = run.record["settings"]
+    labelled = any(split.get("labels") for split in run.passport.get("splits", {}).values())
+    if labelled and "data" in settings:
+        return next_line("finetune", settings, backbone=str(run.path), data=settings["data"])
+    return f"{next_line('finetune', backbone=str(run.path), data='LABELLED')} (LABELLED: rows with labels)"
+
+
 def pretraining_outcome(run: RunFolder, said: str) -> Outcome:
     """What a run of pre-training says at its end."""
     record, scores = run.record, run.metrics.get("held-out", {}).get("scores", {})
@@ -231,7 +244,7 @@ def pretraining_outcome(run: RunFolder, said: str) -> Outcome:
         f"{name.replace('_', ' ')} {score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
         for name, score in scores.items()
     ]
-    text = f"{run.path} {said}: held out, {', '.join(parts)}. Next: pretune finetune {run.path} --data DATA"
+    text = f"{run.path} {said}: held out, {', '.join(parts)}. {_next(run)}"
     return Outcome(
         text=text,
         facts={"run": str(run.path), "status": record["status"], "scores": scores, "model": str(run.model_dir)},

@@ -27,8 +27,10 @@ from pretune.verbs.derived import (
     take_over,
     unchanged_data,
 )
+from pretune.verbs.next_steps import next_line
 from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
 from pretune.verbs.proven import TrainedModel, about_of, open_model
+from pretune.wording import counted
 
 if TYPE_CHECKING:
     from pretune.engine.parallel import Cluster
@@ -263,7 +265,7 @@ def _tokens_told(before: dict[str, int], after: dict[str, int]) -> list[str]:
     if before.get("tokens") == after.get("tokens"):
         return []
     return [
-        f"{before['tokens'] - after['tokens']:,} of {before['tokens']:,} tokens went: the rows that it learned from are cut "
+        f"{before['tokens'] - after['tokens']:,} of {counted(before['tokens'], 'token')} went: the rows that it learned from are cut "
         "as before, words that they never used into smaller pieces."
     ]
 
@@ -308,4 +310,4 @@ def _join_logs(run: RunFolder, rounds: list[RunFolder]) -> None:
 
 def _outcome(run: RunFolder, said: str) -> Outcome:
     text = run.record["pruning"]["text"]
-    return outcome_of(run, said, "pruning", [text], next_step=f"pretune evaluate {run.path}")
+    return outcome_of(run, said, "pruning", [text], next_step=next_line("evaluate", run=str(run.path)))

@@ -10,6 +10,7 @@ from pretune.files import replaced_folder
 from pretune.runfolder import RunFolder, machine_facts
 from pretune.verbs import derived
 from pretune.verbs.derived import against_parent, own_data
+from pretune.verbs.next_steps import next_line
 from pretune.verbs.outcome import Outcome, Say
 from pretune.verbs.proven import about_of, graph_device
 from pretune.verbs.quantize_trials import Subject, Trial
@@ -159,5 +160,5 @@ def _sentences(told: dict[str, Any], most_loss: float) -> str:
 def outcome_of(run: RunFolder, said: str) -> Outcome:
     """The end of the verb, from the run's record."""
     text, (parent, *_) = run.record["quantization"]["text"], run.record["parents"]
-    next_step = f"pretune benchmark {parent} {run.path}"
+    next_step = next_line("benchmark", runs=(parent, str(run.path)))
     return derived.outcome_of(run, said, "quantization", [text], next_step=next_step)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pretune.compress.int8_graph import Feeds, Layer, Recipe, calibrate, prepare, to_keep, write_int8
 from pretune.export.onnx_model import ALONE, OnnxModel
 from pretune.verbs.outcome import Say
+from pretune.wording import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,7 +120,7 @@ class Subject:
         return scores_of(self.task, self._predicted(path), self._truths)[self.task.metric_type.primary]
 
     def calibrate(self, path: Path) -> None:
-        """Fit anew on the validation rows what makes the probabilities honest: those of the graph at ``path``."""
+        """Fit anew on the validation rows what calibrates the probabilities: those of the graph at ``path``."""
         pairs = zip(self._predicted(path), self._truths, strict=True)
         self.task.calibrate([self.task.record(prediction, truth) for prediction, truth in pairs])
 
@@ -149,7 +150,7 @@ class Subject:
         write_int8(self.prepared, path, dataclasses.replace(recipe, narrow=self.narrow, notes=notes), self.feeds)
         score = self.scored(path)
         trial = Trial(recipe, path, score, self.lost(score))
-        kept = f", {len(recipe.keep_float)} layers in float" if recipe.keep_float else ""
+        kept = f", {counted(len(recipe.keep_float), 'layer')} in float" if recipe.keep_float else ""
         self.say.note(f"{recipe.title}{kept}: {self.task.metric_type.primary} {score:.4f}, float {self.score:.4f}")
         return trial
 

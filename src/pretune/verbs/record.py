@@ -78,7 +78,7 @@ def prepare_run(
     if setup.report.initialised and not setup.report.fresh:
         names = setup.report.initialised
         say.note(
-            f"new weights, drawn at random: {', '.join(names[:6])}{f' and {len(names) - 6} more' if len(names) > 6 else ''}"
+            f"newly initialised weights: {', '.join(names[:6])}{f' and {len(names) - 6} more' if len(names) > 6 else ''}"
         )
     if setup.report.classes:
         (say.warn if setup.report.initialised else say.note)(setup.report.classes)

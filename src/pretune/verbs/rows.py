@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pretune.errors import CheckFailed, CorruptFile, DataError
 from pretune.runfolder import RunFolder, is_run
 from pretune.verbs.outcome import Say
+from pretune.wording import agree, counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,20 +91,22 @@ def fewer_rows(dataset: Dataset, most: int, *, seed: int) -> Dataset:
         first_rank[place_N[row_M[label_M == label]].min()] = -1.0
     if most < (needed := int((first_rank < 0).sum())):
         raise DataError(
-            f"--max-train-samples is {most}, and {needed} rows are needed to have one of every label",
-            f"take {needed} rows at least",
+            f"--max-train-samples is {most}, and {counted(needed)} {agree(needed, 'are', 'is')} needed to have one of every label",
+            f"take {counted(needed)} at least",
         )
     chosen = order[np.argsort(first_rank, kind="stable")[:most]]
     return dataset.select(np.sort(chosen))
 
 
 def tell_findings(passport: dict[str, Any], say: Say, *, most: int = 6) -> None:
-    """The passport's warnings and errors, the first few, to the person who waits."""
+    """What was cleaned, and the passport's warnings and errors, the first few, to the person who waits."""
+    for note in passport.get("facts", {}).get("cleaning", {}).get("notes", ()):
+        say.note(note)
     serious = [f for f in passport.get("findings", []) if f["severity"] in ("error", "warning")]
     for finding in serious[:most]:
         say.warn(f"data: {finding['message']}")
     if len(serious) > most:
-        say.warn(f"data: {len(serious) - most} more findings: pretune inspect shows all")
+        say.warn(f"data: {counted(len(serious) - most, 'more finding')}: pretune inspect shows all")
 
 
 def check_ledgers(ledgers: dict[str, dict[str, Any]], say: Say) -> None:
@@ -112,20 +115,20 @@ def check_ledgers(ledgers: dict[str, dict[str, Any]], say: Say) -> None:
         rows = ledger["rows"]
         if rows == 0 or ledger.get("empty_rows") == rows:
             raise CheckFailed(
-                f"no token is left in the {rows} rows of {split}",
+                f"no token is left in the {counted(rows)} of {split}",
                 "is --column text=... the right column? pretune inspect DATA shows the rows",
             )
         for note in ledger.get("notes", ()):
             say.warn(f"{split}: {note}")
         cut = ledger.get("truncated_rows", 0)
         if cut > _TRUNCATED_SHARE * rows:
-            worst = ", ".join(f"{row} (-{lost} tokens)" for row, lost in ledger["worst"])
+            worst = ", ".join(f"{row} (-{counted(lost, 'token')})" for row, lost in ledger["worst"])
             say.warn(
-                f"{cut} of {rows} rows of {split} ({cut / rows:.1%}) are longer than the limit, {ledger['truncated_tokens']} tokens are not seen; worst: {worst}. Try --max-length or --long-text windows"
+                f"{cut} of {counted(rows)} of {split} ({cut / rows:.1%}) {agree(cut, 'are', 'is')} longer than the limit, {counted(ledger['truncated_tokens'], 'token')} {agree(ledger['truncated_tokens'], 'are', 'is')} not seen; worst: {worst}. Try --max-length or --long-text windows"
             )
         if ledger.get("unknown_tokens", 0) > 0.01 * max(1, ledger.get("tokens", 0)):
             say.warn(
-                f"{ledger['unknown_tokens']} tokens of {split} ({ledger['unknown_tokens'] / ledger['tokens']:.1%}) are unknown to the tokenizer"
+                f"{counted(ledger['unknown_tokens'], 'token')} of {split} ({ledger['unknown_tokens'] / ledger['tokens']:.1%}) are unknown to the tokenizer"
             )
 
 

@@ -16,6 +16,7 @@ from pretune.options import option, refuse_unread
 from pretune.runfolder import RunFolder, open_run
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say
+from pretune.wording import counted
 
 if TYPE_CHECKING:
     from pretune.serve.app import Served
@@ -117,7 +118,7 @@ def serve(settings: ServeSettings, *, say: Say) -> Outcome:
             service.worker.close(finish=finish)
     answered = service.worker.answered
     return Outcome(
-        text=f"stopped; {count} requests, {answered} rows answered",
+        text=f"stopped; {counted(count, 'request')}, {counted(answered)} answered",
         facts={"address": address, "run": str(run.path), "requests": count, "rows": answered},
     )
 
@@ -208,12 +209,12 @@ def _own_rows(run: RunFolder, takes: Takes, count: int) -> list[dict[str, Any]]:
 
 def _standing(run: RunFolder, primary: str) -> str:
     """How good the model was when it was last evaluated, in a sentence; nothing where it never was."""
-    from pretune.report.words import number_text, score_text, title_of
+    from pretune.report.words import score_text, title_of
 
     for split in ("test", "validation"):
         score = run.metrics.get(split, {}).get("scores", {}).get(primary)
         if score is not None:
-            n = f" on {number_text(score['n'])} rows" if "n" in score else ""
+            n = f" on {counted(score['n'])}" if "n" in score else ""
             return f"When it was evaluated{n} of {split}: {title_of(primary)} {score_text(primary, score)}."
     return "Nobody has evaluated this model yet: how often it is right is not known."
 

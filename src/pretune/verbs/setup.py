@@ -27,6 +27,7 @@ from pretune.runfolder import RunFolder, create_run, default_out, is_run
 from pretune.verbs.backbone import default_learning_rate
 from pretune.verbs.learning import Goal, Learning, pace_of
 from pretune.verbs.outcome import Outcome, Say
+from pretune.wording import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -246,7 +247,7 @@ def _forecast(settings: TrainSettings, learning: Learning, updates: int) -> Outc
         **learning.device.to_dict(),
     }
     text = (
-        f"{learning.pace.total_steps} updates of {per_update:.2f} s ({learning.device.precision} on {learning.device.device}): about "
+        f"{counted(learning.pace.total_steps, 'update')} of {per_update:.2f} s ({learning.device.precision} on {learning.device.device}): about "
         f"{f'{whole:.0f} seconds' if whole < 90 else f'{whole / 60:.1f} minutes'} of training and {facts['peak_memory_bytes'] / 2**30:.1f} GiB of memory; evaluations come on top. Nothing was written."
     )
     return Outcome(text=text, facts=facts)

@@ -1,0 +1,44 @@
+"""What a person may type next: a line that works when it is pasted, and the start that suits the rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pretune.config import CleanSettings, DataSettings
+from pretune.options import Settings
+
+__all__ = ["next_line", "proposed_start"]
+
+_READING = tuple(
+    spec.name for group in (DataSettings, CleanSettings) for spec in dataclasses.fields(group) if spec.name != "data"
+)
+_STARTS: Mapping[tuple[str, str], tuple[tuple[float, str], ...]] = {
+    ("finetune", "text"): ((1_000, "scratch:bert-tiny"), (math.inf, "scratch:bert-mini")),
+    ("finetune", "image"): ((math.inf, "scratch:resnet-18"),),
+    ("finetune", "audio"): ((math.inf, "scratch:w2v-bert-tiny"),),
+    ("pretrain", "text"): ((10_000, "scratch:bert-tiny"), (math.inf, "scratch:bert-mini")),
+    ("pretrain", "image"): ((math.inf, "scratch:vit-mini"),),
+    ("pretrain", "audio"): ((math.inf, "scratch:wav2vec2-tiny"),),
+}
+"""By verb and what the rows are made of: up to how many rows which backbone."""
+
+
+def proposed_start(verb: str, modality: str, rows: int) -> str:
+    """The backbone to begin with on so many training rows: the one place that decides it."""
+    return next(name for below, name in _STARTS[verb, modality] if rows < below)
+
+
+def next_line(verb: str, like: Settings | Mapping[str, Any] | None = None, /, **values: Any) -> str:
+    """``Next: pretune VERB ...``. ``like`` are the settings of the present verb, or what a record kept of them: how it read and
+    cleaned its data goes along.
+    """
+    from pretune.verbs.declare import load_verb
+
+    settings_class = load_verb(verb).settings_class
+    known = {spec.name for spec in dataclasses.fields(settings_class)}
+    kept = {} if like is None else like.to_dict() if isinstance(like, Settings) else dict(like)
+    carried = {name: kept[name] for name in _READING if name in kept and name in known}
+    return f"Next: {settings_class.from_dict(carried, **values).command()}"
