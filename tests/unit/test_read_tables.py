@@ -115,6 +115,8 @@ def test_the_word_that_was_asked_for_makes_a_header(tmp_path: Path) -> None:
 
 
 def test_a_first_row_of_values_is_no_header(tmp_path: Path) -> None:
+    more = "a row of words,7,unknown\n" + "".join(f"another row of words {i},{i % 2},{30 + i}\n" for i in range(9))
+    assert sum(map(len, get(tmp_path / "b.csv", more, column=("text=0", "label=1")).values())) == 10
     for first in ("a row of words,1\n", "a row of words,NA\n", "a row of words,\n"):
         splits = get(tmp_path / "a.csv", first + "".join(f"another row of words {i},{i % 2}\n" for i in range(9)))
         assert sum(map(len, splits.values())) == 10, first
@@ -152,6 +154,18 @@ def test_a_column_of_names_of_files_is_no_text(cell: str, tmp_path: Path) -> Non
         get(tmp_path / "list.csv", content)
     assert "--column text=file reads the names themselves" in caught.value.fix
     assert len(get(tmp_path / "list.csv", content, column=("text=file", "label=label"))["train"]) == 20
+
+
+def test_names_of_files_that_are_there_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "letters").mkdir()
+    for i in range(20):
+        (tmp_path / "letters" / f"letter {i} to a friend").write_text(f"dear friend, this is letter {i}")
+    content = "document,label\n" + "".join(f"letters/letter {i} to a friend,{'ab'[i % 2]}\n" for i in range(20))
+    with pytest.raises(DataError, match="names of files, such as 'letters/letter 0 to a friend'"):
+        get(tmp_path / "list.csv", content)
+    assert len(get(tmp_path / "elsewhere" / "list.csv", content)["train"]) == 20, (
+        "where no such files lie, words are words"
+    )
 
 
 def test_texts_that_mention_files_stay_texts(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def findings(passport: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     found = [
         *_sizes(passport),
-        *(told for part in passport["facts"].values() for told in part.get("findings", ())),
+        *(told for part in ("read", "split") for told in passport["facts"].get(part, {}).get("findings", ())),
         *label_findings(passport),
         *_leaks(passport),
         *conflict_findings(passport),

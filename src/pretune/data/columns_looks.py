@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pretune.data.formats import ABSENT, Chunk
@@ -16,7 +18,7 @@ __all__ = ["Look", "advised_label", "column_flag", "label_advice", "listed", "lo
 _SAMPLE_ROWS = 2_000
 _SHORT = 60
 _FILE = re.compile(r"[^\n\t<>|*?\"]{1,400}\.[A-Za-z][A-Za-z0-9]{1,4}")
-_FILE_SHARE, _MOST_SUFFIXES = 0.6, 8
+_FILE_SHARE, _MOST_SUFFIXES, _TRIED_FILES = 0.6, 8, 50
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,16 @@ def label_advice(looks: Sequence[Look]) -> str:
     return f"name it: {column_flag('label', best.column)} ({best.values}){further} (or --column label= for none)"
 
 
-def names_files(values: Sequence[Any]) -> list[str]:
-    """Some cells of a column whose cells are names of files, as their suffixes tell; [] where they are not."""
+def names_files(values: Sequence[Any], folder: Path | None = None) -> list[str]:
+    """Some cells of a column whose cells are names of files, as their suffixes tell, or as such files lie in ``folder``; []
+    where they are not.
+    """
     filled = [value.strip() for value in values if isinstance(value, str) and value.strip()]
+    if folder is not None:
+        tried = filled[:_TRIED_FILES]
+        there = [name for name in tried if os.path.isfile(folder / name)]  # noqa: PTH113 - Path's raises for long names
+        if there and len(there) >= _FILE_SHARE * len(tried):
+            return there[:3]
     names = [value for value in filled if _FILE.fullmatch(value)]
     suffixes = {name.rpartition(".")[2].casefold() for name in names}
     return names[:3] if names and len(names) >= _FILE_SHARE * len(filled) and len(suffixes) <= _MOST_SUFFIXES else []

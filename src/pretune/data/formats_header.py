@@ -94,14 +94,16 @@ def _filled(row: Sequence[str]) -> list[str]:
 
 
 def _words_over_numbers(first: Sequence[str], others: Sequence[Sequence[str]]) -> bool:
-    """Whether row 1 has a word in a column that holds numbers alone below it, and nothing in it is as long as a text."""
+    """Whether row 1 has words over all columns that hold numbers alone below it, and nothing in it is as long as a text."""
     if max(map(len, first)) > _LONGEST_NAME:
         return False
+    found = False
     for place, cell in enumerate(first):
-        if not cell or _NUMBER.fullmatch(cell) or cell.casefold() in _NO_VALUE:
-            continue
         below = [row[place].strip() for row in others if place < len(row)]
         values = [value for value in below if value.casefold() not in _NO_VALUE]
-        if len(values) >= _LEAST_BELOW and all(map(_NUMBER.fullmatch, values)):
-            return True
-    return False
+        if len(values) < _LEAST_BELOW or not all(map(_NUMBER.fullmatch, values)):
+            continue
+        if _NUMBER.fullmatch(cell):
+            return False  # a row like the others, in which another column says no number
+        found = found or cell.casefold() not in _NO_VALUE
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from pretune.data.columns import Roles, find_roles
@@ -94,13 +95,14 @@ def _roles(
     if roles.media is None and beside >= _MANY_FILES:
         raise refused
     if roles.text is not None and roles.media is None and roles.how["text"] in ("its name", "what it holds"):
-        _refuse_names_of_files(roles.text, sampled(sample, roles.text), name)
+        path = source.entries[0].path if source.entries else None
+        _refuse_names_of_files(roles.text, sampled(sample, roles.text), name, path and path.parent)
     return roles
 
 
-def _refuse_names_of_files(column: str, cells: Sequence[Any], name: str) -> None:
-    """Raise :class:`DataError` where the column that was found to be the text names files."""
-    if files := names_files(cells):
+def _refuse_names_of_files(column: str, cells: Sequence[Any], name: str, folder: Path | None) -> None:
+    """Raise :class:`DataError` where the column that was found to be the text names files (in ``folder``, where there is one)."""
+    if files := names_files(cells, folder):
         raise DataError(
             f"{name}: the cells of {column}, which would be the text, are names of files, such as {files[0]!r}; a model would learn from the names",
             f"if they are pictures or clips, name the column {column_flag('image', column)} or {column_flag('audio', column)} "
