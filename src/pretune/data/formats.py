@@ -78,7 +78,12 @@ class Table:
 
     def row_name(self, name: str, number: int) -> str:
         """What a row of this table is called: ``news.csv:12``, its line, or ``news.parquet row 11``."""
-        return f"{name}:{number}" if self.by_line else f"{name} row {number}"
+        return self.row_names(name, [number])[0]
+
+    def row_names(self, name: str, numbers: Iterable[int]) -> list[str]:
+        """:meth:`row_name` of many rows."""
+        before = f"{name}:" if self.by_line else f"{name} row "
+        return [f"{before}{number}" for number in numbers]
 
 
 def chunk_rows(rows: int, characters: int) -> int:

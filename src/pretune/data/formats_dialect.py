@@ -8,13 +8,24 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from pretune.errors import UsageError
 
-__all__ = ["CANDIDATES", "Dialect", "even_share", "find_dialect", "numbered_rows", "parse_delimiter", "sample_rows"]
+__all__ = [
+    "CANDIDATES",
+    "Dialect",
+    "even_share",
+    "find_dialect",
+    "numbered_rows",
+    "parse_delimiter",
+    "row_lines",
+    "sample_rows",
+]
 
 CANDIDATES = (",", "\t", ";", "|")
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _NAMES = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 
 
@@ -56,6 +67,14 @@ def numbered_rows(reader: Any, before: int = 0) -> Iterator[tuple[int, list[str]
     for row in reader:
         yield last + 1, row
         last = before + reader.line_num
+
+
+def row_lines(rows: Sequence[Sequence[str]], first: int, last: int) -> Sequence[int]:
+    """The line on which each of some rows begins, which together fill the lines ``first`` to ``last``."""
+    if last - first + 1 == len(rows):
+        return range(first, last + 1)
+    lengths = [1 + sum(len(_LINE_END.findall(cell)) for cell in row) for row in rows]
+    return list(accumulate(lengths[:-1], initial=first))
 
 
 def sample_rows(sample: Sequence[str], dialect: Dialect) -> list[tuple[int, list[str]]]:

@@ -17,6 +17,7 @@ from pretune.data.formats_dialect import (
     find_dialect,
     numbered_rows,
     parse_delimiter,
+    row_lines,
     sample_rows,
 )
 from pretune.data.formats_header import first_names, said_delimiter
@@ -179,10 +180,11 @@ class _Body:
                 yield line
 
         with open_text(self.entry.open(), self.encoding) as text:
-            rows = numbered_rows(self.dialect.reader(counted(self._lines(text))), self.above)
-            skip = header
-            while batch := self._some(rows, size):
-                filled = [(line, row) for line, row in batch if row]
+            reader, skip, line = self.dialect.reader(counted(self._lines(text))), header, self.above + 1
+            while batch := self._some(reader, size):
+                lines = row_lines(batch, line, self.above + reader.line_num)
+                line = self.above + reader.line_num + 1
+                filled = [(number, row) for number, row in zip(lines, batch, strict=True) if row]
                 blank += len(batch) - len(filled)
                 if any(len(row) != self.width for _, row in filled):
                     raise self._row_error("")
@@ -190,13 +192,13 @@ class _Body:
                     filled, skip = filled[1:], False
                 if filled:
                     values = list(zip(*(row for _, row in filled), strict=True))
-                    yield Chunk([line for line, _ in filled], lambda name, values=values: values[place[name]])
+                    yield Chunk([number for number, _ in filled], lambda name, values=values: values[place[name]])
                 size, characters = chunk_rows(len(batch), characters), 0
         facts["blank_lines"] = blank
 
-    def _some(self, rows: Iterator[tuple[int, list[str]]], size: int) -> list[tuple[int, list[str]]]:
+    def _some(self, reader: Any, size: int) -> list[list[str]]:
         try:
-            return list(islice(rows, size))
+            return list(islice(reader, size))
         except csv.Error as error:
             raise self._row_error(str(error)) from None
 

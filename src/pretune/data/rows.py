@@ -83,7 +83,7 @@ class RowMaker:
     ) -> None:
         self.group_names = GroupNames(group_from, roles, name) if group_from is not None else None
         self.roles, self.name, self.counts = roles, name, Counter[str]()
-        self._row_name = lambda number: table.row_name(name, number)
+        self._table = table
         self.literal_labels, self.missing_like = Counter[str](), Counter[str]()
         self._label = label and plain_label(label)[0]
         self._folds = folds or FoldTally(None)
@@ -106,7 +106,7 @@ class RowMaker:
         if self.group_names is not None:
             groups = self.group_names(chunk)
             self.counts["names_without_group"] += groups.count(None)
-        ids = list(map(self._row_name, chunk.numbers)) if roles.id is None else self._ids(chunk, roles.id)
+        ids = self._table.row_names(self.name, chunk.numbers) if roles.id is None else self._ids(chunk, roles.id)
         lists = None if roles.labels is None else self._label_lists(chunk, roles.labels)
         rows = Rows(ids, texts, pairs, labels, groups, lists, splits=self._splits(chunk))
         return rows if self.media is None else self._with_media(rows, chunk, self.media)
@@ -120,7 +120,7 @@ class RowMaker:
         return rows
 
     def _where(self, chunk: Chunk, place: int) -> str:
-        return self._row_name(chunk.numbers[place])
+        return self._table.row_name(self.name, chunk.numbers[place])
 
     def _strings(self, chunk: Chunk, column: str, role: str) -> list[str]:
         values = chunk.column(column)
