@@ -135,6 +135,11 @@ class DataSettings(Settings):
         return () if self.data is None else (self.data,)
 
     @property
+    def every_place(self) -> tuple[str, ...]:
+        """All that was given as data, files of told splits too."""
+        return (*self.places, *self.train, *self.validation, *self.test)
+
+    @property
     def place(self) -> str:
         """What the data is called: the first that was given."""
         return next(iter((*self.places, *self.train)), "")

@@ -65,5 +65,9 @@ def test_a_begun_run_is_opened_before_its_data_is_missed(tmp_path: Path) -> None
     run = run_of(tmp_path / "run", "finetune", FinetuneSettings(backbone="b", data="d.csv"))
     refuse_missing_data(str(tmp_path / "nowhere.csv"), out=str(run.path))
     refuse_missing_data(None, "-", "owner/name")
+    (tmp_path / "a.csv").write_text("text,label\n")
+    refuse_missing_data(str(tmp_path / "*.csv"), str(tmp_path / "a.csv"))
+    with pytest.raises(DataError, match="no file matches"):
+        refuse_missing_data(str(tmp_path / "*.tsv"))
     with pytest.raises(DataError, match="does not exist"):
         refuse_missing_data(str(tmp_path / "nowhere.csv"), out=str(tmp_path / "other"))

@@ -73,7 +73,7 @@ def finetune(settings: FinetuneSettings, *, say: Say) -> Outcome:
         pretune finetune MODEL_DIR --data reviews.tsv --column text=review --column label=stars --seeds 3
         pretune finetune MODEL_DIR --data photos/ --adapt head --out runs/photos
     """
-    refuse_missing_data(settings.data, out=settings.out)
+    refuse_missing_data(*settings.every_place, out=settings.out)
     from pretune.engine.parallel import join_cluster
     from pretune.verbs.setup import forecast, open_together
 

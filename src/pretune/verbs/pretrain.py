@@ -69,7 +69,7 @@ def pretrain(settings: PretrainSettings, *, say: Say) -> Outcome:
         pretune pretrain MODEL_DIR --data clinic-notes/ --out runs/adapted --epochs 3
         pretune pretrain scratch:vit-mini --data photos/ --out runs/eyes
     """
-    refuse_missing_data(settings.data, out=settings.out)
+    refuse_missing_data(*settings.every_place, out=settings.out)
     from pretune.engine.parallel import join_cluster
     from pretune.verbs.setup import forecast, open_together
 

@@ -56,7 +56,7 @@ def probe(settings: ProbeSettings, *, say: Say) -> Outcome:
         pretune probe runs/base --data news.csv --max-train-samples 500
         pretune probe scratch:resnet-18 --data photos/ --json
     """
-    refuse_missing_data(settings.data)
+    refuse_missing_data(*settings.every_place)
     from pretune.evaluation.intervals import bootstrap
     from pretune.tasks.probes import probe_measured
 

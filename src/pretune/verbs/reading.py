@@ -31,15 +31,19 @@ class ReadSettings(CleanSettings, DataSettings):
 
 
 def refuse_missing_data(*places: str | None, out: str | None = None) -> None:
-    """Raise :class:`DataError` for data that is not there, before heavy libraries are loaded and a folder is made.
+    """Raise :class:`DataError` for data that is not there (files, folders or patterns), before heavy libraries are loaded and a
+    folder is made.
 
     A run that was begun in ``out`` is opened first: it may be finished, and need no data.
     """
-    for place in () if out is not None and is_run(out) else places:
-        if place is not None and place != "-" and not os.path.lexists(Path(place).expanduser()):
+    from pretune.data.patterns import expanded
+
+    given = () if out is not None and is_run(out) else places
+    for path in (path for place in given if place is not None for path in expanded(place)):
+        if path != "-" and not os.path.lexists(Path(path).expanduser()):
             from pretune.data.formats_folder import refuse_missing
 
-            refuse_missing(place)
+            refuse_missing(path)
 
 
 def own_settings(run: RunFolder) -> ReadSettings:
