@@ -1,8 +1,9 @@
 """The cache folder: what was costly to make, kept so that it need not be made again; bounded, and safe to clean at any time.
 
-An entry is a folder ``KIND/KEY``. It is written aside and renamed when whole; it is removed by a rename first. Who reads an
-entry holds a shared lock on its folder, which the kernel drops when the process dies; only unlocked entries are removed. The
-folder's time of change is when the entry was last opened.
+An entry is a folder ``KIND/KEY``. It is written aside, with the sums of its files, and renamed when whole; it is removed by a
+rename first. One whose files are not what was written is removed when it is opened, and made again. Who reads an entry holds
+a shared lock on its folder, which the kernel drops when the process dies; only unlocked entries are removed. The folder's time
+of change is when the entry was last opened.
 """
 
 from __future__ import annotations
@@ -17,15 +18,16 @@ import shutil
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from pretune.errors import UsageError
-from pretune.files import cache_dir, fsync_dir, fsync_file, translate_disk_errors
+from pretune import notices
+from pretune.errors import CorruptFile, UsageError
+from pretune.files import cache_dir, fsync_dir, translate_disk_errors
+from pretune.sums import Sums
 
-__all__ = ["KINDS", "Entry", "Hold", "clean", "discard", "entries", "limit_bytes", "made_once", "telling", "writing"]
+__all__ = ["KINDS", "Entry", "Hold", "clean", "discard", "entries", "limit_bytes", "made_once", "opened", "writing"]
 
 KINDS = {
     "tables": "data as it was read",
@@ -40,6 +42,7 @@ KINDS = {
 }
 """Every kind of entry with what it holds. Nothing else in the folder is ever touched: it may be somebody's."""
 
+_ALGORITHM = "xxh3_128"
 LIMIT_GB = 20.0
 _LIMIT = "PRETUNE_CACHE_GB"
 _KEY = re.compile(r"[0-9a-f]{24}")
@@ -48,7 +51,6 @@ _GRACE_SECONDS = 60.0
 """A writer locks its new folder an instant after making it: no younger one is taken for left behind."""
 
 Store = TypeVar("Store")
-_tell: ContextVar[Callable[[str], None] | None] = ContextVar("tell", default=None)
 
 
 @dataclass(frozen=True)
@@ -88,26 +90,43 @@ def made_once(kind: str, name: str, read: Callable[[Path], Store], write: Callab
     Raises :class:`~pretune.errors.DiskFull`.
     """
     key = hashlib.sha256(name.encode()).hexdigest()[:24]
+    found = opened(kind, key, read)
+    if found is None:
+        with writing(kind, key) as (aside, publish):
+            write(aside)
+            publish()
+            found = _read(cache_dir(kind) / key, read)
+    store, hold = found
+    weakref.finalize(store, hold.close)
+    return store
+
+
+def opened(kind: str, key: str, read: Callable[[Path], Store]) -> tuple[Store, Hold] | None:
+    """What ``read`` finds in an entry, and the hold on it; None where there is none.
+
+    One that is not what was written, or that ``read`` cannot use, is removed, which is told.
+    """
     folder = cache_dir(kind) / key
-    try:
-        return _opened(folder, read)
-    except (OSError, ValueError, KeyError, TypeError):
+    if not Sums(folder).exist():  # none, or one of an older pretune
         discard(folder)
-    with writing(kind, key) as (aside, publish):
-        write(aside)
-        publish()
-        return _opened(folder, read)
+        return None
+    try:
+        return _read(folder, read)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problem = error.problem if isinstance(error, CorruptFile) else str(error)
+    discard(folder)
+    notices.note(f"cache: an entry ({KINDS[kind]}) was damaged and is made again: {problem}")
+    return None
 
 
-def _opened(folder: Path, read: Callable[[Path], Store]) -> Store:
+def _read(folder: Path, read: Callable[[Path], Store]) -> tuple[Store, Hold]:
     hold = Hold(folder)
     try:
-        store = read(folder)
+        Sums(folder, algorithm=_ALGORITHM).check(required=True)
+        return read(folder), hold
     except BaseException:
         hold.close()
         raise
-    weakref.finalize(store, hold.close)
-    return store
 
 
 @contextlib.contextmanager
@@ -123,8 +142,7 @@ def writing(kind: str, key: str) -> Iterator[tuple[Path, Callable[[], None]]]:
     aside = _beside(target, "tmp")
 
     def publish() -> None:
-        for path in aside.iterdir():
-            fsync_file(path)
+        Sums(aside, algorithm=_ALGORITHM).seal()
         try:
             aside.rename(target)
         except OSError:  # another process was first, with the same
@@ -251,20 +269,9 @@ def _keep_within(limit: int) -> None:
     if sum(entry.bytes for entry in found) <= limit:
         return
     removed = clean(keep_bytes=limit)
-    tell = _tell.get()
-    if removed and tell is not None:
+    if removed:
         size = sum(entry.bytes for entry in removed)
-        tell(
+        notices.note(
             f"cache: {len(removed)} of {len(found)} entries, unused for longest, were removed ({size / 1e9:,.2f} GB): it holds"
             f" at most {limit / 1e9:g} GB ({_LIMIT} changes that, pretune cache shows it)"
         )
-
-
-@contextlib.contextmanager
-def telling(tell: Callable[[str], None]) -> Iterator[None]:
-    """While this lasts, ``tell`` is given a sentence when entries are removed to stay within the limit."""
-    before = _tell.set(tell)
-    try:
-        yield
-    finally:
-        _tell.reset(before)

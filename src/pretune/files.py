@@ -9,16 +9,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import json
 import math
 import os
 import shutil
 import socket
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 from pretune.errors import CorruptFile, DiskFull, RunError
 
@@ -28,13 +28,14 @@ __all__ = [
     "check_free_space",
     "fsync_dir",
     "fsync_file",
+    "json_text",
     "jsonable",
     "lock_folder",
+    "open_regular",
     "read_json",
     "read_json_lines",
     "read_object",
     "replaced_folder",
-    "sha256_of",
     "translate_disk_errors",
     "weight_bytes",
     "write_bytes",
@@ -43,6 +44,12 @@ __all__ = [
 ]
 
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_FILES = ("/dev/", "/proc/", "/sys/")
+_RESTORE = "restore the file, or start again with --overwrite"
+
+MAX_JSON_BYTES = 64 << 20
+MAX_JSON_VALUES = 8_000_000
+"""A file of JSON is read as a whole: so many values take about half a gigabyte."""
 
 
 def cache_dir(*parts: str) -> Path:
@@ -135,21 +142,57 @@ def jsonable(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def json_text(value: Any) -> str:
+    """A value as one line of JSON. Raises ValueError for NaN and infinity, which JSON has not."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Replace ``path`` durably by readable JSON; NaN is refused, as JSON has none."""
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
+def open_regular(path: Path, *, most_bytes: int | None = None) -> BinaryIO:
+    """Open a file for its bytes; a pipe or device, which may never end, is not touched.
+
+    Raises FileNotFoundError where there is none, and :class:`CorruptFile` for what is no file, or a larger one.
+    """
+    info = path.stat()
+    if not stat.S_ISREG(info.st_mode) or os.path.realpath(path).startswith(_NO_FILES):
+        raise CorruptFile(
+            f"{path} is not a regular file (a folder, pipe, socket or device)", "put the file itself in its place"
+        )
+    if most_bytes is not None and info.st_size > most_bytes:
+        raise CorruptFile(
+            f"{path} has {info.st_size} bytes, {most_bytes} are the most that such a file may have", "copy it again"
+        )
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+
+
 def read_json(path: Path) -> Any:
     """Read JSON; :class:`CorruptFile` names the file and line when it is not."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with open_regular(path, most_bytes=MAX_JSON_BYTES) as file:
+            return parse_json(file.read())
     except FileNotFoundError:
         raise RunError(f"{path} does not exist", f"is {path.parent} a folder that pretune wrote?") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise CorruptFile(
-            f"{path} is not valid JSON: {error}", "restore the file, or start again with --overwrite"
-        ) from None
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, CorruptFile):
+            raise
+        raise CorruptFile(f"{path} is not valid JSON: {error}", _RESTORE) from None
+
+
+def parse_json(data: bytes, *, allow_nan: bool = False) -> Any:
+    """The value of some JSON. Raises ValueError (RecursionError) for what is none, holds NaN, or would fill the memory."""
+    if data.count(b",") + data.count(b"[") + data.count(b"{") > MAX_JSON_VALUES:
+        raise ValueError(f"it holds more than {MAX_JSON_VALUES} values")
+    if allow_nan:
+        return json.loads(data.decode("utf-8"))
+    return json.loads(data.decode("utf-8"), parse_constant=_no_number)
+
+
+def _no_number(word: str) -> NoReturn:
+    raise ValueError(f"it holds {word}, which is no number")
 
 
 def read_object(path: Path, *keys: str) -> dict[str, Any]:
@@ -160,7 +203,7 @@ def read_object(path: Path, *keys: str) -> dict[str, Any]:
     if wrong or lacking:
         raise CorruptFile(
             f"{path} is not as pretune wrote it: {wrong or f'{lacking[0]} is missing'}",
-            "restore the file, or start again with --overwrite",
+            _RESTORE,
         )
     return value
 
@@ -187,7 +230,7 @@ def replaced_folder(target: Path) -> Iterator[Path]:
 
 def append_json_line(path: Path, value: Any) -> None:
     """Add one line; what a crash left of a torn last line is cut off first."""
-    line = json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+    line = json_text(value) + "\n"
     with translate_disk_errors(path), open(path, "a+b") as file:
         _drop_torn_line(file)
         file.write(line.encode())
@@ -205,24 +248,27 @@ def _drop_torn_line(file: BinaryIO) -> None:
 
 
 def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a JSON-lines file; a torn last line is left out. :class:`CorruptFile` names a line that is broken."""
+    """The objects of a JSON-lines file; a torn last line is left out. :class:`CorruptFile` names a line that is broken."""
     if not path.exists():
         return
     number = 0
     try:
-        with open(path, encoding="utf-8") as file:
-            for line in file:
+        with open_regular(path) as file:
+            while line := file.readline(MAX_JSON_BYTES):
                 number += 1
-                if line.endswith("\n"):
-                    yield json.loads(line)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+                if line.endswith(b"\n"):
+                    yield _object_of(line)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, CorruptFile):
+            raise
         raise CorruptFile(f"{path}:{number} is not valid JSON: {error}", "restore the file, or delete it") from None
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _object_of(line: bytes) -> dict[str, Any]:
+    value = parse_json(line)
+    if not isinstance(value, dict):
+        raise ValueError(f"it is a {type(value).__name__}, not an object")
+    return value
 
 
 @contextlib.contextmanager

@@ -13,13 +13,13 @@ from typing import ClassVar
 import pytest
 import torch
 
-from pretune import files, runfolder
+from pretune import files, newrun
 from pretune.config import RunSettings
 from pretune.engine.checkpoint import Checkpoint, load_last, save
 from pretune.errors import CorruptFile, RunError
 from pretune.files import lock_folder
+from pretune.newrun import create_run
 from pretune.options import option
-from pretune.runfolder import create_run
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "manifest.json")
 
@@ -75,7 +75,7 @@ def test_a_process_killed_at_the_first_write_blocks_nobody(tmp_path: Path):
     (tmp_path / ".run.json.123.tmp").write_text('{"form')
     with create_run(LearnSettings(), tmp_path) as (_, state):
         assert state == "new"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "run.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "run.json", "sums.json"]
 
 
 def test_files_written_aside_are_removed_with_the_next_call(tmp_path: Path):
@@ -87,7 +87,7 @@ def test_files_written_aside_are_removed_with_the_next_call(tmp_path: Path):
     (tmp_path / ".keep").touch()
     with create_run(LearnSettings(), tmp_path) as (_, state):
         assert state == "resumed"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".keep", ".lock", "run.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".keep", ".lock", "run.json", "sums.json"]
 
 
 def test_an_overwrite_that_was_cut_off_goes_on_with_the_next_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -99,7 +99,7 @@ def test_an_overwrite_that_was_cut_off_goes_on_with_the_next_call(tmp_path: Path
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(runfolder.shutil, "rmtree", killed)
+        patch.setattr(newrun.shutil, "rmtree", killed)
         patch.setattr(Path, "rename", killed)
         with pytest.raises(KeyboardInterrupt), create_run(LearnSettings(seed=2), tmp_path, overwrite=True):
             pass
@@ -107,7 +107,7 @@ def test_an_overwrite_that_was_cut_off_goes_on_with_the_next_call(tmp_path: Path
     with create_run(LearnSettings(seed=2), tmp_path) as (run, state):
         assert state == "new"
         assert run.record["settings"]["seed"] == 2
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "run.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "run.json", "sums.json"]
 
 
 def test_a_finished_run_keeps_no_checkpoints_even_if_it_was_killed_before_their_removal(tmp_path: Path):

@@ -89,12 +89,6 @@ def test_torn_last_line_is_left_out(tmp_path: Path):
     assert list(files.read_json_lines(tmp_path / "none.jsonl")) == []
 
 
-def test_sha256_of_a_known_text(tmp_path: Path):
-    path = tmp_path / "a"
-    path.write_bytes(b"abc")
-    assert files.sha256_of(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-
-
 def test_free_space_is_checked_before_work(tmp_path: Path):
     files.check_free_space(tmp_path, 1, "a checkpoint")
     with pytest.raises(DiskFull, match="a checkpoint needs"):

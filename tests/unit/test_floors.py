@@ -10,7 +10,23 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "pretune"
 FLOORS = {
-    **dict.fromkeys(("types", "errors", "options", "config", "files", "cache", "machine", "runfolder", "wording"), 0),
+    **dict.fromkeys(
+        (
+            "types",
+            "errors",
+            "options",
+            "config",
+            "notices",
+            "files",
+            "sums",
+            "cache",
+            "machine",
+            "runfolder",
+            "newrun",
+            "wording",
+        ),
+        0,
+    ),
     **dict.fromkeys(("data", "backbones", "engine"), 1),
     "metrics": 2,
     "tasks": 3,

@@ -82,8 +82,9 @@ def test_hostile_strings_stay_text_everywhere(tmp_path: Path) -> None:
 )
 def test_any_text_can_be_written(tmp_path: Path, word: str) -> None:
     run = make_run(tmp_path / "news", "b")
-    (run.path / "metrics.json").write_text(json.dumps({"test": evaluation(word)}), encoding="utf-8")
-    (run.path / "data.json").write_text(json.dumps(passport(word)), encoding="utf-8")
+    for name, value in (("metrics.json", {"test": evaluation(word)}), ("data.json", passport(word))):
+        (run.path / name).write_text(json.dumps(value), encoding="utf-8")
+        run.sums.include(name)
     html = page_of(run)
     assert_self_contained(html)
     assert "\x00" not in html

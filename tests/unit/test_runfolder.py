@@ -11,8 +11,9 @@ import pytest
 
 from pretune.config import RunSettings
 from pretune.errors import RunError, UsageError
+from pretune.newrun import create_run, default_out
 from pretune.options import Settings, option
-from pretune.runfolder import create_run, default_out, is_run, open_run
+from pretune.runfolder import is_run, open_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +106,7 @@ def test_overwrite_empties_the_run_and_nothing_beyond(tmp_path: Path):
     (tmp_path / "a" / "model" / "w").write_text("x")
     (tmp_path / "a" / "link").symlink_to(outside)
     assert begin(tmp_path / "a", overwrite=True, seed=4) == "new"
-    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [".lock", "run.json"]
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [".lock", "run.json", "sums.json"]
     assert outside.read_text() == "x"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pretune.backbones.presets import SCRATCH, preset_names
 from pretune.errors import ModelError, did_you_mean
+from pretune.sums import Sums
 
 __all__ = ["check_folder", "find_folder", "require_tokenizer"]
 
@@ -69,10 +70,13 @@ def _download(name: str, trust_remote_code: bool) -> Path:
 
 
 def check_folder(folder: Path, *, trust_remote_code: bool, weights: bool = True) -> None:
-    """See that the folder's JSON is safe and its weights are whole safetensors files.
+    """See that the folder's files are what was written (where it has sums), its JSON is safe and its weights are whole
+    safetensors files.
 
-    ``weights`` False checks a folder that is only asked for its config and processor. Raises :class:`ModelError` naming the file.
+    ``weights`` False checks a folder that is only asked for its config and processor. Raises :class:`ModelError` and
+    :class:`pretune.errors.CorruptFile`, naming the file.
     """
+    Sums(folder).check()
     for name in ("config.json", "tokenizer_config.json", "preprocessor_config.json"):
         path = folder / name
         if path.exists():

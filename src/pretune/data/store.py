@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pretune.cache import Hold, discard, writing
+from pretune.cache import Hold, opened, writing
 from pretune.data.rows import Rows
 from pretune.data.splits import COLUMNS, Splits
 from pretune.errors import DataError
-from pretune.files import cache_dir, read_json, write_json
+from pretune.files import read_json, write_json
 from pretune.types import SPLIT_NAMES
 
 if TYPE_CHECKING:
@@ -134,18 +134,20 @@ def store_folder(name: str) -> Iterator[tuple[Path, Callable[[Mapping[str, Any]]
 
 def load_stored(name: str) -> Splits | None:
     """The splits stored under this name, memory-mapped, or None when there are none (or not whole)."""
-    folder = cache_dir("tables") / name
-    try:
-        hold = Hold(folder)
-        facts = read_json(folder / _FACTS)
-        found = {split: _mapped(folder / f"{split}.arrow") for split in SPLIT_NAMES if split in facts["rows"]}
-    except (OSError, ValueError, KeyError, pa.ArrowException):
-        discard(folder)
+    found = opened("tables", name, _splits)
+    if found is None:
         return None
-    if {split: len(rows) for split, rows in found.items()} != facts["rows"]:
-        discard(folder)
-        return None
+    splits, hold = found
     _IN_USE.append(hold)
+    return splits
+
+
+def _splits(folder: Path) -> Splits:
+    """Raises ValueError where a split has other rows than the facts tell."""
+    facts = read_json(folder / _FACTS)
+    found = {split: _mapped(folder / f"{split}.arrow") for split in SPLIT_NAMES if split in facts["rows"]}
+    if {split: len(rows) for split, rows in found.items()} != facts["rows"]:
+        raise ValueError(f"{folder} is incomplete")
     return Splits(found, {"read": facts})
 
 

@@ -13,8 +13,6 @@ LAST. A checkpoint exists when its manifest verifies; LAST is only a hint for pe
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterable
@@ -23,7 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretune.errors import CorruptFile
-from pretune.files import fsync_dir, fsync_file, read_json, sha256_of, translate_disk_errors, write_json, write_text
+from pretune.files import fsync_dir, read_json, translate_disk_errors, write_json, write_text
+from pretune.sums import Sums
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Checkpoint", "load_last", "load_step", "prune", "save", "steps_on_disk", "verify"]
 
 _PREFIX = "step-"
-_FORMAT = 1
+_MANIFEST = "manifest.json"
 _OPTIONAL = ("average", "objective")
 
 
@@ -79,17 +78,8 @@ def _write_files(aside: Path, checkpoint: Checkpoint) -> None:
         if tensors := getattr(checkpoint, name):
             save_file(_unshared(tensors), aside / f"{name}.safetensors")
     write_json(aside / "state.json", {"step": checkpoint.step, **checkpoint.state})
-    files = {}
-    for path in sorted(aside.iterdir()):
-        fsync_file(path)
-        files[path.name] = {"sha256": sha256_of(path), "bytes": path.stat().st_size}
-    write_json(aside / "manifest.json", {"format": _FORMAT, "files": files, "sha256": _digest(files)})
+    Sums(aside, name=_MANIFEST).seal()
     fsync_dir(aside)
-
-
-def _digest(files: dict[str, Any]) -> str:
-    """A damaged manifest is told from a damaged file."""
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 def _unshared(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -115,25 +105,11 @@ def steps_on_disk(folder: Path) -> list[int]:
 
 def verify(path: Path) -> None:
     """Raise :class:`CorruptFile` naming the first file that does not match the manifest."""
-    manifest = path / "manifest.json"
-    if not manifest.is_file():
-        raise CorruptFile(f"{manifest} is missing")
-    record = read_json(manifest)
-    if not isinstance(record, dict) or record.get("format") != _FORMAT or not isinstance(record.get("files"), dict):
-        raise CorruptFile(
-            f"{manifest} is not a manifest of format {_FORMAT}", "it may come from a newer pretune: update"
-        )
-    if record.get("sha256") != _digest(record["files"]):
-        raise CorruptFile(f"{manifest} does not match its own checksum")
-    for name, facts in record["files"].items():
-        file = path / name
-        if not file.is_file():
-            raise CorruptFile(f"{file} is missing")
-        if file.stat().st_size != facts.get("bytes") or sha256_of(file) != facts.get("sha256"):
-            raise CorruptFile(f"{file} does not match its checksum")
-    missing = {"model.safetensors", "optimizer.safetensors", "state.json"} - set(record["files"])
+    manifest = Sums(path, name=_MANIFEST)
+    manifest.check(required=True)
+    missing = {"model.safetensors", "optimizer.safetensors", "state.json"} - set(manifest.listed() or ())
     if missing:
-        raise CorruptFile(f"{manifest} does not list {', '.join(sorted(missing))}")
+        raise CorruptFile(f"{path / _MANIFEST} does not list {', '.join(sorted(missing))}")
 
 
 def load_last(folder: Path) -> Checkpoint | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pretune.files import fsync_file, translate_disk_errors, write_json
+from pretune.sums import SEALED
 from pretune.tasks.base import Task
 
 __all__ = ["READERS", "ProgramParity", "add_program", "carry_files", "measure_program"]
@@ -53,7 +54,7 @@ def add_program(
     rows, and ``pretune.json``, which tells both how. ``about`` is what that says of the task.
     """
     inputs = {**task.portable(), **({"reads_pairs": reads_pairs} if task.modality == "text" else {})}
-    write_json(folder / "pretune.json", {**about, "engine": engine, "graph": graph, "inputs": inputs})
+    write_json(folder / "pretune.json", {**about, "format": SEALED, "engine": engine, "graph": graph, "inputs": inputs})
     here = resources.files("pretune.export.standalone")
     for name in ("predict.py", READERS[task.modality]):
         with translate_disk_errors(folder):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pretune.files import read_object
 from pretune.report.layout import Cell, Section, Tile, data_table, part
 from pretune.report.scatter import Point, pareto_picture
 from pretune.report.svg import responsive
@@ -29,8 +28,8 @@ Record = Mapping[str, Any]
 
 def benchmark_of(run: RunFolder) -> dict[str, Any]:
     """``benchmark.json`` of a run that holds one, else an empty mapping."""
-    path = run.path / "benchmark.json"
-    return read_object(path, "variants", "front", "metric", "text") if path.exists() else {}
+    name = "benchmark.json"
+    return run.read_object(name, "variants", "front", "metric", "text") if run.has(name) else {}
 
 
 def benchmark_lead(found: Record) -> tuple[str, ...]:

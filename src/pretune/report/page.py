@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pretune.files import read_json
 from pretune.report.benchmark_section import benchmark_lead, benchmark_of, benchmark_section, benchmark_tiles
 from pretune.report.compression_section import compression_lead, compression_section
 from pretune.report.layout import Page, write_page
@@ -40,7 +39,7 @@ def write_report(run: RunFolder, out: Path | None = None) -> Path:
 
 def report_page(run: RunFolder) -> Page:
     """What the page of ``run`` shows."""
-    record, passport, metrics, comparisons = run.record, run.passport, run.metrics, _comparisons(run)
+    record, passport, metrics, comparisons = run.record, run.passport, run.metrics, run.comparisons
     name = run.path.resolve().name
     steps, measured = steps_of(run), benchmark_of(run) or measured_by_steps(run)
     of_learning = (
@@ -78,8 +77,3 @@ def _lead(
         return benchmark_lead(measured)
     said = lead(record, metrics, comparisons, run.path.resolve().name)
     return (*compression_lead(record), *said) if not metrics else said
-
-
-def _comparisons(run: RunFolder) -> list[dict[str, Any]]:
-    path = run.path / "comparisons.json"
-    return [one for one in read_json(path) if isinstance(one, dict)] if path.exists() else []

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from pretune.errors import PretuneError
-from pretune.files import read_object
 from pretune.report.benchmark_section import benchmark_of
 from pretune.report.layout import Cell, Section, data_table, part
 from pretune.report.story import lead, main_split, primary_of
@@ -21,8 +20,7 @@ _COLUMNS = ("step", "what", "score", "weights", "one row", "took")
 
 def steps_of(run: RunFolder) -> dict[str, dict[str, Any]]:
     """The steps that a recipe's folder remembers, by name in order; none for another run."""
-    path = run.path / "recipe.json"
-    return read_object(path, "steps")["steps"] if path.exists() else {}
+    return run.read_object("recipe.json", "steps")["steps"] if run.has("recipe.json") else {}
 
 
 def measured_by_steps(run: RunFolder) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 
 from pretune.config import OutSettings, RunSettings
 from pretune.errors import CorruptFile, Interrupted, PretuneError, RunError, UsageError
-from pretune.files import read_object, write_json
+from pretune.newrun import create_run, refuse_place
 from pretune.options import Settings, option
-from pretune.runfolder import RunFolder, create_run, is_run, now, refuse_place
+from pretune.runfolder import RunFolder, is_run, now
 from pretune.study.recipe import Recipe, Step, read_recipe
 from pretune.verbs.declare import load_verb, verb
 from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
@@ -128,10 +128,10 @@ class _State:
     """What the recipe's folder remembers of its steps, in ``recipe.json``."""
 
     def __init__(self, folder: RunFolder) -> None:
-        self.path = folder.path / STATE
+        self.folder, self.path = folder, folder.path / STATE
         self.steps: dict[str, dict[str, Any]] = {}
-        if self.path.exists():
-            self.steps = read_object(self.path, "steps")["steps"]
+        if folder.has(STATE):
+            self.steps = folder.read_object(STATE, "steps")["steps"]
             if not isinstance(self.steps, dict) or not all(isinstance(facts, dict) for facts in self.steps.values()):
                 raise CorruptFile(
                     f"{self.path} holds no steps", "delete it: steps that are done are found by their runs"
@@ -157,12 +157,12 @@ class _State:
         if step.makes_run:
             known["run"] = _run_of(step).name
         self.steps[step.name] = {**known, **facts}
-        write_json(self.path, {"format": 1, "steps": self.steps})
+        self.folder.write(STATE, {"format": 1, "steps": self.steps})
 
     def forget_others(self, names: set[str]) -> None:
         """Steps that the recipe no longer has; their folders stay."""
         self.steps = {name: facts for name, facts in self.steps.items() if name in names}
-        write_json(self.path, {"format": 1, "steps": self.steps})
+        self.folder.write(STATE, {"format": 1, "steps": self.steps})
 
 
 def _run_of(step: Step) -> Path:

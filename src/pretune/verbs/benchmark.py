@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import OutSettings
 from pretune.errors import CheckFailed, DataError, PretuneError, UsageError
-from pretune.files import read_object, write_json
+from pretune.newrun import create_run, default_out
 from pretune.options import option
-from pretune.runfolder import RunFolder, create_run, default_out, machine_facts, now, open_run
+from pretune.runfolder import RunFolder, machine_facts, now, open_run
 from pretune.verbs.benchmark_fleet import ROUNDS, STEPS, WARMUP, Bench, Variant
 from pretune.verbs.declare import verb
 from pretune.verbs.next_steps import next_line
@@ -73,7 +73,7 @@ def benchmark(settings: BenchmarkSettings, *, say: Say) -> Outcome:
         with _saved(run, rows) as place:
             bench = _measure(settings, variants, rows, place, say)
             found = _summed_up(settings, bench, len(rows))
-        write_json(run.path / "benchmark.json", found)
+        run.write("benchmark.json", found)
         run.update_record(status="finished", finished=now(), machine=machine_facts(), result={"front": found["front"]})
         return _outcome(run, "is finished")
 
@@ -224,7 +224,7 @@ def _score(settings: BenchmarkSettings, usable: list[Variant], bench: Bench) -> 
 def _outcome(run: RunFolder, said: str) -> Outcome:
     from pretune.evaluation.benchmark import table_rows
 
-    found = read_object(run.path / "benchmark.json", "variants")
+    found = run.read_object("benchmark.json", "variants")
     table = table_rows(found)
     widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]

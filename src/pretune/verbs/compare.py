@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.errors import RunError, UsageError
-from pretune.files import read_json, read_json_lines, write_json
 from pretune.options import Settings, option
 from pretune.runfolder import RunFolder, open_run
 from pretune.verbs.declare import verb
@@ -84,13 +83,13 @@ def _names(a: RunFolder, b: RunFolder) -> tuple[str, str]:
 
 
 def _predictions(run: RunFolder, split: str) -> list[dict[str, Any]]:
-    path = run.predictions_path(split)
-    if not path.exists():
+    name = run.predictions_name(split)
+    if not run.has(name):
         raise RunError(
             f"{run.path} has no predictions of its {split} split",
             f"pretune evaluate {run.path}" + ("" if split == "test" else f" --split {split}"),
         )
-    return list(read_json_lines(path))
+    return run.read_lines(name)
 
 
 def _metric_of(run: RunFolder) -> Metric:
@@ -109,8 +108,6 @@ def _metric_of(run: RunFolder) -> Metric:
 
 def _keep(run: RunFolder, found: dict[str, Any]) -> None:
     """Add to ``comparisons.json``; the same pair and split is replaced."""
-    path = run.path / "comparisons.json"
-    before = read_json(path) if path.exists() else []
     key = ("a", "b", "split")
-    kept = [one for one in before if any(one.get(k) != found[k] for k in key)]
-    write_json(path, [*kept, found])
+    kept = [one for one in run.comparisons if any(one.get(k) != found[k] for k in key)]
+    run.write("comparisons.json", [*kept, found])

@@ -11,8 +11,8 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar, cast
 
-from pretune.cache import telling
 from pretune.errors import UsageError
+from pretune.notices import telling
 from pretune.options import Settings, value_type
 from pretune.verbs.outcome import Outcome, Say, Silent
 from pretune.verbs.story import VERBS
@@ -59,7 +59,7 @@ def verb(settings_class: type[S]) -> Callable[[_Story[S]], VerbFunction]:
 
         @functools.wraps(function)
         def run(settings: S, *, say: Say) -> Outcome:
-            with telling(say.note):
+            with telling(say.note, say.warn):
                 return function(settings, say=say)
 
         @functools.wraps(function)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -69,8 +68,7 @@ def open_derived(settings: D, parent: RunFolder, cluster: Cluster) -> AbstractCo
 def take_over(run: RunFolder, parent: RunFolder) -> None:
     """Let the new run know what its parent knew of the data: the passport, how rows are read, which were learned from."""
     for name in ("data.json", "train_keys.npy"):
-        if (parent.path / name).exists():
-            shutil.copyfile(parent.path / name, run.path / name)
+        run.take_over(name, parent)
     before = parent.record
     kept = {key: before[key] for key in ("data_fingerprint", "backbone", "model") if key in before}
     run.update_record(reading=reading_of(parent), **kept)

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pretune.config import LabelledTrainSettings, RunSettings
 from pretune.errors import UsageError
-from pretune.files import read_object
 from pretune.options import option
 from pretune.runfolder import RunFolder, is_run
 from pretune.verbs.declare import verb
 from pretune.verbs.derived import DerivedSettings, against_parent, finished_parent, open_derived, outcome_of
 from pretune.verbs.next_steps import next_line
 from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
-from pretune.verbs.proven import about_of
+from pretune.verbs.proven import about_in, about_of
 from pretune.verbs.reading import refuse_missing_data
 
 if TYPE_CHECKING:
@@ -149,7 +148,7 @@ def _is_fine_tuned(place: str) -> bool:
         find_folder(place)
     parents = RunFolder(Path(place)).record.get("parents", []) if is_run(place) else []
     beside = Path(place) / "pretune.json"
-    about = about_of(RunFolder(Path(place))) if is_run(place) else read_object(beside) if beside.exists() else {}
+    about = about_of(RunFolder(Path(place))) if is_run(place) else about_in(beside.parent) if beside.exists() else {}
     if about.get("engine", "torch") != "torch":
         raise UsageError(
             f"{place} holds a graph for {about['engine']}, inside which nothing can be heard",

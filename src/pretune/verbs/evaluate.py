@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import AnsweringSettings
 from pretune.errors import DataError
-from pretune.files import translate_disk_errors, write_text
+from pretune.files import write_text
 from pretune.options import option
 from pretune.runfolder import RunFolder, open_run
 from pretune.verbs.declare import verb
@@ -73,7 +72,7 @@ def evaluate(settings: EvaluateSettings, *, say: Say) -> Outcome:
     proven, records_by_seed, seeds = predicted[0][0], [one[1] for one in predicted], [one[2] for one in predicted]
     records = records_by_seed[0]
     groups_N = name_groups(records, rows)
-    _write_predictions(run, name, records)
+    run.write_lines(run.predictions_name(name), records)
     looks = run.count_look(name, "evaluate")
     evaluation = _evaluation(settings, proven, data, rows, records_by_seed, seeds, known, groups_N, looks=looks)
     if seen_as_text.any():
@@ -165,15 +164,6 @@ def _fingerprint(rows: Dataset) -> str:
     from pretune.verbs.rows import data_fingerprint
 
     return data_fingerprint(Splits({"test": rows}, {}))
-
-
-def _write_predictions(run: RunFolder, split: str, records: Sequence[dict[str, Any]]) -> None:
-    import json
-
-    path = run.predictions_path(split)
-    path.parent.mkdir(exist_ok=True)
-    with translate_disk_errors(path):
-        write_text(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
 
 
 def _evaluation(

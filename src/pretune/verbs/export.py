@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import AnsweringSettings
 from pretune.errors import CheckFailed, UsageError
-from pretune.files import read_object, replaced_folder
+from pretune.files import read_object
 from pretune.options import option
 from pretune.runfolder import RunFolder, machine_facts, now
+from pretune.sums import sealed_folder
 from pretune.verbs.declare import verb
 from pretune.verbs.derived import DerivedSettings, finished_parent, open_derived, own_data, take_over
 from pretune.verbs.next_steps import next_line
@@ -72,7 +73,7 @@ def export(settings: ExportSettings, *, say: Say) -> Outcome:
             return _outcome(run, WAS_FINISHED)
         began = time.monotonic()
         take_over(run, parent)
-        with replaced_folder(run.model_dir) as folder:
+        with sealed_folder(run.model_dir) as folder:
             told = _write_and_compare(settings, parent, folder, say)
             _refuse_beyond(settings, told["parity"])
             run.update_record(export=told, machine=machine_facts(), seconds=round(time.monotonic() - began, 1))

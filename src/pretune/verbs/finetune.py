@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import LabelledTrainSettings, TaskSettings
 from pretune.errors import UsageError
+from pretune.files import translate_disk_errors
 from pretune.options import option, refuse_unread
 from pretune.runfolder import RunFolder, machine_facts, now
+from pretune.sums import Sums, sealed_folder
 from pretune.verbs.declare import verb
 from pretune.verbs.next_steps import next_line
 from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
@@ -235,9 +237,11 @@ def _keep_best_seed(settings: FinetuneSettings, run: RunFolder, places: list[Pat
     values = [result["value"] for result in results]
     best = _best_of(task_named(records[0]["model"]["task"]).metric_type, results)
     kept = open_run(places[best])
-    shutil.copytree(kept.model_dir, run.model_dir, dirs_exist_ok=True)
+    Sums(kept.model_dir).check()
+    with sealed_folder(run.model_dir) as copied, translate_disk_errors(copied):
+        shutil.copytree(kept.model_dir, copied, dirs_exist_ok=True)
     for name in ("data.json", "log.jsonl", "train_keys.npy"):
-        shutil.copyfile(kept.path / name, run.path / name)
+        run.take_over(name, kept)
     run.update_record(
         **{key: kept.record[key] for key in ("model", "training", "data_fingerprint", "backbone")},
         machine=machine_facts(), status="finished", finished=now(), seconds=round(seconds, 1),

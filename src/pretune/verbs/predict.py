@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,7 +136,7 @@ def _records(
 
 
 def _write(path: Path, records: Iterator[dict[str, Any]]) -> int:
-    from pretune.files import translate_disk_errors
+    from pretune.files import json_text, translate_disk_errors
 
     if path.is_dir():
         raise UsageError(f"--out {path} is a folder", "give a file")
@@ -146,7 +145,7 @@ def _write(path: Path, records: Iterator[dict[str, Any]]) -> int:
     try:
         with translate_disk_errors(path), open(aside, "w", encoding="utf-8") as file:
             for record in records:
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+                file.write(json_text(record) + "\n")
                 count += 1
         aside.replace(path)
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:

@@ -10,6 +10,7 @@ from pretune.config import AnsweringSettings
 from pretune.errors import RunError, UsageError
 from pretune.files import read_object
 from pretune.runfolder import RunFolder
+from pretune.sums import Sums
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from pretune.engine.devices import Device
     from pretune.tasks.base import Task
 
-__all__ = ["Proven", "TrainedModel", "about_of", "graph_device", "load_plain", "load_proven", "open_model"]
+__all__ = ["Proven", "TrainedModel", "about_in", "about_of", "graph_device", "load_plain", "load_proven", "open_model"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def open_model(folder: Path, **changes: Any) -> TrainedModel:
     from pretune.backbones.load import load_backbone
     from pretune.tasks import task_named
 
-    about = {**read_object(folder / "pretune.json", "task"), **changes}
+    about = {**about_in(folder), **changes}
     backbone = load_backbone(str(folder))
     task = task_named(about["task"]).restore(about, backbone)
     model, report = task.build(backbone, seed=0)
@@ -134,7 +135,16 @@ def about_of(run: RunFolder) -> dict[str, Any]:
         raise RunError(
             f"{run.path} has no model yet (its status is {run.record.get('status')})", f"finish it first: {command}"
         )
-    return {"engine": "torch", **read_object(path, "task")}
+    return {"engine": "torch", **about_in(run.model_dir)}
+
+
+def about_in(folder: Path) -> dict[str, Any]:
+    """``pretune.json`` of a model's folder. Raises :class:`pretune.errors.CorruptFile` where it is not what was written."""
+    sums = Sums(folder)
+    sums.check(["pretune.json"])
+    about = read_object(folder / "pretune.json", "task")
+    sums.miss(about)
+    return about
 
 
 def _labelled(run: RunFolder) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -14,9 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import LabelledTrainSettings, RunSettings, TrainSettings
 from pretune.errors import Interrupted, RunError, UsageError
-from pretune.files import fsync_file, replaced_folder, translate_disk_errors, write_text
+from pretune.files import translate_disk_errors
 from pretune.options import option
 from pretune.runfolder import RunFolder, machine_facts, now
+from pretune.sums import Sums, sealed_folder
 from pretune.verbs.declare import verb
 from pretune.verbs.derived import (
     DerivedSettings,
@@ -228,10 +228,9 @@ def _finish(pruning: Pruning, run: RunFolder, parent: RunFolder, folder: Path, b
     from pretune.report.card import write_card
     from pretune.verbs.prune_rounds import rounds_dir
 
-    with replaced_folder(run.model_dir) as copied, translate_disk_errors(copied):
+    Sums(folder).check()
+    with sealed_folder(run.model_dir) as copied, translate_disk_errors(copied):
         shutil.copytree(folder, copied, dirs_exist_ok=True)
-        for path in copied.iterdir():
-            fsync_file(path)
     rounds = [RunFolder(path) for path in sorted(rounds_dir(run).glob("round-*"), key=lambda p: int(p.name[6:]))]
     _join_logs(run, rounds)
     made = open_model(run.model_dir)
@@ -305,7 +304,7 @@ def _join_logs(run: RunFolder, rounds: list[RunFolder]) -> None:
         if rounds:
             training = rounds[number - 1].record["training"]
             steps, epochs = steps + training["steps"], epochs + training["epochs"]
-    write_text(run.log_path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    run.write_lines("log.jsonl", lines)
 
 
 def _outcome(run: RunFolder, said: str) -> Outcome:

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pretune.files import replaced_folder
 from pretune.runfolder import RunFolder, machine_facts
+from pretune.sums import sealed_folder
 from pretune.verbs import derived
 from pretune.verbs.derived import against_parent, own_data
 from pretune.verbs.next_steps import next_line
@@ -88,7 +88,7 @@ def write_result(run: RunFolder, parent: RunFolder, subject: Subject, chosen: Tr
         "calibration_rows": len(subject.items), "narrow": subject.narrow, "learned": subject.learned,
     }  # fmt: skip
     run.update_record(quantization={**told, "trials": [trial.facts() for trial in trials]}, machine=machine_facts())
-    with replaced_folder(run.model_dir) as folder:
+    with sealed_folder(run.model_dir) as folder:
         carry_files(parent.model_dir, folder)
         signature = take_graph(ready, folder / GRAPH_FILE)
         add_program(

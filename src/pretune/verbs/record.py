@@ -9,9 +9,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pretune.errors import RunError
-from pretune.files import replaced_folder, write_json
+from pretune.files import write_json
 from pretune.options import Settings
 from pretune.runfolder import RunFolder, machine_facts, now
+from pretune.sums import SEALED, sealed_folder
 from pretune.verbs.learning import Learning
 from pretune.verbs.outcome import Say
 
@@ -135,9 +136,9 @@ def write_model(run: RunFolder, model: torch.nn.Module, processor: Any, about: d
     """``model/``: a Hugging Face folder with ``pretune.json``, whole or not at all."""
     from pretune.backbones.load import save_model
 
-    with replaced_folder(run.model_dir) as folder:
+    with sealed_folder(run.model_dir) as folder:
         save_model(model, processor, folder)
-        write_json(folder / "pretune.json", {"format": 1, **about})
+        write_json(folder / "pretune.json", {**about, "format": SEALED})
 
 
 def finish_model(run: RunFolder, learning: Learning, *, seconds: float, result: dict[str, Any]) -> None:
@@ -163,5 +164,6 @@ def finish_model(run: RunFolder, learning: Learning, *, seconds: float, result: 
         finished=now(),
     )
     write_card(run, run.model_dir)
+    run.close_log()
     run.update_record(status="finished")
     shutil.rmtree(run.checkpoints_dir, ignore_errors=True)

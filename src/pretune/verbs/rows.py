@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 _TRUNCATED_SHARE = 0.01
+_KEYS = "train_keys.npy"
 
 
 def data_fingerprint(splits: Splits) -> str:
@@ -134,20 +136,13 @@ def check_ledgers(ledgers: dict[str, dict[str, Any]], say: Say) -> None:
 
 def save_train_keys(run: RunFolder, *datasets: Dataset) -> None:
     """Keep the content keys of the rows that were learned from, sorted, in ``train_keys.npy``."""
-    import os
-
     import numpy as np
 
     from pretune.data.split import content_keys
-    from pretune.files import fsync_file, translate_disk_errors
 
-    keys = np.unique(np.concatenate([content_keys(dataset) for dataset in datasets]))
-    aside = run.path / f".train_keys.{os.getpid()}.tmp"
-    with translate_disk_errors(aside):
-        with open(aside, "wb") as file:
-            np.save(file, keys)
-        fsync_file(aside)
-    aside.replace(run.path / "train_keys.npy")
+    held = io.BytesIO()
+    np.save(held, np.unique(np.concatenate([content_keys(dataset) for dataset in datasets])))
+    run.sums.write(_KEYS, held.getvalue())
 
 
 def parents_of(backbone: str) -> tuple[str, ...]:
@@ -185,8 +180,16 @@ def lineage(run: RunFolder) -> list[str]:
 def _keys(run: RunFolder) -> np.ndarray:
     import numpy as np
 
-    path = run.path / "train_keys.npy"
+    if not run.has(_KEYS):
+        return np.array([], dtype=np.uint64)
     try:
-        return np.load(path, allow_pickle=False) if path.exists() else np.array([], dtype=np.uint64)
+        keys = np.lib.format.read_array(io.BytesIO(run.sums.read(_KEYS)), allow_pickle=False)
+        if keys.ndim != 1 or keys.dtype != np.uint64:
+            raise ValueError(f"it holds {keys.dtype} {keys.shape}")
     except (ValueError, EOFError) as error:
-        raise CorruptFile(f"{path} is damaged: {error}", "restore the file, or train again with --overwrite") from None
+        if isinstance(error, CorruptFile):
+            raise
+        raise CorruptFile(
+            f"{run.path / _KEYS} is damaged: {error}", "restore the file, or train again with --overwrite"
+        ) from None
+    return keys

@@ -23,7 +23,8 @@ from pretune.config import (
     TrainSettings,
 )
 from pretune.errors import Interrupted, PretuneError, UsageError
-from pretune.runfolder import RunFolder, create_run, default_out, is_run
+from pretune.newrun import create_run, default_out
+from pretune.runfolder import RunFolder, is_run
 from pretune.verbs.backbone import default_learning_rate
 from pretune.verbs.learning import Goal, Learning, pace_of
 from pretune.verbs.outcome import Outcome, Say
