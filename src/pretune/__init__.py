@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pretune.verbs.quantize import quantize
     from pretune.verbs.report import report
     from pretune.verbs.serve import serve
+    from pretune.verbs.verify import verify
 
 __version__ = "0.1.0"
 
@@ -55,6 +56,7 @@ __all__ = [
     "report",
     "run",
     "serve",
+    "verify",
 ]
 
 # ONNX Runtime 1.29 and later reports its use to its makers from its import on, unless it is told before.

@@ -32,6 +32,12 @@ from pretune.sums import Sums
 __all__ = ["RunFolder", "data_of", "is_run", "machine_facts", "now", "open_run"]
 
 
+_RECORDS = (
+    "run.json", "data.json", "log.jsonl", "looks.jsonl", "metrics.json", "comparisons.json", "benchmark.json", "recipe.json",
+    "train_keys.npy",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """A run on disk. Paths are fixed; contents are read when asked for."""
@@ -87,6 +93,12 @@ class RunFolder:
             return []
         self.sums.check(["comparisons.json"])
         return [one for one in read_json(self.path / "comparisons.json") if isinstance(one, dict)]
+
+    def record_files(self) -> list[str]:
+        """The names of the files that the run wrote about itself."""
+        names = [name for name in _RECORDS if self.has(name)]
+        predictions = (self.path / "predictions").glob("*.jsonl")
+        return [*names, *(f"predictions/{path.name}" for path in sorted(predictions))]
 
     def has(self, name: str) -> bool:
         """Is there such a file?"""

@@ -16,6 +16,7 @@ from told_story import Story, tell_once
 
 from clocks import HANG_SECONDS
 from pretune.runfolder import is_run
+from unsealed import unsealed
 
 Words = list[object]
 
@@ -27,8 +28,8 @@ def story(tmp_path_factory: pytest.TempPathFactory, news_rows: list[dict[str, st
 
 @pytest.fixture
 def run(story: Story, tmp_path: Path) -> Path:
-    """An evaluated run, for a test to break."""
-    return shutil.copytree(story.weak, tmp_path / "run")
+    """An evaluated run without sums, for a test to break."""
+    return unsealed(shutil.copytree(story.weak, tmp_path / "run"))
 
 
 def put(name: str, content: str | bytes) -> Callable[[Path], object]:
@@ -110,6 +111,27 @@ def test_broken_runs(spoil: Callable[[Path], object], verb: str, names: str, run
         "report": [],
     }
     refuses(names, verb, run, *further[verb])
+
+
+WITH_SUMS = [case for case in RUNS if "remove" not in case[1].__qualname__ and "comparisons" not in case[0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "verb"), [case[:3] for case in WITH_SUMS], ids=[case[0] for case in WITH_SUMS]
+)
+def test_what_a_finished_run_is_made_of_is_not_taken_otherwise(
+    name: str, spoil: Callable[[Path], object], verb: str, story: Story, tmp_path: Path
+) -> None:
+    run = shutil.copytree(story.weak, tmp_path / "run")
+    spoil(run)
+    further: dict[str, Words] = {
+        "evaluate": ["--no-baselines", "--threads", "1"],
+        "predict": [story.data, "--threads", "1"],
+        "compare": [story.news],
+        "report": [],
+    }
+    names = rf"{run}\S*(json|jsonl|npy) is not what was written.*\n.*pretune verify {run}\S* --accept"
+    refused_in_time(names, verb, run, *further[verb])
 
 
 def test_one_broken_run_does_not_hide_the_others(run: Path, story: Story) -> None:

@@ -184,7 +184,7 @@ def _keys(run: RunFolder) -> np.ndarray:
         return np.array([], dtype=np.uint64)
     try:
         keys = np.lib.format.read_array(io.BytesIO(run.sums.read(_KEYS)), allow_pickle=False)
-        if keys.ndim != 1 or keys.dtype != np.uint64:
+        if keys.ndim != 1 or keys.dtype.kind not in "iu":
             raise ValueError(f"it holds {keys.dtype} {keys.shape}")
     except (ValueError, EOFError) as error:
         if isinstance(error, CorruptFile):

@@ -36,6 +36,7 @@ VERBS: tuple[VerbEntry, ...] = (
     VerbEntry("serve", "show", "answer programs and people over HTTP, with a page to try the model on"),
     VerbEntry("run", "show", "run a recipe: a file of steps, each done once", room="study"),
     VerbEntry("list", "show", "show the runs in a folder"),
+    VerbEntry("verify", "show", "say whether every file of a run or model is what was written"),
     VerbEntry("cache", "show", "what is kept between runs to save work: how much, how old; remove what is not needed"),
     VerbEntry("demo", "show", "the whole story on real text, with no network, in minutes"),
 )

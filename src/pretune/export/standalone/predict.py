@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import importlib.util
 import itertools
 import json
@@ -37,6 +38,7 @@ class Model:
     """The model of a folder. ``answers`` gives one answer a row: label (or labels, or text) and honest probabilities."""
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
+        check_sums(folder)
         self.about: dict[str, Any] = json.loads((folder / "pretune.json").read_text(encoding="utf-8"))
         self.logits_of = open_engine(folder, self.about, threads)
         self.reader = reader_of(READERS[self.about["inputs"]["modality"]])(folder, self.about)
@@ -78,6 +80,33 @@ class Model:
         logs_C = np.log(np.maximum(probabilities_C, np.finfo(np.float64).tiny))
         honest_C = softmax(logs_C / float(self.about.get("temperature", 1.0)))
         return {"label": label, "probabilities": dict(zip(labels, honest_C.tolist(), strict=True))}
+
+
+def check_sums(folder: Path) -> None:
+    """Compare the folder's files with ``sums.json``. Raises :class:`ValueError` naming one that is not what was written."""
+    path = folder / "sums.json"
+    if not path.exists():
+        return
+    try:
+        files, own = (json.loads(path.read_text(encoding="utf-8"))[key] for key in ("files", "sha256"))
+        is_whole = own == hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    except (ValueError, KeyError, TypeError):
+        is_whole, files = False, {}
+    damaged = [name for name, told in files.items() if sum_of(folder / name) != told.get("sha256")]
+    if damaged or not is_whole:
+        name = "sums.json" if not is_whole else damaged[0]
+        raise ValueError(f"{folder / name} is damaged or was changed: copy the folder again, or export it anew")
+
+
+def sum_of(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal digits; nothing for one that is not there."""
+    if not path.is_file():
+        return ""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for piece in iter(lambda: file.read(1 << 20), b""):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def reader_of(name: str) -> Any:
