@@ -17,7 +17,20 @@ from typing import Any
 
 from pretune.errors import CorruptFile
 
-__all__ = ["Check", "Misfit", "anything", "flag", "listed", "mapped", "maybe", "number", "record", "require", "text", "whole"]
+__all__ = [
+    "Check",
+    "Misfit",
+    "anything",
+    "flag",
+    "listed",
+    "mapped",
+    "maybe",
+    "number",
+    "record",
+    "require",
+    "text",
+    "whole",
+]
 
 Check = Callable[[Any], None]
 _SHOWN = 60

@@ -131,7 +131,7 @@ def test_what_a_finished_run_is_made_of_is_not_taken_otherwise(
         "report": [],
     }
     names = rf"{run}\S*(json|jsonl|npy) is not what was written.*\n.*pretune verify {run}\S* --accept"
-    refused_in_time(names, verb, run, *further[verb])
+    refuses(names, verb, run, *further[verb])
 
 
 def test_one_broken_run_does_not_hide_the_others(run: Path, story: Story) -> None:

@@ -17,6 +17,7 @@ FLOORS = {
             "options",
             "config",
             "notices",
+            "schema",
             "files",
             "sums",
             "cache",
