@@ -148,6 +148,7 @@ class Backbone:
             report = self._with_classes(model, auto, _report(info), config_changes, seed)
         _refuse_broken_body(self.name, model, report, is_bare=auto_class == "AutoModel")
         mend_batch_norms(model)
+        _refuse_not_finite(self.name, model)
         if self.kept_layers is not None:
             keep_layers(model, self.kept_layers)
         remove_parts(model, model.config)
@@ -293,6 +294,22 @@ def _refuse_broken_body(name: str, model: nn.Module, report: LoadReport, *, is_b
             f"{name}: {len(absent)} of {len(body)} encoder weights are not in the file, the first is {absent[0]}",
             "the weights are of another architecture than config.json says: copy the folder again",
         )
+
+
+def _refuse_not_finite(name: str, model: nn.Module) -> None:
+    """Raise :class:`ModelError` naming the first weight that is NaN or infinite. Constants of a layer may be infinite (masks)."""
+    weights = {key for key, _ in model.named_parameters()}
+    for key, tensor in model.state_dict().items():
+        if not tensor.is_floating_point() or bool(
+            tensor.sum().isfinite()
+        ):  # a sum costs little, and tells of nearly all
+            continue
+        is_odd = ~tensor.isfinite() if key in weights else tensor.isnan()
+        if count := int(is_odd.sum()):
+            raise ModelError(
+                f"{name}: {count} of the {tensor.numel()} numbers of {key} are NaN or infinite",
+                "the file is damaged, or its training went wrong: copy it again, or take another checkpoint",
+            )
 
 
 def _timm_head(model: nn.Module) -> tuple[str, ...]:

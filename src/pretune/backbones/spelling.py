@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.backbones.library import model_errors, quiet_transformers
 from pretune.errors import DataError
+from pretune.schema import Misfit, listed, record, text
 
 if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
@@ -25,6 +26,15 @@ __all__ = ["Spelling", "find_spelling", "new_spelling", "tidy"]
 BLANK, UNKNOWN = "<pad>", "<unk>"
 _DELIMITERS = ("|", "▁", "\u241f")
 MAX_CHARACTERS = 20_000
+_FIELDS = record(
+    {
+        "tokens": listed(text(), least=3, unique=True),
+        "blank": text(),
+        "unknown": text(),
+        "delimiter": text(),
+        "case?": text("", "upper", "lower"),
+    }
+)
 
 
 def tidy(text: str) -> str:
@@ -93,11 +103,28 @@ class Spelling:
                 bos_token=None, eos_token=None,
             )  # fmt: skip
 
+    def processor(self, extractor: Any, *, features: bool) -> Any:
+        """Feature extractor and tokenizer as one processor, of the kind that the model's folder is loaded with. ``features``: it
+        makes log-mel features.
+        """
+        import transformers
+
+        kind = transformers.Wav2Vec2BertProcessor if features else transformers.Wav2Vec2Processor
+        return kind(extractor, self.tokenizer())
+
     def to_dict(self) -> dict[str, Any]:
         """JSON values, for ``Spelling(**...)``."""
         return {
             "tokens": list(self.tokens), "blank": self.blank, "unknown": self.unknown, "delimiter": self.delimiter, "case": self.case,
         }  # fmt: skip
+
+    @staticmethod
+    def fits(told: Any) -> None:
+        """Is it what :meth:`to_dict` gave? Raises :class:`pretune.schema.Misfit`."""
+        _FIELDS(told)
+        for name in ("blank", "unknown", "delimiter"):
+            if told[name] not in told["tokens"]:
+                raise Misfit(f"is {told[name]!r}, which is none of the tokens", name)
 
     @classmethod
     def from_dict(cls, told: dict[str, Any]) -> Spelling:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pretune.data.media import BrokenMedia
-from pretune.errors import PretuneError
+from pretune.errors import ModelError, PretuneError
 from pretune.explain.patience import OutOfTime
 
 __all__ = ["Gone", "Problem", "problem_of"]
@@ -50,6 +50,8 @@ def problem_of(error: Exception, where: str = "") -> Problem:
         return Problem(422, error.problem, "send a file that other programs can open")
     if isinstance(error, OutOfTime):
         return Problem(503, f"{before}{error.problem}", error.fix)
+    if isinstance(error, ModelError):
+        return Problem(500, f"{before}{error.problem}", "the person who serves the model has to mend it")
     if isinstance(error, PretuneError):
         return Problem(422, f"{before}{error.problem}", error.fix)
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):

@@ -14,6 +14,7 @@ import torch
 from pretune.backbones.audio import Hearing, hearing_of, run_model, without_own_masks
 from pretune.config import READ_BY_MODALITY
 from pretune.metrics.base import Measured
+from pretune.schema import Check, text
 from pretune.tasks.audio_baselines import audio_baselines
 from pretune.tasks.audio_rows import (
     DEFAULT_FRAMES,
@@ -63,6 +64,7 @@ class _OfClips(Labelling):
     default_batch_size: ClassVar[int] = 8
     learning_inputs: ClassVar[tuple[str, ...]] = HIDDEN_FRAMES
     reads: ClassVar[tuple[str, ...]] = (*Labelling.reads, *READ_BY_MODALITY["audio"], "augment")
+    kept: ClassVar[Mapping[str, Check]] = {"augment?": text(*VARIATIONS)}
     auto_class: ClassVar[str] = "AutoModelForAudioClassification"
 
     def __init__(

@@ -16,6 +16,7 @@ import torch
 
 from pretune.errors import DataError, ModelError
 from pretune.metrics.base import Measured, Metric
+from pretune.schema import Check, record, text
 from pretune.types import Batch, Encoded, Example, Loss, Prediction
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pretune.config import TaskSettings
     from pretune.data.splits import Splits
 
-__all__ = ["EncodedRows", "Learnable", "Task", "refuse_unlabelled"]
+__all__ = ["EncodedRows", "Learnable", "Task", "finite_answers", "refuse_unlabelled"]
 
 
 class EncodedRows(Protocol):
@@ -79,6 +80,7 @@ class Task(ABC):
     answer in a record; ``metric_type`` says how answers are scored. Where the settings name none, ``default_batch_size`` is the rows of an update, ``default_updates`` how
     many of them small data gets and ``default_cost`` how much data (as :class:`EncodedRows` counts it) at most. ``reads``
     names the settings that it looks at and other tasks may not; one that was given and is not among them is refused.
+    ``kept`` declares the fields that it adds to what :meth:`to_dict` of its bases keeps in ``pretune.json`` (:meth:`kept_fields`).
     ``taught_variation`` is how the rows of a student are varied whose teacher can be given the same ones (``--augment``), and
     ``learning_inputs`` are inputs of its batches that say nothing once a model has learned.
     """
@@ -92,6 +94,7 @@ class Task(ABC):
     default_cost: ClassVar[float] = math.inf
     default_batch_size: ClassVar[int] = 32
     reads: ClassVar[tuple[str, ...]] = ()
+    kept: ClassVar[Mapping[str, Check]] = {"task": text()}
     learning_inputs: ClassVar[tuple[str, ...]] = ()
     taught_variation: ClassVar[str] = "light"
     labels: tuple[str, ...]
@@ -279,6 +282,29 @@ class Task(ABC):
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """What ``pretune.json`` beside the model keeps to rebuild the task."""
+
+    @classmethod
+    def kept_fields(cls) -> Check:
+        """What :meth:`restore` needs of ``pretune.json``: ``kept`` of the class and of all its bases."""
+        fields: dict[str, Check] = {}
+        for base in reversed(cls.__mro__):
+            fields.update(base.__dict__.get("kept", {}))
+        return record(fields)
+
+
+def finite_answers(values: torch.Tensor, ids: Sequence[str], real: torch.Tensor | None = None) -> torch.Tensor:
+    """What a model says of the items ``ids``, (B, ...), where ``real`` (B, ...) is true. Raises :class:`ModelError` for NaN and infinity."""
+    is_finite = values.isfinite()
+    if real is not None:
+        is_finite = is_finite | ~real.reshape(*real.shape, *[1] * (values.ndim - real.ndim))
+    odd_B = ~is_finite.reshape(len(ids), -1).all(dim=1)
+    if bool(odd_B.any()):
+        named = [row for row, odd in zip(ids, odd_B.tolist(), strict=True) if odd]
+        raise ModelError(
+            f"the model's answers are no numbers (NaN or infinite) for {len(named)} of {len(ids)} rows, the first is {named[0]}",
+            "its weights are damaged, or too large for the number format: copy the model again, try --precision fp32, or train again",
+        )
+    return values
 
 
 def refuse_unlabelled(task: Task, batch: Batch, *, rows: str, answer: str) -> None:

@@ -16,6 +16,7 @@ from torch.nn import functional
 from pretune.errors import DataError
 from pretune.metrics.base import Metric
 from pretune.metrics.classification import ClassificationMetric
+from pretune.schema import Check, number
 from pretune.tasks.baseline_parts import KnownLabels
 from pretune.tasks.calibration import apply_temperature, fit_temperature
 from pretune.tasks.classification_blocks import classification_blocks
@@ -52,6 +53,7 @@ class Classification(Labelling):
     answer: ClassVar[str] = "label"
     problem_type: ClassVar[str] = "single_label_classification"
     metric_type: ClassVar[type[Metric]] = ClassificationMetric
+    kept: ClassVar[Mapping[str, Check]] = {"temperature?": number(above=0)}
 
     def __init__(
         self,

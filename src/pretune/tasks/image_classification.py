@@ -14,6 +14,7 @@ import torch
 
 from pretune.backbones.augment import AUGMENTS, Augment
 from pretune.backbones.image import (
+    MOST_SIDE,
     Geometry,
     collate_pixels,
     geometry_of,
@@ -25,6 +26,7 @@ from pretune.backbones.image import (
 from pretune.config import READ_BY_MODALITY
 from pretune.data.media_image import decode_image
 from pretune.metrics.base import Measured
+from pretune.schema import Check, maybe, text, whole
 from pretune.tasks.base import Task
 from pretune.tasks.classification import Classification
 from pretune.tasks.image_baselines import image_baselines
@@ -62,6 +64,7 @@ class _OfPictures(Labelling):
 
     modality: ClassVar[str] = "image"
     reads: ClassVar[tuple[str, ...]] = (*Labelling.reads, *READ_BY_MODALITY["image"], "augment")
+    kept: ClassVar[Mapping[str, Check]] = {"image_size?": maybe(whole(1, MOST_SIDE)), "augment?": text(*AUGMENTS)}
     auto_class: ClassVar[str] = "AutoModelForImageClassification"
 
     def __init__(self, labels: Sequence[str], geometry: Geometry, *, augment: str = "none", **options: Any) -> None:

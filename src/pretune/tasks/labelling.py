@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from pretune.errors import DataError, did_you_mean
-from pretune.tasks.base import Task, refuse_unlabelled
+from pretune.schema import Check, listed, text
+from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
 from pretune.tasks.baseline_parts import KnownLabels
 from pretune.tasks.parts import Parts
 from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction, Target
@@ -77,6 +78,7 @@ class Labelling(Task):
     """
 
     reads: ClassVar[tuple[str, ...]] = ("class_weights", "label_smoothing")
+    kept: ClassVar[Mapping[str, Check]] = {"labels": listed(text(), least=2, unique=True)}
     auto_class: ClassVar[str]
     problem_type: ClassVar[str]
 
@@ -248,7 +250,7 @@ class Labelling(Task):
 
     def probabilities(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """As trained, (B, C) float64."""
-        return self.probabilities_of(self.logits_of(model, batch).double())
+        return self.probabilities_of(finite_answers(self.logits_of(model, batch), batch.ids).double())
 
     def merge(self, predictions: Sequence[Prediction]) -> list[Prediction]:
         """The mean probability over a row's windows."""

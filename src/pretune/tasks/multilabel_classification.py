@@ -16,6 +16,7 @@ from torch.nn import functional
 from pretune.errors import DataError
 from pretune.metrics.base import Measured, Metric
 from pretune.metrics.multilabel import MultilabelMetric, best_threshold, label_matrix, threshold_of_cardinality
+from pretune.schema import Check, number
 from pretune.tasks.baseline_parts import KnownLabels
 from pretune.tasks.labelling import Labelling, given_order, in_order, training_rows
 from pretune.tasks.multilabel_blocks import multilabel_blocks
@@ -62,6 +63,7 @@ class MultilabelClassification(Labelling):
     answer: ClassVar[str] = "labels"
     problem_type: ClassVar[str] = "multi_label_classification"
     metric_type: ClassVar[type[Metric]] = MultilabelMetric
+    kept: ClassVar[Mapping[str, Check]] = {"threshold?": number(0, 1)}
 
     def __init__(
         self,

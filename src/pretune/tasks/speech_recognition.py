@@ -19,6 +19,7 @@ from pretune.backbones.spelling import Spelling, find_spelling
 from pretune.config import READ_BY_MODALITY
 from pretune.metrics.base import Measured, Metric
 from pretune.metrics.recognition import RecognitionMetric
+from pretune.schema import text, whole
 from pretune.tasks.audio_rows import (
     DEFAULT_FRAMES,
     DEFAULT_UPDATES,
@@ -36,7 +37,7 @@ from pretune.tasks.audio_rows import (
     variation_of,
 )
 from pretune.tasks.audio_shown import shown_clip
-from pretune.tasks.base import Task, refuse_unlabelled
+from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
 from pretune.tasks.ctc_decoding import beam_search, greedy, least_frames
 from pretune.tasks.parts import Parts, clip_parts
 from pretune.tasks.recognition_blocks import recognition_blocks
@@ -80,6 +81,7 @@ class SpeechRecognition(Task):
     default_batch_size: ClassVar[int] = 8
     learning_inputs: ClassVar[tuple[str, ...]] = HIDDEN_FRAMES
     reads: ClassVar[tuple[str, ...]] = (*READ_BY_MODALITY["audio"], "augment", "beam_size")
+    kept: ClassVar = {"spelling": Spelling.fits, "augment?": text(*VARIATIONS), "beam_size?": whole(1, 1000)}
     labels: tuple[str, ...] = ()
 
     def __init__(
@@ -108,12 +110,8 @@ class SpeechRecognition(Task):
         )
 
     def processor_to_save(self, backbone: Backbone) -> Any:
-        """Feature extractor and tokenizer as one processor, of the kind that the model's folder is loaded with."""
-        import transformers
-
-        features = self.hearing.filterbank is not None
-        kind = transformers.Wav2Vec2BertProcessor if features else transformers.Wav2Vec2Processor
-        return kind(backbone.processor, self.spelling.tokenizer())
+        """See :meth:`pretune.backbones.spelling.Spelling.processor`."""
+        return self.spelling.processor(backbone.processor, features=self.hearing.filterbank is not None)
 
     def encode(self, example: Example) -> list[Encoded]:
         """One clip, decoded, with the numbers of its characters as target."""
@@ -208,6 +206,10 @@ class SpeechRecognition(Task):
         """(B, F, V) float32."""
         return torch.log_softmax(self.logits_of(model, batch).float(), dim=-1)
 
+    def _answers(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        log_probs_BFV = self._log_probs(model, batch)
+        return finite_answers(log_probs_BFV, batch.ids, batch.extras[POSITIONS][:, : log_probs_BFV.shape[1]])
+
     def loss(self, model: torch.nn.Module, batch: Batch) -> Loss:
         """Negative log-likelihood of the transcripts, summed over clips. Rows of weight 0 add nothing."""
         refuse_unlabelled(self, batch, rows="rows without a transcript", answer="text")
@@ -258,16 +260,12 @@ class SpeechRecognition(Task):
 
     def predict(self, model: torch.nn.Module, batch: Batch) -> list[Prediction]:
         """One transcript a clip."""
-        log_probs_BFV = self._log_probs(model, batch).cpu().numpy()
-        frames = batch.extras["frames"].tolist()
-        return [
-            Prediction(i, self._written(log_probs_FV[:count]))
-            for i, log_probs_FV, count in zip(batch.ids, log_probs_BFV, frames, strict=True)
-        ]
+        found = zip(batch.ids, self._answers(model, batch).cpu().numpy(), batch.extras["frames"].tolist(), strict=True)
+        return [Prediction(i, self._written(log_probs_FV[:count])) for i, log_probs_FV, count in found]
 
     def probabilities(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """Of the characters of each frame, (B, F, V) float32."""
-        log_probs_BFV = self._log_probs(model, batch)
+        log_probs_BFV = self._answers(model, batch)
         return log_probs_BFV.exp() * batch.extras[POSITIONS][:, : log_probs_BFV.shape[1], None]
 
     def _written(self, log_probs_FV: np.ndarray) -> str:
@@ -281,7 +279,7 @@ class SpeechRecognition(Task):
         return {"beam_size": self.beam_size}
 
     def merge(self, predictions: Sequence[Prediction]) -> list[Prediction]:
-        """A clip is one item: nothing to merge."""
+        """A clip is one item."""
         return list(predictions)
 
     def truths(self, dataset: Dataset) -> list[str]:

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 
 from pretune.backbones.store import TokenStore, encode_dataset
-from pretune.backbones.text import TextEncoder, TextPiece, collate_text
+from pretune.backbones.text import LONG_TEXT, TextEncoder, TextPiece, collate_text
 from pretune.backbones.text_limits import encoder_for
 from pretune.backbones.vary_words import WORD_VARIATIONS, WordVarier
 from pretune.config import READ_BY_MODALITY
 from pretune.data.scripts import count_scripts, mostly_unspaced, shares
 from pretune.metrics.base import Measured
+from pretune.schema import Check, text, whole
 from pretune.tasks.base import Task
 from pretune.tasks.classification import Classification
 from pretune.tasks.labelling import Labelling
@@ -43,6 +44,11 @@ class _OfTexts(Labelling):
 
     modality: ClassVar[str] = "text"
     reads: ClassVar[tuple[str, ...]] = (*Labelling.reads, *READ_BY_MODALITY["text"], "augment")
+    kept: ClassVar[Mapping[str, Check]] = {
+        "max_length": whole(1),
+        "long_text": text(*LONG_TEXT),
+        "augment?": text(*WORD_VARIATIONS),
+    }
     taught_variation: ClassVar[str] = "none"
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
 

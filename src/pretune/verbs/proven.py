@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.config import AnsweringSettings
 from pretune.errors import RunError, UsageError
-from pretune.files import read_object
+from pretune.files import read_json
 from pretune.runfolder import RunFolder
+from pretune.schema import flag, listed, record, require, text
 from pretune.sums import Sums
 
 if TYPE_CHECKING:
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
     from pretune.engine.devices import Device
     from pretune.tasks.base import Task
+
+_ABOUT = record(
+    {
+        "task": text(),
+        "engine?": text("torch", "onnxruntime", "openvino", "torch.export"),
+        "graph?": record({"inputs": listed(record({"name": text()}))}),
+        "rows_alone?": flag,
+    }
+)
+"""What every ``pretune.json`` holds; each task has more (:meth:`pretune.tasks.base.Task.kept_fields`)."""
 
 __all__ = ["Proven", "TrainedModel", "about_in", "about_of", "graph_device", "load_plain", "load_proven", "open_model"]
 
@@ -140,9 +151,14 @@ def about_of(run: RunFolder) -> dict[str, Any]:
 
 def about_in(folder: Path) -> dict[str, Any]:
     """``pretune.json`` of a model's folder. Raises :class:`pretune.errors.CorruptFile` where it is not what was written."""
-    sums = Sums(folder)
-    sums.check(["pretune.json"])
-    about = read_object(folder / "pretune.json", "task")
+    from pretune.tasks import TASKS
+
+    sums, path = Sums(folder), folder / "pretune.json"
+    sums.check([path.name])
+    about = require(read_json(path), _ABOUT, path)
+    for task in TASKS:
+        if task.name == about["task"]:
+            require(about, task.kept_fields(), path)
     sums.miss(about)
     return about
 
