@@ -26,7 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from pretune.errors import RunError
-from pretune.files import append_json_line, json_text, read_json, read_json_lines, read_object
+from pretune.files import append_json_line, json_text, read_json, read_json_lines
+from pretune.records import check_of, line_check_of
+from pretune.schema import anything, record, require
 from pretune.sums import Sums
 
 __all__ = ["RunFolder", "data_of", "is_run", "machine_facts", "now", "open_run"]
@@ -91,8 +93,7 @@ class RunFolder:
         """comparisons.json: every comparison with another run, once; empty when there was none."""
         if not self.has("comparisons.json"):
             return []
-        self.sums.check(["comparisons.json"])
-        return [one for one in read_json(self.path / "comparisons.json") if isinstance(one, dict)]
+        return self._checked("comparisons.json")
 
     def record_files(self) -> list[str]:
         """The names of the files that the run wrote about itself."""
@@ -106,13 +107,20 @@ class RunFolder:
 
     def read_object(self, name: str, *keys: str) -> dict[str, Any]:
         """A file of JSON that was written by :meth:`write`; :class:`pretune.errors.CorruptFile` where it is not as it was."""
+        return require(self._checked(name), record(dict.fromkeys(keys, anything)), self.path / name)
+
+    def _checked(self, name: str) -> Any:
         self.sums.check([name])
-        return read_object(self.path / name, *keys)
+        return require(read_json(self.path / name), check_of(name), self.path / name)
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
         """The whole lines of a JSON-lines file, none where it does not exist."""
         self.sums.check([name])
-        return list(read_json_lines(self.path / name))
+        check = line_check_of(name)
+        return [
+            require(line, check, f"{self.path / name}:{number}")
+            for number, line in enumerate(read_json_lines(self.path / name), start=1)
+        ]
 
     def write(self, name: str, value: Any) -> None:
         """Replace a file of JSON, durably, with its sum."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import stat
 import zipfile
 import zlib
@@ -18,7 +19,7 @@ from typing import BinaryIO, cast
 from pretune.data.archive_names import decode_names, name_parts
 from pretune.errors import DataError
 
-__all__ = ["Archive", "Entry", "check_size", "file_entry", "gunzipped", "zip_archive"]
+__all__ = ["Archive", "Entry", "check_size", "file_entry", "gunzipped", "stamp_of_file", "zip_archive"]
 
 MAX_TOTAL_BYTES = 10 * 2**30
 MAX_RATIO = 200
@@ -33,7 +34,7 @@ class Entry:
     """A file that may hold rows. ``name`` is what people are told, ``inner`` the name without ``.gz``.
 
     ``open`` gives a fresh stream of the plain bytes; ``path`` is the file itself when its bytes are plain. ``stamp`` is
-    the size and time of change (ns) of the file on disk; ``kind`` says ``image`` or ``audio`` where the file's first bytes do
+    what the disk says of the file (:func:`stamp_of_file`); ``kind`` says ``image`` or ``audio`` where the file's first bytes do
     and its name does not.
     """
 
@@ -42,7 +43,7 @@ class Entry:
     size: int
     open: Callable[[], BinaryIO]
     path: Path | None = None
-    stamp: tuple[int, int] = (0, 0)
+    stamp: tuple[int, ...] = ()
     kind: str | None = None
 
     @property
@@ -109,6 +110,13 @@ class _Gunzip(gzip.GzipFile):
         self._packed.close()
 
 
+def stamp_of_file(info: os.stat_result) -> tuple[int, ...]:
+    """What changes when the file does: its size, and when its bytes and its entry on the disk were changed (ns). The last cannot be
+    set: who gives a copy the times of another file (``cp -p``, ``rsync -t``) changes it.
+    """
+    return (info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+
+
 def file_entry(path: Path, name: str) -> Entry:
     """A plain or gzipped file on disk. Raises :class:`DataError` for what is not a regular, readable file."""
     name = name.encode("utf-8", "replace").decode()  # a name on disk may hold bytes that are no text
@@ -129,7 +137,7 @@ def file_entry(path: Path, name: str) -> Entry:
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}", "check its permissions") from None
 
-    entry = Entry(name, name, info.st_size, opened, path, (info.st_size, info.st_mtime_ns))
+    entry = Entry(name, name, info.st_size, opened, path, stamp_of_file(info))
     return gunzipped(entry) if name.lower().endswith(".gz") else entry
 
 
@@ -165,7 +173,7 @@ def zip_archive(path: Path, encoding: str | None, *, office: bool = False) -> Ar
             f"{path} is an Office document, not a workbook (.xlsx)", "save its table as .xlsx or CSV and give that file"
         )
     status = path.stat()
-    stamp = (status.st_size, status.st_mtime_ns)
+    stamp = stamp_of_file(status)
     unmarked = [info for info in members if not info.flag_bits & _UTF8_FLAG]
     decoded, found = decode_names(
         [info.orig_filename.encode("cp437", "replace") for info in unmarked], encoding, "cp437"
@@ -188,7 +196,7 @@ def _check_member(path: Path, info: zipfile.ZipInfo) -> None:
 
 
 def _member_entry(
-    path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, stamp: tuple[int, int]
+    path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, stamp: tuple[int, ...]
 ) -> Entry:
     name = "/".join(name_parts(name) or ())
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
-from pretune.data.archive import MAX_ENTRIES, UNPACK, Archive, Entry, check_size, gunzipped
+from pretune.data.archive import MAX_ENTRIES, UNPACK, Archive, Entry, check_size, gunzipped, stamp_of_file
 from pretune.data.archive_names import decode_names, name_parts
 from pretune.errors import DataError
 from pretune.files import cache_dir
@@ -94,7 +94,7 @@ def tar_archive(path: Path, encoding: str | None) -> Archive:
     members = list(_members(held, path))
     names, found = decode_names([member.name for member in members], encoding, "latin-1")
     status = path.stat()
-    stamp = (status.st_size, status.st_mtime_ns)
+    stamp = stamp_of_file(status)
     entries = [_entry(path, held, member, name, stamp) for member, name in zip(members, names, strict=True)]
     return Archive(entries, None if found == "utf-8" else found)
 
@@ -240,7 +240,7 @@ def _check_member(path: Path, name: bytes, info: tarfile.TarInfo, *, sparse: boo
         raise DataError(f"{told} a name that leads out of the archive", UNPACK)
 
 
-def _entry(path: Path, held: _Held, member: _Member, name: str, stamp: tuple[int, int]) -> Entry:
+def _entry(path: Path, held: _Held, member: _Member, name: str, stamp: tuple[int, ...]) -> Entry:
     plain = "/".join(name_parts(name) or ())
 
     def opened() -> BinaryIO:

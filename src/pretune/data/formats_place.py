@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pretune.data.archive import Entry
@@ -25,6 +27,7 @@ __all__ = [
     "Source",
     "hidden",
     "named_after_split",
+    "seen_bytes",
     "split_of_path",
     "split_of_word",
     "stamp_of",
@@ -68,6 +71,7 @@ ABOUT = re.compile(
 )
 _WORDS = re.compile(r"[^\W\d_]+")
 _SHOWN = 5
+_MOST_SEEN, _PIECE_BYTES = 100, 4096
 LABEL_FILE = re.compile(r"(.*[_\-])?(labels?|class|classes|emotions|label_names)\.txt", re.I)
 
 
@@ -180,6 +184,26 @@ def hidden(name: str) -> bool:
     return name.startswith(".") or name in _HIDDEN
 
 
-def stamp_of(entry: Entry) -> tuple[str, int, int]:
+def stamp_of(entry: Entry) -> tuple[str | int, ...]:
     """What changes when the file does."""
     return (entry.name, *entry.stamp)
+
+
+def seen_bytes(place: Place) -> list[str]:
+    """Hashes of the head, the middle and the tail of the tables of a place (the first of many), as there are disks that keep no time that
+    cannot be set.
+    """
+    tables = [
+        entry for source in place.sources if source.media is None and not source.documents for entry in source.entries
+    ]
+    return [_pieces(entry.path) for entry in tables[:_MOST_SEEN] if entry.path is not None]
+
+
+def _pieces(path: Path) -> str:
+    digest = hashlib.blake2b(digest_size=12)
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        for start in (0, size // 2, max(0, size - _PIECE_BYTES)):
+            file.seek(start)
+            digest.update(file.read(_PIECE_BYTES))
+    return digest.hexdigest()

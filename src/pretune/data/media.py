@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from pretune.data.archive import Entry
+from pretune.data.archive import Entry, stamp_of_file
 from pretune.data.media_kinds import HEAD_BYTES, kind_of_bytes, kind_of_name
 from pretune.errors import DataError
 
@@ -174,9 +174,9 @@ def media_entry(path: Path, name: str, root: Path, *, trust: bool = False) -> En
     name = name.encode("utf-8", "replace").decode()
     try:
         info = path.stat()
-        size, stamp, regular = info.st_size, (info.st_size, info.st_mtime_ns), stat.S_ISREG(info.st_mode)
+        size, stamp, regular = info.st_size, stamp_of_file(info), stat.S_ISREG(info.st_mode)
     except (OSError, ValueError):
-        size, stamp, regular = 0, (0, 0), False
+        size, stamp, regular = 0, (), False
 
     def opened() -> BinaryIO:
         if not trust and path.is_symlink() and not inside(path, root):

@@ -18,7 +18,7 @@ from pretune.data.encodings import check_encoding_name
 from pretune.data.formats import Options, options_of
 from pretune.data.formats_inputs import STDIN, find_inputs, input_paths
 from pretune.data.formats_open import reading
-from pretune.data.formats_place import Place
+from pretune.data.formats_place import Place, seen_bytes
 from pretune.data.group_names import GroupTally, check_groups_asked
 from pretune.data.label_checks import change_notes, label_findings, number_notes, refuse_scores
 from pretune.data.label_names import label_names
@@ -58,7 +58,7 @@ def read(settings: DataSettings) -> Splits:
     with reading(given):
         place = find_inputs(settings, options, ask=not {"label", "labels", "text"} & asked.keys())
     paths = [[split, [str(Path(path).absolute()) for path in paths]] for split, paths in input_paths(settings)]
-    name = fingerprint(paths, place.stamps, asked, vars(options), extras())
+    name = fingerprint(paths, place.stamps, seen_bytes(place), asked, vars(options), extras())
     stored = load_stored(name)
     if stored is None:
         try:

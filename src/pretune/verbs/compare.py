@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pretune.errors import RunError, UsageError
 from pretune.options import Settings, option
 from pretune.runfolder import RunFolder, open_run
+from pretune.schema import anything, record, require
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say
 from pretune.verbs.proven import about_of
@@ -52,7 +53,7 @@ def compare(settings: CompareSettings, *, say: Say) -> Outcome:
         raise UsageError(f"{a.path} would be compared with itself", "name two runs")
     _refuse_other_tasks(a, b)
     metric = _metric_of(a)
-    records_a, records_b = _predictions(a, settings.split), _predictions(b, settings.split)
+    records_a, records_b = (_predictions(run, settings.split, metric) for run in (a, b))
     found = compare_records(
         records_a, records_b, metric, names=_names(a, b),
         intersect=settings.intersect, resamples=settings.resamples,
@@ -82,14 +83,17 @@ def _names(a: RunFolder, b: RunFolder) -> tuple[str, str]:
     return str(a.path), str(b.path)
 
 
-def _predictions(run: RunFolder, split: str) -> list[dict[str, Any]]:
+def _predictions(run: RunFolder, split: str, metric: Metric) -> list[dict[str, Any]]:
     name = run.predictions_name(split)
     if not run.has(name):
         raise RunError(
             f"{run.path} has no predictions of its {split} split",
             f"pretune evaluate {run.path}" + ("" if split == "test" else f" --split {split}"),
         )
-    return run.read_lines(name)
+    needed = [metric.answer, *(["probabilities"] if hasattr(metric, "labels") else [])]
+    scored = record(dict.fromkeys(needed, anything))
+    lines = run.read_lines(name)
+    return [require(line, scored, f"{run.path / name}:{place}") for place, line in enumerate(lines, start=1)]
 
 
 def _metric_of(run: RunFolder) -> Metric:

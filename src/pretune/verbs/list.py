@@ -52,7 +52,7 @@ def _summary(run: RunFolder) -> dict[str, Any]:
     scores = {}
     for split, evaluation in metrics.items():
         score = evaluation.get("scores", {}).get(evaluation.get("primary"))
-        if score:
+        if score and None not in score.values():
             scores[split] = {"score": evaluation["primary"], **score}
     settings = record.get("settings", {})
     return {

@@ -1,0 +1,121 @@
+"""What the files of a run folder hold, as far as anything that reads them relies on it."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any
+
+from pretune.schema import Check, Misfit, anything, flag, listed, mapped, maybe, number, record, text, whole
+
+__all__ = ["check_of", "line_check_of"]
+
+_OBJECT = mapped(anything)
+
+
+def _some(**fields: Check) -> Check:
+    """An object in which every field may be absent."""
+    return record({f"{name}?": check for name, check in fields.items()})
+
+
+def _answer(value: Any) -> None:
+    """A label or transcript, or the labels of a row."""
+    if isinstance(value, list):
+        listed(text())(value)
+    elif not isinstance(value, str):
+        raise Misfit("must be a text, or a list of texts")
+
+
+_FIGURE = maybe(number())
+"""None for what is not defined (a share of no rows)."""
+_SCORE = record({"value": _FIGURE, "low": _FIGURE, "high": _FIGURE, "n?": whole(0)})
+_ROWS = {"table": listed(listed(anything)), "examples": listed(_OBJECT), "pictures": listed(_OBJECT)}
+
+
+def _block(value: Any) -> None:
+    """A block of the report (``report/blocks.py``)."""
+    record({"type": text(), "columns?": listed(_OBJECT), "labels?": listed(anything), "series?": listed(_OBJECT)})(
+        value
+    )
+    record({"rows?": _ROWS.get(value["type"], anything), "values?": listed(listed(whole(0)))})(value)
+
+
+_DIFFERENCE = record(
+    {
+        "better": maybe(text("model", "baseline")),
+        "difference": _FIGURE,
+        "low": _FIGURE,
+        "high": _FIGURE,
+        "verdict?": text(),
+    }
+)
+_EVALUATION = record(
+    {
+        "scores": mapped(_SCORE),
+        "primary?": text(),
+        "n?": whole(0),
+        "split?": text(),
+        "blocks?": listed(_block),
+        "against?": mapped(_DIFFERENCE),
+        "baselines?": mapped(mapped(_SCORE)),
+        "notes?": listed(text()),
+        "looks?": whole(0),
+        "seeds?": listed(whole()),
+        "seed_scores?": maybe(mapped(record({"values": listed(_FIGURE), "mean": _FIGURE, "sd": _FIGURE}))),
+        "higher_is_better?": flag,
+        "leaks?": maybe(_some(without=mapped(_SCORE))),
+        "device?": maybe(_OBJECT),
+    }
+)
+_RUN = _some(
+    verb=text(), command=text(), status=text(), settings=_OBJECT, parents=listed(text()), started=text(), finished=text(),
+    stopped=text(), problem=maybe(text()), seconds=number(0), machine=_OBJECT, backbone=_OBJECT, training=_OBJECT, device=_OBJECT,
+    reading=maybe(_OBJECT), data_fingerprint=text(), seed_runs=listed(text()), compression=_OBJECT, distillation=_OBJECT,
+    pruning=_OBJECT, quantization=_OBJECT, export=_OBJECT,
+    model=_some(task=text(), labels=listed(text()), initialised=listed(text()), unexpected=listed(text()), parameters=whole(0)),
+    result=_some(metric=text(), value=number(), epoch=maybe(number(0)), step=whole(0), values=listed(number()), mean=number(), sd=number()),
+)  # fmt: skip
+_PASSPORT = _some(
+    splits=mapped(_some(rows=whole(0), columns=listed(text()))),
+    findings=listed(record({"severity": text(), "message": text()})),
+    conflicting_labels=maybe(_some(examples=listed(_OBJECT))),
+)
+_COMPARISON = _some(a=text(), b=text(), split=text(), verdict=text(), n=whole(0))
+_BENCHMARK = record(
+    {"variants": listed(record({"name": text(), "run": text()})), "front": listed(text()), "metric": text(), "text": listed(text())}
+)  # fmt: skip
+_RECIPE = record(
+    {"steps": mapped(_some(verb=text(), command=text(), status=text(), run=text(), facts=_OBJECT, text=text()))}
+)
+_OF_FILES: dict[str, Check] = {
+    "run.json": _RUN,
+    "data.json": _PASSPORT,
+    "metrics.json": mapped(_EVALUATION),
+    "comparisons.json": listed(_COMPARISON),
+    "benchmark.json": _BENCHMARK,
+    "recipe.json": _RECIPE,
+}
+_OF_LINES: dict[str, Check] = {
+    "log.jsonl": _some(kind=text(), step=whole(0), epoch=number(0), scores=mapped(number()), loss=number()),
+    "looks.jsonl": record({"split": text()}),
+}
+_PREDICTION = record(
+    {
+        "id": text(),
+        "label?": text(),
+        "labels?": listed(text()),
+        "text?": text(),
+        "probabilities?": mapped(number(0, 1)),
+        "truth?": _answer,
+        "group?": text(),
+    }
+)
+
+
+def check_of(name: str) -> Check:
+    """What a file of JSON has to hold, by its name in the run folder."""
+    return _OF_FILES[name]
+
+
+def line_check_of(name: str) -> Check:
+    """What each line of a file of JSON lines has to hold, by its name in the run folder."""
+    return _PREDICTION if PurePosixPath(name).parent.name == "predictions" else _OF_LINES[name]
