@@ -72,7 +72,7 @@ _RUN = _some(
     reading=maybe(_OBJECT), data_fingerprint=text(), seed_runs=listed(text()), compression=_OBJECT, distillation=_OBJECT,
     pruning=_OBJECT, quantization=_OBJECT, export=_OBJECT,
     model=_some(task=text(), labels=listed(text()), initialised=listed(text()), unexpected=listed(text()), parameters=whole(0)),
-    result=_some(metric=text(), value=number(), epoch=maybe(number(0)), step=whole(0), values=listed(number()), mean=number(), sd=number()),
+    result=_some(metric=text(), value=number(), epoch=maybe(number(0)), step=whole(0), values=listed(number()), mean=number(), sd=number(), lost=record({"step": whole(0), "value": number()})),
 )  # fmt: skip
 _PASSPORT = _some(
     splits=mapped(_some(rows=whole(0), columns=listed(text()))),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from pretune.compress.int8_graph import Recipe
 from pretune.engine.devices import Device
 from pretune.evaluation import latency
 from pretune.tasks.predicting import answering
+from pretune.verbs.quantize_trials import Trial, chosen_among
 
 
 class Clock:
@@ -91,3 +95,29 @@ def test_a_batch_has_its_size_whatever_there_is(there: int, size: int):
         call()
     assert {len(batch) for batch in task.asked} == {size}
     assert {row for batch in task.asked for row in batch} == set(range(min(there, 64)))
+
+
+def trials_at(ratio: float, noise: float, rng: np.random.Generator, calls: int = 40) -> list[Trial]:
+    """Two ways to round that lose nothing, timed in turn: the second takes ``ratio`` of the first's time."""
+    times = [base * rng.normal(1.0, noise, calls) / 1000 for base in (1.0, ratio)]
+    recipes = (Recipe("dynamic"), Recipe("static", calibration="minmax"))
+    return [
+        Trial(recipe, Path(), score=0.9, lost=0.0, latency=latency._summary(taken.tolist()))
+        for recipe, taken in zip(recipes, times, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("ratio", "chosen"), [(1.0, "dynamic"), (1.1, "dynamic"), (0.97, "dynamic"), (0.7, "static"), (0.5, "static")])  # fmt: skip
+def test_a_choice_by_time_is_the_same_each_time(ratio: float, chosen: str):
+    rng = np.random.default_rng(0)
+    assert {chosen_among(trials_at(ratio, 0.05, rng)).recipe.method for _ in range(200)} == {chosen}
+
+
+def test_what_loses_less_comes_first_and_what_is_faster_goes_before_it():
+    rng = np.random.default_rng(0)
+    slow, fast = trials_at(0.95, 0.01, rng)
+    fast.lost = -0.2
+    assert chosen_among([slow, fast]) is fast, "within the noise the better one"
+    slow, fast = trials_at(0.6, 0.01, rng)
+    fast.lost = 0.2
+    assert chosen_among([slow, fast]) is fast, "both keep the score, and one is clearly faster"

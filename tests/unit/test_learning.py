@@ -20,6 +20,7 @@ from pretune.engine.average import Average
 from pretune.engine.parallel import Cluster
 from pretune.errors import Interrupted, UsageError
 from pretune.files import write_json
+from pretune.report.story import banners
 from pretune.runfolder import RunFolder
 from pretune.verbs import Silent, crowding
 from pretune.verbs import learning as learning_module
@@ -143,6 +144,26 @@ def test_the_best_models_weights_are_in_the_model_at_the_end(tmp_path: Path) -> 
     assert made.best == {"step": 4, "value": 0.9, "epoch": pytest.approx(4 / 3, abs=1e-3)}
     assert evaluations(made.run) == [(2, True), (4, True), (6, False), (8, False), (10, False), (12, False)]
     assert largest_difference(weights_of(made.model), weights_after(4)) == 0.0
+
+
+def test_where_the_best_checkpoint_is_damaged_the_record_says_what_is_kept(tmp_path: Path) -> None:
+    def value(step: int) -> float:
+        if step == 12:
+            victim = tmp_path / "checkpoints" / "step-00000004" / "model.safetensors"
+            victim.write_bytes(victim.read_bytes()[:-1] + b"x")
+        return {2: 0.1, 4: 0.9}.get(step, step / 100)
+
+    made = learning(tmp_path, value)
+    made.go()
+    assert largest_difference(weights_of(made.model), weights_after(12)) == 0.0
+    kept = {"step": 12, "value": 0.12, "epoch": 4.0, "lost": {"step": 4, "value": 0.9}}
+    assert made.best == kept
+    assert isinstance(made.say, Silent)
+    assert "step-00000004" in made.say.warnings[0]
+    assert "the last one is kept (step 12, score 0.1200)" in made.say.warnings[0]
+    page = banners({"status": "finished", "result": {"metric": "accuracy", **kept}}, "news")
+    assert "(step 4, accuracy 0.9000) was damaged" in page[0].text
+    assert banners({"status": "finished", "result": {"metric": "accuracy", "value": 0.1}}, "news") == ()
 
 
 def test_lower_can_be_better(tmp_path: Path) -> None:

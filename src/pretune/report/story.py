@@ -177,7 +177,7 @@ def banners(record: Mapping[str, Any], run_name: str) -> tuple[Banner, ...]:
     """What must be known before anything else is read: the run did not end, or ended badly."""
     status = str(record.get("status", "unknown"))
     if status in _ENDED:
-        return ()
+        return _lost_best(record)
     error = record.get("error") or record.get("problem") or ""
     said = plain(error.get("problem", error) if isinstance(error, Mapping) else error).rstrip()
     reason = f" {said}{'' if said.endswith(('.', '!', '?')) else '.'}" if error else ""
@@ -200,6 +200,19 @@ def banners(record: Mapping[str, Any], run_name: str) -> tuple[Banner, ...]:
             ),
         )
     return (Banner("warning", f"The status of this run is “{status}”.", reason.strip()),)
+
+
+def _lost_best(record: Mapping[str, Any]) -> tuple[Banner, ...]:
+    """The best model's checkpoint was damaged, so that another was kept."""
+    result = record.get("result") or {}
+    if "lost" not in result:
+        return ()
+    lost, name = result["lost"], title_of(str(result["metric"]))
+    said = (
+        f"The checkpoint of the best model (step {lost['step']}, {name} {lost['value']:.4f}) was damaged on the disk before the run ended. "
+        f"What is kept is the last one (step {result['step']}, {name} {result['value']:.4f})."
+    )
+    return (Banner("warning", "The best model of this run was lost.", said),)
 
 
 def tiles(record: Mapping[str, Any], metrics: Mapping[str, Any], passport: Mapping[str, Any]) -> tuple[Tile, ...]:

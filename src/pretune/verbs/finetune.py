@@ -267,7 +267,10 @@ def _outcome(run: RunFolder, said: str) -> Outcome:
         if "mean" in result
         else ""
     )
-    text = f"{run.path} {said}: validation {result['metric']} {result['value']:.4f}, by which epoch {result.get('epoch')} was chosen{spread}. {next_line('evaluate', run=str(run.path))}"
+    chosen = f"by which epoch {result.get('epoch')} was chosen"
+    if "lost" in result:
+        chosen = f"of the last epoch ({result.get('epoch')}): the checkpoint of the best one was damaged"
+    text = f"{run.path} {said}: validation {result['metric']} {result['value']:.4f}, {chosen}{spread}. {next_line('evaluate', run=str(run.path))}"
     return Outcome(
         text=text,
         facts={"run": str(run.path), "status": record["status"], "result": result, "model": str(run.model_dir)},

@@ -344,10 +344,21 @@ class Learning:
                 found = checkpoint.load_step(self.run.checkpoints_dir, self.best["step"])
                 load_weights(self.model, found.average or found.model)
             except CorruptFile as error:
-                self.say.warn(
-                    f"{error.problem}: the best model (step {self.best['step']}) is lost, the last one (step {self.step}) is kept"
-                )
+                self._keep_last(error)
         self.cluster.barrier()  # the first process may now remove the checkpoints
+
+    def _keep_last(self, error: CorruptFile) -> None:
+        """The best evaluation's checkpoint is damaged: the model is the last one, and so is the score that is recorded."""
+        scores = self.goal.evaluate(lambda _rows: None) if self.cluster.is_first else {}
+        lost, standing = self.best, self._shared_standing(scores)
+        epoch = round(self.feeds.updates / self.feeds.updates_per_epoch, 4)
+        self.best = {
+            "step": self.step, "epoch": epoch, **standing, "lost": {key: lost[key] for key in ("step", "value")},
+        }  # fmt: skip
+        self.say.warn(
+            f"{error.problem}: the best model (step {lost['step']}, {self.goal.metric} {lost['value']:.4f}) is lost; "
+            f"the last one is kept (step {self.step}, {self.goal.metric} {standing['value']:.4f})"
+        )
 
 
 def load_weights(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:

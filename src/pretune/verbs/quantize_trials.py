@@ -23,28 +23,28 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from pretune.engine.devices import Device
+    from pretune.evaluation.latency import Latency
     from pretune.tasks.base import EncodedRows, Task
     from pretune.types import Encoded, Prediction
 
-__all__ = ["Subject", "Trial", "best_of", "keep_what_loses", "try_methods"]
+__all__ = ["Subject", "Trial", "best_of", "chosen_among", "keep_what_loses", "try_methods"]
 
 MOST_ROWS = 2000
 _BATCH = 8
 _ASKED_ROWS = 64
 _TIMED_SECONDS = 1.0
-_AS_FAST = 1.05
 _WORTH_TRYING = 0.1
 
 
 @dataclass
 class Trial:
-    """One way to round: its graph, its score and what it loses in points, its latency on one row and its bytes."""
+    """One way to round: its graph, its score and what it loses in points, its latency on one row where it was measured, and its bytes."""
 
     recipe: Recipe
     path: Path
     score: float
     lost: float
-    latency_ms: float = 0.0
+    latency: Latency | None = None
 
     def facts(self) -> dict[str, Any]:
         """JSON values for the record."""
@@ -53,7 +53,7 @@ class Trial:
             "keep_float": list(self.recipe.keep_float),
             "score": self.score,
             "lost_points": round(self.lost, 3),
-            "latency_1_ms": round(self.latency_ms, 3),
+            "latency_1_ms": round(self.latency.p50_ms, 3) if self.latency else 0.0,
             "bytes": self.path.stat().st_size,
         }
 
@@ -194,7 +194,7 @@ def _methods(subject: Subject, method: str) -> tuple[str, ...]:
 
 
 def best_of(subject: Subject, trials: Sequence[Trial], most_loss: float) -> Trial:
-    """The fastest of those that keep the score, of equally fast ones the better; where none does, the one that loses least."""
+    """See :func:`chosen_among`, of those that keep the score; where none does, the one that loses least."""
     from pretune.evaluation.latency import measure_latency
     from pretune.tasks.predicting import answering
 
@@ -203,12 +203,20 @@ def best_of(subject: Subject, trials: Sequence[Trial], most_loss: float) -> Tria
         str(place): answering(task, subject.open(trial.path), items, 1, device) for place, trial in enumerate(trials)
     }
     for place, latency in measure_latency(calls, seconds=_TIMED_SECONDS).items():
-        trials[int(place)].latency_ms = latency.p50_ms
+        trials[int(place)].latency = latency
     good = [trial for trial in trials if trial.lost <= subject.allowed(most_loss)]
-    if not good:
-        return min(trials, key=lambda trial: trial.lost)
-    fastest = min(trial.latency_ms for trial in good)
-    return min((trial for trial in good if trial.latency_ms <= _AS_FAST * fastest), key=lambda trial: trial.lost)
+    return chosen_among(good) if good else min(trials, key=lambda trial: trial.lost)
+
+
+def chosen_among(trials: Sequence[Trial]) -> Trial:
+    """The one that loses least, the first of equals; one after it in that order only where it is clearly faster
+    (:meth:`~pretune.evaluation.latency.Latency.is_clearly_under`): the same graph gives the same choice again.
+    """
+    chosen, *others = sorted(trials, key=lambda trial: trial.lost)
+    for trial in others:
+        if trial.latency and chosen.latency and trial.latency.is_clearly_under(chosen.latency):
+            chosen = trial
+    return chosen
 
 
 def keep_what_loses(subject: Subject, trial: Trial, most_loss: float) -> list[Trial]:
