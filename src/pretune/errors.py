@@ -101,7 +101,7 @@ class DiskFull(CheckFailed):
 
 
 class Interrupted(PretuneError):
-    """SIGTERM or Ctrl-C arrived; the state was saved. ``exit_code`` is 128 + the signal's number."""
+    """SIGTERM, SIGHUP or Ctrl-C arrived; the state was saved. ``exit_code`` is 128 + the signal's number."""
 
     kind = "stopped"
 

@@ -35,6 +35,7 @@ __all__ = [
     "read_json",
     "read_json_lines",
     "read_object",
+    "readable_by_umask",
     "replaced_folder",
     "translate_disk_errors",
     "weight_bytes",
@@ -219,6 +220,7 @@ def replaced_folder(target: Path) -> Iterator[Path]:
     aside.mkdir(parents=True)
     try:
         yield aside
+        readable_by_umask(aside)
         fsync_dir(aside)
         if target.exists():
             shutil.rmtree(target)
@@ -226,6 +228,14 @@ def replaced_folder(target: Path) -> Iterator[Path]:
         fsync_dir(target.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def readable_by_umask(folder: Path) -> None:
+    """Give the files in a folder that was just made the rights that a new file has; some libraries write them for their owner alone."""
+    rights = folder.stat().st_mode & 0o666
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(rights)
 
 
 def append_json_line(path: Path, value: Any) -> None:

@@ -69,11 +69,11 @@ def _kill_once(lab: Lab, rng: random.Random, out: Path, save_seconds: float | No
 
 
 def terminations(lab: Lab, plan: Plan) -> Report:
-    """SIGTERM anywhere, inside saves and inside evaluations; every fifth is a Ctrl-C."""
+    """SIGTERM anywhere, inside saves and inside evaluations; every fifth is a Ctrl-C, every seventh the end of its terminal."""
 
     def trial(rng: random.Random, folder: Path) -> dict[str, Any]:
         out, number = folder / "run", int(folder.name)
-        sent = signal.SIGINT if number % 5 == 4 else signal.SIGTERM
+        sent = signal.SIGINT if number % 5 == 4 else signal.SIGHUP if number % 7 == 3 else signal.SIGTERM
         where = ("save", "evaluation", "anywhere", "anywhere")[number % 4]
         for _ in range(DRAWS):
             shutil.rmtree(out, ignore_errors=True)
@@ -97,7 +97,9 @@ def terminations(lab: Lab, plan: Plan) -> Report:
         }
 
     numbers = plan.numbers(full=30, short=4)
-    promise = "SIGTERM ends it with 143, Ctrl-C with 130, after the update under way; the resume is exact"
+    promise = (
+        "SIGTERM ends it with 143, SIGHUP with 129, Ctrl-C with 130, after the update under way; the resume is exact"
+    )
     return repeat(lab, plan, "terminations", promise, numbers, trial)
 
 

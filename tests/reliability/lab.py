@@ -246,7 +246,8 @@ def _be_child(calls: Sequence[list[str]], output: Path, marks_end: int, before: 
         descriptor = os.open(output, os.O_WRONLY | os.O_CREAT, 0o644)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         from pretune.cli import main
 

@@ -248,7 +248,7 @@ def stop_at(step: int, number: signal.Signals) -> Callable[[int], float]:
     return value
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_saves_and_leaves_and_the_run_goes_on_to_the_same_bits(number: signal.Signals, tmp_path: Path) -> None:
     straight = learning(tmp_path / "straight", lambda now: float(now % 5), eval_every=1)
     straight.go()
@@ -271,6 +271,17 @@ def test_a_signal_saves_and_leaves_and_the_run_goes_on_to_the_same_bits(number: 
         assert steps == list(range(1, 13)), "each logged once"
     losses = [[line["loss"] for line in one.run.log_lines() if line["kind"] == "step"] for one in (again, straight)]
     assert losses[0] == losses[1]
+
+
+def test_under_nohup_a_terminal_that_goes_stops_nothing(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        made = learning(tmp_path, stop_at(4, signal.SIGHUP))
+        made.go()
+        assert made.step == 12
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.slow

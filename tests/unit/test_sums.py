@@ -131,7 +131,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def test_every_record_of_a_run_is_checked_when_it_is_read(run: RunFolder):
-    run.write_metrics("test", {"n": 10})
+    run.write_metrics("test", {"n": 10, "scores": {}})
     run.write_lines("predictions/test.jsonl", [{"id": "1"}, {"id": "2"}])
     assert run.count_look("test", "evaluate") == 1
     assert run.count_look("test", "evaluate") == 2
@@ -210,3 +210,16 @@ def test_who_reads_while_another_writes_sees_no_damage(run: RunFolder):
     over.set()
     reader.join()
     assert problems == []
+
+
+@pytest.mark.parametrize(("mask", "rights"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_files_have_the_rights_that_new_files_have_here(tmp_path: Path, mask: int, rights: int):
+    before = os.umask(mask)
+    try:
+        with sealed_folder(tmp_path / "model") as aside:
+            (aside / "model.safetensors").touch(0o600)
+            (aside / "config.json").write_text("{}")
+    finally:
+        os.umask(before)
+    found = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()}
+    assert found == dict.fromkeys(("model.safetensors", "config.json", "sums.json"), rights)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretune.errors import CorruptFile
-from pretune.files import fsync_dir, read_json, translate_disk_errors, write_json, write_text
+from pretune.files import fsync_dir, read_json, readable_by_umask, translate_disk_errors, write_json, write_text
 from pretune.sums import Sums
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def _write_files(aside: Path, checkpoint: Checkpoint) -> None:
         if tensors := getattr(checkpoint, name):
             save_file(_unshared(tensors), aside / f"{name}.safetensors")
     write_json(aside / "state.json", {"step": checkpoint.step, **checkpoint.state})
+    readable_by_umask(aside)
     Sums(aside, name=_MANIFEST).seal()
     fsync_dir(aside)
 

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a request to stop at the next safe point, where the state is saved."""
+"""SIGTERM, SIGHUP and Ctrl-C as a request to stop at the next safe point, where the state is saved."""
 
 from __future__ import annotations
 
@@ -21,8 +21,12 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._note)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                before = signal.signal(number, self._note)
+                if number == signal.SIGHUP and before is signal.SIG_IGN:  # nohup: the terminal may go
+                    signal.signal(number, before)
+                else:
+                    self._before[number] = before
         return self
 
     def __exit__(

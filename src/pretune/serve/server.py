@@ -1,4 +1,4 @@
-"""The socket and the loop: listens, says when it is ready, and on SIGTERM or Ctrl-C finishes what is in flight."""
+"""The socket and the loop: listens, says when it is ready, and on SIGTERM, SIGHUP or Ctrl-C finishes what is in flight."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def run_server(
     on_ready: Callable[[], None],
     on_trouble: Callable[[str], None],
 ) -> int:
-    """Serve until SIGTERM, Ctrl-C or a second Ctrl-C; the number of requests answered.
+    """Serve until SIGTERM, SIGHUP, Ctrl-C or a second Ctrl-C; the number of requests answered.
 
     ``on_trouble`` is told of what the server itself complains of.
     """
