@@ -18,6 +18,8 @@ FLOORS = {
             "config",
             "notices",
             "schema",
+            "records",
+            "hub",
             "files",
             "sums",
             "cache",

@@ -180,7 +180,7 @@ def test_metrics_of_splits_stand_side_by_side(tmp_path: Path):
     begin(tmp_path / "a")
     run = open_run(tmp_path / "a")
     assert (run.metrics, run.passport) == ({}, {})
-    run.write_metrics("test", {"n": 10})
+    run.write_metrics("test", {"n": 10, "scores": {}})
     run.write_metrics("validation", {"n": 5})
     assert run.metrics == {"test": {"n": 10}, "validation": {"n": 5}}
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
 
+from pretune import hub
 from pretune.backbones.presets import SCRATCH, preset_names
 from pretune.errors import ModelError, did_you_mean
 from pretune.sums import Sums
@@ -34,15 +34,27 @@ def find_folder(name: str, *, trust_remote_code: bool = False) -> Path:
         return _run_model(path) if (path / "run.json").exists() else path
     if path.exists():
         raise ModelError(f"{name} is a file", "give the folder that holds config.json and model.safetensors")
-    presets = [SCRATCH + preset for preset in preset_names()]
-    if name in preset_names():
-        raise ModelError(f"there is no model {name}", f"did you mean {SCRATCH}{name}?")
+    if name.startswith(hub.PREFIX):
+        return _download(name.removeprefix(hub.PREFIX), trust_remote_code)
+    _refuse_mistyped(name)
+    return _download(name, trust_remote_code)
+
+
+def _refuse_mistyped(name: str) -> None:
+    """Raise :class:`ModelError` for what is no id of the hub, or looks like a path or a preset that was meant."""
+    presets = {preset: SCRATCH + preset for preset in preset_names()}
     if HUB_ID.fullmatch(name) is None or name.startswith(("runs/", "scratch")):
         raise ModelError(
             f"there is no folder {name}",
-            f"give a model folder, a run folder, a hub id, or a preset; {did_you_mean(name, presets)}",
+            f"give a model folder, a run folder, a hub id, or a preset; {did_you_mean(name, presets.values())}",
         )
-    return _download(name, trust_remote_code)
+    meant = f"did you mean {presets[name]}?" if name in presets else hub.taken_for_a_path(name, presets)
+    for preset, whole in presets.items():
+        meant = meant.replace(f"did you mean {preset}?", f"did you mean {whole}?")
+    if meant:
+        raise ModelError(
+            f"there is no folder or preset {name}", f"{meant} The model of that name on the hub is {hub.PREFIX}{name}"
+        )
 
 
 def _run_model(run: Path) -> Path:
@@ -58,13 +70,19 @@ def _download(name: str, trust_remote_code: bool) -> Path:
     import huggingface_hub
 
     patterns = [*HUB_FILES, "*.py"] if trust_remote_code else HUB_FILES
+    answer, why = hub.ask(name, "model")
     try:
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=patterns, ignore_patterns=HUB_LEFT_OUT))
+        if answer is hub.Answer.ABSENT:
+            raise FileNotFoundError(why)
+        with hub.quiet_hub():
+            place = huggingface_hub.snapshot_download(
+                name, allow_patterns=patterns, ignore_patterns=HUB_LEFT_OUT, local_files_only=answer is hub.Answer.UNREACHABLE,
+            )  # fmt: skip
+        return Path(place)
     except Exception as error:
-        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") else ""
         near = did_you_mean(name, [SCRATCH + preset for preset in preset_names()])
         raise ModelError(
-            f"{name} is no folder here, and the hub did not give it{offline}: {type(error).__name__}",
+            f"{name} is no folder here, and the hub did not give it: {why or type(error).__name__}",
             f"without a network: download the model to a folder on another machine and give that folder; or start fresh; {near}",
         ) from error
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import re
 import shutil
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from pretune import hub
 from pretune.data.archive import Entry
 from pretune.data.formats import Chunk, Table
 from pretune.data.formats_arrow_bounds import Growth, cells_of, column_chunks, safe_rows, whole
@@ -158,22 +161,41 @@ def saved_datasets(folder: Path) -> dict[str, datasets.Dataset] | None:
 
 
 def looks_like_hub_id(place: str) -> bool:
-    """Whether ``place`` is written ``owner/name`` and its owner is not a folder here."""
-    return bool(_HUB_ID.fullmatch(place)) and not Path(place.split("/")[0]).is_dir()
+    """Whether ``place`` is written ``owner/name`` and looks like no path that was mistyped, or says that it is the hub's."""
+    return place.startswith(hub.PREFIX) or bool(_HUB_ID.fullmatch(place) and not hub.taken_for_a_path(place))
 
 
 def hub_datasets(name: str) -> dict[str, datasets.Dataset]:
     """The data sets of a hub id by split name."""
     import datasets
+    import huggingface_hub
 
+    name = name.removeprefix(hub.PREFIX)
+    answer, why = hub.ask(name, "dataset")
     try:
-        found = datasets.load_dataset(name)
+        if answer is hub.Answer.ABSENT:
+            raise FileNotFoundError(why)
+        with hub.quiet_hub(), ExitStack() as stack:
+            if answer is hub.Answer.UNREACHABLE:  # then only what was downloaded before is looked at
+                for settings in (importlib.import_module("datasets.config"), huggingface_hub.constants):
+                    stack.enter_context(_set(settings, "HF_HUB_OFFLINE", True))
+            found = datasets.load_dataset(name)
     except Exception as error:  # network, gated, missing, needs a configuration: the library raises many kinds
         raise DataError(
-            f"{name} is no file or folder here, and could not be loaded as a hub id: {_short(error)}",
+            f"{name} is no file or folder here, and could not be loaded as a hub id: {why or _short(error)}",
             "check the spelling and the network connection, or download the data and give its folder",
         ) from None
     return {str(split): part for split, part in found.items() if isinstance(part, datasets.Dataset)}  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@contextlib.contextmanager
+def _set(settings: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(settings, name)
+    setattr(settings, name, value)
+    try:
+        yield
+    finally:
+        setattr(settings, name, before)
 
 
 def _short(error: BaseException) -> str:
