@@ -39,6 +39,7 @@ KINDS = {
     "teachers": "answers of teachers",
     "features": "features of rows",
     "embeddings": "token embeddings counted in rows",
+    "trials": "tokenizers and graphs that were tried",
 }
 """Every kind of entry with what it holds. Nothing else in the folder is ever touched: it may be somebody's."""
 

@@ -49,8 +49,8 @@ _NO_FILES = ("/dev/", "/proc/", "/sys/")
 _RESTORE = "restore the file, or start again with --overwrite"
 
 MAX_JSON_BYTES = 64 << 20
-MAX_JSON_VALUES = 8_000_000
-"""A file of JSON is read as a whole: so many values take about half a gigabyte."""
+MAX_JSON_VALUES = 4_000_000
+"""A file of JSON is read as a whole: so many values take some hundred megabytes."""
 
 
 def cache_dir(*parts: str) -> Path:
@@ -185,11 +185,16 @@ def read_json(path: Path) -> Any:
 
 def parse_json(data: bytes, *, allow_nan: bool = False) -> Any:
     """The value of some JSON. Raises ValueError (RecursionError) for what is none, holds NaN, or would fill the memory."""
-    if data.count(b",") + data.count(b"[") + data.count(b"{") > MAX_JSON_VALUES:
+    if values_of_json(data) > MAX_JSON_VALUES:
         raise ValueError(f"it holds more than {MAX_JSON_VALUES} values")
     if allow_nan:
         return json.loads(data.decode("utf-8"))
     return json.loads(data.decode("utf-8"), parse_constant=_no_number)
+
+
+def values_of_json(data: bytes) -> int:
+    """How many values some JSON holds, at most; nothing is parsed."""
+    return 1 + data.count(b",") + data.count(b"[") + data.count(b"{")
 
 
 def _no_number(word: str) -> NoReturn:

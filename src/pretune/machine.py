@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Neighbours", "peak_memory_bytes"]
+__all__ = ["Neighbours", "free_memory_bytes", "out_of_memory", "peak_memory_bytes"]
 
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "bad_alloc",
+    "bad allocation",
+    "failed to allocate memory",
+)
 _ROOM = 0.5
 """Processors that others may use beside all threads of this process before that is told: every machine has a little to do."""
 
@@ -27,6 +36,38 @@ def peak_memory_bytes() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def free_memory_bytes() -> int:
+    """What this process may still take: the least of what the machine has free, what its group may have and its own limit."""
+    import psutil
+
+    found = [psutil.virtual_memory().available]
+    with contextlib.suppress(OSError, ValueError):  # no group with a limit
+        group = Path("/sys/fs/cgroup")
+        found.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit != resource.RLIM_INFINITY:
+            found.append(limit - psutil.Process().memory_info().vms)
+    return max(0, min(found))
+
+
+def out_of_memory(error: BaseException | None) -> bool:
+    """Is it what Python, torch, NumPy, Arrow or the system say when memory is out? Asked of the error and of what it came from."""
+    while error is not None:
+        said = str(error).lower()
+        if (
+            isinstance(error, MemoryError)
+            or type(error).__name__ in ("OutOfMemoryError", "ArrowMemoryError")
+            or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+            or any(words in said for words in _OUT_OF_MEMORY)
+        ):
+            return True
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return False
 
 
 class _Account(NamedTuple):

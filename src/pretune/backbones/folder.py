@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-import json
+import math
 import re
 from pathlib import Path
 from typing import Any
 
 from pretune import hub
+from pretune.backbones.limits import (
+    Weights,
+    check_config,
+    check_files,
+    check_preprocessor,
+    check_tokenizer,
+    read_json_file,
+    refuse_too_large,
+)
 from pretune.backbones.presets import SCRATCH, preset_names
 from pretune.errors import ModelError, did_you_mean
+from pretune.files import parse_json
 from pretune.sums import Sums
 
 __all__ = ["check_folder", "find_folder", "require_tokenizer"]
@@ -21,7 +31,10 @@ ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_at
 PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 EXPORTED = ("model.onnx", "model.xml", "model.pt2")
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "tekken.json")
-MAX_HEADER_BYTES = 100_000_000
+MAX_HEADER_BYTES = 25_000_000
+_SETTINGS = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
+_BYTES_IN_MEMORY = 5
+"""Of a weight: four, and a little for what is made around it."""
 
 
 def find_folder(name: str, *, trust_remote_code: bool = False) -> Path:
@@ -87,32 +100,45 @@ def _download(name: str, trust_remote_code: bool) -> Path:
         ) from error
 
 
-def check_folder(folder: Path, *, trust_remote_code: bool, weights: bool = True) -> None:
-    """See that the folder's files are what was written (where it has sums), its JSON is safe and its weights are whole
-    safetensors files.
+def check_folder(folder: Path, *, trust_remote_code: bool, weights: bool = True) -> Weights | None:
+    """See that the folder's files are what was written (where it has sums) and ask for no more than a model needs, that its JSON is
+    safe and its weights are whole safetensors files, of which it returns what their headers say.
 
     ``weights`` False checks a folder that is only asked for its config and processor. Raises :class:`ModelError` and
     :class:`pretune.errors.CorruptFile`, naming the file.
     """
+    check_files(folder)
+    found = _weights_of(folder) if weights else None
+    if found:
+        refuse_too_large(folder, _BYTES_IN_MEMORY * found.values)
     Sums(folder).check()
-    for name in ("config.json", "tokenizer_config.json", "preprocessor_config.json"):
+    for name in _SETTINGS:
         path = folder / name
         if path.exists():
-            _check_json(path, _read(path), trust_remote_code)
-    if weights and not (folder / "config.json").exists():
+            told = read_json_file(path)
+            _check_json(path, told, trust_remote_code)
+            if name == "config.json":
+                check_config(told, path, found)
+            elif name != "tokenizer_config.json":
+                check_preprocessor(told, path)
+    check_tokenizer(folder)
+    return found
+
+
+def _weights_of(folder: Path) -> Weights:
+    """What the headers of a folder's safetensors files say. Raises :class:`ModelError` where it holds no such model."""
+    if not (folder / "config.json").exists():
         raise ModelError(
             f"{folder} holds no config.json",
             "give the folder of a model: config.json, model.safetensors, and its tokenizer or image processor",
         )
-    if not weights:
-        return
     if (folder / "adapter_config.json").exists():
         raise ModelError(
             f"{folder} holds an adapter, not a whole model",
             "merge it into its base model first (peft: merge_and_unload) and save that",
         )
-    for path in _weight_files(folder):
-        _check_safetensors(path)
+    found = [_check_safetensors(path) for path in _weight_files(folder)]
+    return Weights(*(sum(numbers) for numbers in zip(*found, strict=True)))
 
 
 def require_tokenizer(folder: Path) -> None:
@@ -121,16 +147,6 @@ def require_tokenizer(folder: Path) -> None:
         raise ModelError(
             f"{folder} holds no tokenizer", "copy tokenizer.json and tokenizer_config.json of the model into it"
         )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
-        raise ModelError(f"{path} is not valid JSON: {error}", "copy the file again") from None
-    if not isinstance(value, dict):
-        raise ModelError(f"{path} holds a {type(value).__name__}, not an object", "copy the file again")
-    return value
 
 
 def _check_json(path: Path, value: Any, trust_remote_code: bool) -> None:
@@ -172,7 +188,7 @@ def _weight_files(folder: Path) -> list[Path]:
         return [folder / "model.safetensors"]
     if not index.exists():
         raise _no_safetensors(folder)
-    shards = _read(index).get("weight_map")
+    shards = read_json_file(index).get("weight_map")
     if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
         raise ModelError(f"{index} has no weight_map", "copy the file again")
     for name in sorted(set(shards.values())):
@@ -197,21 +213,24 @@ def _no_safetensors(folder: Path) -> ModelError:
     )
 
 
-def _check_safetensors(path: Path) -> None:
+def _check_safetensors(path: Path) -> Weights:
     """Read the header and compare it with the file's size; no weight is loaded."""
     from safetensors import SafetensorError, safe_open
 
     size = path.stat().st_size
     with open(path, "rb") as file:
         start = file.read(8)
-    if start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK"):
-        raise ModelError(f"{path} is a pickle with another name", "do not load it; get the model as safetensors")
-    header_bytes = int.from_bytes(start, "little") if len(start) == 8 else size
-    try:
-        if header_bytes > min(size, MAX_HEADER_BYTES):
-            raise ValueError(f"its header would be {header_bytes} bytes of {size}")
-        with safe_open(path, framework="numpy") as tensors:
-            if not tensors.keys():
-                raise ValueError("it holds no weights")
-    except (SafetensorError, ValueError, OSError) as error:
-        raise ModelError(f"{path} ({size} bytes) is damaged or cut short: {error}", "copy the file again") from None
+        if start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK"):
+            raise ModelError(f"{path} is a pickle with another name", "do not load it; get the model as safetensors")
+        header_bytes = int.from_bytes(start, "little") if len(start) == 8 else size
+        try:
+            if header_bytes > min(size, MAX_HEADER_BYTES):
+                raise ValueError(f"its header would be {header_bytes} bytes of {size}")
+            header = parse_json(file.read(header_bytes))
+            with safe_open(path, framework="numpy") as tensors:
+                if not tensors.keys():
+                    raise ValueError("it holds no weights")
+        except (SafetensorError, ValueError, OSError, RecursionError) as error:
+            raise ModelError(f"{path} ({size} bytes) is damaged or cut short: {error}", "copy the file again") from None
+    shapes = [told["shape"] for name, told in header.items() if name != "__metadata__"]
+    return Weights(len(shapes), sum(math.prod(shape) for shape in shapes), size)

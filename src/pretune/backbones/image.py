@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 __all__ = [
-    "MOST_SIDE",
     "PATCH",
     "Geometry",
     "centre_crop",
@@ -33,9 +32,6 @@ __all__ = [
     "resized",
     "scaled_to",
 ]
-
-MOST_SIDE = 8192
-"""Pixels: no model reads larger pictures, and a folder that asks for them is damaged or means harm."""
 
 PATCH = 16
 """The cost of a picture is counted in squares of this side, whatever the model."""

@@ -6,6 +6,7 @@ of pretune, or a hub id. Nothing is built until :meth:`Backbone.build` is called
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import inspect
@@ -22,6 +23,7 @@ from pretune.backbones.classes import class_axes, join_classes, names_of
 from pretune.backbones.folder import check_folder, find_folder
 from pretune.backbones.layers import KeptLayers, keep_layers, whole_config
 from pretune.backbones.library import model_errors, quiet_transformers, save_model
+from pretune.backbones.limits import Weights, within
 from pretune.backbones.norms import mend_batch_norms
 from pretune.backbones.presets import SCRATCH, preset_modality
 from pretune.backbones.processors import load_processor, modality_of_folder, processor_facts
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
     from pretune.backbones.template import FastTokenizer
+
+_MOST_SECONDS = 30.0
+_MOST_OF_WEIGHTS, _ROOM = 2, 10_000_000
+"""A head, or layers that are new, may come on top of what a file holds."""
 
 __all__ = ["Backbone", "LoadReport", "load_backbone", "save_model"]
 
@@ -62,6 +68,7 @@ class Backbone:
 
     ``processor`` is what transformers saves beside the weights to make inputs: a tokenizer for text, an image processor
     for pictures, a feature extractor for sound. ``kept_layers``: those of the folder's layers that are built (None: all).
+    ``weights``: what the headers of the folder's weights say.
     """
 
     name: str
@@ -73,6 +80,7 @@ class Backbone:
     notes: dict[str, Any] = field(default_factory=dict)
     modality: str = "text"
     kept_layers: KeptLayers | None = None
+    weights: Weights | None = None
 
     @property
     def tokenizer(self) -> FastTokenizer:
@@ -89,7 +97,8 @@ class Backbone:
         """The bare encoder on the ``meta`` device: shapes and names, no memory."""
         import transformers
 
-        with quiet_transformers(), torch.device("meta"), model_errors(self.name):
+        limited = within(_MOST_SECONDS, self.name) if self.folder else contextlib.nullcontext()
+        with quiet_transformers(), limited, torch.device("meta"), model_errors(self.name):
             return transformers.AutoModel.from_config(
                 copy.deepcopy(self.config), trust_remote_code=self.trust_remote_code, dtype=torch.float32
             )
@@ -129,6 +138,7 @@ class Backbone:
             config = whole_config(config, self.kept_layers)
         with quiet_transformers(), torch.random.fork_rng(devices=[]), model_errors(self.name):
             torch.manual_seed(_weights_seed(seed))
+            self._refuse_larger_than_its_weights()
             if self.folder is None:
                 model = auto.from_config(config, attn_implementation=self._attention(), dtype=torch.float32)
                 model.tie_weights()
@@ -169,6 +179,17 @@ class Backbone:
             return report  # the folder holds no classifier
         drawn, told = join_classes(model, before, after, axes, seed=_weights_seed(seed))
         return report._replace(mismatched=tuple(sorted({*report.mismatched, *drawn})), classes=f"{self.name}: {told}")
+
+    def _refuse_larger_than_its_weights(self) -> None:
+        """Raise :class:`ModelError` where config.json asks for far more than the file of weights holds: it would be drawn at random."""
+        if self.weights is None:
+            return
+        asked = sum(parameter.numel() for parameter in self.skeleton.parameters())
+        if asked > _MOST_OF_WEIGHTS * self.weights.values + _ROOM:
+            raise ModelError(
+                f"{self.name}: config.json asks for {asked} weights, the file holds {self.weights.values}",
+                "config.json and model.safetensors belong to different models: copy the folder again",
+            )
 
     def _changed_config(self, changes: dict[str, Any]) -> PreTrainedConfig:
         config = copy.deepcopy(self.config)
@@ -222,11 +243,12 @@ def load_backbone(
         config, found, notes = scratch_image(name, image_size)
         return Backbone(name, "scratch", config, found, notes=notes, modality="image")
     folder = find_folder(name, trust_remote_code=trust_remote_code)
-    check_folder(folder, trust_remote_code=trust_remote_code, weights=weights)
-    config = _load_config(name, folder, trust_remote_code)
-    modality = modality_of_folder(config, folder)
-    found = load_processor(modality, config, folder, trust_remote_code)
-    return Backbone(name, "pretrained", config, found, folder, trust_remote_code, modality=modality)
+    held = check_folder(folder, trust_remote_code=trust_remote_code, weights=weights)
+    with within(_MOST_SECONDS, str(folder)):
+        config = _load_config(name, folder, trust_remote_code)
+        modality = modality_of_folder(config, folder)
+        found = load_processor(modality, config, folder, trust_remote_code)
+    return Backbone(name, "pretrained", config, found, folder, trust_remote_code, modality=modality, weights=held)
 
 
 def _refuse_misplaced(name: str, fresh: str | None, given: Mapping[str, tuple[str, bool]]) -> None:

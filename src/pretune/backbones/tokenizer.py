@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from pretune.backbones.control import keep_text_plain
+from pretune.backbones.tokenizer_patterns import LONG_WORD, MAX_WORD_CHARACTERS, UNSPACED_CHARACTER
 from pretune.errors import DataError, UsageError
 from pretune.wording import agree, counted
 
@@ -32,14 +33,7 @@ BPE_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 MIN_CHARACTERS = 200
 MIN_FREQUENCY = 2
 MAX_ALPHABET = 12_000
-MAX_WORD_CHARACTERS = 100
 SMALLEST_VOCABULARY, LARGEST_VOCABULARY = 1_000, 30_000
-# Scripts written without spaces between words; the long-vowel mark belongs to no script.
-UNSPACED = "".join(
-    rf"\p{{{script}}}"
-    for script in ("Han", "Hiragana", "Katakana", "Bopomofo", "Thai", "Lao", "Khmer", "Myanmar", "Tibetan", "Yi")
-)
-UNSPACED_CHARACTER = rf"[{UNSPACED}\x{{30FC}}]\p{{M}}*"
 
 
 class TextCount(NamedTuple):
@@ -138,7 +132,7 @@ def _wordpiece_rules(tokenizer: Tokenizer) -> None:
         [
             pre_tokenizers.Split(Regex(UNSPACED_CHARACTER), "isolated"),
             pre_tokenizers.BertPreTokenizer(),
-            pre_tokenizers.Split(Regex(rf"\S{{{MAX_WORD_CHARACTERS}}}"), "isolated"),
+            pre_tokenizers.Split(Regex(LONG_WORD), "isolated"),
         ]
     )
 

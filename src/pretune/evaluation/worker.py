@@ -15,9 +15,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from pretune.trial import same_package
 
 __all__ = ["Worker", "WorkerLost", "serve"]
 
@@ -36,7 +37,7 @@ class Worker:
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", module, *arguments],  # -P: files of the working folder are no modules
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said,
-            env={**os.environ, **_same_package(), **(environment or {})},
+            env={**os.environ, **same_package(), **(environment or {})},
         )  # fmt: skip
         self._unread = b""
 
@@ -102,12 +103,6 @@ class Worker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _same_package() -> dict[str, str]:
-    """The worker imports the pretune that asks it, installed or not."""
-    places = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {"PYTHONPATH": os.pathsep.join(places)}
 
 
 def serve(answers: Any) -> None:

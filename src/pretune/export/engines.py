@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torch import nn
-
 from pretune.errors import ModelError
 from pretune.export.onnx_model import GRAPH_FILE, OnnxModel
 from pretune.export.openvino_model import IR_FILE, OpenVinoModel
@@ -13,7 +11,7 @@ from pretune.export.openvino_model import IR_FILE, OpenVinoModel
 __all__ = ["load_engine"]
 
 
-def load_engine(name: str, folder: Path, *, threads: int | None = None) -> nn.Module:
+def load_engine(name: str, folder: Path, *, threads: int | None = None) -> OnnxModel | OpenVinoModel:
     """The model of an exported folder, called as the torch model was.
 
     Raises :class:`ModelError` for an engine that is not run here: torch reads parts of a ``torch.export`` program as pickles.

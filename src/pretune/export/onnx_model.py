@@ -47,7 +47,8 @@ class OnnxModel(nn.Module):
     """``model.onnx`` run by ONNX Runtime on the processor. It has no parameters: ``.to`` and ``.eval`` change nothing.
 
     ``threads``: of one operator; default: as many as torch uses. Where the graph asks for it (:data:`ALONE`) the rows of a batch
-    are run one after the other, each without its padding: an answer is the row's own, whatever it came with.
+    are run one after the other, each without its padding: an answer is the row's own, whatever it came with. ``width`` is how many
+    logits a row (or frame) has, where the graph says so.
     """
 
     def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
@@ -56,6 +57,8 @@ class OnnxModel(nn.Module):
         self.path = Path(path)
         self.session = open_session(self.path, threads=threads)
         self.input_types = {one.name: _DTYPES[one.type] for one in self.session.get_inputs()}
+        shape = next(one.shape for one in self.session.get_outputs() if one.name == LOGITS)
+        self.width = shape[-1] if shape and isinstance(shape[-1], int) else None
         self.alone = ALONE in self.session.get_modelmeta().custom_metadata_map
 
     def forward(self, **inputs: torch.Tensor) -> Answer:

@@ -57,7 +57,8 @@ class OpenVinoModel(nn.Module):
         try:
             self.compiled = openvino.Core().compile_model(str(self.path), "CPU", wanted)
             self.input_types = {one.any_name: one.element_type.to_dtype() for one in self.compiled.inputs}
-            self.compiled.output(LOGITS)
+            told = self.compiled.output(LOGITS).partial_shape
+            self.width = int(told[-1].get_length()) if told.rank.is_static and told[-1].is_static else None
         except Exception as error:  # the library's own kinds have no common base
             raise ModelError(
                 f"{self.path} cannot be run: {_last_line(error)}",

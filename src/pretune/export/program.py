@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from pretune.files import fsync_file, translate_disk_errors, write_json
-from pretune.sums import SEALED
+from pretune.sums import SEALED, SUMS_FILE
 from pretune.tasks.base import Task
 
 __all__ = ["READERS", "ProgramParity", "add_program", "carry_files", "measure_program"]
 
 READERS = {"text": "texts.py", "image": "pictures.py", "audio": "clips.py"}
 _CARRIED = (".json", ".txt", ".model")
-_LEFT_BEHIND = ("pretune.json", "model.safetensors.index.json")
+_LEFT_BEHIND = ("pretune.json", "model.safetensors.index.json", SUMS_FILE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ import torch
 
 from pretune.backbones.augment import AUGMENTS, Augment
 from pretune.backbones.image import (
-    MOST_SIDE,
     Geometry,
     collate_pixels,
     geometry_of,
@@ -23,6 +22,7 @@ from pretune.backbones.image import (
     resized,
     scaled_to,
 )
+from pretune.backbones.limits import MOST_SIDE
 from pretune.config import READ_BY_MODALITY
 from pretune.data.media_image import decode_image
 from pretune.metrics.base import Measured

@@ -97,12 +97,15 @@ def _refuse_other_engines(settings: ExportSettings, parent: RunFolder) -> None:
 
 def _write_and_compare(settings: ExportSettings, parent: RunFolder, folder: Path, say: Say) -> dict[str, Any]:
     """Write the deliverable to ``folder``; what run.json says of it: format, signature and parity."""
+    from pretune.export.graph_limits import trust_graph
+    from pretune.export.onnx_model import GRAPH_FILE
     from pretune.export.program import add_program, carry_files
 
     task, model = _plain_model(settings, parent)
     rows, items = _rows_to_compare(task, own_data(parent)["validation"])
     carry_files(parent.model_dir, folder)
     signature = _write_graph(settings, parent, task, model, items, folder)
+    trust_graph(folder / GRAPH_FILE)
     about = {**about_of(parent), **_answering(task, say)}
     reads_pairs = "text_pair" in rows.column_names
     add_program(folder, task, about, engine=_ENGINES[settings.to], graph=signature, reads_pairs=reads_pairs)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretune.config import AnsweringSettings
-from pretune.errors import RunError, UsageError
+from pretune.errors import CorruptFile, RunError, UsageError
 from pretune.files import read_json
 from pretune.runfolder import RunFolder
 from pretune.schema import flag, listed, record, require, text
@@ -101,6 +101,9 @@ def _load_graph(run: RunFolder, settings: AnsweringSettings, engine: str) -> Pro
     """A model that another engine than torch runs, on the processor."""
     from pretune.backbones.load import load_backbone
     from pretune.export.engines import load_engine
+    from pretune.export.graph_limits import check_graph
+    from pretune.export.onnx_model import GRAPH_FILE
+    from pretune.export.openvino_model import IR_FILE
     from pretune.tasks import task_named
 
     if settings.precision == "bf16":
@@ -111,8 +114,17 @@ def _load_graph(run: RunFolder, settings: AnsweringSettings, engine: str) -> Pro
     about = _labelled(run)
     asked = _asked(settings, about["task"])
     task = task_named(about["task"]).restore({**about, **asked}, load_backbone(str(run.model_dir), weights=False))
+    for name in (GRAPH_FILE, IR_FILE):
+        check_graph(run.model_dir / name)
     device = graph_device(settings.threads)
-    return Proven(task, load_engine(engine, run.model_dir, threads=device.threads).eval(), device)
+    model = load_engine(engine, run.model_dir, threads=device.threads)
+    answers = len(task.labels) or len(about.get("spelling", {}).get("tokens", ()))
+    if model.width not in (None, answers):
+        raise CorruptFile(
+            f"{run.model_dir / 'pretune.json'} names {answers} labels or letters, the graph gives {model.width}",
+            "the folder holds files of two runs: copy it again, or export the run again",
+        )
+    return Proven(task, model.eval(), device)
 
 
 def graph_device(threads: int | None) -> Device:

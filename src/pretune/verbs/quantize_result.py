@@ -72,6 +72,7 @@ def _items(task: Task, rows: Any, count: int, *, seed: int = 0) -> list[Any]:
 
 def write_result(run: RunFolder, parent: RunFolder, subject: Subject, chosen: Trial, trials: list[Trial]) -> None:
     """``model/``: the chosen graph with the parent's tokenizer or processor and predict.py; what was tried goes to run.json."""
+    from pretune.export.graph_limits import trust_graph
     from pretune.export.onnx_graph import take_graph
     from pretune.export.onnx_model import GRAPH_FILE
     from pretune.export.program import add_program, carry_files
@@ -91,6 +92,7 @@ def write_result(run: RunFolder, parent: RunFolder, subject: Subject, chosen: Tr
     with sealed_folder(run.model_dir) as folder:
         carry_files(parent.model_dir, folder)
         signature = take_graph(ready, folder / GRAPH_FILE)
+        trust_graph(folder / GRAPH_FILE)
         add_program(
             folder, subject.task, about,
             engine="onnxruntime", graph=signature, reads_pairs="text_pair" in subject.validation.column_names,
