@@ -25,13 +25,18 @@ os.environ |= {
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
 }
 
+sys.path.append(str(Path(__file__).parents[1]))
+
 from disks import all_corrupt, bit_flips, crash_points, full_disks
+from folders import absurd_folders, damage_at_rest
 from interruptions import kills, races, terminations
 from lab import Broken, Lab
 from trials import Plan, Report
 from updates import non_finite, out_of_memory
 
 EXPERIMENTS = {
+    "damage-at-rest": damage_at_rest,
+    "absurd-folders": absurd_folders,
     "bit-flips": bit_flips,
     "all-corrupt": all_corrupt,
     "non-finite": non_finite,

@@ -52,7 +52,9 @@ def expect(kept: bool, problem: str) -> None:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a child went: its exit code as a shell shows it, whether a signal ended it, what it said, its marks in order."""
+    """How a child went: its exit code as a shell shows it, whether a signal ended it, what it said, its marks in order, its time of
+    the processor and its peak of memory (its own children's among them).
+    """
 
     pid: int
     code: int
@@ -60,6 +62,8 @@ class Ended:
     seconds: float
     text: str
     marks: list[str]
+    processor_seconds: float = 0.0
+    peak_bytes: int = 0
 
 
 @dataclass
@@ -99,14 +103,17 @@ class Child:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
             raise Broken(f"hung for {LONGEST_SECONDS:.0f} s: {self.output.read_text(errors='replace')[-500:]}")
-        _, status = os.waitpid(self.pid, 0)
+        _, status, used = os.wait4(self.pid, 0)
         seconds = time.monotonic() - self.began
         while self._read():
             pass
         os.close(self.marks_end)
         by_signal = os.WIFSIGNALED(status)
         code = 128 + os.WTERMSIG(status) if by_signal else os.WEXITSTATUS(status)
-        return Ended(self.pid, code, by_signal, seconds, self.output.read_text(errors="replace"), self.marks)
+        text = self.output.read_text(errors="replace")
+        return Ended(
+            self.pid, code, by_signal, seconds, text, self.marks, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
+        )  # fmt: skip
 
     def _read(self) -> bool:
         found = os.read(self.marks_end, 65536)
@@ -159,6 +166,10 @@ class Lab:
         model: Path | None = None,
     ) -> Child:
         """Fork a child that fine-tunes into ``out`` and predicts. ``before`` runs in the child first: it sets the traps."""
+        return self.fork(self.calls(out, *more, model=model), out, before=before)
+
+    def fork(self, calls: Sequence[list[str]], out: Path, *, before: Callable[[Mark], None] | None = None) -> Child:
+        """Fork a child that runs these command lines; what it says goes beside ``out``."""
         out.parent.mkdir(parents=True, exist_ok=True)
         output = out.with_name(f"{out.name}.{time.monotonic_ns()}.txt")
         reading, writing = os.pipe()
@@ -167,7 +178,7 @@ class Lab:
         pid = os.fork()
         if pid == 0:
             os.close(reading)
-            _be_child(self.calls(out, *more, model=model), output, writing, before)
+            _be_child(calls, output, writing, before)
         os.close(writing)
         return Child(pid, output, reading)
 
