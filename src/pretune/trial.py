@@ -17,7 +17,7 @@ from pathlib import Path
 from pretune.cache import made_once
 from pretune.errors import DiskFull
 
-__all__ = ["TrialFailed", "limit_this_process", "same_package", "tried", "trust"]
+__all__ = ["TrialFailed", "limit_this_process", "refuse", "same_package", "tried", "trust"]
 
 _WAIT = 4
 """The clock runs so much longer than the processor's time: the machine may be busy."""
@@ -32,7 +32,7 @@ class TrialFailed(Exception):
 def tried(module: str, arguments: Sequence[str], *, name: str, seconds: float, megabytes: float) -> None:
     """Run ``python -m MODULE ARGUMENTS`` within these limits, unless what has this ``name`` (a hash of its content) was tried before.
 
-    The module calls :func:`limit_this_process` first. Its last line on standard output, where there is one, is why it refuses.
+    The module calls :func:`limit_this_process` first, and ends with :func:`refuse` where it refuses.
     Raises :class:`TrialFailed`.
     """
     key = f"{module}:{name}:{seconds}:{megabytes}"
@@ -75,8 +75,8 @@ def _run(module: str, arguments: Sequence[str], seconds: float) -> None:
         raise TrialFailed(f"it takes longer than {seconds:g} seconds for almost nothing")
     if ended.returncode < 0 or _ran_out(ended.stderr):
         raise TrialFailed("it takes too much memory for almost nothing")
-    if said:
-        raise TrialFailed(said[-1])
+    last = ended.stderr.decode(errors="replace").strip().splitlines() or [f"its trial ended with {ended.returncode}"]
+    raise TrialFailed(said[-1] if said else last[-1][:200])
 
 
 def _ran_out(words: bytes) -> bool:
@@ -93,6 +93,12 @@ def limit_this_process(seconds: float, megabytes: float) -> None:
         held = int(next(line for line in lines if line.startswith("VmSize:")).split()[1]) * 1024
         limit = held + round(megabytes * 2**20)
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def refuse(why: str) -> int:
+    """In the process that tries: say why what was tried is refused; the exit code that goes with it."""
+    os.write(1, (why + "\n").encode())
+    return 1
 
 
 def _used_seconds() -> int:

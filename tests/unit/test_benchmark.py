@@ -74,6 +74,7 @@ def test_a_summary_is_of_calls_and_counts_rows():
 def test_the_words_name_winners_losers_and_what_is_unusable():
     found = {
         "metric": "accuracy",
+        "split": "test",
         "front": ["small"],
         "variants": [variant("old", 0.9, 9.0, 9e6), variant("small", 0.9, 3.0, 3e6)],
         "unusable": [{"name": "broken", "reason": "its file is damaged"}],
@@ -121,10 +122,11 @@ def test_what_goes_wrong_in_a_process_is_an_answer(tmp_path: Path):
 
 
 def test_runs_that_answer_another_question_are_told_before_anything_is_measured(tmp_path: Path):
+    texts = {"task": "text-classification", "max_length": 8, "long_text": "truncate"}
     told = {
-        "first": {"task": "text-classification", "labels": ["a", "b"]},
-        "alike": {"task": "text-classification", "labels": ["a", "b"]},
-        "fewer": {"task": "text-classification", "labels": ["a"]},
+        "first": {**texts, "labels": ["a", "b"]},
+        "alike": {**texts, "labels": ["a", "b"]},
+        "more": {**texts, "labels": ["a", "b", "c"]},
         "pictures": {"task": "image-classification", "labels": ["a", "b"]},
         "base": {"task": "masked-language-modelling"},
     }
@@ -137,7 +139,7 @@ def test_runs_that_answer_another_question_are_told_before_anything_is_measured(
         variants.append(Variant(RunFolder(tmp_path / name), name))
     same_question(variants)
     assert {one.name: one.reason for one in variants if one.reason} == {
-        "fewer": "it answers another question than first: text-classification with 1 labels",
+        "more": "it answers another question than first: text-classification with 3 labels",
         "pictures": "it answers another question than first: image-classification with 2 labels",
     }
 

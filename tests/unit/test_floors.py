@@ -23,6 +23,7 @@ FLOORS = {
             "files",
             "sums",
             "cache",
+            "trial",
             "machine",
             "runfolder",
             "newrun",

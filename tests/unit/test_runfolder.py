@@ -181,8 +181,8 @@ def test_metrics_of_splits_stand_side_by_side(tmp_path: Path):
     run = open_run(tmp_path / "a")
     assert (run.metrics, run.passport) == ({}, {})
     run.write_metrics("test", {"n": 10, "scores": {}})
-    run.write_metrics("validation", {"n": 5})
-    assert run.metrics == {"test": {"n": 10}, "validation": {"n": 5}}
+    run.write_metrics("validation", {"n": 5, "scores": {}})
+    assert run.metrics == {"test": {"n": 10, "scores": {}}, "validation": {"n": 5, "scores": {}}}
 
 
 def test_default_folder_is_the_first_free_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

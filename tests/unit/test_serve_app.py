@@ -380,7 +380,7 @@ class _Broken(torch.nn.Module):
 @pytest.mark.parametrize(
     ("model", "status", "error", "defects"),
     [
-        (_Broken(), 500, r"not a number \(NaN\)", 0),
+        (_Broken(), 500, r"no numbers \(NaN or infinite\) for 1 of 1 rows", 1),
         (_Broken(RuntimeError("secret text of a user")), 500, "defect in pretune.*: RuntimeError$", 1),
         (_Broken(MemoryError()), 503, "not enough memory", 0),
     ],

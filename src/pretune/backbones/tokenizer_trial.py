@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pretune.trial import limit_this_process
+from pretune.trial import limit_this_process, refuse
 
 __all__ = ["main"]
 
@@ -37,15 +37,10 @@ def main() -> int:
         began = time.process_time()
         count = len(tokenizer.encode(text).ids)
         if time.process_time() - began > _SLOWEST_SECONDS:
-            return _refuse(f"it takes {time.process_time() - began:.1f} seconds for a text of {len(text)} letters")
+            return refuse(f"it takes {time.process_time() - began:.1f} seconds for a text of {len(text)} letters")
         if count > _MOST_TOKENS_A_LETTER * len(text):
-            return _refuse(f"it makes {count} tokens of a text of {len(text)} letters")
+            return refuse(f"it makes {count} tokens of a text of {len(text)} letters")
     return 0
-
-
-def _refuse(why: str) -> int:
-    sys.stdout.write(why + "\n")
-    return 1
 
 
 def _texts(told: Any) -> Iterator[str]:

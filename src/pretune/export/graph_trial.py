@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pretune.trial import limit_this_process
+from pretune.trial import limit_this_process, refuse
 
 __all__ = ["main"]
 
@@ -38,10 +38,10 @@ def main() -> int:
     except MemoryError:
         raise
     except Exception as error:
-        return _refuse(f"it is no ONNX graph: {_first_line(error)}")
+        return refuse(f"it is no ONNX graph: {_first_line(error)}")
     why = _problem(model, path)
     if why:
-        return _refuse(why)
+        return refuse(why)
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = settings.inter_op_num_threads = 1
     settings.log_severity_level = 3
@@ -51,13 +51,8 @@ def main() -> int:
         session.run(None, inputs)
     except Exception as error:  # a graph that wants other inputs says so when it is used
         if any(word in str(error).lower() for word in ("memory", "bad_alloc", "alloc")):
-            return _refuse(f"it takes too much memory for one short row: {_first_line(error)}")
+            return refuse(f"it takes too much memory for one short row: {_first_line(error)}")
     return 0
-
-
-def _refuse(why: str) -> int:
-    sys.stdout.write(why + "\n")
-    return 1
 
 
 def _first_line(error: Exception) -> str:

@@ -81,7 +81,7 @@ class _Taken:
 class Worker:
     """Answers jobs one round after the other until it is closed; then it finishes those that are there.
 
-    ``on_defect`` hears of errors that nobody foresaw.
+    ``on_defect`` hears of errors that nobody foresaw, and of a model that gives no answers.
     """
 
     def __init__(
@@ -217,12 +217,7 @@ class Worker:
             self._task.record(prediction) for prediction in predict_items(self._task, self._model, items, self._device)
         ]
         honest = self._task.calibrated(records)
-        records = records if honest is None else honest
-        if not all(math.isfinite(p) for record in records for p in record.get("probabilities", {}).values()):
-            raise Problem(
-                500, "the model's answer is not a number (NaN)", "its weights are damaged: train or export it again"
-            )
-        return records
+        return records if honest is None else honest
 
     def _explained(self, job: Job) -> None:
         assert job.explain is not None, "it was chosen for it"

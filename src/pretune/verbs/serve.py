@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import AnsweringSettings
-from pretune.errors import PretuneError, UsageError
+from pretune.errors import ModelError, PretuneError, UsageError
 from pretune.options import option, refuse_unread
 from pretune.runfolder import RunFolder, open_run
 from pretune.verbs.declare import verb
@@ -220,9 +220,14 @@ def _standing(run: RunFolder, primary: str) -> str:
 
 
 def _told(say: Say) -> Callable[[Exception], None]:
-    """A defect on the terminal: its kind and where it arose, not its message, which may hold what people sent."""
+    """On the terminal: what is wrong with the model; of a defect its kind and where it arose, not its message, which may hold what
+    people sent.
+    """
 
     def tell(error: Exception) -> None:
+        if isinstance(error, ModelError):
+            say.warn(f"a request was answered with 500: {error.problem}: {error.fix}")
+            return
         place = traceback.extract_tb(error.__traceback__)[-1:]
         where = f" in {Path(place[0].filename).name} line {place[0].lineno}" if place else ""
         say.warn(f"a request was answered with 500: {type(error).__name__}{where}. Please report it")
