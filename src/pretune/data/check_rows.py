@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from pretune.data import pii, scripts, scrub
+from pretune.data import pii, scripts, scrub, troubles
 
 if TYPE_CHECKING:
     import datasets
@@ -112,10 +112,10 @@ def _look(found: _Scan, ids: list[str], texts: list[str], whole: list[str]) -> N
             found.empty.add(row_id)
         if scrub.has_html(both):
             found.html.add(row_id)
-        if words := scrub.control_words(both):
+        if words := troubles.control_words(both):
             found.control.add(row_id)
             found.control_words.update(words)
-        for kind in scrub.encoding_troubles(both):
+        for kind in troubles.encoding_troubles(both):
             found.encoding.setdefault(kind, Tally()).add(row_id)
         for kind in dict.fromkeys(kind for kind, _, _ in pii.find(both)):
             found.personal.setdefault(kind, Tally()).add(row_id)
@@ -133,7 +133,7 @@ def _summary(found: _Scan) -> dict[str, Any]:
         },
         "scripts": shares,
         "unspaced": unspaced,
-        "encoding": {kind: found.encoding[kind].to_dict() for kind in scrub.TROUBLES if kind in found.encoding},
+        "encoding": {kind: found.encoding[kind].to_dict() for kind in troubles.TROUBLES if kind in found.encoding},
         "html": found.html.to_dict(),
         "control_tokens": {**found.control.to_dict(), "words": dict(found.control_words.most_common(_SHOWN_WORDS))},
         "personal_data": {kind: found.personal[kind].to_dict() for kind in pii.KINDS if kind in found.personal},

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pretune.config import CleanSettings
-from pretune.data import pii, scrub
 from pretune.data.check_rows import SHOWN_ROWS, column_batches
 from pretune.data.held_apart import standing_in
+from pretune.data.pii import redact
+from pretune.data.scrub import STEPS, cleaner
 from pretune.data.split import content_keys
 from pretune.data.splits import Splits
 from pretune.errors import UsageError
@@ -25,16 +27,12 @@ from pretune.wording import agree, counted
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["clean"]
+__all__ = ["clean", "english_stopwords", "text_cleaner"]
 
-_REPAIRS: dict[str, Callable[[str], str]] = {
-    "html": scrub.strip_html,
-    "unicode": scrub.normalise_unicode,
-    "whitespace": scrub.collapse_whitespace,
-    "stopwords": scrub.remove_stopwords,
-    "redact": pii.redact,
-}
 _BATCH_ROWS = 2_000
+_NEGATIONS = frozenset(
+    "no nor not never none nobody nothing nowhere neither cannot cant without against".split()  # noqa: SIM905 - a table
+)
 
 
 def clean(splits: Splits, settings: CleanSettings) -> Splits:
@@ -48,8 +46,9 @@ def clean(splits: Splits, settings: CleanSettings) -> Splits:
     facts: dict[str, Any] = {}
     rows = dict(splits)
     with _quiet():
-        for step, repair in _REPAIRS.items():
+        for step in STEPS:
             if step in asked:
+                repair = text_cleaner([step])
                 with_text = [name for name in rows if "text" in rows[name].column_names]
                 repaired = {name: _repair(rows[name], step, repair) for name in with_text}
                 facts[step] = {name: _changes(rows[name], repaired[name]) for name in with_text}
@@ -93,6 +92,19 @@ def _sentences(facts: Mapping[str, Mapping[str, Any]]) -> list[str]:
             done += [told] if count else []
         notes.append(f"{flag}: {'; '.join(done) or 'there was nothing to do'}.")
     return notes
+
+
+def text_cleaner(steps: Collection[str]) -> Callable[[str], str]:
+    """A function that does these of :data:`pretune.data.scrub.STEPS` to a text."""
+    return cleaner(steps, english=english_stopwords() if "stopwords" in steps else (), redact=redact)
+
+
+@cache
+def english_stopwords() -> tuple[str, ...]:
+    """scikit-learn's list, without the words whose loss turns a meaning round ("not good")."""
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+    return tuple(sorted(ENGLISH_STOP_WORDS - _NEGATIONS))
 
 
 def _refuse_without_text(splits: Splits, settings: CleanSettings) -> None:

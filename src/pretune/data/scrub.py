@@ -1,6 +1,6 @@
-"""What can be wrong with the characters of a text, and the repairs: HTML, Unicode, white space, stop words.
+"""Texts cleaned: HTML, Unicode, white space, stop words. The same file cleans in pretune and beside an exported model.
 
-Every repair is text in, text out. Mojibake is found and told but never guessed back.
+It needs nothing but Python's own library. Every repair is text in, text out.
 """
 
 from __future__ import annotations
@@ -8,19 +8,29 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from html.entities import html5
 
 __all__ = [
-    "TROUBLES",
+    "CONTROL",
+    "INVISIBLE",
+    "STEPS",
+    "cleaner",
     "collapse_whitespace",
-    "control_words",
-    "encoding_troubles",
     "has_html",
     "normalise_unicode",
     "remove_stopwords",
+    "stopword_pattern",
     "strip_html",
 ]
+
+STEPS = ("html", "unicode", "whitespace", "stopwords", "redact")
+"""The order in which texts are cleaned, whatever order the steps are asked for in."""
+
+CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
+INVISIBLE = (
+    r"[\u00ad\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069]"  # not the joiners that emoji, Persian and Hindi need
+)
 
 _BLOCKS = (
     "address article aside blockquote body br center dd div dl dt figure footer form h1 h2 h3 h4 h5 h6 head header hr html li main nav ol "
@@ -30,114 +40,61 @@ _INLINE = (
     "a abbr acronym b big button cite code del em embed font i iframe img input ins kbd label link mark meta object q s samp script small "
     "span strike strong style sub sup svg tt u var video"
 )
-# Only the names of HTML count as tags, so "a <b and c> d" and "x < y" lose nothing but a known tag.
+# Only the names of HTML count as tags, so "a <b and c> d" and "x < y" lose nothing but a known tag. What stands between a
+# tag's name and its end holds no other bracket: however long it is, each character is looked at once.
 _TAG = re.compile(
-    rf"</?({'|'.join(sorted((_BLOCKS + ' ' + _INLINE).split(), key=len, reverse=True))})(?:\s[^<>]{{0,2000}})?\s{{0,9}}/?>",
+    rf"</?({'|'.join(sorted((_BLOCKS + ' ' + _INLINE).split(), key=len, reverse=True))})(?:[\s/][^<>]*)?>",
     re.IGNORECASE,
 )
-_DROPPED = re.compile(
-    r"<!--.{0,100000}?-->|<!doctype[^<>]{0,500}>|<(script|style)\b[^<>]{0,2000}>.{0,100000}?</\1\s{0,9}>",
-    re.IGNORECASE | re.DOTALL,
-)
-_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _BLOCK_NAMES = frozenset(_BLOCKS.split())
+_OPENED = re.compile(r"<!--|<!doctype(?=[\s>])[^<>]*>|<(?P<name>script|style)(?:[\s/][^<>]*)?>", re.IGNORECASE)
+_CLOSED = {name: re.compile(rf"</{name}\s*>", re.IGNORECASE) for name in ("script", "style")} | {"": re.compile("-->")}
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 
-# Bytes 80-BF of UTF-8 as latin-1 or cp1252 shows them.
-_TRAIL = "\u0080-\u00bf\u20ac\u201a\u0192\u201e\u2026\u2020\u2021\u02c6\u2030\u0160\u2039\u0152\u017d\u2018\u2019\u201c\u201d\u2022\u2013\u2014\u02dc\u2122\u0161\u203a\u0153\u017e\u0178"
-_MOJIBAKE = (
-    rf"[\u00c2\u00c3][\u0080-\u00bf]|\u00c3[{_TRAIL}]"  # an accented letter: "Ã©"
-    rf"|\u00e2\u20ac[{_TRAIL}]|\u00e2\u0080[\u0080-\u00bf]"  # a dash or curly quote: "â€™"
-    r"|\u00f0\u0178|\u00ef\u00bb\u00bf"  # an emoji, a byte order mark
-    r"|\u951f\u65a4\u62f7|\u70eb\u70eb\u70eb|\u5c6f\u5c6f\u5c6f"  # broken GBK round trips
-    r"|[\u00a1-\u00ff]{8}"  # GBK read as latin-1
-)
-# What tokenizers write around texts and between turns of a conversation; case counts.
-_CONTROL_WORDS = re.compile(
-    r"\[(?:CLS|SEP|MASK|PAD|UNK|BOS|EOS|/?INST|unused\d{1,4})\]"
-    r"|</?s>|<(?:pad|unk|mask|bos|eos|sep|cls|eod|eop|extra_id_\d{1,4}|unused\d{1,4}|(?:start|end)_of_turn)>|<</?SYS>>"
-    r"|<[|\uff5c][^\s<>|\uff5c]{1,40}[|\uff5c]>"
-)
-_CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
-_INVISIBLE = (
-    r"[\u00ad\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069]"  # not the joiners that emoji, Persian and Hindi need
-)
-_SURROGATE = r"[\ud800-\udfff]|\\ud[89a-f][0-9a-f]{2}"
-TROUBLES = ("replacement_character", "mojibake", "control_character", "invisible_character", "surrogate")
-"""Kinds of encoding trouble."""
-
-_PATTERNS = {
-    "replacement_character": re.compile("\ufffd"),
-    "mojibake": re.compile(_MOJIBAKE),
-    "control_character": re.compile(_CONTROL),
-    "invisible_character": re.compile(_INVISIBLE),
-    "surrogate": re.compile(_SURROGATE, re.IGNORECASE),
-}
-# One set of characters without which there is no trouble: a single fast search is all that most texts cost.
-_SUSPECT = re.compile(
-    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00a1-\u00ff\u200b\u2060\u202a-\u202e\u2066-\u2069"
-    r"\u5c6f\u70eb\u951f\ud800-\udfff\ufeff\ufffd\\]"
-)
 # A C1 control character is a cp1252 character read as latin-1; the WHATWG Encoding Standard reads latin-1 as cp1252 for this.
 _C1 = {code: bytes([code]).decode("cp1252", "ignore") or None for code in range(0x80, 0xA0)}
-_REMOVED = re.compile(f"{_CONTROL}|{_INVISIBLE}|[\\ud800-\\udfff]")
+_REMOVED = re.compile(f"{CONTROL}|{INVISIBLE}|[\\ud800-\\udfff]")
 
-# Words whose loss turns a meaning round ("not good") are kept, although they stand in the usual English list.
-_NEGATIONS = frozenset(
-    [
-        "no",
-        "nor",
-        "not",
-        "never",
-        "none",
-        "nobody",
-        "nothing",
-        "nowhere",
-        "neither",
-        "cannot",
-        "cant",
-        "without",
-        "against",
-    ]
-)
 _CHINESE_STOPWORDS = (
-    "呢",
-    "吗",
-    "吧",
-    "啊",
-    "呀",
-    "嘛",
-    "哦",
-    "以及",
-    "并且",
-    "而且",
-    "因此",
-    "所以",
-    "因为",
-    "如果",
-    "虽然",
-    "或者",
-    "就是",
-    "其中",
-    "关于",
-)
+    "呢", "吗", "吧", "啊", "呀", "嘛", "哦", "以及", "并且", "而且", "因此", "所以", "因为", "如果", "虽然", "或者", "就是", "其中", "关于",
+)  # fmt: skip
 _CHINESE_DE = r"(?<!目)(?<!标)的(?![确士哥])"
 
 
-def encoding_troubles(text: str) -> tuple[str, ...]:
-    """Which of ``TROUBLES`` the text shows."""
-    if not _SUSPECT.search(text):
-        return ()
-    return tuple(kind for kind, pattern in _PATTERNS.items() if pattern.search(text))
+def cleaner(
+    steps: Iterable[str], *, english: Sequence[str] = (), redact: Callable[[str], str] | None = None
+) -> Callable[[str], str]:
+    """A function that does ``steps`` in their order. ``english``: the stop words; ``redact`` takes personal data out.
 
+    Raises :class:`ValueError` for a step that is not known or lacks what it needs.
+    """
+    asked = list(steps)
+    known: dict[str, Callable[[str], str] | None] = {
+        "html": strip_html,
+        "unicode": normalise_unicode,
+        "whitespace": collapse_whitespace,
+        "stopwords": None,
+        "redact": redact,
+    }
+    if "stopwords" in asked:
+        pattern = stopword_pattern(english)
+        known["stopwords"] = lambda text: remove_stopwords(text, pattern)
+    repairs = [known.get(step) for step in STEPS if step in asked]
+    if unknown := sorted({*asked} - {*STEPS}) or (None in repairs and ["redact"]):
+        raise ValueError(f"texts cannot be cleaned by {unknown[0]}")
 
-def control_words(text: str) -> list[str]:
-    """The words of a text that tokenizers know as control tokens (``[SEP]``, ``</s>``, ``<|im_start|>``), each once."""
-    return list(dict.fromkeys(_CONTROL_WORDS.findall(text))) if "[" in text or "<" in text else []
+    def clean(text: str) -> str:
+        for repair in repairs:
+            assert repair is not None, "checked above"
+            text = repair(text)
+        return text
+
+    return clean
 
 
 def has_html(text: str) -> bool:
     """Does the text hold HTML tags, comments or character entities."""
-    if "<" in text and (_TAG.search(text) or _DROPPED.search(text)):
+    if "<" in text and (_TAG.search(text) or next(_dropped(text), None)):
         return True
     return "&" in text and any(_is_entity(match[0]) for match in _ENTITY.finditer(text))
 
@@ -147,16 +104,40 @@ def _is_entity(word: str) -> bool:
 
 
 def strip_html(text: str) -> str:
-    """The text without tags, comments, scripts and styles, and with entities as characters.
+    """The text without tags, comments, scripts and styles, however long, and with entities as characters.
 
     A tag of a block leaves a space. Escaped tags ("&lt;b&gt;") become visible text, they are not stripped in turn.
     """
     if "<" in text:
-        text = _DROPPED.sub(" ", text)
-        text = _TAG.sub(lambda match: " " if match[1].lower() in _BLOCK_NAMES else "", text)
+        text = _TAG.sub(lambda match: " " if match[1].lower() in _BLOCK_NAMES else "", _without_dropped(text))
     if "&" in text:
         text = _ENTITY.sub(lambda match: html.unescape(match[0]) if _is_entity(match[0]) else match[0], text)
     return text
+
+
+def _without_dropped(text: str) -> str:
+    parts, place = [], 0
+    for start, stop in _dropped(text):
+        parts += [text[place:start], " "]
+        place = stop
+    return "".join([*parts, text[place:]])
+
+
+def _dropped(text: str) -> Iterator[tuple[int, int]]:
+    """Where comments, document types, scripts and styles stand. One that never ends is none, and no later one of its kind ends."""
+    place, endless = 0, set[str]()
+    while opened := _OPENED.search(text, place):
+        place = opened.end()
+        if opened[0][:2] == "<!" and opened[0] != "<!--":
+            yield opened.span()
+            continue
+        kind = (opened["name"] or "").lower()
+        closed = None if kind in endless else _CLOSED[kind].search(text, place)
+        if closed is None:
+            endless.add(kind)
+            continue
+        place = closed.end()
+        yield opened.start(), place
 
 
 def normalise_unicode(text: str) -> str:
@@ -175,19 +156,16 @@ def collapse_whitespace(text: str) -> str:
     return " ".join(text.split())
 
 
-@cache
-def _stopwords() -> re.Pattern[str]:
-    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
-
-    english = "|".join(sorted(ENGLISH_STOP_WORDS - _NEGATIONS, key=lambda word: (-len(word), word)))
-    return re.compile(
-        rf"(?<![\w'])(?:{english})(?![\w'])\s?|{_CHINESE_DE}|{'|'.join(_CHINESE_STOPWORDS)}", re.IGNORECASE
-    )
+def stopword_pattern(english: Sequence[str]) -> re.Pattern[str]:
+    """What finds these English words, and Chinese particles."""
+    words = "|".join(map(re.escape, sorted(english, key=lambda word: (-len(word), word))))
+    first = rf"(?<![\w'])(?:{words})(?![\w'])\s?|" if words else ""
+    return re.compile(f"{first}{_CHINESE_DE}|{'|'.join(_CHINESE_STOPWORDS)}", re.IGNORECASE)
 
 
-def remove_stopwords(text: str) -> str:
-    """The text without frequent English words (scikit-learn's list, negations kept) and Chinese particles.
+def remove_stopwords(text: str, pattern: re.Pattern[str]) -> str:
+    """The text without the words that ``pattern`` finds (:func:`stopword_pattern`).
 
     It helps bags of words; models that read word order, as every transformer does, are mostly hurt by it.
     """
-    return _stopwords().sub("", text).strip()
+    return pattern.sub("", text).strip()
