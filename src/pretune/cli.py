@@ -104,9 +104,7 @@ def _run(name: str, words: list[str]) -> int:
     outcome = function.run(
         settings, say=TerminalSay(quiet=flags.quiet or not is_first, as_json=flags.json and is_first)
     )
-    if is_first:
-        _print_outcome(outcome, as_json=flags.json)
-    return outcome.exit_code
+    return _print_outcome(outcome, as_json=flags.json) if is_first else outcome.exit_code
 
 
 def _refuse_several_processes(name: str) -> None:
@@ -144,17 +142,30 @@ def _overview() -> str:
     )
 
 
-def _print_outcome(outcome: Outcome, *, as_json: bool) -> None:
-    """The result on standard output. Rows that were streamed have it for themselves; the rest then goes to standard error."""
+def _print_outcome(outcome: Outcome, *, as_json: bool) -> int:
+    """The result on standard output, and the exit code. Rows that were streamed have it for themselves; the rest then goes to
+    standard error.
+    """
     stream = sys.stdout
     if outcome.rows is not None:
         for row in outcome.rows:
-            print(_json_line(row))
+            _print_row(row)
         sys.stdout.flush()
-        stream = sys.stderr
+        stream, outcome = sys.stderr, outcome.at_end() if outcome.at_end is not None else outcome
     text = _json_line(outcome.to_dict()) if as_json else _clean(outcome.text)
     if text:
         print(text, file=stream)
+    return outcome.exit_code
+
+
+def _print_row(row: Mapping[str, Any]) -> None:
+    """A row as a line of JSON; characters that the terminal cannot show are written as JSON's own escapes."""
+    line = _json_line(row)
+    try:
+        line.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        line = json.dumps(row, allow_nan=False)
+    print(line)
 
 
 def _tell_error(error: PretuneError, *, as_json: bool) -> None:

@@ -13,6 +13,8 @@ from pretune.options import Settings, name_of, option
 __all__ = [
     "READ_BY_MODALITY",
     "AnsweringSettings",
+    "AsCleanedSettings",
+    "AsReadSettings",
     "AudioSettings",
     "AugmentSettings",
     "BackboneSettings",
@@ -239,6 +241,57 @@ class AnsweringSettings(Settings):
         "speech recognition: prefixes kept while a transcript is searched; default: as many as it was fine-tuned with",
         low=1,
         high=1000,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AsReadSettings(Settings):
+    """How files of rows are read; what is not said is as the model learned."""
+
+    column: tuple[str, ...] = option(
+        (),
+        "name a column: text=title, text_pair=reply, label=category, id=key; default: those that the model learned from",
+        metavar="ROLE=NAME",
+    )
+    header: str | None = option(
+        None,
+        "does the first row of a CSV/TSV name the columns; default: as the model learned",
+        choices=("auto", "yes", "no"),
+    )
+    delimiter: str | None = option(
+        None, "what separates columns of a text table (auto: found by looking); default: as the model learned"
+    )
+    encoding: str | None = option(
+        None, "encoding of text files (auto: found by looking); default: as the model learned"
+    )
+    format: str | None = option(
+        None,
+        "what stands on the lines of a text file; default: as the model learned",
+        choices=("auto", "table", "lines", "label-first", "label-last"),
+    )
+    files: str | None = option(
+        None,
+        "folder or archive of the pictures or clips that a table names; default: the table's folder and below",
+        metavar="FOLDER",
+    )
+    trust_paths: bool = option(
+        False,
+        "open files wherever the paths and links in the data lead, outside its folder too; only for data that you trust",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AsCleanedSettings(Settings):
+    """How texts are cleaned; what is not said is as the model learned."""
+
+    clean: tuple[str, ...] | None = option(
+        None,
+        "clean the text: html, whitespace, unicode, stopwords (several with commas), or none; default: as the model learned",
+        choices=(*CLEAN_STEPS, "none"),
+        metavar="STEPS",
+    )
+    redact: bool | None = option(
+        None, "replace e-mail addresses, phone, card and id numbers; default: as the model learned"
     )
 
 

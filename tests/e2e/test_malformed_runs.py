@@ -283,9 +283,9 @@ def test_only_what_has_learned_can_teach(story: Story, tmp_path: Path) -> None:
 
 def test_one_text_or_two_as_the_model_learned(run: Path) -> None:
     refuses("--text-pair does not fit: .* single texts", "explain", run, "a text", "--text-pair", "another")
-    passport = json.loads((run / "data.json").read_text())
-    passport["splits"]["train"]["columns"] = ["id", "text", "text_pair", "label"]
-    (run / "data.json").write_text(json.dumps(passport))
+    about = json.loads((run / "model" / "pretune.json").read_text())
+    about["reading"]["pairs"] = True
+    (run / "model" / "pretune.json").write_text(json.dumps(about))
     refuses("pairs of texts, and one was given\n.*--text-pair TEXT", "explain", run, "a text")
 
 

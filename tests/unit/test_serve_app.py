@@ -286,12 +286,14 @@ def test_odd_texts_come_back_as_text():
     rows = [
         {"id": "\ud800<script>", "text": "half a sign \ud83d and <script>alert(1)</script>"},
         {"id": "空", "text": "\x00\u202e مرحبا 你好 \U0001f600"},
-        {"id": "", "text": ""},
+        {"id": "", "text": "plain"},
     ]
     with asked(served_as("text")) as (client, _):
         found = client.post("/predict", content=json.dumps({"rows": rows}), headers=JSON)
+        empty = client.post("/predict", content=json.dumps({"rows": [*rows, {"text": " \n"}]}), headers=JSON)
     assert found.status_code == 200, found.text
     assert [row["id"] for row in found.json()["rows"]] == ["\ufffd<script>", "空", ""]
+    assert (empty.status_code, empty.json()["error"]) == (422, 'the "text" of row 4 holds no text')
     assert found.headers["content-type"] == "application/json"
 
 

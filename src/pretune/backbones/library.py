@@ -11,6 +11,7 @@ from torch import nn
 
 from pretune.backbones.presets import SCRATCH, preset_names
 from pretune.backbones.removed import full_weights
+from pretune.backbones.text_limits import SANE_MAX_LENGTH, position_offset
 from pretune.errors import ModelError
 from pretune.files import fsync_dir, fsync_file, translate_disk_errors
 
@@ -24,13 +25,27 @@ def save_model(model: nn.Module, processor: Any, folder: Path) -> None:
     Raises :class:`~pretune.errors.DiskFull` when there is no room.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with quiet_transformers(), translate_disk_errors(folder):
+    with quiet_transformers(), translate_disk_errors(folder), _limit_told(model, processor):
         model.save_pretrained(folder, state_dict=full_weights(model))  # type: ignore[operator]
         processor.save_pretrained(folder)
         for path in sorted(folder.iterdir()):
             if path.is_file():
                 fsync_file(path)
         fsync_dir(folder)
+
+
+@contextmanager
+def _limit_told(model: Any, processor: Any) -> Iterator[None]:
+    """Let a tokenizer that knows no limit say how much the model takes: transformers cuts no text without it."""
+    told, positions = getattr(processor, "model_max_length", 0), getattr(model.config, "max_position_embeddings", None)
+    if not (isinstance(told, int) and told > SANE_MAX_LENGTH and isinstance(positions, int) and positions > 0):
+        yield
+        return
+    processor.model_max_length = positions - position_offset(model)
+    try:
+        yield
+    finally:
+        processor.model_max_length = told
 
 
 @contextmanager

@@ -5,18 +5,19 @@ from __future__ import annotations
 from pretune.config import CleanSettings, DataSettings
 from pretune.data.clean import clean
 from pretune.data.read import read
+from pretune.data.reading import Reading
 from pretune.data.split import complete_splits
 from pretune.data.splits import Splits
 
 __all__ = ["load_splits", "modality_of"]
 
 
-def load_splits(settings: DataSettings) -> Splits:
-    """Read, split and clean, as the settings say; they may also be :class:`CleanSettings`.
+def load_splits(settings: DataSettings, learned: Reading | None = None) -> Splits:
+    """Read, split and clean, as the settings say; they may also be :class:`CleanSettings`. ``learned``: see :func:`read`.
 
     Raises :class:`pretune.errors.DataError` and :class:`pretune.errors.UsageError`.
     """
-    splits = complete_splits(read(settings), settings)
+    splits = complete_splits(read(settings, learned), settings)
     return clean(splits, settings) if isinstance(settings, CleanSettings) else splits
 
 

@@ -16,6 +16,7 @@ from pretune.data.formats_open import open_source, reading
 from pretune.data.formats_place import Place, Source
 from pretune.data.label_lists import join_indicators
 from pretune.data.media_rows import small_chunks
+from pretune.data.reading import Reading
 from pretune.data.rows import RowMaker
 from pretune.errors import DataError
 
@@ -50,27 +51,31 @@ def prepared_tables(
     *,
     in_order: bool = False,
     folds: FoldTally | None = None,
+    learned: Reading | None = None,
 ) -> Iterator[Prepared]:
-    """The tables of a place in turn, each opened when its turn comes, with the roles of its columns.
+    """The tables of a place in turn, each opened when its turn comes, with the roles of its columns: those ``asked`` for, else
+    those that a model ``learned`` from, else those that are found.
 
     ``in_order`` keeps the order of names; otherwise the tables that tell most about the columns come first. ``folds`` counts
     the rows of each fold.
     """
     earlier: dict[tuple[object, ...], Roles] = {}
+    told = asked
     for source in place.sources if in_order else _largest_first(place.sources):
         for inner_split, table in open_source(source, options).items():
             name = f"{source.name} ({inner_split})" if inner_split else source.name
             with reading(name):
-                table = join_indicators(table, asked.get("labels"), name)
+                told = asked if learned is None else learned.asked(table, asked, name)
+                table = join_indicators(table, told.get("labels"), name)
                 key = (table.columns, tuple(table.roles.items()))
                 sample = _sample(table)
                 if not sample:
                     raise DataError(
                         f"{name} holds no rows{', only column names' if table.named else ''}", "give a file with rows"
                     )
-                roles = earlier.get(key) or _roles(source, table, sample, asked, name, bool(place.label_files))
+                roles = earlier.get(key) or _roles(source, table, sample, told, name, bool(place.label_files))
             earlier[key] = roles
-            label = None if asked.get("label") == "" or asked.get("labels") else source.label
+            label = None if told.get("label") == "" or told.get("labels") else source.label
             maker = RowMaker(table, roles, name, label, source.find, folds, options.group_from)
             chunks = chain(sample, table.chunks)
             chunks = small_chunks(chunks, maker.media) if maker.media is not None else chunks

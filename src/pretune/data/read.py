@@ -27,6 +27,7 @@ from pretune.data.media_kinds import extras
 from pretune.data.media_rows import MediaTally
 from pretune.data.prepare import Prepared, prepared_tables
 from pretune.data.read_notes import encoding_notes, row_notes
+from pretune.data.reading import Reading
 from pretune.data.rows import Rows
 from pretune.data.splits import Splits
 from pretune.data.store import SplitWriter, fingerprint, load_stored, store_folder
@@ -37,8 +38,9 @@ __all__ = ["read"]
 _MAX_LABELS_KEPT = 100_000
 
 
-def read(settings: DataSettings) -> Splits:
-    """The rows as found: ``train``, ``validation``, ``test`` as the data names them (all ``train`` where it does not).
+def read(settings: DataSettings, learned: Reading | None = None) -> Splits:
+    """The rows as found: ``train``, ``validation``, ``test`` as the data names them (all ``train`` where it does not). Columns
+    that the settings do not name are those that a model ``learned`` from, where that is told.
 
     Rows without a label go to ``unlabelled``; data without any label is one split, ``unlabelled``. ``facts["read"]``
     tells the format, encoding and columns of each file and counts every row moved or changed.
@@ -53,20 +55,21 @@ def read(settings: DataSettings) -> Splits:
     asked = parse_columns(settings.column, settings.group)
     if settings.encoding is not None:
         check_encoding_name(settings.encoding)
-    options = options_of(settings, asked.values())
+    options = options_of(settings, {*asked.values(), *(learned.names if learned else ())})
     check_groups_asked(asked, options)
     with reading(given):
         place = find_inputs(settings, options, ask=not {"label", "labels", "text"} & asked.keys())
     paths = [[split, [str(Path(path).absolute()) for path in paths]] for split, paths in input_paths(settings)]
-    name = fingerprint(paths, place.stamps, seen_bytes(place), asked, vars(options), extras())
+    told = [] if learned is None else [learned.to_dict(), learned.needed]
+    name = fingerprint(paths, place.stamps, seen_bytes(place), asked, vars(options), extras(), *told)
     stored = load_stored(name)
     if stored is None:
         try:
-            _store(name, _Reading(place, asked, options, given))
+            _store(name, _Reading(place, asked, options, given, learned))
         except _RepeatedIdsError as error:
             if "id" in asked:
                 raise
-            again = _Reading(place, {**asked, "id": ""}, options, given)
+            again = _Reading(place, {**asked, "id": ""}, options, given, learned)
             again.notes.append(f"Rows were numbered instead: {error.problem}.")
             _store(name, again)
         stored = load_stored(name)
@@ -114,8 +117,10 @@ class _Reading:
 
     writer: SplitWriter
 
-    def __init__(self, place: Place, asked: Mapping[str, str], options: Options, given: str) -> None:
-        self.place, self.asked, self.options, self.given = place, asked, options, given
+    def __init__(
+        self, place: Place, asked: Mapping[str, str], options: Options, given: str, learned: Reading | None = None
+    ) -> None:
+        self.place, self.asked, self.options, self.given, self.learned = place, asked, options, given, learned
         self.counts: Counter[str] = Counter()
         self.labels: Counter[str] = Counter()
         self.moved: Counter[str] = Counter()
@@ -133,7 +138,9 @@ class _Reading:
         """Read every table into ``folder``, mend labels and ids, and return the facts."""
         self.writer = SplitWriter(folder)
         try:
-            for prepared in prepared_tables(self.place, self.asked, self.options, folds=self.folds):
+            for prepared in prepared_tables(
+                self.place, self.asked, self.options, folds=self.folds, learned=self.learned
+            ):
                 with reading(prepared.name):
                     self._table(prepared)
         finally:
@@ -182,6 +189,7 @@ class _Reading:
                 "split": split,
                 "rows": rows_seen,
                 **prepared.table.facts,
+                "width": 0 if prepared.table.named else len(prepared.table.columns),
                 "columns": prepared.roles.to_dict(),
                 "columns_found_by": dict(prepared.roles.how),
                 "advice": prepared.roles.advice,

@@ -119,8 +119,12 @@ class RowMaker:
         rows.media = [media for media in found if media is not None]
         return rows
 
+    def row_name(self, number: int) -> str:
+        """What a row is called that has no id: its table and line."""
+        return self._table.row_name(self.name, number)
+
     def _where(self, chunk: Chunk, place: int) -> str:
-        return self._table.row_name(self.name, chunk.numbers[place])
+        return self.row_name(chunk.numbers[place])
 
     def _strings(self, chunk: Chunk, column: str, role: str) -> list[str]:
         values = chunk.column(column)

@@ -29,8 +29,11 @@ class Artifact:
         graph, program = self.parity["graph"], self.parity["program"]
         said = (
             f"{self.format}, {graph['same']} of {graph['rows']} validation rows have the same answer, "
-            f"probabilities differ by {graph['largest']:.1e} at most; predict.py: {program['same']} of {program['rows']} the same"
+            f"probabilities differ by {graph['largest']:.1e} at most; "
         )
+        if not program["rows"]:
+            return f"{said}predict.py is not proven, as it could read none of the rows ({program['unread_because']})."
+        said += f"predict.py: {program['same']} of {program['rows']} the same"
         if program["unread"]:
             said += f", {program['unread']} in a form it does not read ({program['unread_because']})"
         return said + "."

@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from pretune.data.clean import english_stopwords
 from pretune.files import fsync_file, translate_disk_errors, write_json
 from pretune.sums import SEALED, SUMS_FILE
 from pretune.tasks.base import Task
@@ -51,15 +52,20 @@ def add_program(
     folder: Path, task: Task, about: Mapping[str, Any], *, engine: str, graph: Mapping[str, Any], reads_pairs: bool
 ) -> None:
     """Make a folder with a graph (of this signature, for this engine) answer by itself: ``predict.py``, what reads the task's
-    rows, and ``pretune.json``, which tells both how. ``about`` is what that says of the task.
+    rows and cleans their texts, and ``pretune.json``, which tells them how. ``about`` is what that says of the task.
     """
     inputs = {**task.portable(), **({"reads_pairs": reads_pairs} if task.modality == "text" else {})}
-    write_json(folder / "pretune.json", {**about, "format": SEALED, "engine": engine, "graph": graph, "inputs": inputs})
-    here = resources.files("pretune.export.standalone")
-    for name in ("predict.py", READERS[task.modality]):
+    steps = about.get("reading", {}).get("clean", ())
+    words = {"stopwords": list(english_stopwords())} if "stopwords" in steps else {}
+    write_json(folder / "pretune.json", {**about, "format": SEALED, "engine": engine, "graph": graph, "inputs": inputs, **words})
+    here, data = resources.files("pretune.export.standalone"), resources.files("pretune.data")
+    files = [here / name for name in ("predict.py", "rows.py", READERS[task.modality])]
+    files += [data / "scrub.py"] if steps else []
+    files += [data / "pii.py"] if "redact" in steps else []
+    for file in files:
         with translate_disk_errors(folder):
-            (folder / name).write_bytes((here / name).read_bytes())
-            fsync_file(folder / name)
+            (folder / file.name).write_bytes(file.read_bytes())
+            fsync_file(folder / file.name)
 
 
 def measure_program(
@@ -71,7 +77,7 @@ def measure_program(
     largest, because = 0.0, ""
     for row, record in zip(rows, records, strict=True):
         try:
-            (found,) = model.answers([{"id": record["id"], **row}])
+            (found,) = model.answers([{"id": record["id"], **row}])  # without on_unread, what cannot be read is raised
         except ValueError as error:
             unread, because = unread + 1, because or str(error)
             continue

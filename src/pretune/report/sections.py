@@ -88,7 +88,11 @@ def _exported(told: Any) -> str:
     return (
         f"{plain(told['format'])}, for {plain(told['engine'])}. Beside the model it was made of: "
         f"{graph['same']} of {graph['rows']} validation rows have the same answer, probabilities differ by {graph['largest']:.1e} at most; "
-        f"predict.py gives {program['same']} of {program['rows']} the same"
+        + (
+            f"predict.py gives {program['same']} of {program['rows']} the same"
+            if program["rows"]
+            else "predict.py is not proven"
+        )
     )
 
 

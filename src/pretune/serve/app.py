@@ -94,6 +94,7 @@ class Service:
             "modality": served.takes.modality,
             "fields": list(served.takes.fields),
             "needed": list(served.takes.needed),
+            "cleaned": list(served.takes.steps),
             "labels": list(served.task.labels),
             "answer": served.task.answer,
             "explains": served.explain is not None,

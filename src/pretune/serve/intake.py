@@ -31,10 +31,14 @@ _ONLY = "the row"
 
 @dataclass(frozen=True)
 class Takes:
-    """What rows of a model hold. ``pairs`` is whether it learned from two texts, None where that is not known."""
+    """What rows of a model hold. ``pairs`` is whether it learned from two texts, None where that is not known. Texts are cleaned
+    by ``cleaned``, in steps that ``steps`` names, as those were that it learned from.
+    """
 
     modality: str
     pairs: bool | None = False
+    steps: tuple[str, ...] = ()
+    cleaned: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -221,6 +225,10 @@ def _row(row: Any, place: int, takes: Takes, limits: Limits, count: int) -> dict
     for name in takes.fields:
         if row.get(name) is not None:
             found[name] = _value(row[name], name, where, limits)
+    found = takes.cleaned(found)
+    if takes.modality == "text" and (empty := [name for name in takes.needed if not found[name].strip()]):
+        after = f" after cleaning ({', '.join(takes.steps)})" if takes.steps else ""
+        raise Problem(422, f'the "{empty[0]}" of {where} holds no text{after}', "send a text")
     return found
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from pretune.config import LabelledTrainSettings, RunSettings
+from pretune.config import AsReadSettings, LabelledTrainSettings, RunSettings
 from pretune.errors import UsageError
 from pretune.options import option
 from pretune.runfolder import RunFolder, is_run
@@ -25,7 +25,7 @@ __all__ = ["DistillSettings", "distill"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillSettings(DerivedSettings, LabelledTrainSettings, RunSettings):
+class DistillSettings(DerivedSettings, LabelledTrainSettings, RunSettings, AsReadSettings):
     """Settings of ``pretune distill``."""
 
     verb: ClassVar[str] = "distill"
@@ -49,9 +49,6 @@ class DistillSettings(DerivedSettings, LabelledTrainSettings, RunSettings):
         None,
         "rows without labels to learn from beside the run's own; those that stand in its validation or test are dropped",
         metavar="DATA",
-    )
-    column: tuple[str, ...] = option(
-        (), "of --data and --unlabelled: name a column, text=title or label=category", metavar="ROLE=NAME"
     )
     temperature: float = option(
         2.0, "by how much the answers of both are softened before they are compared", low=0.1, high=100.0
@@ -100,11 +97,12 @@ class DistillSettings(DerivedSettings, LabelledTrainSettings, RunSettings):
             raise UsageError(
                 "--vocab-size does nothing with the teacher's tokenizer", "give --tokenizer wordpiece or bpe too"
             )
-        if self.column and self.data is None and self.unlabelled is None:
-            raise UsageError("--column does nothing without --data or --unlabelled", "leave it out")
+        if self.data is None and self.unlabelled is None:
+            self.refuse_given(_OF_OTHER_ROWS, "does nothing without --data or --unlabelled")
 
 
 _OF_THE_TEACHER = ("unlabelled", "temperature", "hard_weight", "hidden", "attention")
+_OF_OTHER_ROWS = ("column", "header", "delimiter", "encoding", "format", "files", "trust_paths")
 _OF_LABELS = ("unlabelled", "metric", "image_size")
 
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from pretune.errors import UsageError
 from pretune.runfolder import RunFolder, is_run
 from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
-from pretune.verbs.reading import ReadSettings, own_settings
+from pretune.verbs.reading import ReadSettings, learned_by, own_settings
 
 if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
+    from pretune.data.reading import Reading
     from pretune.data.splits import Splits
     from pretune.engine.parallel import Cluster
     from pretune.objectives.pretraining import Pretraining
@@ -37,15 +38,17 @@ def distill_pretraining(settings: DistillSettings, say: Say, cluster: Cluster) -
             "--no-teacher without labels is plain pre-training",
             "use `pretune pretrain` for the student; its tokenizer is the teacher's with --tokenizer FOLDER",
         )
-    reading = _reading(settings)
+    reading, learned = _reading(settings)
     if settings.dry_run:
-        return forecast(settings, lambda run: _build(settings, run, read_corpus(reading, say), say, cluster)[1])
+        return forecast(
+            settings, lambda run: _build(settings, run, read_corpus(reading, say, learned), say, cluster)[1]
+        )
     with open_together(settings, cluster, begun_from=settings.run, named_after=Path(settings.run).name) as opened:
         settings, run, state = opened
         if state == "finished":
             return pretraining_outcome(run, WAS_FINISHED)
         began = time.monotonic()
-        data = read_corpus(reading, say)
+        data = read_corpus(reading, say, learned)
         setup, learning = _build(settings, run, data, say, cluster)
         if cluster.is_first:
             run.update_record(reading=reading.to_dict())
@@ -53,16 +56,25 @@ def distill_pretraining(settings: DistillSettings, say: Say, cluster: Cluster) -
         return pretraining_outcome(run, "is finished")
 
 
-def _reading(settings: DistillSettings) -> ReadSettings:
-    """How the rows are read: those of ``--data``, or those that the teacher learned from."""
-    if settings.data is not None:
-        return ReadSettings(data=settings.data, column=settings.column, seed=settings.seed)
-    if not is_run(settings.run):
+def _reading(settings: DistillSettings) -> tuple[ReadSettings, Reading | None]:
+    """How the rows are read: those of ``--data``, as the teacher learned (the second) where nothing else is said, or its own."""
+    from pretune.data.reading import HOW, Reading
+
+    run = RunFolder(Path(settings.run)) if is_run(settings.run) else None
+    if run is None and settings.data is None:
         raise UsageError(
             f"{settings.run} does not tell what it was pre-trained on", "give the rows to learn from: --data DATA"
         )
-    own = own_settings(RunFolder(Path(settings.run)))
-    return dataclasses.replace(own, max_train_samples=None, seed=settings.seed)
+    if settings.data is None and run is not None:
+        own = own_settings(run)
+        return dataclasses.replace(own, max_train_samples=None, seed=settings.seed), None
+    learned = Reading() if run is None else learned_by(run)
+    told = learned.options(**{name: getattr(settings, name) for name in HOW})
+    clean = tuple(step for step in learned.clean if step != "redact")
+    return ReadSettings(
+        data=settings.data or "", column=settings.column, seed=settings.seed, clean=clean,
+        redact="redact" in learned.clean, **told,
+    ), learned  # fmt: skip
 
 
 def _build(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from pretune.errors import DataError, RunError
 from pretune.runfolder import RunFolder
 from pretune.verbs.derived import unchanged_data
 from pretune.verbs.outcome import Say
-from pretune.verbs.reading import ReadSettings, own_settings, reading_of
+from pretune.verbs.reading import learned_by, read_like, reading_of
 from pretune.wording import agree, counted
 
 if TYPE_CHECKING:
@@ -54,13 +54,14 @@ def rows_to_learn(settings: DistillSettings, parent: RunFolder, say: Say) -> Lea
 
     own, own_fingerprint = unchanged_data(parent)
     adding = _Adding(own, answer=task_named(parent.record["model"]["task"]).columns[-1])
-    reading = own_settings(parent)
     if settings.data is not None:
-        adding.labelled(_read(settings.data, reading, settings.column or reading.column), settings.data)
+        read = read_like(parent, settings.data, settings, learned_by(parent, answers=True), say)
+        adding.labelled(read, settings.data)
     if settings.teacher and len(own.get("unlabelled", ())):
         adding.unlabelled([own["unlabelled"]], "the run's own rows without labels", prefix="")
     if settings.unlabelled is not None:
-        rows = _read(settings.unlabelled, reading, _without_answers(settings.column, own))
+        column = _without_answers(settings.column, own)
+        rows = read_like(parent, settings.unlabelled, replace(settings, column=column), learned_by(parent), say)
         adding.unlabelled([*rows.values()], f"--unlabelled {settings.unlabelled}", prefix=_stem(settings.unlabelled))
     for note in adding.notes:
         say.note(note)
@@ -144,17 +145,6 @@ class _Adding:
             ]
             splits["unlabelled"] = concatenate_datasets([rows.select_columns(shared) for rows in self.without])
         return self.own.replace(splits, **({"taught": self.facts} if self.facts else {}))
-
-
-def _read(place: str, reading: ReadSettings, column: Sequence[str]) -> Splits:
-    """Rows read as the run's own, in the splits that they name."""
-    from pretune.data.load import load_splits
-
-    other = reading.elsewhere(
-        place, column=tuple(column), group=None, validation_fraction=0.0, test_fraction=0.0, drop_leaks=False,
-        drop_near_leaks=False,
-    )  # fmt: skip
-    return load_splits(other)
 
 
 def _without_answers(column: Sequence[str], own: Splits) -> tuple[str, ...]:

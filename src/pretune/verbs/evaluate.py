@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pretune.config import AnsweringSettings
+from pretune.config import AnsweringSettings, AsCleanedSettings, AsReadSettings
 from pretune.errors import DataError
 from pretune.files import write_text
 from pretune.options import option
@@ -27,23 +27,28 @@ __all__ = ["EvaluateSettings", "evaluate"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSettings(AnsweringSettings):
+class EvaluateSettings(AnsweringSettings, AsReadSettings, AsCleanedSettings):
     """Settings of ``pretune evaluate``."""
 
     verb: ClassVar[str] = "evaluate"
 
     run: str = option(help="run folder of a fine-tuned model", positional=True, metavar="RUN")
     data: str | None = option(
-        None, "other data to score, read with the run's own settings; default: the run's data", metavar="DATA"
+        None, "other data to score, read and cleaned as the run's own; default: the run's data", metavar="DATA"
     )
     split: str = option("test", "which split to score", choices=("test", "validation", "train"))
-    column: tuple[str, ...] = option(
-        (), "with --data: name a column, text=title or label=category", metavar="ROLE=NAME"
-    )
     baselines: bool = option(
         True, "score simple methods on the same rows: majority, and logistic regression on words or pixels"
     )
     resamples: int = option(2000, "bootstrap resamples of the intervals", low=100, high=100_000)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.data is None:
+            self.refuse_given(_OF_OTHER_DATA, "does nothing without --data: the run's own rows are read as it learned")
+
+
+_OF_OTHER_DATA = ("column", "header", "delimiter", "encoding", "format", "files", "trust_paths", "clean", "redact")
 
 
 @verb(EvaluateSettings)
@@ -89,23 +94,14 @@ def evaluate(settings: EvaluateSettings, *, say: Say) -> Outcome:
 
 def _rows_to_score(settings: EvaluateSettings, run: RunFolder, say: Say) -> tuple[Splits, Dataset]:
     """The run's data (for the baselines) and the labelled rows of the split to score."""
-    from pretune.data.load import load_splits
-    from pretune.verbs.reading import own_data, own_settings
+    from pretune.verbs.reading import learned_by, own_data, own_settings, read_like
 
-    own, data = own_settings(run), own_data(run)
+    data = own_data(run)
     if settings.data is None:
-        return data, _require_split(data, settings.split, own.place)
-    say.note(f"scoring {settings.data}, with columns read as in training unless --column says otherwise")
-    other = load_splits(
-        own.elsewhere(
-            settings.data,
-            column=settings.column or own.column,
-            validation_fraction=0.0,
-            test_fraction=0.0,
-            drop_leaks=False,
-            drop_near_leaks=False,
-        )
-    )
+        return data, _require_split(data, settings.split, own_settings(run).place)
+    reading = learned_by(run, settings, answers=True)
+    say.note(f"scoring {settings.data}, read as {run.path} learned where nothing else is said")
+    other = read_like(run, settings.data, settings, reading, say)
     chosen = next((name for name in (settings.split, "train") if name in other), "unlabelled")
     return data, _require_split(other, chosen, settings.data)
 

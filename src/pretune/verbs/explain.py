@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pretune.config import AsCleanedSettings
 from pretune.errors import UsageError
-from pretune.options import Settings, option
+from pretune.options import option
 from pretune.runfolder import open_run
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say
@@ -26,7 +27,7 @@ _NAMED_WEIGHTS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainSettings(Settings):
+class ExplainSettings(AsCleanedSettings):
     """Settings of ``pretune explain``."""
 
     verb: ClassVar[str] = "explain"

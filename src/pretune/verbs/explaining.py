@@ -127,7 +127,7 @@ def load_subject(settings: ExplainSettings, run: RunFolder, say: Say) -> Subject
     about = about_of(source)
     labelled = about["task"] in {task.name for task in TASKS}
     loaded = _task_models(source, settings) if labelled else _pretrained_models(source, about, settings)
-    example, truth = _example(settings, run, loaded["kind"])
+    example, truth = _example(settings, run, loaded["kind"], notes)
     return Subject(run=run, task_name=about["task"], example=example, truth=truth, notes=notes, **loaded)
 
 
@@ -189,10 +189,11 @@ def _pretrained_models(run: RunFolder, about: dict[str, Any], settings: ExplainS
     }  # fmt: skip
 
 
-def _example(settings: ExplainSettings, run: RunFolder, kind: str) -> tuple[Example, str]:
+def _example(settings: ExplainSettings, run: RunFolder, kind: str, notes: list[str]) -> tuple[Example, str]:
     """The example that was given or named, and its right answer where that is known. Raises :class:`UsageError`."""
     from pretune.tasks.predicting import example_of
-    from pretune.verbs.predict import as_learned
+    from pretune.verbs.predict import with_its_texts
+    from pretune.verbs.reading import learned_by
 
     if (settings.example is None) == (settings.row is None):
         given = "nothing to explain was given" if settings.row is None else "an example and --row were given"
@@ -200,6 +201,7 @@ def _example(settings: ExplainSettings, run: RunFolder, kind: str) -> tuple[Exam
     if settings.text_pair is not None and (kind != "text" or settings.row is not None):
         raise UsageError("--text-pair does not fit", "it goes with a text that is given in quotes")
     if settings.row is not None:
+        settings.refuse_given(("clean", "redact"), "does nothing with --row: the run's rows are cleaned as it learned")
         row = _row(settings, run)
         return example_of(row, settings.row), _truth(row, kind)
     if settings.split != "validation":
@@ -212,8 +214,11 @@ def _example(settings: ExplainSettings, run: RunFolder, kind: str) -> tuple[Exam
     row = {"id": "0", kind: cell}
     if settings.text_pair is not None:
         row["text_pair"] = settings.text_pair
+    reading = learned_by(run, settings)
+    if reading.clean and kind == "text":
+        notes.append(f"The text was cleaned as the model learned: {', '.join(reading.clean)}.")
     try:
-        return example_of(next(as_learned(run, iter([row]))), "0"), ""
+        return example_of(next(with_its_texts(run, reading, iter([reading.cleaned(row)]))), "0"), ""
     except DataError:
         if settings.text_pair is not None:
             raise UsageError(

@@ -19,6 +19,7 @@ from pretune.verbs.derived import DerivedSettings, finished_parent, open_derived
 from pretune.verbs.next_steps import next_line
 from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
 from pretune.verbs.proven import about_of, load_plain, load_proven
+from pretune.verbs.reading import learned_by, uncleaned
 
 if TYPE_CHECKING:
     import torch
@@ -106,10 +107,10 @@ def _write_and_compare(settings: ExportSettings, parent: RunFolder, folder: Path
     carry_files(parent.model_dir, folder)
     signature = _write_graph(settings, parent, task, model, items, folder)
     trust_graph(folder / GRAPH_FILE)
-    about = {**about_of(parent), **_answering(task, say)}
+    about = {**about_of(parent), "reading": learned_by(parent).to_dict(), **_answering(task, say)}
     reads_pairs = "text_pair" in rows.column_names
     add_program(folder, task, about, engine=_ENGINES[settings.to], graph=signature, reads_pairs=reads_pairs)
-    parity = _parity(settings, task, model, rows, items, folder, say)
+    parity = _parity(settings, parent, task, model, rows, items, folder, say)
     return {"format": settings.to, "engine": _ENGINES[settings.to], "signature": signature, "parity": parity}
 
 
@@ -169,9 +170,10 @@ def _write_graph(
 
 
 def _parity(
-    settings: ExportSettings, task: Task, model: torch.nn.Module, rows: Dataset, items: list[Encoded], folder: Path, say: Say
+    settings: ExportSettings, parent: RunFolder, task: Task, model: torch.nn.Module, rows: Dataset, items: list[Encoded],
+    folder: Path, say: Say,
 ) -> dict[str, Any]:  # fmt: skip
-    """The graph in pretune, and predict.py by itself, beside the parent's model."""
+    """The graph in pretune, and predict.py by itself with the rows as they were before cleaning, beside the parent's model."""
     from pretune.export.engines import load_engine
     from pretune.export.parity import measure_parity, row_by_row
     from pretune.export.program import measure_program
@@ -188,12 +190,12 @@ def _parity(
     predictions = row_by_row(task, model, [item for item in items if item.id in some])
     records = [task.record(prediction) for prediction in predictions]
     records = task.calibrated(records) or records
-    cells = [
-        {key: _held(row[key]) for key in ("text", "text_pair", "image", "audio") if key in row}
-        for row in rows.select(range(len(records))).to_list()
-    ]
+    raw = uncleaned(parent, "validation", rows.select(range(len(records)))["id"])
+    cells = [{key: _held(row[key]) for key in ("text", "text_pair", "image", "audio") if key in row} for row in raw]
     program = measure_program(folder, cells, records, threads=settings.threads)
     bar.close()
+    if not program.rows:
+        say.warn(f"predict.py is not proven: it could read none of {program.unread} rows ({program.unread_because})")
     return {"tolerance": settings.tolerance, "graph": graph.to_dict(), "program": program.to_dict()}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,13 +16,15 @@ class Outcome:
     """The end of a verb.
 
     ``text`` is for a person (one line or a few), ``facts`` for a machine (JSON values; what ``--json`` prints).
-    ``exit_code`` is 0, or 1 when a check failed. ``rows`` are streamed, one JSON line each, before the text.
+    ``exit_code`` is 0, or 1 when a check failed. ``rows`` are streamed, one JSON line each, before the text; ``at_end`` then
+    gives the end that is known only when they are through.
     """
 
     text: str
     facts: Mapping[str, Any] = field(default_factory=dict)
     exit_code: int = 0
     rows: Iterable[Mapping[str, Any]] | None = None
+    at_end: Callable[[], Outcome] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The facts, with the exit code."""

@@ -3,112 +3,175 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pretune.config import AnsweringSettings
-from pretune.errors import DataError, UsageError
+from pretune.config import AnsweringSettings, AsCleanedSettings, AsReadSettings
+from pretune.errors import DataError
 from pretune.options import option
 from pretune.runfolder import RunFolder, open_run
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say
 from pretune.verbs.reading import refuse_missing_data
-from pretune.wording import counted
+from pretune.wording import agree, counted
 
 if TYPE_CHECKING:
-    from pretune.data.media import BrokenMedia
+    from pretune.data.reading import Reading
     from pretune.verbs.proven import Proven
 
-__all__ = ["PredictSettings", "as_learned", "predict"]
+__all__ = ["PredictSettings", "predict", "with_its_texts"]
+
+_SHOWN = 5
+_CHANGED = {
+    "texts_from_lists": "texts are lists; their parts were joined by line ends",
+    "texts_from_numbers": "texts are numbers; they were read as they are written",
+    "texts_with_broken_characters": "texts hold broken characters, which were replaced",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictSettings(AnsweringSettings):
+class PredictSettings(AnsweringSettings, AsReadSettings, AsCleanedSettings):
     """Settings of ``pretune predict``."""
 
     verb: ClassVar[str] = "predict"
 
     run: str = option(help="run folder of a fine-tuned model", positional=True, metavar="RUN")
-    data: str = option(
-        "-",
-        "file or folder with rows (a picture or a clip too); - reads standard input: a JSON object, a text or a path on each line, or a table (CSV, TSV) with a header",
+    data: tuple[str, ...] = option(
+        ("-",),
+        "files or folders with rows (pictures and clips too); - reads standard input: a JSON object, a text or a path on each line, or a table (CSV, TSV) with a header",
         positional=True,
         metavar="DATA",
     )
-    out: str | None = option(None, "file to write JSON lines to; default: standard output", metavar="FILE")
-    column: tuple[str, ...] = option((), "name a column: text=title, text_pair=reply, id=key", metavar="ROLE=NAME")
-    header: str = option("auto", "does the first row of a CSV/TSV name the columns", choices=("auto", "yes", "no"))
-    delimiter: str | None = option(None, "what separates columns of a text table")
-    encoding: str | None = option(None, "encoding of text files, where it is not found by looking")
+    out: str | None = option(
+        None, "file to write to: a table where its name ends in .csv or .tsv, else JSON lines; default: standard output",
+        metavar="FILE",
+    )  # fmt: skip
     calibrated: bool = option(True, "probabilities at the temperature fitted on validation")
     window_rows: int = option(4096, "rows held in memory at a time", low=1, high=1_000_000)
 
 
 @verb(PredictSettings)
 def predict(settings: PredictSettings, *, say: Say) -> Outcome:
-    """Labels with probabilities, or transcripts, of new rows, as JSON lines in the rows' order; ids are kept.
+    """Labels with probabilities, or transcripts, of new rows, as JSON lines or a table in the rows' order; ids are kept.
 
-    Memory does not grow with the data: a window of rows is read, predicted and written at a time.
+    Rows are read and cleaned as those that the model learned from, where nothing else is said. A row without a text, or whose
+    file cannot be read, is named and counted, the others are answered, and the exit code is 1. Memory does not grow with the
+    data: a window of rows is read, predicted and written at a time.
 
     Examples::
 
-        pretune predict runs/news new.csv --out labels.jsonl
+        pretune predict runs/news new.csv --out labels.csv
         pretune predict runs/news inbox/ --column text=body
-        pretune predict runs/ants photo.jpg
+        pretune predict runs/ants photo.jpg another.jpg
         echo '{"id": "1", "text": "a fine film"}' | pretune predict runs/news -
         cat new.csv | pretune predict runs/news - --column text=title
     """
-    refuse_missing_data(settings.data)
-    from pretune.data.stream import stream_rows
+    if len(settings.data) == 1:
+        refuse_missing_data(settings.data[0])
     from pretune.verbs.proven import load_proven
+    from pretune.verbs.reading import learned_by
+    from pretune.verbs.tables import checked_place, write_records
 
     run = open_run(settings.run)
+    place = None if settings.out is None else checked_place(Path(settings.out))
+    reading = learned_by(run, settings)
     proven = load_proven(run, settings)
-    left_out: list[str] = []
-
-    def leave_out(broken: BrokenMedia) -> None:
-        left_out.append(broken.problem)
-        say.warn(f"left out: {broken.problem}")
-
-    rows = stream_rows(
-        settings.data,
-        columns=settings.column,
-        header=settings.header,
-        delimiter=settings.delimiter,
-        encoding=settings.encoding,
-        modality=proven.task.modality,
-        on_left_out=leave_out,
-    )
-    records = _records(settings, proven, as_learned(run, _any_of(rows, left_out)), say)
-    if settings.out is None:
-        return Outcome(text="", facts={}, rows=records)
-    count = _write(Path(settings.out), records)
-    return Outcome(text=f"{counted(count)} predicted, in {settings.out}", facts={"rows": count, "out": settings.out})
+    left_out = _LeftOut(say)
+    rows = _any_of(_cleaned(_rows(settings, run, proven, reading, left_out), reading, left_out), left_out)
+    records = _records(settings, proven, with_its_texts(run, reading, rows), say, left_out)
+    if place is None:
+        return Outcome(text="", facts={}, rows=records, at_end=lambda: _ending("", {}, left_out))
+    count = write_records(place, records, proven.task)
+    return _ending(f"{counted(count)} predicted, in {settings.out}", {"rows": count, "out": settings.out}, left_out)
 
 
-def _any_of(rows: Iterator[dict[str, Any]], left_out: Sequence[str]) -> Iterator[dict[str, Any]]:
+@dataclass
+class _LeftOut:
+    """Rows that get no answer: the first are named, all are counted."""
+
+    say: Say
+    count: int = 0
+    first: str = ""
+    answered: int = 0
+    changed: Counter[str] = field(default_factory=Counter)
+
+    def __call__(self, error: DataError) -> None:
+        """Count a row, and say what is wrong with it."""
+        self.first = self.first or error.problem
+        self.count += 1
+        if self.count <= _SHOWN:
+            self.say.warn(f"not answered: {error.problem}")
+
+
+def _ending(text: str, facts: Mapping[str, Any], left_out: _LeftOut) -> Outcome:
+    """What is said when all rows are through. A row without an answer makes the exit code 1."""
+    for change, words in _CHANGED.items():
+        if count := left_out.changed[change]:
+            left_out.say.warn(f"{count} {words}")
+    if not left_out.count:
+        return Outcome(text=text, facts=facts)
+    whole = left_out.count + left_out.answered
+    left_out.say.warn(f"{left_out.count} of {counted(whole)} {agree(left_out.count, 'were', 'was')} not answered")
+    return Outcome(text=text, facts={**facts, "not_answered": left_out.count}, exit_code=1)
+
+
+def _rows(
+    settings: PredictSettings, run: RunFolder, proven: Proven, reading: Reading, left_out: _LeftOut
+) -> Iterator[dict[str, Any]]:
+    """The rows of all places, one after the other. Of several, one that cannot be read is left out."""
+    from pretune.data.reading import HOW
+    from pretune.data.stream import stream_rows
+    from pretune.verbs.reading import as_learned, tell_reading
+
+    several = len(settings.data) > 1
+    for place in settings.data:
+        try:
+            with as_learned(run, reading, settings):
+                yield from stream_rows(
+                    place, columns=settings.column, modality=proven.task.modality, learned=reading,
+                    on_left_out=left_out, on_read=lambda name, columns: tell_reading(reading, name, columns, left_out.say),
+                    counts=left_out.changed, by_path=several, files=settings.files,
+                    trust_paths=settings.trust_paths, **{name: getattr(settings, name) for name in HOW},
+                )  # fmt: skip
+        except DataError as error:
+            if not several:
+                raise
+            left_out(error)
+
+
+def _cleaned(rows: Iterator[dict[str, Any]], reading: Reading, left_out: _LeftOut) -> Iterator[dict[str, Any]]:
+    """The rows as the model learned to read them; those of whose text nothing is left are left out."""
+    for row in rows:
+        clean = reading.cleaned(row)
+        if any(not clean[key].strip() for key in ("text", "text_pair") if key in clean) and reading.clean:
+            left_out(DataError(f"row {row['id']} has no text after cleaning ({', '.join(reading.clean)})"))
+        else:
+            yield clean
+
+
+def _any_of(rows: Iterator[dict[str, Any]], left_out: _LeftOut) -> Iterator[dict[str, Any]]:
     """The rows; raises :class:`DataError` where some were left out and none is there to predict."""
     first = next(rows, None)
     if first is not None:
         yield from itertools.chain([first], rows)
-    elif left_out:
-        raise DataError(f"nothing to predict: {left_out[0]}", "give at least one row that can be read")
+    elif left_out.count:
+        raise DataError(f"nothing to predict: {left_out.first}", "give at least one row that can be read")
 
 
-def as_learned(run: RunFolder, rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def with_its_texts(run: RunFolder, reading: Reading, rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The rows; raises :class:`DataError` when the model learned pairs of texts and the first holds one, or the reverse."""
-    columns = run.passport.get("splits", {}).get("train", {}).get("columns", [])
     first = next(rows, None)
     if first is None:
         return
-    if "text_pair" in columns and "text_pair" not in first:
+    if reading.pairs and "text_pair" not in first:
         raise DataError(
             f"{run.path} learned from pairs of texts, row {first['id']} holds one text",
             'give both, as {"text": "...", "text_pair": "..."}, or name the column with --column text_pair=NAME',
         )
-    if columns and "text_pair" not in columns and "text_pair" in first:
+    if reading.pairs is False and "text_pair" in first:
         raise DataError(
             f"{run.path} learned from single texts, row {first['id']} holds two", "name the one with --column text=NAME"
         )
@@ -116,7 +179,7 @@ def as_learned(run: RunFolder, rows: Iterator[dict[str, Any]]) -> Iterator[dict[
 
 
 def _records(
-    settings: PredictSettings, proven: Proven, rows: Iterator[dict[str, Any]], say: Say
+    settings: PredictSettings, proven: Proven, rows: Iterator[dict[str, Any]], say: Say, left_out: _LeftOut
 ) -> Iterator[dict[str, Any]]:
     """One record a row, window by window."""
     from pretune.tasks.predicting import example_of, predict_items
@@ -131,27 +194,6 @@ def _records(
         honest = proven.task.calibrated(records) if settings.calibrated else None
         for record in records if honest is None else honest:
             yield {**record, "id": window[int(record["id"])]["id"]}
+        left_out.answered += len(window)
         bar.update(len(window))
     bar.close()
-
-
-def _write(path: Path, records: Iterator[dict[str, Any]]) -> int:
-    from pretune.files import json_text, translate_disk_errors
-
-    if path.is_dir():
-        raise UsageError(f"--out {path} is a folder", "give a file")
-    count = 0
-    aside = path.with_name(f".{path.name}.tmp")
-    try:
-        with translate_disk_errors(path), open(aside, "w", encoding="utf-8") as file:
-            for record in records:
-                file.write(json_text(record) + "\n")
-                count += 1
-        aside.replace(path)
-    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-        raise UsageError(
-            f"--out {path} cannot be written: {error.strerror}", "choose a file in a folder that you may write to"
-        ) from None
-    finally:
-        aside.unlink(missing_ok=True)
-    return count

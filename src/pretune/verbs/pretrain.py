@@ -20,6 +20,7 @@ from pretune.wording import agree, counted
 if TYPE_CHECKING:
     from pretune.backbones.adapt import Adaptation
     from pretune.backbones.load import Backbone
+    from pretune.data.reading import Reading
     from pretune.data.splits import Splits
     from pretune.engine.devices import Device
     from pretune.objectives.pretraining import Pretraining
@@ -113,7 +114,7 @@ def carry_out_unlabelled(
     carry_out(run, settings, data, setup, learning, began=began, resumed=resumed, close=close)
 
 
-def read_corpus(settings: PretrainSettings | ReadSettings, say: Say) -> Splits:
+def read_corpus(settings: PretrainSettings | ReadSettings, say: Say, learned: Reading | None = None) -> Splits:
     """``train`` (rows to learn from) and ``validation`` (at most 2,000 rows, 5 %), rows of equal content on one side."""
     from datasets import concatenate_datasets
 
@@ -121,7 +122,7 @@ def read_corpus(settings: PretrainSettings | ReadSettings, say: Say) -> Splits:
     from pretune.data.split import held_out
     from pretune.data.splits import Splits
 
-    data = load_splits(settings)
+    data = load_splits(settings, learned)
     found = [data[name] for name in ("train", "unlabelled") if name in data and len(data[name])]
     if not found:
         raise DataError("there are no rows to learn from", "pretune inspect DATA shows what was read")

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pretune.config import AudioSettings, BackboneSettings, CleanSettings, DataSettings, ImageSettings, TextSettings
+from pretune.config import (
+    AsCleanedSettings,
+    AudioSettings,
+    BackboneSettings,
+    CleanSettings,
+    DataSettings,
+    ImageSettings,
+    TextSettings,
+)
 from pretune.errors import DataError, ModelError, UsageError
 from pretune.options import option
+from pretune.runfolder import RunFolder, is_run
 from pretune.verbs.declare import verb
 from pretune.verbs.finetune import FinetuneSettings
 from pretune.verbs.outcome import Outcome, Say
-from pretune.verbs.reading import refuse_missing_data
+from pretune.verbs.reading import learned_by, refuse_missing_data
 
 if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
 
     from pretune.backbones.load import Backbone
+    from pretune.data.reading import Reading
     from pretune.data.splits import Splits
     from pretune.tasks.baseline_parts import KnownLabels
     from pretune.tasks.labelling import Labelling
@@ -29,7 +40,9 @@ _NAMES = {"linear": "linear classifier", "neighbours": "nearest neighbours", "ma
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeSettings(BackboneSettings, TextSettings, ImageSettings, AudioSettings, CleanSettings, DataSettings):
+class ProbeSettings(  # pyright: ignore[reportIncompatibleVariableOverride]
+    AsCleanedSettings, BackboneSettings, TextSettings, ImageSettings, AudioSettings, CleanSettings, DataSettings
+):
     """Settings of ``pretune probe``."""
 
     verb: ClassVar[str] = "probe"
@@ -60,7 +73,8 @@ def probe(settings: ProbeSettings, *, say: Say) -> Outcome:
     from pretune.evaluation.intervals import bootstrap
     from pretune.tasks.probes import probe_measured
 
-    features, known, groups_N, task = _features(settings, say)
+    settings, reading = _as_the_backbone_reads(settings, say)
+    features, known, groups_N, task = _features(settings, reading, say)
     measured = probe_measured(features["train"], features[settings.split], known, neighbours=settings.neighbours)
     scores = {
         name: {
@@ -74,8 +88,19 @@ def probe(settings: ProbeSettings, *, say: Say) -> Outcome:
     return _outcome(settings, scores, features, task)
 
 
+def _as_the_backbone_reads(settings: ProbeSettings, say: Say) -> tuple[ProbeSettings, Reading | None]:
+    """The settings with texts cleaned as the backbone learned, where it is a run and nothing else is said; and its reading."""
+    if not is_run(settings.backbone):
+        return replace(settings, clean=settings.clean or (), redact=bool(settings.redact)), None
+    reading = replace(learned_by(RunFolder(Path(settings.backbone)), settings), needed=())
+    if reading.clean:
+        say.note(f"texts are cleaned as {settings.backbone} learned: {', '.join(reading.clean)}")
+    clean = tuple(step for step in reading.clean if step != "redact")
+    return replace(settings, clean=clean, redact="redact" in reading.clean), reading
+
+
 def _features(
-    settings: ProbeSettings, say: Say
+    settings: ProbeSettings, reading: Reading | None, say: Say
 ) -> tuple[dict[str, np.ndarray], KnownLabels, np.ndarray | None, Labelling]:
     """Features (N, F) and labels of the training rows and of the split that is scored, the groups of the latter, and the task."""
     import numpy as np
@@ -87,7 +112,7 @@ def _features(
     from pretune.verbs.backbone import find_backbone, steady
     from pretune.verbs.rows import fewer_rows, row_groups
 
-    data = load_splits(settings)
+    data = load_splits(settings, reading)
     kind = find_task(data)
     if not issubclass(kind, Labelling):
         raise UsageError(

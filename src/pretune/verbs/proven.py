@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretune.config import AnsweringSettings
+from pretune.data.scrub import STEPS
 from pretune.errors import CorruptFile, RunError, UsageError
 from pretune.files import read_json
 from pretune.runfolder import RunFolder
-from pretune.schema import flag, listed, record, require, text
+from pretune.schema import flag, listed, mapped, maybe, record, require, text, whole
 from pretune.sums import Sums
 
 if TYPE_CHECKING:
@@ -26,6 +27,14 @@ _ABOUT = record(
         "engine?": text("torch", "onnxruntime", "openvino", "torch.export"),
         "graph?": record({"inputs": listed(record({"name": text()}))}),
         "rows_alone?": flag,
+        "reading?": record(
+            {
+                **{f"{name}?": mapped(text()) for name in ("columns", "found", "how")},
+                "width?": whole(0),
+                "clean?": listed(text(*STEPS)),
+                "pairs?": maybe(flag),
+            }
+        ),
     }
 )
 """What every ``pretune.json`` holds; each task has more (:meth:`pretune.tasks.base.Task.kept_fields`)."""

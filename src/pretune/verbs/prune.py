@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import LabelledTrainSettings, RunSettings, TrainSettings
 from pretune.errors import Interrupted, RunError, UsageError
-from pretune.files import translate_disk_errors
+from pretune.files import read_object, translate_disk_errors, write_json
 from pretune.options import option
 from pretune.runfolder import RunFolder, machine_facts, now
 from pretune.sums import Sums, sealed_folder
@@ -30,6 +30,7 @@ from pretune.verbs.derived import (
 from pretune.verbs.next_steps import next_line
 from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
 from pretune.verbs.proven import TrainedModel, about_of, open_model
+from pretune.verbs.reading import with_reading
 from pretune.wording import counted
 
 if TYPE_CHECKING:
@@ -231,6 +232,7 @@ def _finish(pruning: Pruning, run: RunFolder, parent: RunFolder, folder: Path, b
     Sums(folder).check()
     with sealed_folder(run.model_dir) as copied, translate_disk_errors(copied):
         shutil.copytree(folder, copied, dirs_exist_ok=True)
+        write_json(copied / "pretune.json", with_reading(run, read_object(copied / "pretune.json")))
     rounds = [RunFolder(path) for path in sorted(rounds_dir(run).glob("round-*"), key=lambda p: int(p.name[6:]))]
     _join_logs(run, rounds)
     made = open_model(run.model_dir)

@@ -14,6 +14,7 @@ from pretune.verbs.next_steps import next_line
 from pretune.verbs.outcome import Outcome, Say
 from pretune.verbs.proven import about_of, graph_device
 from pretune.verbs.quantize_trials import Subject, Trial
+from pretune.verbs.reading import learned_by
 
 if TYPE_CHECKING:
     import torch
@@ -81,7 +82,7 @@ def write_result(run: RunFolder, parent: RunFolder, subject: Subject, chosen: Tr
     chosen.path.replace(ready)
     chosen.path = ready
     subject.calibrate(ready)
-    about = {**about_of(parent), **subject.task.to_dict()}
+    about = {**about_of(parent), "reading": learned_by(parent).to_dict(), **subject.task.to_dict()}
     if chosen.recipe.method == "dynamic":
         about["rows_alone"] = True
     told = {

@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pretune.config import CleanSettings, DataSettings
-from pretune.errors import DataError, RunError
+from pretune.config import AsCleanedSettings, AsReadSettings, CleanSettings, DataSettings
+from pretune.errors import DataError, RunError, UsageError
 from pretune.options import option
 from pretune.runfolder import RunFolder, is_run
+from pretune.verbs.outcome import Say
 
 if TYPE_CHECKING:
+    from pretune.data.reading import Reading
     from pretune.data.splits import Splits
 
-__all__ = ["ReadSettings", "own_data", "own_settings", "reading_of", "refuse_missing_data"]
+__all__ = [
+    "ReadSettings",
+    "as_learned",
+    "learned_by",
+    "own_data",
+    "own_settings",
+    "read_like",
+    "reading_of",
+    "refuse_missing_data",
+    "tell_reading",
+    "uncleaned",
+    "with_reading",
+]
+
+_SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +81,89 @@ def reading_of(run: RunFolder) -> dict[str, Any]:
     return own_settings(run).to_dict()
 
 
+def learned_by(run: RunFolder, asked: AsCleanedSettings | None = None, *, answers: bool = False) -> Reading:
+    """How the run's model read its rows (``reading`` of pretune.json; of an older run, as its record tells). What ``asked`` says
+    of cleaning goes before that. Rows that are read again need what the task takes, and with ``answers`` right answers too.
+    """
+    from pretune.data.reading import Reading
+    from pretune.verbs.proven import about_in
+
+    about = about_in(run.model_dir) if (run.model_dir / "pretune.json").exists() else {}
+    saved = about.get("reading")
+    if saved is None:
+        has_data = "column" in (run.record.get("reading") or run.record.get("settings", {}))
+        found = Reading.of(own_settings(run), run.passport) if has_data else Reading()
+    else:
+        found = Reading.from_dict(saved)
+    clean = found.clean
+    if asked is not None and asked.clean is not None:
+        redacts = ("redact",) if "redact" in clean else ()
+        clean = (*(step for step in asked.clean if step != "none"), *redacts)
+    if asked is not None and asked.redact is not None:
+        clean = (*(step for step in clean if step != "redact"), *(("redact",) if asked.redact else ()))
+    return replace(found, clean=clean, needed=_needed(about.get("task", ""), found, answers=answers))
+
+
+def with_reading(run: RunFolder, about: Mapping[str, Any]) -> dict[str, Any]:
+    """``pretune.json`` with how the rows were read that the run, or the first of its line, learned from."""
+    from pretune.data.reading import Reading
+
+    record = run.record if is_run(run.path) else {}
+    if "column" not in (record.get("reading") or record.get("settings", {})):
+        return dict(about)
+    return {**about, "reading": Reading.of(own_settings(run), run.passport).to_dict()}
+
+
+def _needed(task: str, reading: Reading, *, answers: bool) -> tuple[str, ...]:
+    from pretune.tasks import TASKS, task_named
+
+    if task not in {one.name for one in TASKS}:
+        return ()
+    *inputs, answer = task_named(task).columns
+    return (*inputs, *(("text_pair",) if reading.pairs else ()), *((answer,) if answers else ()))
+
+
+@contextlib.contextmanager
+def as_learned(run: RunFolder, reading: Reading, given: AsReadSettings) -> Iterator[None]:
+    """What cannot be read with an option that the run was told, and this call was not, says so."""
+    try:
+        yield
+    except (DataError, UsageError) as error:
+        flags = {f"--{name}": value for name, value in reading.how.items() if getattr(given, name) is None}
+        if named := [flag for flag in flags if flag in error.problem]:
+            error.fix = f"{run.path} learned from data with {named[0]} {flags[named[0]]}, and so this is read; {named[0]} auto has it found by looking"
+        raise
+
+
+def read_like(run: RunFolder, place: str, given: AsReadSettings, reading: Reading, say: Say, **changes: Any) -> Splits:
+    """The rows of another place, read and cleaned as ``run`` learned where ``given`` does not say otherwise; none is split off."""
+    from pretune.data.load import load_splits
+
+    options = {"header": "auto", "delimiter": None, "encoding": None, "format": "auto"}
+    told = {name: getattr(given, name) for name in options}
+    other = own_settings(run).elsewhere(
+        place,
+        **{"column": given.column, "group": None, "validation_fraction": 0.0, "test_fraction": 0.0},
+        **{"drop_leaks": False, "drop_near_leaks": False, "redact": "redact" in reading.clean},
+        **{"files": given.files, "trust_paths": given.trust_paths, "group_from": None, "test_fold": None},
+        **{"clean": tuple(step for step in reading.clean if step != "redact")},
+        **{**options, **reading.options(**told), **changes},
+    )
+    with as_learned(run, reading, given):
+        found = load_splits(other, reading)
+    for file in found.facts["read"]["files"][:_SHOWN]:
+        tell_reading(reading, file["name"], file["columns"], say)
+    return found
+
+
+def tell_reading(reading: Reading, name: str, columns: Mapping[str, str], say: Say) -> None:
+    """One line on what is read of a table: a warning where its texts come from another column than the model learned from."""
+    for difference in reading.differences(columns):
+        say.warn(f"{name}: {difference}")
+    if told := reading.sentence(columns):
+        say.note(f"reading {name}: {told}")
+
+
 def own_data(run: RunFolder) -> Splits:
     """The rows that the run was made from, the training rows those that it learned from.
 
@@ -82,3 +183,15 @@ def own_data(run: RunFolder) -> Splits:
     if own.max_train_samples is None:
         return data
     return data.replace({**data, "train": fewer_rows(data["train"], own.max_train_samples, seed=own.seed)})
+
+
+def uncleaned(run: RunFolder, split: str, ids: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of a split of :func:`own_data` that have these ids, in their order, as they were before texts were cleaned."""
+    from pretune.data.load import load_splits
+
+    own = own_settings(run)
+    cleans = bool(own.clean or own.redact)
+    raw = {"clean": (), "redact": False, "deduplicate": False, "drop_leaks": False, "drop_near_leaks": False}
+    rows = (load_splits(replace(own, **raw)) if cleans else own_data(run))[split]
+    places = {name: place for place, name in enumerate(rows["id"])}
+    return rows.select([places[name] for name in ids]).to_list()

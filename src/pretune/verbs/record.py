@@ -135,10 +135,11 @@ def _ledgers(setup: Setup, learning: Learning) -> dict[str, dict[str, Any]]:
 def write_model(run: RunFolder, model: torch.nn.Module, processor: Any, about: dict[str, Any]) -> None:
     """``model/``: a Hugging Face folder with ``pretune.json``, whole or not at all."""
     from pretune.backbones.load import save_model
+    from pretune.verbs.reading import with_reading
 
     with sealed_folder(run.model_dir) as folder:
         save_model(model, processor, folder)
-        write_json(folder / "pretune.json", {**about, "format": SEALED})
+        write_json(folder / "pretune.json", with_reading(run, {**about, "format": SEALED}))
 
 
 def finish_model(run: RunFolder, learning: Learning, *, seconds: float, result: dict[str, Any]) -> None:

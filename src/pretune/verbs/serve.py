@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pretune.config import AnsweringSettings
+from pretune.config import AnsweringSettings, AsCleanedSettings
 from pretune.errors import ModelError, PretuneError, UsageError
 from pretune.options import option, refuse_unread
 from pretune.runfolder import RunFolder, open_run
@@ -19,6 +19,7 @@ from pretune.verbs.outcome import Outcome, Say
 from pretune.wording import counted
 
 if TYPE_CHECKING:
+    from pretune.data.reading import Reading
     from pretune.serve.app import Served
     from pretune.serve.intake import Takes
     from pretune.serve.limits import Limits
@@ -32,7 +33,7 @@ _READ_BY_MODALITY = {"text": ("max_characters",), "image": (), "audio": ("max_se
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeSettings(AnsweringSettings):
+class ServeSettings(AnsweringSettings, AsCleanedSettings):
     """Settings of ``pretune serve``."""
 
     verb: ClassVar[str] = "serve"
@@ -83,16 +84,20 @@ def serve(settings: ServeSettings, *, say: Say) -> Outcome:
     from pretune.serve.guard import is_local
     from pretune.serve.server import address_of, listen, run_server
     from pretune.verbs.proven import load_proven
+    from pretune.verbs.reading import learned_by
 
     run = open_run(settings.run)
     bound = listen(settings.host, settings.port)
     with bound:
         token = _token(settings)
         proven = load_proven(run, settings)
+        reading = learned_by(run, settings)
+        if reading.clean:
+            say.note(f"texts are cleaned as the model learned: {', '.join(reading.clean)}")
         refuse_unread(settings, proven.task.modality, _READ_BY_MODALITY)
         limits = _limits(settings)
         app, service = make_app(
-            _served(run, proven, limits, _samples(settings)),
+            _served(run, proven, reading, limits, _samples(settings)),
             limits,
             style=house_style(),
             local_only=is_local(settings.host),
@@ -163,7 +168,7 @@ def _samples(settings: ServeSettings) -> int:
     return settings.samples if settings.samples is not None else _SAMPLES if is_local(settings.host) else 0
 
 
-def _served(run: RunFolder, proven: Proven, limits: Limits, samples: int) -> Served:
+def _served(run: RunFolder, proven: Proven, reading: Reading, limits: Limits, samples: int) -> Served:
     from pretune.explain.aims import Explainable
     from pretune.explain.attributions import explain_example
     from pretune.explain.faithfulness import ORDERS
@@ -172,7 +177,7 @@ def _served(run: RunFolder, proven: Proven, limits: Limits, samples: int) -> Ser
     from pretune.serve.intake import Takes
     from pretune.tasks.predicting import example_of
 
-    task, columns = proven.task, run.passport.get("splits", {}).get("train", {}).get("columns", [])
+    task = proven.task
 
     def explain(
         row: Mapping[str, Any], label: str | None, tests: bool, is_wanted: Callable[[], bool]
@@ -184,7 +189,7 @@ def _served(run: RunFolder, proven: Proven, limits: Limits, samples: int) -> Ser
         ).to_dict()
 
     explains = isinstance(task, Explainable)
-    takes = Takes(task.modality, ("text_pair" in columns) if columns or task.modality != "text" else None)
+    takes = Takes(task.modality, reading.pairs if task.modality == "text" else False, reading.clean, reading.cleaned)
     return Served(
         run.path.resolve().name, task, proven.model, proven.device, takes,
         standing=_standing(run, task.metric_type.primary),

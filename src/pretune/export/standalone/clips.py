@@ -1,13 +1,14 @@
 """Clips of sound to samples or log-mel features for the exported model in this folder; :mod:`predict` uses it.
 
-Read are WAV files of 16 bits; soxr (pip install soxr) brings those of another rate to the model's. Shapes: T samples of a clip, F frames, W windows, M mel bands.
+WAV files of plain samples are read here; where soundfile is installed (pip install soundfile) it reads all others: FLAC, Ogg, MP3.
+soxr brings clips of another rate to the model's. Shapes: T samples of a clip, C channels, F frames, W windows, M mel bands.
 """
 
 from __future__ import annotations
 
 import io
 import math
-import wave
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ import numpy as np
 FULL_SCALE = 32_768
 WINDOW, HOP, SPECTRUM = 400, 160, 512
 LOWEST_HZ = 20
+INTEGERS, FLOATS, EXTENSIBLE = 1, 3, 0xFFFE
+"""How a WAV file says what its samples are."""
+UNKNOWN_SIZES = (0, 0x7FFFFFFE, 0x7FFFFFFF, 0xFFFFFFFE, 0xFFFFFFFF)
+"""What programs write that do not know yet how long a recording will be."""
 
 
 class Reader:
@@ -62,21 +67,78 @@ class Reader:
 
 
 def samples_of(source: Any, rate: int) -> np.ndarray:
-    """A WAV file (path or bytes) as float32 (T,) in [-1, 1] at ``rate``. Raises :class:`ValueError` for another form."""
+    """A clip (path or bytes) as float32 (T,) in [-1, 1] at ``rate``. Raises :class:`ValueError` for one that cannot be read."""
     name = "the clip" if isinstance(source, bytes) else str(source)
     try:
-        with wave.open(io.BytesIO(source) if isinstance(source, bytes) else str(source), "rb") as file:
-            found, channels, width = file.getframerate(), file.getnchannels(), file.getsampwidth()
-            data = file.readframes(file.getnframes())
-    except (wave.Error, EOFError, OSError) as error:
-        raise ValueError(f"{name} is no WAV file that can be read ({error}); {convert(rate)}") from None
-    if width != 2:
-        raise ValueError(f"{name} has {8 * width} bits, the model hears {rate} Hz of 16; {convert(rate)}")
-    samples_TC = np.frombuffer(data, dtype="<i2").reshape(-1, channels).astype(np.float32) / FULL_SCALE
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    except OSError as error:
+        raise ValueError(f"{name} cannot be read: {error.strerror}") from None
+    samples_TC, found = wav_samples(data, name) or decoded(data, name, rate)
     if not len(samples_TC):
         raise ValueError(f"{name} lasts 0 seconds")
-    samples = samples_TC[:, 0] if channels == 1 else samples_TC.mean(axis=1, dtype=np.float32)
+    if not np.isfinite(samples_TC).all():
+        raise ValueError(f"{name} holds samples that are not numbers")
+    samples = samples_TC[:, 0] if samples_TC.shape[1] == 1 else samples_TC.mean(axis=1, dtype=np.float32)
     return samples if found == rate else resampled(samples, found, rate, name)
+
+
+def wav_samples(data: bytes, name: str) -> tuple[np.ndarray, int] | None:
+    """The samples (T, C) and the rate of a WAV file of plain numbers: 8 to 32 bits, or floats. None for another file.
+
+    Raises :class:`ValueError` for one that is cut off.
+    """
+    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+        return None
+    place, told = 12, None
+    while place + 8 <= len(data):
+        chunk, size = data[place : place + 4], struct.unpack_from("<I", data, place + 4)[0]
+        body = data[place + 8 : place + 8 + size] if size or chunk != b"data" else data[place + 8 :]
+        if chunk == b"fmt " and len(body) >= 16:
+            kind, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", body)
+            told = (
+                struct.unpack_from("<H", body, 24)[0] if kind == EXTENSIBLE and len(body) >= 26 else kind,
+                channels,
+                rate,
+                bits,
+            )
+        elif chunk == b"data" and told is not None:
+            if len(body) < size and size not in UNKNOWN_SIZES:
+                raise ValueError(f"{name} is cut off: {len(body)} of {size} bytes of sound are there")
+            kind, channels, rate, bits = told
+            values = numbers_of(body, kind, bits)
+            if values is None or not channels:
+                return None
+            return values[: len(values) // channels * channels].reshape(-1, channels), rate
+        place += 8 + size + size % 2
+    return None
+
+
+def numbers_of(body: bytes, kind: int, bits: int) -> np.ndarray | None:
+    """Samples as float32 in [-1, 1]; None for numbers of another form."""
+    whole = body[: len(body) // max(1, bits // 8) * (bits // 8)]
+    if kind == FLOATS and bits in (32, 64):
+        return np.frombuffer(whole, dtype=f"<f{bits // 8}").astype(np.float32)
+    if kind != INTEGERS or bits not in (8, 16, 24, 32):
+        return None
+    if bits == 8:
+        return (np.frombuffer(whole, dtype=np.uint8).astype(np.float32) - 128) / 128
+    if bits == 24:
+        bytes_T4 = np.zeros((len(whole) // 3, 4), dtype=np.uint8)
+        bytes_T4[:, 1:] = np.frombuffer(whole, dtype=np.uint8).reshape(-1, 3)
+        return (bytes_T4.view("<i4")[:, 0] / 2.0**31).astype(np.float32)
+    return (np.frombuffer(whole, dtype=f"<i{bits // 8}") / 2.0 ** (bits - 1)).astype(np.float32)
+
+
+def decoded(data: bytes, name: str, rate: int) -> tuple[np.ndarray, int]:
+    """What soundfile reads of a clip. Raises :class:`ValueError` where it cannot, or is not installed."""
+    try:
+        import soundfile
+    except (ImportError, OSError):
+        raise ValueError(f"{name} is no WAV file of plain samples: pip install soundfile, or {convert(rate)}") from None
+    try:
+        return soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    except Exception as error:  # libsndfile's own kinds
+        raise ValueError(f"{name} cannot be read ({str(error)[:120]}); {convert(rate)}") from None
 
 
 def resampled(samples: np.ndarray, found: int, rate: int, name: str) -> np.ndarray:

@@ -4,11 +4,13 @@
     python predict.py picture.jpg another.png
     python predict.py clip.wav
     python predict.py rows.jsonl > answers.jsonl
-    cat rows.jsonl | python predict.py -
+    cat rows.csv | python predict.py -
 
 It needs numpy and the engine that pretune.json names (onnxruntime, openvino or torch); for texts also tokenizers, for pictures
-pillow, for clips of another rate than the model's soxr. A row of a file is {"text": ...}, {"text": ..., "text_pair": ...}, {"image": path} or {"audio": path}, with an "id" if it
-has one: JSON lines, CSV or TSV with such a header, or a .txt with a text or path on each line. Answers are JSON lines.
+pillow, for clips of another rate than the model's soxr, for clips that are no WAV soundfile. A file of rows is CSV or TSV with a
+row of names, JSON lines, an array of JSON, or .txt with a text or path on each line. Columns are found by the names that the model
+learned from, else text (and text_pair), image or audio, and id; --column says otherwise. Texts are cleaned as they were when the
+model learned. Answers are JSON lines. A row that cannot be answered is named, the others are answered, and the exit code is 1.
 
 Shapes: T tokens of a text or samples of a clip, F frames, M mel bands, C classes, V characters; H, W the sides of a picture.
 """
@@ -16,9 +18,9 @@ Shapes: T tokens of a text or samples of a clip, F frames, M mel bands, C classe
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
 import importlib.util
+import io
 import itertools
 import json
 import os
@@ -31,7 +33,7 @@ from typing import Any
 import numpy as np
 
 READERS = {"text": "texts", "image": "pictures", "audio": "clips"}
-TABLES = {".csv": ",", ".tsv": "\t"}
+SHOWN = 5
 
 
 class Model:
@@ -41,13 +43,28 @@ class Model:
         check_sums(folder)
         self.about: dict[str, Any] = json.loads((folder / "pretune.json").read_text(encoding="utf-8"))
         self.logits_of = open_engine(folder, self.about, threads)
-        self.reader = reader_of(READERS[self.about["inputs"]["modality"]])(folder, self.about)
+        self.reader = beside(READERS[self.about["inputs"]["modality"]]).Reader(folder, self.about)
+        self.cleaned = beside("rows").cleaner_of(self.about, beside)
 
-    def answers(self, rows: Iterable[dict[str, Any]], batch_size: int = 32) -> Iterator[dict[str, Any]]:
-        """One answer a row, in their order."""
+    def answers(
+        self,
+        rows: Iterable[dict[str, Any]],
+        batch_size: int = 32,
+        on_unread: Callable[[dict[str, Any], ValueError], None] | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """One answer a row, in their order. ``on_unread`` is told of a row that cannot be read; without it that is raised."""
         rows = iter(rows)
-        while part := list(itertools.islice(rows, batch_size)):
-            items = [(number, item) for number, row in enumerate(part) for item in self.items(row)]
+        while some := list(itertools.islice(rows, batch_size)):
+            part, items = [], []
+            for row in some:
+                try:
+                    items += [(len(part), item) for item in self.items(row)]
+                except ValueError as error:
+                    if on_unread is None:
+                        raise
+                    on_unread(row, error)
+                else:
+                    part.append(row)
             found: list[list[np.ndarray]] = [[] for _ in part]
             # Where activations are rounded by the range of a batch, a row must be a batch: its answer is its own then.
             size = 1 if self.about.get("rows_alone") else min(batch_size, self.reader.most_together)
@@ -62,7 +79,9 @@ class Model:
     def items(self, row: dict[str, Any]) -> list[Any]:
         """What the reader makes of a row. Raises :class:`ValueError` naming it."""
         try:
-            return self.reader.items(row)
+            if "problem" in row:
+                raise ValueError(row["problem"])
+            return self.reader.items(self.cleaned(row))
         except ValueError as error:
             raise ValueError(f"row {row['id']}: {error}") from None
 
@@ -109,14 +128,18 @@ def sum_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def reader_of(name: str) -> Any:
-    """What makes inputs of rows: the class ``Reader`` of the file called so beside this one."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+def beside(name: str) -> Any:
+    """The file called so beside this one, as a module."""
+    known = sys.modules.get(f"predict_{name}")
+    if known is not None and known.__file__ == str(Path(__file__).with_name(f"{name}.py")):
+        return known
+    spec = importlib.util.spec_from_file_location(f"predict_{name}", Path(__file__).with_name(f"{name}.py"))
     assert spec is not None, f"{name}.py is a Python file"
     assert spec.loader is not None, f"{name}.py is a Python file"
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # data classes look for the module that they stand in
     spec.loader.exec_module(module)
-    return module.Reader
+    return module
 
 
 def softmax(logits_C: np.ndarray) -> np.ndarray:
@@ -171,66 +194,83 @@ def open_engine(
     return run
 
 
-def rows_of(arguments: list[str], about: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The rows that the arguments ask for: a file of rows, standard input, or each argument itself (each two for pairs)."""
-    kind, pair = about["inputs"]["modality"], about["inputs"].get("reads_pairs", False)
-    for number in itertools.count(1):
-        if not arguments:
-            return
-        path = Path(arguments[0])
-        if arguments[0] == "-":
-            yield from rows_of_lines(sys.stdin, kind, pair, Path())
-        elif path.suffix in (*TABLES, ".jsonl", ".txt") and os.path.isfile(path):  # noqa: PTH113 - False for any text
-            with open(path, encoding="utf-8-sig", newline="") as file:
-                yield from rows_of_lines(file, kind, pair, path.parent, TABLES.get(path.suffix))
-        elif pair:
-            if len(arguments) < 2:
-                raise ValueError("the model reads pairs of texts: give two")
-            yield {"id": str(number), "text": arguments[0], "text_pair": arguments[1]}
-            arguments = arguments[1:]
-        else:
-            yield {"id": str(number), kind: arguments[0]}
-        arguments = arguments[1:]
+class Unanswered:
+    """Rows that got no answer: the first are named, all are counted."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, _row: dict[str, Any], error: ValueError) -> None:
+        """Count a row, and say why it has no answer."""
+        self.count += 1
+        if self.count <= SHOWN:
+            say(f"not answered: {error}")
 
 
-def rows_of_lines(
-    lines: Iterable[str], kind: str, pair: bool, folder: Path, delimiter: str | None = None
-) -> Iterator[dict[str, Any]]:
-    """Rows of a table whose first line names its columns, or of lines: JSON objects, texts or paths."""
-    found: Iterable[Any]
-    if delimiter is not None:
-        found = csv.DictReader(lines, delimiter=delimiter)
-    else:
-        found = (
-            json.loads(line) if line.lstrip()[:1] == "{" else {kind: line.rstrip("\r\n")}
-            for line in lines
-            if line.strip()
-        )
-    for number, row in enumerate(found, start=1):
-        lacking = [key for key in (kind, "text_pair")[: 1 + pair] if key not in row]
-        if lacking:
-            raise ValueError(f"row {number} has no {lacking[0]}, only {', '.join(map(str, row))}")
-        if not pair and "text_pair" in row:
-            raise ValueError(f"row {number} has a text_pair, but the model reads single texts")
-        value = row[kind] if kind == "text" else str(folder / row[kind])
-        second = {"text_pair": row["text_pair"]} if pair else {}
-        yield {"id": row.get("id", str(number)), kind: value, **second}
+def say(text: str) -> None:
+    """A line for a person."""
+    sys.stderr.write(f"predict.py: {text}\n")
+
+
+def line_of(answer: dict[str, Any], encoding: str) -> str:
+    """The answer as a line of JSON; characters that ``encoding`` lacks are written as JSON escapes."""
+    text = json.dumps(answer, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = json.dumps(answer, allow_nan=False)
+    return text + "\n"
+
+
+def opened(folder: Path, threads: int | None) -> Model:
+    """The model. Raises :class:`ValueError` for what lacks or is damaged, whatever a library raises."""
+    try:
+        return Model(folder, threads)
+    except ImportError as error:
+        raise ValueError(f"{error.name} is not installed: pip install {error.name}") from None
+    except ValueError:
+        raise
+    except Exception as error:  # engines and tokenizers raise their own kinds
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(f"the model in {folder} cannot be opened, a file may be damaged: {lines[0][:300]}") from None
 
 
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", nargs="+", help="a text, picture or clip; a file of rows; - for standard input")
+    parser.add_argument(
+        "rows", nargs="+", help="a text, picture or clip; a file of rows; a folder; - for standard input"
+    )
+    parser.add_argument(
+        "--column", action="append", default=[], metavar="ROLE=NAME", help="name a column: text=title, id=key"
+    )
+    parser.add_argument("--delimiter", help="what separates columns")
+    parser.add_argument("--encoding", help="encoding of files, where it is not UTF-8")
     parser.add_argument("--threads", type=int, default=None, help="processor threads (default: all)")
     asked = parser.parse_args()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    unanswered = Unanswered()
     try:
-        model = Model(Path(__file__).resolve().parent, asked.threads)
-        for answer in model.answers(rows_of(asked.rows, model.about)):
-            sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
+        model = opened(Path(__file__).resolve().parent, asked.threads)
+        rows = beside("rows").rows_of(
+            asked.rows, model.about, column=asked.column, delimiter=asked.delimiter, encoding=asked.encoding
+        )
+        answered = 0
+        for answer in model.answers(rows, on_unread=unanswered):
+            sys.stdout.write(line_of(answer, sys.stdout.encoding or "utf-8"))
+            answered += 1
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has left
+        return 141
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"predict.py: {error}\n")
+        say(str(error))
         return 2
-    return 0
+    if unanswered.count:
+        say(f"{unanswered.count} of {unanswered.count + answered} rows were not answered")
+    return 1 if unanswered.count else 0
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ class Reader:
     def items(self, row: dict[str, Any]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Token ids and segment ids of each piece of a row: one, or several windows of a long one."""
         texts = [row[key] for key in ("text", "text_pair") if key in row]
-        encoded = self.tokenizer.encode_batch([as_text(text) for text in texts], add_special_tokens=False)
+        encoded = self.tokenizer.encode_batch(texts, add_special_tokens=False)
         sides = [np.array(one.ids, dtype=np.int64) for one in encoded]
         frame = self.told["pair" if len(sides) == 2 else "single"]
         room = self.max_length - sum(len(ids) for ids, _ in frame["gaps"])
@@ -50,14 +50,6 @@ class Reader:
     def real(self, logits: np.ndarray, item: Any) -> np.ndarray:
         """The logits of an item."""
         return logits
-
-
-def as_text(value: Any) -> str:
-    """What a row holds as text: nothing is the empty text."""
-    if value is None or isinstance(value, (str, int, float)):
-        text = "" if value is None else str(value)
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    raise ValueError(f"a {type(value).__name__} is no text: {str(value)[:60]}")
 
 
 def framed(sides: list[np.ndarray], frame: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,159 @@
+"""How the rows were read that a model learned from: kept with it (``reading`` of pretune.json), and read so again by whatever
+answers with it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from typing import Any, Self
+
+from pretune.data.columns import parse_columns
+from pretune.data.columns_names import plain_name
+from pretune.data.encodings import check_encoding_name
+from pretune.data.formats import Table
+from pretune.errors import DataError
+
+__all__ = ["ANSWERS", "AUTO", "HOW", "Reading"]
+
+ANSWERS = ("label", "labels")
+HOW = ("header", "delimiter", "encoding", "format")
+"""The settings that say how text files are read."""
+AUTO = "auto"
+_TEXTS = ("text", "text_pair")
+_THINGS = {"text": "texts", "text_pair": "second texts", "image": "pictures", "audio": "clips", "label": "labels"}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a model's rows were read as. ``columns``: role to column as a person told it ("" where there is none of it),
+    ``found``: those that were read. ``width``: columns of tables that did not name theirs (0: they did). ``how``: options
+    of text files (those of :data:`HOW`) that were told. ``clean``: steps of :data:`pretune.data.scrub.STEPS`. ``pairs``: did
+    rows hold two texts (None: not known)? ``needed`` are the roles that rows must have where they are read again.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    found: Mapping[str, str] = field(default_factory=dict)
+    width: int = 0
+    how: Mapping[str, str] = field(default_factory=dict)
+    clean: tuple[str, ...] = ()
+    pairs: bool | None = None
+    needed: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, settings: Any, passport: Mapping[str, Any]) -> Self:
+        """The reading that ``settings`` (of data and cleaning) asked for; ``passport`` tells what was found in the data."""
+        files = passport.get("facts", {}).get("read", {}).get("files", [])
+        known = Counter((tuple(sorted(_roles_found(file).items())), file.get("width", 0)) for file in files)
+        (found, width), _ = known.most_common(1)[0] if known else (((), 0), 0)
+        columns = passport.get("splits", {}).get("train", {}).get("columns", ())
+        told = {name: getattr(settings, name) for name in HOW}
+        return cls(
+            columns=parse_columns(settings.column, settings.group), found=dict(found), width=width,
+            how={name: value for name, value in told.items() if value not in (None, AUTO)},
+            clean=(*settings.clean, *(("redact",) if settings.redact else ())),
+            pairs="text_pair" in columns if columns else None,
+        )  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> Self:
+        """As :meth:`to_dict` kept it; what a newer version may have kept beside it is passed over."""
+        known = {spec.name: saved[spec.name] for spec in fields(cls) if spec.name in saved}
+        return cls(**{**known, "clean": tuple(saved.get("clean", ())), "needed": ()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        found = {**asdict(self), "clean": list(self.clean)}
+        del found["needed"]
+        return found
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of columns that it knows."""
+        return tuple(sorted({name for name in (*self.columns.values(), *self.found.values()) if name}))
+
+    def options(self, **given: str | None) -> dict[str, Any]:
+        """The options of text files: as they were, where nothing else is ``given``; ``auto`` has one found by looking."""
+        told = {**self.how, **{name: value for name, value in given.items() if value is not None}}
+        found = {name: value for name, value in told.items() if value != AUTO}
+        if "encoding" in found:
+            found["encoding"] = check_encoding_name(found["encoding"])
+        return found
+
+    def asked(self, table: Table, given: Mapping[str, str], name: str) -> dict[str, str]:
+        """The columns to ask of a table: ``given`` ones, then those of old. A format that fixes a role goes before these.
+
+        Columns that were found by looking are taken where they are there. One that a person named must be there for the
+        roles that are ``needed``, or a column called as the role is; else it raises :class:`DataError`.
+        """
+        asked = dict(given)
+        asked |= {role: "" for role in ANSWERS if self.needed and role not in (*self.needed, *asked)}
+        for role, column in {**self.found, **self.columns}.items():
+            of_path = table.in_folders and column.startswith("folder:")
+            if role in asked or (role in table.roles and not of_path):
+                continue
+            place = self._place(table, role, column)
+            if place is not None:
+                asked[role] = place
+            elif role in self.columns and role in table.columns:
+                asked[role] = role
+            elif role in self.columns and role in self.needed:
+                raise DataError(
+                    f"{name} has no column {column!r}, from which the model learned its {_THINGS.get(role, role)}; "
+                    f"it has {', '.join(table.columns[:20])}",
+                    f"name the column: --column {role}={'NAME' if table.named else 'NUMBER (from 0)'}",
+                )
+        return asked
+
+    def _place(self, table: Table, role: str, column: str) -> str | None:
+        """The table's column for a role; None where it has none of that name."""
+        if table.in_folders and column.startswith("folder:"):
+            return column if role in self.needed else None
+        if not column or column in table.columns:
+            fits = role in self.columns or table.named or len(table.columns) == self.width
+            return column if fits else None
+        if column.isdigit() and role in self.columns and int(column) < len(table.columns):
+            return column
+        if role in self.columns and "," in column and all(part.strip() in table.columns for part in column.split(",")):
+            return column  # several columns of 0 and 1
+        same = [known for known in table.columns if plain_name(known) == plain_name(column)]
+        return same[0] if len(same) == 1 else None
+
+    @cached_property
+    def cleaner(self) -> Callable[[str], str]:
+        """What cleans a text."""
+        from pretune.data.clean import text_cleaner
+
+        return text_cleaner(self.clean)
+
+    def cleaned(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The row with its texts cleaned."""
+        if not self.clean:
+            return dict(row)
+        clean = self.cleaner
+        return {key: clean(value) if key in _TEXTS and isinstance(value, str) else value for key, value in row.items()}
+
+    def differences(self, columns: Mapping[str, str]) -> list[str]:
+        """Sentences on needed roles that are read from columns of other names than the model learned them from."""
+        known = {**self.found, **self.columns}
+        return [
+            f"{role} is read from the column {column}; the model learned it from {known[role]}"
+            for role, column in columns.items()
+            if known.get(role) and role in self.needed and plain_name(column) != plain_name(known[role])
+        ]
+
+    def sentence(self, columns: Mapping[str, str]) -> str:
+        """What is read, in words: ``columns`` are those of a table by role; nothing where there is nothing to say."""
+        told = [f"column {column} as {role}" for role, column in columns.items()]
+        told += [f"cleaned: {', '.join(self.clean)}"] if self.clean else []
+        return ", ".join(told)
+
+
+def _roles_found(file: Mapping[str, Any]) -> dict[str, str]:
+    """The roles of a file's columns, without those that its format told."""
+    how = file.get("columns_found_by", {})
+    return {
+        role: column for role, column in file.get("columns", {}).items() if how.get(role) not in ("the format", None)
+    }

@@ -1,0 +1,80 @@
+"""Answers of rows written to a file: JSON lines, or a table for a person's programs."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pretune.errors import UsageError
+
+if TYPE_CHECKING:
+    from pretune.tasks.base import Task
+
+__all__ = ["checked_place", "write_records"]
+
+_TABLES = {".csv": ",", ".tsv": "\t"}
+_OTHERS = (".xlsx", ".xls", ".parquet", ".arrow", ".feather", ".zip", ".gz")
+
+
+def checked_place(path: Path) -> Path:
+    """The file to write to, before anything is computed. Raises :class:`UsageError` for a folder and for forms that are not written."""
+    if path.is_dir():
+        raise UsageError(f"--out {path} is a folder", "give a file")
+    if path.suffix.lower() in _OTHERS:
+        raise UsageError(f"--out {path} ends in {path.suffix}, which is not written", "give .csv, .tsv or .jsonl")
+    return path
+
+
+def write_records(path: Path, records: Iterator[Mapping[str, Any]], task: Task) -> int:
+    """Write the records and return how many there are; a table where the name asks for one. The file is whole or not there.
+
+    Raises :class:`UsageError` where it cannot be written.
+    """
+    from pretune.files import json_text, translate_disk_errors
+
+    delimiter = _TABLES.get(path.suffix.lower())
+    count = 0
+    aside = path.with_name(f".{path.name}.tmp")
+    try:
+        with translate_disk_errors(path), open(aside, "w", encoding="utf-8", newline="") as file:
+            table = None if delimiter is None else csv.writer(file, delimiter=delimiter, lineterminator="\n")
+            if table is not None:
+                table.writerow(_names(task))
+            for record in records:
+                if table is not None:
+                    table.writerow(_cells(record, task))
+                else:
+                    file.write(json_text(record) + "\n")
+                count += 1
+        aside.replace(path)
+    except (FileNotFoundError, NotADirectoryError, PermissionError, IsADirectoryError) as error:
+        raise UsageError(
+            f"--out {path} cannot be written: {error.strerror}", "choose a file in a folder that you may write to"
+        ) from None
+    finally:
+        with contextlib.suppress(NotADirectoryError):
+            aside.unlink(missing_ok=True)
+    return count
+
+
+def _names(task: Task) -> Sequence[str]:
+    """The columns: id, the answer, and the probability of each class."""
+    return ["id", task.answer, *(f"probability of {label}" for label in task.labels)]
+
+
+def _cells(record: Mapping[str, Any], task: Task) -> Sequence[str]:
+    answer = record[task.answer]
+    shown = answer if isinstance(answer, str) else _joined(answer)
+    return [record["id"], shown, *(f"{record['probabilities'][label]:.6g}" for label in task.labels)]
+
+
+def _joined(labels: Sequence[str]) -> str:
+    """Several labels in one cell as they are read again: cut at ``;``, or as a list where a label holds a sign that cuts."""
+    cuts = ";|；[]" if len(labels) > 1 else ";|；[],，、"
+    if any(set(label) & set(cuts) for label in labels):
+        return json.dumps(list(labels), ensure_ascii=False)
+    return ";".join(labels)
