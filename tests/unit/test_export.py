@@ -93,7 +93,7 @@ def test_the_folder_holds_what_its_answers_need(texts: Exported):
     folder = texts.exported.model_dir
     assert texts.facts["artifact"]["signature"]["inputs"][0]["shape"] == ["batch", "length"]
     assert {path.name for path in folder.iterdir()} - {"__pycache__"} == {
-        "model.onnx", "config.json", "tokenizer.json", "tokenizer_config.json", "pretune.json", "README.md", "predict.py", "texts.py",
+        "model.onnx", "config.json", "tokenizer.json", "tokenizer_config.json", "pretune.json", "README.md", "predict.py", "rows.py", "texts.py",
     }  # fmt: skip
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "library_name: onnx" in card

@@ -103,13 +103,15 @@ class Source:
 class LeftOut:
     """Files (or folders) of a place that give no rows, and why.
 
-    With a ``code`` they are worth a warning, as they look like rows that were meant; ``fix`` says what to do.
+    With a ``code`` they are worth a warning, ``fix`` says what to do. ``rows``: they may have been meant as rows of this kind,
+    and count towards what is lost.
     """
 
     why: str
     names: Sequence[str]
     code: str = ""
     fix: str = ""
+    rows: bool = False
 
     def sentence(self) -> str:
         """For the notes of a reading."""
@@ -124,6 +126,7 @@ class LeftOut:
             "files": list(self.names[:_SHOWN]),
             "code": self.code,
             "fix": self.fix,
+            "rows": self.rows,
         }
 
 

@@ -121,11 +121,9 @@ def _unused(entries: Sequence[Entry], first: Source, num_used: int) -> Iterator[
     if others := [entry for entry in rest if entry.suffix not in (*TABLE_SUFFIXES, *TEXT_SUFFIXES)]:
         suffixes = Counter(entry.suffix or "no suffix" for entry in others).most_common(5)
         names = [entry.name for entry in others]
-        yield LeftOut(
-            f"of kinds that are not read: {', '.join(f'{suffix} ({count})' for suffix, count in suffixes)}",
-            names,
-            *_many(names, num_used, "files"),
-        )
+        kinds = ", ".join(f"{suffix} ({count})" for suffix, count in suffixes)
+        code, fix = _many(names, num_used, "files")
+        yield LeftOut(f"of kinds that are not read: {kinds}", names, code, fix, rows=bool(code))
 
 
 def _many(names: Sequence[str], num_used: int, noun: str) -> tuple[str, str]:

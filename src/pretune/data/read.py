@@ -23,6 +23,7 @@ from pretune.data.group_names import GroupTally, check_groups_asked
 from pretune.data.label_checks import change_notes, label_findings, number_notes, refuse_scores
 from pretune.data.label_names import label_names
 from pretune.data.label_words import one_spelling_of_booleans
+from pretune.data.losses import refuse_mostly_lost
 from pretune.data.media_kinds import extras
 from pretune.data.media_rows import MediaTally
 from pretune.data.prepare import Prepared, prepared_tables
@@ -151,7 +152,9 @@ class _Reading:
         self._name_labels()
         self.findings += self.folds.findings()
         self._check_ids()
-        return self._facts()
+        facts = self._facts()
+        refuse_mostly_lost(facts)
+        return facts
 
     def _table(self, prepared: Prepared) -> None:
         self.pairs.setdefault(prepared.roles.text_pair is not None, prepared.name)

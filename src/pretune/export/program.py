@@ -57,7 +57,10 @@ def add_program(
     inputs = {**task.portable(), **({"reads_pairs": reads_pairs} if task.modality == "text" else {})}
     steps = about.get("reading", {}).get("clean", ())
     words = {"stopwords": list(english_stopwords())} if "stopwords" in steps else {}
-    write_json(folder / "pretune.json", {**about, "format": SEALED, "engine": engine, "graph": graph, "inputs": inputs, **words})
+    write_json(
+        folder / "pretune.json",
+        {**about, "format": SEALED, "engine": engine, "graph": graph, "inputs": inputs, **words},
+    )
     here, data = resources.files("pretune.export.standalone"), resources.files("pretune.data")
     files = [here / name for name in ("predict.py", "rows.py", READERS[task.modality])]
     files += [data / "scrub.py"] if steps else []

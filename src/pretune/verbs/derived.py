@@ -74,11 +74,12 @@ def take_over(run: RunFolder, parent: RunFolder) -> None:
     run.update_record(reading=reading_of(parent), **kept)
 
 
-def unchanged_data(parent: RunFolder) -> tuple[Splits, str]:
-    """The parent's rows and their fingerprint. Raises :class:`RunError` where they are other rows than it learned from."""
-    from pretune.verbs.rows import data_fingerprint
+def unchanged_data(parent: RunFolder, say: Say) -> tuple[Splits, str]:
+    """The parent's rows and their fingerprint; what was left out of them is told. Raises :class:`RunError` where they are other rows than it learned from."""
+    from pretune.verbs.rows import data_fingerprint, tell_reading_of
 
     data = own_data(parent)
+    tell_reading_of(data, say)
     fingerprint = data_fingerprint(data)
     if parent.record.get("data_fingerprint", fingerprint) != fingerprint:
         raise RunError(

@@ -52,7 +52,7 @@ def rows_to_learn(settings: DistillSettings, parent: RunFolder, say: Say) -> Lea
     from pretune.tasks import task_named
     from pretune.verbs.rows import data_fingerprint
 
-    own, own_fingerprint = unchanged_data(parent)
+    own, own_fingerprint = unchanged_data(parent, say)
     adding = _Adding(own, answer=task_named(parent.record["model"]["task"]).columns[-1])
     if settings.data is not None:
         read = read_like(parent, settings.data, settings, learned_by(parent, answers=True), say)

@@ -95,9 +95,11 @@ def evaluate(settings: EvaluateSettings, *, say: Say) -> Outcome:
 def _rows_to_score(settings: EvaluateSettings, run: RunFolder, say: Say) -> tuple[Splits, Dataset]:
     """The run's data (for the baselines) and the labelled rows of the split to score."""
     from pretune.verbs.reading import learned_by, own_data, own_settings, read_like
+    from pretune.verbs.rows import tell_reading_of
 
     data = own_data(run)
     if settings.data is None:
+        tell_reading_of(data, say)
         return data, _require_split(data, settings.split, own_settings(run).place)
     reading = learned_by(run, settings, answers=True)
     say.note(f"scoring {settings.data}, read as {run.path} learned where nothing else is said")

@@ -114,9 +114,10 @@ def read_labelled(settings: FinetuneSettings, say: Say) -> Splits:
     """The data with training and validation rows. Raises :class:`UsageError` without validation."""
     from pretune.data.load import load_splits
     from pretune.tasks import find_task
-    from pretune.verbs.rows import fewer_rows
+    from pretune.verbs.rows import fewer_rows, tell_reading_of
 
     data = load_splits(settings)
+    tell_reading_of(data, say, settings=settings)
     find_task(data, settings.task).check(data)
     if "validation" not in data or len(data["validation"]) == 0:
         raise UsageError(

@@ -26,10 +26,12 @@ __all__ = ["PredictSettings", "predict", "with_its_texts"]
 
 _SHOWN = 5
 _CHANGED = {
-    "texts_from_lists": "texts are lists; their parts were joined by line ends",
-    "texts_from_numbers": "texts are numbers; they were read as they are written",
-    "texts_with_broken_characters": "texts hold broken characters, which were replaced",
-}
+    "texts_from_lists": ("are lists; their parts were joined by line ends", "is a list; its parts were joined by line ends"),
+    "texts_from_numbers": ("are numbers; they were read as they are written", "is a number; it was read as it is written"),
+    "texts_with_broken_characters": (
+        "hold broken characters, which were replaced", "holds broken characters, which were replaced",
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +112,7 @@ def _ending(text: str, facts: Mapping[str, Any], left_out: _LeftOut) -> Outcome:
     """What is said when all rows are through. A row without an answer makes the exit code 1."""
     for change, words in _CHANGED.items():
         if count := left_out.changed[change]:
-            left_out.say.warn(f"{count} {words}")
+            left_out.say.warn(f"{counted(count, 'text')} {agree(count, *words)}")
     if not left_out.count:
         return Outcome(text=text, facts=facts)
     whole = left_out.count + left_out.answered

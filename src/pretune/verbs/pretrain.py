@@ -121,8 +121,10 @@ def read_corpus(settings: PretrainSettings | ReadSettings, say: Say, learned: Re
     from pretune.data.load import load_splits
     from pretune.data.split import held_out
     from pretune.data.splits import Splits
+    from pretune.verbs.rows import tell_reading_of
 
     data = load_splits(settings, learned)
+    tell_reading_of(data, say, settings=settings)
     found = [data[name] for name in ("train", "unlabelled") if name in data and len(data[name])]
     if not found:
         raise DataError("there are no rows to learn from", "pretune inspect DATA shows what was read")

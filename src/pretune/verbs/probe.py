@@ -110,9 +110,10 @@ def _features(
     from pretune.tasks import check_settings, find_task
     from pretune.tasks.labelling import Labelling
     from pretune.verbs.backbone import find_backbone, steady
-    from pretune.verbs.rows import fewer_rows, row_groups
+    from pretune.verbs.rows import fewer_rows, row_groups, tell_reading_of
 
     data = load_splits(settings, reading)
+    tell_reading_of(data, say, settings=settings)
     kind = find_task(data)
     if not issubclass(kind, Labelling):
         raise UsageError(

@@ -178,7 +178,7 @@ def _begin(settings: PruneSettings, run: RunFolder, parent: RunFolder, say: Say,
     from pretune.verbs.reading import own_settings
     from pretune.verbs.setup import choose
 
-    data, fingerprint = unchanged_data(parent)
+    data, fingerprint = unchanged_data(parent, say)
     stage = open_model(parent.model_dir)
     _refuse_strange(settings, stage)
     if settings.vocabulary == "data":

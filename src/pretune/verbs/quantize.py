@@ -104,7 +104,7 @@ def quantize(settings: QuantizeSettings, *, say: Say) -> Outcome:
     with open_derived(settings, parent, Cluster()) as (settings, run, state):
         if state == "finished":
             return outcome_of(run, WAS_FINISHED)
-        unchanged_data(parent)
+        unchanged_data(parent, say)
         began = time.monotonic()
         take_over(run, parent)
         aside = emptied(run.path / ".quantize.tmp")

@@ -83,7 +83,7 @@ def _build(settings: QuantizeSettings, run: RunFolder, parent: RunFolder, say: S
     from pretune.verbs.reading import own_settings
     from pretune.verbs.setup import choose, make_learning
 
-    data, fingerprint = unchanged_data(parent)
+    data, fingerprint = unchanged_data(parent, say)
     stage = _folded(parent, data)
     task, model = stage.task, stage.model
     task.learn_as(data, own_settings(parent))

@@ -138,6 +138,8 @@ def as_learned(run: RunFolder, reading: Reading, given: AsReadSettings) -> Itera
 def read_like(run: RunFolder, place: str, given: AsReadSettings, reading: Reading, say: Say, **changes: Any) -> Splits:
     """The rows of another place, read and cleaned as ``run`` learned where ``given`` does not say otherwise; none is split off."""
     from pretune.data.load import load_splits
+    from pretune.data.losses import notes_of
+    from pretune.verbs.rows import tell_reading_of
 
     options = {"header": "auto", "delimiter": None, "encoding": None, "format": "auto"}
     told = {name: getattr(given, name) for name in options}
@@ -153,6 +155,9 @@ def read_like(run: RunFolder, place: str, given: AsReadSettings, reading: Readin
         found = load_splits(other, reading)
     for file in found.facts["read"]["files"][:_SHOWN]:
         tell_reading(reading, file["name"], file["columns"], say)
+    for note in notes_of(found.facts)[:_SHOWN]:
+        say.note(note)
+    tell_reading_of(found, say)
     return found
 
 

@@ -29,10 +29,12 @@ __all__ = [
     "row_groups",
     "save_train_keys",
     "tell_findings",
+    "tell_reading_of",
 ]
 
 _TRUNCATED_SHARE = 0.01
 _KEYS = "train_keys.npy"
+_SHOWN_FILES = 3
 
 
 def data_fingerprint(splits: Splits) -> str:
@@ -100,11 +102,36 @@ def fewer_rows(dataset: Dataset, most: int, *, seed: int) -> Dataset:
     return dataset.select(np.sort(chosen))
 
 
-def tell_findings(passport: dict[str, Any], say: Say, *, most: int = 6) -> None:
-    """What was cleaned, and the passport's warnings and errors, the first few, to the person who waits."""
-    for note in passport.get("facts", {}).get("cleaning", {}).get("notes", ()):
+def tell_reading_of(data: Splits, say: Say, *, settings: Any = None, most: int = 8) -> None:
+    """What was read, and what was left out, to the person who waits: a line each, and a warning for each loss.
+
+    With the ``settings`` of a verb that learns also how it was read; without them (a run's own data, read again) losses alone.
+    """
+    from pretune.data.losses import losses, notes_of
+    from pretune.data.reading import Reading
+
+    read = data.facts.get("read", {})
+    notes = []
+    if settings is not None:
+        reading = Reading.of(settings, {"facts": data.facts})
+        told = [(file["name"], reading.sentence(file["columns"])) for file in read.get("files", ())[:_SHOWN_FILES]]
+        notes = [f"reading {name}: {sentence}" for name, sentence in told if sentence] + notes_of(data.facts)
+    for note in notes[:most]:
         say.note(note)
-    serious = [f for f in passport.get("findings", []) if f["severity"] in ("error", "warning")]
+    if len(notes) > most:
+        say.note(f"{len(notes) - most} more notes on the reading: pretune inspect shows all")
+    lost = list(losses(read))
+    for loss in lost[:most]:
+        say.warn(f"data: {loss.sentence}")
+    if len(lost) > most:
+        say.warn(f"data: {len(lost) - most} more kinds of losses: pretune inspect shows all")
+
+
+def tell_findings(passport: dict[str, Any], say: Say, *, most: int = 6) -> None:
+    """The passport's warnings and errors, the first few, to the person who waits; what :func:`tell_reading_of` says is left aside."""
+    said = {one["code"] for one in passport.get("facts", {}).get("read", {}).get("left_out", ())}
+    found = [f for f in passport.get("findings", []) if f["code"] not in said and not f["code"].startswith("left-out-")]
+    serious = [f for f in found if f["severity"] in ("error", "warning")]
     for finding in serious[:most]:
         say.warn(f"data: {finding['message']}")
     if len(serious) > most:

@@ -170,11 +170,15 @@ def _rows_of_place(place: Path, argument: str, wanted: Wanted) -> Iterator[dict[
 def _rows_of_stream(stream: Any, name: str, suffix: str, folder: Path, wanted: Wanted) -> Iterator[dict[str, Any]]:
     """Rows of a table, of JSON, or of lines that are texts or paths, as they arrive. ``stream`` gives bytes."""
     marked = next((found for mark, found in BOMS if stream.peek(4).startswith(mark)), "utf-8")
-    encoding = wanted.encoding or marked
+    encoding, text = wanted.encoding or marked, None
     try:
-        yield from _rows_of_text(io.TextIOWrapper(stream, encoding, newline=""), name, suffix, folder, wanted)
+        text = io.TextIOWrapper(stream, encoding, newline="")
+        yield from _rows_of_text(text, name, suffix, folder, wanted)
     except (UnicodeDecodeError, LookupError) as error:
         raise ValueError(f"{name} cannot be read as {encoding} ({error}): give --encoding, such as gb18030") from None
+    finally:
+        if text is not None:
+            text.detach()  # whoever opened the stream closes it
 
 
 def _rows_of_text(text: Any, name: str, suffix: str, folder: Path, wanted: Wanted) -> Iterator[dict[str, Any]]:
@@ -187,7 +191,7 @@ def _rows_of_text(text: Any, name: str, suffix: str, folder: Path, wanted: Wante
         raise ValueError(f"{name} holds no rows")
     lines = itertools.chain([first], text)
     numbered = ((number, line) for number, line in enumerate(lines, before) if line.strip())
-    whole = suffix == ".json" and not _is_object(first)
+    whole = suffix == ".json" and not _is_row(first)
     if whole or (suffix == "" and first.lstrip().startswith("[") and not wanted.pair):
         yield from _json_rows(enumerate(_document("".join(lines), name), 1), f"{name} row", folder, wanted)
     elif suffix in (".jsonl", ".ndjson", ".json") or (suffix not in TABLES and first.lstrip().startswith("{")):
@@ -211,11 +215,13 @@ def _document(text: str, name: str) -> list[Any]:
     return rows
 
 
-def _is_object(line: str) -> bool:
+def _is_row(line: str) -> bool:
+    """Is the line a whole object, and no document of many?"""
     try:
-        return isinstance(json.loads(line), dict)
+        value = json.loads(line)
     except (ValueError, RecursionError):
         return False
+    return isinstance(value, dict) and not isinstance(value.get("data"), list)
 
 
 def _json_rows(
@@ -259,7 +265,7 @@ def _table_rows(
     named = _mark_of(first, wanted)
     mark = named or wanted.delimiter or TABLES.get(suffix, ",")
     sample = list(itertools.islice(lines, SAMPLE_LINES))
-    quoting = csv.QUOTE_MINIMAL if mark != "\t" or _well_quoted(sample) else csv.QUOTE_NONE
+    quoting = csv.QUOTE_MINIMAL if mark != "\t" or _quoted(sample) else csv.QUOTE_NONE
     reader = csv.reader(itertools.chain(sample, lines), delimiter=mark, quoting=quoting, strict=True)
     table = _numbered(reader, start)
     try:
@@ -289,10 +295,14 @@ def _numbered(reader: Any, start: int) -> Iterator[tuple[int, list[str]]]:
         line = start + reader.line_num
 
 
-def _well_quoted(sample: Sequence[str]) -> bool:
-    """Do cells between tabs that open with a quote also close with one? Else quotes are plain signs, as they mostly are there."""
-    quoted = [cell for line in sample for cell in line.rstrip("\r\n").split("\t") if cell.startswith('"')]
-    return all(len(cell) > 1 and cell.endswith('"') and '"' not in cell[1:-1].replace('""', "") for cell in quoted)
+def _quoted(sample: Sequence[str]) -> bool:
+    """Are cells between tabs quoted? They mostly are not there, and quotes are plain signs: cells that open with one do not close
+    with it, and all lines have as many tabs.
+    """
+    lines = [line.rstrip("\r\n") for line in sample if line.strip()]
+    quoted = [cell for line in lines for cell in line.split("\t") if cell.startswith('"')]
+    whole = all(len(cell) > 1 and cell.endswith('"') and '"' not in cell[1:-1].replace('""', "") for cell in quoted)
+    return whole or len({line.count("\t") for line in lines}) > 1
 
 
 def _id_of(row: Mapping[str, Any], wanted: Wanted) -> dict[str, str]:
