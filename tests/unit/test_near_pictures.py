@@ -87,7 +87,8 @@ def test_many_copies_of_one_picture_are_bounded(monkeypatch: pytest.MonkeyPatch)
     found = near(shown)
     assert len(set(found.left_P) | set(found.right_P)) == 60
     assert len(found.left_P) < 60 * 2 * pictures._MOST_EACH * len(pictures._windows()) / 4
-    monkeypatch.setattr(pictures, "_MOST_CANDIDATES", 10)
+    monkeypatch.setattr(pictures, "_MOST_CANDIDATES", 0)
+    monkeypatch.setattr(pictures, "_FEWEST_PAIRS", 10)
     few = near(shown)
     assert not few.complete
     assert 0 < len(few.left_P) <= 10

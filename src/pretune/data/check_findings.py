@@ -217,3 +217,10 @@ def _limits(passport: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             [],
             "--deduplicate first, or clean boilerplate from the texts",
         )
+    if search and search.get("cropped") is False:
+        message = (
+            f"Among so many pictures ({search['contents']:,}) cropped, bordered and turned copies were not looked for."
+        )
+        yield finding(
+            "note", "crops-not-looked-for", message, search["contents"], [], "inspect fewer at a time to find these too"
+        )

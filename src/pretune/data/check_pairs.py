@@ -18,7 +18,7 @@ from pretune.data.media import BrokenMedia
 from pretune.data.media_image import decode_image
 from pretune.data.near.pairs import KINDS, SAME, WORDS
 
-__all__ = ["kinds_of", "same_pairs", "shown_pairs"]
+__all__ = ["all_pairs", "kinds_of", "same_pairs", "shown_pairs"]
 
 _MOST_PAIRS, _MOST_PICTURES = 100, 12
 _EXCERPT, _BEFORE = 160, 40
@@ -54,6 +54,23 @@ def shown_pairs(
     most = _MOST_PICTURES if contents.have("image") else _MOST_PAIRS
     chosen = np.unique(np.linspace(0, len(ordered) - 1, min(most, len(ordered))).astype(int)) if ordered else []
     return [_pair(contents, ordered[place], ours, theirs) for place in chosen]
+
+
+def all_pairs(contents: Contents) -> list[dict[str, Any]]:
+    """As :func:`shown_pairs`, over all splits together: each content that is near an earlier one with the closest of these."""
+    near = contents.near
+    assert near is not None, "near duplicates were looked for"
+    names, best = list(contents.splits), dict[int, int]()
+    for pair in np.lexsort((near.kind_P, -near.alike_P)).tolist():
+        best.setdefault(int(near.right_P[pair]), pair)
+    ordered = sorted(best.values(), key=lambda pair: (near.alike_P[pair], pair))
+    most = _MOST_PICTURES if contents.have("image") else _MOST_PAIRS
+    found = []
+    for place in np.unique(np.linspace(0, len(ordered) - 1, min(most, len(ordered))).astype(int)) if ordered else ():
+        one, other = int(near.right_P[ordered[place]]), int(near.left_P[ordered[place]])
+        splits = (names[contents.split_U[one]], names[contents.split_U[other]])
+        found.append(_pair(contents, (one, (ordered[place], other)), *splits))
+    return found
 
 
 def same_pairs(contents: Contents, ours: str, theirs: str, counted_N: np.ndarray) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from pretune.report.svg import finite
 from pretune.report.words import number_text, percent_text, plain, title_of
 from pretune.wording import counted
 
-__all__ = ["conflicts", "findings", "findings_sentence", "overlaps"]
+__all__ = ["conflicts", "findings", "findings_sentence", "overlaps", "pairs_list"]
 
 _WORDS = {"error": "Error", "warning": "Warning", "note": "Note"}
 _ORDER = {"error": 0, "warning": 1, "note": 2}
@@ -58,6 +58,16 @@ def _finding(one: Mapping[str, Any]) -> dict[str, Any]:
         "pairs": pairs,
         "more_pairs": _more_pairs(len(pairs), count),
     }
+
+
+def pairs_list(pairs: Sequence[Any]) -> Markup:
+    """Pairs of rows that are alike, both of each; the first few open."""
+    shown = [_pair(pair) for pair in pairs if isinstance(pair, Mapping)]
+    first = part("pairs", rows=shown[:MOST_PAIRS_OPEN])
+    rest = shown[MOST_PAIRS_OPEN:]
+    return first + (
+        part("details", summary=_more_pairs(len(shown), None), body=part("pairs", rows=rest)) if rest else Markup("")
+    )
 
 
 def _more_pairs(shown: int, count: object) -> str:

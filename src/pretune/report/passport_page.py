@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pretune.report.layout import Banner, Page, Section, Tile, part, write_page
+from pretune.report.passport_checks import leak_checks
 from pretune.report.passport_findings import conflicts, findings, findings_sentence, overlaps
 from pretune.report.passport_parts import (
     balance,
@@ -34,7 +35,11 @@ def write_passport_page(passport: Mapping[str, Any], out: Path, title: str) -> P
 def passport_page(passport: Mapping[str, Any], title: str) -> Page:
     """What the page of a passport shows."""
     chapters = (
-        ("findings", "Findings", (findings(passport), overlaps(passport), conflicts(passport), kinds_table(passport))),
+        (
+            "findings",
+            "Findings",
+            (findings(passport), overlaps(passport), conflicts(passport), kinds_table(passport), leak_checks(passport)),
+        ),
         ("splits", "Splits and labels", (splits_table(passport), balance(passport))),
         (
             "lengths",

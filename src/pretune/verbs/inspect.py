@@ -11,7 +11,7 @@ from pretune.config import CleanSettings, DataSettings
 from pretune.errors import UsageError
 from pretune.options import option
 from pretune.verbs.declare import verb
-from pretune.verbs.inspect_pairs import pair_lines
+from pretune.verbs.inspect_pairs import check_lines, pair_lines
 from pretune.verbs.next_steps import next_line, proposed_start
 from pretune.verbs.outcome import Outcome, Say
 from pretune.wording import counted
@@ -41,6 +41,13 @@ class InspectSettings(CleanSettings, DataSettings):
     near_duplicates: bool = option(True, "look for copies that are cut, edited, cropped, re-coded too")
     out: str | None = option(None, "folder for the passport: data.json and passport.html", metavar="FOLDER")
     strict: bool = option(False, "exit with 1 when a warning or an error was found")
+    measure_leak_checks: int | None = option(
+        None,
+        "plant so many copies of each kind among the rows (in memory), and tell which kinds the checks find here",
+        low=1,
+        high=10_000,
+        metavar="COPIES",
+    )
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -65,10 +72,14 @@ def inspect(settings: InspectSettings, *, say: Say) -> Outcome:
     """
     from pretune.data.check import passport
     from pretune.data.load import load_splits, modality_of
+    from pretune.data.planted.measure import measure_checks
 
     splits = load_splits(settings)
     corpus = None if settings.corpus is None else _corpus(settings.corpus)
     found = passport(splits, near_duplicates=settings.near_duplicates, corpus=corpus)
+    if settings.measure_leak_checks is not None:
+        say.note("planting copies of the rows and looking for them")
+        found["leak_checks"] = measure_checks(splits, settings.measure_leak_checks)
     pages = _write(Path(settings.out), found, settings.place) if settings.out else []
     serious = [f for f in found["findings"] if f["severity"] in ("warning", "error")]
     text = _text(settings, found, pages, modality_of(splits))
@@ -123,6 +134,7 @@ def _text(settings: InspectSettings, found: dict[str, Any], pages: list[str], mo
         lines += pair_lines(finding.get("pairs", ()), finding["count"]) if finding.get("pairs") else []
     if not found["findings"]:
         lines.append("nothing to complain about")
+    lines += check_lines(found["leak_checks"]) if "leak_checks" in found else []
     lines += [f"written: {', '.join(pages)}"] if pages else []
     return "\n".join([*lines, *_next(settings, found["splits"], modality)])
 

@@ -1,7 +1,7 @@
 """Are two texts copies of each other, and how: judged by their letters, words and numbers. P pairs.
 
 What makes a copy is asked strictly of short texts, where one word decides what is said: no word of a short sentence may be another,
-one character at most of a title. A number that differs makes another text ("part 2", "part 3"). Texts that have only what many other
+one character at most of a title (of a short title one left out or put in). A number that differs makes another text ("part 2", "part 3"). Texts that have only what many other
 rows have too (``bond``, see :class:`~pretune.data.near.rare.RarePieces`) are taken for made from one pattern. The limits were chosen on
 copies planted into news titles and film reviews, and on the pairs found there without any (docs/decisions.md).
 """
@@ -28,11 +28,12 @@ LEAST_BOND = 0.1
 
 _LETTERS, _ORDER, _EDITED, _PART = (KINDS.index(name) for name in ("letters", "order", "edited", "part"))
 # Sizes are in letters of an alphabet: a Han character counts as three.
-_TITLE, _SHORT_TITLE, _SENTENCE, _SHORT_SENTENCE, _PATTERN = 75, 36, 48, 20, 90
+_TITLE, _SHORT_TITLE, _SHORTEST_TITLE, _SENTENCE, _SHORT_SENTENCE, _PATTERN = 75, 36, 24, 48, 20, 90
 _FEW_WORDS, _MANY_WORDS = 5, 9
 _LEAST_ALIKE, _LEAST_ALIKE_DENSE, _LEAST_ALIKE_LONG, _LEAST_JACCARD = 0.8, 0.85, 0.9, 0.8
 _MOST_PARTIAL = 1_000  # letters; what is longer is compared by its shingles
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d]")
+_GAPS = re.compile(r"(?<=\d)([^\w]*)(?=\d)")
 _THOUSANDS = re.compile(r",(?=\d{3}(?:\D|$))")
 
 _Found = tuple[np.ndarray, np.ndarray]
@@ -76,7 +77,20 @@ def _sides(left: list[str], right: list[str], bond_P: np.ndarray) -> _Sides:
 
 def _same_letters(sides: _Sides, open_P: np.ndarray) -> _Found:
     a, b = sides.strings
-    return _agreeing(sides, [pair for pair in open_P.tolist() if a[pair] and a[pair] == b[pair]], _in_turn)
+    same = [pair for pair in open_P.tolist() if a[pair] and a[pair] == b[pair]]
+    found = [pair for pair in same if _same_points(sides.texts[0][pair], sides.texts[1][pair])]
+    return np.array(found, dtype=np.int64), np.ones(len(found))
+
+
+def _same_points(one: str, other: str) -> bool:
+    """Whether no two digits of texts of the same letters stand together in one and have a mark between them in the other (12, 1.2);
+    blanks count for neither.
+    """
+    gaps = [_GAPS.findall(_THOUSANDS.sub("", unicodedata.normalize("NFKC", text))) for text in (one, other)]
+    return all(
+        {bool(gap) for gap in pair} != {True, False} or any(map(str.isspace, "".join(pair)))
+        for pair in zip(*gaps, strict=False)
+    )
 
 
 def _same_words(sides: _Sides, open_P: np.ndarray) -> _Found:
@@ -109,7 +123,7 @@ def _edited(sides: _Sides, open_P: np.ndarray) -> _Found:
     alike = process.cpdist(a, b, scorer=OSA.normalized_similarity, score_cutoff=_LEAST_ALIKE, dtype=np.float64)
     size, dense, bond = sides.size_P[open_P], sides.dense_P[open_P], sides.bond_P[open_P]
     enough = (alike >= np.where(dense, _LEAST_ALIKE_DENSE, _LEAST_ALIKE)) & (
-        size >= np.where(dense, _SHORT_TITLE, _SHORT_SENTENCE)
+        size >= np.where(dense, _SHORTEST_TITLE, _SHORT_SENTENCE)
     )
     bound = bond >= np.where(dense & (size < _TITLE), 3 * LEAST_BOND, LEAST_BOND)
     no_pattern = bound | ((size >= _PATTERN) & (alike >= _LEAST_ALIKE_LONG))
@@ -122,12 +136,16 @@ def _edited(sides: _Sides, open_P: np.ndarray) -> _Found:
 
 
 def _decided(sides: _Sides, pairs: np.ndarray) -> np.ndarray:
-    """(P,) bool of short texts: may what differs decide what is said: two characters of a title, or a word that is another."""
+    """(P,) bool of short texts: may what differs decide what is said: two other characters of a title, one of a short title, or a word
+    that is another.
+    """
     a, b = sides.strings
     words, others = (_words(side, pairs) for side in sides.letters)
     return np.array(
         [
-            _replaced(a[pair], b[pair]) > 1 if sides.dense_P[pair] else _other_words(words[place], others[place])
+            _replaced(a[pair], b[pair]) > (sides.size_P[pair] >= _SHORT_TITLE)
+            if sides.dense_P[pair]
+            else _other_words(words[place], others[place])
             for place, pair in enumerate(pairs.tolist())
         ],
         dtype=bool,

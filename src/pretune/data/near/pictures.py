@@ -31,8 +31,9 @@ _F = np.float32
 _FREQUENCIES = 8
 _LEAST_ALIKE = 0.76
 _PROBED, _MOST_EACH = 8, 8
-_MOST_CANDIDATES = 120_000
+_MOST_CANDIDATES = 8  # a sketch: the most alike ones of all
 _LEAST_COARSE, _LEAST_GREY = 0.72, 0.85
+_FEWEST_PAIRS = 20_000
 _BATCH = 2_048
 _MARGIN = 0.15  # the edge of a border, and what a turn leaves empty, spoil what is beside them
 _STEPS_COARSE, _STEPS_FINE = 3, 3
@@ -92,11 +93,18 @@ def _candidates(sketches_SHW: np.ndarray, picture_S: np.ndarray) -> _Candidates:
             found.append(np.stack([one + len(flat_SN) * mirrored, other, np.full(len(one), window), alike])[:, apart])
     query_P, other_P, window_P, alike_P = np.concatenate(found, axis=1)
     mirrored_P, one_P = np.divmod(query_P.astype(np.int64), max(len(flat_SN), 1))
-    return _best(one_P, other_P.astype(np.int64), mirrored_P.astype(bool), window_P.astype(np.int64), alike_P)
+    whole = (one_P, other_P.astype(np.int64), mirrored_P.astype(bool), window_P.astype(np.int64), alike_P)
+    return _best(*whole, most_pairs=max(_FEWEST_PAIRS, _MOST_CANDIDATES * len(flat_SN)))
 
 
 def _best(
-    one_P: np.ndarray, other_P: np.ndarray, mirrored_P: np.ndarray, window_P: np.ndarray, alike_P: np.ndarray
+    one_P: np.ndarray,
+    other_P: np.ndarray,
+    mirrored_P: np.ndarray,
+    window_P: np.ndarray,
+    alike_P: np.ndarray,
+    *,
+    most_pairs: int,
 ) -> _Candidates:
     """Of each two sketches the best window as they are and mirrored; the most alike ones where there are too many."""
     order = np.argsort(-alike_P, kind="stable")
@@ -104,8 +112,8 @@ def _best(
     size = int(most.max(initial=0)) + 1
     _, first = np.unique((least * size + most) * 2 + mirrored_P[order], return_index=True)
     chosen = order[np.sort(first)]
-    complete = len(chosen) <= _MOST_CANDIDATES
-    chosen = chosen[:_MOST_CANDIDATES]
+    complete = len(chosen) <= most_pairs
+    chosen = chosen[:most_pairs]
     maps = np.stack(_windows()).astype(_F)[window_P[chosen]]
     return _Candidates(one_P[chosen], other_P[chosen], mirrored_P[chosen], maps, complete)
 
