@@ -46,6 +46,7 @@ __all__ = [
 
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_FILES = ("/dev/", "/proc/", "/sys/")
+_CACHE_IS_FULL = "that is the cache, which saves work and can be emptied: pretune cache --clear; or let PRETUNE_CACHE name a folder on a disk with more space"
 _RESTORE = "restore the file, or start again with --overwrite"
 
 MAX_JSON_BYTES = 64 << 20
@@ -55,10 +56,18 @@ MAX_JSON_VALUES = 4_000_000
 
 def cache_dir(*parts: str) -> Path:
     """A folder under ``$PRETUNE_CACHE`` (default ``~/.cache/pretune``), made when missing."""
-    root = os.environ.get("PRETUNE_CACHE")
-    folder = (Path(root) if root else Path.home() / ".cache" / "pretune").joinpath(*parts)
+    folder = _cache_root().joinpath(*parts)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _cache_root() -> Path:
+    root = os.environ.get("PRETUNE_CACHE")
+    return Path(root) if root else Path.home() / ".cache" / "pretune"
+
+
+def _is_cache(path: Path) -> bool:
+    return path.absolute().is_relative_to(_cache_root().absolute())
 
 
 @contextlib.contextmanager
@@ -72,7 +81,9 @@ def translate_disk_errors(path: Path) -> Iterator[None]:
         if code in _OUT_OF_SPACE or "No space left" in text or "File too large" in text or "os error 28" in text:
             raise DiskFull(
                 f"no space left while writing {path} ({_free_text(path)})",
-                "what was saved before is intact: free some space and run the same command again, it goes on from the last checkpoint",
+                _CACHE_IS_FULL
+                if _is_cache(path)
+                else "what was saved before is intact: free some space and run the same command again, it goes on from the last checkpoint",
             ) from error
         raise
 
@@ -93,7 +104,7 @@ def check_free_space(folder: Path, needed_bytes: int, what: str) -> None:
     if free_bytes < needed_bytes:
         raise DiskFull(
             f"{what} needs {needed_bytes / 2**20:.0f} MiB in {folder}, {free_bytes / 2**20:.0f} MiB are free",
-            "free some space, or choose another folder with --out",
+            _CACHE_IS_FULL if _is_cache(folder) else "free some space, or choose another folder with --out",
         )
 
 

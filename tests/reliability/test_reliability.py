@@ -13,9 +13,11 @@ import pytest
 
 HARNESS = Path(__file__).with_name("harness.py")
 NAMES = (
+    "absurd-folders",
     "all-corrupt",
     "bit-flips",
     "crash-points",
+    "damage-at-rest",
     "full-disks",
     "kills",
     "non-finite",

@@ -122,6 +122,20 @@ def first_line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
+def test_a_full_disk_under_the_cache_names_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PRETUNE_CACHE", str(tmp_path / "cache"))
+    place = files.cache_dir("pixels")
+    with pytest.raises(DiskFull) as asked:
+        files.check_free_space(place, 2**62, "keeping scaled pictures")
+    with pytest.raises(DiskFull) as met, files.translate_disk_errors(place / "a"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    for error in (asked.value, met.value):
+        assert str(place) in error.problem
+        assert "pretune cache --clear" in error.fix
+        assert "PRETUNE_CACHE" in error.fix
+        assert "--out" not in error.fix
+
+
 def test_two_processes_race_and_one_wins(tmp_path: Path):
     racers = [hold(tmp_path), hold(tmp_path)]
     try:

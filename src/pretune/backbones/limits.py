@@ -136,7 +136,9 @@ def check_config(told: dict[str, Any], path: Path, weights: Weights | None) -> N
     for place, key, number in _numbers(told):
         if _FREE.search(key):
             continue
-        if _LAYERS.search(key):
+        if key in ("image_size", "patch_size"):
+            low, most = 0, MOST_SIDE
+        elif _LAYERS.search(key):
             low, most = 0, layers
         elif _COUNTS.search(key):
             low, most = 0, _MOST_COUNTED

@@ -89,6 +89,12 @@ def _check_vocabulary(name: str, config: PreTrainedConfig, tokenizer: FastTokeni
             f"the tokenizer of {name} has {len(tokenizer)} tokens, its config.json says vocab_size {size}",
             "the folder mixes files of two models: copy the tokenizer that belongs to these weights",
         )
+    last = max(tokenizer.backend_tokenizer.get_vocab().values(), default=0)
+    if size is not None and last >= size:
+        raise ModelError(
+            f"the tokenizer of {name} has a token of number {last}, the model has {size} (vocab_size of config.json)",
+            "the folder mixes files of two models, or is damaged: copy the tokenizer that belongs to these weights",
+        )
 
 
 def processor_facts(backbone: Backbone) -> dict[str, Any]:

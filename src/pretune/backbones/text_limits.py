@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from pretune.backbones.text import TextEncoder
-from pretune.errors import UsageError
+from pretune.errors import CorruptFile, UsageError
 
 if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
     from pretune.config import TextSettings
 
-__all__ = ["encoder_for", "max_length_of", "position_offset"]
+__all__ = ["encoder_for", "encoder_of", "max_length_of", "position_offset"]
 
 SANE_MAX_LENGTH = 1_000_000
 FALLBACK_MAX_LENGTH = 512
@@ -31,6 +33,22 @@ def encoder_for(backbone: Backbone, settings: TextSettings) -> TextEncoder:
         backbone.tokenizer,
         max_length=settings.max_length or most,
         long_text=settings.long_text,
+        segments=backbone.uses_segments,
+    )
+
+
+def encoder_of(backbone: Backbone, about: Mapping[str, Any]) -> TextEncoder:
+    """The encoder of a trained model, from what its ``pretune.json`` says. Raises :class:`CorruptFile` for rows longer than it takes."""
+    most = max_length_of(backbone)
+    if about["max_length"] > most:
+        raise CorruptFile(
+            f"{(backbone.folder or Path()) / 'pretune.json'} says max_length {about['max_length']}, the model beside it takes {most} tokens at most",
+            "bring the file back from a copy, or train again",
+        )
+    return TextEncoder(
+        backbone.tokenizer,
+        max_length=about["max_length"],
+        long_text=about["long_text"],
         segments=backbone.uses_segments,
     )
 

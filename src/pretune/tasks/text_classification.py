@@ -12,7 +12,7 @@ import torch
 
 from pretune.backbones.store import TokenStore, encode_dataset
 from pretune.backbones.text import LONG_TEXT, TextEncoder, TextPiece, collate_text
-from pretune.backbones.text_limits import encoder_for
+from pretune.backbones.text_limits import encoder_for, encoder_of
 from pretune.backbones.vary_words import WORD_VARIATIONS, WordVarier
 from pretune.config import READ_BY_MODALITY
 from pretune.data.scripts import count_scripts, mostly_unspaced, shares
@@ -151,13 +151,12 @@ class _OfTexts(Labelling):
     @classmethod
     def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> Self:
         """See :class:`pretune.tasks.base.Task`."""
-        encoder = TextEncoder(
-            backbone.tokenizer,
-            max_length=about["max_length"],
-            long_text=about["long_text"],
-            segments=backbone.uses_segments,
+        return cls(
+            about["labels"],
+            encoder_of(backbone, about),
+            augment=about.get("augment", "none"),
+            **cls.kept_options(about),
         )
-        return cls(about["labels"], encoder, augment=about.get("augment", "none"), **cls.kept_options(about))
 
     def to_dict(self) -> dict[str, Any]:
         """What the labels need, and how text is cut."""
