@@ -107,6 +107,12 @@ def test_what_the_page_says_of_belief():
         **{**{name: getattr(found, name) for name in found.__dataclass_fields__}, "faithfulness": doubtful}
     )
     assert "do not believe them" in render_page(explained_page(explained(attribution=changed)))
+    against = Faithfulness((0.0, 1.0), (0.9, 0.2), (0.6, 0.2), -0.03, -0.05, -0.01, 20, "silence")
+    assert "3.0 points higher on average" in against.sentence
+    assert "[1.0, 5.0] over 20" in against.sentence, "the interval is of what the sentence says"
+    assert "do not believe" in against.sentence
+    between = Faithfulness((0.0, 1.0), (0.9, 0.2), (0.6, 0.2), -0.03, -0.05, 0.01, 20, "silence")
+    assert "3.0 points higher on average than with others gone ([-1.0, 5.0] over" in between.sentence
     faint = Faithfulness((0.0, 1.0), (0.9, 0.2), (0.9, 0.2), 0.005, 0.001, 0.009, 20, "the mask token")
     assert faint.is_better
     assert not faint.is_shown

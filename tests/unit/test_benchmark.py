@@ -19,8 +19,9 @@ from pretune.evaluation.worker import Worker, WorkerLost
 from pretune.files import read_json, write_json
 from pretune.runfolder import RunFolder, open_run
 from pretune.verbs import benchmark_worker
-from pretune.verbs.benchmark import benchmark, same_question
+from pretune.verbs.benchmark import _evaluated, _split_of, benchmark, same_question
 from pretune.verbs.benchmark_fleet import Variant
+from pretune.verbs.evaluate import evaluate
 from pretune.verbs.finetune import finetune
 from tiny import CPU
 
@@ -74,7 +75,8 @@ def test_a_summary_is_of_calls_and_counts_rows():
 def test_the_words_name_winners_losers_and_what_is_unusable():
     found = {
         "metric": "accuracy",
-        "split": "test",
+        "split": "validation",
+        "n": 9,
         "front": ["small"],
         "variants": [variant("old", 0.9, 9.0, 9e6), variant("small", 0.9, 3.0, 3e6)],
         "unusable": [{"name": "broken", "reason": "its file is damaged"}],
@@ -88,6 +90,12 @@ def test_the_words_name_winners_losers_and_what_is_unusable():
     assert "broken is unusable: its file is damaged" in said
     assert "Other processes kept 1.2 of this machine's 4 processors busy meanwhile" in said
     assert "busy" not in " ".join(told({**found, "measured": {"others_busy": 0.0}}))
+    assert "Scores are of 9 validation rows, answered here; evaluate all runs" in said
+    evaluated = {**found, "split": "test", "n": 100, "answered_by": "evaluate", "timed_rows": 16}
+    assert "Scores are of the 100 test rows that evaluate answered; times are of 16 of them." in told(evaluated)
+    assert table_rows(found)[0][2] == "accuracy %"
+    assert table_rows(found)[1][2] == "90.00 [90.00, 90.00]"
+    assert table_rows({**found, "metric": "rmse", "unit": "number"})[1][2] == "0.90 [0.90, 0.90]"
     assert [line[0] for line in table_rows(found)] == ["run", "old", "small"]
     assert [line[-1] for line in table_rows(found)] == ["", "", "on the front"]
 
@@ -167,6 +175,31 @@ def test_what_is_timed_are_calls_without_encoding_and_with_it(monkeypatch: pytes
         assert found["ms"] == pytest.approx([ms] * 3)
 
 
+def evaluated_as(folder: Path, name: str, truths: str, split: str = "test") -> Variant:
+    """A run with predictions of rows that have these truths."""
+    run = RunFolder(folder / name)
+    run.path.mkdir()
+    run.write_lines(
+        run.predictions_name(split), [{"id": str(n), "label": "a", "truth": truth} for n, truth in enumerate(truths)]
+    )
+    return Variant(run, name)
+
+
+def test_test_rows_are_compared_where_all_runs_were_evaluated_on_them(tmp_path: Path):
+    a, b = (evaluated_as(tmp_path, name, "abba" * 25) for name in "ab")
+    gone = Variant(RunFolder(tmp_path / "gone"), "gone", reason="it has no model")
+    assert _split_of([a, b, gone]) == "test"
+    assert _split_of([a, Variant(RunFolder(tmp_path / "new"), "new")]) == "validation"
+    assert _split_of([gone]) == "validation"
+    found = _evaluated([a, b], "test", 20)
+    assert found is not None
+    assert {name: len(records) for name, records in found.items()} == {"a": 100, "b": 100}
+    assert _evaluated([a, b], "test", 101) is None, "fewer than would be answered here"
+    assert _evaluated([a, b], "validation", 20) is None
+    assert _evaluated([a, evaluated_as(tmp_path, "other", "aaaa" * 25)], "test", 20) is None, "other truths"
+    assert _evaluated([a, evaluated_as(tmp_path, "fewer", "abba" * 24)], "test", 20) is None
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fine-tuned run ``first`` and its copies: ``second``, ``broken`` (weights cut off) and ``unfinished`` (no model)."""
@@ -217,6 +250,13 @@ def test_a_benchmark_measures_what_it_can_and_names_the_rest(place: Path):
     assert not (place / "broken" / "looks.jsonl").exists()
     again = benchmark(*(str(place / name) for name in names), out=str(out), split="test", **QUICK)
     assert "finished before" in again.text
+    for name in names[:2]:
+        evaluate(place / name, baselines=False, resamples=100, threads=1)
+    test = benchmark(
+        *(str(place / name) for name in names[:2]), out=str(place / "tested"), **{**QUICK, "rows": 5}
+    ).to_dict()
+    assert (test["split"], test["answered_by"], test["timed_rows"]) == ("test", "evaluate", 5)
+    assert test["n"] == test["variants"][0]["score"]["n"] == test["variants"][1]["against_first"]["n"] > 5
 
 
 @pytest.mark.slow

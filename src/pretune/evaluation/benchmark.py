@@ -12,6 +12,7 @@ import numpy as np
 
 from pretune.evaluation.evaluate import chosen_by
 from pretune.evaluation.latency import crowded
+from pretune.wording import counted
 
 __all__ = ["BATCHES", "pareto_front", "standing_of", "summary", "table_rows", "told"]
 
@@ -60,16 +61,19 @@ def pareto_front(standings: Mapping[str, tuple[float, float, float]]) -> list[st
 def table_rows(found: Mapping[str, Any]) -> list[list[str]]:
     """The small table of the terminal, its head first: one line a variant."""
     metric = found["metric"]
-    head = ["run", "engine", metric, "1 row p50/p95 ms", "1 thread", "32 rows/s", "MB", "peak memory MB", ""]
-    return [head, *(_line(one, found["front"]) for one in found["variants"])]
+    share = found.get("unit", "share") in ("share", "rate")
+    head = [
+        "run", "engine", f"{metric} %" if share else metric, "1 row p50/p95 ms", "1 thread ms", "32 rows/s", "MB", "peak memory MB", "",
+    ]  # fmt: skip
+    return [head, *(_line(one, found["front"], 100 if share else 1) for one in found["variants"])]
 
 
-def _line(one: Variant, front: Sequence[str]) -> list[str]:
+def _line(one: Variant, front: Sequence[str], scale: int) -> list[str]:
     score, first = one["score"], one["latency"]["1"]["all"]
     return [
         one["name"],
         one["engine"],
-        f"{100 * score['value']:.2f} [{100 * score['low']:.2f}, {100 * score['high']:.2f}]",
+        f"{scale * score['value']:.2f} [{scale * score['low']:.2f}, {scale * score['high']:.2f}]",
         f"{first['p50_ms']:.2f} / {first['p95_ms']:.2f}",
         f"{one['latency']['1']['one']['p50_ms']:.2f}",
         f"{one['latency']['32']['all']['rows_per_second']:,.0f}",
@@ -90,10 +94,21 @@ def told(found: Mapping[str, Any]) -> list[str]:
     others_busy = found["measured"].get("others_busy", 0.0)
     return [
         *said,
+        _rows_sentence(found),
         *chosen_by(found["split"]),
         *crowded(others_busy, found["machine"]["cores"]),
         f"Memory is the most that a process held; {held:.0f} MB of it are Python and the libraries, torch among them.",
     ]
+
+
+def _rows_sentence(found: Mapping[str, Any]) -> str:
+    """Which rows the scores are of, and which the times."""
+    rows = counted(found["n"], f"{found['split']} row")
+    if found.get("answered_by") != "evaluate":
+        more = "" if found["split"] == "test" else "; evaluate all runs, and their test rows are compared"
+        return f"Scores are of {rows}, answered here{more}."
+    timed = found["timed_rows"]
+    return f"Scores are of the {rows} that evaluate answered; times are of {'all' if timed == found['n'] else timed} of them."
 
 
 def _front_sentence(found: Mapping[str, Any]) -> str:

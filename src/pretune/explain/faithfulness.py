@@ -54,8 +54,10 @@ class Faithfulness:
     @property
     def sentence(self) -> str:
         """What the figure says, for a person."""
-        area = f"the answer's probability is {abs(100 * self.area):.1f} points {'lower' if self.area >= 0 else 'higher'} on average"
-        low, high = (round(100 * end, 1) + 0.0 for end in (self.low, self.high))
+        # The interval is of what the sentence says: points lower, or points higher.
+        sign, way = (1, "lower") if self.area >= 0 else (-1, "higher")
+        area = f"the answer's probability is {abs(100 * self.area):.1f} points {way} on average"
+        low, high = sorted(round(100 * sign * end, 1) + 0.0 for end in (self.low, self.high))
         spread = f"[{low:.1f}, {high:.1f}] over {self.orders} random orders"
         told = f"With the parts of the highest scores gone first, {area} than with others gone ({spread})."
         if self.is_shown:

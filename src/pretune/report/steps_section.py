@@ -15,7 +15,7 @@ from pretune.wording import counted
 
 __all__ = ["measured_by_steps", "steps_lead", "steps_of", "steps_section"]
 
-_COLUMNS = ("step", "what", "score", "weights", "one row", "took")
+_COLUMNS = ("step", "what", "score", "value", "split", "weights", "one row", "took")
 
 
 def steps_of(run: RunFolder) -> dict[str, dict[str, Any]]:
@@ -42,7 +42,7 @@ def steps_section(run: RunFolder) -> Section | None:
         [
             Cell(name),
             Cell(title_of(str(facts.get("verb", "")))),
-            _score(found[name]),
+            *_score(found[name]),
             _bytes(found[name]),
             _latency(found[name]),
             Cell(duration_text(facts["seconds"]) if "seconds" in facts else plain(facts.get("status")), numeric=True),
@@ -86,24 +86,26 @@ def _facts(run: RunFolder, step: Mapping[str, Any]) -> dict[str, Any]:
         return {}
 
 
-def _score(facts: Mapping[str, Any]) -> Cell:
-    """The score of the split that counts most: test where it was looked at."""
+def _score(facts: Mapping[str, Any]) -> tuple[Cell, Cell, Cell]:
+    """Which score, its value with the interval, and of which split: the one that counts most, test where it was looked at."""
     metrics = facts.get("metrics") or {}
     split = main_split(metrics)
     primary = primary_of(metrics[split]) if split else None
     if split and primary:
-        value, interval = score_value_text(*primary)
-        return Cell(value, f"{interval}, {split}", numeric=True)
+        return _scored(primary[0], primary[1], split)
     after = (facts.get("compression") or {}).get("after") or {}
     result = facts.get("result") or {}
     if after.get("score"):
-        value, interval = score_value_text(str(facts["compression"].get("metric")), after["score"])
-        return Cell(value, f"{interval}, validation", numeric=True)
+        return _scored(str(facts["compression"].get("metric")), after["score"], "validation")
     if result.get("value") is not None:
-        return Cell(
-            score_value_text(str(result.get("metric")), {"value": result["value"]})[0], "validation", numeric=True
-        )
-    return Cell("", numeric=True)
+        return _scored(str(result.get("metric")), {"value": result["value"]}, "validation")
+    return Cell(""), Cell("", numeric=True), Cell("")
+
+
+def _scored(name: str, score: Mapping[str, Any], split: str) -> tuple[Cell, Cell, Cell]:
+    value, interval = score_value_text(name, score)
+    n = f"n = {number_text(score['n'])}" if score.get("n") is not None else ""
+    return Cell(title_of(name)), Cell(value, interval, numeric=True), Cell(split, n)
 
 
 def _bytes(facts: Mapping[str, Any]) -> Cell:

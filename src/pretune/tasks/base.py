@@ -228,11 +228,18 @@ class Task(ABC):
     def learn_as(self, data: Splits, settings: Any) -> None:  # noqa: B027 - a task may weigh all rows alike
         """Weigh rows as ``settings`` of the run asked that first learned from ``data``: a restored task does not know it."""
 
-    def calibrate(self, records: Sequence[Mapping[str, Any]]) -> None:  # noqa: B027 - a task may have nothing to fit
-        """Fit on validation records what calibrates the probabilities."""
+    def calibrate(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Fit on validation records what calibrates the probabilities; what is to be said of it, in sentences."""
+        return []
 
     def calibrated(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]] | None:
         """The records with calibrated probabilities; None where there is nothing to calibrate."""
+        return None
+
+    def calibration_on(self, records: Sequence[Mapping[str, Any]]) -> dict[str, float] | None:
+        """What :meth:`calibrated` does to records with a truth (``temperature``, ``log_loss``, ``calibrated_log_loss``); None where it
+        changes nothing.
+        """
         return None
 
     def decided(self, records: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:

@@ -18,7 +18,7 @@ from pretune.metrics.base import Metric
 from pretune.metrics.classification import ClassificationMetric
 from pretune.schema import Check, number
 from pretune.tasks.baseline_parts import KnownLabels
-from pretune.tasks.calibration import apply_temperature, fit_temperature
+from pretune.tasks.calibration import apply_temperature, choose_temperature
 from pretune.tasks.classification_blocks import classification_blocks
 from pretune.tasks.labelling import Labelling, given_order, in_order, training_rows
 from pretune.tasks.soft_losses import softened_divergence
@@ -149,10 +149,19 @@ class Classification(Labelling):
         """The most probable class, the first of equals."""
         return self.labels[max(range(len(self.labels)), key=probabilities_C.__getitem__)]
 
-    def calibrate(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Fit the temperature."""
+    def calibrate(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Fit the temperature; it stays 1 where one would not help rows that it was not fitted on."""
         log_NC = np.log(np.maximum(self.matrix(records), 1e-30))
-        self.temperature = fit_temperature(log_NC, np.array([self.index[record["truth"]] for record in records]))
+        found = choose_temperature(
+            log_NC, np.array([self.index[record["truth"]] for record in records], dtype=np.int64)
+        )
+        self.temperature = found.temperature
+        if found.after <= found.before:
+            return []
+        return [
+            f"Temperature scaling is not used: on validation rows that it was not fitted on it raised the log loss from {found.before:.3f} to "
+            f"{found.after:.3f} ({counted(len(records))}). Probabilities are as trained."
+        ]
 
     def calibrated(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The records with probabilities at the temperature; labels stay."""
@@ -163,6 +172,17 @@ class Classification(Labelling):
             {**record, "probabilities": dict(zip(self.labels, row, strict=True))}
             for record, row in zip(records, after_NC.tolist(), strict=True)
         ]
+
+    def calibration_on(self, records: Sequence[Mapping[str, Any]]) -> dict[str, float] | None:
+        """The log loss of the rows as trained and at the temperature, in nats a row."""
+        if self.temperature == 1.0 or not records:
+            return None
+        truth_N = np.array([self.index[record["truth"]] for record in records])
+        losses = [
+            float(-np.log(np.maximum(self.matrix(one)[np.arange(len(truth_N)), truth_N], 1e-30)).mean())
+            for one in (records, self.calibrated(records))
+        ]
+        return {"temperature": self.temperature, "log_loss": losses[0], "calibrated_log_loss": losses[1]}
 
     def warnings(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
         """Says when rows of several classes are all given the same one."""
@@ -181,7 +201,7 @@ class Classification(Labelling):
             np.array([self.index[record["truth"]] for record in records]),
             self.labels,
             rows,
-            calibrated_NC=self.matrix(self.calibrated(records)),
+            calibrated_NC=None if self.temperature == 1.0 else self.matrix(self.calibrated(records)),
             temperature=self.temperature,
             shown=self.shown,
         )

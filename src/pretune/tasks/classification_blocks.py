@@ -61,6 +61,10 @@ def classification_blocks(
         series.append(_reliability_series("after temperature scaling", after))
         factor = "" if temperature is None else f" (temperature {temperature:.3g}, fitted on the validation rows)"
         note += f", {_ece(after):.4f} after temperature scaling{factor}"
+        if _ece(after) > _ece(sums):
+            note += "; on these rows that is worse: predict --no-calibrated gives probabilities as trained"
+    elif temperature == 1.0:
+        note += ", which stays: no temperature helped validation rows that it was not fitted on"
     blocks.append({"type": "reliability", "title": "Calibration", "note": note + ".", "series": series})
     confidence_N = np.where(predicted_N == truth_N, 0.0, np.asarray(probabilities_NC).max(axis=1))
 

@@ -176,9 +176,10 @@ class MultilabelClassification(Labelling):
     def _fitted(self, probabilities_NC: np.ndarray, records: Sequence[Mapping[str, Any]]) -> float:
         return best_threshold(probabilities_NC, label_matrix([record["truth"] for record in records], self.labels))
 
-    def calibrate(self, records: Sequence[Mapping[str, Any]]) -> None:
+    def calibrate(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
         """Fit the threshold."""
         self.threshold = self._fitted(self.matrix(records), records)
+        return []
 
     def blocks(self, records: Sequence[Mapping[str, Any]], rows: Any) -> list[dict[str, Any]]:
         """Per-label table, what was given for what, other thresholds, most confident mistakes."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,6 +25,8 @@ from pretune.wording import counted
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from pretune.metrics.base import ScoreSpec
+
 __all__ = ["BenchmarkSettings", "benchmark", "same_question"]
 
 
@@ -36,7 +39,10 @@ class BenchmarkSettings(OutSettings):
     runs: tuple[str, ...] = option(
         help="runs to measure; the first is what the others are compared with", positional=True, metavar="RUN"
     )
-    split: str = option("validation", "the split whose rows are answered", choices=("validation", "test"))
+    split: str = option(
+        "auto", "the split whose rows are answered; auto: test where all runs were evaluated on it, otherwise validation",
+        choices=("auto", "validation", "test"),
+    )  # fmt: skip
     rows: int = option(256, "rows that are answered, drawn from the split", low=2, high=1_000_000)
     seconds: float = option(2.0, "time for each figure of each run", low=0.01, high=3600)
     precision: str = option(
@@ -69,6 +75,8 @@ def benchmark(settings: BenchmarkSettings, *, say: Say) -> Outcome:
         if state == "finished":
             return _outcome(run, "was finished before; nothing was measured")
         same_question(variants)
+        if settings.split == "auto":
+            settings = dataclasses.replace(settings, split=_split_of(variants))
         rows = _rows(settings, variants)
         with _saved(run, rows) as place:
             bench = _measure(settings, variants, rows, place, say)
@@ -107,6 +115,12 @@ def same_question(variants: list[Variant]) -> None:
         if (about["task"], labels) != first[1:]:
             count = counted(len(labels), "label") if labels else "no labels"
             one.reason = f"it answers another question than {first[0]}: {about['task']} with {count}"
+
+
+def _split_of(variants: list[Variant]) -> str:
+    """The split that all have been evaluated on, where that is the test split."""
+    able = [one for one in variants if not one.reason]
+    return "test" if able and all(one.run.has(one.run.predictions_name("test")) for one in able) else "validation"
 
 
 def _rows(settings: BenchmarkSettings, variants: list[Variant]) -> Dataset:
@@ -173,15 +187,22 @@ def _summed_up(settings: BenchmarkSettings, bench: Bench, count: int) -> dict[st
     usable = [one for one in bench.variants if not one.reason]
     for one in usable:
         one.facts["looks"] = one.run.count_look(settings.split, "benchmark")
-    metric, rising = _score(settings, usable, bench)
+    answers = _evaluated(usable, settings.split, count)
+    by = "evaluate" if answers else "benchmark"
+    answers = answers or {one.name: bench.records(one) for one in usable}
+    metric, spec = _score(settings, usable, answers)
+    rising = spec.rising
     variants = [
         {"name": one.name, "run": str(one.run.path), "verb": one.run.record["verb"], **one.facts} for one in usable
     ]
     found: dict[str, Any] = {
         "format": 1,
         "split": settings.split,
-        "n": count,
+        "n": len(answers[usable[0].name]),
+        "answered_by": by,
+        "timed_rows": count,
         "metric": metric,
+        "unit": spec.unit,
         "higher_is_better": rising,
         "front": pareto_front({one["name"]: standing_of(one, rising=rising) for one in variants}),
         "variants": variants,
@@ -199,7 +220,20 @@ def _summed_up(settings: BenchmarkSettings, bench: Bench, count: int) -> dict[st
     return {**found, "text": told(found)}
 
 
-def _score(settings: BenchmarkSettings, usable: list[Variant], bench: Bench) -> tuple[str, bool]:
+def _evaluated(usable: list[Variant], split: str, least: int) -> dict[str, list[dict[str, Any]]] | None:
+    """The records that `pretune evaluate` wrote of the split, by variant: where there are as many rows at least as would be answered
+    here, the same ones with the same truths in all.
+    """
+    if not all(one.run.has(one.run.predictions_name(split)) for one in usable):
+        return None
+    found = {one.name: one.run.read_lines(one.run.predictions_name(split)) for one in usable}
+    asked = [[(record["id"], record["truth"]) for record in records] for records in found.values()]
+    return found if len(asked[0]) >= least and all(one == asked[0] for one in asked) else None
+
+
+def _score(
+    settings: BenchmarkSettings, usable: list[Variant], answers: Mapping[str, list[dict[str, Any]]]
+) -> tuple[str, ScoreSpec]:
     """Put each variant's score with its interval, and the paired comparison with the first, into its facts."""
     from pretune.evaluation.compare import compare_records
     from pretune.evaluation.intervals import bootstrap, groups_of
@@ -209,16 +243,16 @@ def _score(settings: BenchmarkSettings, usable: list[Variant], bench: Bench) -> 
     about = about_of(first.run)
     metric = task_named(about["task"]).metric_type.of(about)
     for one in usable:
-        records = bench.records(one)
+        records = answers[one.name]
         scores = bootstrap(
             metric.measure(records), metric.specs, resamples=settings.resamples, groups_N=groups_of(records)
         )
         one.facts["score"] = scores[metric.primary].to_dict()
         if one is not first:
             one.facts["against_first"] = compare_records(
-                bench.records(first), records, metric, names=(first.name, one.name), resamples=settings.resamples
+                answers[first.name], records, metric, names=(first.name, one.name), resamples=settings.resamples
             )
-    return metric.primary, metric.specs[metric.primary].rising
+    return metric.primary, metric.specs[metric.primary]
 
 
 def _outcome(run: RunFolder, said: str) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -85,11 +86,24 @@ def evaluate(settings: EvaluateSettings, *, say: Say) -> Outcome:
             f"{int(seen_as_text.sum())} of {counted(len(rows))} stood in the pre-training corpus, without labels."
         )
     evaluation["split"], evaluation["device"] = name, proven.device.to_dict()
+    if scaled := proven.task.calibration_on(records):
+        evaluation["probabilities"] = {"calibrated": False, **scaled}
+        evaluation["notes"].append(_calibration_note(scaled))
     if answering := proven.task.answering():
         evaluation["answering"] = answering
     run.write_metrics(name, evaluation)
     write_text(run.model_dir / "README.md", model_card(run.record, run.metrics, run.passport))
     return _outcome(run, name, evaluation)
+
+
+def _calibration_note(scaled: Mapping[str, float]) -> str:
+    """Which probabilities stand where, and what scaling does to these rows."""
+    before, after = scaled["log_loss"], scaled["calibrated_log_loss"]
+    told = (
+        f"Probabilities here and in the predictions file are as trained; predict, serve and exports give them at temperature "
+        f"{scaled['temperature']:.3g} (log loss on these rows {before:.3f} as trained, {after:.3f} scaled)."
+    )
+    return f"{told} Scaling makes these worse: predict --no-calibrated leaves it out." if after > before else told
 
 
 def _rows_to_score(settings: EvaluateSettings, run: RunFolder, say: Say) -> tuple[Splits, Dataset]:
@@ -204,7 +218,18 @@ def _outcome(run: RunFolder, split: str, evaluation: dict[str, Any]) -> Outcome:
     lines.append(f"look {evaluation['looks']} at this split. {next_line('report', run=str(run.path))}")
     facts = {
         key: evaluation[key]
-        for key in ("split", "n", "primary", "scores", "baselines", "answering", "leaks", "looks", "notes")
+        for key in (
+            "split",
+            "n",
+            "primary",
+            "scores",
+            "baselines",
+            "answering",
+            "leaks",
+            "looks",
+            "notes",
+            "probabilities",
+        )
         if key in evaluation
     }
     return Outcome(

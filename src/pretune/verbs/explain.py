@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import AsCleanedSettings
-from pretune.errors import UsageError
+from pretune.errors import PretuneError, UsageError
 from pretune.options import option
-from pretune.runfolder import open_run
+from pretune.runfolder import RunFolder, open_run
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say
 from pretune.wording import counted
@@ -79,9 +79,11 @@ def explain(settings: ExplainSettings, *, say: Say) -> Outcome:
 
     _check_files(settings)
     run = open_run(settings.run)
+    _refuse_without_attention(settings, run)
     subject = load_subject(settings, run, say)
-    attribution, attention = subject.attribution(settings), subject.attention()
-    chosen = _chosen(settings, attention)
+    attention = subject.attention()
+    chosen = _chosen(settings, attention)  # what is asked of attention is refused before what takes long
+    attribution = subject.attribution(settings)
     out = Path(settings.out) if settings.out else run.path / "attention.html"
     told = (
         *subject.notes,
@@ -111,17 +113,42 @@ def _check_files(settings: ExplainSettings) -> None:
         raise UsageError("--view is for stills", "add --png FILE or --svg FILE, or leave --view out")
 
 
+def _refuse_without_attention(settings: ExplainSettings, run: RunFolder) -> None:
+    """Raise :class:`UsageError` for what is asked of the attention of a model that has none, by its config alone: before any weights
+    are loaded.
+    """
+    if not _asked_of_attention(settings):
+        return
+    from pretune.backbones.load import load_backbone
+    from pretune.explain.attention import has_attention
+
+    try:
+        config = load_backbone(str(run.model_dir), weights=False).config
+    except PretuneError:  # what is wrong with the folder is said when it is loaded
+        return
+    if not has_attention(config):
+        _refuse(settings)
+
+
+def _asked_of_attention(settings: ExplainSettings) -> list[str]:
+    """The flags that were given and are about attention."""
+    asked = {
+        "--layer": settings.layer, "--head": settings.head, "--png": settings.png, "--svg": settings.svg,
+    }  # fmt: skip
+    return [flag for flag, value in asked.items() if value is not None]
+
+
+def _refuse(settings: ExplainSettings) -> None:
+    for flag in _asked_of_attention(settings):
+        raise UsageError(f"{flag} is about attention, and this model has none to show", f"leave {flag} out")
+
+
 def _chosen(settings: ExplainSettings, attention: Attention | None) -> Chosen | None:
     """The matrix that the stills show. Raises :class:`UsageError` for one that is not there."""
     from pretune.report.stills import Chosen
 
-    asked = {
-        "--layer": settings.layer, "--head": settings.head, "--png": settings.png, "--svg": settings.svg,
-    }  # fmt: skip
     if attention is None:
-        for flag, value in asked.items():
-            if value is not None:
-                raise UsageError(f"{flag} is about attention, and this model has none to show", f"leave {flag} out")
+        _refuse(settings)
         return None
     layers = len(attention.layers)
     layer = layers if settings.layer is None else settings.layer

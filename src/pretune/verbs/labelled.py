@@ -79,4 +79,5 @@ def calibrate(
     records = [task.record(p, truth) for p, truth in zip(predictions, truths, strict=True)]
     for warning in task.warnings(records):
         say.warn(warning)
-    task.calibrate(records)
+    for note in task.calibrate(records):
+        say.note(note)

@@ -81,6 +81,7 @@ def predict(settings: PredictSettings, *, say: Say) -> Outcome:
     place = None if settings.out is None else checked_place(Path(settings.out))
     reading = learned_by(run, settings)
     proven = load_proven(run, settings)
+    _tell_probabilities(settings, proven, say)
     left_out = _LeftOut(say)
     rows = _any_of(_cleaned(_rows(settings, run, proven, reading, left_out), reading, left_out), left_out)
     records = _records(settings, proven, with_its_texts(run, reading, rows), say, left_out)
@@ -152,6 +153,14 @@ def _cleaned(rows: Iterator[dict[str, Any]], reading: Reading, left_out: _LeftOu
             left_out(DataError(f"row {row['id']} has no text after cleaning ({', '.join(reading.clean)})"))
         else:
             yield clean
+
+
+def _tell_probabilities(settings: PredictSettings, proven: Proven, say: Say) -> None:
+    """Which probabilities are given, where two kinds are to be had."""
+    scale = proven.task.to_dict().get("temperature", 1.0)
+    if scale != 1.0:
+        how = f"calibrated (temperature {scale:.3g}, fitted on validation); --no-calibrated gives them as trained"
+        say.note(f"probabilities are {how if settings.calibrated else 'as trained, not calibrated'}")
 
 
 def _any_of(rows: Iterator[dict[str, Any]], left_out: _LeftOut) -> Iterator[dict[str, Any]]:
