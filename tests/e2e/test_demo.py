@@ -24,7 +24,7 @@ def test_the_demo_tells_whether_pre_training_was_worth_it(tmp_path: Path, monkey
     done = pretune.demo(out=tmp_path / "demo", minutes=0.05, labels=60)
     assert done.exit_code == 0
     assert set(done.facts["scores"]) == {"from scratch", "pre-trained"}
-    assert re.search(r"McNemar|on the same \d+ of \d+ rows", done.facts["verdict"])
+    assert re.search(r"points of accuracy \[.*\], n = \d+", done.facts["verdict"])
     for name in ("base", "from-scratch", "pre-trained"):
         assert (tmp_path / "demo" / name / "report.html").stat().st_size > 10_000
     tuned = json.loads((tmp_path / "demo" / "pre-trained" / "run.json").read_text(encoding="utf-8"))

@@ -88,7 +88,8 @@ def _poison(mark: Mark, kind: str, moment: tuple[int, int], place: int) -> None:
         if kind == "NaN gradient":
             loss.total.register_hook(lambda gradient: gradient * math.nan)
             return loss
-        return dataclasses.replace(loss, total=loss.total * (math.nan if kind == "NaN loss" else math.inf))
+        bad = math.nan if kind == "NaN loss" else math.inf
+        return dataclasses.replace(loss, terms={name: term * bad for name, term in loss.terms.items()})
 
     on_loss(change)
 

@@ -40,7 +40,7 @@ _LAYERS = re.compile(r"layers:(.*)")
 class _Student(BackboneSettings, ImageSettings, AudioSettings):
     """What :func:`pretune.verbs.backbone.find_backbone` is told of a student."""
 
-    data: str = ""
+    place: str = ""
 
 
 def student_backbone(
@@ -73,7 +73,7 @@ def student_backbone(
     told = _Student(
         backbone=settings.student, tokenizer=tokenizer, vocab_size=settings.vocab_size,
         image_size=(settings.image_size or image_size) if fresh else settings.image_size,
-        sampling_rate=rate if fresh and teacher.modality == "audio" else None, data=place,
+        sampling_rate=rate if fresh and teacher.modality == "audio" else None, place=place,
     )  # fmt: skip
     return find_backbone(told, data)
 
