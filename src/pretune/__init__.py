@@ -1,7 +1,8 @@
 """pretune: from raw data to a small, proven model.
 
 Each verb of the command line is a function here: ``pretune.finetune("scratch:bert-mini", data="news.csv", epochs=3)``.
-A verb is loaded when it is first used, so that ``import pretune`` stays fast.
+A verb is loaded when it is first used, so that ``import pretune`` stays fast. ``pretune.open_model("runs/news")`` gives the torch model
+of a finished run, its task and tokenizer.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pretune.verbs.predict import predict
     from pretune.verbs.pretrain import pretrain
     from pretune.verbs.probe import probe
+    from pretune.verbs.proven import open_model
     from pretune.verbs.prune import prune
     from pretune.verbs.quantize import quantize
     from pretune.verbs.report import report
@@ -48,6 +50,7 @@ __all__ = [
     "finetune",
     "inspect",
     "list",
+    "open_model",
     "predict",
     "pretrain",
     "probe",
@@ -62,10 +65,14 @@ __all__ = [
 # ONNX Runtime 1.29 and later reports its use to its makers from its import on, unless it is told before.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-_VERBS = frozenset(__all__) - {"__version__"}
+_VERBS = frozenset(__all__) - {"__version__", "open_model"}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "open_model":
+        from pretune.verbs.proven import open_model
+
+        return open_model
     if name not in _VERBS:
         raise AttributeError(f"module 'pretune' has no attribute {name!r}")
     from pretune.verbs.declare import load_verb

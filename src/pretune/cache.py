@@ -27,7 +27,19 @@ from pretune.errors import CorruptFile, UsageError
 from pretune.files import cache_dir, fsync_dir, translate_disk_errors
 from pretune.sums import Sums
 
-__all__ = ["KINDS", "Entry", "Hold", "clean", "discard", "entries", "limit_bytes", "made_once", "opened", "writing"]
+__all__ = [
+    "KINDS",
+    "Entry",
+    "Hold",
+    "clean",
+    "discard",
+    "entries",
+    "holds",
+    "limit_bytes",
+    "made_once",
+    "opened",
+    "writing",
+]
 
 KINDS = {
     "tables": "data as it was read",
@@ -90,7 +102,7 @@ def made_once(kind: str, name: str, read: Callable[[Path], Store], write: Callab
     Written aside and renamed: a broken-off writing leaves nothing. The entry stays as long as what ``read`` gave lives.
     Raises :class:`~pretune.errors.DiskFull`.
     """
-    key = hashlib.sha256(name.encode()).hexdigest()[:24]
+    key = _key(name)
     found = opened(kind, key, read)
     if found is None:
         with writing(kind, key) as (aside, publish):
@@ -118,6 +130,15 @@ def opened(kind: str, key: str, read: Callable[[Path], Store]) -> tuple[Store, H
     discard(folder)
     notices.note(f"cache: an entry ({KINDS[kind]}) was damaged and is made again: {problem}")
     return None
+
+
+def holds(kind: str, name: str) -> bool:
+    """Is there an entry of this ``kind`` and ``name``? Whether it is whole shows when it is read."""
+    return Sums(cache_dir(kind) / _key(name)).exist()
+
+
+def _key(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:24]
 
 
 def _read(folder: Path, read: Callable[[Path], Store]) -> tuple[Store, Hold]:

@@ -24,6 +24,7 @@ __all__ = [
     "ImageSettings",
     "LabelledTrainSettings",
     "OutSettings",
+    "PoolingSettings",
     "PretrainingSettings",
     "RunSettings",
     "TaskSettings",
@@ -184,6 +185,17 @@ class TextSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PoolingSettings(Settings):
+    """How the states of a text's tokens become what a classifier reads."""
+
+    pooling: str = option(
+        "auto",
+        "text: what the classifier reads of the tokens: first, mean, max, last, weighted-mean, several with + (first+mean), or own (the architecture's own head); auto: what a sentence encoder's 1_Pooling/config.json says, the mean for fresh models, and else what tells validation rows apart better",
+        metavar="MODE",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImageSettings(Settings):
     """How pictures become pixels."""
 
@@ -296,7 +308,7 @@ class AsCleanedSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskSettings(TextSettings, ImageSettings, AudioSettings, AugmentSettings, DecodingSettings):
+class TaskSettings(TextSettings, PoolingSettings, ImageSettings, AudioSettings, AugmentSettings, DecodingSettings):
     """What labels mean and how they are learned."""
 
     task: str = option(
@@ -306,12 +318,13 @@ class TaskSettings(TextSettings, ImageSettings, AudioSettings, AugmentSettings, 
     )
     adapt: str = option(
         "full",
-        "what learns: full, head, top:N (head and N top layers), gradual (layer by layer), llrd (deeper layers slower)",
+        "what learns: full, head, linear (logistic regression on the features, nothing else), top:N (head and N top layers), gradual (layer by layer), llrd (deeper layers slower)",
         metavar="MODE",
     )
     llrd_decay: float = option(0.9, "with --adapt llrd: each deeper layer learns this much slower", low=0.1, high=1.0)
     cache_trunk: bool = option(
-        True, "with --adapt head or top:N: compute what does not learn once, keep it on disk and learn on the rest"
+        True,
+        "with --adapt head, linear or top:N: compute what does not learn once, keep it on disk and learn on the rest",
     )
     class_weights: str = option(
         "none",
@@ -324,6 +337,11 @@ class TaskSettings(TextSettings, ImageSettings, AudioSettings, AugmentSettings, 
         low=0.0,
         high=0.9,
     )
+
+    @property
+    def rests(self) -> bool:
+        """Does what lies under the head rest, or most of it? Rows can be run through it once then, and are not varied."""
+        return self.adapt in ("head", "linear") or self.adapt.startswith("top:")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -371,7 +389,7 @@ class BackboneSettings(Settings):
     """What learning starts from."""
 
     backbone: str = option(
-        help="hub id, model folder, run folder, or scratch:<preset> (scratch:bert-mini)",
+        help="hub id, model folder, run folder, scratch:<preset> (scratch:bert-mini), or to fine-tune a linear model on simple features: linear:tfidf, linear:log-mel, linear:pixels",
         positional=True,
         metavar="BACKBONE",
     )
@@ -379,7 +397,10 @@ class BackboneSettings(Settings):
         "auto", "with scratch:... the tokenizer to train (wordpiece, bpe) or a folder that holds one", metavar="KIND"
     )
     vocab_size: int | None = option(
-        None, "with scratch:... tokens in the vocabulary; default: by the size of the data", low=100, high=1_000_000
+        None,
+        "with scratch:... tokens in the vocabulary, with linear:tfidf terms; default: by the size of the data",
+        low=100,
+        high=1_000_000,
     )
     trust_remote_code: bool = option(False, "run Python code that comes with the backbone; only for sources you trust")
 

@@ -19,7 +19,7 @@ from pretune.wording import counted
 
 __all__ = ["Adaptation", "Part", "encoder_layers", "find_parts", "plan_adaptation"]
 
-MODES = ("full", "head", "top:N", "gradual", "llrd")
+MODES = ("full", "head", "linear", "top:N", "gradual", "llrd")
 GRADUAL_SHARE = 0.5
 
 
@@ -92,7 +92,7 @@ class Adaptation:
 
 
 def plan_adaptation(model: nn.Module, adapt: str, *, weight_decay: float, llrd_decay: float = 0.9) -> Adaptation:
-    """Plan what learns: ``full``, ``head`` (encoder frozen), ``top:N`` (head and N top layers), ``gradual`` (layer by
+    """Plan what learns: ``full``, ``head`` (encoder frozen), ``linear`` (as ``head``; how it is learned differs), ``top:N`` (head and N top layers), ``gradual`` (layer by
     layer from the top), ``llrd`` (all, each deeper layer ``llrd_decay`` times slower: Sun et al. 2019, arXiv 1905.05583,
     section 5.3.3).
 
@@ -123,8 +123,8 @@ def plan_adaptation(model: nn.Module, adapt: str, *, weight_decay: float, llrd_d
 
 
 def _top_number(adapt: str) -> int | None:
-    """N of ``top:N``, 0 for ``head``, None for modes in which everything learns in the end."""
-    if adapt == "head":
+    """N of ``top:N``, 0 for ``head`` and ``linear``, None for modes in which everything learns in the end."""
+    if adapt in ("head", "linear"):
         return 0
     if found := re.fullmatch(r"top:(\d+)", adapt):
         return int(found.group(1))

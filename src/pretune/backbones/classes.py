@@ -33,12 +33,12 @@ def names_of(config: PreTrainedConfig) -> tuple[str, ...]:
 
 def class_axes(auto: Any, config: PreTrainedConfig, count: int) -> dict[str, int]:
     """The weights of a model that have a row for each of ``count`` classes, and on which axis; ``auto`` makes it of a config."""
-    shapes = []
+    shapes, made = [], auto.from_config if hasattr(auto, "from_config") else auto._from_config
     for number in (count, count + 1):
         changed = copy.deepcopy(config)
         changed.num_labels = number
         with torch.device("meta"):
-            model = auto.from_config(changed, dtype=torch.float32)
+            model = made(changed, dtype=torch.float32)
         shapes.append({name: tuple(weight.shape) for name, weight in model.named_parameters()})
     found = {}
     for name, shape in shapes[0].items():

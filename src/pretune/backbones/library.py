@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import nn
 
+from pretune.backbones.pooled_folder import plain_form
+from pretune.backbones.pooling import modes_of
 from pretune.backbones.presets import SCRATCH, preset_names
 from pretune.backbones.removed import full_weights
 from pretune.backbones.text_limits import SANE_MAX_LENGTH, position_offset
@@ -21,12 +23,17 @@ __all__ = ["model_errors", "quiet_transformers", "save_model"]
 def save_model(model: nn.Module, processor: Any, folder: Path) -> None:
     """Write a Hugging Face folder (safetensors, config, tokenizer or image processor) and force it to the disk.
 
-    Where parts were pruned that the config cannot say, their places hold zeros (:mod:`pretune.backbones.removed`).
+    Where parts were pruned that the config cannot say, their places hold zeros (:mod:`pretune.backbones.removed`). A pooled
+    classifier is written as transformers' own class reads it, where it can be (:mod:`pretune.backbones.pooled_folder`).
     Raises :class:`~pretune.errors.DiskFull` when there is no room.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with quiet_transformers(), translate_disk_errors(folder), _limit_told(model, processor):
-        model.save_pretrained(folder, state_dict=full_weights(model))  # type: ignore[operator]
+        plain = plain_form(model) if modes_of(getattr(model, "config", None)) else None
+        if plain is None:
+            model.save_pretrained(folder, state_dict=full_weights(model))  # type: ignore[operator]
+        else:
+            plain.save_pretrained(folder)  # type: ignore[operator]
         processor.save_pretrained(folder)
         for path in sorted(folder.iterdir()):
             if path.is_file():

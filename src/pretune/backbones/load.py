@@ -10,7 +10,7 @@ import contextlib
 import copy
 import hashlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,11 +24,14 @@ from pretune.backbones.folder import check_folder, find_folder
 from pretune.backbones.layers import KeptLayers, keep_layers, whole_config
 from pretune.backbones.library import model_errors, quiet_transformers, save_model
 from pretune.backbones.limits import Weights, within
+from pretune.backbones.linear import LINEAR_FEATURES, linear_features, make_known
 from pretune.backbones.norms import mend_batch_norms
+from pretune.backbones.pooled_folder import PooledFolder, pooled_folder
+from pretune.backbones.pooling import POOLED, pooled_class
 from pretune.backbones.presets import SCRATCH, preset_modality
 from pretune.backbones.processors import load_processor, modality_of_folder, processor_facts
 from pretune.backbones.removed import remove_parts
-from pretune.backbones.scratch import scratch_audio, scratch_image, scratch_text
+from pretune.backbones.scratch import fresh_linear, scratch_audio, scratch_image, scratch_text
 from pretune.errors import ModelError, UsageError, did_you_mean
 from pretune.wording import agree, counted
 
@@ -69,6 +72,7 @@ class Backbone:
     ``processor`` is what transformers saves beside the weights to make inputs: a tokenizer for text, an image processor
     for pictures, a feature extractor for sound. ``kept_layers``: those of the folder's layers that are built (None: all).
     ``weights``: what the headers of the folder's weights say.
+    ``pooled``: how a pooled classifier that the folder holds is written there.
     """
 
     name: str
@@ -81,6 +85,7 @@ class Backbone:
     modality: str = "text"
     kept_layers: KeptLayers | None = None
     weights: Weights | None = None
+    pooled: PooledFolder | None = None
 
     @property
     def tokenizer(self) -> FastTokenizer:
@@ -123,39 +128,31 @@ class Backbone:
         told = "token_type_ids" in self.tokenizer.model_input_names
         return takes and told and getattr(self.config, "type_vocab_size", 2) > 1
 
-    def build(self, auto_class: str, *, seed: int, **config_changes: Any) -> tuple[nn.Module, LoadReport]:
+    def build(
+        self, auto_class: str, *, seed: int, pooling: Sequence[str] = (), **config_changes: Any
+    ) -> tuple[nn.Module, LoadReport]:
         """The model with a head, float32, on the CPU: ``build("AutoModelForMaskedLM", seed=0)``.
 
-        ``config_changes`` (``num_labels=4``, ``id2label=...``, dropouts) are set on a copy of the config. Weights that are
+        ``config_changes`` (``num_labels=4``, ``id2label=...``, dropouts) are set on a copy of the config. With ``pooling`` (its
+        modes) the head is a linear one on the pooled states, whatever ``auto_class``. Weights that are
         not in the folder are drawn from ``seed`` and named in the report. A classifier of the folder is joined to ``id2label`` by
         name (:mod:`pretune.backbones.classes`). What config.json says was pruned is taken out. Raises :class:`ModelError`.
         """
-        import transformers
-
-        auto = getattr(transformers, auto_class)
         config = head_config(self._changed_config(config_changes), auto_class)
         if self.kept_layers is not None:
             config = whole_config(config, self.kept_layers)
+        setattr(config, POOLED, {"modes": list(pooling)} if pooling else None)
         with quiet_transformers(), torch.random.fork_rng(devices=[]), model_errors(self.name):
+            kind = self._class(auto_class, config, pooling)
             torch.manual_seed(_weights_seed(seed))
             self._refuse_larger_than_its_weights()
             if self.folder is None:
-                model = auto.from_config(config, attn_implementation=self._attention(), dtype=torch.float32)
+                model = kind._from_config(config, attn_implementation=self._attention(), dtype=torch.float32)
                 model.tie_weights()
                 mend_batch_norms(model)
                 return model, LoadReport(tuple(name for name, _ in model.named_parameters()), (), (), fresh=True)
-            model, info = auto.from_pretrained(
-                self.folder,
-                config=config,
-                attn_implementation=self._attention(),
-                dtype=torch.float32,
-                use_safetensors=True,
-                local_files_only=True,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                trust_remote_code=self.trust_remote_code,
-            )
-            report = self._with_classes(model, auto, _report(info), config_changes, seed)
+            model, info = self._load(kind, config, pooling)
+            report = self._with_classes(model, kind, _report(info), config_changes, seed)
         _refuse_broken_body(self.name, model, report, is_bare=auto_class == "AutoModel")
         mend_batch_norms(model)
         _refuse_not_finite(self.name, model)
@@ -165,7 +162,7 @@ class Backbone:
         return model, report
 
     def _with_classes(
-        self, model: nn.Module, auto: Any, report: LoadReport, changes: Mapping[str, Any], seed: int
+        self, model: nn.Module, kind: Any, report: LoadReport, changes: Mapping[str, Any], seed: int
     ) -> LoadReport:
         """Join the classifier that was loaded to the classes that were asked for, and note it."""
         if "id2label" not in changes:
@@ -174,7 +171,7 @@ class Backbone:
         if before == after:
             return report
         config: Any = model.config
-        axes = class_axes(auto, config, len(after))
+        axes = class_axes(kind, config, len(after))
         if axes.keys() <= {*report.missing}:
             return report  # the folder holds no classifier
         drawn, told = join_classes(model, before, after, axes, seed=_weights_seed(seed))
@@ -190,6 +187,30 @@ class Backbone:
                 f"{self.name}: config.json asks for {asked} weights, the file holds {self.weights.values}",
                 "config.json and model.safetensors belong to different models: copy the folder again",
             )
+
+    def _class(self, auto_class: str, config: PreTrainedConfig, pooling: Sequence[str]) -> Any:
+        """What makes the model: transformers' class that looks it up, or where that cannot be asked the model's own."""
+        import transformers
+
+        if pooling:
+            return pooled_class(type(self.skeleton))  # type: ignore[arg-type]
+        auto = getattr(transformers, auto_class)
+        if self.pooled is None and self.folder is not None:
+            return auto
+        with torch.device("meta"):
+            return type(auto.from_config(copy.deepcopy(config)))
+
+    def _load(self, kind: Any, config: PreTrainedConfig, pooling: Sequence[str]) -> tuple[Any, Any]:
+        """The model with the folder's weights, and what transformers says of them."""
+        assert self.folder is not None, "fresh weights are in no folder"
+        given: dict[str, Any] = {
+            "config": config, "attn_implementation": self._attention(), "dtype": torch.float32, "local_files_only": True,
+            "ignore_mismatched_sizes": True, "output_loading_info": True,
+        }  # fmt: skip
+        if self.pooled is not None:
+            return kind.from_pretrained(None, state_dict=self.pooled.weights(self.folder, pooling), **given)
+        given |= {} if pooling else {"trust_remote_code": self.trust_remote_code}
+        return kind.from_pretrained(self.folder, use_safetensors=True, **given)
 
     def _changed_config(self, changes: dict[str, Any]) -> PreTrainedConfig:
         config = copy.deepcopy(self.config)
@@ -213,26 +234,33 @@ def load_backbone(
     vocab_size: int | None = None,
     image_size: int | None = None,
     sampling_rate: int | None = None,
+    unspaced: bool = False,
     trust_remote_code: bool = False,
     weights: bool = True,
 ) -> Backbone:
-    """Find a backbone by name. ``texts`` gives the texts a new tokenizer is trained on, ``image_size`` the side in pixels of
-    new image models, ``sampling_rate`` the samples a second of new sound models (``scratch:`` names only).
+    """Find a backbone by name. ``texts`` gives the texts a new tokenizer is trained on (or whose terms are counted, ``unspaced`` where
+    their script has no spaces between words), ``image_size`` the side in pixels of
+    new image models, ``sampling_rate`` the samples a second of new sound models (``scratch:`` and ``linear:`` names only).
 
     ``tokenizer``: ``auto``, ``wordpiece``, ``bpe``, or a folder that holds one. ``weights`` False: the folder's model is in another
     form than safetensors, only its config and processor are asked for. Raises :class:`ModelError` when there is
     no such model, its files are broken or unsafe, and :class:`UsageError` for options that do not fit together.
     """
+    features = linear_features(name)
     fresh = preset_modality(name.removeprefix(SCRATCH)) if name.startswith(SCRATCH) else None
+    fresh = LINEAR_FEATURES[features] if features else fresh
     _refuse_misplaced(
         name,
         fresh,
         {
-            "--tokenizer": ("text", tokenizer != "auto"),
+            "--tokenizer": ("text", tokenizer != "auto" and features is None),
             "--vocab-size": ("text", vocab_size is not None),
             "--sampling-rate": ("audio", sampling_rate is not None),
         },
     )
+    if features is not None:
+        config, found, notes = fresh_linear(features, texts, vocab_size, sampling_rate, unspaced=unspaced)
+        return Backbone(name, "linear", config, found, notes=notes, modality=LINEAR_FEATURES[features])
     if fresh == "text":
         config, found, notes = scratch_text(name, texts, tokenizer, vocab_size)
         return Backbone(name, "scratch", config, found, notes=notes)
@@ -246,9 +274,12 @@ def load_backbone(
     held = check_folder(folder, trust_remote_code=trust_remote_code, weights=weights)
     with within(_MOST_SECONDS, str(folder)):
         config = _load_config(name, folder, trust_remote_code)
+        pooled = pooled_folder(folder, config) if weights else None
         modality = modality_of_folder(config, folder)
         found = load_processor(modality, config, folder, trust_remote_code)
-    return Backbone(name, "pretrained", config, found, folder, trust_remote_code, modality=modality, weights=held)
+    return Backbone(
+        name, "pretrained", config, found, folder, trust_remote_code, modality=modality, weights=held, pooled=pooled
+    )  # fmt: skip
 
 
 def _refuse_misplaced(name: str, fresh: str | None, given: Mapping[str, tuple[str, bool]]) -> None:
@@ -267,6 +298,7 @@ def _refuse_misplaced(name: str, fresh: str | None, given: Mapping[str, tuple[st
 def _load_config(name: str, folder: Path, trust_remote_code: bool) -> PreTrainedConfig:
     import transformers
 
+    make_known()
     with quiet_transformers(), model_errors(name):
         return transformers.AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=trust_remote_code

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pretune.backbones.control import keep_text_plain
 from pretune.backbones.folder import require_tokenizer
 from pretune.backbones.library import model_errors, quiet_transformers
+from pretune.backbones.linear import LINEAR_FEATURES, MODEL_TYPE, NoFiles
+from pretune.backbones.terms import Terms
 from pretune.backbones.text_limits import max_length_of
 from pretune.errors import ModelError
 
@@ -30,6 +32,8 @@ def modality_of_folder(config: PreTrainedConfig, folder: Path) -> str:
     """``text``, ``image`` or ``audio``: by the processor's file, else by the architecture."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
+    if config.model_type == MODEL_TYPE:
+        return _modality_of_linear(config, folder)
     for name in ("preprocessor_config.json", "processor_config.json"):
         path = folder / name
         if not path.exists():
@@ -46,8 +50,19 @@ def modality_of_folder(config: PreTrainedConfig, folder: Path) -> str:
     return "text"
 
 
+def _modality_of_linear(config: Any, folder: Path) -> str:
+    """By the features. Raises :class:`ModelError` for such as there are not."""
+    if config.features not in LINEAR_FEATURES:
+        raise ModelError(
+            f"{folder / 'config.json'} says features = {config.features!r}", "copy the model's folder again"
+        )
+    return LINEAR_FEATURES[config.features]
+
+
 def load_processor(modality: str, config: PreTrainedConfig, folder: Path, trust_remote_code: bool) -> Any:
     """The processor of a folder. Raises :class:`ModelError` for one that is missing or belongs to other weights."""
+    if config.model_type == MODEL_TYPE:
+        return Terms.read(folder) if modality == "text" else NoFiles()
     if modality == "text":
         found = load_tokenizer(folder, trust_remote_code)
         if found.pad_token_id is not None and config.pad_token_id is None:
@@ -99,6 +114,9 @@ def _check_vocabulary(name: str, config: PreTrainedConfig, tokenizer: FastTokeni
 
 def processor_facts(backbone: Backbone) -> dict[str, Any]:
     """What run.json says of a backbone's inputs, as JSON values."""
+    if backbone.config.model_type == MODEL_TYPE:
+        told: Any = backbone.config
+        return {"features": told.features, "num_features": told.num_features}
     if backbone.modality == "text":
         return {
             "vocabulary": len(backbone.tokenizer),

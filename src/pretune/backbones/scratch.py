@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretune.backbones.folder import check_folder
+from pretune.backbones.linear import MEL_NUMBERS, PIXEL_NUMBERS, NoFiles, linear_config
 from pretune.backbones.presets import SCRATCH, preset_config, preset_family
 from pretune.backbones.presets_audio import audio_config, feature_extractor
 from pretune.backbones.presets_image import image_config, image_processor
 from pretune.backbones.processors import load_tokenizer
+from pretune.backbones.terms import count_terms
 from pretune.backbones.tokenizer import count_texts, train_tokenizer
 from pretune.errors import UsageError, did_you_mean
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from pretune.backbones.template import FastTokenizer
 
-__all__ = ["scratch_audio", "scratch_image", "scratch_text"]
+__all__ = ["fresh_linear", "scratch_audio", "scratch_image", "scratch_text"]
 
 TOKENIZER_KINDS = ("auto", "wordpiece", "bpe")
 DEFAULT_IMAGE_SIZE = 224
@@ -50,6 +52,29 @@ def scratch_text(
         found = train_tokenizer(texts, kind=kind, vocab_size=vocab_size, count=count)
         notes = {"tokenizer_source": f"trained on {count.texts} texts"}
     return preset_config(preset, found), found, notes
+
+
+def fresh_linear(
+    features: str,
+    texts: Callable[[], Iterable[str]] | None,
+    most_terms: int | None,
+    rate: int | None,
+    *,
+    unspaced: bool,
+) -> tuple[PreTrainedConfig, Any, dict[str, Any]]:
+    """Config of ``linear:tfidf`` and what makes its features: the vocabulary that is counted in the texts, for other features nothing.
+
+    Raises :class:`UsageError` without texts.
+    """
+    if features == "tfidf":
+        if texts is None:
+            raise UsageError("linear:tfidf has no vocabulary yet", "give texts to count one in")
+        terms, count = count_terms(texts(), unspaced=unspaced, most=most_terms)
+        notes = {"terms_source": f"counted in {count} texts"}
+        return linear_config(features, len(terms.names)), terms, notes
+    if features == "log-mel":
+        return linear_config(features, MEL_NUMBERS, rate=rate or DEFAULT_SAMPLING_RATE), NoFiles(), {}
+    return linear_config(features, PIXEL_NUMBERS), NoFiles(), {}
 
 
 def scratch_image(name: str, image_size: int | None) -> tuple[PreTrainedConfig, Any, dict[str, Any]]:

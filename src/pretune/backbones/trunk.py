@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from pretune.backbones.adapt import Adaptation
+from pretune.backbones.pooling import Pool
 
 __all__ = ["Trunk", "find_trunk"]
 
@@ -75,10 +76,16 @@ class Trunk:
         ):
             yield
 
+    @property
+    def is_short(self) -> bool:
+        """Does a row that was kept need no more of its inputs than their first position, if any?"""
+        return self.first_only or not self.has_positions
+
     def identity(self) -> str:
         """A hash of the frozen weights and of what is kept of their outputs."""
         digest = hashlib.blake2b(digest_size=12)
-        digest.update(f"{self.field}:{self.first_only}:{type(self.model).__name__}:{self.model.config}".encode())
+        what = f"{self.field}:{self.first_only}:{type(self.source).__name__}"
+        digest.update(f"{what}:{type(self.model).__name__}:{self.model.config}".encode())
         for module in (self.source, *self.silent):
             for name, tensor in module.state_dict().items():
                 digest.update(name.encode())
@@ -124,9 +131,23 @@ def find_trunk(model: nn.Module, adaptation: Adaptation, forward: Callable[[], t
     base: nn.Module = getattr(model, "base_model", model)
     deepest = adaptation.end_depth
     frozen_ids = {id(p) for part in adaptation.parts if part.depth > deepest for _, p in part.parameters}
-    found = _whole_base(model, base, forward) if all(id(p) in frozen_ids for p in base.parameters()) else None
+    found = None
+    if all(id(p) in frozen_ids for p in base.parameters()):
+        found = _pooled(model, base, forward) or _whole_base(model, base, forward)
     found = found or _layers(model, frozen, forward)
     return found if found is not None and _agrees(found, forward) else None
+
+
+def _pooled(model: nn.Module, base: nn.Module, forward: Callable[[], torch.Tensor]) -> Trunk | None:
+    """Everything under the head rests, and what is pooled of it has no weights: one vector a row is all that is kept."""
+    pool = next((module for module in model.children() if isinstance(module, Pool)), None)
+    if pool is None:
+        return None
+    seen: list[Any] = []
+    handle = pool.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    forward()
+    handle.remove()
+    return Trunk(model, pool, (base,), None, False, False, None, False, seen[0].dtype) if seen else None
 
 
 def _whole_base(model: nn.Module, base: nn.Module, forward: Callable[[], torch.Tensor]) -> Trunk | None:

@@ -23,7 +23,16 @@ from pretune.errors import DataError, UsageError
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["complete_splits", "content_key", "content_keys", "held_out", "label_places", "strata", "whole_column"]
+__all__ = [
+    "complete_splits",
+    "content_key",
+    "content_keys",
+    "held_out",
+    "label_places",
+    "row_units",
+    "strata",
+    "whole_column",
+]
 
 _CHUNK_ROWS = 10_000
 _TRAIN, _VALIDATION, _TEST = 0, 1, 2
@@ -55,6 +64,14 @@ def content_keys(dataset: datasets.Dataset) -> np.ndarray:
         firsts, seconds = rows["text"], rows["text_pair"] if pairs else [None] * len(rows["text"])
         keys_N[start : start + len(firsts)] = [content_key(*both) for both in zip(firsts, seconds, strict=True)]
     return keys_N
+
+
+def row_units(dataset: datasets.Dataset) -> np.ndarray:
+    """(N,) the number of each row's unit: rows of equal content or of one group, directly or through others, are one."""
+    keys_N = content_keys(dataset)
+    if "group" in dataset.column_names:
+        return _joined(keys_N, _column(dataset, "group"))[0]
+    return np.unique(keys_N, return_inverse=True)[1]
 
 
 def whole_column(dataset: datasets.Dataset, name: str) -> np.ndarray:

@@ -36,6 +36,13 @@ class Average:
         for name, tensor in self._own.items():
             self._average[name].lerp_(tensor, 1.0 - decay)
 
+    @torch.no_grad()
+    def restart(self) -> None:
+        """Begin anew at the model's present weights."""
+        self.updates = 0
+        for name, tensor in self._own.items():
+            self._average[name].copy_(tensor)
+
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Within, the model has the average weights."""

@@ -73,7 +73,7 @@ def export_graph(task: Task, model: nn.Module, batch: Batch, path: Path) -> dict
     with plain(model) as traced, quiet_torch_export():
         try:
             program = torch.onnx.export(
-                LogitsOnly(traced, inputs).eval(), (), kwargs=inputs, dynamo=True, dynamic_shapes=free_sizes(inputs),
+                LogitsOnly(traced, inputs).eval(), (), kwargs=inputs, dynamo=True, dynamic_shapes=free_sizes(task, inputs),
                 opset_version=OPSET, output_names=[LOGITS], verbose=False,
             )  # fmt: skip
         except Exception as error:  # the exporter raises many kinds
@@ -87,7 +87,7 @@ def export_graph(task: Task, model: nn.Module, batch: Batch, path: Path) -> dict
         program.save(str(path))
         for written in sorted(path.parent.glob(f"{path.name}*")):
             fsync_file(written)
-    return _checked_signature(path, inputs)
+    return _checked_signature(path, free_sizes(task, inputs))
 
 
 def _forget_sources(model: Any) -> None:
@@ -108,9 +108,9 @@ def example_inputs(task: Task, batch: Batch) -> dict[str, torch.Tensor]:
     return {name: torch.cat([value, value]) for name, value in inputs.items()}
 
 
-def free_sizes(inputs: Mapping[str, torch.Tensor]) -> dict[str, dict[int, str]]:
-    """Which sizes of each input stay free, by name: the batch, and the length of all that is no picture."""
-    return {name: {0: BATCH} if value.ndim == 4 else {0: BATCH, 1: LENGTH} for name, value in inputs.items()}
+def free_sizes(task: Task, inputs: Iterable[str]) -> dict[str, dict[int, str]]:
+    """Which sizes of each input stay free, by name: the batch, and the length of what the task does not give one size."""
+    return {name: {0: BATCH} if name in task.fixed_inputs else {0: BATCH, 1: LENGTH} for name in inputs}
 
 
 @contextlib.contextmanager
@@ -159,11 +159,11 @@ def take_graph(source: Path, path: Path) -> dict[str, Any]:
     return _signature(path)
 
 
-def _checked_signature(path: Path, inputs: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+def _checked_signature(path: Path, free: Mapping[str, Mapping[int, str]]) -> dict[str, Any]:
     """What the graph takes and gives. Raises :class:`ModelError` where a size that must stay free has become a number."""
     signature = _signature(path)
     told = {one["name"]: one["shape"] for one in signature["inputs"]}
-    for name, sizes in free_sizes(inputs).items():
+    for name, sizes in free.items():
         fixed = [sizes[axis] for axis in sizes if name in told and isinstance(told[name][axis], int)]
         if fixed:
             path.unlink()

@@ -17,7 +17,15 @@ from pretune.tasks.base import Task
 
 __all__ = ["READERS", "ProgramParity", "add_program", "carry_files", "measure_program"]
 
-READERS = {"text": "texts.py", "image": "pictures.py", "audio": "clips.py"}
+READERS = {
+    "text": ("texts.py",),
+    "image": ("pictures.py",),
+    "audio": ("clips.py",),
+    "terms": ("terms.py",),
+    "pixels": ("pixels.py", "pictures.py"),
+    "mel_bands": ("mel_bands.py", "clips.py"),
+}
+"""The programs that make a model's inputs, by their own name or else by what they read."""
 _CARRIED = (".json", ".txt", ".model")
 _LEFT_BEHIND = ("pretune.json", "model.safetensors.index.json", SUMS_FILE)
 
@@ -62,7 +70,7 @@ def add_program(
         {**about, "format": SEALED, "engine": engine, "graph": graph, "inputs": inputs, **words},
     )
     here, data = resources.files("pretune.export.standalone"), resources.files("pretune.data")
-    files = [here / name for name in ("predict.py", "rows.py", READERS[task.modality])]
+    files = [here / name for name in ("predict.py", "rows.py", *READERS[inputs.get("reader", task.modality)])]
     files += [data / "scrub.py"] if steps else []
     files += [data / "pii.py"] if "redact" in steps else []
     for file in files:

@@ -24,7 +24,7 @@ PROGRAM_FILE = "model.pt2"
 def write_program(task: Task, model: nn.Module, batch: Batch, path: Path) -> dict[str, Any]:
     """Write ``model`` to ``path`` and return its signature; as :func:`pretune.export.onnx_graph.export_graph` otherwise."""
     inputs = example_inputs(task, batch)
-    sizes = {name: dict.fromkeys(free, torch.export.Dim.AUTO) for name, free in free_sizes(inputs).items()}
+    sizes = {name: dict.fromkeys(free, torch.export.Dim.AUTO) for name, free in free_sizes(task, inputs).items()}
     with plain(model) as traced, quiet_torch_export():
         try:
             program = torch.export.export(
@@ -44,7 +44,7 @@ def write_program(task: Task, model: nn.Module, batch: Batch, path: Path) -> dic
         {
             "name": name,
             "type": str(value.dtype).removeprefix("torch."),
-            "shape": _shape(value, free_sizes(inputs)[name]),
+            "shape": _shape(value, free_sizes(task, inputs)[name]),
         }
         for name, value in inputs.items()
     ]

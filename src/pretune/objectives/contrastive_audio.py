@@ -92,7 +92,7 @@ class ContrastiveAudio(Pretraining):
                 f"{backbone.name} ({backbone.config.model_type}) has no codes to tell frames by",
                 f"choose {self.models}",
             )
-        changes = {} if backbone.config.mask_time_prob > 0 else {"mask_time_prob": 0.05}
+        changes: dict[str, Any] = {} if backbone.config.mask_time_prob > 0 else {"mask_time_prob": 0.05}
         self.model, self.report = without_own_masks(backbone).build("AutoModelForPreTraining", seed=seed, **changes)
         self.hearing = hearing_of(backbone)
         self.mask_share = mask_share

@@ -13,7 +13,18 @@ from pretune.report.passport_findings import findings_sentence
 from pretune.report.passport_parts import total_rows
 from pretune.report.sections import changed_settings
 from pretune.report.story import caveats, main_split, ordered_splits, primary_of
-from pretune.report.words import clean_text, duration_text, is_score, name_of, number_text, plain, score_text, title_of
+from pretune.report.words import (
+    HOW_TO_LOAD,
+    clean_text,
+    duration_text,
+    is_score,
+    name_of,
+    number_text,
+    plain,
+    score_text,
+    title_of,
+    unsaid_pooling,
+)
 from pretune.runfolder import RunFolder, data_of
 from pretune.wording import counted
 
@@ -140,6 +151,12 @@ def _use(record: Mapping[str, Any]) -> str:
             _fenced('from transformers import AutoModel\n\nmodel = AutoModel.from_pretrained("THIS_FOLDER")', "python")
         )
         lines.append(_fenced("pretune finetune THIS_FOLDER --data labelled/", "sh"))
+    elif (pooled := (record.get("model") or {}).get("pooled") or {"plain": True}) and not pooled["plain"]:
+        lines += [
+            f"{unsaid_pooling(pooled['modes'])} {HOW_TO_LOAD}",
+            _fenced(_OPENED, "python"),
+            _fenced(f"pretune predict RUN {given}", "sh"),
+        ]
     else:
         if pipeline:
             lines.append(
@@ -148,8 +165,23 @@ def _use(record: Mapping[str, Any]) -> str:
                     "python",
                 )
             )
+        if "modes" in pooled:
+            lines.append(_ONE_LAYER_MORE.format(read=_safe(pooled["modes"][0])))
         lines.append(_fenced(f"pretune predict RUN {given}", "sh"))
     return "\n\n".join(lines)
+
+
+_OPENED = """import pretune
+
+trained = pretune.open_model("THIS_FOLDER")
+inputs = trained.backbone.tokenizer(["a text"], padding=True, return_tensors="pt")
+logits = trained.model(**inputs).logits"""
+
+_ONE_LAYER_MORE = (
+    "The classifier reads the {read} of the tokens. As transformers' own class reads the first position, the last layer of this folder "
+    "only brings it there; it learned nothing, and pretune, and what it exports, leave it out. This holds in float32 and bfloat16, "
+    "not in float16."
+)
 
 
 def _engine(record: Mapping[str, Any]) -> str | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, TypeGuard
 
 __all__ = [
+    "HOW_TO_LOAD",
     "bytes_text",
     "clean_text",
     "duration_text",
@@ -22,6 +23,7 @@ __all__ = [
     "score_value_text",
     "tick_text",
     "title_of",
+    "unsaid_pooling",
 ]
 
 # Names whose plain form (dashes to spaces) would be unclear or wrongly written. Any other name is shown as it is.
@@ -211,3 +213,14 @@ def clean_text(text: str) -> str:
     """Text that is valid in a page: lone surrogates and control characters become the replacement sign."""
     whole = text.encode("utf-8", "replace").decode("utf-8")
     return "".join(sign if sign >= " " or sign in "\n\t" else "\ufffd" for sign in whole)
+
+
+HOW_TO_LOAD = "Load it with pretune.open_model(FOLDER), or write it as a graph that needs neither: pretune export RUN."
+
+
+def unsaid_pooling(modes: Sequence[str]) -> str:
+    """What transformers' own classes cannot say of a classifier that pools so."""
+    return (
+        f"Its classifier reads {' and '.join(modes)} of the tokens, which transformers' own classes cannot say: "
+        "AutoModelForSequenceClassification would draw a head at random (and warn of it)."
+    )

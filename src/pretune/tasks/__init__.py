@@ -3,7 +3,7 @@
 from pretune.tasks.audio_classification import AudioClassification, AudioMultilabelClassification
 from pretune.tasks.base import EncodedRows, Task
 from pretune.tasks.image_classification import ImageClassification, ImageMultilabelClassification
-from pretune.tasks.listing import TASKS, check_settings, find_task, task_named
+from pretune.tasks.listing import TASKS, check_settings, find_task, kept_task, task_named, task_on, task_restored
 from pretune.tasks.speech_recognition import SpeechRecognition
 from pretune.tasks.text_classification import TextClassification, TextMultilabelClassification
 
@@ -20,5 +20,8 @@ __all__ = [
     "TextMultilabelClassification",
     "check_settings",
     "find_task",
+    "kept_task",
     "task_named",
+    "task_on",
+    "task_restored",
 ]

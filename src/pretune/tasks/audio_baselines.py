@@ -5,8 +5,9 @@ Shapes: N rows, M mel bands, F frames.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from pretune.tasks.log_mel import log_mel
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["audio_baselines"]
+__all__ = ["audio_baselines", "clip_numbers"]
 
 
 def audio_baselines(
@@ -36,11 +37,13 @@ def audio_baselines(
 
 
 def _features(dataset: Dataset, chosen: np.ndarray, rate: int) -> np.ndarray:
-    """(rows, 2 M + 1): mean and spread of each band, and the logarithm of the length."""
+    """Those of the chosen rows, (rows, 2 M + 1)."""
     clips = dataset.with_format("arrow")[:]["audio"]
-    found = []
-    for number in chosen:
-        decibels_MF = log_mel(decode_audio(clips[int(number)].as_py(), rate), rate)
-        length = np.log(decibels_MF.shape[1])
-        found.append(np.concatenate([decibels_MF.mean(axis=1), decibels_MF.std(axis=1), [length]]))
-    return np.stack(found)
+    return np.stack([clip_numbers(clips[int(number)].as_py(), rate) for number in chosen])
+
+
+def clip_numbers(audio: Mapping[str, Any], rate: int) -> np.ndarray:
+    """The features of an ``audio`` cell, float32 (2 M + 1,): mean and spread of each band, and the logarithm of the length."""
+    decibels_MF = log_mel(decode_audio(audio, rate), rate)
+    parts = (decibels_MF.mean(axis=1), decibels_MF.std(axis=1), [np.log(decibels_MF.shape[1])])
+    return np.concatenate(parts).astype(np.float32)

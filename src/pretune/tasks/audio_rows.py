@@ -258,7 +258,7 @@ def variation_of(settings: TaskSettings) -> str:
     """The level of variation: what was asked for; ``light`` by itself, ``none`` where most of the model is frozen."""
     if settings.augment != "auto":
         return settings.augment
-    return "none" if settings.adapt == "head" or settings.adapt.startswith("top:") else "light"
+    return "none" if settings.rests else "light"
 
 
 def frame_mask_of(backbone: Backbone) -> FrameMask | None:

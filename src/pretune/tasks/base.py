@@ -82,7 +82,8 @@ class Task(ABC):
     names the settings that it looks at and other tasks may not; one that was given and is not among them is refused.
     ``kept`` declares the fields that it adds to what :meth:`to_dict` of its bases keeps in ``pretune.json`` (:meth:`kept_fields`).
     ``taught_variation`` is how the rows of a student are varied whose teacher can be given the same ones (``--augment``), and
-    ``learning_inputs`` are inputs of its batches that say nothing once a model has learned.
+    ``learning_inputs`` are inputs of its batches that say nothing once a model has learned, ``fixed_inputs`` those of which every row has
+    the same size (pictures).
     """
 
     name: ClassVar[str]
@@ -96,6 +97,7 @@ class Task(ABC):
     reads: ClassVar[tuple[str, ...]] = ()
     kept: ClassVar[Mapping[str, Check]] = {"task": text()}
     learning_inputs: ClassVar[tuple[str, ...]] = ()
+    fixed_inputs: ClassVar[tuple[str, ...]] = ()
     taught_variation: ClassVar[str] = "light"
     labels: tuple[str, ...]
 
@@ -268,6 +270,10 @@ class Task(ABC):
     def warnings(self, records: Sequence[Mapping[str, Any]]) -> Sequence[str]:
         """What is wrong with these predictions as a whole, in plain words; nothing when all is well."""
         return ()
+
+    def unexplained(self) -> str:
+        """Why its answers are not explained row by row; nothing where they are."""
+        return ""
 
     def answering(self) -> dict[str, Any]:
         """How answers are searched, for the record of an evaluation; nothing where there is but one way."""

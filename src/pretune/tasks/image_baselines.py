@@ -18,7 +18,7 @@ from pretune.tasks.feature_baselines import feature_baselines
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["image_baselines"]
+__all__ = ["image_baselines", "picture_numbers"]
 
 _SIDE, _BINS = 12, 4
 
@@ -36,11 +36,11 @@ def image_baselines(train: Dataset, rows: Dataset, known: KnownLabels) -> tuple[
 
 def _features(dataset: Dataset, chosen: np.ndarray) -> np.ndarray:
     images = dataset.with_format("arrow")[:]["image"]
-    return np.stack([_look(images[int(i)].as_py()) for i in chosen])
+    return np.stack([picture_numbers(images[int(i)].as_py()) for i in chosen])
 
 
-def _look(image: Mapping[str, Any]) -> np.ndarray:
-    """(F,) float32: tiny picture and colour histogram."""
+def picture_numbers(image: Mapping[str, Any]) -> np.ndarray:
+    """The features of an ``image`` cell, (F,) float32: tiny picture and colour histogram."""
     small = decode_image(image).resize((_SIDE * 4, _SIDE * 4))
     pixels = np.asarray(small, dtype=np.uint8).reshape(-1, 3) // (256 // _BINS)
     colours = np.bincount(pixels @ np.array([_BINS * _BINS, _BINS, 1]), minlength=_BINS**3) / len(pixels)

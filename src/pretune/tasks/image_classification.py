@@ -66,6 +66,7 @@ class _OfPictures(Labelling):
     reads: ClassVar[tuple[str, ...]] = (*Labelling.reads, *READ_BY_MODALITY["image"], "augment")
     kept: ClassVar[Mapping[str, Check]] = {"image_size?": maybe(whole(1, MOST_SIDE)), "augment?": text(*AUGMENTS)}
     auto_class: ClassVar[str] = "AutoModelForImageClassification"
+    fixed_inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
 
     def __init__(self, labels: Sequence[str], geometry: Geometry, *, augment: str = "none", **options: Any) -> None:
         super().__init__(labels, **options)
@@ -80,7 +81,7 @@ class _OfPictures(Labelling):
         geometry = geometry_of(backbone.processor).at(settings.image_size)
         augment = settings.augment
         if augment == "auto":
-            augment = "none" if settings.adapt == "head" or settings.adapt.startswith("top:") else "light"
+            augment = "none" if settings.rests else "light"
         return cls(labels, geometry, augment=augment, **options)
 
     def build(self, backbone: Backbone, *, seed: int) -> tuple[torch.nn.Module, LoadReport]:

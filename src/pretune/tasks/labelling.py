@@ -113,9 +113,16 @@ class Labelling(Task):
 
     def build(self, backbone: Backbone, *, seed: int) -> tuple[torch.nn.Module, LoadReport]:
         """The classifier that transformers has for the backbone."""
+        return self.build_head(backbone, seed=seed)
+
+    def build_head(
+        self, backbone: Backbone, *, seed: int, pooling: Sequence[str] = ()
+    ) -> tuple[torch.nn.Module, LoadReport]:
+        """The backbone with a head of these labels; see :meth:`Backbone.build`."""
         return backbone.build(
             self.auto_class,
             seed=seed,
+            pooling=pooling,
             num_labels=len(self.labels),
             id2label=dict(enumerate(self.labels)),
             label2id=dict(self.index),

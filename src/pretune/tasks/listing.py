@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from pretune.errors import DataError, UsageError, did_you_mean
+from pretune.backbones.linear import MODEL_TYPE
+from pretune.errors import CorruptFile, DataError, UsageError, did_you_mean
 from pretune.options import Settings, refuse_unread
 from pretune.tasks.audio_classification import AudioClassification, AudioMultilabelClassification
 from pretune.tasks.base import Task
 from pretune.tasks.image_classification import ImageClassification, ImageMultilabelClassification
+from pretune.tasks.linear_classification import LINEAR_TASKS
 from pretune.tasks.speech_recognition import SpeechRecognition
 from pretune.tasks.text_classification import TextClassification, TextMultilabelClassification
 
 if TYPE_CHECKING:
+    from pretune.backbones.load import Backbone
     from pretune.data.splits import Splits
 
-__all__ = ["TASKS", "check_settings", "find_task", "task_named"]
+__all__ = ["TASKS", "check_settings", "find_task", "kept_task", "task_named", "task_on", "task_restored"]
 
 TASKS: tuple[type[Task], ...] = (
     AudioClassification,
@@ -28,6 +32,41 @@ TASKS: tuple[type[Task], ...] = (
 )
 
 
+def task_on(kind: type[Task], backbone: Backbone) -> type[Task]:
+    """The task as this backbone does it: for linear models on simple features the twin of the same name.
+
+    Raises :class:`UsageError` for a task that has none.
+    """
+    if backbone.config.model_type != MODEL_TYPE:
+        return kind
+    found = next((twin for twin in LINEAR_TASKS if twin.name == kind.name), None)
+    if found is None:
+        raise UsageError(
+            f"{backbone.name} tells classes apart, and {kind.name} has none",
+            "choose a neural network, such as scratch:...",
+        )
+    return found
+
+
+def kept_task(about: Mapping[str, Any]) -> type[Task] | None:
+    """The task that a model's ``pretune.json`` tells ``about``; None for one that has no answers (pre-training)."""
+    kinds: tuple[type[Task], ...] = LINEAR_TASKS if "features" in about else TASKS
+    return next((task for task in kinds if task.name == about["task"]), None)
+
+
+def task_restored(about: Mapping[str, Any], backbone: Backbone) -> Task:
+    """The task that a model's ``pretune.json`` tells ``about``. Raises as :func:`task_named`, and :class:`CorruptFile` where the
+    model beside it is of another kind.
+    """
+    kind = task_on(task_named(about["task"]), backbone)
+    if kind is not kept_task(about):
+        raise CorruptFile(
+            f"pretune.json of {backbone.name} tells of another kind of model than config.json",
+            "the folder holds files of two runs: copy it again",
+        )
+    return kind.restore(about, backbone)
+
+
 def task_named(name: str) -> type[Task]:
     """The task called ``name``. Raises :class:`UsageError` naming the nearest one."""
     for task in TASKS:
@@ -38,6 +77,10 @@ def task_named(name: str) -> type[Task]:
 
 def check_settings(settings: Settings, task: type[Task]) -> None:
     """Raise :class:`UsageError` for a setting that was given, that other tasks read and that this one does not."""
+    if task in LINEAR_TASKS:
+        others = {name for one in TASKS for name in one.reads} - set(task.reads)
+        settings.refuse_given(others, f"does nothing for a linear model of {task.name}")
+        return
     refuse_unread(settings, task.name, {one.name: one.reads for one in TASKS})
 
 

@@ -19,16 +19,14 @@ _LOWEST_HZ, _SCALE = 20.0, "slaney"
 
 def log_mel(samples_T: np.ndarray, rate: int, *, bands: int = BANDS) -> np.ndarray:
     """Decibels (M, F) of Hann windows of 25 ms every 10 ms, silence held at -80 dB. A clip too short for a window gets silence."""
-    from transformers.audio_utils import spectrogram
-
     window = round(_WINDOW_SECONDS * rate)
     size = 1 << (window - 1).bit_length()
-    padded_T = np.pad(samples_T, (0, max(0, size - len(samples_T))))
-    power_MF = spectrogram(
-        padded_T.astype(np.float64), _hann(window), frame_length=window, hop_length=round(_HOP_SECONDS * rate), fft_length=size,
-        power=2.0, center=True, mel_filters=_filters(rate, size, bands), mel_floor=_FLOOR,
-    )  # fmt: skip
-    return (10 * np.log10(np.maximum(power_MF, _FLOOR))).astype(np.float32)
+    padded_T = np.pad(samples_T.astype(np.float64), (0, max(0, size - len(samples_T))))
+    around_T = np.pad(padded_T, (window // 2, window // 2), mode="reflect")
+    windows_FT = np.lib.stride_tricks.sliding_window_view(around_T, window)[:: round(_HOP_SECONDS * rate)]
+    spectrum = np.fft.rfft(windows_FT * _hann(window), size)
+    power_FM = (spectrum.real**2 + spectrum.imag**2) @ _filters(rate, size, bands)
+    return (10 * np.log10(np.maximum(power_FM, _FLOOR))).astype(np.float32).T
 
 
 def pitch_at(share: float, rate: int) -> float:

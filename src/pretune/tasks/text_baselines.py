@@ -8,15 +8,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pretune.data.scripts import count_scripts, mostly_unspaced, shares
 from pretune.metrics.base import Measured
 from pretune.tasks.baseline_parts import KnownLabels, fit_solver, has_choice, majority, num_choices
 from pretune.wording import counted
 
-__all__ = ["baselines"]
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["baselines", "text_baselines"]
 
 MAX_FEATURES = 200_000
 MAX_ROWS = 100_000
@@ -27,7 +31,13 @@ MAX_CHARACTERS = {True: 3_000_000, False: 10_000_000}
 MAX_WORK = 2e9
 """Features x classes x passes of the solver: about ten seconds of one core."""
 
-_TEST_CHUNK_ROWS = 10_000
+_TEST_CHUNK_ROWS, _SCRIPT_ROWS = 10_000, 2_000
+
+
+def text_baselines(train: Dataset, rows: Dataset, known: KnownLabels) -> tuple[dict[str, Measured], list[str]]:
+    """:func:`baselines` of rows of texts, or of pairs of texts."""
+    unspaced = mostly_unspaced(shares(count_scripts(train[:_SCRIPT_ROWS]["text"])))
+    return baselines(_Texts(train), _Texts(rows), known, unspaced=unspaced)
 
 
 def baselines(
@@ -121,3 +131,17 @@ def _predict(model: Callable[[list[str]], np.ndarray], texts: Iterable[str], num
     while chunk := list(islice(waiting, _TEST_CHUNK_ROWS)):
         parts.append(model(chunk))
     return np.concatenate(parts) if parts else np.zeros((0, num_classes))
+
+
+class _Texts:
+    """The texts of rows, the two of a pair joined, read as often as asked and never all at once."""
+
+    def __init__(self, rows: Dataset) -> None:
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[str]:
+        if "text_pair" not in self._rows.column_names:
+            yield from self._rows["text"]
+        else:
+            for first, second in zip(self._rows["text"], self._rows["text_pair"], strict=True):
+                yield f"{first} {second}"

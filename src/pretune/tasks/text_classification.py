@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 import numpy as np
 import torch
 
+from pretune.backbones.pooling import MODES
+from pretune.backbones.pooling_choice import chosen_pooling
 from pretune.backbones.store import TokenStore, encode_dataset
 from pretune.backbones.text import LONG_TEXT, TextEncoder, TextPiece, collate_text
 from pretune.backbones.text_limits import encoder_for, encoder_of
 from pretune.backbones.vary_words import WORD_VARIATIONS, WordVarier
 from pretune.config import READ_BY_MODALITY
-from pretune.data.scripts import count_scripts, mostly_unspaced, shares
 from pretune.metrics.base import Measured
-from pretune.schema import Check, text, whole
+from pretune.schema import Check, listed, text, whole
 from pretune.tasks.base import Task
 from pretune.tasks.classification import Classification
 from pretune.tasks.labelling import Labelling
 from pretune.tasks.multilabel_classification import MultilabelClassification
 from pretune.tasks.parts import Parts
-from pretune.tasks.text_baselines import baselines
+from pretune.tasks.text_baselines import text_baselines
 from pretune.tasks.text_parts import text_parts
 from pretune.types import Encoded, Example
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from pretune.backbones.load import Backbone
+    from pretune.backbones.load import Backbone, LoadReport
     from pretune.config import TaskSettings
     from pretune.data.splits import Splits
 
@@ -40,20 +41,26 @@ _SHOWN, _SHOWN_CHARACTERS = 4, 300
 
 
 class _OfTexts(Labelling):
-    """Labels of texts and pairs of texts."""
+    """Labels of texts and pairs of texts. ``pooling`` are the modes by which the classifier reads the states of the tokens; none: the
+    head that the architecture has of its own.
+    """
 
     modality: ClassVar[str] = "text"
-    reads: ClassVar[tuple[str, ...]] = (*Labelling.reads, *READ_BY_MODALITY["text"], "augment")
+    reads: ClassVar[tuple[str, ...]] = (*Labelling.reads, *READ_BY_MODALITY["text"], "pooling", "augment")
     kept: ClassVar[Mapping[str, Check]] = {
         "max_length": whole(1),
         "long_text": text(*LONG_TEXT),
         "augment?": text(*WORD_VARIATIONS),
+        "pooling?": listed(text(*MODES)),
     }
     taught_variation: ClassVar[str] = "none"
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
 
-    def __init__(self, labels: Sequence[str], encoder: TextEncoder, *, augment: str = "none", **options: Any) -> None:
+    def __init__(
+        self, labels: Sequence[str], encoder: TextEncoder, *, augment: str = "none", pooling: Sequence[str] = (), **options: Any
+    ) -> None:  # fmt: skip
         super().__init__(labels, **options)
+        self.pooling = tuple(pooling)
         self.encoder = encoder
         self.padding = encoder.padding
         self.variation = WORD_VARIATIONS[augment]
@@ -63,7 +70,12 @@ class _OfTexts(Labelling):
         """See :class:`pretune.tasks.base.Task`."""
         labels, options = cls.options_of(data, settings)
         augment = "none" if settings.augment == "auto" else settings.augment
-        return cls(labels, encoder_for(backbone, settings), augment=augment, **options)
+        pooling = chosen_pooling(settings.pooling, backbone).modes
+        return cls(labels, encoder_for(backbone, settings), augment=augment, pooling=pooling, **options)
+
+    def build(self, backbone: Backbone, *, seed: int) -> tuple[torch.nn.Module, LoadReport]:
+        """The classifier that transformers has for the backbone, or a linear one on the pooled states."""
+        return self.build_head(backbone, seed=seed, pooling=self.pooling)
 
     def inputs_identity(self) -> str:
         """The tokenizer, and how rows are cut into tokens."""
@@ -123,7 +135,7 @@ class _OfTexts(Labelling):
         return isinstance(other, _OfTexts) and other.encoder.pieces_identity() == self.encoder.pieces_identity()
 
     def without_trunk(self, row: Encoded, *, first_only: bool) -> Encoded:
-        """The first token alone, where no more is read."""
+        """The first token alone, where no more is read: of the first position, or of all by one vector."""
         if not first_only:
             return row
         return Encoded(row.id, {name: array[:1] for name, array in row.arrays.items()}, 1, row.target, row.weight)
@@ -140,8 +152,7 @@ class _OfTexts(Labelling):
 
     def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, Measured], list[str]]:
         """The training rows' shares of labels, and TF-IDF with logistic regression."""
-        unspaced = mostly_unspaced(shares(count_scripts(train[:2000]["text"])))
-        return baselines(_Texts(train), _Texts(rows), self.known_labels(train, rows), unspaced=unspaced)
+        return text_baselines(train, rows, self.known_labels(train, rows))
 
     def portable(self) -> dict[str, Any]:
         """Special tokens and padding."""
@@ -155,13 +166,14 @@ class _OfTexts(Labelling):
             about["labels"],
             encoder_of(backbone, about),
             augment=about.get("augment", "none"),
+            pooling=about.get("pooling", ()),
             **cls.kept_options(about),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """What the labels need, and how text is cut."""
         cut = {"max_length": self.encoder.max_length, "long_text": self.encoder.long_text}
-        return {**super().to_dict(), **cut, "augment": self.variation.name}
+        return {**super().to_dict(), **cut, "augment": self.variation.name, "pooling": list(self.pooling)}
 
 
 @final
@@ -207,17 +219,3 @@ class _StoredRows:
         return _encoded(
             self._ids[row].as_py(), self._store.piece(index), self._targets[row], 1.0 / self._items_of_row[row]
         )
-
-
-class _Texts:
-    """The texts of rows, the two of a pair joined, read as often as asked and never all at once."""
-
-    def __init__(self, rows: Dataset) -> None:
-        self._rows = rows
-
-    def __iter__(self) -> Iterator[str]:
-        if "text_pair" not in self._rows.column_names:
-            yield from self._rows["text"]
-        else:
-            for first, second in zip(self._rows["text"], self._rows["text_pair"], strict=True):
-                yield f"{first} {second}"

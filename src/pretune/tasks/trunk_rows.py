@@ -6,6 +6,7 @@ Shapes: N rows, B rows of a batch, T positions, F features of a position.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from pretune.backbones.adapt import Adaptation
 from pretune.backbones.modes import evaluating
 from pretune.backbones.ragged import RaggedArrays, RaggedWriter
 from pretune.backbones.trunk import Trunk, find_trunk
-from pretune.cache import made_once
+from pretune.cache import holds, made_once
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.files import check_free_space, write_json
@@ -28,6 +29,7 @@ __all__ = [
     "POSITIONS",
     "OnTrunk",
     "TrunkRows",
+    "forecast_trunk",
     "keep_trunk",
     "on_trunk",
     "padded_again",
@@ -49,7 +51,8 @@ _TRIED_ROWS = 4
 _CLOSE = 0.01
 """Largest difference of a probability between the model and the model on kept outputs: bf16 rounds that far."""
 
-_FORMAT = 2
+_FORMAT, _KIND = 3, "trunks"
+_FORECAST_ROWS, _FORECAST_COST = 256, 2 * BUDGET_COST
 
 
 def on_trunk(
@@ -80,6 +83,57 @@ def on_trunk(
         plain.labels == replayed.labels and np.abs(plain.probabilities - replayed.probabilities).max(initial=0) < _CLOSE
     )
     return (learned, kept) if alike else None
+
+
+def forecast_trunk(
+    task: Task, model: torch.nn.Module, adaptation: Adaptation, rows: Mapping[str, EncodedRows], device: Device, *,
+    fingerprint: str,
+) -> tuple[OnTrunk, dict[str, EncodedRows], float] | None:  # fmt: skip
+    """As :func:`on_trunk`, and the seconds that it would take: 0 where the outputs are kept already. Otherwise a few rows are run,
+    timed, and stand for all of them; nothing is kept.
+    """
+    if task.varies_rows or task.runs_in_parts:
+        return None
+    trunk = trunk_of(task, model, adaptation, next(iter(rows.values())), device)
+    if trunk is None:
+        return None
+    names = {name: _name(task, trunk, device, f"{fingerprint}:{name}") for name in rows}
+    if all(holds(_KIND, name) for name in names.values()):
+        found = on_trunk(task, model, adaptation, rows, device, fingerprint=fingerprint)
+        return None if found is None else (*found, 0.0)
+    samples, seconds = {}, 0.0
+    for name, part in rows.items():
+        began = time.monotonic()
+        samples[name] = _Repeated(task, trunk, part, device)
+        seconds += (time.monotonic() - began) * samples[name].share
+    return OnTrunk(task, trunk), samples, seconds
+
+
+class _Repeated:
+    """Some rows with their outputs, in place of all rows: for a forecast. All cost ``share`` times as much."""
+
+    def __init__(self, task: Task, trunk: Trunk, rows: EncodedRows, device: Device) -> None:
+        spread = np.unique(np.linspace(0, len(rows) - 1, min(_FORECAST_ROWS, len(rows))).astype(np.int64))
+        costs_N = np.cumsum(rows.lengths_N[spread])
+        self._rows, self._places = rows, spread[: max(1, int((costs_N <= _FORECAST_COST).sum()))]
+        self._outputs: list[np.ndarray] = [np.empty(0)] * len(self._places)
+        lengths_N = rows.lengths_N[self._places]
+        for part in cut_by_budget(lengths_N, max_cost=BUDGET_COST, max_rows=2**31):
+            outputs = trunk_outputs(task, trunk, [rows[int(self._places[number])] for number in part], device)
+            for number, output in zip(part, outputs, strict=True):
+                self._outputs[int(number)] = output
+        self.share = int(rows.lengths_N.sum()) / int(lengths_N.sum())
+        self.lengths_N = np.resize(np.ones_like(lengths_N) if trunk.is_short else lengths_N, len(rows))
+        self.ledger = rows.ledger
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Encoded:
+        number = index % len(self._places)
+        row = self._rows[int(self._places[number])]
+        arrays = {**row.arrays, TRUNK: self._outputs[number]}
+        return Encoded(row.id, arrays, int(self.lengths_N[index]), row.target, row.weight)
 
 
 class _Answers(NamedTuple):
@@ -115,11 +169,11 @@ class TrunkRows:
     def __init__(self, folder: Path, rows: EncodedRows) -> None:
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         self._kept = RaggedArrays(folder, "values", about["values"])
-        self._first_only: bool = about["first_only"]
+        is_short: bool = about["is_short"]
         if len(self._kept) != len(rows):
             raise ValueError(f"{folder} is incomplete")
         self._rows = rows
-        self.lengths_N = np.ones(len(rows), np.int64) if self._first_only else rows.lengths_N
+        self.lengths_N = np.ones(len(rows), np.int64) if is_short else rows.lengths_N
         self.ledger = rows.ledger
 
     def __len__(self) -> int:
@@ -145,16 +199,19 @@ def keep_trunk(
 
     ``fingerprint`` names the data. Raises :class:`~pretune.errors.DiskFull`.
     """
-    about = json.dumps([task.to_dict(), task.inputs_identity()], sort_keys=True)
-    name = f"{_FORMAT}:{fingerprint}:{trunk.identity()}:{about}:{device.precision}"
     if _bytes_of_a_row(task, trunk, rows, device) * len(rows) > MAX_STORE_BYTES:
         return None
     return made_once(
-        "trunks",
-        name,
+        _KIND,
+        _name(task, trunk, device, fingerprint),
         lambda folder: TrunkRows(folder, rows),
         lambda folder: _write(folder, task, trunk, rows, device, on_batch),
     )
+
+
+def _name(task: Task, trunk: Trunk, device: Device, fingerprint: str) -> str:
+    about = json.dumps([task.to_dict(), task.inputs_identity()], sort_keys=True)
+    return f"{_FORMAT}:{fingerprint}:{trunk.identity()}:{about}:{device.precision}"
 
 
 def _bytes_of_a_row(task: Task, trunk: Trunk, rows: EncodedRows, device: Device) -> int:
@@ -208,7 +265,7 @@ def _write(
             values.put(places, trunk_outputs(task, trunk, [rows[int(place)] for place in places], device))
             if on_batch:
                 on_batch(len(places))
-    write_json(folder / "about.json", {"values": values.facts, "first_only": trunk.first_only})
+    write_json(folder / "about.json", {"values": values.facts, "is_short": trunk.is_short})
 
 
 class OnTrunk:
@@ -229,7 +286,7 @@ class OnTrunk:
 
     def collate(self, rows: Sequence[Encoded]) -> Batch:
         """The task's batch without what the trunk has read already; ``extras[TRUNK]`` (B, ...) holds its outputs."""
-        batch = self.task.collate([self.task.without_trunk(row, first_only=self.trunk.first_only) for row in rows])
+        batch = self.task.collate([self.task.without_trunk(row, first_only=self.trunk.is_short) for row in rows])
         kept = [torch.from_numpy(np.array(row.arrays[TRUNK])) for row in rows]
         mask = None if self.trunk.first_only else positions_of(batch)
         batch.extras[TRUNK] = padded_again(kept, mask) if self.trunk.has_positions else torch.cat(kept)

@@ -28,9 +28,13 @@ def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train
     """The backbone for the data; with ``scratch:`` its tokenizer is trained on the texts of ``splits``, never on held-out
     rows, and its pictures are no larger than the data's. Raises :class:`UsageError` where it reads another kind of data.
     """
+    from pretune.backbones.linear import LINEAR_FEATURES, linear_features
     from pretune.backbones.load import load_backbone
     from pretune.backbones.presets import SCRATCH, preset_modality
     from pretune.data.load import modality_of
+
+    features = linear_features(settings.backbone)
+    splits = splits if features is None else ("train",)
 
     def texts() -> Any:
         for dataset in (data[name] for name in splits if name in data):
@@ -42,6 +46,8 @@ def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train
     is_scratch = settings.backbone.startswith(SCRATCH)
     if is_scratch:  # before a tokenizer is trained on what is no text
         _refuse_other(settings, preset_modality(settings.backbone.removeprefix(SCRATCH)), modality)
+    if features is not None:
+        _refuse_other(settings, LINEAR_FEATURES[features], modality)
     found = load_backbone(
         settings.backbone,
         texts=texts,
@@ -49,11 +55,19 @@ def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train
         vocab_size=settings.vocab_size,
         image_size=settings.image_size or (_small_side(data) if modality == "image" else None),
         sampling_rate=settings.sampling_rate
-        or (_rate_for(settings.backbone, data) if modality == "audio" and is_scratch else None),
+        or (_rate_for(settings.backbone, data) if modality == "audio" and (is_scratch or features) else None),
+        unspaced=features is not None and modality == "text" and _is_unspaced(data),
         trust_remote_code=settings.trust_remote_code,
     )
     _refuse_other(settings, found.modality, modality)
     return found
+
+
+def _is_unspaced(data: Splits) -> bool:
+    """Are the training texts in scripts without spaces between words?"""
+    from pretune.data.scripts import count_scripts, mostly_unspaced, shares
+
+    return mostly_unspaced(shares(count_scripts(data["train"][:_SCRIPT_ROWS]["text"])))
 
 
 def _refuse_other(settings: Any, reads: str, modality: str) -> None:
@@ -66,7 +80,7 @@ def _refuse_other(settings: Any, reads: str, modality: str) -> None:
 
 _THINGS = {"text": "text", "image": "pictures", "audio": "sound"}
 _EXAMPLES = {"text": "scratch:bert-mini", "image": "scratch:resnet-18", "audio": "scratch:w2v-bert-tiny"}
-_TELEPHONE_HZ = 12_000
+_TELEPHONE_HZ, _SCRIPT_ROWS = 12_000, 2_000
 _COMMON_SIDES = (32, 64, 96, 128, 160, 192, 224)
 
 

@@ -152,6 +152,11 @@ def _is_fine_tuned(place: str) -> bool:
             f"{place} holds a graph for {about['engine']}, inside which nothing can be heard",
             f"distil from the run that it was made from: {', '.join(parents) or 'it is not known here'}",
         )
+    if "features" in about:
+        raise UsageError(
+            f"{place} is a linear model (linear:{about['features']}): it has nothing to teach that its training rows do not say",
+            "fine-tune the student on them: pretune finetune STUDENT --data DATA",
+        )
     return is_run(place) and about.get("task") in {task.name for task in TASKS}
 
 
@@ -192,7 +197,8 @@ def _learn(
     def close() -> None:
         task, student = setup.task, setup.kept or learning.model
         assert task is not None, "a fine-tuned teacher has a task"
-        calibrate(task, learning.model, setup.rows["validation"], setup.truths, learning.device, say)
+        assert setup.choosing is not None, "students are chosen by validation rows"
+        calibrate(task, learning.model, setup.rows["validation"], setup.choosing, learning.device, say)
         write_model(run, student, task.processor_to_save(setup.backbone), task.to_dict())
         against_parent(run, parent, settings, say)
 

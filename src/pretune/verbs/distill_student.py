@@ -94,7 +94,8 @@ def build_learning(
     from pretune.tasks.teacher import JoinedRows, Teacher
     from pretune.verbs.backbone import steady
     from pretune.verbs.finetune import default_epochs
-    from pretune.verbs.labelled import goal_on_validation
+    from pretune.verbs.head_pooling import decide_pooling
+    from pretune.verbs.labelled import choosing_rows, goal_on_validation
     from pretune.verbs.setup import choose, make_learning
 
     device = choose(settings, run, cluster)
@@ -111,13 +112,16 @@ def build_learning(
         rows = {name: made.encoded_by(keeper, name) for name in made.splits}
         rows["validation"] = made.encoded_by(task, "validation")
     joined = JoinedRows([rows[name] for name in made.splits])
+    pooling = decide_pooling(
+        task, parent.record["settings"].get("pooling", "auto"), backbone, learned.data, rows, device, say, run=run
+    )  # fmt: skip
     student, report = task.build(backbone, seed=settings.seed)
-    truths = task.truths(learned.data["validation"])
+    choosing = choosing_rows(task, learned.data, say)
     lesson = _lesson(settings, task, student, teacher, joined)
     with cluster.first_before_others():
         objective = _objective(settings, made, lesson, rows, say)
     goal = goal_on_validation(
-        task, settings.metric, truths,
+        task, settings.metric, choosing,
         lambda on_batch: predict_rows(task, lesson.model, rows["validation"], device, on_batch=on_batch),
     )  # fmt: skip
     batch_size = settings.batch_size or task.default_batch_size
@@ -128,7 +132,7 @@ def build_learning(
         goal=goal,
         default_epochs=default_epochs(task, joined.lengths_N, batch_size),
     )  # fmt: skip
-    setup.learn_from(rows, learned.own_fingerprint, task=task, truths=truths)
+    setup.learn_from(rows, learned.own_fingerprint, task=task, choosing=choosing, pooling=pooling)
     setup.kept = student
     notes = (*notes, *((lesson.left_out,) if lesson.left_out else ()))
     for note in notes:

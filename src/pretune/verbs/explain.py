@@ -211,7 +211,7 @@ def _outcome(
         }
         lines += _answer_lines(attribution)
     if attention is not None:
-        facts["attention"] = _attention_facts(attention)
+        facts["attention"] = _attention_facts(attention, subject.reads_first)
         lines.append(
             f"attention of {counted(len(attention.layers), 'layer')} and {counted(sum(attention.heads), 'head')} over {counted(len(attention.reading.tokens), 'position')}"
         )
@@ -230,12 +230,14 @@ def _answer_lines(found: Attribution) -> list[str]:
     return lines + ([found.faithfulness.sentence] if found.faithfulness else [])
 
 
-def _attention_facts(attention: Attention) -> dict[str, Any]:
-    """Tokens, the strongest pair of each head, and what the first position (where there is a class token) mixes in the end."""
+def _attention_facts(attention: Attention, reads_first: bool) -> dict[str, Any]:
+    """Tokens, the strongest pair of each head, and what is mixed in the end at the position that the answer is read from (the
+    mean of all, where none is).
+    """
     from pretune.explain.attention import strongest
 
     reading, rolled = attention.reading, attention.rolled[-1]
-    has_class = reading.kind == "text" or reading.prefix > 0
+    has_class = (reading.kind == "text" and reads_first) or reading.prefix > 0
     row = rolled[0] if has_class else rolled.mean(axis=0)
     order = sorted(range(len(row)), key=lambda place: -row[place])[:_NAMED_WEIGHTS]
     return {

@@ -57,6 +57,13 @@ class Subject:
         return config.model_type
 
     @property
+    def reads_first(self) -> bool:
+        """Is the answer to a text read from its first position?"""
+        from pretune.backbones.pooling import modes_of
+
+        return modes_of(self.plain.config) in ((), ("first",))
+
+    @property
     def texts(self) -> tuple[str, ...]:
         """The texts of the example; none of a picture or a clip."""
         return tuple(self.example.inputs[key] for key in ("text", "text_pair") if key in self.example.inputs)
@@ -160,6 +167,8 @@ def _task_models(run: RunFolder, settings: ExplainSettings) -> dict[str, Any]:
     asked = AnsweringSettings(precision="fp32", threads=settings.threads)
     proven = load_proven(run, asked)
     task, plain = load_plain(run, asked)
+    if why := task.unexplained():
+        raise UsageError(why, "explain a run of a neural network")
     return {
         "task": task, "plain": plain, "ordinary": proven.model, "device": proven.device, "reader": reader_of(task),
         "kind": task.modality,

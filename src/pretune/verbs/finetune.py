@@ -17,6 +17,7 @@ from pretune.options import option, refuse_unread
 from pretune.runfolder import RunFolder, machine_facts, now
 from pretune.sums import Sums, sealed_folder
 from pretune.verbs.declare import verb
+from pretune.verbs.linear_start import told_of
 from pretune.verbs.next_steps import next_line
 from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
 from pretune.verbs.reading import refuse_missing_data
@@ -25,11 +26,14 @@ from pretune.wording import counted
 
 if TYPE_CHECKING:
     import numpy as np
+    from datasets import Dataset
 
     from pretune.backbones.adapt import Adaptation
+    from pretune.backbones.load import Backbone
     from pretune.data.splits import Splits
     from pretune.metrics.base import Metric
-    from pretune.tasks.base import EncodedRows, Learnable, Task
+    from pretune.tasks.base import Task
+    from pretune.verbs.frozen import Frozen
     from pretune.verbs.learning import Learning
     from pretune.verbs.setup import Setup
 
@@ -40,8 +44,16 @@ _READ_BY_ADAPT = {
     "--adapt gradual": (),
     "--adapt llrd": ("llrd_decay",),
     "--adapt head": ("cache_trunk",),
+    "--adapt linear": ("cache_trunk",),
     "--adapt top:N": ("cache_trunk",),
 }
+
+
+_OF_ONE_SEED = ("model", "training", "data_fingerprint", "backbone", "choosing", "linear_model")
+"""What a run of several seeds tells of the one that is kept."""
+
+_NOT_OF_UPDATES = {"precision", "seed", "threads", "max_tokens", "group_by_length"}
+"""Settings of training that are about more than updates."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,12 +148,12 @@ def build_learning(
 ) -> tuple[Setup, Learning]:
     """Backbone, task, model, objective, optimizer and loop of one seed."""
     from pretune.objectives.supervised import Supervised
-    from pretune.tasks import check_settings, find_task
     from pretune.tasks.predicting import predict_rows
     from pretune.tasks.shortening import shorten
-    from pretune.tasks.trunk_rows import on_trunk
     from pretune.verbs.backbone import find_backbone, steady
-    from pretune.verbs.labelled import as_begun, encode_labelled, goal_on_validation
+    from pretune.verbs.frozen import Frozen
+    from pretune.verbs.head_pooling import decide_pooling
+    from pretune.verbs.labelled import choosing_rows, encode_labelled, goal_on_validation
     from pretune.verbs.rows import data_fingerprint
     from pretune.verbs.setup import choose, make_learning
 
@@ -149,47 +161,88 @@ def build_learning(
     fingerprint = data_fingerprint(data)
     with cluster.first_before_others():
         backbone = find_backbone(settings, data)
-    device = steady(device, backbone, settings)
-    kind = find_task(data, settings.task)
-    check_settings(settings, kind)
-    refuse_unread(
-        settings, f"--adapt {'top:N' if settings.adapt.startswith('top:') else settings.adapt}", _READ_BY_ADAPT
-    )
-    task = kind.start(as_begun(data, run), backbone, settings)
-    truths = task.truths(data["validation"])
-    learned: Learnable = task
-    learned_rows: dict[str, EncodedRows] = {}
+    settings, device = _as_linear(settings, backbone), steady(device, backbone, settings)
+    task = _task(settings, data, backbone, run)
+    choosing = choosing_rows(task, data, say)
+    rows = encode_labelled(task, data, fingerprint, cluster)
+    pooling = decide_pooling(task, settings.pooling, backbone, data, rows, device, say, run=run)
+    model, report = task.build(backbone, seed=settings.seed)
+    frozen = Frozen(task, model, rows, device, fingerprint, cluster, say)
     goal = goal_on_validation(
-        task, settings.metric, truths,
-        lambda on_batch: predict_rows(learned, model, learned_rows["validation"], device, on_batch=on_batch),
+        task, settings.metric, choosing,
+        lambda on_batch: predict_rows(frozen.learned, model, frozen.rows["validation"], device, on_batch=on_batch),
     )  # fmt: skip
     batch_size = settings.batch_size or task.default_batch_size
-    rows = encode_labelled(task, data, fingerprint, cluster)
-    model, report = task.build(backbone, seed=settings.seed)
-    learned_rows.update(rows)
 
     def objective(adaptation: Adaptation) -> Supervised:
-        nonlocal learned
         if settings.cache_trunk:
-            bar = say.progress(sum(len(part) for part in rows.values()), "running what does not learn once")
-            with cluster.first_before_others():
-                found = on_trunk(task, model, adaptation, rows, device, fingerprint=fingerprint, on_batch=bar.update)
-            bar.close()
-            if found is not None:
-                learned = found[0]
-                learned_rows.update(found[1])
+            frozen.run_once(adaptation, forecast=settings.dry_run)
         shorten(task, model, rows["train"], device)
-        return Supervised(learned, adaptation)
+        return Supervised(frozen.learned, adaptation)
 
     setup, learning = make_learning(
         settings, run, backbone, model, report, device, cluster, say,
         objective=objective,
-        streams=lambda objective: objective.streams(learned_rows["train"], batch_size=batch_size, group_by_length=settings.group_by_length),
+        streams=lambda objective: objective.streams(frozen.rows["train"], batch_size=batch_size, group_by_length=settings.group_by_length),
         goal=goal,
         default_epochs=default_epochs(task, rows["train"].lengths_N, batch_size),
     )  # fmt: skip
-    setup.learn_from(rows, fingerprint, task=task, truths=truths)
+    setup.learn_from(rows, fingerprint, task=task, choosing=choosing, pooling=pooling)
+    learning.before_seconds = frozen.forecast_seconds
+    _begin_linear(settings, learning, task, frozen, data["train"])
     return setup, learning
+
+
+def _task(settings: FinetuneSettings, data: Splits, backbone: Backbone, run: RunFolder) -> Task:
+    """The task that the rows and settings ask for. Raises :class:`UsageError` for settings that it would not look at."""
+    from pretune.config import TrainSettings
+    from pretune.tasks import check_settings, find_task, task_on
+    from pretune.tasks.labelling import Labelling
+    from pretune.verbs.labelled import as_begun
+
+    kind = task_on(find_task(data, settings.task), backbone)
+    check_settings(settings, kind)
+    refuse_unread(
+        settings, f"--adapt {'top:N' if settings.adapt.startswith('top:') else settings.adapt}", _READ_BY_ADAPT
+    )
+    if settings.adapt == "linear":
+        of_updates = {spec.name for spec in dataclasses.fields(TrainSettings)} - _NOT_OF_UPDATES
+        why = "does nothing for a linear model (--adapt linear, linear:...): there are no updates"
+        settings.refuse_given(of_updates | {"label_smoothing"}, why)
+        if not issubclass(kind, Labelling):
+            raise UsageError(f"--adapt linear tells classes apart, and {kind.name} has none", "use --adapt head")
+        if settings.augment not in ("auto", "none"):
+            raise UsageError("--augment does nothing with --adapt linear: rows are read as they stand", "leave it out")
+    return kind.start(as_begun(data, run), backbone, settings)
+
+
+def _as_linear(settings: FinetuneSettings, backbone: Backbone) -> FinetuneSettings:
+    """The settings; of a linear model on simple features all that learns is linear. Raises :class:`UsageError` for another mode."""
+    from pretune.backbones.linear import MODEL_TYPE
+
+    if backbone.config.model_type != MODEL_TYPE:
+        return settings
+    if settings.adapt not in ("full", "linear"):
+        raise UsageError(f"--adapt is {settings.adapt}, and {backbone.name} is a linear model", "leave --adapt out")
+    return dataclasses.replace(settings, adapt="linear")
+
+
+def _begin_linear(
+    settings: FinetuneSettings, learning: Learning, task: Task, frozen: Frozen, train: Dataset
+) -> None:  # fmt: skip
+    """Let a head on frozen features begin at logistic regression; with ``--adapt linear`` that is all."""
+    from pretune.tasks.labelling import Labelling
+    from pretune.verbs.linear_start import linear_start
+
+    if settings.adapt not in ("head", "linear") or not isinstance(task, Labelling):
+        return
+    is_all = settings.adapt == "linear"
+    learning.begin = linear_start(
+        task, frozen.learned, learning.model, frozen.rows["train"], train, learning.device,
+        run=learning.run, cluster=learning.cluster, say=learning.say, is_all=is_all,
+    )  # fmt: skip
+    if is_all:
+        learning.pace = dataclasses.replace(learning.pace, total_steps=0)
 
 
 def default_epochs(task: Task, costs_N: np.ndarray, batch_size: int) -> float:
@@ -209,7 +262,8 @@ def _calibrate_and_keep(run: RunFolder, setup: Setup, learning: Learning) -> Non
 
     task = setup.task
     assert task is not None, "fine-tuning has a task"
-    calibrate(task, learning.model, setup.rows["validation"], setup.truths, learning.device, learning.say)
+    assert setup.choosing is not None, "fine-tuning chooses by validation rows"
+    calibrate(task, learning.model, setup.rows["validation"], setup.choosing, learning.device, learning.say)
     write_model(run, learning.model, task.processor_to_save(setup.backbone), task.to_dict())
 
 
@@ -244,7 +298,7 @@ def _keep_best_seed(settings: FinetuneSettings, run: RunFolder, places: list[Pat
     for name in ("data.json", "log.jsonl", "train_keys.npy"):
         run.take_over(name, kept)
     run.update_record(
-        **{key: kept.record[key] for key in ("model", "training", "data_fingerprint", "backbone")},
+        **{key: kept.record[key] for key in _OF_ONE_SEED if key in kept.record},
         machine=machine_facts(), status="finished", finished=now(), seconds=round(seconds, 1),
         seed_runs=[str(place.relative_to(run.path)) for place in places],
         result={**results[best], "seed": settings.seed + best, "values": values, "mean": mean(values), "sd": stdev(values)},
@@ -268,11 +322,19 @@ def _outcome(run: RunFolder, said: str) -> Outcome:
         if "mean" in result
         else ""
     )
-    chosen = f"by which epoch {result.get('epoch')} was chosen"
+    chosen = told_of(record) or f"by which epoch {result.get('epoch')} was chosen"
     if "lost" in result:
         chosen = f"of the last epoch ({result.get('epoch')}): the checkpoint of the best one was damaged"
-    text = f"{run.path} {said}: validation {result['metric']} {result['value']:.4f}, {chosen}{spread}. {next_line('evaluate', run=str(run.path))}"
+    text = f"{run.path} {said}: validation {result['metric']} {result['value']:.4f}, {chosen}{spread}.{_unsaid(record)} {next_line('evaluate', run=str(run.path))}"
     return Outcome(
         text=text,
         facts={"run": str(run.path), "status": record["status"], "result": result, "model": str(run.model_dir)},
     )
+
+
+def _unsaid(record: dict[str, Any]) -> str:
+    """What has to be said of loading the model elsewhere."""
+    from pretune.report.words import HOW_TO_LOAD, unsaid_pooling
+
+    pooled = record.get("model", {}).get("pooled")
+    return "" if not pooled or pooled["plain"] else f" {unsaid_pooling(pooled['modes'])} {HOW_TO_LOAD}"

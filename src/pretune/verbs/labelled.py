@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pretune.errors import UsageError, did_you_mean
+from pretune.errors import DataError, UsageError, did_you_mean
 from pretune.runfolder import RunFolder, is_run
 from pretune.verbs.outcome import Say
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from datasets import Dataset
 
@@ -19,7 +21,16 @@ if TYPE_CHECKING:
     from pretune.tasks.base import EncodedRows, Task
     from pretune.types import Prediction
 
-__all__ = ["as_begun", "calibrate", "encode_labelled", "goal_on_validation", "kept_under"]
+__all__ = [
+    "ChoosingRows",
+    "also_in_train",
+    "as_begun",
+    "calibrate",
+    "choosing_rows",
+    "encode_labelled",
+    "goal_on_validation",
+    "kept_under",
+]
 
 
 def kept_under(fingerprint: str, data: Mapping[str, Dataset], name: str) -> str:
@@ -44,10 +55,60 @@ def encode_labelled(
         }
 
 
+@dataclass(frozen=True)
+class ChoosingRows:
+    """The validation rows that choose a model and fit its probabilities: right answers of all (N), and which of them have a vote
+    (``votes_N`` bool). Rows that stand in train have none: what is known by heart says nothing.
+    """
+
+    truths: list[Any]
+    votes_N: np.ndarray
+
+    def of(self, predictions: Sequence[Prediction]) -> tuple[list[Prediction], list[Any]]:
+        """The predictions that count, of all rows in their order, and their right answers."""
+        pairs = [
+            pair for pair, votes in zip(zip(predictions, self.truths, strict=True), self.votes_N, strict=True) if votes
+        ]
+        return [prediction for prediction, _ in pairs], [truth for _, truth in pairs]
+
+    def facts(self) -> dict[str, int]:
+        """What run.json says of them."""
+        return {"rows": int(self.votes_N.sum()), "also_in_train": int((~self.votes_N).sum())}
+
+
+def choosing_rows(task: Task, data: Mapping[str, Dataset], say: Say) -> ChoosingRows:
+    """The validation rows of ``data``; those that also stand in ``train`` are left out, and that is said.
+
+    Raises :class:`DataError` where no other is left.
+    """
+    leaked_N = also_in_train(data, "validation")
+    if leaked_N.all():
+        raise DataError(
+            f"all {len(leaked_N)} validation rows also stand in train: none is left to choose the best model by",
+            "drop them from train with --drop-leaks, or give other validation rows",
+        )
+    if leaked_N.any():
+        say.warn(
+            f"{int(leaked_N.sum())} of {len(leaked_N)} validation rows also stand in train: they take no part in choosing the best "
+            "model and in fitting its probabilities (--drop-leaks drops them from train)"
+        )
+    return ChoosingRows(task.truths(data["validation"]), ~leaked_N)
+
+
+def also_in_train(data: Mapping[str, Dataset], split: str) -> np.ndarray:
+    """Which rows of a split stand in ``train`` too, by content: bool (N,)."""
+    import numpy as np
+
+    from pretune.data.split import content_keys
+    from pretune.evaluation.leaks import overlap
+
+    return overlap(np.unique(content_keys(data["train"])), content_keys(data[split]))
+
+
 def goal_on_validation(
     task: Task,
     metric: str | None,
-    truths: Sequence[Any],
+    choosing: ChoosingRows,
     predict: Callable[[Callable[[int], None]], Sequence[Prediction]],
 ) -> dict[str, Any]:
     """What :func:`pretune.verbs.setup.make_learning` is told of the goal: the score, whether more is better, the finer score
@@ -65,17 +126,17 @@ def goal_on_validation(
         "metric": metric,
         "rising": specs[metric].rising,
         "tie_breaker": None if finer in (None, metric) else (finer, specs[finer].rising),
-        "evaluate": lambda on_batch: scores_of(task, predict(on_batch), truths),
+        "evaluate": lambda on_batch: scores_of(task, *choosing.of(predict(on_batch))),
     }
 
 
 def calibrate(
-    task: Task, model: torch.nn.Module, rows: EncodedRows, truths: Sequence[Any], device: Device, say: Say
+    task: Task, model: torch.nn.Module, rows: EncodedRows, choosing: ChoosingRows, device: Device, say: Say
 ) -> None:
     """Fit on validation rows what calibrates probabilities; what is wrong with the answers as a whole is said."""
     from pretune.tasks.predicting import predict_rows
 
-    predictions = predict_rows(task, model, rows, device)
+    predictions, truths = choosing.of(predict_rows(task, model, rows, device))
     records = [task.record(p, truth) for p, truth in zip(predictions, truths, strict=True)]
     for warning in task.warnings(records):
         say.warn(warning)

@@ -124,7 +124,9 @@ class _BrokenOff(Exception):
 class Learning:
     """One run's training: what learns, towards what, at what pace, and where the state is kept.
 
-    With an ``average`` of the weights it is that which is evaluated and kept.
+    With an ``average`` of the weights it is that which is evaluated and kept. ``begin`` is called once, before the first update: what
+    it puts into the model is evaluated, and is the first of the results that the best is chosen from. ``before_seconds`` is what comes
+    before it, of which a forecast tells.
     """
 
     run: RunFolder
@@ -141,6 +143,8 @@ class Learning:
     flops_per_token: float
     say: Say
     average: Average | None = None
+    begin: Callable[[], None] | None = None
+    before_seconds: float = 0.0
     best: dict[str, Any] = field(default_factory=dict)
     stale: int = 0
     step: int = 0
@@ -185,6 +189,11 @@ class Learning:
             size = 4 * sum(p.numel() for p in self.model.parameters()) * 3
             self.run.checkpoints_dir.mkdir(exist_ok=True)
             check_free_space(self.run.checkpoints_dir, 2 * size, "saving checkpoints")
+        if self.begin is not None and self._saved_step < 0:  # a signal ends this at once: there is nothing to save yet
+            self.begin()
+            if self.average:
+                self.average.restart()
+            self.unevaluated = True
         # The bar counts thousandths of the budget, which may be updates or minutes.
         bar = self.say.progress(1000, "training")
         told = int(1000 * self.budget.progress(self.step))
@@ -202,7 +211,7 @@ class Learning:
                 self._saved_step = -1
                 self._save()
                 self._leave_if_asked(stop)
-            for done in [] if self._out_of_patience() else steps:
+            for done in [] if self._out_of_patience() or not self.pace.total_steps else steps:
                 self.step = done.number
                 if self.average:
                     self.average.update()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import dataclass, fields, replace
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pretune.config import (
     AsCleanedSettings,
@@ -14,9 +14,10 @@ from pretune.config import (
     CleanSettings,
     DataSettings,
     ImageSettings,
+    PoolingSettings,
     TextSettings,
 )
-from pretune.errors import DataError, ModelError, UsageError
+from pretune.errors import DataError, UsageError
 from pretune.options import option
 from pretune.runfolder import RunFolder, is_run
 from pretune.verbs.declare import verb
@@ -26,13 +27,12 @@ from pretune.verbs.reading import learned_by, refuse_missing_data
 
 if TYPE_CHECKING:
     import numpy as np
-    from datasets import Dataset
 
-    from pretune.backbones.load import Backbone
     from pretune.data.reading import Reading
     from pretune.data.splits import Splits
-    from pretune.tasks.baseline_parts import KnownLabels
+    from pretune.metrics.base import Measured
     from pretune.tasks.labelling import Labelling
+    from pretune.tasks.linear_fit import LinearFit
 
 __all__ = ["ProbeSettings", "probe"]
 
@@ -41,7 +41,14 @@ _NAMES = {"linear": "linear classifier", "neighbours": "nearest neighbours", "ma
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeSettings(  # pyright: ignore[reportIncompatibleVariableOverride]
-    AsCleanedSettings, BackboneSettings, TextSettings, ImageSettings, AudioSettings, CleanSettings, DataSettings
+    AsCleanedSettings,
+    BackboneSettings,
+    TextSettings,
+    PoolingSettings,
+    ImageSettings,
+    AudioSettings,
+    CleanSettings,
+    DataSettings,
 ):
     """Settings of ``pretune probe``."""
 
@@ -60,8 +67,9 @@ class ProbeSettings(  # pyright: ignore[reportIncompatibleVariableOverride]
 def probe(settings: ProbeSettings, *, say: Say) -> Outcome:
     """Say in seconds what a model's features know of the classes: nothing of the model learns.
 
-    Each row goes through the model once; the features are kept for the next time. A linear classifier and the nearest
-    training rows then guess the held-out ones. Good features with few labels: `--adapt head` may be all that is needed.
+    Each row goes through the model once; the outputs are kept, for `finetune --adapt head` too. A linear classifier, its
+    regularisation chosen inside train, and the nearest training rows then guess the held-out ones; those that also stand in train
+    are left out. `--adapt head` begins at that classifier: where it does well with few labels, that may be all that is needed.
 
     Examples::
 
@@ -71,46 +79,85 @@ def probe(settings: ProbeSettings, *, say: Say) -> Outcome:
     """
     refuse_missing_data(*settings.every_place)
     from pretune.evaluation.intervals import bootstrap
-    from pretune.tasks.probes import probe_measured
 
     settings, reading = _as_the_backbone_reads(settings, say)
-    features, known, groups_N, task = _features(settings, reading, say)
-    measured = probe_measured(features["train"], features[settings.split], known, neighbours=settings.neighbours)
+    found = _probed(settings, reading, say)
     scores = {
         name: {
             score: value.to_dict()
             for score, value in bootstrap(
-                rows, task.metric_type.specs, resamples=settings.resamples, groups_N=groups_N
+                measured, found.task.metric_type.specs, resamples=settings.resamples, groups_N=found.groups_N
             ).items()
         }
-        for name, rows in measured.items()
+        for name, measured in found.measured.items()
     }
-    return _outcome(settings, scores, features, task)
+    return _outcome(settings, scores, found)
 
 
 def _as_the_backbone_reads(settings: ProbeSettings, say: Say) -> tuple[ProbeSettings, Reading | None]:
     """The settings with texts cleaned as the backbone learned, where it is a run and nothing else is said; and its reading."""
     if not is_run(settings.backbone):
-        return replace(settings, clean=settings.clean or (), redact=bool(settings.redact)), None
-    reading = replace(learned_by(RunFolder(Path(settings.backbone)), settings), needed=())
+        return dataclasses.replace(settings, clean=settings.clean or (), redact=bool(settings.redact)), None
+    reading = dataclasses.replace(learned_by(RunFolder(Path(settings.backbone)), settings), needed=())
     if reading.clean:
         say.note(f"texts are cleaned as {settings.backbone} learned: {', '.join(reading.clean)}")
     clean = tuple(step for step in reading.clean if step != "redact")
-    return replace(settings, clean=clean, redact="redact" in reading.clean), reading
+    return dataclasses.replace(settings, clean=clean, redact="redact" in reading.clean), reading
 
 
-def _features(
-    settings: ProbeSettings, reading: Reading | None, say: Say
-) -> tuple[dict[str, np.ndarray], KnownLabels, np.ndarray | None, Labelling]:
-    """Features (N, F) and labels of the training rows and of the split that is scored, the groups of the latter, and the task."""
+class _Probed(NamedTuple):
+    """The answers of each method to the rows that are scored, measured, and what is told of them."""
+
+    measured: dict[str, Measured]
+    task: Labelling
+    fit: LinearFit
+    groups_N: np.ndarray | None
+    width: int
+    left_out: int
+    pooling: dict[str, Any] | None
+
+
+def _probed(settings: ProbeSettings, reading: Reading | None, say: Say) -> _Probed:
+    """The model as `--adapt head` begins with it, and the rows that it is asked about."""
     import numpy as np
 
+    from pretune.tasks.baseline_parts import majority
+    from pretune.tasks.linear_head import place, read, solve
+    from pretune.tasks.predicting import predict_rows
+    from pretune.tasks.probes import by_row, neighbour_votes
+    from pretune.verbs.linear_start import units_by_id
+    from pretune.verbs.probe_setup import held_rows, set_up
+    from pretune.verbs.rows import row_groups
+
+    data = _data(settings, reading, say)
+    held_N = held_rows(data, settings.split, say)
+    made = set_up(settings, data, say)
+    task, head, rows = made.head.task, made.head, made.rows
+    has_N = np.array([target is not None for target in task.targets_by_row(data["train"])], dtype=bool)
+    if lacking := int((~has_N).sum()):
+        say.warn(f"{lacking} rows of train have no label and are left out")
+    items = {name: read(head, rows[name], made.device) for name in ("train", settings.split)}
+    fit = solve(head, rows["train"], units_by_id(data["train"]), made.device, items["train"])
+    place(head, fit)
+    train, scored = data["train"].select(np.flatnonzero(has_N)), data[settings.split].select(np.flatnonzero(held_N))
+    known = task.known_labels(train, scored)
+    answers = predict_rows(head.learned, head.model, rows[settings.split], made.device)
+    linear_NC = np.array([one.probabilities_C for one in answers])[held_N]
+    features = {name: by_row(items[name], rows[name]) for name in items}
+    votes_NC = neighbour_votes(features["train"][has_N], features[settings.split][held_N], known, settings.neighbours)
+    found = {"linear": linear_NC, "neighbours": votes_NC, "majority": majority(known)}
+    measured = {name: known.score(probabilities_NC, known.truth) for name, probabilities_NC in found.items()}
+    return _Probed(
+        measured, task, fit, row_groups(scored), items["train"].shape[1], int((~held_N).sum()), made.pooling
+    )  # fmt: skip
+
+
+def _data(settings: ProbeSettings, reading: Reading | None, say: Say) -> Splits:
+    """The rows. Raises :class:`UsageError` and :class:`DataError` where they are not of classes, or the split is not there."""
     from pretune.data.load import load_splits
-    from pretune.engine.devices import choose_device
     from pretune.tasks import check_settings, find_task
     from pretune.tasks.labelling import Labelling
-    from pretune.verbs.backbone import find_backbone, steady
-    from pretune.verbs.rows import fewer_rows, row_groups, tell_reading_of
+    from pretune.verbs.rows import fewer_rows, tell_reading_of
 
     data = load_splits(settings, reading)
     tell_reading_of(data, say, settings=settings)
@@ -124,77 +171,27 @@ def _features(
     kind.check(data)
     if len(data.get(settings.split, ())) == 0:
         raise DataError(f"{settings.place} has no {settings.split} rows", f"--split takes one of: {', '.join(data)}")
-    if settings.max_train_samples is not None:
-        data = data.replace(
-            {**data, "train": fewer_rows(data["train"], settings.max_train_samples, seed=settings.seed)}
-        )
-    learner = FinetuneSettings.from_dict(settings.to_dict(), adapt="head", augment="none")
-    device = choose_device(precision=settings.precision, threads=settings.threads)
-    backbone = find_backbone(learner, data)
-    task = kind.start(data, backbone, learner)
-    found = _run(settings, data, task, backbone, steady(device, backbone, learner), say)
-    labelled: dict[str, Dataset] = {}
-    for name in ("train", settings.split):
-        has_N = np.array([target is not None for target in task.targets_by_row(data[name])], dtype=bool)
-        if lacking := int((~has_N).sum()):
-            say.warn(f"{lacking} rows of {name} have no label and are left out")
-        found[name], labelled[name] = found[name][has_N], data[name].select(np.flatnonzero(has_N))
-    scored = labelled[settings.split]
-    return found, task.known_labels(labelled["train"], scored), row_groups(scored), task
+    if settings.max_train_samples is None:
+        return data
+    return data.replace({**data, "train": fewer_rows(data["train"], settings.max_train_samples, seed=settings.seed)})
 
 
-def _run(
-    settings: ProbeSettings, data: Splits, task: Labelling, backbone: Backbone, device: Any, say: Say
-) -> dict[str, np.ndarray]:
-    from pretune.backbones.adapt import plan_adaptation
-    from pretune.backbones.fast import make_fast
-    from pretune.tasks.probes import features_of
-    from pretune.tasks.trunk_rows import trunk_of
-    from pretune.verbs.rows import check_ledgers, data_fingerprint
-
-    names = ("train", settings.split)
-    fingerprint = data_fingerprint(data)
-    rows = {name: task.encode_rows(data[name], fingerprint=f"{fingerprint}:{name}") for name in names}
-    check_ledgers({name: part.ledger for name, part in rows.items()}, say)
-    model, _ = task.build(backbone, seed=settings.seed)
-    if device.device.type == "cpu":
-        make_fast(model)
-    model.to(device.device)
-    adaptation = plan_adaptation(model, "head", weight_decay=0.0, llrd_decay=1.0)
-    trunk = trunk_of(task, model, adaptation, rows["train"], device)
-    if trunk is None:
-        raise ModelError(
-            f"the features of {settings.backbone} cannot be told from its head",
-            "fine-tune it instead: pretune finetune ... --adapt head",
-        )
-    bar = say.progress(sum(len(part) for part in rows.values()), "running the model once")
-    found = {
-        name: features_of(task, trunk, rows[name], device, fingerprint=f"{fingerprint}:{name}", on_batch=bar.update)
-        for name in names
-    }
-    bar.close()
-    return found
-
-
-def _outcome(
-    settings: ProbeSettings, scores: dict[str, Any], features: dict[str, np.ndarray], task: Labelling
-) -> Outcome:
+def _outcome(settings: ProbeSettings, scores: dict[str, Any], found: _Probed) -> Outcome:
     from pretune.report.words import score_text, title_of
 
-    rows, width = features["train"].shape
-    held = len(features[settings.split])
+    primary = found.task.metric_type.primary
+    held, rows = found.measured["linear"].num_rows, found.fit.rows
     lines = [
-        f"{settings.backbone}: {width} features a row, {rows} training rows, {held} {settings.split} rows; nothing of the model learned"
+        f"{settings.backbone}: {found.width} features a row, {rows} training rows, {held} {settings.split} rows; nothing of the model learned"
     ]
-    for name, found in scores.items():
-        shown = score_text(task.metric_type.primary, found[task.metric_type.primary])
-        lines.append(f"  {_NAMES[name]}: {title_of(task.metric_type.primary)} {shown}")
-    names = {spec.name for group in (DataSettings, CleanSettings) for spec in fields(group)}
-    lines.append(
-        f"Next: {shlex.join(['pretune', 'finetune', settings.backbone, *settings.flags(names), '--adapt', 'head'])}"
-    )
+    for name, score in scores.items():
+        how = f" ({found.fit.sentence()})" if name == "linear" else ""
+        lines.append(f"  {_NAMES[name]}: {title_of(primary)} {score_text(primary, score[primary])}{how}")
+    learner = FinetuneSettings.from_dict(settings.to_dict(), adapt="head", threads=None, precision="auto", seed=0)
+    lines.append(f"Next: {learner.command()}")
     facts = {
-        "backbone": settings.backbone, "data": settings.place, "split": settings.split, "features": width,
-        "train_rows": rows, "n": held, "neighbours": settings.neighbours, "primary": task.metric_type.primary, "scores": scores,
+        "backbone": settings.backbone, "data": settings.place, "split": settings.split, "features": found.width,
+        "train_rows": rows, "n": held, "also_in_train": found.left_out, "neighbours": settings.neighbours, "primary": primary,
+        "linear": found.fit.facts(), "pooling": found.pooling, "scores": scores,
     }  # fmt: skip
     return Outcome(text="\n".join(lines), facts=facts)

@@ -86,17 +86,20 @@ def load_plain(run: RunFolder, settings: AnsweringSettings) -> tuple[Task, torch
     return found.task, found.model
 
 
-def open_model(folder: Path, **changes: Any) -> TrainedModel:
-    """The torch model of a folder, answering, with the task that its ``pretune.json`` tells of; ``changes`` go before that.
+def open_model(folder: Path | str, **changes: Any) -> TrainedModel:
+    """The torch model of a folder (or run folder), answering, with the task that its ``pretune.json`` tells of; ``changes`` go
+    before that. What transformers' own classes cannot say is loaded too: parts that were pruned, poolings.
 
     Raises :class:`RunError` where weights are missing.
     """
     from pretune.backbones.load import load_backbone
-    from pretune.tasks import task_named
+    from pretune.tasks import task_restored
 
+    folder = Path(folder)
+    folder = folder / "model" if (folder / "run.json").exists() else folder
     about = {**about_in(folder), **changes}
     backbone = load_backbone(str(folder))
-    task = task_named(about["task"]).restore(about, backbone)
+    task = task_restored(about, backbone)
     model, report = task.build(backbone, seed=0)
     if report.initialised:
         raise RunError(
@@ -113,7 +116,7 @@ def _load_graph(run: RunFolder, settings: AnsweringSettings, engine: str) -> Pro
     from pretune.export.graph_limits import check_graph
     from pretune.export.onnx_model import GRAPH_FILE
     from pretune.export.openvino_model import IR_FILE
-    from pretune.tasks import task_named
+    from pretune.tasks import task_restored
 
     if settings.precision == "bf16":
         raise UsageError(
@@ -122,7 +125,7 @@ def _load_graph(run: RunFolder, settings: AnsweringSettings, engine: str) -> Pro
         )
     about = _labelled(run)
     asked = _asked(settings, about["task"])
-    task = task_named(about["task"]).restore({**about, **asked}, load_backbone(str(run.model_dir), weights=False))
+    task = task_restored({**about, **asked}, load_backbone(str(run.model_dir), weights=False))
     for name in (GRAPH_FILE, IR_FILE):
         check_graph(run.model_dir / name)
     device = graph_device(settings.threads)
@@ -172,14 +175,13 @@ def about_of(run: RunFolder) -> dict[str, Any]:
 
 def about_in(folder: Path) -> dict[str, Any]:
     """``pretune.json`` of a model's folder. Raises :class:`pretune.errors.CorruptFile` where it is not what was written."""
-    from pretune.tasks import TASKS
+    from pretune.tasks import kept_task
 
     sums, path = Sums(folder), folder / "pretune.json"
     sums.check([path.name])
     about = require(read_json(path), _ABOUT, path)
-    for task in TASKS:
-        if task.name == about["task"]:
-            require(about, task.kept_fields(), path)
+    if (task := kept_task(about)) is not None:
+        require(about, task.kept_fields(), path)
     sums.miss(about)
     return about
 

@@ -173,7 +173,7 @@ def _prune(settings: PruneSettings, run: RunFolder, parent: RunFolder, say: Say,
 def _begin(settings: PruneSettings, run: RunFolder, parent: RunFolder, say: Say, cluster: Cluster) -> Pruning:
     """The model to begin with, and its rows. Raises :class:`UsageError` for what this model does not have."""
     from pretune.verbs.backbone import steady
-    from pretune.verbs.labelled import encode_labelled
+    from pretune.verbs.labelled import choosing_rows, encode_labelled
     from pretune.verbs.prune_rounds import Pruning, fewer_tokens
     from pretune.verbs.reading import own_settings
     from pretune.verbs.setup import choose
@@ -187,7 +187,8 @@ def _begin(settings: PruneSettings, run: RunFolder, parent: RunFolder, say: Say,
     task = stage.task
     device = steady(choose(settings, run, cluster), stage.backbone, settings)
     rows = encode_labelled(task, data, fingerprint, cluster)
-    return Pruning(settings, stage, own_settings(parent), data, rows, fingerprint, device, cluster, say)
+    choosing = choosing_rows(task, data, say)
+    return Pruning(settings, stage, own_settings(parent), data, rows, choosing, fingerprint, device, cluster, say)
 
 
 def _refuse_strange(settings: PruneSettings, stage: TrainedModel) -> None:
@@ -228,6 +229,7 @@ def _finish(pruning: Pruning, run: RunFolder, parent: RunFolder, folder: Path, b
     """``model/``, the log of all rounds as one, what the model is worth, the model card; status ``finished`` last."""
     from pretune.report.card import write_card
     from pretune.verbs.prune_rounds import rounds_dir
+    from pretune.verbs.record import loading_facts
 
     Sums(folder).check()
     with sealed_folder(run.model_dir) as copied, translate_disk_errors(copied):
@@ -240,7 +242,7 @@ def _finish(pruning: Pruning, run: RunFolder, parent: RunFolder, folder: Path, b
     record = run.record
     parameters = sum(parameter.numel() for parameter in made.model.parameters())
     run.update_record(
-        model={**record["model"], "parameters": parameters},
+        model={**record["model"], **loading_facts(run.model_dir), "parameters": parameters},
         pruning={"before": before, "after": after, "text": " ".join([*_tokens_told(before, after), _loading(made)])},
         training=_training(rounds),
     )
@@ -274,8 +276,14 @@ def _tokens_told(before: dict[str, int], after: dict[str, int]) -> list[str]:
 def _loading(made: TrainedModel) -> str:
     """What another program has to know to load the model."""
     from pretune.backbones.removed import removed_of
+    from pretune.report.words import HOW_TO_LOAD, unsaid_pooling
 
     gone = removed_of(made.backbone.config)
+    pooled = made.backbone.pooled
+    if pooled is not None and not pooled.is_plain:
+        return f"{unsaid_pooling(pooled.modes)} {HOW_TO_LOAD}"
+    if not gone and pooled is not None:
+        return "from_pretrained loads model/, with one layer more, which only pools; pretune, and what it exports, leave it out."
     if not gone:
         return "from_pretrained loads model/ at its full speed."
     return (

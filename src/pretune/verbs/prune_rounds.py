@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pretune.engine.parallel import Cluster
     from pretune.tasks.base import EncodedRows, Task
     from pretune.tasks.teacher import Teaching
+    from pretune.verbs.labelled import ChoosingRows
     from pretune.verbs.learning import Learning
     from pretune.verbs.prune import PruneSettings
     from pretune.verbs.reading import ReadSettings
@@ -63,6 +64,7 @@ class Pruning:
     read: ReadSettings
     data: Splits
     rows: dict[str, EncodedRows]
+    choosing: ChoosingRows
     fingerprint: str
     device: Device
     cluster: Cluster
@@ -205,8 +207,7 @@ def _write_cut(pruning: Pruning, run: RunFolder, cut: RunFolder, number: int, st
 def _calibrate(pruning: Pruning, task: Task, model: torch.nn.Module) -> None:
     from pretune.verbs.labelled import calibrate
 
-    truths = task.truths(pruning.data["validation"])
-    calibrate(task, model, pruning.rows["validation"], truths, pruning.device, pruning.say)
+    calibrate(task, model, pruning.rows["validation"], pruning.choosing, pruning.device, pruning.say)
 
 
 def _drawn(pruning: Pruning, number: int) -> list[int]:
@@ -258,11 +259,10 @@ def recovery(
     stage, rows = pruning.open(cut), pruning.rows
     task, model = stage.task, stage.model
     follow_closely(model)
-    truths = task.truths(pruning.data["validation"])
     teaching = _teaching(pruning)
 
     goal = goal_on_validation(
-        task, None, truths,
+        task, None, pruning.choosing,
         lambda on_batch: predict_rows(task, model, rows["validation"], pruning.device, on_batch=on_batch),
     )  # fmt: skip
     epochs = default_epochs(task, rows["train"].lengths_N, pruning.batch_size)

@@ -79,7 +79,7 @@ def _build(settings: QuantizeSettings, run: RunFolder, parent: RunFolder, say: S
     from pretune.tasks.predicting import predict_rows
     from pretune.verbs.backbone import steady
     from pretune.verbs.finetune import default_epochs
-    from pretune.verbs.labelled import encode_labelled, goal_on_validation
+    from pretune.verbs.labelled import choosing_rows, encode_labelled, goal_on_validation
     from pretune.verbs.reading import own_settings
     from pretune.verbs.setup import choose, make_learning
 
@@ -96,9 +96,9 @@ def _build(settings: QuantizeSettings, run: RunFolder, parent: RunFolder, say: S
     device = steady(choose(settings, run, cluster), stage.backbone, settings)
     rows = encode_labelled(task, data, fingerprint, cluster)
     rounding = Rounding(model, static=convolves(model), keep_float=_modules_to_keep(settings, model))
-    truths, batch_size = task.truths(data["validation"]), settings.batch_size or task.default_batch_size
+    choosing, batch_size = choosing_rows(task, data, say), settings.batch_size or task.default_batch_size
     goal = goal_on_validation(
-        task, None, truths, lambda on_batch: predict_rows(task, model, rows["validation"], device, on_batch=on_batch)
+        task, None, choosing, lambda on_batch: predict_rows(task, model, rows["validation"], device, on_batch=on_batch)
     )
     setup, learning = make_learning(
         settings, run, stage.backbone, model, LoadReport(), device, cluster, say,
@@ -107,7 +107,7 @@ def _build(settings: QuantizeSettings, run: RunFolder, parent: RunFolder, say: S
         goal=goal,
         default_epochs=default_epochs(task, rows["train"].lengths_N, batch_size),
     )  # fmt: skip
-    setup.learn_from(rows, fingerprint, task=task, truths=truths)
+    setup.learn_from(rows, fingerprint, task=task, choosing=choosing)
     return _Rounded(data, setup, learning, rounding)
 
 

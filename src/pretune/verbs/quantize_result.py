@@ -48,16 +48,21 @@ def open_subject(
     settings: QuantizeSettings, parent: RunFolder, task: Task, graph: Path, folder: Path, say: Say
 ) -> Subject:
     """The float graph with the rows that calibrate and judge it."""
+    import numpy as np
+
     from pretune.engine.processor import processor_facts, saturates
+    from pretune.verbs.labelled import choosing_rows
 
     data = own_data(parent)
+    choosing = choosing_rows(task, data, say)
     narrow = saturates(processor_facts())
     if narrow:
         say.note("this processor has no 8-bit dot products: weights take 7 bits, so that sums cannot overflow")
     device = graph_device(settings.threads)
     items = _items(task, data["train"], settings.calibration_rows, seed=settings.seed)
+    validation = data["validation"].select(np.flatnonzero(choosing.votes_N))
     return Subject(
-        task=task, device=device, folder=folder, source=graph, items=items, validation=data["validation"],
+        task=task, device=device, folder=folder, source=graph, items=items, validation=validation,
         narrow=narrow, threads=device.threads, say=say,
     )  # fmt: skip
 

@@ -6,10 +6,11 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretune.errors import RunError
-from pretune.files import write_json
+from pretune.files import read_json, write_json
 from pretune.options import Settings
 from pretune.runfolder import RunFolder, machine_facts, now
 from pretune.sums import SEALED, sealed_folder
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pretune.data.splits import Splits
     from pretune.verbs.setup import Setup
 
-__all__ = ["carry_out", "finish_model", "prepare_run", "write_model"]
+__all__ = ["carry_out", "finish_model", "loading_facts", "prepare_run", "write_model"]
 
 
 def carry_out(
@@ -96,7 +97,9 @@ def prepare_run(
             "initialised": ["all weights"] if setup.report.fresh else list(setup.report.initialised),
             "unexpected": list(setup.report.unexpected),
             **({"classes": setup.report.classes} if setup.report.classes else {}),
+            **({} if setup.pooling is None else {"pooling": setup.pooling}),
         },
+        **({} if setup.choosing is None else {"choosing": setup.choosing.facts()}),
         training={
             "learning_rate": setup.learning_rate,
             "total_steps": learning.pace.total_steps,
@@ -142,6 +145,16 @@ def write_model(run: RunFolder, model: torch.nn.Module, processor: Any, about: d
         write_json(folder / "pretune.json", with_reading(run, {**about, "format": SEALED}))
 
 
+def loading_facts(folder: Path) -> dict[str, Any]:
+    """What run.json says of how a model folder is loaded: of pooled classifiers their modes, and whether transformers' own class
+    reads them (:mod:`pretune.backbones.pooled_folder`).
+    """
+    from pretune.backbones.pooling import POOLED
+
+    told = read_json(folder / "config.json").get(POOLED) if (folder / "config.json").exists() else None
+    return {} if not told else {"pooled": {"modes": told["modes"], "plain": bool(told.get("layer"))}}
+
+
 def finish_model(run: RunFolder, learning: Learning, *, seconds: float, result: dict[str, Any]) -> None:
     """Close the run: what it took, the model card, status ``finished``; then the checkpoints go."""
     from pretune.machine import peak_memory_bytes
@@ -151,6 +164,7 @@ def finish_model(run: RunFolder, learning: Learning, *, seconds: float, result: 
     rates = sorted(line["tokens_per_second"] for line in steps)
     before = run.record
     run.update_record(
+        model={**before.get("model", {}), **loading_facts(run.model_dir)},
         training={
             **before.get("training", {}),
             **learning.device.to_dict(),

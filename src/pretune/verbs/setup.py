@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pretune.engine.devices import Device
     from pretune.engine.parallel import Cluster
     from pretune.tasks.base import Task
+    from pretune.verbs.labelled import ChoosingRows
 
 __all__ = [
     "LearnSettings",
@@ -84,15 +85,20 @@ class Setup:
     task: Task | None = None
     rows: dict[str, Any] = field(default_factory=dict)
     encoded: dict[str, tuple[np.ndarray, dict[str, Any]]] = field(default_factory=dict)
-    truths: list[Any] = field(default_factory=list)
+    choosing: ChoosingRows | None = None
+    pooling: dict[str, Any] | None = None
     fingerprint: str = ""
     kept: torch.nn.Module | None = None
 
     def learn_from(
-        self, rows: Mapping[str, Any], fingerprint: str, *, task: Task | None = None, truths: Sequence[Any] = ()
-    ) -> None:
-        """Note the encoded rows of each split and what the data is known by; with a task the right answers of ``validation``."""
-        self.rows, self.fingerprint, self.task, self.truths = dict(rows), fingerprint, task, list(truths)
+        self, rows: Mapping[str, Any], fingerprint: str, *, task: Task | None = None, choosing: ChoosingRows | None = None,
+        pooling: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        """Note the encoded rows of each split and what the data is known by; with a task the rows that choose, and of texts how
+        their tokens are pooled (:func:`pretune.verbs.head_pooling.decide_pooling`).
+        """
+        self.pooling = pooling
+        self.rows, self.fingerprint, self.task, self.choosing = dict(rows), fingerprint, task, choosing
         self.encoded = {name: (found.lengths_N, found.ledger) for name, found in rows.items()}
 
 
@@ -238,8 +244,10 @@ def _forecast(settings: TrainSettings, learning: Learning, updates: int) -> Outc
     whole = per_update * learning.pace.total_steps
     if settings.minutes is not None:
         whole = min(whole, settings.minutes * 60)
+    before = learning.before_seconds
     facts = {
         "updates": learning.pace.total_steps,
+        "frozen_seconds": round(before, 1),
         "seconds_per_update": round(per_update, 4),
         "forecast_seconds": round(whole, 1),
         "tokens_per_update": tokens // len(seconds),
@@ -247,8 +255,13 @@ def _forecast(settings: TrainSettings, learning: Learning, updates: int) -> Outc
         "parameters": sum(p.numel() for p in learning.model.parameters()),
         **learning.device.to_dict(),
     }
+    once = f"{_duration(before)} to run what does not learn once (then it is kept), and after that " if before else ""
     text = (
-        f"{counted(learning.pace.total_steps, 'update')} of {per_update:.2f} s ({learning.device.precision} on {learning.device.device}): about "
-        f"{f'{whole:.0f} seconds' if whole < 90 else f'{whole / 60:.1f} minutes'} of training and {facts['peak_memory_bytes'] / 2**30:.1f} GiB of memory; evaluations come on top. Nothing was written."
+        f"{once}{counted(learning.pace.total_steps, 'update')} of {per_update:.2f} s ({learning.device.precision} on {learning.device.device}): about "
+        f"{_duration(whole)} of training and {facts['peak_memory_bytes'] / 2**30:.1f} GiB of memory; evaluations come on top. Nothing was written."
     )
     return Outcome(text=text, facts=facts)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.1f} minutes"

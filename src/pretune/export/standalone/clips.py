@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ class Reader:
 
     most_together = 1
 
-    def __init__(self, _folder: Path, about: dict[str, Any]) -> None:
+    def __init__(self, _folder: Path, about: dict[str, Any], _beside: Callable[[str], Any]) -> None:
         self.told = about["inputs"]
 
     def items(self, row: dict[str, Any]) -> list[np.ndarray]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ class Reader:
 
     most_together = 32
 
-    def __init__(self, _folder: Path, about: dict[str, Any]) -> None:
+    def __init__(self, _folder: Path, about: dict[str, Any], _beside: Callable[[str], Any]) -> None:
         self.told = about["inputs"]
 
     def items(self, row: dict[str, Any]) -> list[np.ndarray]:

@@ -32,7 +32,9 @@ from typing import Any
 
 import numpy as np
 
-READERS = {"text": "texts", "image": "pictures", "audio": "clips"}
+READERS = {
+    "text": "texts", "image": "pictures", "audio": "clips", "terms": "terms", "pixels": "pixels", "mel_bands": "mel_bands",
+}  # fmt: skip
 SHOWN = 5
 
 
@@ -43,7 +45,9 @@ class Model:
         check_sums(folder)
         self.about: dict[str, Any] = json.loads((folder / "pretune.json").read_text(encoding="utf-8"))
         self.logits_of = open_engine(folder, self.about, threads)
-        self.reader = beside(READERS[self.about["inputs"]["modality"]]).Reader(folder, self.about)
+        inputs = self.about["inputs"]
+        reader = beside(READERS[inputs.get("reader", inputs["modality"])])
+        self.reader = reader.Reader(folder, self.about, beside)
         self.cleaned = beside("rows").cleaner_of(self.about, beside)
 
     def answers(
