@@ -43,7 +43,9 @@ def test_inspect_for_people_names_format_columns_and_the_next_command(story: Sto
     assert "200 rows" in said.out
     assert "text = text" in said.out
     assert "label = label" in said.out
-    assert "Next: pretune finetune scratch:bert-tiny --data " in said.out
+    assert "Next: pretune finetune linear:tfidf --data " in said.out, (
+        "few rows: a linear model is the sensible first run"
+    )
 
 
 def test_pretrain_json(story: Story) -> None:

@@ -230,3 +230,8 @@ def test_a_run_is_a_backbone_and_keeps_its_vocabulary(
     assert before.processor.identity() == after.processor.identity()
     with pytest.raises(UsageError):
         pretune.finetune(str(runs["text"]), data=places["image"], out=str(tmp_path / "wrong"), threads=1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_inspect_proposes_it_where_rows_with_classes_are_few(kind: str, places: dict[str, str]) -> None:
+    assert f"Next: pretune finetune {KINDS[kind]} --data " in pretune.inspect(places[kind]).text

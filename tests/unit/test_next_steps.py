@@ -63,13 +63,17 @@ def test_inspect_proposes_a_line_for_these_rows(tmp_path: Path) -> None:
     assert "--drop-leaks: 5 rows of train that also stand in validation or test were dropped." in said
     *_, last = said.splitlines()
     verb, settings = pasted(last)
-    assert (verb, settings.backbone, settings.data) == ("finetune", "scratch:bert-tiny", str(folder))
+    assert (verb, settings.backbone, settings.data) == ("finetune", "linear:tfidf", str(folder))
     assert (settings.column, settings.drop_leaks) == (("text=title", "label=category"), True)
 
 
 def test_the_start_follows_the_size_of_the_data() -> None:
     assert proposed_start("finetune", "text", 160) != "scratch:bert-mini"
     assert proposed_start("finetune", "text", 50_000) == "scratch:bert-mini"
+    assert proposed_start("finetune", "text", 50_000, classes=True) == "scratch:bert-mini"
+    assert proposed_start("finetune", "audio", 400, classes=True) == "linear:log-mel"
+    assert proposed_start("finetune", "audio", 400) == "scratch:w2v-bert-tiny", "transcripts are no classes"
+    assert proposed_start("pretrain", "image", 400, classes=True) == "scratch:vit-mini"
     for verb in ("finetune", "pretrain"):
         for modality in ("text", "image", "audio"):
             for rows in (1, 10**3, 10**4, 10**9):

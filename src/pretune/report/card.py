@@ -133,6 +133,7 @@ def _use(record: Mapping[str, Any]) -> str:
     pipeline = _pipeline(record)
     given = _GIVEN.get(pipeline or "", "rows.csv")
     lines = ["## How to use it"]
+    pooled: Mapping[str, Any] = (record.get("model") or {}).get("pooled") or {}
     if engine := _engine(record):
         lines += _use_alone(engine, given)
     elif pipeline == "fill-mask":
@@ -151,7 +152,7 @@ def _use(record: Mapping[str, Any]) -> str:
             _fenced('from transformers import AutoModel\n\nmodel = AutoModel.from_pretrained("THIS_FOLDER")', "python")
         )
         lines.append(_fenced("pretune finetune THIS_FOLDER --data labelled/", "sh"))
-    elif (pooled := (record.get("model") or {}).get("pooled") or {"plain": True}) and not pooled["plain"]:
+    elif pooled and not pooled["plain"]:
         lines += [
             f"{unsaid_pooling(pooled['modes'])} {HOW_TO_LOAD}",
             _fenced(_OPENED, "python"),
@@ -165,7 +166,7 @@ def _use(record: Mapping[str, Any]) -> str:
                     "python",
                 )
             )
-        if "modes" in pooled:
+        if pooled:
             lines.append(_ONE_LAYER_MORE.format(read=_safe(pooled["modes"][0])))
         lines.append(_fenced(f"pretune predict RUN {given}", "sh"))
     return "\n\n".join(lines)

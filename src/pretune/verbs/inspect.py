@@ -144,7 +144,8 @@ def _next(settings: InspectSettings, splits: Mapping[str, Any], modality: str) -
     labelled = any(split.get("labels") or {"audio", "text"} <= set(split["columns"]) for split in splits.values())
     verb = "finetune" if labelled else "pretrain"
     rows = sum(split["rows"] for name, split in splits.items() if name in ("train", "unlabelled"))
-    start = proposed_start(verb, modality, rows)
+    classes = any(split.get("labels") for split in splits.values())
+    start = proposed_start(verb, modality, rows, classes=classes)
     return [next_line(verb, settings, backbone=start, **_same_places(settings))]
 
 

@@ -10,13 +10,14 @@ from typing import Any
 from pretune.config import CleanSettings, DataSettings
 from pretune.options import Settings
 
-__all__ = ["next_line", "proposed_start"]
+__all__ = ["FEW_ROWS", "LINEAR_STARTS", "next_line", "proposed_start"]
 
 _READING = tuple(
     spec.name for group in (DataSettings, CleanSettings) for spec in dataclasses.fields(group) if spec.name != "data"
 )
+FEW_ROWS = 1_000
 _STARTS: Mapping[tuple[str, str], tuple[tuple[float, str], ...]] = {
-    ("finetune", "text"): ((1_000, "scratch:bert-tiny"), (math.inf, "scratch:bert-mini")),
+    ("finetune", "text"): ((FEW_ROWS, "scratch:bert-tiny"), (math.inf, "scratch:bert-mini")),
     ("finetune", "image"): ((math.inf, "scratch:resnet-18"),),
     ("finetune", "audio"): ((math.inf, "scratch:w2v-bert-tiny"),),
     ("pretrain", "text"): ((10_000, "scratch:bert-tiny"), (math.inf, "scratch:bert-mini")),
@@ -26,8 +27,16 @@ _STARTS: Mapping[tuple[str, str], tuple[tuple[float, str], ...]] = {
 """By verb and what the rows are made of: up to how many rows which backbone."""
 
 
-def proposed_start(verb: str, modality: str, rows: int) -> str:
-    """The backbone to begin with on so many training rows: the one place that decides it."""
+LINEAR_STARTS = {"text": "linear:tfidf", "image": "linear:pixels", "audio": "linear:log-mel"}
+"""With fewer than :data:`FEW_ROWS` rows with classes a linear model on simple features is the sensible first run: fresh weights reach less
+(docs/decisions.md, "The best features that the folder has").
+"""
+
+
+def proposed_start(verb: str, modality: str, rows: int, *, classes: bool = False) -> str:
+    """The backbone to begin with on so many training rows, which have ``classes`` or not: the one place that decides it."""
+    if verb == "finetune" and classes and rows < FEW_ROWS:
+        return LINEAR_STARTS[modality]
     return next(name for below, name in _STARTS[verb, modality] if rows < below)
 
 

@@ -22,6 +22,7 @@ from pretune.options import option
 from pretune.runfolder import RunFolder, is_run
 from pretune.verbs.declare import verb
 from pretune.verbs.finetune import FinetuneSettings
+from pretune.verbs.next_steps import FEW_ROWS, LINEAR_STARTS
 from pretune.verbs.outcome import Outcome, Say
 from pretune.verbs.reading import learned_by, refuse_missing_data
 
@@ -189,6 +190,9 @@ def _outcome(settings: ProbeSettings, scores: dict[str, Any], found: _Probed) ->
         lines.append(f"  {_NAMES[name]}: {title_of(primary)} {score_text(primary, score[primary])}{how}")
     learner = FinetuneSettings.from_dict(settings.to_dict(), adapt="head", threads=None, precision="auto", seed=0)
     lines.append(f"Next: {learner.command()}")
+    if found.task.modality == "audio" and rows < FEW_ROWS:
+        simple = dataclasses.replace(learner, backbone=LINEAR_STARTS["audio"], adapt="full", sampling_rate=None)
+        lines.append(f"For so few clips first: {simple.command()}")
     facts = {
         "backbone": settings.backbone, "data": settings.place, "split": settings.split, "features": found.width,
         "train_rows": rows, "n": held, "also_in_train": found.left_out, "neighbours": settings.neighbours, "primary": primary,
