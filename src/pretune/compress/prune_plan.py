@@ -121,11 +121,11 @@ def choose_parts(units: Sequence[Unit], plan: Plan, scores: Mapping[str, np.ndar
 
 def apply_plan(model: nn.Module, plan: Plan, kept: Mapping[str, list[int]]) -> None:
     """Take all parts but ``kept`` out of the model, in place, and give it the config that says so."""
+    own: Any = model.config
     config: Any = copy.deepcopy(plan.config)
-    config._attn_implementation = (
-        model.config._attn_implementation
-    )  # no config of a folder says it, and it decides how padding is masked
-    sizes, before = _sizes(model, config), removed_of(model.config)
+    # No config of a folder says it, and it decides how padding is masked.
+    config._attn_implementation = own._attn_implementation
+    sizes, before = _sizes(model, config), removed_of(own)
     removed: dict[str, list[int]] = {}
     for unit in units_of(model):
         gone = renamed(before, unit, kept[unit.name])
