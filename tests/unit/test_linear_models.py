@@ -207,9 +207,16 @@ def test_verbs_for_networks_say_why_not(
 
 @pytest.mark.slow
 def test_int8_and_benchmark_take_a_linear_model(runs: dict[str, Path], tmp_path: Path, short_timings: None) -> None:
-    pretune.quantize(str(runs["text"]), out=str(tmp_path / "int8"), threads=1)
-    found = pretune.benchmark(str(runs["text"]), str(tmp_path / "int8"), threads=1).facts
-    assert len(found["models"]) == 2
+    pretune.quantize(str(runs["image"]), out=str(tmp_path / "int8"), threads=1)
+    found = pretune.benchmark(str(runs["image"]), str(tmp_path / "int8"), threads=1).facts
+    assert [one["score"]["n"] > 0 for one in found["variants"]] == [True, True]
+
+
+def test_a_model_without_anything_to_round_is_said_to_be_that(runs: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as caught:
+        pretune.quantize(str(runs["text"]), out=str(tmp_path / "int8"), threads=1)
+    assert "this model has nothing to round" in str(caught.value)
+    assert str(tmp_path) not in str(caught.value)
 
 
 def test_several_labels_a_row(places: dict[str, str], tmp_path: Path) -> None:

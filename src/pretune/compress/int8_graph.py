@@ -93,7 +93,9 @@ def prepare(source: Path, target: Path) -> list[Layer]:
     layers = layers_of(model)
     if not layers:
         raise ModelError(
-            f"{source.parent} has no layer whose weights could be rounded", "was it quantised before? Give its parent"
+            "this model has nothing to round: no layer that multiplies by weights, and no table of "
+            f"{_SMALLEST_TABLE:,} numbers or more",
+            "it is small as it is: serve or export it so",
         )
     _save(model, target)
     return layers
