@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from clocks import clock_of
 from conftest import make_rows, write_csv
 from pretune.errors import DataError, UsageError
 from pretune.runfolder import RunFolder
@@ -96,10 +97,11 @@ def test_settings_of_updates_are_refused_where_there_are_none(
     assert says in str(caught.value)
 
 
-def test_a_forecast_runs_a_few_rows_and_keeps_nothing(data: str) -> None:
+def test_a_forecast_runs_a_few_rows_and_keeps_nothing(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock_of(monkeypatch, trunk_rows, tick=1.0)
     settings = FinetuneSettings(**{**START, "data": data, "adapt": "head", "dry_run": True, "max_length": 20})
     before = finetune.run(settings, say=Silent())
-    assert before.facts["frozen_seconds"] > 0
+    assert before.facts["frozen_seconds"] >= 2, "a second for the sample of each split, by that clock"
     assert "to run what does not learn once" in before.text
     probe.run(ProbeSettings(**{**START, "data": data, "max_length": 20}), say=Silent())
     after = finetune.run(settings, say=Silent())
