@@ -194,7 +194,11 @@ def record(word: str = "b", **changes: Any) -> dict[str, Any]:
             "task": "text-classification",
             "labels": [word, "财经"],
             "initialised": [f"classifier.{word}"],
+            "pooling": {"modes": ["mean"], "why": f"as {word} says"},
+            "pooled": {"modes": ["mean"], "plain": True},
         },
+        "linear_model": {"strength": 0.1, "rows": 320, "rows_tried": 320, "losses": [[0.1, 0.5]]},
+        "choosing": {"rows": 196, "also_in_train": 4},
         "training": {"steps": 2109, "epochs": 3.0, "precision": "bf16", "threads": 2, "peak_memory_bytes": 2**30},
         **changes,
     }

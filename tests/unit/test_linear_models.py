@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,12 +17,13 @@ from conftest import make_rows, write_csv
 from pretune.backbones.load import load_backbone
 from pretune.backbones.terms import Terms, count_terms
 from pretune.data.media_audio import decode_audio
-from pretune.errors import ModelError, PretuneError, UsageError
+from pretune.errors import CorruptFile, ModelError, PretuneError, UsageError
 from pretune.runfolder import open_run
 from pretune.tasks.audio_baselines import clip_numbers
 from pretune.verbs import Silent
 from pretune.verbs.finetune import FinetuneSettings, finetune
 from tiny import several_labels, tiny_clips, tiny_pictures
+from unsealed import unsealed
 
 KINDS = {"text": "linear:tfidf", "audio": "linear:log-mel", "image": "linear:pixels"}
 
@@ -126,6 +128,40 @@ def test_the_commonest_terms_are_kept_and_unknown_texts_have_none() -> None:
     assert [len(part) for part in found.encode("nine ten", found.numbers())] == [0, 0]
     with pytest.raises(ModelError, match="hold no word"):
         count_terms(["...", "!"], unspaced=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"features": "pixels"}, "features is 'pixels'"),
+        ({"features": 7}, "features is 7"),
+        ({"features": None}, "features"),
+        ({"labels": "sports"}, "labels"),
+    ],
+)
+def test_a_changed_word_of_the_folder_is_named(
+    changes: dict[str, Any], says: str, runs: dict[str, Path], tmp_path: Path
+) -> None:
+    place = tmp_path / "run"
+    shutil.copytree(runs["text"], place)
+    unsealed(place)
+    about = json.loads((place / "model" / "pretune.json").read_text())
+    (place / "model" / "pretune.json").write_text(json.dumps({**about, "format": 1, **changes}))
+    with pytest.raises(PretuneError) as caught:
+        pretune.open_model(str(place))
+    assert says in str(caught.value)
+
+
+def test_files_of_two_kinds_of_model_are_not_mixed(runs: dict[str, Path], tmp_path: Path) -> None:
+    place = tmp_path / "run"
+    shutil.copytree(runs["text"], place)
+    unsealed(place)
+    about = json.loads((place / "model" / "pretune.json").read_text())
+    del about["features"]
+    about |= {"format": 1, "max_length": 16, "long_text": "truncate"}
+    (place / "model" / "pretune.json").write_text(json.dumps(about))
+    with pytest.raises(CorruptFile, match="another kind of model"):
+        pretune.open_model(str(place))
 
 
 def test_a_damaged_vocabulary_is_named(tmp_path: Path) -> None:
