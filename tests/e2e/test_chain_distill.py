@@ -14,8 +14,8 @@ from cli_calls import QUICK, TINY, call, done, refused
 from safetensors.numpy import load_file
 from test_chain_sound import write_clips
 
-from conftest import make_rows, write_csv
 import pretune
+from conftest import make_rows, write_csv
 from pretune.data.held_apart import held_apart
 from pretune.files import read_json
 from pretune.runfolder import RunFolder

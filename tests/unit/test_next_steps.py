@@ -13,6 +13,7 @@ from pretune.config import CleanSettings
 from pretune.data.clean import clean
 from pretune.data.splits import Splits
 from pretune.verbs.declare import load_verb
+from pretune.verbs.distill import DistillSettings
 from pretune.verbs.finetune import FinetuneSettings
 from pretune.verbs.flags import parse_flags
 from pretune.verbs.inspect import InspectSettings, inspect
@@ -51,6 +52,14 @@ def test_places_are_quoted(verb: str, values: dict[str, Any]) -> None:
     found, settings = pasted(next_line(verb, **values))
     assert found == verb
     assert {name: getattr(settings, name) for name in values} == values
+
+
+def test_what_was_not_said_is_left_to_the_next_verb() -> None:
+    """A student's header or cleaning is None where it is as the teacher learned: no such word can be pasted."""
+    student = DistillSettings(run="eyes", data="photos", student="scratch:vit-tiny")
+    assert student.header is None
+    verb, read = pasted(next_line("finetune", student, backbone="runs/student", data="photos"))
+    assert (verb, read.header, read.format, read.clean) == ("finetune", "auto", "auto", ())
 
 
 def test_inspect_proposes_a_line_for_these_rows(tmp_path: Path) -> None:

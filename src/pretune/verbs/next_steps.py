@@ -42,12 +42,12 @@ def proposed_start(verb: str, modality: str, rows: int, *, classes: bool = False
 
 def next_line(verb: str, like: Settings | Mapping[str, Any] | None = None, /, **values: Any) -> str:
     """``Next: pretune VERB ...``. ``like`` are the settings of the present verb, or what a record kept of them: how it read and
-    cleaned its data goes along.
+    cleaned its data goes along; what was not said (None) is left to the next verb.
     """
     from pretune.verbs.declare import load_verb
 
     settings_class = load_verb(verb).settings_class
     known = {spec.name for spec in dataclasses.fields(settings_class)}
     kept = {} if like is None else like.to_dict() if isinstance(like, Settings) else dict(like)
-    carried = {name: kept[name] for name in _READING if name in kept and name in known}
+    carried = {name: kept[name] for name in _READING if name in known and kept.get(name) is not None}
     return f"Next: {settings_class.from_dict(carried, **values).command()}"
