@@ -27,6 +27,7 @@ from pretune.errors import CheckFailed, DataError, Interrupted, UsageError
 from pretune.options import option
 from pretune.verbs import VERBS, Outcome, Say, Silent, verb
 from pretune.verbs.flags import verb_parser
+from pretune.verbs.proven import open_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -365,7 +366,8 @@ def test_verbs_are_attributes_of_the_package(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delitem(vars(pretune), "finetune", raising=False)
     assert pretune.finetune is finetune
     vars(pretune).pop("finetune")
-    assert set(pretune.__all__) == {entry.name for entry in VERBS} | {"__version__"}
+    assert set(pretune.__all__) == {entry.name for entry in VERBS} | {"__version__", "open_model"}
+    assert pretune.open_model is open_model
     assert set(pretune.__all__) <= set(dir(pretune))
     with pytest.raises(AttributeError, match="bake"):
         pretune.bake  # type: ignore[attr-defined]  # noqa: B018
