@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -281,3 +282,20 @@ def test_a_reading_is_made_of_settings_and_passport() -> None:
     )  # fmt: skip
     assert Reading.from_dict({**found.to_dict(), "of a newer version": 1}) == found
     assert found.options(delimiter="auto", encoding="latin1") == {"header": "no", "encoding": "iso8859-1"}
+
+
+def test_lines_of_a_table_that_come_through_a_pipe_are_said_to_be_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text may hold a comma, so no table is made of them; that was not said."""
+    from pretune.data.stream import stream_rows
+
+    learned = Reading(found={"label": "0", "text": "1"}, width=2, how={"header": "no"}, needed=("text",))
+    told: list[Mapping[str, str]] = []
+    for flags in ({}, {"delimiter": ","}):
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"good,a film\nbad,no film\n")))
+        rows = list(stream_rows("-", learned=learned, on_read=lambda _, columns: told.append(columns), **flags))
+        assert rows[0]["text"] == ("a film" if flags else "good,a film")
+    assert told == [{"text": ""}, {"text": "1"}]
+    (warning,) = learned.differences(told[0])
+    assert warning.startswith("text is each line as a whole (a table: give --delimiter)")
+    assert learned.differences(told[1]) == []
+    assert learned.sentence(told[0]) == "each line as text"

@@ -16,12 +16,14 @@ from pretune.data.encodings import check_encoding_name
 from pretune.data.formats import Table
 from pretune.errors import DataError
 
-__all__ = ["ANSWERS", "AUTO", "HOW", "Reading"]
+__all__ = ["ANSWERS", "AUTO", "HOW", "WHOLE_LINE", "Reading"]
 
 ANSWERS = ("label", "labels")
 HOW = ("header", "delimiter", "encoding", "format")
 """The settings that say how text files are read."""
 AUTO = "auto"
+WHOLE_LINE = ""
+"""In place of a column: each line is one text."""
 _TEXTS = ("text", "text_pair")
 _THINGS = {"text": "texts", "text_pair": "second texts", "image": "pictures", "audio": "clips", "label": "labels"}
 
@@ -138,15 +140,16 @@ class Reading:
     def differences(self, columns: Mapping[str, str]) -> list[str]:
         """Sentences on needed roles that are read from columns of other names than the model learned them from."""
         known = {**self.found, **self.columns}
+        words = {WHOLE_LINE: "is each line as a whole (a table: give --delimiter)"}
         return [
-            f"{role} is read from the column {column}; the model learned it from {known[role]}"
+            f"{role} {words.get(column, f'is read from the column {column}')}; the model learned it from {known[role]}"
             for role, column in columns.items()
             if known.get(role) and role in self.needed and plain_name(column) != plain_name(known[role])
         ]
 
     def sentence(self, columns: Mapping[str, str]) -> str:
         """What is read, in words: ``columns`` are those of a table by role; nothing where there is nothing to say."""
-        told = [f"column {column} as {role}" for role, column in columns.items()]
+        told = [f"column {column} as {role}" if column else f"each line as {role}" for role, column in columns.items()]
         told += [f"cleaned: {', '.join(self.clean)}"] if self.clean else []
         return ", ".join(told)
 

@@ -24,7 +24,7 @@ from pretune.data.formats_open import reading
 from pretune.data.formats_table import piped_table
 from pretune.data.media_find import free_finder
 from pretune.data.prepare import prepared_tables
-from pretune.data.reading import Reading
+from pretune.data.reading import WHOLE_LINE, Reading
 from pretune.data.rows import RowMaker, Rows
 from pretune.data.splits import COLUMNS
 from pretune.data.store import canonical_columns
@@ -59,7 +59,11 @@ class Wanted:
         """Tell which columns the inputs are read from, where the format does not say that."""
         inputs = ("text", "text_pair") if self.modality == "text" else (self.modality,)
         found = {role: column for role, column in roles.to_dict().items() if role in inputs}
-        self.on_read(name, {role: column for role, column in found.items() if role not in table.roles})
+        if table.roles == {"text": "0"} and table.by_line and self.learned.width > 1:
+            found = {"text": WHOLE_LINE}
+        else:
+            found = {role: column for role, column in found.items() if role not in table.roles}
+        self.on_read(name, found)
 
 
 def stream_rows(
