@@ -20,7 +20,8 @@ from pretune.verbs.evaluate import EvaluateSettings, _rows_to_score
 from pretune.verbs.finetune import FinetuneSettings, read_labelled
 from pretune.verbs.outcome import Silent
 from pretune.verbs.pretrain import PretrainSettings
-from pretune.verbs.probe import ProbeSettings, _features
+from pretune.verbs.probe import ProbeSettings
+from pretune.verbs.probe import _data as read_to_probe
 
 
 def facts(**changes: Any) -> dict[str, Any]:
@@ -88,33 +89,24 @@ def messy(tmp_path: Path) -> Path:
 COLUMNS = ("text=title", "label=topic")
 
 
-def told_by(verb: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> Silent:
+def told_by(verb: str, data: Path) -> Silent:
     say = Silent()
     if verb == "finetune":
         read_labelled(FinetuneSettings(backbone="scratch:bert-tiny", data=str(data), column=COLUMNS), say)
     elif verb == "pretrain":
         pretrain.read_corpus(PretrainSettings(backbone="scratch:bert-tiny", data=str(data), column=COLUMNS), say)
     else:
-        from pretune.verbs import backbone
-
-        def stop(*_: Any) -> None:
-            raise DataError("enough", "")
-
-        monkeypatch.setattr(backbone, "find_backbone", stop)
-        with pytest.raises(DataError, match="enough"):
-            _features(
-                ProbeSettings(backbone="scratch:bert-tiny", data=str(data), column=COLUMNS, clean=(), redact=False),
-                None,
-                say,
-            )
+        read_to_probe(
+            ProbeSettings(backbone="scratch:bert-tiny", data=str(data), column=COLUMNS, clean=(), redact=False),
+            None,
+            say,
+        )
     return say
 
 
 @pytest.mark.parametrize("verb", ["finetune", "pretrain", "probe"])
-def test_verbs_that_learn_tell_what_was_read_and_left_out(
-    verb: str, messy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    say = told_by(verb, messy, monkeypatch)
+def test_verbs_that_learn_tell_what_was_read_and_left_out(verb: str, messy: Path) -> None:
+    say = told_by(verb, messy)
     assert any("reading news.csv: column title as text, column topic as label" in note for note in say.notes)
     assert any("columns left out: url" in note for note in say.notes)
     assert any("6 rows of train have no label" in warning for warning in say.warnings)
