@@ -16,12 +16,16 @@ import pretune
 from conftest import make_rows, write_csv
 from pretune.backbones.load import load_backbone
 from pretune.backbones.terms import Terms, count_terms
+from pretune.config import AnsweringSettings
 from pretune.data.media_audio import decode_audio
+from pretune.engine import devices
 from pretune.errors import CorruptFile, ModelError, PretuneError, UsageError
 from pretune.runfolder import open_run
 from pretune.tasks.audio_baselines import clip_numbers
 from pretune.verbs import Silent
+from pretune.verbs.backbone import steady
 from pretune.verbs.finetune import FinetuneSettings, finetune
+from pretune.verbs.proven import load_proven
 from tiny import several_labels, tiny_clips, tiny_pictures
 from unsealed import unsealed
 
@@ -96,6 +100,22 @@ def test_the_folder_answers_by_its_own_program(kind: str, runs: dict[str, Path],
     answer = json.loads(said.stdout)
     assert answer["label"] in open_run(runs[kind]).record["model"]["labels"]
     assert sum(answer["probabilities"].values()) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_linear_model_is_computed_in_fp32_where_the_machine_would_round(
+    kind: str, runs: dict[str, Path], places: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choose = devices.choose_device
+
+    def of_bf16(*, precision: str = "auto", **told: Any) -> Any:
+        return choose(precision="bf16" if precision == "auto" else precision, **told)
+
+    monkeypatch.setattr(devices, "choose_device", of_bf16)
+    assert load_proven(open_run(runs[kind]), AnsweringSettings()).device.precision == "fp32"
+    assert load_proven(open_run(runs[kind]), AnsweringSettings(precision="bf16")).device.precision == "bf16"
+    settings = FinetuneSettings(backbone=KINDS[kind], data=places[kind])
+    assert steady(of_bf16(), load_backbone(str(runs[kind] / "model")), settings).precision == "fp32"
 
 
 def test_terms_are_those_of_scikit_learn() -> None:

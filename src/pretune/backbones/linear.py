@@ -24,6 +24,7 @@ __all__ = [
     "MODEL_TYPE",
     "PIXEL_NUMBERS",
     "NoFiles",
+    "is_linear",
     "linear_config",
     "linear_features",
     "make_known",
@@ -63,6 +64,13 @@ def linear_features(name: str) -> str | None:
 def linear_config(features: str, num_features: int, **settings: Any) -> PreTrainedConfig:
     """The config of a linear model; ``settings`` say how the features are made, as JSON values."""
     return make_known()(features=features, num_features=num_features, **settings)
+
+
+def is_linear(config: Any) -> bool:
+    """Is this the config of a linear model on simple features? It is computed in fp32 where nothing else is asked for: its features
+    are decibels and shares as they are, which bf16 rounds by more than its answers bear, and it costs nothing.
+    """
+    return getattr(config, "model_type", None) == MODEL_TYPE
 
 
 def terms_layer(model: nn.Module) -> Any:

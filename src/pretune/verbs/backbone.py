@@ -17,11 +17,14 @@ __all__ = ["default_learning_rate", "find_backbone", "steady"]
 
 
 def steady(device: Device, backbone: Backbone, settings: TrainSettings) -> Device:
-    """The device with fp32 for sound on a processor, unless bf16 was asked for: the processor library's bf16 gradients of
-    wav2vec 2.0's convolutions were not finite for some short clips (torch 2.15).
+    """The device with fp32 for linear models, and for sound on a processor, unless bf16 was asked for: the processor library's
+    bf16 gradients of wav2vec 2.0's convolutions were not finite for some short clips (torch 2.15).
     """
-    is_risky = backbone.modality == "audio" and device.device.type == "cpu" and settings.precision == "auto"
-    return dataclasses.replace(device, precision="fp32") if is_risky else device
+    from pretune.backbones.linear import is_linear
+
+    is_risky = backbone.modality == "audio" and device.device.type == "cpu"
+    is_exact = settings.precision == "auto" and (is_risky or is_linear(backbone.config))
+    return dataclasses.replace(device, precision="fp32") if is_exact else device
 
 
 def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train", "unlabelled")) -> Backbone:

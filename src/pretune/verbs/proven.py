@@ -68,13 +68,15 @@ def load_proven(run: RunFolder, settings: AnsweringSettings) -> Proven:
     its task, or the engine of its model, does not read.
     """
     from pretune.backbones.fast import make_fast
+    from pretune.backbones.linear import is_linear
     from pretune.engine.devices import choose_device
 
     engine = _labelled(run)["engine"]
     if engine != "torch":
         return _load_graph(run, settings, engine)
     task, model = load_plain(run, settings)
-    device = choose_device(precision=settings.precision, threads=settings.threads)
+    exact = settings.precision == "auto" and is_linear(model.config)
+    device = choose_device(precision="fp32" if exact else settings.precision, threads=settings.threads)
     if device.device.type == "cpu":
         make_fast(model)
     return Proven(task, model.to(device.device).eval(), device)
