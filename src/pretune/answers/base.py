@@ -1,0 +1,84 @@
+"""All that the house has to know of a kind of answer: how a person writes it, how it is stored, told, compared and counted.
+
+A kind is one final class beside this file and one name in ``answers/__init__.py``. Its word is the column of the data, the key
+of a record and the word of ``pretune.json``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Answer", "rarest"]
+
+
+class Answer(ABC):
+    """The right answer of a row, or what a model says of it.
+
+    ``kind`` is its word, ``words`` what people call one and several. ``is_class``: the model chooses among names that the
+    training rows have, so that rows are split by them and names that only the test has are refused.
+    """
+
+    kind: ClassVar[str]
+    words: ClassVar[tuple[str, str]]
+    is_class: ClassVar[bool] = False
+
+    @classmethod
+    @abstractmethod
+    def arrow(cls) -> pa.DataType:
+        """How a column of it is stored."""
+
+    @classmethod
+    @abstractmethod
+    def read(cls, cell: Any, where: str) -> Self | None:
+        """What a person's cell says (a string of a table, a value of JSON); None where it is empty.
+
+        Raises :class:`pretune.errors.DataError`, which names ``where``, for a cell that cannot be read.
+        """
+
+    @classmethod
+    @abstractmethod
+    def from_json(cls, value: Any) -> Self:
+        """The answer that :meth:`to_json` wrote."""
+
+    @abstractmethod
+    def to_json(self) -> Any:
+        """The answer as a column or a record holds it."""
+
+    @classmethod
+    @abstractmethod
+    def schema(cls, names: Sequence[str] = ()) -> Mapping[str, Any]:
+        """JSON schema of what a model answers; ``names`` are those it chooses among."""
+
+    def names(self) -> tuple[str, ...]:
+        """The names that the answer uses, of those that a model chooses among; a name may come twice."""
+        return ()
+
+    def same(self, other: Answer, tolerance: float = 0.0) -> bool:
+        """Do both say the same? Numbers may differ by ``tolerance``."""
+        return self == other
+
+    @abstractmethod
+    def said(self) -> str:
+        """The answer in one line, for a terminal or a cell."""
+
+    @classmethod
+    def strata(cls, answers: Sequence[Self | None]) -> list[str]:
+        """What is kept in proportion when rows are split or fewer are taken: the rarest name of each row, "" without any."""
+        return rarest([() if answer is None else answer.names() for answer in answers])
+
+    @classmethod
+    def passport(cls, answers: Iterable[Self | None]) -> dict[str, Any] | None:
+        """Figures of a column for the data passport; None where there is nothing to tell."""
+        return None
+
+
+def rarest(names_by_row: Sequence[Sequence[str]]) -> list[str]:
+    """The rarest name of each row, the first by alphabet of equals; "" for a row of none."""
+    counts = Counter(name for names in names_by_row for name in names)
+    return [min(names, key=lambda name: (counts[name], name), default="") for names in names_by_row]
