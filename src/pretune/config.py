@@ -104,8 +104,8 @@ class DataSettings(Settings):
     )
     format: str = option(
         "auto",
-        "what stands on the lines of a text file: a table, one text each (lines), a label before (label-first) or behind (label-last) its text; auto: by name and by looking",
-        choices=("auto", "table", "lines", "label-first", "label-last"),
+        "what stands on the lines of a text file: a table, one text each (lines), a label before (label-first) or behind (label-last) its text, one word each with its tag last (conll); auto: by name and by looking",
+        choices=("auto", "table", "lines", "label-first", "label-last", "conll"),
     )
     test_fold: str | None = option(
         None, "where a column says in which fold a row stands: the fold that is the test split", metavar="FOLD"
@@ -279,7 +279,7 @@ class AsReadSettings(Settings):
     format: str | None = option(
         None,
         "what stands on the lines of a text file; default: as the model learned",
-        choices=("auto", "table", "lines", "label-first", "label-last"),
+        choices=("auto", "table", "lines", "label-first", "label-last", "conll"),
     )
     files: str | None = option(
         None,

@@ -2,7 +2,7 @@
 
 Shape legend used in names and comments: B rows of a batch, T tokens of a row, C classes, N rows of a data set; H, W the
 sides of a picture in pixels.
-Later stages widen the closed unions here (targets, modalities); every room imports its vocabulary from this file.
+Every room imports its vocabulary from this file; the kinds of answers are in :mod:`pretune.answers`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pretune.answers import Answer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,15 +25,12 @@ __all__ = [
     "Example",
     "Feed",
     "Interval",
-    "Label",
-    "Labels",
     "Loss",
     "ParameterGroup",
     "Prediction",
     "Score",
     "Step",
     "Target",
-    "Text",
     "Tree",
     "move_tree",
 ]
@@ -39,28 +38,8 @@ __all__ = [
 SPLIT_NAMES = ("train", "validation", "test", "unlabelled")
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
-    """One class of a closed set, by name."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """Any number of classes of a closed set, by name; none is a label too."""
-
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A text to be given as the answer: a transcript."""
-
-    value: str
-
-
-Target: TypeAlias = Label | Labels | Text
+Target: TypeAlias = Answer
+"""What a row is to be answered by: a label, a number, tags, a text, ..."""
 
 
 @dataclass(frozen=True, slots=True)

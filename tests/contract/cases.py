@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from conftest import make_rows
+from pretune.answers import Label, Labels, Text
 from pretune.backbones.fast import make_fast
 from pretune.backbones.image import geometry_of
 from pretune.backbones.text import TextEncoder
@@ -29,7 +30,7 @@ from pretune.tasks import (
     TextClassification,
     TextMultilabelClassification,
 )
-from pretune.types import Encoded, Example, Label, Labels, Target, Text
+from pretune.types import Encoded, Example, Target
 from tiny import (
     LABELS,
     WORDS,
@@ -71,7 +72,7 @@ def _perfect(example: Example) -> Mapping[str, Any]:
     if isinstance(target, Text):
         return {"id": example.id, "truth": target.value, "text": target.value}
     assert target is not None
-    names = [target.name] if isinstance(target, Label) else sorted(target.names)
+    names = [target.name] if isinstance(target, Label) else sorted(target.values)
     answer = {"truth": names[0]} if isinstance(target, Label) else {"truth": names, "labels": names}
     return {"id": example.id, **answer, "probabilities": {name: float(name in names) for name in LABELS}}
 

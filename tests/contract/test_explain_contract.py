@@ -10,13 +10,13 @@ import pytest
 import torch
 from cases import TASK_CASES
 
+from pretune.answers import Text
 from pretune.engine.devices import inference
 from pretune.errors import UsageError
 from pretune.explain.aims import EmptyAnswer
 from pretune.explain.attributions import explain_example
 from pretune.tasks import SpeechRecognition
 from pretune.tasks.labelling import Labelling
-from pretune.types import Text
 from tiny import CPU
 
 pytestmark = pytest.mark.slow

@@ -242,12 +242,15 @@ LEARNED = Reading(
 )  # fmt: skip
 
 
+OTHERS = dict.fromkeys(("labels", "value", "tags"), "")
+
+
 def test_columns_of_old_are_asked_for_where_they_are() -> None:
     assert LEARNED.asked(table("Summary", "row_id", "topic"), {}, "t") == {
-        "group": "", "labels": "", "text": "Summary", "label": "topic", "id": "row_id",
+        "group": "", **OTHERS, "text": "Summary", "label": "topic", "id": "row_id",
     }  # fmt: skip
     assert LEARNED.asked(table("text", "other"), {}, "t")["text"] == "text", "called as the role is"
-    assert LEARNED.asked(table("0", named=False, roles={"text": "0"}), {}, "t") == {"labels": "", "group": ""}
+    assert LEARNED.asked(table("0", named=False, roles={"text": "0"}), {}, "t") == {**OTHERS, "group": ""}
     assert LEARNED.asked(table("summary", "body"), {"text": "body"}, "t")["text"] == "body"
     with pytest.raises(DataError, match="has no column 'summary'"):
         LEARNED.asked(table("title", "body"), {}, "t")
@@ -255,14 +258,14 @@ def test_columns_of_old_are_asked_for_where_they_are() -> None:
 
 def test_columns_without_names_are_taken_by_place_in_tables_as_wide() -> None:
     learned = Reading(found={"label": "0", "text": "1"}, width=2, needed=("text", "label"))
-    assert learned.asked(table("0", "1", named=False), {}, "t") == {"labels": "", "label": "0", "text": "1"}
-    assert learned.asked(table("0", named=False), {}, "t") == {"labels": ""}
-    assert learned.asked(table("text", "label"), {}, "t") == {"labels": ""}, "found by name then"
+    assert learned.asked(table("0", "1", named=False), {}, "t") == {**OTHERS, "label": "0", "text": "1"}
+    assert learned.asked(table("0", named=False), {}, "t") == OTHERS
+    assert learned.asked(table("text", "label"), {}, "t") == OTHERS, "found by name then"
 
 
 def test_answers_are_not_asked_of_rows_to_predict() -> None:
     learned = replace(LEARNED, columns={"text": "summary", "label": "topic"}, needed=("text",))
-    assert learned.asked(table("summary", "topic"), {}, "t") == {"label": "", "labels": "", "text": "summary"}
+    assert learned.asked(table("summary", "topic"), {}, "t") == {**OTHERS, "label": "", "text": "summary"}
 
 
 def test_a_reading_is_made_of_settings_and_passport() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from conftest import make_rows
+from pretune.answers import Label
 from pretune.backbones.fast import make_fast
 from pretune.backbones.image import geometry_of
 from pretune.backbones.text import TextEncoder
@@ -18,7 +19,7 @@ from pretune.explain.faithfulness import deletion_test
 from pretune.tasks import ImageClassification, TextClassification
 from pretune.tasks.image_saliency import grad_cam
 from pretune.tasks.text_parts import shown_tokens, text_parts
-from pretune.types import Example, Label
+from pretune.types import Example
 from tiny import CPU, LABELS, tiny_backbone, tiny_encoder, tiny_image_backbone, tiny_pictures
 
 HOSTILE = "<script>alert('1')</script> & \"quoted\"\x00 e\u0301 👩\u200d🔬 الكلمة"

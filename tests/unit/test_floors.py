@@ -13,6 +13,7 @@ FLOORS = {
     **dict.fromkeys(
         (
             "types",
+            "answers",
             "errors",
             "options",
             "config",

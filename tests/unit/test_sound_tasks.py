@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from pretune.answers import Text
 from pretune.backbones.adapt import plan_adaptation
 from pretune.config import TaskSettings
 from pretune.data.splits import Splits
@@ -24,7 +25,7 @@ from pretune.tasks.audio_rows import VARIATIONS, FrameMask, spans
 from pretune.tasks.log_mel import log_mel
 from pretune.tasks.predicting import predict_items, predict_rows
 from pretune.tasks.trunk_rows import on_trunk
-from pretune.types import Encoded, Example, Text
+from pretune.types import Encoded, Example
 from pretune.verbs.finetune import default_epochs
 from tiny import CPU, WORDS, dataset_of, tiny_audio_backbone, tiny_clips, tiny_sound_task
 

@@ -146,7 +146,7 @@ def test_unlabelled_data_is_left_as_it_is() -> None:
 
 def test_a_label_only_in_validation_is_refused() -> None:
     splits = Splits({"train": numbered(20), "validation": table(["odd"], ["class 9"])})
-    with pytest.raises(DataError, match="'class 9' \\(1 rows\\)"):
+    with pytest.raises(DataError, match="'class 9' \\(1 row\\)"):
         complete_splits(splits, DataSettings(data="x"))
 
 

@@ -8,18 +8,11 @@ import numpy as np
 import pytest
 from tests.unit.metric_promises import coverage, holds_its_promises, shares_better
 
+from pretune.answers.schemes import faults_of, scheme_of, spans_of, strict_spans_of, to_iob2
 from pretune.errors import DataError
 from pretune.evaluation.intervals import bootstrap
 from pretune.metrics.base import values_of
-from pretune.metrics.tagging import (
-    TaggingMetric,
-    by_type,
-    faults_of,
-    scheme_of,
-    spans_of,
-    strict_spans_of,
-    to_iob2,
-)
+from pretune.metrics.tagging import TaggingMetric, by_type
 
 METRIC = TaggingMetric()
 TYPES = ("PER", "LOC", "ORG-X", "MISC")

@@ -20,13 +20,16 @@ __all__ = ["Answer", "rarest"]
 class Answer(ABC):
     """The right answer of a row, or what a model says of it.
 
-    ``kind`` is its word, ``words`` what people call one and several. ``is_class``: the model chooses among names that the
-    training rows have, so that rows are split by them and names that only the test has are refused.
+    ``kind`` is its word, ``words`` what people call one and several, ``lack`` what a row without it has none of. ``is_class``:
+    the model chooses among names that the training rows have, so that rows are split by them. ``closed``: a row with a name that
+    training rows have not could never be answered right, in no part, and is refused.
     """
 
     kind: ClassVar[str]
     words: ClassVar[tuple[str, str]]
+    lack: ClassVar[str]
     is_class: ClassVar[bool] = False
+    closed: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -68,12 +71,12 @@ class Answer(ABC):
         """The answer in one line, for a terminal or a cell."""
 
     @classmethod
-    def strata(cls, answers: Sequence[Self | None]) -> list[str]:
+    def strata(cls, answers: Sequence[Any]) -> list[str]:
         """What is kept in proportion when rows are split or fewer are taken: the rarest name of each row, "" without any."""
         return rarest([() if answer is None else answer.names() for answer in answers])
 
     @classmethod
-    def passport(cls, answers: Iterable[Self | None]) -> dict[str, Any] | None:
+    def passport(cls, answers: Iterable[Any]) -> dict[str, Any] | None:
         """Figures of a column for the data passport; None where there is nothing to tell."""
         return None
 

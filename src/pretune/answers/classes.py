@@ -24,7 +24,9 @@ class Label(Answer):
 
     kind: ClassVar[str] = "label"
     words: ClassVar[tuple[str, str]] = ("label", "labels")
+    lack: ClassVar[str] = "label"
     is_class: ClassVar[bool] = True
+    closed: ClassVar[bool] = True
 
     @classmethod
     def arrow(cls) -> pa.DataType:
@@ -70,7 +72,9 @@ class Labels(Answer):
 
     kind: ClassVar[str] = "labels"
     words: ClassVar[tuple[str, str]] = ("set of labels", "sets of labels")
+    lack: ClassVar[str] = "label"
     is_class: ClassVar[bool] = True
+    closed: ClassVar[bool] = True
 
     @classmethod
     def arrow(cls) -> pa.DataType:

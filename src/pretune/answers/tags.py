@@ -28,6 +28,7 @@ class Tags(Answer):
 
     kind: ClassVar[str] = "tags"
     words: ClassVar[tuple[str, str]] = ("row of tags", "rows of tags")
+    lack: ClassVar[str] = "tags"
     is_class: ClassVar[bool] = True
 
     @classmethod
@@ -73,7 +74,7 @@ class Tags(Answer):
         return " ".join(self.values)
 
     @classmethod
-    def passport(cls, answers: Iterable[Self | None]) -> dict[str, Any] | None:
+    def passport(cls, answers: Iterable[Any]) -> dict[str, Any] | None:
         """Words of each tag, the commonest first, and rows without any but ``O``."""
         counts: Counter[str] = Counter()
         rows = bare = missing = 0

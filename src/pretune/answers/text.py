@@ -24,6 +24,7 @@ class Text(Answer):
 
     kind: ClassVar[str] = "text"
     words: ClassVar[tuple[str, str]] = ("text", "texts")
+    lack: ClassVar[str] = "text"
 
     @classmethod
     def arrow(cls) -> pa.DataType:

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
-import numpy as np
-
 from pretune.answers.base import Answer
 from pretune.errors import DataError
 
@@ -29,6 +27,7 @@ class Value(Answer):
 
     kind: ClassVar[str] = "value"
     words: ClassVar[tuple[str, str]] = ("number", "numbers")
+    lack: ClassVar[str] = "number"
 
     @classmethod
     def arrow(cls) -> pa.DataType:
@@ -40,7 +39,11 @@ class Value(Answer):
     @classmethod
     def read(cls, cell: Any, where: str) -> Self | None:
         """A number, or a text that is one. Raises :class:`DataError` for another text, and for one that is not finite."""
-        if cell is None or (isinstance(cell, str) and not cell.strip()) or (isinstance(cell, float) and math.isnan(cell)):
+        if (
+            cell is None
+            or (isinstance(cell, str) and not cell.strip())
+            or (isinstance(cell, float) and math.isnan(cell))
+        ):
             return None
         try:
             number = float(cell) if not isinstance(cell, bool) else math.nan
@@ -76,8 +79,10 @@ class Value(Answer):
         return f"{self.number:.6g}"
 
     @classmethod
-    def strata(cls, answers: Sequence[Self | None]) -> list[str]:
+    def strata(cls, answers: Sequence[Any]) -> list[str]:
         """Tenths of the rows by their numbers, so that every split spans them."""
+        import numpy as np
+
         numbers = np.array([math.nan if answer is None else answer.number for answer in answers], dtype=np.float64)
         known = np.isfinite(numbers)
         if not known.any():
@@ -87,8 +92,10 @@ class Value(Answer):
         return [str(place) if is_known else "" for place, is_known in zip(tenth.tolist(), known.tolist(), strict=True)]
 
     @classmethod
-    def passport(cls, answers: Iterable[Self | None]) -> dict[str, Any] | None:
+    def passport(cls, answers: Iterable[Any]) -> dict[str, Any] | None:
         """Least, middle and largest number, mean, spread, and a histogram."""
+        import numpy as np
+
         listed = list(answers)
         numbers = np.array([answer.number for answer in listed if answer is not None], dtype=np.float64)
         if not len(numbers):

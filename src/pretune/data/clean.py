@@ -108,7 +108,14 @@ def english_stopwords() -> tuple[str, ...]:
 
 
 def _refuse_without_text(splits: Splits, settings: CleanSettings) -> None:
-    """Raise :class:`UsageError` when text is to be cleaned that is not there."""
+    """Raise :class:`UsageError` when text is to be cleaned that is not there, or whose words stand at places that cleaning would move."""
+    step = next(iter(settings.clean), "redact" if settings.redact else None)
+    if step and any("words" in dataset.column_names for dataset in splits.values()):
+        flag = "--redact" if step == "redact" else f"--clean {step}"
+        raise UsageError(
+            f"{flag} changes texts, and the tags of these rows belong to words at their places in the text",
+            "clean the words in the file before it is read; --deduplicate and --drop-leaks keep the places",
+        )
     if any("text" in dataset.column_names for dataset in splits.values()):
         return
     flag = f"--clean {','.join(settings.clean)}" if settings.clean else "--redact" if settings.redact else ""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from pretune.data.columns_answers import tagged_columns, value_column
 from pretune.data.columns_looks import Look, advised_label, column_flag, label_advice, listed, look_at, sampled
 from pretune.data.columns_media import TRANSCRIPT_NAMES, folder_column, media_column
 from pretune.data.columns_names import plain_name, roles_by_name
@@ -14,70 +15,11 @@ from pretune.data.folder_names import folder_depth
 from pretune.data.formats import Chunk, Table
 from pretune.data.label_lists import holds_lists, holds_several
 from pretune.data.label_words import missing_words_are_empty
-from pretune.errors import DataError, UsageError, did_you_mean
+from pretune.data.roles import ANSWER_ROLES, CLASS_ROLES, ROLES, Roles
+from pretune.data.tagged import are_places, items_of
+from pretune.errors import DataError, did_you_mean
 
-__all__ = ["Roles", "find_roles", "parse_columns"]
-
-ROLES = ("text", "text_pair", "image", "audio", "label", "labels", "id", "group", "split", "fold")
-
-
-@dataclass(frozen=True)
-class Roles:
-    """The column of each role, None where there is none; ``how`` says how each was found.
-
-    ``words_mean_missing`` says that labels such as ``nan`` and ``None`` are no labels; ``advice`` what to type where no label
-    was found.
-    """
-
-    text: str | None = None
-    text_pair: str | None = None
-    image: str | None = None
-    audio: str | None = None
-    label: str | None = None
-    labels: str | None = None
-    id: str | None = None
-    group: str | None = None
-    split: str | None = None
-    fold: str | None = None
-    how: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    words_mean_missing: bool = True
-    advice: str = ""
-
-    @property
-    def media(self) -> tuple[str, str] | None:
-        """``image`` or ``audio`` and its column, None for text."""
-        if self.image is not None:
-            return "image", self.image
-        return ("audio", self.audio) if self.audio is not None else None
-
-    def to_dict(self) -> dict[str, str]:
-        """Role to column, those that exist."""
-        return {role: getattr(self, role) for role in ROLES if getattr(self, role) is not None}
-
-
-def parse_columns(given: Iterable[str], group: str | None = None) -> dict[str, str]:
-    """Role to column of ``--column role=name`` (and ``--group``). An empty name means that there is no such column.
-
-    Raises :class:`UsageError` for an unknown role, a role told twice, or no text column.
-    """
-    asked: dict[str, str] = {}
-    for word in given:
-        role, equals, name = (part.strip() for part in word.partition("="))
-        if not equals:
-            raise UsageError(f"--column is {word!r}", "write role=name, for example --column text=title")
-        if role not in ROLES:
-            raise UsageError(f"--column is {word!r}: there is no role {role!r}", did_you_mean(role, ROLES))
-        if asked.get(role, name) != name:
-            raise UsageError(f"--column names {role} twice: {asked[role]!r} and {name!r}", "give one of them")
-        asked[role] = name
-    if group is not None:
-        if asked.get("group", group) != group:
-            raise UsageError(f"--group is {group!r} and --column group={asked['group']}", "give one of them")
-        asked["group"] = group
-    if asked.get("text") == "":
-        raise UsageError("--column text= names no column", "name the text column, for example --column text=title")
-    return asked
+__all__ = ["find_roles"]
 
 
 @dataclass
@@ -113,7 +55,7 @@ class _Finding:
 
     def wants_label(self) -> bool:
         """Whether no label, labels or transcript was found, and none was refused."""
-        answered = {"label", "labels"} & self.roles.keys() or ("text" in self.roles and "audio" in self.roles)
+        answered = set(ANSWER_ROLES) & self.roles.keys() or ("text" in self.roles and "audio" in self.roles)
         return "label" in self.free and not answered and not self.table.roles
 
     def by_name(self) -> dict[str, str]:
@@ -127,6 +69,10 @@ class _Finding:
                 label_advice(looks),
             )
         return found
+
+    def has_text(self) -> bool:
+        """Whether a text was named, or a column has a usual name of one."""
+        return "text" in {*self.roles, *roles_by_name(self.table.columns, set(self.roles.values()), pairs=False)[0]}
 
     def note_left_out(self) -> None:
         """Tell of columns without a role, and where there is no label of what may be one."""
@@ -148,7 +94,7 @@ def find_roles(
     """
     given = {role: _asked_column(table, role, column, name) for role, column in asked.items() if column}
     how = {role: "--group" if role == "group" else "--column" for role in given}
-    free = {role for role in ROLES if role not in asked} - ({"label"} if asked.get("labels") else set())
+    free = {role for role in ROLES if role not in asked} - _settled(asked)
     finding = _Finding(table, sample, name, given, how, free, [])
     finding.add(table.roles, "the format")
     if table.named and not {"split", "fold"} & asked.keys():
@@ -156,8 +102,10 @@ def find_roles(
     if _add_media(finding):
         _add_beside_media(finding)
     else:
+        _add_tagged(finding)
         if table.named:
             finding.add(finding.by_name(), "its name")
+            _add_value(finding)
         _add_by_content(finding)
     if "label" in finding.roles and "labels" in free:
         _several(finding, classes_named)
@@ -165,6 +113,42 @@ def find_roles(
         **finding.roles, how=finding.how, notes=tuple(finding.notes), advice=finding.advice,
         words_mean_missing=_words_mean_missing(finding),
     )  # fmt: skip
+
+
+def _settled(asked: Mapping[str, str]) -> set[str]:
+    """The answers that are not looked for where a person named another: of ``label`` it may still turn out that rows have several."""
+    told = {role for role in ANSWER_ROLES if asked.get(role)}
+    others = set(ANSWER_ROLES) - told
+    return others - {"labels"} if told == {"label"} else others if told else set()
+
+
+def _add_tagged(finding: _Finding) -> None:
+    """Fill in the columns of words and tags; words as strings are the text."""
+    roles, table = finding.roles, finding.table
+    if table.named and {"words", "tags"} & finding.free and not set(CLASS_ROLES) & roles.keys():
+        cells = {column: sampled(finding.sample, column) for column in finding.rest()}
+        cells |= {roles[role]: sampled(finding.sample, roles[role]) for role in ("words", "tags") if role in roles}
+        told = {role: roles[role] for role in ("words", "tags") if role in roles}
+        found = tagged_columns(cells, table.class_names, told)
+        if "text" in roles and "words" in found.keys() - told.keys() and not _are_places(finding, found["words"]):
+            found = {}  # the text that was told is read, not the words of another column
+        if "tags" in {*found, *told} or not finding.has_text() or _are_places(finding, found.get("words")):
+            finding.add(found, "its name and what it holds")
+    if "tags" in roles:
+        finding.free -= set(ANSWER_ROLES)
+    if "words" in roles and finding.how.get("text") != "--column" and not _are_places(finding, roles["words"]):
+        finding.free.discard("text")
+
+
+def _are_places(finding: _Finding, column: str | None) -> bool:
+    return column is not None and any(are_places(items_of(cell) or ()) for cell in sampled(finding.sample, column))
+
+
+def _add_value(finding: _Finding) -> None:
+    """Fill in a column of numbers to estimate, where there is no label."""
+    if "value" in finding.free and finding.wants_label():
+        column = value_column({column: sampled(finding.sample, column) for column in finding.rest()})
+        finding.add({} if column is None else {"value": column}, "its name and what it holds")
 
 
 def _words_mean_missing(finding: _Finding) -> bool:
@@ -205,8 +189,9 @@ def _add_beside_media(finding: _Finding) -> None:
         if "audio" in roles and (text := next((words[word] for word in TRANSCRIPT_NAMES if word in words), None)):
             found["text"] = text
         finding.add(found, "its name")
+        _add_value(finding)
     looks = finding.looks()
-    if not {"label", "labels", "text"} & roles.keys() and not finding.table.roles and len(looks) == 1:
+    if not {*ANSWER_ROLES, "text"} & roles.keys() and not finding.table.roles and len(looks) == 1:
         role = "label" if looks[0].is_class else "text" if "audio" in roles and looks[0].is_text else ""
         if role:
             finding.add({role: looks[0].column}, "what it holds")
@@ -260,10 +245,11 @@ def _asked_column(table: Table, role: str, column: str, name: str) -> str:
 def _add_by_content(finding: _Finding) -> None:
     """Fill the roles that neither flags, format nor names told; the notes say what was left out."""
     roles, table = finding.roles, finding.table
-    looks = finding.looks() if "text" not in roles or finding.wants_label() else []
-    if "text" not in roles:
+    text_lacks = "text" not in roles and "text" in finding.free
+    looks = finding.looks() if text_lacks or finding.wants_label() else []
+    if text_lacks:
         roles["text"], finding.how["text"] = _longest(looks, table, finding.name), "what it holds"
-    looks = [look for look in looks if look.column != roles["text"]]
+    looks = [look for look in looks if look.column != roles.get("text")]
     if finding.wants_label():
         classes = [look for look in looks if look.is_class]
         if not table.named and len(classes) > 1:

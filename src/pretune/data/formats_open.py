@@ -13,6 +13,7 @@ from pretune.data.archive import Entry
 from pretune.data.encodings import find_encoding, open_text, read_lines
 from pretune.data.formats import Options, Table
 from pretune.data.formats_arrow import arrow_table, dataset_table, parquet_table
+from pretune.data.formats_conll import conll_table, holds_tokens, slots_table
 from pretune.data.formats_dialect import even_share, find_dialect, parse_delimiter
 from pretune.data.formats_excel import EXCEL_SUFFIXES, excel_tables
 from pretune.data.formats_header import header_delimiter
@@ -26,14 +27,15 @@ from pretune.data.formats_lines import (
     line_table,
 )
 from pretune.data.formats_media import media_table, speech_list_table, speech_list_width
-from pretune.data.formats_place import Source
-from pretune.data.formats_silent import holds_tokens
+from pretune.data.formats_place import CONLL_SUFFIXES, Source
 from pretune.data.formats_table import delimited_table, tabbed
 from pretune.errors import DataError
 
 __all__ = ["open_source", "reading"]
 
-_ALLOWED = "allowed: CSV, TSV, Excel (.xlsx), JSON lines, JSON, Parquet, Arrow and plain text, also as .gz or .zip"
+_ALLOWED = (
+    "allowed: CSV, TSV, Excel (.xlsx), JSON lines, JSON, Parquet, Arrow, CoNLL and plain text, also as .gz or .zip"
+)
 _FOREIGN = (
     (b"PK\x03\x04", "a zip archive inside a folder or archive"),
     (b"\x89PNG", "a PNG image"),
@@ -75,6 +77,9 @@ def open_source(source: Source, options: Options) -> dict[str | None, Table]:
             return {None: dataset_table(source.dataset, "data set")}
         if source.documents:
             return {None: document_table(source.entries, options.encoding)}
+        if source.twins:
+            words, tags = source.entries
+            return {None: slots_table(words, tags, options.encoding)}
         if source.media is not None:
             return {None: media_table(source.entries, source.media, source.classes)}
         found = _open(source.entries[0], options, source.stems)
@@ -126,6 +131,8 @@ def _open_text(entry: Entry, encoding: str, options: Options, stems: Container[s
     if suffix == ".json":
         lines = looks_like_json_lines(sample) and sum(1 for line in sample[:50] if line.strip()) > 1
         return {None: jsonl_table(entry, encoding)} if lines else json_tables(entry, encoding)
+    if suffix in CONLL_SUFFIXES or (suffix in (".tsv", ".tab") and options.header == "auto" and holds_tokens(sample)):
+        return {None: conll_table(entry, encoding, sample)}
     if suffix in (".csv", ".tsv", ".tab"):
         return {None: delimited_table(entry, encoding, options, "," if suffix == ".csv" else "\t")}
     return {None: _plain(entry, encoding, options, sample)}
@@ -136,6 +143,8 @@ def _as_told(entry: Entry, encoding: str, options: Options, sample: list[str]) -
     delimiter = parse_delimiter(options.delimiter) if options.delimiter is not None else None
     if options.format == "lines":
         return line_table(entry, encoding)
+    if options.format == "conll":
+        return conll_table(entry, encoding, sample)
     if options.format == "label-first":
         return label_first_table(entry, encoding, sample, delimiter)
     if options.format == "label-last":
@@ -154,10 +163,7 @@ def _plain(entry: Entry, encoding: str, options: Options, sample: list[str]) -> 
     if looks_like_json_lines(sample):
         return jsonl_table(entry, encoding)
     if holds_tokens(sample):
-        raise DataError(
-            f"{entry.name} holds one token a line with its tag (CoNLL), and no task here learns tags",
-            "write one text a line, or a table of texts and labels; --format lines reads the lines as they are",
-        )
+        return conll_table(entry, encoding, sample)
     if tabbed(sample):
         return delimited_table(entry, encoding, options, "\t")
     if (mark := header_delimiter(sample[0].lstrip("\ufeff").rstrip("\r\n"), options.names)) and even_share(

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ABOUT",
+    "CONLL_SUFFIXES",
     "LABEL_FILE",
+    "SPLIT_BY_SUFFIX",
     "SPLIT_BY_WORD",
     "TABLE_SUFFIXES",
     "TEXT_SUFFIXES",
@@ -34,6 +36,7 @@ __all__ = [
 ]
 
 TEXT_SUFFIXES = (".txt", ".text")
+CONLL_SUFFIXES = (".conll", ".iob", ".iob2", ".bio", ".bioes")
 TABLE_SUFFIXES = (
     ".csv",
     ".tsv",
@@ -47,6 +50,7 @@ TABLE_SUFFIXES = (
     ".feather",
     ".xlsx",
     ".xlsm",
+    *CONLL_SUFFIXES,
 )
 _SPLIT_WORDS = {
     "train": ("train", "training", "训练", "训练集"),
@@ -55,6 +59,8 @@ _SPLIT_WORDS = {
     "unlabelled": ("unlabelled", "unlabeled", "unsup", "unsupervised"),
 }
 SPLIT_BY_WORD = {word: split for split, words in _SPLIT_WORDS.items() for word in words}
+SPLIT_BY_SUFFIX = {"testa": "validation", "testb": "test"}
+"""What the shared tasks of CoNLL called their files: ``eng.testa`` is there to develop on."""
 _FILLERS = (
     "set", "sets", "data", "dataset", "datasets", "split", "seg", "folder", "dir", "file", "files", "sample", "samples", "example", "examples",
     "image", "images", "img", "imgs", "picture", "pictures", "pic", "pics", "photo", "photos", "jpg", "jpeg", "jpegs", "png", "pngs",
@@ -82,7 +88,7 @@ class Source:
 
     ``find`` finds the files that a table's rows name; ``stems`` are the names without suffix of the media files that it can
     find, each with its kind, ``num_beside`` of which lie in the same folder or archive that was given. ``told``: its split was
-    told by name, and stands.
+    told by name, and stands. ``twins``: its two entries hold the words and the tags of the same rows, line by line.
     """
 
     name: str
@@ -97,6 +103,7 @@ class Source:
     stems: Mapping[str, str] = field(default_factory=dict)
     num_beside: int = 0
     told: bool = False
+    twins: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,6 +168,8 @@ def split_of_path(name: str) -> str | None:
     for folder in reversed(path.parts[:-1]):
         if split := split_of_word(folder):
             return split
+    if split := SPLIT_BY_SUFFIX.get(PurePosixPath(_without_kind(path.name)).suffix[1:]):
+        return split
     words = _words(_without_kind(path.name))
     found = {SPLIT_BY_WORD[word] for word in words if word in SPLIT_BY_WORD}
     return found.pop() if len(found) == 1 else split_of_word(_without_kind(path.name))
@@ -169,7 +178,8 @@ def split_of_path(name: str) -> str | None:
 def named_after_split(name: str) -> bool:
     """Whether a file or one of its folders is called after a split and nothing else, as ``test.csv`` and ``test/a.csv`` are."""
     path = PurePosixPath(name)
-    return any(map(split_of_word, (*path.parts[:-1], _without_kind(path.name))))
+    plain = _without_kind(path.name)
+    return PurePosixPath(plain).suffix[1:] in SPLIT_BY_SUFFIX or any(map(split_of_word, (*path.parts[:-1], plain)))
 
 
 def _words(name: str) -> list[str]:

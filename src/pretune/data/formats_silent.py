@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from pretune.data.archive import Entry
-from pretune.data.formats_place import SPLIT_BY_WORD
+from pretune.data.formats_place import SPLIT_BY_SUFFIX, SPLIT_BY_WORD
 
-__all__ = ["holds_tokens", "is_silent_text"]
+__all__ = ["is_silent_text"]
 
-_SILENT = frozenset((*SPLIT_BY_WORD, "", "all", "data", "dat", "raw", "lines", "corpus", "labeled", "labelled", "full"))
+_SILENT = frozenset(
+    (
+        *SPLIT_BY_WORD,
+        *SPLIT_BY_SUFFIX,
+        "",
+        "all",
+        "data",
+        "dat",
+        "raw",
+        "lines",
+        "corpus",
+        "labeled",
+        "labelled",
+        "full",
+    )
+)
 _SPEAKING_NAMES = re.compile(
     r"makefile|dockerfile|gemfile|requirements|setup|manifest|todo|version|contributing|codeowners|checksums?"
     r"|.*(label|vocab|dict|class|index|list|names).*",
@@ -22,7 +36,6 @@ _SPEAKING_NAMES = re.compile(
 _HEAD_BYTES = 2**13
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_TAG = re.compile(r"O|[BIESLU]-\S+")
 
 
 def is_silent_text(entry: Entry) -> bool:
@@ -34,13 +47,3 @@ def is_silent_text(entry: Entry) -> bool:
     with entry.open() as stream:
         head = stream.read(_HEAD_BYTES)
     return bool(head.strip()) and (head.startswith(_WIDE) or _CONTROL.search(head) is None)
-
-
-def holds_tokens(sample: Sequence[str]) -> bool:
-    """Whether lines hold one token each, with its tag behind it (CoNLL): the same number of words a line, blank lines between."""
-    lines = [line.split() for line in sample]
-    filled = [line for line in lines if line]
-    if len(filled) < 10 or len(filled) > 0.99 * len(lines):
-        return False
-    tags = sum(len(line) == len(filled[0]) and bool(_TAG.fullmatch(line[-1])) for line in filled)
-    return len(filled[0]) >= 2 and tags >= 0.95 * len(filled)

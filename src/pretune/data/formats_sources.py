@@ -12,10 +12,12 @@ from pretune.data.archive import Entry
 from pretune.data.folder_names import check_depth, folder_groups, folders_of, forms_note, is_archive, split_folders
 from pretune.data.formats import Options
 from pretune.data.formats_beside import named_files
+from pretune.data.formats_conll import slots_in
 from pretune.data.formats_marks import marks_in
 from pretune.data.formats_media import media_kind, stems_of
 from pretune.data.formats_place import (
     ABOUT,
+    CONLL_SUFFIXES,
     LABEL_FILE,
     TABLE_SUFFIXES,
     TEXT_SUFFIXES,
@@ -40,6 +42,7 @@ _KINDS = {
     ".jsonl": ".json",
     ".pq": ".parquet",
     ".feather": ".arrow",
+    **dict.fromkeys(CONLL_SUFFIXES, ".conll"),
 }
 _MANY_TEXT_FILES = 200
 _FEW_SHARE = 0.05
@@ -62,6 +65,8 @@ def sorted_out(
     marked = {name for one in marks for name in one.names}
     every, entries = entries, [entry for entry in entries if entry.name not in marked]
     label_files = [entry for entry in entries if LABEL_FILE.fullmatch(PurePosixPath(entry.name).name)]
+    if twins := slots_in(entries):
+        return _twin_place(twins, entries, place, options)
     known = [
         entry for entry in entries if entry.suffix in (*TABLE_SUFFIXES, *TEXT_SUFFIXES) and entry not in label_files
     ]
@@ -92,6 +97,26 @@ def sorted_out(
         label_files,
         notes + forms_note([entry.name for entry in entries]),
         [*marks, *unplaced, *unused],
+    )
+
+
+def _twin_place(
+    twins: Sequence[tuple[Entry, Entry, Entry | None]], entries: Sequence[Entry], place: str, options: Options
+) -> Place:
+    """The place of folders with ``seq.in`` and ``seq.out``: a source each."""
+    sources = [
+        Source(words.name, (words, tags), _split_of_path(words.name, options), twins=True) for words, tags, _ in twins
+    ]
+    sources, unplaced, notes = placed(sources, place)
+    labels = [label.name for _, _, label in twins if label is not None]
+    used = {entry.name for words, tags, _ in twins for entry in (words, tags)} | set(labels)
+    rest = [entry.name for entry in entries if entry.name not in used]
+    left_out = [
+        LeftOut("labels of whole rows, which are not read beside tags of their words", labels),
+        LeftOut("about the data, or no words with tags in a twin file", rest),
+    ]
+    return Place(
+        sources, [stamp_of(entry) for entry in entries], [], notes, [*unplaced, *(one for one in left_out if one.names)]
     )
 
 

@@ -14,7 +14,7 @@ from pretune.data.formats import ABSENT, Chunk, Options
 from pretune.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from pretune.data.columns import Roles
+    from pretune.data.roles import Roles
 
 __all__ = ["GroupNames", "GroupTally", "check_groups_asked", "parse_group_from"]
 

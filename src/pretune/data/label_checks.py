@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pretune.data.check_finding import finding
-from pretune.data.label_words import alike, as_numbers
+from pretune.data.columns_looks import column_flag
+from pretune.data.label_words import alike, are_scores, as_numbers
 from pretune.errors import DataError
 from pretune.wording import agree, counted
 
 __all__ = ["change_notes", "label_findings", "number_notes", "refuse_scores"]
 
-_MOST_SCORE_CLASSES, _MOST_WHOLE_CLASSES, _FEW_ROWS_A_CLASS = 20, 50, 2.0
 _SHOWN = 5
 _CHANGES = {
     "labels_from_bytes": "{n} {were} written as bytes (b'...') and read as words.",
@@ -22,21 +22,16 @@ _CHANGES = {
 }
 
 
-def refuse_scores(labels: Mapping[str, int], place: str) -> None:
-    """Raise :class:`DataError` where labels are a score of each row: numbers with a fraction, too many to be classes, or whole
-    numbers of which nearly every row has its own.
-    """
+def refuse_scores(labels: Mapping[str, int], place: str, column: str = "NAME") -> None:
+    """Raise :class:`DataError` where labels, those of a ``column``, are a score of each row (:func:`pretune.data.label_words.are_scores`)."""
+    if not are_scores(labels):
+        return
     numbers = as_numbers(labels)
-    if not numbers:
-        return
-    fractions = any(not number.is_integer() for number in numbers)
-    few_rows = sum(labels.values()) < _FEW_ROWS_A_CLASS * len(labels)
-    if len(labels) <= (_MOST_SCORE_CLASSES if fractions else _MOST_WHOLE_CLASSES) or not (fractions or few_rows):
-        return
     raise DataError(
         f"the labels of {place} are numbers: {len(labels)} different ones from {min(numbers):g} to {max(numbers):g}, such as "
-        f"{', '.join(list(labels)[:3])}. That is a score to estimate (regression), not a set of classes, and no task here learns one",
-        "to learn classes, add a column of a few (low, middle, high) and name it: --column label=NAME; --label-type class takes each number as a class",
+        f"{', '.join(list(labels)[:3])}. That is a score to estimate (regression), not a set of classes",
+        f"{column_flag('value', column)} reads them as numbers to estimate; to learn classes, add a column of a few (low, middle, high) and name it: "
+        "--column label=NAME; --label-type class takes each number as a class",
     )
 
 

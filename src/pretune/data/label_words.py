@@ -9,11 +9,20 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 
-__all__ = ["MISSING_WORDS", "alike", "as_numbers", "missing_words_are_empty", "one_spelling_of_booleans", "plain_label"]
+__all__ = [
+    "MISSING_WORDS",
+    "alike",
+    "are_scores",
+    "as_numbers",
+    "missing_words_are_empty",
+    "one_spelling_of_booleans",
+    "plain_label",
+]
 
 MISSING_WORDS = ("nan", "NaN", "None", "null", "NULL")
 """Words that programs write where a value is missing; people also call classes so."""
 
+_MOST_SCORE_CLASSES, _MOST_WHOLE_CLASSES, _FEW_ROWS_A_CLASS = 20, 50, 2.0
 _WHOLE = re.compile(r"(-?\d+)\.0+")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 _BYTES = re.compile(r"""b(['"]).*\1""", re.DOTALL)
@@ -61,6 +70,16 @@ def as_numbers(labels: Iterable[str]) -> list[float]:
         return []
     numbers = list(map(float, words))
     return numbers if all(map(math.isfinite, numbers)) else []
+
+
+def are_scores(labels: Mapping[str, int]) -> bool:
+    """Whether labels, with the rows of each, are a score of each row: numbers with a fraction, too many to be classes, or whole
+    numbers of which nearly every row has its own.
+    """
+    numbers = as_numbers(labels)
+    fractions = any(not number.is_integer() for number in numbers)
+    few_rows = sum(labels.values()) < _FEW_ROWS_A_CLASS * len(labels)
+    return len(numbers) > (_MOST_SCORE_CLASSES if fractions else _MOST_WHOLE_CLASSES) and (fractions or few_rows)
 
 
 def one_spelling_of_booleans(labels: Mapping[str, int]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from pretune.data.columns import Roles, find_roles
+from pretune.data.columns import find_roles
 from pretune.data.columns_looks import column_flag, names_files, sampled
 from pretune.data.columns_split import FoldTally
 from pretune.data.formats import Chunk, Options, Table
@@ -17,6 +17,7 @@ from pretune.data.formats_place import Place, Source
 from pretune.data.label_lists import join_indicators
 from pretune.data.media_rows import small_chunks
 from pretune.data.reading import Reading
+from pretune.data.roles import Roles
 from pretune.data.rows import RowMaker
 from pretune.errors import DataError
 
@@ -75,8 +76,8 @@ def prepared_tables(
                     )
                 roles = earlier.get(key) or _roles(source, table, sample, told, name, bool(place.label_files))
             earlier[key] = roles
-            label = None if told.get("label") == "" or told.get("labels") else source.label
-            maker = RowMaker(table, roles, name, label, source.find, folds, options.group_from)
+            label = None if told.get("label") == "" or roles.answers else source.label
+            maker = RowMaker(table, roles, name, label, source.find, folds, options.group_from, sample)
             chunks = chain(sample, table.chunks)
             chunks = small_chunks(chunks, maker.media) if maker.media is not None else chunks
             split = source.split if source.told else inner_split or source.split

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pretune.answers import ANSWERS, answer_of
 from pretune.config import DataSettings
-from pretune.data.columns import parse_columns
 from pretune.data.columns_split import FoldTally
 from pretune.data.encodings import check_encoding_name
 from pretune.data.formats import Options, options_of
@@ -27,8 +27,9 @@ from pretune.data.losses import refuse_mostly_lost
 from pretune.data.media_kinds import extras
 from pretune.data.media_rows import MediaTally
 from pretune.data.prepare import Prepared, prepared_tables
-from pretune.data.read_notes import encoding_notes, row_notes
+from pretune.data.read_notes import encoding_notes, row_notes, tag_notes
 from pretune.data.reading import Reading
+from pretune.data.roles import ANSWER_ROLES, CLASS_ROLES, lack_of, parse_columns
 from pretune.data.rows import Rows
 from pretune.data.splits import Splits
 from pretune.data.store import SplitWriter, fingerprint, load_stored, store_folder
@@ -59,7 +60,7 @@ def read(settings: DataSettings, learned: Reading | None = None) -> Splits:
     options = options_of(settings, {*asked.values(), *(learned.names if learned else ())})
     check_groups_asked(asked, options)
     with reading(given):
-        place = find_inputs(settings, options, ask=not {"label", "labels", "text"} & asked.keys())
+        place = find_inputs(settings, options, ask=not {*ANSWER_ROLES, "text"} & asked.keys())
     paths = [[split, [str(Path(path).absolute()) for path in paths]] for split, paths in input_paths(settings)]
     told = [] if learned is None else [learned.to_dict(), learned.needed]
     name = fingerprint(paths, place.stamps, seen_bytes(place), asked, vars(options), extras(), *told)
@@ -77,8 +78,15 @@ def read(settings: DataSettings, learned: Reading | None = None) -> Splits:
     assert stored is not None, "rows just stored are there"
     stored.facts["read"]["place"] = given
     if settings.label_type == "auto":
-        refuse_scores(stored.facts["read"]["labels"], given)
+        read_facts = stored.facts["read"]
+        refuse_scores(read_facts["labels"], given, _column_of(read_facts, "label"))
     return stored
+
+
+def _column_of(read_facts: Mapping[str, Any], role: str) -> str:
+    """The column that a role was read from, or NAME where the files differ or have none."""
+    names = {file["columns"].get(role, "NAME") for file in read_facts["files"]}
+    return names.pop() if len(names) == 1 else "NAME"
 
 
 class _RepeatedIdsError(DataError):
@@ -124,6 +132,7 @@ class _Reading:
         self.place, self.asked, self.options, self.given, self.learned = place, asked, options, given, learned
         self.counts: Counter[str] = Counter()
         self.labels: Counter[str] = Counter()
+        self.answers: Counter[str] = Counter()
         self.moved: Counter[str] = Counter()
         self.literal, self.missing_like = Counter[str](), Counter[str]()
         self.findings: list[dict[str, Any]] = []
@@ -195,6 +204,11 @@ class _Reading:
                 "width": 0 if prepared.table.named else len(prepared.table.columns),
                 "columns": prepared.roles.to_dict(),
                 "columns_found_by": dict(prepared.roles.how),
+                **(
+                    {"tags": prepared.maker.tagged.scheme}
+                    if prepared.maker.tagged and prepared.maker.tagged.scheme
+                    else {}
+                ),
                 "advice": prepared.roles.advice,
             }
         )
@@ -216,8 +230,11 @@ class _Reading:
             self.writer.write("unlabelled", rows.pick([not kept for kept in keep]))
             rows = rows.pick(keep)
         if rows.ids:
-            self.labels.update(label for label in rows.labels or () if label is not None)
-            self.labels.update(label for labels in rows.label_lists or () for label in labels or ())
+            for kind, cells in rows.answers.items():
+                answers = [answer for cell in cells if (answer := answer_of(kind, cell)) is not None]
+                self.answers[kind] += len(answers)
+                if kind in CLASS_ROLES:
+                    self.labels.update(name for answer in answers for name in answer.names())
             if len(self.labels) > _MAX_LABELS_KEPT:
                 raise DataError(
                     f"{self.given} has more than {_MAX_LABELS_KEPT} different labels, such as {next(iter(self.labels))[:40]!r}",
@@ -228,12 +245,13 @@ class _Reading:
     def _check_labels(self) -> None:
         if not self.writer.rows:
             raise DataError(f"{self.given} holds no rows", "give data with rows")
-        role = next((role for role in ("label", "labels") if self.asked.get(role)), None)
-        if role and not self.labels:
-            raise DataError(
-                f"--column {role}={self.asked[role]}: every label in {self.given} is missing",
-                f"name the column that holds labels, or give --column {role}= for none",
-            )
+        for role in ANSWER_ROLES:
+            if self.asked.get(role) and not (self.labels if role in CLASS_ROLES else self.answers[role]):
+                words = "labels" if role in CLASS_ROLES else ANSWERS[role].words[1]
+                raise DataError(
+                    f"--column {role}={self.asked[role]}: every {lack_of([role])} in {self.given} is missing",
+                    f"name the column that holds {words}, or give --column {role}= for none",
+                )
 
     def _name_labels(self) -> None:
         names, note = label_names(list(self.labels), self.place.label_files, self.options.encoding)
@@ -252,7 +270,7 @@ class _Reading:
 
         def rename(batch: pa.RecordBatch) -> pa.RecordBatch:
             for place, field in enumerate(batch.schema):
-                if field.name in ("label", "labels"):
+                if field.name in CLASS_ROLES:
                     new = pa.array(map(renamed, batch.column(place).to_pylist()), field.type)
                     batch = batch.set_column(place, field, new)
             return batch
@@ -309,7 +327,9 @@ class _Reading:
         self.files.sort(key=lambda file: file["name"])
         labelled = any(split != "unlabelled" for split in self.writer.rows)
         moved = {split: count for split, count in self.moved.items() if split != "unlabelled" and labelled}
-        self.notes += row_notes(self.counts, self.literal, moved, labelled=labelled)
+        lack = lack_of(self.answers)
+        self.notes += row_notes(self.counts, self.literal, moved, labelled=labelled, lack=lack)
+        self.notes += tag_notes(self.files, self.counts)
         self.notes += [] if self.options.encoding else encoding_notes(self.files)
         self.notes += self.groups.notes(self.options.group_from)
         self.notes += self.media.notes() if self.media is not None else []
@@ -320,6 +340,7 @@ class _Reading:
             "encoding": {file["name"]: file["encoding"] for file in self.files if "encoding" in file},
             "rows": {split: self.writer.rows[split] for split in sorted(self.writer.rows)},
             "labels": dict(self.labels.most_common(1000)),
+            **({"answers": dict(self.answers)} if self.answers else {}),
             **({"classes": classes} if (classes := self._classes()) else {}),
             "counts": {name: count for name, count in sorted(self.counts.items()) if count},
             "moved_to_unlabelled": moved,

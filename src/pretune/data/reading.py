@@ -10,22 +10,30 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, Self
 
-from pretune.data.columns import parse_columns
 from pretune.data.columns_names import plain_name
 from pretune.data.encodings import check_encoding_name
 from pretune.data.formats import Table
+from pretune.data.roles import ANSWER_ROLES, parse_columns
 from pretune.errors import DataError
 
-__all__ = ["ANSWERS", "AUTO", "HOW", "WHOLE_LINE", "Reading"]
+__all__ = ["AUTO", "HOW", "WHOLE_LINE", "Reading"]
 
-ANSWERS = ("label", "labels")
 HOW = ("header", "delimiter", "encoding", "format")
 """The settings that say how text files are read."""
 AUTO = "auto"
 WHOLE_LINE = ""
 """In place of a column: each line is one text."""
 _TEXTS = ("text", "text_pair")
-_THINGS = {"text": "texts", "text_pair": "second texts", "image": "pictures", "audio": "clips", "label": "labels"}
+_THINGS = {
+    "text": "texts",
+    "text_pair": "second texts",
+    "image": "pictures",
+    "audio": "clips",
+    "label": "labels",
+    "value": "numbers",
+    "words": "words",
+    "tags": "tags",
+}
 
 
 @dataclass(frozen=True)
@@ -91,7 +99,7 @@ class Reading:
         roles that are ``needed``, or a column called as the role is; else it raises :class:`DataError`.
         """
         asked = dict(given)
-        asked |= {role: "" for role in ANSWERS if self.needed and role not in (*self.needed, *asked)}
+        asked |= {role: "" for role in ANSWER_ROLES if self.needed and role not in (*self.needed, *asked)}
         for role, column in {**self.found, **self.columns}.items():
             of_path = table.in_folders and column.startswith("folder:")
             if role in asked or (role in table.roles and not of_path):

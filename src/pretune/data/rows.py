@@ -1,4 +1,4 @@
-"""From the values of a file to the canonical columns: id, text, text_pair, label, group; every change is counted."""
+"""From the values of a file to the canonical columns: id, text, words, the answers, group; every change is counted."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from pretune.data.columns import Roles
+from pretune.answers import Value
 from pretune.data.columns_split import FoldTally, split_of_cell
 from pretune.data.formats import ABSENT, Chunk, Table
 from pretune.data.group_names import GroupNames
-from pretune.data.label_lists import parts_of
+from pretune.data.label_lists import is_missing, parts_of
 from pretune.data.label_words import MISSING_WORDS, plain_label
 from pretune.data.media import Find, Media
 from pretune.data.media_rows import MediaReader
+from pretune.data.roles import Roles
+from pretune.data.tagged import TaggedRows, TagReader
 from pretune.errors import DataError
 
 __all__ = ["RowMaker", "Rows", "sound_text"]
@@ -31,37 +33,36 @@ def sound_text(text: str) -> str:
 
 @dataclass
 class Rows:
-    """Canonical columns of some rows; None where there is no such column. ``labels`` holds None where one is missing,
-    ``label_lists`` the labels of rows that may have several, ``media`` the picture or clip of each row, ``splits`` the split that
-    the row itself names (None where it names none).
+    """Canonical columns of some rows; None where there is no such column. ``answers`` holds, by kind, the JSON value of each row's
+    answer (None where it is missing), ``words`` the ``[start, end]`` of each word in the text, ``media`` the picture or clip of
+    each row, ``splits`` the split that the row itself names (None where it names none).
     """
 
     ids: list[str]
     texts: list[str] | None
     pairs: list[str] | None
-    labels: list[str | None] | None
     groups: list[str | None] | None
-    label_lists: list[list[str] | None] | None = None
+    answers: dict[str, list[Any]] = field(default_factory=dict)
+    words: list[list[list[int]]] | None = None
     media: list[Media] | None = None
     splits: list[str | None] | None = None
 
     def pick(self, keep: Sequence[bool]) -> Rows:
         """The rows where ``keep`` is true."""
 
-        def some(values: list[Any] | None) -> Any:
+        def some(values: Any) -> Any:
+            if isinstance(values, dict):
+                return {name: some(column) for name, column in values.items()}
             return None if values is None else [value for value, kept in zip(values, keep, strict=True) if kept]
 
         return Rows(**{spec.name: some(getattr(self, spec.name)) for spec in fields(self)})
 
     def labelled(self) -> list[bool]:
-        """Which rows have something to learn: a label, a list of labels, or a transcript."""
-        found = [False] * len(self.ids)
-        for place in range(len(found)):
-            label = self.labels is not None and self.labels[place] is not None
-            several = self.label_lists is not None and self.label_lists[place] is not None
-            told = self.media is not None and self.texts is not None and bool(self.texts[place].strip())
-            found[place] = label or several or told
-        return found
+        """Which rows have something to learn: an answer of any kind, or a transcript."""
+        columns = list(self.answers.values())
+        if self.media is not None and self.texts is not None:
+            columns.append([text.strip() or None for text in self.texts])
+        return [any(column[place] is not None for column in columns) for place in range(len(self.ids))]
 
 
 class RowMaker:
@@ -80,6 +81,7 @@ class RowMaker:
         find: Find | None = None,
         folds: FoldTally | None = None,
         group_from: str | None = None,
+        sample: Sequence[Chunk] = (),
     ) -> None:
         self.group_names = GroupNames(group_from, roles, name) if group_from is not None else None
         self.roles, self.name, self.counts = roles, name, Counter[str]()
@@ -89,27 +91,62 @@ class RowMaker:
         self._folds = folds or FoldTally(None)
         self._class_names = table.class_names.get(roles.label or roles.labels or "", ())
         self.media = MediaReader(roles.media[0], find, name) if roles.media is not None else None
+        self.tagged: TagReader | None = None
+        if roles.words is not None or roles.tags is not None:
+            names = table.class_names.get(roles.tags or "", ())
+            self.tagged = TagReader(roles, names, sample, self.counts, self.row_name)
         self._known_labels: dict[tuple[type, Hashable], tuple[str | None, str]] = {}
 
     def __call__(self, chunk: Chunk) -> Rows:
         """The canonical rows of a chunk. Raises :class:`DataError` naming the file and row of a value that cannot be used."""
-        roles, size = self.roles, len(chunk.numbers)
+        roles = self.roles
         texts = None if roles.text is None else self._strings(chunk, roles.text, "text")
+        tagged = None if self.tagged is None else self.tagged(chunk, texts)
+        texts = texts if tagged is None else self._sound(tagged.texts)
         self.counts["empty_texts"] += sum(1 for text in texts or () if not text or text.isspace())
         pairs = None if roles.text_pair is None else self._strings(chunk, roles.text_pair, "text_pair")
-        labels: list[str | None] | None = None
-        if roles.label is not None:
-            labels = self._labels(chunk)
-        elif self._label is not None:
-            labels = [self._label for _ in range(size)]
         groups = None if roles.group is None else self._groups(chunk, roles.group)
         if self.group_names is not None:
             groups = self.group_names(chunk)
             self.counts["names_without_group"] += groups.count(None)
         ids = self._table.row_names(self.name, chunk.numbers) if roles.id is None else self._ids(chunk, roles.id)
-        lists = None if roles.labels is None else self._label_lists(chunk, roles.labels)
-        rows = Rows(ids, texts, pairs, labels, groups, lists, splits=self._splits(chunk))
+        words = None if tagged is None else tagged.words
+        rows = Rows(ids, texts, pairs, groups, self._answers(chunk, tagged), words, splits=self._splits(chunk))
         return rows if self.media is None else self._with_media(rows, chunk, self.media)
+
+    def _answers(self, chunk: Chunk, tagged: TaggedRows | None) -> dict[str, list[Any]]:
+        """The answers of the rows by their kind."""
+        roles = self.roles
+        found: dict[str, list[Any]] = {}
+        if roles.label is not None:
+            found["label"] = self._labels(chunk)
+        elif self._label is not None:
+            found["label"] = [self._label for _ in chunk.numbers]
+        if roles.labels is not None:
+            found["labels"] = self._label_lists(chunk, roles.labels)
+        if roles.value is not None:
+            found["value"] = self._values(chunk, roles.value)
+        if roles.tags is not None and tagged is not None:
+            found["tags"] = tagged.tags
+        return found
+
+    def _values(self, chunk: Chunk, column: str) -> list[float | None]:
+        """The number of each row; None where it is missing, or a word such as ``nan`` stands there."""
+        cells, found = chunk.column(column), []
+        for place, cell in enumerate(cells):
+            if is_missing(cell):
+                self._note_missing(cell)
+                found.append(None)
+                continue
+            answer = Value.read(cell, f"{self._where(chunk, place)} (column {column})")
+            found.append(None if answer is None else answer.to_json())
+        return found
+
+    def _note_missing(self, cell: Any) -> None:
+        """Count a word that stands for no answer."""
+        if isinstance(cell, str):
+            self.counts["labels_literally_missing"] += 1
+            self.literal_labels[cell.strip()] += 1
 
     def _with_media(self, rows: Rows, chunk: Chunk, reader: MediaReader) -> Rows:
         """The rows whose picture or clip can be used; the reader counts the others."""
@@ -228,9 +265,7 @@ class RowMaker:
         for place, value in enumerate(chunk.column(column)):
             parts = parts_of(value)
             if parts is None:
-                if isinstance(value, str):
-                    self.counts["labels_literally_missing"] += 1
-                    self.literal_labels[value.strip()] += 1
+                self._note_missing(value)
                 found.append(None)
                 continue
             names = [self._label_of(part, lambda place=place: self._where(chunk, place))[0] for part in parts]

@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pretune.answers import ANSWERS, answer_of
 from pretune.config import DataSettings
+from pretune.data.roles import kinds_in
 from pretune.data.splits import Splits
 from pretune.errors import DataError, UsageError
+from pretune.wording import counted
 
 if TYPE_CHECKING:
     import datasets
@@ -113,9 +116,13 @@ def complete_splits(splits: Splits, settings: DataSettings) -> Splits:
         facts.update(made=made, seed=settings.split_seed, fractions={name: fractions[name] for name in made}, **how)
         facts["notes"] += _made_notes(made, result, settings.split_seed)
     labels = {name: _label_counts(rows) for name, rows in result.items() if name != "unlabelled"}
-    _refuse_unlearnable(labels, settings.place)
+    kinds = kinds_in(result["train"].column_names)
+    unseen = _unseen(labels)
+    if unseen and any(ANSWERS[kind].closed for kind in kinds):
+        raise _unlearnable(unseen, list(labels["train"]), settings.place)
     facts["rows"] = {name: len(rows) for name, rows in result.items()}
     facts["labels"] = labels
+    facts["notes"] += [_unseen_note(name, names, kinds[0]) for name, names in unseen.items()]
     facts["notes"] += _small_notes(made, labels, "group" in result["train"].column_names)
     return splits.replace(result, split=facts)
 
@@ -183,21 +190,24 @@ def _split_train(
 
 
 def strata(train: datasets.Dataset) -> list[str]:
-    """What is kept in proportion: the label; of several labels the rarest; one class for all where there are transcripts."""
-    if "label" in train.column_names:
-        return [str(label) for label in _column(train, "label")]
-    if "labels" not in train.column_names:
-        return [""] * len(train)
-    rows = [labels or [] for labels in _column(train, "labels")]
-    counts = Counter(label for labels in rows for label in labels)
-    return [min(labels, key=lambda label: (counts[label], label), default="") for labels in rows]
+    """What is kept in proportion: what the kind of answer says; one class for all where there are transcripts."""
+    kind = next(iter(kinds_in(train.column_names)), None)
+    return [""] * len(train) if kind is None else ANSWERS[kind].strata(_answers(train, kind))
+
+
+def _answers(dataset: datasets.Dataset, kind: str) -> list[Any]:
+    return [answer_of(kind, cell) for cell in _column(dataset, kind)]
+
+
+def _names_by_row(dataset: datasets.Dataset) -> list[tuple[str, ...]]:
+    """The names of each row's answer, of the first kind that has names; nothing where there is none."""
+    kind = next((kind for kind in kinds_in(dataset.column_names) if ANSWERS[kind].is_class), None)
+    return [] if kind is None else [() if answer is None else answer.names() for answer in _answers(dataset, kind)]
 
 
 def label_places(train: datasets.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers (M,) and label numbers (M,) by name, one pair for every label of every row."""
-    column = next((name for name in ("label", "labels") if name in train.column_names), None)
-    cells = [] if column is None else _column(train, column)
-    names = [[cell] if isinstance(cell, str) else cell or [] for cell in cells]
+    """Row numbers (M,) and label numbers (M,) by name, one pair for every label (or tag) of every row."""
+    names = _names_by_row(train)
     number = {name: place for place, name in enumerate(sorted({name for several in names for name in several}))}
     label_M = [number[name] for several in names for name in several]
     row_M = np.repeat(np.arange(len(names)), [len(several) for several in names])
@@ -301,23 +311,33 @@ def _keep_labels_in_train(side_U: np.ndarray, units: _Units, row_M: np.ndarray, 
 
 
 def _label_counts(dataset: datasets.Dataset) -> dict[str, int]:
-    if "label" in dataset.column_names:
-        return dict(sorted(Counter(label for label in _column(dataset, "label") if label is not None).items()))
-    if "labels" in dataset.column_names:
-        return dict(sorted(Counter(label for row in _column(dataset, "labels") for label in row or ()).items()))
-    return {}
+    return dict(sorted(Counter(name for names in _names_by_row(dataset) for name in names).items()))
 
 
-def _refuse_unlearnable(labels: Mapping[str, Mapping[str, int]], place: str) -> None:
-    known = labels["train"]
-    for name in ("validation", "test"):
-        strange = {label: count for label, count in labels.get(name, {}).items() if label not in known}
-        if strange:
-            shown = ", ".join(f"{label!r} ({count} rows)" for label, count in list(strange.items())[:5])
-            raise DataError(
-                f"{place}: {name} has labels that train does not have: {shown}; a model could never learn them",
-                f"mend the label or remove these rows from {name} (train has: {', '.join(list(known)[:10])})",
-            )
+def _unseen(labels: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    """By split the names that train does not have, with the rows of each."""
+    found = {
+        name: {label: count for label, count in labels.get(name, {}).items() if label not in labels["train"]}
+        for name in ("validation", "test")
+    }
+    return {name: names for name, names in found.items() if names}
+
+
+def _shown(names: Mapping[str, int]) -> str:
+    return ", ".join(f"{label!r} ({counted(count)})" for label, count in list(names.items())[:5])
+
+
+def _unlearnable(unseen: Mapping[str, Mapping[str, int]], known: Sequence[str], place: str) -> DataError:
+    name, strange = next(iter(unseen.items()))
+    return DataError(
+        f"{place}: {name} has labels that train does not have: {_shown(strange)}; a model could never learn them",
+        f"mend the label or remove these rows from {name} (train has: {', '.join(known[:10])})",
+    )
+
+
+def _unseen_note(name: str, unseen: Mapping[str, int], kind: str) -> str:
+    more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
+    return f"{name} has {kind} that train does not have, which no model can learn there: {_shown(unseen)}{more}."
 
 
 def _made_notes(made: Sequence[str], result: Mapping[str, datasets.Dataset], seed: int) -> list[str]:

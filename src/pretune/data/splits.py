@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pretune.data.roles import ANSWER_ROLES
 from pretune.types import SPLIT_NAMES
 
 if TYPE_CHECKING:
@@ -16,10 +17,10 @@ COLUMNS = (
     "id",
     "text",
     "text_pair",
+    "words",
     "image",
     "audio",
-    "label",
-    "labels",
+    *ANSWER_ROLES,
     "group",
     "content",
     "look",
@@ -33,7 +34,8 @@ COLUMNS = (
 
 ``image`` and ``audio`` are ``{"bytes", "path"}``: the bytes of an encoded file, or None and the path of a file on disk.
 ``content`` hashes those bytes. Pictures have ``look`` (perceptual hash), ``width`` and ``height`` (px, upright); clips have
-``seconds`` and ``rate`` (Hz); both have ``sketch`` (what copies are found by, see ``media_look`` and ``media_sound``). ``labels`` stands for ``label`` where a row may have several.
+``seconds`` and ``rate`` (Hz); both have ``sketch`` (what copies are found by, see ``media_look`` and ``media_sound``). ``labels`` stands for ``label`` where a row may have several, ``value`` (a double) for a number to estimate, ``tags`` for a tag
+of each of ``words``: the ``[start, end]`` of each in ``text``, in characters, the end left out.
 """
 
 

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+import pretune.answers
+from pretune.answers import ANSWERS
 from pretune.cache import Hold, opened, writing
+from pretune.data.roles import ANSWER_ROLES
 from pretune.data.rows import Rows
 from pretune.data.splits import COLUMNS, Splits
 from pretune.errors import DataError
@@ -31,7 +34,8 @@ _HELD = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _TYPES = {
     "image": _HELD,
     "audio": _HELD,
-    "labels": pa.list_(pa.string()),
+    "words": pa.list_(pa.list_(pa.int32())),
+    **{kind: ANSWERS[kind].arrow() for kind in ANSWER_ROLES},
     "content": pa.uint64(),
     "look": pa.uint64(),
     "sketch": pa.binary(),
@@ -45,8 +49,9 @@ _TYPES = {
 def fingerprint(*parts: object) -> str:
     """A name for what is read: its parts and the code that reads it."""
     digest = hashlib.blake2b(json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=12)
-    for module in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(module.read_bytes())
+    for room in (Path(__file__).parent, Path(pretune.answers.__file__).parent):
+        for module in sorted(room.rglob("*.py")):
+            digest.update(module.read_bytes())
     return digest.hexdigest()
 
 
@@ -60,7 +65,7 @@ class SplitWriter:
         self._writers: dict[str, pa.RecordBatchStreamWriter] = {}
 
     def write(self, split: str, rows: Rows) -> None:
-        """Append rows; the unlabelled split has no label column. Raises :class:`DataError` when columns differ from those before."""
+        """Append rows; the unlabelled split has no answers. Raises :class:`DataError` when columns differ from those before."""
         if not rows.ids:
             return
         columns = canonical_columns(rows, labels=split != "unlabelled")
@@ -108,7 +113,7 @@ def canonical_columns(rows: Rows, *, labels: bool) -> dict[str, list[Any]]:
     if labels or rows.media is None:
         columns |= {"text": rows.texts, "text_pair": rows.pairs}
     if labels:
-        columns |= {"label": rows.labels, "labels": rows.label_lists}
+        columns |= {"words": rows.words, **rows.answers}
     if rows.media is not None:
         pictures = bool(rows.media) and rows.media[0].width > 0
         columns["image" if pictures else "audio"] = [dict(media.held) for media in rows.media]

@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pretune.data.columns import Roles, find_roles, parse_columns
+from pretune.data.columns import find_roles
 from pretune.data.formats import ABSENT, Chunk, Options, Table
 from pretune.data.formats_dialect import parse_delimiter
 from pretune.data.formats_folder import find_place
@@ -25,6 +25,7 @@ from pretune.data.formats_table import piped_table
 from pretune.data.media_find import free_finder
 from pretune.data.prepare import prepared_tables
 from pretune.data.reading import WHOLE_LINE, Reading
+from pretune.data.roles import ANSWER_ROLES, Roles, parse_columns
 from pretune.data.rows import RowMaker, Rows
 from pretune.data.splits import COLUMNS
 from pretune.data.store import canonical_columns
@@ -57,7 +58,7 @@ class Wanted:
 
     def told(self, name: str, table: Table, roles: Roles) -> None:
         """Tell which columns the inputs are read from, where the format does not say that."""
-        inputs = ("text", "text_pair") if self.modality == "text" else (self.modality,)
+        inputs = ("text", "text_pair", "words") if self.modality == "text" else (self.modality,)
         found = {role: column for role, column in roles.to_dict().items() if role in inputs}
         if table.roles == {"text": "0"} and table.by_line and self.learned.width > 1:
             found = {"text": WHOLE_LINE}
@@ -80,12 +81,12 @@ def stream_rows(
     trust_paths: bool = False,
     **how: str | None,
 ) -> Iterator[dict[str, Any]]:
-    """Rows as ``{"id", "text", "text_pair"?, "label"?}`` from a file, folder, archive, or ``-``: standard input, with a JSON
+    """Rows as ``{"id", "text", "text_pair"?, "words"?, "label"?, "value"?, "tags"?}`` from a file, folder, archive, or ``-``: standard input, with a JSON
     object or a text on each line, or a CSV or TSV whose first line names the columns. Rows of pictures or clips have
     ``image`` or ``audio`` and what is known of the file.
 
     ``modality`` (``image``, ``audio``) refuses rows of another kind, and on standard input reads each line that is not JSON
-    as a path. Rows come in the order of the files' names; a row without a label has no ``label``. What ``columns`` and ``how``
+    as a path. Rows come in the order of the files' names; a row without an answer has no such key. What ``columns`` and ``how``
     (header, delimiter, encoding, format) leave open is as a model ``learned`` it. ``on_left_out`` is told of each file that
     cannot be used and of each row without a text; without it such a file is an error, and a row without a text stays.
     ``on_read`` is told of each table and its columns by role; ``counts`` takes the values that were changed. ``by_path``: names
@@ -126,7 +127,7 @@ def _usable(chunk: Chunk, maker: RowMaker, tell: Callable[[DataError], None] | N
         return chunk
     roles, whole = maker.roles, len(chunk.numbers)
     problems: dict[int, str] = {}
-    for column in (roles.text, roles.text_pair):
+    for column in (roles.text, roles.text_pair, roles.words if roles.text is None else None):
         if column is not None:
             found = {place: _why_unusable(value) for place, value in enumerate(chunk.column(column))}
             problems |= {place: why for place, why in found.items() if why}
@@ -197,7 +198,7 @@ def _dicts(rows: Rows) -> Iterator[dict[str, Any]]:
         yield {
             name: value
             for name, value in zip(names, values, strict=True)
-            if not (value is None and name in ("label", "labels", "group"))
+            if not (value is None and name in (*ANSWER_ROLES, "words", "group"))
         }
 
 

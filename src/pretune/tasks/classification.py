@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from pretune.answers import Label
 from pretune.errors import DataError
 from pretune.metrics.base import Metric
 from pretune.metrics.classification import ClassificationMetric
@@ -22,7 +23,7 @@ from pretune.tasks.calibration import apply_temperature, choose_temperature
 from pretune.tasks.classification_blocks import classification_blocks
 from pretune.tasks.labelling import Labelling, given_order, in_order, training_rows
 from pretune.tasks.soft_losses import softened_divergence
-from pretune.types import Encoded, Label, Target
+from pretune.types import Encoded, Target
 from pretune.wording import counted
 
 if TYPE_CHECKING:

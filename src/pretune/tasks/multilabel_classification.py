@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from pretune.answers import Labels
 from pretune.errors import DataError
 from pretune.metrics.base import Measured, Metric
 from pretune.metrics.multilabel import MultilabelMetric, best_threshold, label_matrix, threshold_of_cardinality
@@ -21,7 +22,7 @@ from pretune.tasks.baseline_parts import KnownLabels
 from pretune.tasks.labelling import Labelling, given_order, in_order, training_rows
 from pretune.tasks.multilabel_blocks import multilabel_blocks
 from pretune.tasks.soft_losses import softened_divergence_of_several
-from pretune.types import Encoded, Labels, Target
+from pretune.types import Encoded, Target
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -130,7 +131,7 @@ class MultilabelClassification(Labelling):
     def target_of(self, target: Target | None) -> tuple[int, ...] | None:
         """The class indices of labels, rising. Raises :class:`DataError` for one that was not trained on."""
         assert target is None or isinstance(target, Labels), f"{type(target).__name__} is no set of labels"
-        return None if target is None else self.numbered(target.names)
+        return None if target is None else self.numbered(target.values)
 
     def targets_and_weights(self, rows: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
         """Targets (B, C) float32: 1 for a label that the row has, 0 for one it has not, -1 where that is not known."""

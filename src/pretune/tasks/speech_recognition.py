@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from pretune.answers import Text
 from pretune.backbones.audio import Hearing, hearing_of, run_model, without_own_masks
 from pretune.backbones.spelling import Spelling, find_spelling
 from pretune.config import READ_BY_MODALITY
@@ -50,7 +51,7 @@ from pretune.tasks.recognition_checks import (
 )
 from pretune.tasks.soft_losses import softened_divergence
 from pretune.tasks.trunk_rows import POSITIONS
-from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction, Text
+from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction
 
 if TYPE_CHECKING:
     from datasets import Dataset
