@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -248,6 +248,15 @@ def stop_at(step: int, number: signal.Signals) -> Callable[[int], float]:
     return value
 
 
+@pytest.fixture
+def not_under_nohup() -> Iterator[None]:
+    """The terminal's going is told to this process, however the tests were started."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("not_under_nohup")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_saves_and_leaves_and_the_run_goes_on_to_the_same_bits(number: signal.Signals, tmp_path: Path) -> None:
     straight = learning(tmp_path / "straight", lambda now: float(now % 5), eval_every=1)
