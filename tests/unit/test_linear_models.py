@@ -264,7 +264,8 @@ def test_verbs_for_networks_say_why_not(
 @pytest.mark.slow
 def test_int8_and_benchmark_take_a_linear_model(runs: dict[str, Path], tmp_path: Path, short_timings: None) -> None:
     pretune.quantize(str(runs["image"]), out=str(tmp_path / "int8"), threads=1)
-    found = pretune.benchmark(str(runs["image"]), str(tmp_path / "int8"), threads=1).facts
+    few = {"seconds": 0.02, "rows": 16, "resamples": 100}
+    found = pretune.benchmark(str(runs["image"]), str(tmp_path / "int8"), threads=1, **few).facts
     assert [one["score"]["n"] > 0 for one in found["variants"]] == [True, True]
 
 

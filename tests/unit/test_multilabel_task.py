@@ -117,13 +117,15 @@ def test_rare_labels_weigh_more() -> None:
     assert options["odds"] == pytest.approx((1 / 3 * 4 / 2, 3.0 * 2 / 4))
 
 
-def test_a_new_classifier_begins_at_the_shares_of_the_labels() -> None:
+@pytest.mark.parametrize("pooling", [(), ("mean",)])
+def test_a_new_classifier_begins_at_the_shares_of_the_labels(pooling: tuple[str, ...]) -> None:
     data = splits(text=["x"] * 98, labels=[["a", "b"] if i < 9 else ["b"] for i in range(98)])
     labels, options = TextMultilabelClassification.options_of(data, TaskSettings())
     backbone = tiny_backbone()
-    made = TextMultilabelClassification(labels, tiny_encoder(backbone), **options)
+    made = TextMultilabelClassification(labels, tiny_encoder(backbone), pooling=pooling, **options)
     model, _ = made.build(backbone, seed=0)
-    assert torch.sigmoid(model.classifier.bias).tolist() == pytest.approx([0.1, 0.99])
+    head = model.get_submodule("pooled_classifier" if pooling else "classifier")
+    assert torch.sigmoid(head.bias).tolist() == pytest.approx([0.1, 0.99])
     rows = dataset_of([{"id": str(i), "text": f"row {i}"} for i in range(9)])
     found = predict_rows(made, model, made.encode_rows(rows, fingerprint="odds"), CPU)
     assert all(0.05 < one.probabilities_C[0] < 0.2 for one in found)

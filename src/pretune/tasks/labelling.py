@@ -73,14 +73,16 @@ def _by_number(name: str) -> tuple[int, str]:
 class Labelling(Task):
     """Rows told apart by labels of a closed set.
 
-    ``problem_type`` is what transformers calls the arity. Options of ``__init__`` that a trained model needs again come from
-    :meth:`kept_options`.
+    ``problem_type`` is what transformers calls the arity. ``pooling`` are the modes by which the classifier reads the states of the
+    tokens; none: the head that the architecture has of its own. Options of ``__init__`` that a trained model needs again come
+    from :meth:`kept_options`.
     """
 
     reads: ClassVar[tuple[str, ...]] = ("class_weights", "label_smoothing")
     kept: ClassVar[Mapping[str, Check]] = {"labels": listed(text(), least=2, unique=True)}
     auto_class: ClassVar[str]
     problem_type: ClassVar[str]
+    pooling: tuple[str, ...] = ()
 
     def __init__(self, labels: Sequence[str], *, label_smoothing: float = 0.0) -> None:
         self.labels = tuple(labels)
@@ -112,17 +114,11 @@ class Labelling(Task):
         """The classes of the training rows, in order. Raises :class:`DataError` when there is nothing to tell apart."""
 
     def build(self, backbone: Backbone, *, seed: int) -> tuple[torch.nn.Module, LoadReport]:
-        """The classifier that transformers has for the backbone."""
-        return self.build_head(backbone, seed=seed)
-
-    def build_head(
-        self, backbone: Backbone, *, seed: int, pooling: Sequence[str] = ()
-    ) -> tuple[torch.nn.Module, LoadReport]:
-        """The backbone with a head of these labels; see :meth:`Backbone.build`."""
+        """The classifier that transformers has for the backbone, or a linear one on the pooled states."""
         return backbone.build(
             self.auto_class,
             seed=seed,
-            pooling=pooling,
+            pooling=self.pooling,
             num_labels=len(self.labels),
             id2label=dict(enumerate(self.labels)),
             label2id=dict(self.index),

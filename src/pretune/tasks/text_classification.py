@@ -31,7 +31,7 @@ from pretune.types import Encoded, Example
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from pretune.backbones.load import Backbone, LoadReport
+    from pretune.backbones.load import Backbone
     from pretune.config import TaskSettings
     from pretune.data.splits import Splits
 
@@ -41,9 +41,7 @@ _SHOWN, _SHOWN_CHARACTERS = 4, 300
 
 
 class _OfTexts(Labelling):
-    """Labels of texts and pairs of texts. ``pooling`` are the modes by which the classifier reads the states of the tokens; none: the
-    head that the architecture has of its own.
-    """
+    """Labels of texts and pairs of texts."""
 
     modality: ClassVar[str] = "text"
     reads: ClassVar[tuple[str, ...]] = (*Labelling.reads, *READ_BY_MODALITY["text"], "pooling", "augment")
@@ -72,10 +70,6 @@ class _OfTexts(Labelling):
         augment = "none" if settings.augment == "auto" else settings.augment
         pooling = chosen_pooling(settings.pooling, backbone).modes
         return cls(labels, encoder_for(backbone, settings), augment=augment, pooling=pooling, **options)
-
-    def build(self, backbone: Backbone, *, seed: int) -> tuple[torch.nn.Module, LoadReport]:
-        """The classifier that transformers has for the backbone, or a linear one on the pooled states."""
-        return self.build_head(backbone, seed=seed, pooling=self.pooling)
 
     def inputs_identity(self) -> str:
         """The tokenizer, and how rows are cut into tokens."""
