@@ -1,12 +1,12 @@
 """What an answer is: one final class for each kind, and nowhere else is a kind switched on."""
 
-from pretune.answers.base import Answer
+from pretune.answers.base import Answer, Trouble
 from pretune.answers.classes import Label, Labels
 from pretune.answers.tags import Tags
 from pretune.answers.text import Text
 from pretune.answers.value import Value
 
-__all__ = ["ANSWERS", "Answer", "Label", "Labels", "Tags", "Text", "Value", "answer_of"]
+__all__ = ["ANSWERS", "Answer", "Label", "Labels", "Tags", "Text", "Trouble", "Value", "answer_of"]
 
 ANSWERS: dict[str, type[Answer]] = {kind.kind: kind for kind in (Label, Labels, Value, Tags, Text)}
 """Every kind of answer by its word."""

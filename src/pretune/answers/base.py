@@ -8,19 +8,31 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Answer", "rarest"]
+__all__ = ["Answer", "Trouble", "rarest"]
+
+
+class Trouble(NamedTuple):
+    """Something wrong with ``num`` answers of a data set, and what to do; ``severity`` is error, warning or note."""
+
+    severity: str
+    code: str
+    message: str
+    num: int
+    fix: str
 
 
 class Answer(ABC):
     """The right answer of a row, or what a model says of it.
 
-    ``kind`` is its word, ``words`` what people call one and several, ``lack`` what a row without it has none of. ``is_class``:
+    ``kind`` is its word, ``words`` what people call one and several, ``lack`` what a row without it has none of, ``conflict``
+    what equal rows stand with that contradict each other, and what to decide on. ``short``: it can
+    be told beside a row in a few words. ``is_class``:
     the model chooses among names that the training rows have, so that rows are split by them. ``closed``: a row with a name that
     training rows have not could never be answered right, in no part, and is refused.
     """
@@ -28,6 +40,8 @@ class Answer(ABC):
     kind: ClassVar[str]
     words: ClassVar[tuple[str, str]]
     lack: ClassVar[str]
+    conflict: ClassVar[tuple[str, str]] = ("different answers", "the answer")
+    short: ClassVar[bool] = True
     is_class: ClassVar[bool] = False
     closed: ClassVar[bool] = False
 
@@ -70,6 +84,10 @@ class Answer(ABC):
     def said(self) -> str:
         """The answer in one line, for a terminal or a cell."""
 
+    def combined(self) -> str:
+        """The answer as one word, equal for equal answers, for people to look at."""
+        return self.said()
+
     @classmethod
     def strata(cls, answers: Sequence[Any]) -> list[str]:
         """What is kept in proportion when rows are split or fewer are taken: the rarest name of each row, "" without any."""
@@ -77,8 +95,17 @@ class Answer(ABC):
 
     @classmethod
     def passport(cls, answers: Iterable[Any]) -> dict[str, Any] | None:
-        """Figures of a column for the data passport; None where there is nothing to tell."""
+        """Figures of a column for the data passport; None where there is nothing to tell.
+
+        ``sentence`` tells them in a line; ``histogram`` (``edges``, ``counts``) or ``bars`` (``title`` and ``counts`` by name) is drawn;
+        ``tile`` is a name and what stands below it, in a few letters.
+        """
         return None
+
+    @classmethod
+    def troubles(cls, split: str, figures: Mapping[str, Any], train: Mapping[str, Any] | None) -> Iterator[Trouble]:
+        """What is wrong with the answers of a split, by its figures and those of the training rows."""
+        yield from ()
 
 
 def rarest(names_by_row: Sequence[Sequence[str]]) -> list[str]:

@@ -25,6 +25,7 @@ class Label(Answer):
     kind: ClassVar[str] = "label"
     words: ClassVar[tuple[str, str]] = ("label", "labels")
     lack: ClassVar[str] = "label"
+    conflict: ClassVar[tuple[str, str]] = ("more than one label", "one label")
     is_class: ClassVar[bool] = True
     closed: ClassVar[bool] = True
 
@@ -73,6 +74,7 @@ class Labels(Answer):
     kind: ClassVar[str] = "labels"
     words: ClassVar[tuple[str, str]] = ("set of labels", "sets of labels")
     lack: ClassVar[str] = "label"
+    conflict: ClassVar[tuple[str, str]] = ("different labels", "the labels")
     is_class: ClassVar[bool] = True
     closed: ClassVar[bool] = True
 
@@ -113,6 +115,10 @@ class Labels(Answer):
     def same(self, other: Answer, tolerance: float = 0.0) -> bool:
         """The same set."""
         return isinstance(other, Labels) and set(self.values) == set(other.values)
+
+    def combined(self) -> str:
+        """The names in order, as one label."""
+        return " + ".join(sorted(self.values)) or "(none)"
 
     def said(self) -> str:
         """The names with commas."""

@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
-from pretune.answers.tags import OUTSIDE
+__all__ = ["OUTSIDE", "Scheme", "Span", "faults_of", "fits", "scheme_of", "spans_of", "strict_spans_of", "to_iob2"]
 
-__all__ = ["Scheme", "Span", "faults_of", "fits", "scheme_of", "spans_of", "strict_spans_of", "to_iob2"]
-
+OUTSIDE = "O"
+"""The tag of a word that belongs to nothing."""
 Scheme: TypeAlias = Literal["IOB1", "IOB2", "BIOES", "plain"]
 """How tags tell where an entity begins. ``IOB1`` (Ramshaw & Marcus 1995): B- only where it follows one of its type at once. ``IOB2``: B- always.
 ``BIOES``: the last word has E-, a single one S-; also written BILOU and BMES. ``plain``: tags are no entities (parts of speech)."""

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
-from pretune.answers.base import Answer
+from pretune.answers.base import Answer, Trouble
+from pretune.answers.schemes import OUTSIDE, scheme_of, strict_spans_of
 from pretune.errors import DataError
+from pretune.wording import agree, counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["OUTSIDE", "Tags"]
+__all__ = ["Tags"]
 
-OUTSIDE = "O"
-"""The tag of a word that belongs to nothing."""
+_FEW, _SHOWN = 5, 6
 
 
 @final
@@ -28,7 +29,9 @@ class Tags(Answer):
 
     kind: ClassVar[str] = "tags"
     words: ClassVar[tuple[str, str]] = ("row of tags", "rows of tags")
+    short: ClassVar[bool] = False
     lack: ClassVar[str] = "tags"
+    conflict: ClassVar[tuple[str, str]] = ("different tags", "the tags")
     is_class: ClassVar[bool] = True
 
     @classmethod
@@ -75,8 +78,9 @@ class Tags(Answer):
 
     @classmethod
     def passport(cls, answers: Iterable[Any]) -> dict[str, Any] | None:
-        """Words of each tag, the commonest first, and rows without any but ``O``."""
+        """Words of each tag and entities of each type, the commonest first, and rows without any but ``O``."""
         counts: Counter[str] = Counter()
+        types: Counter[str] = Counter()
         rows = bare = missing = 0
         for answer in answers:
             if answer is None:
@@ -84,5 +88,40 @@ class Tags(Answer):
                 continue
             rows += 1
             counts.update(answer.values)
+            types.update(span.type for span in strict_spans_of(answer.values))
             bare += not answer.names()
-        return {"rows": rows, "missing": missing, "bare": bare, "counts": dict(counts.most_common())} if rows else None
+        if not rows:
+            return None
+        plain = scheme_of([tuple(counts)]) == "plain"
+        drawn = counts if plain else types
+        shown = ", ".join(f"{name or 'entity'} {count:,}" for name, count in drawn.most_common(_SHOWN))
+        more = ", ..." if len(drawn) > _SHOWN else ""
+        what = f"words with {counted(len(drawn), 'tag')}" if plain else f"entities of {counted(len(drawn), 'type')}"
+        without = f"; {counted(bare)} without any" if bare else ""
+        said = f"{drawn.total():,} {what}{': ' if shown else ''}{shown}{more}{without}"
+        return {
+            "rows": rows, "missing": missing, "without_any": bare, "words": counts.total(), "plain": plain,
+            "counts": dict(counts.most_common()), "entities": {} if plain else dict(types.most_common()),
+            "bars": {"title": "Words of each tag" if plain else "Entities of each type", "counts": dict(drawn.most_common())},
+            "sentence": said, "tile": ["tags" if plain else "types of entity", f"{len(drawn):,}"],
+        }  # fmt: skip
+
+    @classmethod
+    def troubles(cls, split: str, figures: Mapping[str, Any], train: Mapping[str, Any] | None) -> Iterator[Trouble]:
+        """No entity to learn from, and types with few."""
+        if split != "train":
+            return
+        if set(figures["counts"]) <= {OUTSIDE}:
+            message = "No word of train has a tag but O: there is nothing to learn."
+            yield Trouble("error", "no-entity", message, figures["rows"], "name another column: --column tags=NAME")
+        rare = {name: count for name, count in figures["bars"]["counts"].items() if count < _FEW}
+        if rare:
+            shown = ", ".join(f"“{name}” ({count})" for name, count in list(rare.items())[:_SHOWN])
+            what = "tag" if figures["plain"] else "type"
+            message = (
+                f"{counted(len(rare), what)} of train {agree(len(rare), 'have', 'has')} fewer than {_FEW} "
+                f"{'words' if figures['plain'] else 'entities'}: {shown}{', ...' if len(rare) > _SHOWN else ''}."
+            )
+            yield Trouble(
+                "warning", "rare-tag", message, len(rare), f"tag more of these {what}s, or merge them with others"
+            )

@@ -24,6 +24,7 @@ class Text(Answer):
 
     kind: ClassVar[str] = "text"
     words: ClassVar[tuple[str, str]] = ("text", "texts")
+    short: ClassVar[bool] = False
     lack: ClassVar[str] = "text"
 
     @classmethod

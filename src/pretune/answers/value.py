@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
-from pretune.answers.base import Answer
+from pretune.answers.base import Answer, Trouble
 from pretune.errors import DataError
+from pretune.wording import agree, counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["Value"]
 
-_STRATA, _BINS = 10, 20
+_STRATA, _BINS, _SHOWN = 10, 20, 5
+_FAR = 10
+"""Widths of the middle half of the numbers; a bell curve goes no farther than four in a million million rows."""
+_BEYOND = 0.05
 
 
 @final
@@ -101,9 +105,40 @@ class Value(Answer):
         if not len(numbers):
             return None
         counts, edges = np.histogram(numbers, bins=min(_BINS, max(1, len(np.unique(numbers)))))
+        low, middle, high = np.quantile(numbers, [0.25, 0.5, 0.75]).tolist()
+        far_N = np.abs(numbers - middle) > _FAR * (high - low) if high > low else np.zeros(len(numbers), dtype=bool)
+        least, most, mean, sd = numbers.min(), numbers.max(), numbers.mean(), numbers.std()
+        different = len(np.unique(numbers))
+        said = f"numbers from {least:.6g} to {most:.6g}, {different:,} different; median {middle:.4g}, mean {mean:.4g}, spread {sd:.3g}"
         return {
-            "rows": len(numbers), "missing": len(listed) - len(numbers), "different": len(np.unique(numbers)),
-            "min": float(numbers.min()), "median": float(np.median(numbers)), "max": float(numbers.max()),
-            "mean": float(numbers.mean()), "sd": float(numbers.std()),
+            "rows": len(numbers), "missing": len(listed) - len(numbers), "different": different,
+            "min": float(least), "median": middle, "max": float(most), "mean": float(mean), "sd": float(sd),
+            "far_off": int(far_N.sum()), "farthest": [float(number) for number in np.unique(numbers[far_N])[-_SHOWN:]],
             "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
+            "sentence": said, "tile": ["numbers", f"{least:.4g} to {most:.4g}"],
         }  # fmt: skip
+
+    @classmethod
+    def troubles(cls, split: str, figures: Mapping[str, Any], train: Mapping[str, Any] | None) -> Iterator[Trouble]:
+        """All the same; a few far from all others; others than those learned from."""
+        if split == "train" and figures["different"] == 1:
+            message = f"All numbers of train are {figures['min']:.6g}: there is nothing to learn."
+            yield Trouble("error", "one-number", message, figures["rows"], "name another column: --column value=NAME")
+        if far := figures["far_off"]:
+            shown = ", ".join(f"{number:.6g}" for number in figures["farthest"])
+            message = (
+                f"{counted(far, 'number')} of {split} {agree(far, 'lie', 'lies')} far from all others, more than {_FAR} times the width of the "
+                f"middle half: {shown}{' ...' if far > _SHOWN else ''}."
+            )
+            fix = "are they in another unit, or a mark for none (-999)? Mend the cells, or leave them empty"
+            yield Trouble("warning", "far-numbers", message, far, fix)
+        if split in ("validation", "test") and train is not None:
+            beyond = max(train["min"] - figures["min"], figures["max"] - train["max"])
+            if beyond > _BEYOND * (train["max"] - train["min"]):
+                message = (
+                    f"Numbers of {split} go from {figures['min']:.6g} to {figures['max']:.6g}, "
+                    f"those of train from {train['min']:.6g} to {train['max']:.6g}."
+                )
+                yield Trouble(
+                    "note", "beyond-numbers", message, 1, "what lies outside of the training rows is estimated badly"
+                )

@@ -6,6 +6,7 @@ import itertools
 import time
 from typing import TYPE_CHECKING, Any
 
+from pretune.data.check_answers import answer_figures
 from pretune.data.check_contents import Contents
 from pretune.data.check_duplicates import across, inside, read_contents
 from pretune.data.check_findings import findings
@@ -29,7 +30,7 @@ __all__ = ["passport"]
 def passport(splits: Splits, *, near_duplicates: bool = True, corpus: datasets.Dataset | None = None) -> dict[str, Any]:
     """The data passport, as JSON values.
 
-    ``splits`` (rows, columns, labels, lengths, writing systems, duplicates, encoding, personal data by kind and row id,
+    ``splits`` (rows, columns, labels, answers of other kinds, lengths, writing systems, duplicates, encoding, personal data by kind and row id,
     HTML), ``across`` (what stands in two splits, for every ordered pair), ``conflicting_labels``, ``shared_groups``, ``siblings`` (names of files that begin alike in two splits), ``near_duplicates``
     (how they were looked for; None when not), ``rows``, ``seconds``, ``peak_memory_bytes``, ``facts`` and ``findings``.
     Pictures and clips have sizes, lengths and rates in place of what only text has (see ``check_media``).
@@ -76,6 +77,7 @@ def _split(
         "rows": len(dataset),
         "columns": list(dataset.column_names),
         "labels": labels,
+        **({"answers": figures} if (figures := answer_figures(dataset)) else {}),
         **rows,
         **inside(contents, name, exact_N),
     }

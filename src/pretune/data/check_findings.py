@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pretune.data.check_answers import answer_findings
 from pretune.data.check_finding import SEVERITIES, finding
 from pretune.data.check_findings_labels import conflict_findings, label_findings
 from pretune.data.check_groups import group_findings
@@ -42,6 +43,10 @@ _KINDS = {
 }
 
 
+_WORDS_FIX = "mend the words in the file, before it is read: their tags stand at their places in the text"
+"""In place of cleaning, which is refused where words have places."""
+
+
 def findings(passport: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Everything worth telling about a passport, the most severe first.
 
@@ -51,6 +56,7 @@ def findings(passport: Mapping[str, Any]) -> list[dict[str, Any]]:
         *_sizes(passport),
         *(told for part in ("read", "split") for told in passport["facts"].get(part, {}).get("findings", ())),
         *label_findings(passport),
+        *answer_findings(passport),
         *_leaks(passport),
         *conflict_findings(passport),
         *group_findings(passport),
@@ -60,6 +66,8 @@ def findings(passport: Mapping[str, Any]) -> list[dict[str, Any]]:
         *media_findings(passport),
         *_limits(passport),
     ]
+    if any("words" in split["columns"] for split in passport["splits"].values()):
+        found = [one | {"fix": _WORDS_FIX} if one["fix"].startswith(("--clean", "--redact")) else one for one in found]
     return sorted(found, key=lambda one: SEVERITIES.index(one["severity"]))
 
 

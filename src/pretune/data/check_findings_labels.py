@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pretune.answers import ANSWERS
 from pretune.data.check_finding import finding
+from pretune.data.roles import kinds_in
 from pretune.wording import agree, counted
 
 __all__ = ["conflict_findings", "label_findings"]
@@ -103,8 +105,8 @@ def conflict_findings(passport: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         what = {"image": "picture", "audio": "clip"}.get(
             passport["facts"].get("read", {}).get("media", {}).get("kind"), "text"
         )
-        several = any("labels_per_row" in (split["labels"] or {}) for split in passport["splits"].values())
-        how, remedy = ("different labels", "the labels") if several else ("more than one label", "one label")
+        columns = {column for split in passport["splits"].values() for column in split["columns"]}
+        how, remedy = ANSWERS[next(iter(kinds_in(columns)), "label")].conflict
         message = f"{counted(found['texts'], what)} {agree(found['texts'], 'stand', 'stands')} with {how} ({counted(found['rows'])})."
         yield finding(
             "warning",

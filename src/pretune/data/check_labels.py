@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pretune.answers import ANSWERS, answer_of
 from pretune.data import pii
 from pretune.data.check_rows import SHOWN_ROWS, column_batches
+from pretune.data.roles import kinds_in
 
 if TYPE_CHECKING:
     import datasets
@@ -25,17 +27,18 @@ _EXCERPT = 80
 def label_codes(splits: Mapping[str, datasets.Dataset]) -> tuple[list[str], dict[str, np.ndarray]]:
     """All label names in order of appearance, and for each labelled split the code (N,) of each row, -1 for none.
 
-    Where rows have several labels, each combination counts as a label of its own.
+    Where rows have several labels, or tags, each combination counts as a label of its own.
     """
     names: dict[str, int] = {}
     codes: dict[str, np.ndarray] = {}
     for split, dataset in splits.items():
-        column = next((name for name in ("label", "labels") if name in dataset.column_names), None)
+        column = next((kind for kind in kinds_in(dataset.column_names) if ANSWERS[kind].is_class), None)
         if column is None:
             continue
         parts = [np.empty(0, dtype=np.int64)]
         for batch in column_batches(dataset, [column]):
-            labels = [_combined(label) for label in batch[column]]
+            answers = [answer_of(column, cell) for cell in batch[column]]
+            labels = [None if answer is None else answer.combined() for answer in answers]
             parts.append(
                 np.array(
                     [-1 if label is None else names.setdefault(label, len(names)) for label in labels], dtype=np.int64
@@ -43,11 +46,6 @@ def label_codes(splits: Mapping[str, datasets.Dataset]) -> tuple[list[str], dict
             )
         codes[split] = np.concatenate(parts)
     return list(names), codes
-
-
-def _combined(label: str | list[str] | None) -> str | None:
-    """One name for the labels of a row, whatever their order."""
-    return (" + ".join(sorted(label)) or "(none)") if isinstance(label, list) else label
 
 
 def balance(names: list[str], codes_N: np.ndarray) -> dict[str, Any] | None:

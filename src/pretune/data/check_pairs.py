@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pretune.answers import answer_of
 from pretune.data import pii
 from pretune.data.check_contents import Contents
 from pretune.data.check_labels import row_words
@@ -17,6 +18,7 @@ from pretune.data.check_rows import SHOWN_ROWS
 from pretune.data.media import BrokenMedia
 from pretune.data.media_image import decode_image
 from pretune.data.near.pairs import KINDS, SAME, WORDS
+from pretune.data.roles import kinds_in
 
 __all__ = ["all_pairs", "kinds_of", "same_pairs", "shown_pairs"]
 
@@ -130,9 +132,10 @@ def _side(row: Mapping[str, Any], twin: Mapping[str, Any], split: str) -> dict[s
         found["text"] = _excerpt(row.get("text") or "", twin.get("text") or "")
     else:
         found["text"] = row_words(row)
-    label = row["labels"] if "labels" in row else row.get("label")
-    if label is not None:
-        found["label"] = ", ".join(map(str, label)) if isinstance(label, list) else str(label)
+    kind = next(iter(kinds_in(row)), None)
+    answer = None if kind is None else answer_of(kind, row[kind])
+    if answer is not None and answer.short:
+        found |= {"label": answer.said(), "noun": answer.lack}
     if row.get("image") is not None:
         found["picture"] = _thumbnail(row["image"])
     if row.get("audio") is not None:

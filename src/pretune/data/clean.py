@@ -18,6 +18,7 @@ from pretune.config import CleanSettings
 from pretune.data.check_rows import SHOWN_ROWS, column_batches
 from pretune.data.held_apart import standing_in
 from pretune.data.pii import redact
+from pretune.data.roles import kinds_in
 from pretune.data.scrub import STEPS, cleaner
 from pretune.data.split import content_keys
 from pretune.data.splits import Splits
@@ -195,7 +196,7 @@ def _deduplicate(rows: dict[str, datasets.Dataset]) -> tuple[dict[str, datasets.
         kept_N = np.zeros(len(dataset), dtype=bool)
         kept_N[firsts] = True
         left[name], facts[name] = _keep(dataset, kept_N)
-        if column := next((label for label in ("label", "labels") if label in dataset.column_names), None):
+        if column := next(iter(kinds_in(dataset.column_names)), None):
             facts[name]["other_label"] = _other_labels(dataset, column, np.flatnonzero(~kept_N), firsts[group_N])
     return left, facts
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from pretune.answers.schemes import Scheme, Span, faults_of, fits, scheme_of, to_iob2
-from pretune.answers.tags import OUTSIDE, Tags
+from pretune.answers import Tags
+from pretune.answers.schemes import OUTSIDE, Scheme, Span, faults_of, fits, scheme_of, to_iob2
 from pretune.data.formats import Chunk
 from pretune.data.label_lists import is_missing
 from pretune.data.roles import Roles

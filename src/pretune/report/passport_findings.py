@@ -86,9 +86,11 @@ def _pair(pair: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _twin(pair: Mapping[str, Any], letter: str) -> dict[str, str]:
-    found = {name: pair.get(f"{letter}_{name}") for name in ("id", "split", "label", "seconds", "picture", "text")}
+    found = {
+        name: pair.get(f"{letter}_{name}") for name in ("id", "split", "label", "noun", "seconds", "picture", "text")
+    }
     place = [plain(found["split"]), plain(found["id"])]
-    place += [f"label {found['label']}"] if found["label"] is not None else []
+    place += [f"{found['noun'] or 'label'} {found['label']}"] if found["label"] is not None else []
     place += [f"{found['seconds']:g} s"] if finite(found["seconds"]) else []
     is_file = found["picture"] is not None or found["seconds"] is not None
     return {

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pretune.report.layout import Banner, Page, Section, Tile, part, write_page
+from pretune.report.passport_answers import answer_parts, answer_tiles
 from pretune.report.passport_checks import leak_checks
 from pretune.report.passport_findings import conflicts, findings, findings_sentence, overlaps
 from pretune.report.passport_parts import (
@@ -40,7 +41,7 @@ def passport_page(passport: Mapping[str, Any], title: str) -> Page:
             "Findings",
             (findings(passport), overlaps(passport), conflicts(passport), kinds_table(passport), leak_checks(passport)),
         ),
-        ("splits", "Splits and labels", (splits_table(passport), balance(passport))),
+        ("splits", "Splits and answers", (splits_table(passport), balance(passport), answer_parts(passport))),
         (
             "lengths",
             lengths_heading(passport),
@@ -86,4 +87,5 @@ def _tiles(passport: Mapping[str, Any]) -> tuple[Tile, ...]:
         if split.get("rows") is not None
     ]
     labels = {label for split in splits.values() for label in label_counts(split)}
-    return (*found, Tile("labels", number_text(len(labels)))) if labels else tuple(found)
+    found += [Tile("labels", number_text(len(labels)))] if labels else []
+    return (*found, *answer_tiles(passport))

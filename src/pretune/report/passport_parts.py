@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from pretune.report.charts import bars, histogram
 from pretune.report.layout import Cell, cell_of, data_table, part
+from pretune.report.passport_answers import answer_parts
 from pretune.report.passport_findings import conflicts, findings, overlaps
 from pretune.report.svg import finite, responsive
 from pretune.report.words import plain, tick_text, title_of
@@ -54,6 +55,7 @@ _LEDGERS = {
 _MOST_FILES = 60
 _PARTS_OF_ITS_OWN = (
     "labels",
+    "answers",
     "balance",
     "lengths",
     "length",
@@ -75,6 +77,7 @@ def passport_parts(passport: Mapping[str, Any]) -> tuple[Markup, ...]:
         overlaps(passport),
         conflicts(passport),
         balance(passport),
+        answer_parts(passport),
         lengths(passport),
         scripts_table(passport),
         kinds_table(passport),

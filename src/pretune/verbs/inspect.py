@@ -124,7 +124,8 @@ def _text(settings: InspectSettings, found: dict[str, Any], pages: list[str], mo
     for note in _notes(found.get("facts", {})):
         lines.append(f"  {note}")
     for name, split in found["splits"].items():
-        lines.append(f"  {name}: {counted(split['rows'])}{_labels(split.get('labels'))}")
+        told = [f"; {figures['sentence']}" for figures in split.get("answers", {}).values()]
+        lines.append(f"  {name}: {counted(split['rows'])}{_labels(split.get('labels'))}{''.join(told)}")
     marks = {"error": "ERROR  ", "warning": "warning", "note": "note   "}
     for finding in found["findings"]:
         lines.append(
@@ -141,7 +142,10 @@ def _text(settings: InspectSettings, found: dict[str, Any], pages: list[str], mo
 
 def _next(settings: InspectSettings, splits: Mapping[str, Any], modality: str) -> list[str]:
     """What to do with these rows."""
-    labelled = any(split.get("labels") or {"audio", "text"} <= set(split["columns"]) for split in splits.values())
+    labelled = any(
+        split.get("labels") or split.get("answers") or {"audio", "text"} <= set(split["columns"])
+        for split in splits.values()
+    )
     verb = "finetune" if labelled else "pretrain"
     rows = sum(split["rows"] for name, split in splits.items() if name in ("train", "unlabelled"))
     classes = any(split.get("labels") for split in splits.values())

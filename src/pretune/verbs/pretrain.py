@@ -234,7 +234,7 @@ def _next(run: RunFolder) -> str:
     from pretune.verbs.next_steps import next_line
 
     settings = run.record["settings"]
-    labelled = any(split.get("labels") for split in run.passport.get("splits", {}).values())
+    labelled = any(split.get("labels") or split.get("answers") for split in run.passport.get("splits", {}).values())
     if labelled and "data" in settings:
         return next_line("finetune", settings, backbone=str(run.path), data=settings["data"])
     return f"{next_line('finetune', backbone=str(run.path), data='LABELLED')} (LABELLED: rows with labels)"
