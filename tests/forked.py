@@ -9,22 +9,30 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 from clocks import HANG_SECONDS
 
-__all__ = ["end_at", "started"]
+__all__ = ["end_at", "preloaded", "started"]
 
-_PRELOADED = ("torch", "transformers", "datasets", "pretune.tasks", "pretune.verbs.prune_rounds", "pretune.report.card")
+_PRELOADED = (
+    "torch", "transformers", "transformers.models.bert.modeling_bert", "datasets", "sklearn.linear_model",
+    "pretune.tasks", "pretune.verbs.finetune", "pretune.verbs.prune_rounds", "pretune.report.card",
+)  # fmt: skip
+
+
+def preloaded() -> ForkServerContext:
+    """What makes processes that have the libraries loaded already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*_PRELOADED])
+    return context
 
 
 def started(function: Callable[..., Any], *words: Any, **options: Any) -> ForkServerProcess:
     """``function`` (of a module that tests can import) at work in its own process; what it says is not heard."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*_PRELOADED])
-    process = context.Process(target=_run, args=(function, words, options), daemon=True)
+    process = preloaded().Process(target=_run, args=(function, words, options), daemon=True)
     process.start()
     return process
 

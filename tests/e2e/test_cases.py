@@ -6,15 +6,15 @@ They lie beside the project (``../shared/cases``): ``cases.jsonl`` has the comma
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from typed import Shell, shell_in
 
 PLACE = Path(__file__).parents[2] / ".." / "shared" / "cases"
 TRAINED = "pretune finetune scratch:bert-tiny --out {out} --epochs 8 --learning-rate 1e-3 --threads 1 --quiet --data "
@@ -77,20 +77,23 @@ NEVER = r"Traceback|defect in pretune|\bNaN\b|\bnan\b"
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     if not (PLACE / "cases.jsonl").is_file():
         pytest.skip("no folder of cases beside the project")
-    return Path(shutil.copytree(PLACE / "inputs", tmp_path_factory.mktemp("cases") / "inputs"))
+    folder = tmp_path_factory.mktemp("cases")
+    with shell_in(Path(shutil.copytree(PLACE / "inputs", folder / "inputs")), folder) as found:
+        yield found
 
 
-def test_every_case_has_its_expectation(inputs: Path) -> None:
+@pytest.mark.usefixtures("shell")
+def test_every_case_has_its_expectation() -> None:
     assert sorted(commands()) == sorted(EXPECTED)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXPECTED)
-def test_what_was_wrong_is_right_now(name: str, inputs: Path) -> None:
-    said = typed(name, inputs)
+def test_what_was_wrong_is_right_now(name: str, shell: Shell) -> None:
+    said = typed(name, shell)
     for expected in EXPECTED[name]:
         assert re.search(expected, said), f"{expected}\n{said}"
     assert not re.search(NEVER, said), said
@@ -106,20 +109,16 @@ def commands() -> dict[str, str]:
 
 
 @cache
-def typed(name: str, inputs: Path) -> str:
+def typed(name: str, shell: Shell) -> str:
     """All that a case prints, typed after what it stands on."""
     if name in AFTER:
-        typed(AFTER[name], inputs)
+        typed(AFTER[name], shell)
     first = SPOKEN if name == "c25" else BEFORE.get(name)
     if first is not None:
-        shell(first, inputs)
-    return shell(commands()[name], inputs)
+        once(first, shell)
+    return shell.type(commands()[name])
 
 
 @cache
-def shell(command: str, inputs: Path) -> str:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    told = subprocess.run(
-        ["bash", "-c", command], cwd=inputs, capture_output=True, timeout=800, env={**os.environ, "PATH": path}, check=False
-    )  # fmt: skip
-    return (told.stdout + told.stderr).decode("utf-8", "replace")
+def once(line: str, shell: Shell) -> str:
+    return shell.type(line)
