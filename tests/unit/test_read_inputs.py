@@ -145,8 +145,7 @@ def test_inspect_takes_several_files_and_says_how_to_go_on() -> None:
     outcome = inspect(table("news.train.csv"), table("news.test.csv"), clean=("html",))
     assert "train: 10 rows" in outcome.text or "train: 11 rows" in outcome.text
     assert (
-        "Next: pretune finetune scratch:bert-tiny --train news.train.csv --test news.test.csv --clean html"
-        in outcome.text
+        "Next: pretune finetune linear:tfidf --train news.train.csv --test news.test.csv --clean html" in outcome.text
     )
     told = inspect(
         train=["news.train.csv"], test=["news.test.csv"], column=["text=text", "label=label"], drop_leaks=True
