@@ -94,7 +94,10 @@ def test_predict_of_nothing_that_can_be_read_fails(runs: Path, photos: Path, tmp
     (tmp_path / "broken.png").write_text("no picture")
     refused(call("predict", runs / "scratch", tmp_path), "nothing to predict: broken.png")
     (tmp_path / "whole.png").write_bytes((photos / "sky" / "3.png").read_bytes())
-    assert len(done("predict", runs / "scratch", tmp_path).rows) == 1
+    said = call("predict", runs / "scratch", tmp_path)
+    assert said.code == 1
+    assert [row["label"] for row in said.rows] == ["sky"]
+    assert "not answered: broken.png" in said.err
 
 
 def test_a_frozen_trunk_learns_as_much(runs: Path, photos: Path, tmp_path: Path) -> None:

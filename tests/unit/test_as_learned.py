@@ -263,6 +263,16 @@ def test_columns_without_names_are_taken_by_place_in_tables_as_wide() -> None:
     assert learned.asked(table("text", "label"), {}, "t") == OTHERS, "found by name then"
 
 
+def test_second_texts_are_refused_where_single_ones_were_found() -> None:
+    learned = Reading(found={"text": "text"}, pairs=False, needed=("text",))
+    with pytest.raises(DataError, match="t has a column text_pair, and the model learned from single texts"):
+        learned.asked(table("text", "text_pair"), {}, "t")
+    wanted = {**OTHERS, "label": "", "text": "text"}
+    assert learned.asked(table("text", "text_pair"), {"text": "text"}, "t") == wanted, "said which one"
+    told = replace(learned, columns={"text": "text"})
+    assert told.asked(table("text", "text_pair"), {}, "t") == wanted, "left out of what it learned from too"
+
+
 def test_answers_are_not_asked_of_rows_to_predict() -> None:
     learned = replace(LEARNED, columns={"text": "summary", "label": "topic"}, needed=("text",))
     assert learned.asked(table("summary", "topic"), {}, "t") == {**OTHERS, "label": "", "text": "summary"}

@@ -208,7 +208,8 @@ def _reader(place: Path, encoder: TextEncoder) -> Any:
     sys.modules["texts_alone"] = module
     spec.loader.exec_module(module)
     told = {**dataclasses.asdict(encoder.padding), **dataclasses.asdict(encoder.template)}
-    return module.Reader(place, {"inputs": told, "max_length": encoder.max_length, "long_text": "truncate"})
+    about = {"inputs": told, "max_length": encoder.max_length, "long_text": "truncate"}
+    return module.Reader(place, about, lambda name: pytest.fail(f"{name} is not needed"))
 
 
 def test_other_texts_are_cut_as_before(folder: Path) -> None:

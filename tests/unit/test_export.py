@@ -95,6 +95,7 @@ def test_the_folder_holds_what_its_answers_need(texts: Exported):
     assert texts.facts["artifact"]["signature"]["inputs"][0]["shape"] == ["batch", "length"]
     assert {path.name for path in folder.iterdir()} - {"__pycache__"} == {
         "model.onnx", "config.json", "tokenizer.json", "tokenizer_config.json", "pretune.json", "README.md", "predict.py", "rows.py", "texts.py",
+        "sums.json",
     }  # fmt: skip
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "library_name: onnx" in card
@@ -146,7 +147,7 @@ def test_openvino_answers_alike_and_tells_nobody(texts: Exported, tmp_path: Path
     assert not [*home.rglob("*")]
     with pytest.raises(UsageError, match="was exported for openvino"):
         pretune.export(exported.path, out=tmp_path / "again")
-    weights = exported.model_dir / "model.bin"
+    weights = unsealed(exported.path) / "model" / "model.bin"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(ModelError, match=r"model\.xml cannot be run"):
         answers(exported)

@@ -96,8 +96,10 @@ class Reading:
         """The columns to ask of a table: ``given`` ones, then those of old. A format that fixes a role goes before these.
 
         Columns that were found by looking are taken where they are there. One that a person named must be there for the
-        roles that are ``needed``, or a column called as the role is; else it raises :class:`DataError`.
+        roles that are ``needed``, or a column called as the role is; else it raises :class:`DataError`, as it does where single
+        texts were found and the table holds pairs.
         """
+        self._refuse_pairs(table, given, name)
         asked = dict(given)
         asked |= {role: "" for role in ANSWER_ROLES if self.needed and role not in (*self.needed, *asked)}
         for role, column in {**self.found, **self.columns}.items():
@@ -116,6 +118,15 @@ class Reading:
                     f"name the column: --column {role}={'NAME' if table.named else 'NUMBER (from 0)'}",
                 )
         return asked
+
+    def _refuse_pairs(self, table: Table, given: Mapping[str, str], name: str) -> None:
+        """Raise :class:`DataError` for a column of second texts, where nobody said which of two texts is meant."""
+        told = given.keys() | self.columns.keys()
+        if self.pairs is False and "text_pair" in table.columns and not {"text", "text_pair"} & told:
+            raise DataError(
+                f"{name} has a column text_pair, and the model learned from single texts",
+                "name the one that is meant with --column text=NAME",
+            )
 
     def _place(self, table: Table, role: str, column: str) -> str | None:
         """The table's column for a role; None where it has none of that name."""
