@@ -349,7 +349,7 @@ def test_odd_pictures_are_read_alike(tmp_path: Path):
     colour.convert("CMYK").save(tmp_path / "print.jpg")
     geometry = geometry_of(tiny_image_backbone("resnet-10").processor)
     told = {"modality": "image", **geometry.__dict__}
-    reader = Reader(tmp_path, {"inputs": told})
+    reader = Reader(tmp_path, {"inputs": told}, lambda name: pytest.fail(f"{name} is not needed"))
     for path in sorted(tmp_path.iterdir()):
         expected = centre_crop(resized(decode_image({"path": str(path), "bytes": None}), geometry), geometry.crop)
         for source in (str(path), path.read_bytes()):
