@@ -178,14 +178,15 @@ class ParameterGroup:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model says of one row, and probabilities in the order of the task's labels (if it has any).
+    """What a model says of one row.
 
-    ``label`` is its answer in words: a label, the labels of a row that may have several, or a transcript.
+    ``answer`` is the JSON value of a record's answer: a label, several labels, a number, a text, a tag for each word. ``outputs_C`` is
+    what windows of a long row are averaged of: probabilities in the order of the task's labels, a number in units of its spread.
     """
 
     id: str
-    label: str | tuple[str, ...]
-    probabilities_C: tuple[float, ...] = ()
+    answer: Any
+    outputs_C: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ def test_an_answer_is_explained(name: str):
         [prediction] = task.predict(case.model, task.collate([first]))
     record = task.record(prediction)
     expected = (task.calibrated([record]) or [record])[0]["probabilities"]
-    assert found.answer == prediction.label
+    assert found.answer == prediction.answer
     assert found.explained == max(expected, key=expected.__getitem__)
     assert found.probability == pytest.approx(expected[found.explained], abs=1e-6)
     sums = np.array(found.heat if task.modality == "image" else found.scores)
@@ -74,10 +74,10 @@ def test_a_transcript_is_explained(name: str):
     batch = task.collate(task.encode(example))
     with inference(CPU):
         [prediction] = task.predict(case.model, batch)
-        written = dataclasses.replace(example, target=Text(prediction.label))
+        written = dataclasses.replace(example, target=Text(prediction.answer))
         loss = task.loss(case.model, task.collate(task.encode(written)))
-    assert found.answer == found.explained == prediction.label
-    assert found.probability == pytest.approx(float((-loss.total / len(prediction.label)).exp()), rel=1e-4)
+    assert found.answer == found.explained == prediction.answer
+    assert found.probability == pytest.approx(float((-loss.total / len(prediction.answer)).exp()), rel=1e-4)
     assert found.completeness is not None
     assert found.completeness.error <= 0.01
     assert sum(found.scores) == pytest.approx(found.completeness.total, abs=1e-3)

@@ -86,11 +86,11 @@ def test_one_prediction_a_row_in_the_rows_order_whatever_the_batches(case: TaskC
     assert [p.id for p in whole] == [example.id for example in case.examples]
     for one, other in zip(whole, single, strict=True):
         assert one.label == other.label
-        assert one.probabilities_C == pytest.approx(other.probabilities_C, abs=1e-6)
-        assert len(one.probabilities_C) == len(case.task.labels)
-        assert all(0 <= value <= 1 for value in one.probabilities_C)
+        assert one.outputs_C == pytest.approx(other.outputs_C, abs=1e-6)
+        assert len(one.outputs_C) == len(case.task.labels)
+        assert all(0 <= value <= 1 for value in one.outputs_C)
         if "label" in case.task.columns:
-            assert sum(one.probabilities_C) == pytest.approx(1.0)
+            assert sum(one.outputs_C) == pytest.approx(1.0)
 
 
 def test_items_of_a_row_merge_into_one_prediction_that_does_not_depend_on_their_order(case: TaskCase) -> None:
@@ -100,8 +100,8 @@ def test_items_of_a_row_merge_into_one_prediction_that_does_not_depend_on_their_
     (merged,) = case.task.merge(parts)
     (turned,) = case.task.merge(parts[::-1])
     assert merged.id == turned.id == items[0].id
-    assert merged.probabilities_C == pytest.approx(turned.probabilities_C)
-    assert merged.probabilities_C == pytest.approx(np.mean([p.probabilities_C for p in parts], axis=0))
+    assert merged.outputs_C == pytest.approx(turned.outputs_C)
+    assert merged.outputs_C == pytest.approx(np.mean([p.outputs_C for p in parts], axis=0))
 
 
 def test_perfect_predictions_score_best(case: TaskCase) -> None:
@@ -150,9 +150,7 @@ def test_a_saved_and_loaded_model_predicts_the_same(case: TaskCase, tmp_path: Pa
     case.model.save_pretrained(tmp_path)  # type: ignore[operator]
     after = predict_rows(case.task, case.load(tmp_path), stored, CPU)
     assert [(p.id, p.label) for p in before] == [(p.id, p.label) for p in after]
-    np.testing.assert_allclose(
-        [p.probabilities_C for p in before], [p.probabilities_C for p in after], rtol=0, atol=1e-7
-    )
+    np.testing.assert_allclose([p.outputs_C for p in before], [p.outputs_C for p in after], rtol=0, atol=1e-7)
 
 
 def test_a_restored_task_encodes_and_predicts_the_same(case: TaskCase) -> None:

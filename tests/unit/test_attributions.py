@@ -197,7 +197,7 @@ def test_scores_of_chance_are_not_believed(planted: tuple[TextClassification, to
     def probability(taken_MN: np.ndarray) -> np.ndarray:
         with torch.no_grad():
             batch = task.collate([parts.without(taken_N) for taken_N in taken_MN])
-            return task.probabilities_of(task.logits_of(model, batch))[:, 1].numpy()
+            return task.outputs_of(task.logits_of(model, batch))[:, 1].numpy()
 
     worst = -(np.array(parts.names) == "penalty").astype(float)
     test = deletion_test(worst, probability, blank=parts.blank)
@@ -275,7 +275,7 @@ def test_a_model_without_gradients_is_explained_by_occlusion(planted: tuple[Text
     parts = task.parts(of_text("the coach measured a penalty on distant galaxies"))
     with torch.no_grad():
         both = [parts.item, parts.without(np.array(parts.names) == "penalty")]
-        whole, without = task.probabilities_of(task.logits_of(model, task.collate(both)).double())[:, 1].tolist()
+        whole, without = task.outputs_of(task.logits_of(model, task.collate(both)).double())[:, 1].tolist()
     assert scores["penalty"] == pytest.approx(whole - without, abs=1e-6)
 
 

@@ -250,8 +250,8 @@ def test_a_frozen_encoder_is_run_once_and_gives_the_same(kind: str) -> None:
     plain = task.loss(model.eval(), task.collate([rows["train"][i] for i in places]))
     replayed = learned.loss(model, learned.collate([kept["train"][i] for i in places]))
     assert replayed.total.item() == pytest.approx(plain.total.item(), rel=1e-4)
-    assert [p.label for p in predict_rows(task, model, rows["train"], CPU)] == [
-        p.label for p in predict_rows(learned, model, kept["train"], CPU)
+    assert [p.answer for p in predict_rows(task, model, rows["train"], CPU)] == [
+        p.answer for p in predict_rows(learned, model, kept["train"], CPU)
     ]
 
 

@@ -128,7 +128,7 @@ def test_a_new_classifier_begins_at_the_shares_of_the_labels(pooling: tuple[str,
     assert torch.sigmoid(head.bias).tolist() == pytest.approx([0.1, 0.99])
     rows = dataset_of([{"id": str(i), "text": f"row {i}"} for i in range(9)])
     found = predict_rows(made, model, made.encode_rows(rows, fingerprint="odds"), CPU)
-    assert all(0.05 < one.probabilities_C[0] < 0.2 for one in found)
+    assert all(0.05 < one.outputs_C[0] < 0.2 for one in found)
 
 
 def test_a_classifier_that_was_trained_keeps_its_biases(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_mcnemar_stands_beside_the_comparison_of_labels() -> None:
 
 def test_a_probability_is_a_sigmoid() -> None:
     logits_BC = torch.tensor([[0.0, 100.0, -100.0]], dtype=torch.float64)
-    assert np.allclose(task().probabilities_of(logits_BC).numpy(), [[0.5, 1.0, 0.0]])
+    assert np.allclose(task().outputs_of(logits_BC).numpy(), [[0.5, 1.0, 0.0]])
 
 
 def test_pictures_are_mixed_with_all_their_labels() -> None:

@@ -94,7 +94,7 @@ def test_a_solved_head_answers_as_scikit_learn_does_on_what_it_reads(kind: str, 
         by_id.setdefault(item.id, []).append(row_C)
     answers = predict_rows(learned, model, rows, CPU)
     np.testing.assert_allclose(
-        [one.probabilities_C for one in answers], [np.mean(by_id[one.id], axis=0) for one in answers], atol=2e-3
+        [one.outputs_C for one in answers], [np.mean(by_id[one.id], axis=0) for one in answers], atol=2e-3
     )
 
 
@@ -124,9 +124,7 @@ def test_a_pooled_trunk_keeps_one_vector_a_row() -> None:
     assert kept["train"][0].arrays["trunk"].shape == (1, 32)
     plain = predict_rows(task, model, rows, CPU)
     again = predict_rows(learned, model, kept["train"], CPU)
-    np.testing.assert_allclose(
-        [one.probabilities_C for one in plain], [one.probabilities_C for one in again], atol=1e-6
-    )
+    np.testing.assert_allclose([one.outputs_C for one in plain], [one.outputs_C for one in again], atol=1e-6)
 
 
 def test_windows_of_a_row_are_one_row() -> None:

@@ -277,8 +277,8 @@ def test_a_frozen_encoder_is_run_once_and_gives_the_same(kind: str) -> None:
         learned.loss(model, replayed.collate(places, keys)["labelled"]),
     )
     assert one.total.item() == pytest.approx(other.total.item(), rel=1e-4)
-    assert [p.label for p in predict_rows(task, model, rows["train"], CPU)] == [
-        p.label for p in predict_rows(learned, model, kept["train"], CPU)
+    assert [p.answer for p in predict_rows(task, model, rows["train"], CPU)] == [
+        p.answer for p in predict_rows(learned, model, kept["train"], CPU)
     ]
 
 

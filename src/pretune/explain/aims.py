@@ -93,7 +93,7 @@ class _LabelAim:
         records = [self._task.record(prediction) for prediction in predictions]
         honest = self._task.calibrated(records) or records
         by_place = {
-            record["id"]: _Predicted(prediction.label, list(record["probabilities"].values()))
+            record["id"]: _Predicted(prediction.answer, list(record["probabilities"].values()))
             for record, prediction in zip(honest, predictions, strict=True)
         }
         return [by_place[item.id] for item in named]
@@ -111,8 +111,8 @@ class _TranscriptAim:
     def __init__(self, task: SpeechRecognition, model: torch.nn.Module, device: Device, item: Encoded) -> None:
         self._task, self._model, self._device = task, model, device
         (prediction,) = predict_items(task, model, [item], device)
-        self.answer: str | tuple[str, ...] = str(prediction.label)
-        self.explained = str(prediction.label)
+        self.answer: str | tuple[str, ...] = str(prediction.answer)
+        self.explained = str(prediction.answer)
         if not self.answer:
             raise EmptyAnswer("the model writes nothing for this clip", "explain a clip that it writes something for")
         self._characters = len(task.spelling.encode(self.explained))

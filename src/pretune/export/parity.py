@@ -92,7 +92,7 @@ def measure_parity(
         for side, model in ((True, before), (False, after)):
             repeating = _Repeating(model)
             with torch.inference_mode():
-                said[side] = task.probabilities(repeating, batch).double()
+                said[side] = task.outputs(repeating, batch).double()
                 repeating.again()
                 predictions = task.predict(repeating, batch)
             for place, prediction in zip(places, predictions, strict=True):
@@ -101,5 +101,5 @@ def measure_parity(
         largest = math.inf if math.isnan(difference) else max(largest, difference)
         on_batch(len(places))
     rows = {side: task.merge([one for one in held if one is not None]) for side, held in found.items()}
-    same = sum(a.label == b.label for a, b in zip(rows[True], rows[False], strict=True))
+    same = sum(a.answer == b.answer for a, b in zip(rows[True], rows[False], strict=True))
     return Parity(len(rows[True]), len(alone), largest, same)

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from pretune.report.charts import Series, line_chart
+from pretune.report.charts import Series, line_chart, scatter
 from pretune.report.grids import confused_pairs, heat_map, reliability
 from pretune.report.layout import Cell, cell_of, data_table, part
 from pretune.report.svg import responsive
@@ -155,6 +155,14 @@ def curve_block(block: Block) -> Markup:
     return part("figure", drawing=chart, caption=title, note=str(block.get("note") or ""))
 
 
+def points_block(block: Block) -> Markup:
+    """A dot a row."""
+    words = {name: str(block.get(name) or "") for name in ("title", "x_title", "y_title")}
+    x, y, diagonal = block.get("x", []), block.get("y", []), bool(block.get("diagonal"))
+    chart = responsive(lambda width: scatter(x, y, **words, diagonal=diagonal, width=width))
+    return part("figure", drawing=chart, caption=words["title"], note=str(block.get("note") or ""))
+
+
 BLOCKS: Mapping[str, Callable[[Block], Markup]] = {
     "table": table_block,
     "matrix": matrix_block,
@@ -162,6 +170,7 @@ BLOCKS: Mapping[str, Callable[[Block], Markup]] = {
     "examples": examples_block,
     "curve": curve_block,
     "pictures": pictures_block,
+    "points": points_block,
 }
 
 

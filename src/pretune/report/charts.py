@@ -15,7 +15,7 @@ from pretune.report.svg import FONT, Scale, drawing, finite, legend, number, sho
 from pretune.report.words import number_text, percent_text, tick_text
 from pretune.wording import counted
 
-__all__ = ["Series", "Whisker", "bars", "dot_whisker", "histogram", "line_chart"]
+__all__ = ["Series", "Whisker", "bars", "dot_whisker", "histogram", "line_chart", "scatter"]
 
 ROW = 26.0
 
@@ -254,3 +254,31 @@ def _whisker(row: Whisker, y: float, step: float, scale: Scale, stacked: bool, w
     parts.append(text(0, base, shorten(row.name, room, FONT * (1.08 if row.own else 1)), weight, full=row.name))
     parts.append(text(width, base, row.shown, weight or "muted", "end"))
     return parts
+
+
+def scatter(
+    x: Sequence[float], y: Sequence[float], *, title: str, x_title: str, y_title: str, diagonal: bool = False, width: int = 896
+) -> Markup:  # fmt: skip
+    """A dot a pair, with the line on which both are equal where ``diagonal``; an empty string where there is nothing to draw."""
+    points = Series("", x, y).points()
+    if not points:
+        return Markup("")
+    xs, ys = [one for one, _ in points], [other for _, other in points]
+    if diagonal:
+        xs = ys = [*xs, *ys]
+    top, height = 24.0, 300 if width < 500 else 420
+    bottom = height - 44.0
+    y_scale = Scale.over(ys, bottom, top, pad=0.06)
+    left = max(text_width(tick_text(tick)) for tick in y_scale.ticks()) + 14
+    x_scale = Scale.over(xs, left, min(width - 12.0, left + 1.6 * (bottom - top)), pad=0.06)
+    parts = [text(0, 10, y_title, "muted"), *_frame(x_scale, y_scale, x_title, tick_text, 4 if width < 500 else 7)]
+    if diagonal:
+        ends = max(x_scale.low, y_scale.low), min(x_scale.high, y_scale.high)
+        line = {"x1": x_scale(ends[0]), "y1": y_scale(ends[0]), "x2": x_scale(ends[1]), "y2": y_scale(ends[1])}
+        parts.append(tag("line", {**line, "class": "axis"}))
+    parts += [
+        tag("circle", {"cx": x_scale(a), "cy": y_scale(b), "r": 2.5, "class": "dot s0", "fill-opacity": 0.45})
+        for a, b in points
+    ]
+    story = f"{counted(len(points))}; {x_title} from {tick_text(min(xs))} to {tick_text(max(xs))}"
+    return drawing(width, height, title, story, *parts)

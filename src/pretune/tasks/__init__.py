@@ -1,23 +1,29 @@
 """What labels mean: one file a task, listed in :data:`TASKS`."""
 
 from pretune.tasks.audio_classification import AudioClassification, AudioMultilabelClassification
+from pretune.tasks.audio_regression import AudioRegression
 from pretune.tasks.base import EncodedRows, Task
 from pretune.tasks.image_classification import ImageClassification, ImageMultilabelClassification
+from pretune.tasks.image_regression import ImageRegression
 from pretune.tasks.listing import TASKS, check_settings, find_task, kept_task, task_named, task_on, task_restored
 from pretune.tasks.speech_recognition import SpeechRecognition
 from pretune.tasks.text_classification import TextClassification, TextMultilabelClassification
+from pretune.tasks.text_regression import TextRegression
 
 __all__ = [
     "TASKS",
     "AudioClassification",
     "AudioMultilabelClassification",
+    "AudioRegression",
     "EncodedRows",
     "ImageClassification",
     "ImageMultilabelClassification",
+    "ImageRegression",
     "SpeechRecognition",
     "Task",
     "TextClassification",
     "TextMultilabelClassification",
+    "TextRegression",
     "check_settings",
     "find_task",
     "kept_task",

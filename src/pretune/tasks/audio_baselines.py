@@ -13,7 +13,7 @@ import numpy as np
 
 from pretune.data.media_audio import decode_audio
 from pretune.metrics.base import Measured
-from pretune.tasks.baseline_parts import KnownLabels
+from pretune.tasks.baseline_parts import KnownAnswers
 from pretune.tasks.feature_baselines import feature_baselines
 from pretune.tasks.log_mel import log_mel
 
@@ -24,16 +24,14 @@ __all__ = ["audio_baselines", "clip_numbers"]
 
 
 def audio_baselines(
-    train: Dataset, rows: Dataset, known: KnownLabels, rate: int
+    train: Dataset, rows: Dataset, known: KnownAnswers, rate: int
 ) -> tuple[dict[str, Measured], list[str]]:
     """Answers to ``rows`` measured, by name, and notes in sentences.
 
     ``mel-logistic`` knows of a clip the mean and the spread over time of 40 mel bands, in decibels: no order in time.
     """
     features = partial(_features, rate=rate)
-    return feature_baselines(
-        train, rows, known, features, name="mel-logistic", what="mel bands", strength=1.0, passes=300
-    )
+    return feature_baselines(train, rows, known, features, name="mel", what="mel bands", strength=1.0, passes=300)
 
 
 def _features(dataset: Dataset, chosen: np.ndarray, rate: int) -> np.ndarray:

@@ -1,178 +1,18 @@
-"""Labels for a clip.
-
-Shapes: B clips of a batch, T samples of a clip, F frames.
-"""
+"""Labels for a clip."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self, final
+from typing import ClassVar, final
 
-import numpy as np
-import torch
-
-from pretune.backbones.audio import Hearing, hearing_of, run_model, without_own_masks
-from pretune.config import READ_BY_MODALITY
-from pretune.metrics.base import Measured
-from pretune.schema import Check, text
-from pretune.tasks.audio_baselines import audio_baselines
-from pretune.tasks.audio_rows import (
-    DEFAULT_FRAMES,
-    DEFAULT_UPDATES,
-    HIDDEN_FRAMES,
-    VARIATIONS,
-    ClipRows,
-    FrameMask,
-    batch_of_clips,
-    clip_of,
-    clips_of,
-    frame_mask_of,
-    heard_whole,
-    learned_clip,
-    real_frames,
-    variation_of,
-)
-from pretune.tasks.audio_shown import HOW_TO_READ, shown_clip
-from pretune.tasks.base import Task
 from pretune.tasks.classification import Classification
-from pretune.tasks.labelling import Labelling
 from pretune.tasks.multilabel_classification import MultilabelClassification
-from pretune.tasks.parts import Parts, clip_parts
-from pretune.tasks.trunk_rows import POSITIONS
-from pretune.types import Batch, Encoded, Example
-
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-    from pretune.backbones.load import Backbone, LoadReport
-    from pretune.config import TaskSettings
-    from pretune.data.splits import Splits
+from pretune.tasks.of_clips import OfClips
 
 __all__ = ["AudioClassification", "AudioMultilabelClassification"]
 
 
-class _OfClips(Labelling):
-    """Labels of clips.
-
-    ``augment`` is one of :data:`pretune.tasks.audio_rows.VARIATIONS`; anything but ``none`` also hides frames, as many as
-    the model's config says (``mask_time_prob``, ``mask_time_length``), and ranges of mel bands where the model reads features.
-    """
-
-    modality: ClassVar[str] = "audio"
-    default_updates: ClassVar[int] = DEFAULT_UPDATES
-    default_cost: ClassVar[float] = DEFAULT_FRAMES
-    default_batch_size: ClassVar[int] = 8
-    learning_inputs: ClassVar[tuple[str, ...]] = HIDDEN_FRAMES
-    reads: ClassVar[tuple[str, ...]] = (*Labelling.reads, *READ_BY_MODALITY["audio"], "augment")
-    kept: ClassVar[Mapping[str, Check]] = {"augment?": text(*VARIATIONS)}
-    auto_class: ClassVar[str] = "AutoModelForAudioClassification"
-
-    def __init__(
-        self, labels: Sequence[str], hearing: Hearing, *, augment: str = "none", mask: FrameMask | None = None, **options: Any
-    ) -> None:  # fmt: skip
-        super().__init__(labels, **options)
-        self.hearing = hearing
-        self.variation = VARIATIONS[augment]
-        self.mask = mask
-
-    @classmethod
-    def start(cls, data: Splits, backbone: Backbone, settings: TaskSettings) -> Self:
-        """See :class:`pretune.tasks.base.Task`."""
-        labels, options = cls.options_of(data, settings)
-        return cls(
-            labels, hearing_of(backbone), augment=variation_of(settings), mask=frame_mask_of(backbone), **options
-        )
-
-    def build(self, backbone: Backbone, *, seed: int) -> tuple[torch.nn.Module, LoadReport]:
-        """The classifier that transformers has for the backbone."""
-        return super().build(without_own_masks(backbone), seed=seed)
-
-    def encode(self, example: Example) -> list[Encoded]:
-        """One clip, decoded."""
-        clip = clip_of(example.inputs["audio"], self.hearing)
-        target = self.target_of(example.target)
-        return [Encoded(example.id, {"samples": clip}, self.hearing.cost(len(clip)), target, example.weight)]
-
-    def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> ClipRows:
-        """See :class:`pretune.tasks.base.Task`."""
-        targets = self.targets_by_row(dataset)
-        return ClipRows(dataset, clips_of(dataset, self.hearing, fingerprint), self.hearing, targets.__getitem__)
-
-    @property
-    def varies_rows(self) -> bool:
-        """All levels but ``none`` do."""
-        return self.variation.name != "none"
-
-    @property
-    def runs_in_parts(self) -> bool:
-        """A model that is not told of padding reads clips of each length apart."""
-        return not self.hearing.masked
-
-    def reads_like(self, other: Task) -> bool:
-        """Clips at the same rate."""
-        return isinstance(other, _OfClips) and other.hearing.rate == self.hearing.rate
-
-    def for_teacher(self, item: Encoded) -> Encoded:
-        """The varied clip with all its frames and bands."""
-        return heard_whole(item)
-
-    def augment(self, row: Encoded, rng: np.random.Generator) -> Encoded:
-        """The clip varied, and frames of it hidden."""
-        return learned_clip(row, rng, self.variation, self.mask, self.hearing)
-
-    def inputs_of(self, rows: Sequence[Encoded]) -> tuple[dict[str, torch.Tensor], int, int]:
-        """``input_values`` (B, T) or ``input_features`` (B, F, features), masks, and the samples of each clip (B,)."""
-        inputs, lengths_B = batch_of_clips(rows, self.hearing)
-        costs = [row.cost for row in rows]
-        return {**inputs, "lengths": lengths_B}, sum(costs), len(rows) * max(costs)
-
-    def collate(self, rows: Sequence[Encoded]) -> Batch:
-        """As for any labels; ``extras``: ``lengths`` (B,) are the samples of each clip, ``positions`` (B, F) which frames are real."""
-        batch = super().collate(rows)
-        batch.extras["lengths"] = batch.inputs.pop("lengths")
-        batch.extras[POSITIONS] = real_frames(batch.inputs, batch.extras["lengths"], self.hearing)
-        return batch
-
-    def logits_of(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        """What the model says of the batch, (B, C)."""
-        return run_model(model, batch.inputs, batch.extras["lengths"], self.hearing)
-
-    def parts(self, example: Example) -> Parts:
-        """Stretches of time; a blank is silence."""
-        return clip_parts(clip_of(example.inputs["audio"], self.hearing), self.hearing, example.id)
-
-    def shown(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Id, spectrum and sound."""
-        return {"id": row["id"], **shown_clip(row["audio"], self.hearing.rate)}
-
-    def blocks(self, records: Sequence[Mapping[str, Any]], rows: Any) -> list[dict[str, Any]]:
-        """As for any classification, with a word on how to read a spectrum."""
-        *others, mistakes = super().blocks(records, rows)
-        return [*others, {**mistakes, "note": f"{mistakes['note']} {HOW_TO_READ}"}]
-
-    def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, Measured], list[str]]:
-        """The training rows' shares of labels, and logistic regression on mel bands."""
-        return audio_baselines(train, rows, self.known_labels(train, rows), self.hearing.rate)
-
-    def portable(self) -> dict[str, Any]:
-        """How clips are heard."""
-        return self.hearing.portable()
-
-    @classmethod
-    def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> Self:
-        """See :class:`pretune.tasks.base.Task`."""
-        return cls(
-            about["labels"], hearing_of(backbone), augment=about.get("augment", "none"), mask=frame_mask_of(backbone),
-            **cls.kept_options(about),
-        )  # fmt: skip
-
-    def to_dict(self) -> dict[str, Any]:
-        """What the labels need, and how the clips were varied."""
-        return {**super().to_dict(), "augment": self.variation.name}
-
-
 @final
-class AudioClassification(_OfClips, Classification):
+class AudioClassification(OfClips, Classification):
     """One label for a clip."""
 
     name: ClassVar[str] = "audio-classification"
@@ -180,7 +20,7 @@ class AudioClassification(_OfClips, Classification):
 
 
 @final
-class AudioMultilabelClassification(_OfClips, MultilabelClassification):
+class AudioMultilabelClassification(OfClips, MultilabelClassification):
     """Any number of labels for a clip."""
 
     name: ClassVar[str] = "audio-multilabel-classification"

@@ -212,8 +212,8 @@ class Task(ABC):
         """One prediction an item, in the batch's order."""
 
     @abstractmethod
-    def probabilities(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        """What :meth:`predict` decides by: probabilities of every item, (B, ...), 0 behind an item's end."""
+    def outputs(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """What :meth:`predict` decides by, (B, ...): probabilities (0 behind an item's end), or numbers in units of their spread."""
 
     @abstractmethod
     def merge(self, predictions: Sequence[Prediction]) -> list[Prediction]:

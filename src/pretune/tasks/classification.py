@@ -21,7 +21,8 @@ from pretune.schema import Check, number
 from pretune.tasks.baseline_parts import KnownLabels
 from pretune.tasks.calibration import apply_temperature, choose_temperature
 from pretune.tasks.classification_blocks import classification_blocks
-from pretune.tasks.labelling import Labelling, given_order, in_order, training_rows
+from pretune.tasks.labelling import Labelling, given_order, in_order
+from pretune.tasks.row_task import training_rows
 from pretune.tasks.soft_losses import softened_divergence
 from pretune.types import Encoded, Target
 from pretune.wording import counted
@@ -137,7 +138,7 @@ class Classification(Labelling):
         """See :func:`pretune.tasks.soft_losses.softened_divergence`."""
         return softened_divergence(logits_BC, teachers_BC, temperature)
 
-    def probabilities_of(self, logits_BC: torch.Tensor) -> torch.Tensor:
+    def outputs_of(self, logits_BC: torch.Tensor) -> torch.Tensor:
         """Softmax as trained (no temperature)."""
         return torch.softmax(logits_BC, dim=-1)
 
@@ -146,9 +147,9 @@ class Classification(Labelling):
         is_it_C = torch.arange(logits_BC.shape[-1], device=logits_BC.device) == index
         return logits_BC[:, index] - torch.logsumexp(logits_BC.masked_fill(is_it_C, -torch.inf), dim=-1)
 
-    def answer_of(self, probabilities_C: Sequence[float]) -> str:
+    def answer_of(self, outputs_C: Sequence[float]) -> str:
         """The most probable class, the first of equals."""
-        return self.labels[max(range(len(self.labels)), key=probabilities_C.__getitem__)]
+        return self.labels[max(range(len(self.labels)), key=outputs_C.__getitem__)]
 
     def calibrate(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
         """Fit the temperature; it stays 1 where one would not help rows that it was not fitted on."""
@@ -207,7 +208,7 @@ class Classification(Labelling):
             shown=self.shown,
         )
 
-    def known_labels(self, train: Dataset, rows: Dataset) -> KnownLabels:
+    def known_answers(self, train: Dataset, rows: Dataset) -> KnownLabels:
         """Class indices of both."""
         train_M, truth_N = (np.array(self.targets_by_row(part), dtype=np.int64) for part in (train, rows))
         return KnownLabels(train_M, truth_N, len(self.labels), ClassificationMetric(self.labels).of_probabilities)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pretune.metrics.base import Measured
-from pretune.tasks.baseline_parts import KnownLabels, fit_solver, has_choice, majority
+from pretune.tasks.baseline_parts import KnownAnswers
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["feature_baselines", "logistic_probabilities"]
+__all__ = ["feature_baselines"]
 
 MAX_ROWS = 5_000
 """Training rows that the regression sees: what a minute of one core can decode."""
@@ -25,7 +25,7 @@ MAX_ROWS = 5_000
 def feature_baselines(
     train: Dataset,
     rows: Dataset,
-    known: KnownLabels,
+    known: KnownAnswers,
     features: Callable[[Dataset, np.ndarray], np.ndarray],
     *,
     name: str,
@@ -33,12 +33,12 @@ def feature_baselines(
     strength: float,
     passes: int,
 ) -> tuple[dict[str, Measured], list[str]]:
-    """Answers to ``rows`` measured, by name (``majority``, ``name``), and notes in sentences.
+    """Answers to ``rows`` measured, by name (``majority`` or ``mean``, and ``name`` with the method), and notes in sentences.
 
     ``features(dataset, numbers)`` are those of the rows of these numbers, (numbers, F); ``what`` names them for people.
     ``strength`` is scikit-learn's C, ``passes`` its most iterations.
     """
-    result = {"majority": known.score(majority(known), known.truth)}
+    result = {known.prior_name: known.measured(known.prior())}
     notes: list[str] = []
     chosen = np.arange(len(train))
     if len(chosen) > MAX_ROWS:
@@ -46,21 +46,8 @@ def feature_baselines(
         notes.append(
             f"The baseline on {what} was fitted on {MAX_ROWS} of the {len(train)} training rows, drawn at random."
         )
-    if not has_choice(known.train[chosen]):
+    if not known.has_choice(chosen):
         return result, notes
-    train_NF, rows_NF = features(train, chosen), features(rows, np.arange(len(rows)))
-    found_NC = logistic_probabilities(train_NF, known.train[chosen], rows_NF, known.num_classes, strength, passes)
-    result[name] = known.score(found_NC, known.truth)
+    answer = known.fitted(features(train, chosen), chosen, strength=strength, passes=passes, sparse=False)
+    result[f"{name}-{known.method}"] = known.measured(answer(features(rows, np.arange(len(rows)))))
     return result, notes
-
-
-def logistic_probabilities(
-    train_NF: np.ndarray, y: np.ndarray, rows_NF: np.ndarray, classes: int, strength: float, passes: int
-) -> np.ndarray:
-    """Probabilities (N, C) of ``rows_NF`` by logistic regression on standardised features; y: see :class:`KnownLabels`."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=passes))
-    return fit_solver(model, train_NF, y, classes)(rows_NF)

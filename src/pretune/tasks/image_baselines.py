@@ -12,7 +12,7 @@ import numpy as np
 
 from pretune.data.media_image import decode_image
 from pretune.metrics.base import Measured
-from pretune.tasks.baseline_parts import KnownLabels
+from pretune.tasks.baseline_parts import KnownAnswers
 from pretune.tasks.feature_baselines import feature_baselines
 
 if TYPE_CHECKING:
@@ -23,15 +23,13 @@ __all__ = ["image_baselines", "picture_numbers"]
 _SIDE, _BINS = 12, 4
 
 
-def image_baselines(train: Dataset, rows: Dataset, known: KnownLabels) -> tuple[dict[str, Measured], list[str]]:
+def image_baselines(train: Dataset, rows: Dataset, known: KnownAnswers) -> tuple[dict[str, Measured], list[str]]:
     """Answers to ``rows`` measured, by name, and notes in sentences.
 
     ``pixels-logistic`` sees a picture as 12 x 12 pixels and a histogram of 4 x 4 x 4 colours: what can be told from colour
     and layout alone.
     """
-    return feature_baselines(
-        train, rows, known, _features, name="pixels-logistic", what="pixels", strength=0.01, passes=100
-    )
+    return feature_baselines(train, rows, known, _features, name="pixels", what="pixels", strength=0.01, passes=100)
 
 
 def _features(dataset: Dataset, chosen: np.ndarray) -> np.ndarray:

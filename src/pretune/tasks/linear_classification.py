@@ -44,7 +44,11 @@ class _Linear(Labelling):
     """What linear models share: nothing is varied, and nothing of them is looked into."""
 
     features: ClassVar[str]
-    reads: ClassVar[tuple[str, ...]] = ("class_weights",)
+
+    def __init_subclass__(cls) -> None:
+        """Logistic regression is solved with the labels as they are."""
+        super().__init_subclass__()
+        cls.reads = tuple(name for name in cls.reads if name != "label_smoothing")
 
     def parts(self, example: Example) -> Parts:
         """Refused: see :meth:`unexplained`."""
@@ -79,7 +83,7 @@ class _OfTerms(_Linear):
     modality: ClassVar[str] = "text"
     features: ClassVar[str] = "tfidf"
     kept: ClassVar[Mapping[str, Check]] = {"features": text("tfidf")}
-    reads: ClassVar[tuple[str, ...]] = (*_Linear.reads, "vocab_size")
+    reads: ClassVar[tuple[str, ...]] = ("vocab_size",)
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
 
     def __init__(self, labels: Sequence[str], terms: Terms, **options: Any) -> None:
@@ -122,7 +126,7 @@ class _OfTerms(_Linear):
 
     def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, Measured], list[str]]:
         """The training rows' shares of labels, and TF-IDF with logistic regression."""
-        return text_baselines(train, rows, self.known_labels(train, rows))
+        return text_baselines(train, rows, self.known_answers(train, rows))
 
     def portable(self) -> dict[str, Any]:
         """Which program reads them; the terms are in terms.json."""
@@ -206,7 +210,7 @@ class _OfMelBands(_OfNumbers):
 
     def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, Measured], list[str]]:
         """The training rows' shares of labels, and logistic regression on mel bands."""
-        return audio_baselines(train, rows, self.known_labels(train, rows), self.rate)
+        return audio_baselines(train, rows, self.known_answers(train, rows), self.rate)
 
     def portable(self) -> dict[str, Any]:
         """Which program reads them, and the rate."""
@@ -247,7 +251,7 @@ class _OfPixels(_OfNumbers):
 
     def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, Measured], list[str]]:
         """The training rows' shares of labels, and logistic regression on tiny pictures and colours."""
-        return image_baselines(train, rows, self.known_labels(train, rows))
+        return image_baselines(train, rows, self.known_answers(train, rows))
 
     def portable(self) -> dict[str, Any]:
         """Which program reads them."""

@@ -58,7 +58,7 @@ def find_linear_head(
     def predicted() -> np.ndarray:
         with evaluating(model), inference(device):
             batch = learned.collate(items).to(device.device)
-            return np.array([one.probabilities_C for one in learned.predict(model, batch)])
+            return np.array([one.outputs_C for one in learned.predict(model, batch)])
 
     predicted()
     for handle in handles:

@@ -9,11 +9,14 @@ from pretune.backbones.linear import MODEL_TYPE
 from pretune.errors import CorruptFile, DataError, UsageError, did_you_mean
 from pretune.options import Settings, refuse_unread
 from pretune.tasks.audio_classification import AudioClassification, AudioMultilabelClassification
+from pretune.tasks.audio_regression import AudioRegression
 from pretune.tasks.base import Task
 from pretune.tasks.image_classification import ImageClassification, ImageMultilabelClassification
+from pretune.tasks.image_regression import ImageRegression
 from pretune.tasks.linear_classification import LINEAR_TASKS
 from pretune.tasks.speech_recognition import SpeechRecognition
 from pretune.tasks.text_classification import TextClassification, TextMultilabelClassification
+from pretune.tasks.text_regression import TextRegression
 
 if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
@@ -29,6 +32,9 @@ TASKS: tuple[type[Task], ...] = (
     ImageMultilabelClassification,
     TextClassification,
     TextMultilabelClassification,
+    TextRegression,
+    ImageRegression,
+    AudioRegression,
 )
 
 

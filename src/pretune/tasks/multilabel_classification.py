@@ -19,8 +19,9 @@ from pretune.metrics.base import Measured, Metric
 from pretune.metrics.multilabel import MultilabelMetric, best_threshold, label_matrix, threshold_of_cardinality
 from pretune.schema import Check, number
 from pretune.tasks.baseline_parts import KnownLabels
-from pretune.tasks.labelling import Labelling, given_order, in_order, training_rows
+from pretune.tasks.labelling import Labelling, given_order, in_order
 from pretune.tasks.multilabel_blocks import multilabel_blocks
+from pretune.tasks.row_task import training_rows
 from pretune.tasks.soft_losses import softened_divergence_of_several
 from pretune.types import Encoded, Target
 
@@ -150,7 +151,7 @@ class MultilabelClassification(Labelling):
         """See :func:`pretune.tasks.soft_losses.softened_divergence_of_several`."""
         return softened_divergence_of_several(logits_BC, teachers_BC, temperature)
 
-    def probabilities_of(self, logits_BC: torch.Tensor) -> torch.Tensor:
+    def outputs_of(self, logits_BC: torch.Tensor) -> torch.Tensor:
         """Sigmoid as trained."""
         return torch.sigmoid(logits_BC)
 
@@ -158,9 +159,9 @@ class MultilabelClassification(Labelling):
         """The logit."""
         return logits_BC[:, index]
 
-    def answer_of(self, probabilities_C: Sequence[float]) -> tuple[str, ...]:
+    def answer_of(self, outputs_C: Sequence[float]) -> list[str]:
         """The labels at or above the threshold, in the order of the classes."""
-        return self._above(probabilities_C, self.threshold)
+        return list(self._above(outputs_C, self.threshold))
 
     def _above(self, probabilities_C: Sequence[float], threshold: float) -> tuple[str, ...]:
         return tuple(label for label, value in zip(self.labels, probabilities_C, strict=True) if value >= threshold)
@@ -191,7 +192,7 @@ class MultilabelClassification(Labelling):
             self.matrix(records), predicted_NC, truth_NC, self.labels, rows, threshold=self.threshold, shown=self.shown
         )
 
-    def known_labels(self, train: Dataset, rows: Dataset) -> KnownLabels:
+    def known_answers(self, train: Dataset, rows: Dataset) -> KnownLabels:
         """Labels of both as 0 and 1. Simple methods give rows as many labels as training rows have on average."""
         train_MC, truth_NC = (label_matrix(part["labels"], self.labels) for part in (train, rows))
         per_row = float(train_MC.sum() / max(1, len(train_MC)))

@@ -264,7 +264,7 @@ class SpeechRecognition(Task):
         found = zip(batch.ids, self._answers(model, batch).cpu().numpy(), batch.extras["frames"].tolist(), strict=True)
         return [Prediction(i, self._written(log_probs_FV[:count])) for i, log_probs_FV, count in found]
 
-    def probabilities(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+    def outputs(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """Of the characters of each frame, (B, F, V) float32."""
         log_probs_BFV = self._answers(model, batch)
         return log_probs_BFV.exp() * batch.extras[POSITIONS][:, : log_probs_BFV.shape[1], None]
@@ -289,7 +289,7 @@ class SpeechRecognition(Task):
 
     def record(self, prediction: Prediction, truth: Any = None) -> dict[str, Any]:
         """Id, transcript, and the truth where it is known."""
-        found = {"id": prediction.id, "text": prediction.label}
+        found = {"id": prediction.id, "text": prediction.answer}
         return found if truth is None else {**found, "truth": truth}
 
     def warnings(self, records: Sequence[Mapping[str, Any]]) -> list[str]:

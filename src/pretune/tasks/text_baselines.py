@@ -14,7 +14,7 @@ import numpy as np
 
 from pretune.data.scripts import count_scripts, mostly_unspaced, shares
 from pretune.metrics.base import Measured
-from pretune.tasks.baseline_parts import KnownLabels, fit_solver, has_choice, majority, num_choices
+from pretune.tasks.baseline_parts import KnownAnswers
 from pretune.wording import counted
 
 if TYPE_CHECKING:
@@ -34,32 +34,32 @@ MAX_WORK = 2e9
 _TEST_CHUNK_ROWS, _SCRIPT_ROWS = 10_000, 2_000
 
 
-def text_baselines(train: Dataset, rows: Dataset, known: KnownLabels) -> tuple[dict[str, Measured], list[str]]:
+def text_baselines(train: Dataset, rows: Dataset, known: KnownAnswers) -> tuple[dict[str, Measured], list[str]]:
     """:func:`baselines` of rows of texts, or of pairs of texts."""
     unspaced = mostly_unspaced(shares(count_scripts(train[:_SCRIPT_ROWS]["text"])))
     return baselines(_Texts(train), _Texts(rows), known, unspaced=unspaced)
 
 
 def baselines(
-    train_texts: Iterable[str], test_texts: Iterable[str], known: KnownLabels, *, unspaced: bool
+    train_texts: Iterable[str], test_texts: Iterable[str], known: KnownAnswers, *, unspaced: bool
 ) -> tuple[dict[str, Measured], list[str]]:
     """Each baseline measured, by name, and notes in sentences.
 
-    ``majority`` gives every row the shares of the training labels (one added to each count). ``tfidf-logistic`` counts
+    ``majority`` gives every row the shares of the training labels (one added to each count), ``mean`` the mean of numbers.
+    ``tfidf-logistic`` (``tfidf-ridge`` for numbers) counts
     words and word pairs, or 1 to 3 characters where ``unspaced`` (Chinese, Japanese, Thai, ...). Its cost is bounded:
     large training sets are sampled by a hash of the text, the notes say how far. ``train_texts`` is read twice. The two
     texts of a pair come joined. The same input gives the same output.
     """
-    result = {"majority": known.score(majority(known), known.truth)}
+    result = {known.prior_name: known.measured(known.prior())}
     share, notes = _share_to_use(train_texts, unspaced)
     chosen = [
         (number, text[:MAX_TEXT_CHARACTERS]) for number, text in enumerate(train_texts) if _hash_share(text) < share
     ]
-    labels = known.train[[number for number, _ in chosen]]
-    model = _fit([text for _, text in chosen], labels, unspaced, known.num_classes)
+    model = _fit([text for _, text in chosen], known, np.array([number for number, _ in chosen], dtype=int), unspaced)
     if model is None:
-        return result, [*notes, "No TF-IDF baseline: the training rows hold one class only, or no word."]
-    result["tfidf-logistic"] = known.score(_predict(model, test_texts, known.num_classes), known.truth)
+        return result, [*notes, "No TF-IDF baseline: the training rows have one answer only, or no word."]
+    result[f"tfidf-{known.method}"] = known.measured(_predict(model, test_texts, known))
     return result, notes
 
 
@@ -93,13 +93,12 @@ def _share_to_use(train_texts: Iterable[str], unspaced: bool) -> tuple[float, li
 
 
 def _fit(
-    texts: list[str], labels: np.ndarray, unspaced: bool, num_classes: int
+    texts: list[str], known: KnownAnswers, chosen_M: np.ndarray, unspaced: bool
 ) -> Callable[[list[str]], np.ndarray] | None:
-    """What gives texts probabilities (n, C), or None when there is nothing to learn from."""
+    """What gives texts answers, learned from the training rows ``chosen_M``; None when there is nothing to learn from."""
     from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
 
-    if not has_choice(labels):
+    if not known.has_choice(chosen_M):
         return None
     by_word: dict[str, Any] = {"ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"}
     units: dict[str, Any] = {"analyzer": "char", "ngram_range": (1, 3)} if unspaced else by_word
@@ -116,21 +115,17 @@ def _fit(
         features = words.fit_transform(texts)
     except ValueError:  # scikit-learn's word for an empty vocabulary
         return None
-    # SAGA (Defazio et al. 2014) stopped early: on short titles faster than L-BFGS by ten times, and more accurate.
-    # More passes only overfit (sst2, validation: 80.2 % after 10, 79.6 % after 100), but few rows need more of them.
-    most = min(max(15, 50_000 // len(texts)), 300)
-    passes = int(np.clip(MAX_WORK / (max(features.nnz, 1) * num_choices(labels)), 3, most))
-    solver = LogisticRegression(C=10.0, solver="saga", max_iter=passes, random_state=0)
-    classify = fit_solver(solver, features, labels, num_classes)
-    return lambda some: classify(words.transform(some))
+    passes = known.passes(features, chosen_M, MAX_WORK)
+    answer = known.fitted(features, chosen_M, strength=10.0, passes=passes, sparse=True)
+    return lambda some: answer(words.transform(some))
 
 
-def _predict(model: Callable[[list[str]], np.ndarray], texts: Iterable[str], num_classes: int) -> np.ndarray:
-    """Probabilities ``(N, C)``; a class without a training row gets 0."""
+def _predict(model: Callable[[list[str]], np.ndarray], texts: Iterable[str], known: KnownAnswers) -> np.ndarray:
+    """Answers (N, ...); a class without a training row gets 0."""
     waiting, parts = _cut(texts), []
     while chunk := list(islice(waiting, _TEST_CHUNK_ROWS)):
         parts.append(model(chunk))
-    return np.concatenate(parts) if parts else np.zeros((0, num_classes))
+    return np.concatenate(parts) if parts else known.nothing()
 
 
 class _Texts:

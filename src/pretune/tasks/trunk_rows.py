@@ -145,8 +145,8 @@ def _answers(task: Learnable, model: torch.nn.Module, items: Sequence[Encoded], 
     with evaluating(model), inference(device):
         found = task.predict(model, task.collate(items).to(device.device))
     # Where there are probabilities, equal ones may fall to either label.
-    labels = [prediction.label for prediction in found if not prediction.probabilities_C]
-    return _Answers(labels, np.array([prediction.probabilities_C for prediction in found]))
+    labels = [prediction.answer for prediction in found if not prediction.outputs_C]
+    return _Answers(labels, np.array([prediction.outputs_C for prediction in found]))
 
 
 def trunk_of(

@@ -122,7 +122,6 @@ def _probed(settings: ProbeSettings, reading: Reading | None, say: Say) -> _Prob
     """The model as `--adapt head` begins with it, and the rows that it is asked about."""
     import numpy as np
 
-    from pretune.tasks.baseline_parts import majority
     from pretune.tasks.linear_head import place, read, solve
     from pretune.tasks.predicting import predict_rows
     from pretune.tasks.probes import by_row, neighbour_votes
@@ -141,13 +140,13 @@ def _probed(settings: ProbeSettings, reading: Reading | None, say: Say) -> _Prob
     fit = solve(head, rows["train"], units_by_id(data["train"]), made.device, items["train"])
     place(head, fit)
     train, scored = data["train"].select(np.flatnonzero(has_N)), data[settings.split].select(np.flatnonzero(held_N))
-    known = task.known_labels(train, scored)
+    known = task.known_answers(train, scored)
     answers = predict_rows(head.learned, head.model, rows[settings.split], made.device)
-    linear_NC = np.array([one.probabilities_C for one in answers])[held_N]
+    linear_NC = np.array([one.outputs_C for one in answers])[held_N]
     features = {name: by_row(items[name], rows[name]) for name in items}
     votes_NC = neighbour_votes(features["train"][has_N], features[settings.split][held_N], known, settings.neighbours)
-    found = {"linear": linear_NC, "neighbours": votes_NC, "majority": majority(known)}
-    measured = {name: known.score(probabilities_NC, known.truth) for name, probabilities_NC in found.items()}
+    found = {"linear": linear_NC, "neighbours": votes_NC, "majority": known.prior()}
+    measured = {name: known.measured(probabilities_NC) for name, probabilities_NC in found.items()}
     return _Probed(
         measured, task, fit, row_groups(scored), items["train"].shape[1], int((~held_N).sum()), made.pooling
     )  # fmt: skip
