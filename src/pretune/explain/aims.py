@@ -16,12 +16,13 @@ from pretune.engine.devices import Device, inference
 from pretune.errors import UsageError
 from pretune.tasks.labelling import Labelling
 from pretune.tasks.predicting import BUDGET_TOKENS, predict_items
+from pretune.tasks.regression import Regression
 from pretune.tasks.speech_recognition import SpeechRecognition
 from pretune.types import Batch, Encoded, Prediction
 
 __all__ = ["Aim", "EmptyAnswer", "Explainable", "aim_at"]
 
-Explainable = Labelling | SpeechRecognition
+Explainable = Labelling | Regression | SpeechRecognition
 """Tasks whose answers have parts, and a figure to share among them."""
 
 
@@ -30,12 +31,13 @@ class EmptyAnswer(UsageError):
 
 
 class Aim(Protocol):
-    """One figure of an answer. ``explained`` names it, ``probability`` is the model's confidence in it.
+    """One figure of an answer. ``explained`` names it, ``probability`` is the model's confidence in it (or what ``figure`` calls it).
 
     ``measure`` says in words what :meth:`score` gives.
     """
 
     measure: str
+    figure: str
     answer: str | tuple[str, ...]
     explained: str
     probability: float
@@ -51,7 +53,7 @@ class Aim(Protocol):
 
 
 def aim_at(task: Explainable, model: torch.nn.Module, device: Device, item: Encoded, label: str | None) -> Aim:
-    """The label asked for or the most probable one; the transcript of a clip.
+    """The label asked for or the most probable one; the number; the transcript of a clip.
 
     Raises :class:`UsageError` for a label of a task without any, :class:`EmptyAnswer` for a transcript without a character.
     """
@@ -59,6 +61,8 @@ def aim_at(task: Explainable, model: torch.nn.Module, device: Device, item: Enco
         return _LabelAim(task, model, device, item, label)
     if label is not None:
         raise UsageError(f"{task.name} gives no label to choose", "leave the label out")
+    if isinstance(task, Regression):
+        return _NumberAim(task, model, device, item)
     return _TranscriptAim(task, model, device, item)
 
 
@@ -70,7 +74,7 @@ class _Predicted(NamedTuple):
 class _LabelAim:
     """The log-odds of a class, and its calibrated probability (at the fitted temperature)."""
 
-    measure = "log-odds of the answer"
+    measure, figure = "log-odds of the answer", "probability"
     notes: tuple[str, ...] = ()
 
     def __init__(
@@ -99,10 +103,38 @@ class _LabelAim:
         return [by_place[item.id] for item in named]
 
 
+class _NumberAim:
+    """The number, in units of the training rows' spread; the deletion test watches its place among the training rows: the share of a
+    normal distribution of their mean and spread that lies below it.
+    """
+
+    measure, figure = "the number, in units of the training rows' spread", "place among the training numbers"
+    notes: tuple[str, ...] = (
+        "Marks above 0 make the number larger, marks below 0 smaller. Its place is the share of the training rows below it, were they "
+        "spread as a normal distribution.",
+    )
+
+    def __init__(self, task: Regression, model: torch.nn.Module, device: Device, item: Encoded) -> None:
+        self._task, self._model, self._device = task, model, device
+        (prediction,) = predict_items(task, model, [item], device)
+        self.answer: str | tuple[str, ...] = f"{prediction.answer:.6g}"
+        self.explained = self.answer
+        self.probability = float(self.probabilities([item])[0])
+
+    def score(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        return logits[:, 0]
+
+    def probabilities(self, items: Sequence[Encoded]) -> np.ndarray:
+        named = _named(items)
+        units = {one.id: one.outputs_C[0] for one in predict_items(self._task, self._model, named, self._device)}
+        places_M = torch.special.ndtr(torch.tensor([units[item.id] for item in named], dtype=torch.float64))
+        return places_M.numpy()
+
+
 class _TranscriptAim:
     """The log-likelihood of the transcript that the model writes, over all its alignments (Graves et al. 2006, equation 3)."""
 
-    measure = "log-likelihood of the transcript"
+    measure, figure = "log-likelihood of the transcript", "probability"
     notes: tuple[str, ...] = (
         "The probability of a transcript is told as that of one of its characters (the geometric mean): that of the whole would be "
         "the smaller the longer it is.",

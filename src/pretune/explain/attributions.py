@@ -36,7 +36,7 @@ class Attribution:
     """What of an example speaks for what is ``explained`` (and, below 0, against it), by ``method``.
 
     ``kind`` is ``text``, ``image`` or ``audio``. ``answer`` is what the model says, ``probability`` that of ``explained`` (a class,
-    or a transcript), ``measure`` what the scores share out.
+    or a transcript; ``figure`` is its name), ``measure`` what the scores share out.
     A text has ``pieces`` (words as they stand in it), their ``spans`` (side, first character, character behind the last) and
     ``scores``; a clip ``times`` in seconds, where each of the ``scores``' stretches begins, and its length ``seconds``; a
     picture a ``heat`` map (h, w) over its crop, and addresses (``data:image/jpeg``) of the ``picture`` and of the ``overlay`` of both.
@@ -48,6 +48,7 @@ class Attribution:
     explained: str
     probability: float
     measure: str = ""
+    figure: str = "probability"
     pieces: tuple[str, ...] = ()
     spans: tuple[tuple[int, int, int], ...] = ()
     scores: tuple[float, ...] = ()
@@ -64,7 +65,7 @@ class Attribution:
         """JSON values; what the kind does not have is left out."""
         found = {
             "kind": self.kind, "method": self.method, "explained": self.explained, "probability": self.probability,
-            "measure": self.measure,
+            "measure": self.measure, "figure": self.figure,
             "answer": self.answer if isinstance(self.answer, str) else list(self.answer),
             "completeness": self.completeness and self.completeness.to_dict(),
             "faithfulness": self.faithfulness and self.faithfulness.to_dict(),
@@ -110,7 +111,7 @@ def explain_example(
         test, told = _tested(scores, parts, aim, orders, patience)
     return Attribution(
         kind=task.modality, method=scores.method, answer=aim.answer, explained=aim.explained, probability=aim.probability,
-        measure=aim.measure, completeness=scores.completeness, faithfulness=test,
+        measure=aim.measure, figure=aim.figure, completeness=scores.completeness, faithfulness=test,
         notes=(*parts.notes, *aim.notes, *_short_of(scores), *told), **_shown(task.modality, parts, scores),
     )  # fmt: skip
 
@@ -125,6 +126,7 @@ def _tested(
             lambda taken_MN: aim.probabilities([parts.without(taken_N) for taken_N in taken_MN]),
             blank=parts.blank,
             orders=orders,
+            figure=aim.figure,
         )
     except OutOfTime:
         if not patience.is_wanted():

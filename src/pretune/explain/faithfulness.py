@@ -25,7 +25,7 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """The deletion test. ``shares`` (S,) of the parts are taken out; ``important`` (S,) is the probability of the answer with the
+    """The deletion test. ``shares`` (S,) of the parts are taken out; ``important`` (S,) is the probability of the answer (or what ``figure`` calls it) with the
     most important ones gone, ``random`` (S,) with as many others, the mean over the orders.
 
     ``area`` is the mean distance between both curves, 0 where the order does not matter; ``low`` to ``high`` is its 95 %
@@ -40,6 +40,7 @@ class Faithfulness:
     high: float
     orders: int
     blank: str
+    figure: str = "probability"
 
     @property
     def is_better(self) -> bool:
@@ -56,7 +57,7 @@ class Faithfulness:
         """What the figure says, for a person."""
         # The interval is of what the sentence says: points lower, or points higher.
         sign, way = (1, "lower") if self.area >= 0 else (-1, "higher")
-        area = f"the answer's probability is {abs(100 * self.area):.1f} points {way} on average"
+        area = f"the answer's {self.figure} is {abs(100 * self.area):.1f} points {way} on average"
         low, high = sorted(round(100 * sign * end, 1) + 0.0 for end in (self.low, self.high))
         spread = f"[{low:.1f}, {high:.1f}] over {self.orders} random orders"
         told = f"With the parts of the highest scores gone first, {area} than with others gone ({spread})."
@@ -78,7 +79,12 @@ class Faithfulness:
 
 
 def deletion_test(
-    scores_N: np.ndarray, probability: Callable[[np.ndarray], np.ndarray], *, blank: str, orders: int = ORDERS
+    scores_N: np.ndarray,
+    probability: Callable[[np.ndarray], np.ndarray],
+    *,
+    blank: str,
+    orders: int = ORDERS,
+    figure: str = "probability",
 ) -> Faithfulness | None:
     """Take out the highest scores first, and as many parts in random orders (Samek et al. 2017, arXiv 1509.06321, section 3;
     the comprehensiveness of DeYoung et al. 2020, arXiv 1911.03429, section 4, at each share).
@@ -103,7 +109,7 @@ def deletion_test(
     low, high = np.percentile(areas_R, [2.5, 97.5])
     return Faithfulness(
         tuple(shares_S.tolist()), tuple(curves[0].tolist()), tuple(curves[1:].mean(axis=0).tolist()),
-        float(areas_R.mean()), float(low), float(high), orders, blank,
+        float(areas_R.mean()), float(low), float(high), orders, blank, figure,
     )  # fmt: skip
 
 

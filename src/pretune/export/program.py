@@ -80,7 +80,12 @@ def add_program(
 
 
 def measure_program(
-    folder: Path, rows: Iterable[Mapping[str, Any]], records: Iterable[Mapping[str, Any]], *, threads: int | None
+    folder: Path,
+    task: Task,
+    rows: Iterable[Mapping[str, Any]],
+    records: Iterable[Mapping[str, Any]],
+    *,
+    threads: int | None,
 ) -> ProgramParity:
     """Answer ``rows`` with the folder's own ``predict.py``, in this process, beside ``records``: pretune's answers to them."""
     model = _loaded(folder).Model(folder, threads)
@@ -93,7 +98,7 @@ def measure_program(
             unread, because = unread + 1, because or str(error)
             continue
         count += 1
-        same += all(found[key] == record[key] for key in ("label", "labels", "text") if key in found)
+        same += task.same_answer(found, record)
         differences = (abs(p - record["probabilities"][name]) for name, p in found.get("probabilities", {}).items())
         largest = max(largest, *differences, 0.0)
     shutil.rmtree(folder / "__pycache__", ignore_errors=True)

@@ -99,7 +99,7 @@ def _lead(found: Explained) -> list[str]:
     truth = f" The row is labelled {found.truth}." if found.truth else ""
     said = f"The model says {answer_text(one.answer)}"
     sure = (
-        f"confidence {percent_text(one.probability)}"
+        f"{'confidence' if one.figure == 'probability' else one.figure} {percent_text(one.probability)}"
         if one.answer == one.explained
         else f"{one.explained} {percent_text(one.probability)}"
     )

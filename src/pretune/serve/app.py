@@ -227,7 +227,7 @@ def make_app(
     app.add_exception_handler(Gone, _answer_nobody)
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_api_route("/", service.page, methods=["GET", "HEAD"], include_in_schema=False)
-    labels, answer = served.task.labels, served.task.answer
+    record = served.task.record_schema()
     secured = {} if token is None else {"security": [{"token": []}]}
     app.add_api_route(
         "/health", service.health, methods=["GET"], summary="Is the service ready, and what does it serve?",
@@ -235,12 +235,12 @@ def make_app(
     app.add_api_route("/samples", service.samples, methods=["GET"], include_in_schema=False)
     app.add_api_route(
         "/predict", service.predict, methods=["POST"], summary="Answers of one row or many",
-        responses=responses_of(labels, answer, "rows", _STATUSES),
+        responses=responses_of(record, "rows", _STATUSES),
         openapi_extra={"requestBody": body_of(served.takes, limits.rows), "parameters": queries("id"), **secured},
     )  # fmt: skip
     app.add_api_route(
         "/explain", service.explain, methods=["POST"], summary="The answer of one row, and what it rests on",
-        responses=responses_of(labels, answer, "explanation", (*_STATUSES, 501)),
+        responses=responses_of(record, "explanation", (*_STATUSES, 501)),
         openapi_extra={"requestBody": one_row_body(served.takes), "parameters": queries("id", "label", "test"), **secured},
     )  # fmt: skip
     if token is not None:

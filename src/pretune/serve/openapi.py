@@ -85,9 +85,8 @@ def queries(*names: str) -> list[dict[str, Any]]:
     return [{"name": name, "in": "query", "required": False, **_QUERIES[name]} for name in names]
 
 
-def responses_of(labels: Sequence[str], answer: str, result: str, statuses: Sequence[int]) -> dict[int | str, Any]:
-    """``responses`` of an endpoint whose answer has ``result``: ``rows`` (records) or ``explanation`` (and the record)."""
-    record = _record(labels, answer)
+def responses_of(record: Mapping[str, Any], result: str, statuses: Sequence[int]) -> dict[int | str, Any]:
+    """``responses`` of an endpoint whose answer has ``result``: ``rows`` (records of this schema) or ``explanation`` (and the record)."""
     parts: dict[str, Any] = {"milliseconds": {"type": "number", "description": "from the last byte in to the answer"}}
     if result == "rows":
         parts = {"rows": {"type": "array", "items": record, "description": "in the order of the request"}, **parts}
@@ -133,19 +132,3 @@ def _form(takes: Takes) -> dict[str, Any]:
     binary = {"type": "string", "format": "binary"}
     own = dict.fromkeys(takes.fields, _TEXT if takes.modality == "text" else binary)
     return {"type": "object", "properties": {"id": _TEXT, **own, **({} if takes.pairs else {"file": binary})}}
-
-
-def _record(labels: Sequence[str], answer: str) -> dict[str, Any]:
-    """A line of a predictions file."""
-    found: dict[str, Any] = {"id": _TEXT}
-    if not labels:
-        return {"type": "object", "properties": {**found, answer: {**_TEXT, "description": "the transcript"}}}
-    one = {**_TEXT, "enum": list(labels)}
-    found[answer] = {"type": "array", "items": one} if answer == "labels" else one
-    share = {"type": "number", "minimum": 0, "maximum": 1}
-    found["probabilities"] = {
-        "type": "object",
-        "description": "calibrated as `pretune predict` gives them",
-        "properties": dict.fromkeys(labels, share),
-    }
-    return {"type": "object", "required": [*found], "properties": found}

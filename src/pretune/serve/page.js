@@ -131,7 +131,7 @@ function showAnswer(record, inside, outside) {
   const answer = record[about.answer];
   const chosen = Array.isArray(answer) ? answer : [answer];
   const words = about.answer === "text" ? "Nothing was heard." : "None of the labels.";
-  const said = chosen.join(", ");
+  const said = chosen.map((one) => (typeof one === "number" ? String(Number(one.toPrecision(6))) : one)).join(", ");
   at("said").textContent = said || words;
   at("said").classList.toggle("quiet", !said);
   const shares = Object.entries(record.probabilities || {}).sort((one, other) => other[1] - one[1]);
@@ -163,7 +163,7 @@ function showWhy(found, took) {
   const label = found.explained;
   for (const button of document.querySelectorAll(".bars button.name")) button.setAttribute("aria-pressed", String(button.textContent === label));
   const lead = at("why-lead");
-  lead.replaceChildren("What speaks for ", make("b", { dir: "auto", textContent: label }), ` (${percent(found.probability)}), by ${found.method}.`);
+  lead.replaceChildren("What speaks for ", make("b", { dir: "auto", textContent: label }), ` (${found.figure === "probability" ? "" : `${found.figure} `}${percent(found.probability)}), by ${found.method}.`);
   const draw = { text: drawWords, image: drawLooks, audio: drawTime }[found.kind];
   at("why-body").replaceChildren(...draw(found, label));
   const test = found.faithfulness ? `${found.faithfulness.sentence} ` : "";

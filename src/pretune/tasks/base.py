@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 import numpy as np
 import torch
 
+from pretune.answers import ANSWERS, answer_of
 from pretune.errors import DataError, ModelError
 from pretune.metrics.base import Measured, Metric
 from pretune.schema import Check, record, text
@@ -274,6 +275,23 @@ class Task(ABC):
     def unexplained(self) -> str:
         """Why its answers are not explained row by row; nothing where they are."""
         return ""
+
+    tolerance: float = 0.0
+    """How far two answers of one row may lie apart and still be the same (numbers of two engines)."""
+
+    def same_answer(self, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+        """Do two records give the same answer?"""
+        a, b = (answer_of(self.answer, record[self.answer]) for record in (one, other))
+        return a is not None and b is not None and a.same(b, self.tolerance)
+
+    def record_schema(self) -> dict[str, Any]:
+        """JSON schema of a line of a predictions file, without its truth."""
+        answer = dict(ANSWERS[self.answer].schema(self.labels))
+        return {
+            "type": "object",
+            "required": ["id", self.answer],
+            "properties": {"id": {"type": "string"}, self.answer: answer},
+        }
 
     def answering(self) -> dict[str, Any]:
         """How answers are searched, for the record of an evaluation; nothing where there is but one way."""

@@ -134,6 +134,18 @@ class Labelling(RowTask):
         line["probabilities"] = dict(zip(self.labels, prediction.outputs_C, strict=True))
         return line if truth is None else {**line, "truth": truth}
 
+    def record_schema(self) -> dict[str, Any]:
+        """With a calibrated probability for each label."""
+        schema = super().record_schema()
+        share = {"type": "number", "minimum": 0, "maximum": 1}
+        schema["required"].append("probabilities")
+        schema["properties"]["probabilities"] = {
+            "type": "object",
+            "description": "calibrated as `pretune predict` gives them",
+            "properties": dict.fromkeys(self.labels, share),
+        }
+        return schema
+
     def matrix(self, records: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """The probabilities of records, (N, C)."""
         found = [[record["probabilities"][label] for label in self.labels] for record in records]

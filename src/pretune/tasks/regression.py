@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["Regression"]
 
 _FEW_RECORDS = 10
+_CLOSE = 1e-2
+"""Numbers of two engines that lie closer, in units of the training spread, are the same."""
 _FLAT = 1e-3
 """Answers that differ by less, in units of the training spread, tell rows apart by nothing."""
 
@@ -49,6 +51,7 @@ class Regression(RowTask):
     def __init__(self, labels: Sequence[str] = (), *, mean: float = 0.0, spread: float = 1.0) -> None:
         super().__init__(labels)
         self.mean, self.spread = mean, spread
+        self.tolerance = _CLOSE * spread
 
     @classmethod
     def check(cls, data: Splits) -> None:

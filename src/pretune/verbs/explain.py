@@ -222,7 +222,8 @@ def _outcome(
 
 def _answer_lines(found: Attribution) -> list[str]:
     answer = found.answer if isinstance(found.answer, str) else ", ".join(found.answer) or "none of its labels"
-    confidence = f"{found.explained} {100 * found.probability:.1f} %"
+    named = found.explained if found.figure == "probability" else found.figure
+    confidence = f"{named} {100 * found.probability:.1f} %"
     lines = [f"{answer} ({confidence}), explained by {found.method}"]
     if found.pieces:
         best = sorted(zip(found.pieces, found.scores, strict=True), key=lambda one: -abs(one[1]))[:_NAMED]

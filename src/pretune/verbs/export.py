@@ -192,7 +192,7 @@ def _parity(
     records = task.calibrated(records) or records
     raw = uncleaned(parent, "validation", rows.select(range(len(records)))["id"])
     cells = [{key: _held(row[key]) for key in ("text", "text_pair", "image", "audio") if key in row} for row in raw]
-    program = measure_program(folder, cells, records, threads=settings.threads)
+    program = measure_program(folder, task, cells, records, threads=settings.threads)
     bar.close()
     if not program.rows:
         say.warn(f"predict.py is not proven: it could read none of {program.unread} rows ({program.unread_because})")

@@ -61,15 +61,20 @@ def write_records(path: Path, records: Iterator[Mapping[str, Any]], task: Task) 
     return count
 
 
+def _shares(task: Task) -> list[str]:
+    """The labels whose probabilities a record has."""
+    return list(task.record_schema()["properties"].get("probabilities", {}).get("properties", ()))
+
+
 def _names(task: Task) -> Sequence[str]:
     """The columns: id, the answer, and the probability of each class."""
-    return ["id", task.answer, *(f"probability of {label}" for label in task.labels)]
+    return ["id", task.answer, *(f"probability of {label}" for label in _shares(task))]
 
 
 def _cells(record: Mapping[str, Any], task: Task) -> Sequence[str]:
     answer = record[task.answer]
-    shown = answer if isinstance(answer, str) else _joined(answer)
-    return [record["id"], shown, *(f"{record['probabilities'][label]:.6g}" for label in task.labels)]
+    shown = answer if isinstance(answer, str) else _joined(answer) if isinstance(answer, list) else json.dumps(answer)
+    return [record["id"], shown, *(f"{record['probabilities'][label]:.6g}" for label in _shares(task))]
 
 
 def _joined(labels: Sequence[str]) -> str:

@@ -39,7 +39,7 @@ SHOWN = 5
 
 
 class Model:
-    """The model of a folder. ``answers`` gives one answer a row: label (or labels, or text) and honest probabilities."""
+    """The model of a folder. ``answers`` gives one answer a row: label (or labels, with honest probabilities), number or text."""
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
         check_sums(folder)
@@ -93,6 +93,8 @@ class Model:
         """The answer of a row, of the logits of its items (several for a text cut into windows)."""
         if "spelling" in self.about:
             return {"text": transcript(outputs[0], self.about["spelling"])}
+        if "spread" in self.about:
+            return {"value": self.about["mean"] + self.about["spread"] * float(np.mean([one[0] for one in outputs]))}
         labels, several = self.about["labels"], "threshold" in self.about
         squash = sigmoid if several else softmax
         probabilities_C = np.mean([squash(logits_C.astype(np.float64)) for logits_C in outputs], axis=0)
