@@ -41,6 +41,7 @@ from pretune.objectives.teaching import TaughtSettings
 from pretune.tasks import (
     AudioClassification,
     AudioMultilabelClassification,
+    AudioRegression,
     SpeechRecognition,
     TextClassification,
     TextMultilabelClassification,
@@ -213,6 +214,8 @@ def tiny_sound_task(kind: str, *, told: bool = True, features: bool = False, **o
     shared = {"mask": frame_mask_of(backbone), **options}
     if kind == "speech":
         return SpeechRecognition(new_spelling(WORDS.values()), hearing_of(backbone), **shared), backbone
+    if kind == "sound-number":
+        return AudioRegression((), hearing_of(backbone), **shared), backbone
     made = AudioMultilabelClassification if kind == "sound-labels" else AudioClassification
     return made(LABELS, hearing_of(backbone), **shared), backbone
 

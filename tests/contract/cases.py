@@ -16,19 +16,22 @@ import numpy as np
 import torch
 
 from conftest import make_rows
-from pretune.answers import Label, Labels, Text
+from pretune.answers import Label, Labels, Text, Value
 from pretune.backbones.fast import make_fast
 from pretune.backbones.image import geometry_of
 from pretune.backbones.text import TextEncoder
 from pretune.tasks import (
     AudioClassification,
     AudioMultilabelClassification,
+    AudioRegression,
     ImageClassification,
     ImageMultilabelClassification,
+    ImageRegression,
     SpeechRecognition,
     Task,
     TextClassification,
     TextMultilabelClassification,
+    TextRegression,
 )
 from pretune.types import Encoded, Example, Target
 from tiny import (
@@ -69,6 +72,8 @@ class TaskCase:
 
 def _perfect(example: Example) -> Mapping[str, Any]:
     target = example.target
+    if isinstance(target, Value):
+        return {"id": example.id, "truth": target.number, "value": target.number}
     if isinstance(target, Text):
         return {"id": example.id, "truth": target.value, "text": target.value}
     assert target is not None
@@ -78,15 +83,36 @@ def _perfect(example: Example) -> Mapping[str, Any]:
 
 
 def _target(row: Mapping[str, Any]) -> Target:
+    if "value" in row:
+        return Value(row["value"])
     return Labels(tuple(row["labels"])) if "labels" in row else Label(row["label"])
 
 
+def _numbers(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with a number in place of the label."""
+    return [
+        {**{key: cell for key, cell in row.items() if key != "label"}, "value": 3.0 * number - 7.5}
+        for number, row in enumerate(rows)
+    ]
+
+
+SCALE = {"mean": 9.0, "spread": 10.0}
+
+
 def _classification(
-    *, several: bool = False, pair: bool = False, max_length: int = 48, long_text: str = "truncate", **options: Any
+    *,
+    several: bool = False,
+    numbers: bool = False,
+    pair: bool = False,
+    max_length: int = 48,
+    long_text: str = "truncate",
+    **options: Any,
 ) -> TaskCase:
     backbone = tiny_backbone()
-    made = TextMultilabelClassification if several else TextClassification
-    task = made(LABELS, tiny_encoder(backbone, max_length=max_length, long_text=long_text), **options)
+    made = TextRegression if numbers else TextMultilabelClassification if several else TextClassification
+    task = made(
+        () if numbers else LABELS, tiny_encoder(backbone, max_length=max_length, long_text=long_text), **options
+    )
     model, _ = task.build(backbone, seed=0)
     rows: list[dict[str, Any]] = []
     for row, other in zip(uneven_rows(12), make_rows(12, seed=3), strict=True):
@@ -98,7 +124,7 @@ def _classification(
                 "label": row["label"],
             }
         )
-    rows = several_labels(rows) if several else rows
+    rows = several_labels(rows) if several else _numbers(rows) if numbers else rows
     examples = [
         Example(row["id"], {k: v for k, v in row.items() if k.startswith("text")}, _target(row)) for row in rows
     ]
@@ -117,17 +143,18 @@ def _classification(
         unlabelled,
         _perfect,
         load,
-        f"contract-{pair}-{several}",
+        f"contract-{pair}-{several}-{numbers}",
         backbone,
     )
 
 
-def _pictures(preset: str, *, several: bool = False, **options: Any) -> TaskCase:
+def _pictures(preset: str, *, several: bool = False, numbers: bool = False, **options: Any) -> TaskCase:
     backbone = tiny_image_backbone(preset)
-    made = ImageMultilabelClassification if several else ImageClassification
-    task = made(LABELS, geometry_of(backbone.processor), **options)
+    made = ImageRegression if numbers else ImageMultilabelClassification if several else ImageClassification
+    task = made(() if numbers else LABELS, geometry_of(backbone.processor), **options)
     model, _ = task.build(backbone, seed=0)
     rows = several_labels(tiny_pictures(12)) if several else tiny_pictures(12)
+    rows = _numbers(rows) if numbers else rows
     examples = [Example(row["id"], {"image": row["image"]}, _target(row)) for row in rows]
 
     def load(folder: Any) -> torch.nn.Module:
@@ -137,7 +164,7 @@ def _pictures(preset: str, *, several: bool = False, **options: Any) -> TaskCase
 
     unlabelled = Example("nobody-knows", examples[0].inputs)
     return TaskCase(
-        task, model.eval(), examples, dataset_of(rows), unlabelled, _perfect, load, f"contract-{preset}-{several}", backbone
+        task, model.eval(), examples, dataset_of(rows), unlabelled, _perfect, load, f"contract-{preset}-{several}-{numbers}", backbone
     )  # fmt: skip
 
 
@@ -145,6 +172,7 @@ def _clips(kind: str, **options: Any) -> TaskCase:
     task, backbone = tiny_sound_task(kind, **options)
     model, _ = task.build(backbone, seed=0)
     rows = several_labels(tiny_clips(12)) if kind == "sound-labels" else tiny_clips(12)
+    rows = _numbers(rows) if kind == "sound-number" else rows
     targets = [Text(row["text"]) if kind == "speech" else _target(row) for row in rows]
     examples = [Example(row["id"], {"audio": row["audio"]}, target) for row, target in zip(rows, targets, strict=True)]
 
@@ -192,6 +220,13 @@ TASK_CASES: dict[str, tuple[type[Task], Callable[[], TaskCase]]] = {
     "speech-recognition beam": (SpeechRecognition, lambda: _clips("speech", beam_size=4)),
     "speech-recognition not told of padding": (SpeechRecognition, lambda: _clips("speech", told=False)),
     "image-classification vit": (ImageClassification, lambda: _pictures("vit-micro")),
+    "text-regression windows": (
+        TextRegression,
+        lambda: _classification(numbers=True, max_length=12, long_text="windows", **SCALE),
+    ),
+    "text-regression pairs": (TextRegression, lambda: _classification(numbers=True, pair=True, **SCALE)),
+    "image-regression": (ImageRegression, lambda: _pictures("resnet-10", numbers=True, augment="light", **SCALE)),
+    "audio-regression": (AudioRegression, lambda: _clips("sound-number", augment="light", **SCALE)),
     "image-classification resnet": (ImageClassification, lambda: _pictures("resnet-10", augment="light")),
 }
 

@@ -101,7 +101,5 @@ def measure_parity(
         largest = math.inf if math.isnan(difference) else max(largest, difference)
         on_batch(len(places))
     rows = {side: task.merge([one for one in held if one is not None]) for side, held in found.items()}
-    same = sum(
-        task.same_answer(task.record(a), task.record(b)) for a, b in zip(rows[True], rows[False], strict=True)
-    )
+    same = sum(task.same_answer(task.record(a), task.record(b)) for a, b in zip(rows[True], rows[False], strict=True))
     return Parity(len(rows[True]), len(alone), largest, same)
