@@ -182,11 +182,13 @@ class Prediction:
 
     ``answer`` is the JSON value of a record's answer: a label, several labels, a number, a text, a tag for each word. ``outputs_C`` is
     what windows of a long row are averaged of: probabilities in the order of the task's labels, a number in units of its spread.
+    ``detail`` are further fields of the record.
     """
 
     id: str
     answer: Any
     outputs_C: tuple[float, ...] = ()
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from pretune.tasks.listing import TASKS, check_settings, find_task, kept_task, t
 from pretune.tasks.speech_recognition import SpeechRecognition
 from pretune.tasks.text_classification import TextClassification, TextMultilabelClassification
 from pretune.tasks.text_regression import TextRegression
+from pretune.tasks.token_classification import TokenClassification
 
 __all__ = [
     "TASKS",
@@ -24,6 +25,7 @@ __all__ = [
     "TextClassification",
     "TextMultilabelClassification",
     "TextRegression",
+    "TokenClassification",
     "check_settings",
     "find_task",
     "kept_task",

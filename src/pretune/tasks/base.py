@@ -100,6 +100,7 @@ class Task(ABC):
     learning_inputs: ClassVar[tuple[str, ...]] = ()
     fixed_inputs: ClassVar[tuple[str, ...]] = ()
     taught_variation: ClassVar[str] = "light"
+    unexported: ClassVar[str] = ""
     labels: tuple[str, ...]
 
     @classmethod  # noqa: B027

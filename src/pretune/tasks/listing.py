@@ -17,6 +17,7 @@ from pretune.tasks.linear_classification import LINEAR_TASKS
 from pretune.tasks.speech_recognition import SpeechRecognition
 from pretune.tasks.text_classification import TextClassification, TextMultilabelClassification
 from pretune.tasks.text_regression import TextRegression
+from pretune.tasks.token_classification import TokenClassification
 
 if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
@@ -35,6 +36,7 @@ TASKS: tuple[type[Task], ...] = (
     TextRegression,
     ImageRegression,
     AudioRegression,
+    TokenClassification,
 )
 
 
