@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def _write(folder: Path, task: TokenClassification, dataset: Dataset) -> None:
     tokens = words = 0
     with ExitStack() as stack:
         files = {name: stack.enter_context(Growing(folder / f"{name}.npy", np.int32)) for name in named}
-        rows: Iterable[Any] = dataset
+        rows = cast("Iterable[dict[str, Any]]", dataset)
         for number, row in enumerate(rows):
             tags = row.get("tags")
             inputs = {name: row[name] for name in ("text", "words") if row.get(name) is not None}

@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pretune.answers.schemes import Span, spans_of, strict_spans_of
 from pretune.metrics.base import values_of
-from pretune.metrics.tagging import Span, by_type, spans_of, strict_spans_of
+from pretune.metrics.tagging import by_type
 from pretune.tasks.classification_blocks import Rows
 
 __all__ = ["tagging_blocks"]

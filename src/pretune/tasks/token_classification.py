@@ -18,6 +18,7 @@ import torch
 from torch.nn import functional
 
 from pretune.answers import Tags
+from pretune.answers.schemes import scheme_of, spans_of, to_iob2
 from pretune.answers.tags import OUTSIDE
 from pretune.backbones.text import TextEncoder, TextPiece, collate_text
 from pretune.backbones.text_limits import encoder_for, encoder_of
@@ -25,7 +26,7 @@ from pretune.config import READ_BY_MODALITY
 from pretune.data.scripts import code_points, unspaced_mask
 from pretune.errors import DataError
 from pretune.metrics.base import Measured, Metric
-from pretune.metrics.tagging import TaggingMetric, scheme_of, spans_of, to_iob2
+from pretune.metrics.tagging import TaggingMetric
 from pretune.schema import Check, listed, text, whole
 from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
 from pretune.tasks.row_task import training_rows

@@ -84,6 +84,8 @@ def export(settings: ExportSettings, *, say: Say) -> Outcome:
 
 
 def _refuse_other_engines(settings: ExportSettings, parent: RunFolder) -> None:
+    from pretune.tasks import kept_task
+
     kind = kept_task(about_of(parent))
     if kind is not None and kind.unexported:
         raise UsageError(kind.unexported, f"pretune serve {parent.path} answers over HTTP, pretune predict files")
