@@ -45,6 +45,7 @@ KINDS = {
     "tables": "data as it was read",
     "pairs": "pictures and clips that are copies of each other",
     "tokens": "texts as tokens",
+    "tagged": "texts as tokens, with the words to be tagged",
     "pixels": "pictures, decoded and scaled",
     "samples": "clips, decoded",
     "trunks": "outputs of frozen layers",

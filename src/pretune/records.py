@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Any
 
-from pretune.schema import Check, Misfit, anything, flag, listed, mapped, maybe, number, record, text, whole
+from pretune.answers import ANSWERS
+from pretune.schema import Check, anything, flag, listed, mapped, maybe, number, record, text, whole
 
 __all__ = ["check_of", "line_check_of"]
 
@@ -18,11 +19,11 @@ def _some(**fields: Check) -> Check:
 
 
 def _answer(value: Any) -> None:
-    """A label or transcript, or the labels of a row."""
+    """A label, text or number, or the labels or tags of a row."""
     if isinstance(value, list):
         listed(text())(value)
     elif not isinstance(value, str):
-        raise Misfit("must be a text, or a list of texts")
+        number()(value)
 
 
 _FIGURE = maybe(number())
@@ -104,9 +105,7 @@ _OF_LINES: dict[str, Check] = {
 _PREDICTION = record(
     {
         "id": text(),
-        "label?": text(),
-        "labels?": listed(text()),
-        "text?": text(),
+        **{f"{kind}?": _answer for kind in ANSWERS},
         "probabilities?": mapped(number(0, 1)),
         "truth?": _answer,
         "group?": text(),

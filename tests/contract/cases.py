@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from conftest import make_rows
-from pretune.answers import Label, Labels, Text, Value
+from pretune.answers import Label, Labels, Tags, Text, Value
+from pretune.answers.schemes import to_iob2
 from pretune.backbones.fast import make_fast
 from pretune.backbones.image import geometry_of
 from pretune.backbones.text import TextEncoder
@@ -32,7 +33,9 @@ from pretune.tasks import (
     TextClassification,
     TextMultilabelClassification,
     TextRegression,
+    TokenClassification,
 )
+from pretune.tasks.token_classification import words_in
 from pretune.types import Encoded, Example, Target
 from tiny import (
     LABELS,
@@ -74,6 +77,8 @@ def _perfect(example: Example) -> Mapping[str, Any]:
     target = example.target
     if isinstance(target, Value):
         return {"id": example.id, "truth": target.number, "value": target.number}
+    if isinstance(target, Tags):
+        return {"id": example.id, "truth": list(target.values), "tags": list(target.values)}
     if isinstance(target, Text):
         return {"id": example.id, "truth": target.value, "text": target.value}
     assert target is not None
@@ -146,6 +151,34 @@ def _classification(
         f"contract-{pair}-{several}-{numbers}",
         backbone,
     )
+
+
+TAGS = ("O", "B-MONEY", "I-MONEY", "B-SPORT", "I-SPORT")
+
+
+def _tagged(**options: Any) -> TaskCase:
+    """Every word tagged by its letters, so that the tags can be learned."""
+    backbone = tiny_backbone()
+    task = TokenClassification(TAGS, tiny_encoder(backbone, **options))
+    model, _ = task.build(backbone, seed=0)
+    rows: list[dict[str, Any]] = []
+    for row in uneven_rows(12):
+        words = words_in(row["text"])
+        tags = to_iob2([TAGS[(len(row["text"][a:b]) * 7) % 5] for a, b in words], "IOB2")
+        rows.append({"id": row["id"], "text": row["text"], "words": [list(one) for one in words], "tags": tags})
+    examples = [
+        Example(row["id"], {"text": row["text"], "words": row["words"]}, Tags(tuple(row["tags"]))) for row in rows
+    ]
+
+    def load(folder: Any) -> torch.nn.Module:
+        from transformers import AutoModelForTokenClassification
+
+        return AutoModelForTokenClassification.from_pretrained(folder).eval()
+
+    unlabelled = Example("nobody-knows", {"text": examples[0].inputs["text"]})
+    return TaskCase(
+        task, make_fast(model).eval(), examples, dataset_of(rows), unlabelled, _perfect, load, f"contract-tags-{options}", backbone
+    )  # fmt: skip
 
 
 def _pictures(preset: str, *, several: bool = False, numbers: bool = False, **options: Any) -> TaskCase:
@@ -227,6 +260,8 @@ TASK_CASES: dict[str, tuple[type[Task], Callable[[], TaskCase]]] = {
     "text-regression pairs": (TextRegression, lambda: _classification(numbers=True, pair=True, **SCALE)),
     "image-regression": (ImageRegression, lambda: _pictures("resnet-10", numbers=True, augment="light", **SCALE)),
     "audio-regression": (AudioRegression, lambda: _clips("sound-number", augment="light", **SCALE)),
+    "token-classification": (TokenClassification, _tagged),
+    "token-classification windows": (TokenClassification, lambda: _tagged(max_length=12)),
     "image-classification resnet": (ImageClassification, lambda: _pictures("resnet-10", augment="light")),
 }
 

@@ -14,7 +14,7 @@ from pretune.report.charts import Series, line_chart, scatter
 from pretune.report.grids import confused_pairs, heat_map, reliability
 from pretune.report.layout import Cell, cell_of, data_table, part
 from pretune.report.svg import responsive
-from pretune.report.words import number_text, percent_text, plain
+from pretune.report.words import clean_text, number_text, percent_text, plain
 
 __all__ = ["BLOCKS", "MOST_CLASSES", "render_block"]
 
@@ -86,19 +86,19 @@ def reliability_block(block: Block) -> Markup:
 
 def examples_block(block: Block) -> Markup:
     """Rows with their text, what they are and what they were predicted as; the first stay open."""
-    rows = [_example(row) for row in block.get("rows", [])]
+    return _folded("examples", block, [_example(row) for row in block.get("rows", [])])
+
+
+def _folded(macro: str, block: Block, rows: Sequence[Mapping[str, Any]]) -> Markup:
     head = part("heading", text=str(block.get("title", "Examples")), kind="block")
     if block.get("note"):
         head += part("paragraph", text=str(block["note"]), kind="note")
     if not rows:
         return head + part("paragraph", text="There are none.")
-    shown = head + part("examples", rows=rows[:FIRST_EXAMPLES])
-    rest = rows[FIRST_EXAMPLES:]
-    return shown + (
-        part("details", summary=f"{number_text(len(rest))} more", body=part("examples", rows=rest))
-        if rest
-        else Markup("")
-    )
+    shown, rest = head + part(macro, rows=rows[:FIRST_EXAMPLES]), rows[FIRST_EXAMPLES:]
+    if not rest:
+        return shown
+    return shown + part("details", summary=f"{number_text(len(rest))} more", body=part(macro, rows=rest))
 
 
 def _example(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,6 +163,33 @@ def points_block(block: Block) -> Markup:
     return part("figure", drawing=chart, caption=words["title"], note=str(block.get("note") or ""))
 
 
+def tagged_block(block: Block) -> Markup:
+    """Texts with marked stretches: the truth above the answer; the first stay open."""
+    rows = [
+        {"id": plain(row.get("id")), "sides": [(side, _marked(row, side)) for side in ("truth", "answer")]}
+        for row in block.get("rows", [])
+        if isinstance(row, Mapping)
+    ]
+    return _folded("tagged", block, rows)
+
+
+def _marked(row: Mapping[str, Any], side: str) -> list[tuple[str, str, int]]:
+    """The text in stretches: each with the type that it is marked as ("" for none), and a number of that type for its colour."""
+    line, found, at = str(row.get("text") or ""), [], 0
+    marks = [mark for mark in row.get(side, []) if isinstance(mark, (list, tuple)) and len(mark) == 3]
+    for start, stop, kind in sorted(marks, key=lambda mark: mark[0]):
+        if start < at:
+            continue
+        found += [(clean_text(line[at:start]), "", 0), (clean_text(line[start:stop]), str(kind), _colour(str(kind)))]
+        at = stop
+    return [*found, (clean_text(line[at:]), "", 0)]
+
+
+def _colour(kind: str) -> int:
+    """One of six, the same for a type on every page."""
+    return sum(kind.encode(errors="replace")) % 6
+
+
 BLOCKS: Mapping[str, Callable[[Block], Markup]] = {
     "table": table_block,
     "matrix": matrix_block,
@@ -171,6 +198,7 @@ BLOCKS: Mapping[str, Callable[[Block], Markup]] = {
     "curve": curve_block,
     "pictures": pictures_block,
     "points": points_block,
+    "tagged": tagged_block,
 }
 
 

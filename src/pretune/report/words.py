@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, TypeGuard
 
+from pretune.metrics import spec_of
+
 __all__ = [
     "HOW_TO_LOAD",
     "bytes_text",
@@ -19,6 +21,7 @@ __all__ = [
     "percent_text",
     "percent_tick",
     "plain",
+    "score_line",
     "score_text",
     "score_value_text",
     "tick_text",
@@ -30,6 +33,11 @@ __all__ = [
 _TITLES = {
     "majority": "majority class",
     "most-frequent-transcript": "most frequent transcript",
+    "most-frequent-tag": "each word's most frequent tag",
+    "mean": "mean of the training rows",
+    "tfidf-ridge": "TF-IDF with ridge regression",
+    "pixels-ridge": "pixels and colours with ridge regression",
+    "mel-ridge": "mel bands with ridge regression",
     "tfidf-logistic": "TF-IDF with logistic regression",
     "pixels-logistic": "pixels and colours with logistic regression",
     "mel-logistic": "mel bands with logistic regression",
@@ -91,7 +99,10 @@ def is_score(value: object) -> TypeGuard[Mapping[str, Any]]:
 
 
 def is_percent(name: str, score: Mapping[str, Any]) -> bool:
-    """Is the score a share, to be written as a percentage?"""
+    """Is the score a share, to be written as a percentage? Its metric says so; names of no metric are judged by their words."""
+    spec = spec_of(name)
+    if spec is not None:
+        return spec.unit in ("share", "rate")
     if any(word in name.lower() for word in _NOT_A_SHARE):
         return False
     parts = [score.get(key) for key in ("value", "low", "high")]
@@ -134,21 +145,28 @@ def number_text(value: object) -> str:
     return f"{value:.1f}" if size >= 100 else f"{value:.2f}" if size >= 10 else f"{value:.3f}"
 
 
-def score_value_text(name: str, score: Mapping[str, Any]) -> tuple[str, str]:
-    """The figure and its interval: ``("91.2 %", "[90.6, 91.7]")``; the interval is empty where there is none."""
+def score_value_text(name: str, score: Mapping[str, Any], digits: int = 1) -> tuple[str, str]:
+    """The figure and its interval: ``("91.2 %", "[90.6, 91.7]")``; the interval is empty where there is none. ``digits`` are those of a
+    percentage behind its point.
+    """
     share = is_percent(name, score)
     value, low, high = score.get("value"), score.get("low"), score.get("high")
-    text = percent_text(value) if share else number_text(value)
+    text = percent_text(value, digits) if share else number_text(value)
     if low is None or high is None:
         return text, ""
     if share:
-        return text, f"[{100 * low:.1f}, {100 * high:.1f}]"
+        return text, f"[{100 * low:.{digits}f}, {100 * high:.{digits}f}]"
     return text, f"[{number_text(low)}, {number_text(high)}]"
 
 
-def score_text(name: str, score: Mapping[str, Any]) -> str:
+def score_text(name: str, score: Mapping[str, Any], digits: int = 1) -> str:
     """One line: ``91.2 % [90.6, 91.7]``."""
-    return " ".join(part for part in score_value_text(name, score) if part)
+    return " ".join(part for part in score_value_text(name, score, digits) if part)
+
+
+def score_line(name: str, score: Mapping[str, Any]) -> str:
+    """The same for a terminal, with a digit more and blanks that break."""
+    return score_text(name, score, 2).replace("\u00a0", " ")
 
 
 def duration_text(seconds: object) -> str:

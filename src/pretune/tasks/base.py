@@ -129,6 +129,11 @@ class Task(ABC):
         return ""
 
     @property
+    def num_outputs(self) -> int:
+        """How many numbers the model gives for each answer: one a label."""
+        return len(self.labels)
+
+    @property
     def varies_rows(self) -> bool:
         """Does :meth:`augment` change anything? What a model says of a row can be kept only where it does not."""
         return False

@@ -81,9 +81,14 @@ class Regression(RowTask):
         """The scale."""
         return {"mean": float(about["mean"]), "spread": float(about["spread"])}
 
+    @property
+    def num_outputs(self) -> int:
+        """One."""
+        return 1
+
     def head_config(self) -> dict[str, Any]:
         """One output."""
-        return {"num_labels": 1}
+        return {"num_labels": self.num_outputs}
 
     def student(self, data: Splits, backbone: Backbone, settings: TaskSettings) -> Self:
         """See :class:`pretune.tasks.base.Task`: on the teacher's scale."""

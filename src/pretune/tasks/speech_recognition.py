@@ -139,6 +139,11 @@ class SpeechRecognition(Task):
         return rows
 
     @property
+    def num_outputs(self) -> int:
+        """One a character of the vocabulary."""
+        return len(self.spelling.tokens)
+
+    @property
     def varies_rows(self) -> bool:
         """All levels but ``none`` do."""
         return self.variation.name != "none"

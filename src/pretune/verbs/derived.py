@@ -206,13 +206,16 @@ def _ratios(before: dict[str, Any], after: dict[str, Any]) -> dict[str, float]:
 def compression_text(found: dict[str, Any], *, rising: bool) -> str:
     """What was lost and what was gained; and where there is a loss without a gain, or no gain at all, that."""
     from pretune.evaluation.compare import as_sentence
+    from pretune.report.words import is_percent, number_text, score_line
 
     before, after = found["before"], found["after"]
+    metric = found["metric"]
     verdict = found["comparison"]["verdict"]
     small = ["the smaller file"] if found["smaller"] >= 1 / _SAME_SIZE else []
     other = (["32 rows at a time"] if found["faster_32"] >= _SAME_SPEED else []) + small
     lines = [
-        f"{found['metric']} {_spread(after['score'])}, before {_spread(before['score'])}, n = {found['n']} validation rows, by which both were chosen. {as_sentence(verdict)}",
+        f"{metric} {score_line(metric, after['score'])}, before {score_line(metric, before['score'])}, n = {found['n']} validation rows, "
+        f"by which both were chosen. {as_sentence(verdict)}",
         f"{_times(found['faster'])} for one row ({after['latency_1']['p50_ms']:.2f} ms, before {before['latency_1']['p50_ms']:.2f}), "
         f"{_times(found['faster_32'])} for 32; {after['bytes'] / 1e6:.1f} MB on the disk, before {before['bytes'] / 1e6:.1f}.",
     ]
@@ -223,12 +226,9 @@ def compression_text(found: dict[str, Any], *, rising: bool) -> str:
         lines.append(f"It is slower for one row on this machine: only {speaks} for it.")
     if found["comparison"]["better"] == "a":
         lost = abs(after["score"]["value"] - before["score"]["value"])
-        lines.append(f"It paid for that: {found['metric']} {'fell' if rising else 'rose'} by {100 * lost:.2f} points.")
+        size = f"{100 * lost:.2f} points" if is_percent(found["metric"], after["score"]) else number_text(lost)
+        lines.append(f"It paid for that: {found['metric']} {'fell' if rising else 'rose'} by {size}.")
     return "\n".join(lines)
-
-
-def _spread(score: dict[str, Any]) -> str:
-    return f"{100 * score['value']:.2f} % [{100 * score['low']:.2f}, {100 * score['high']:.2f}]"
 
 
 def _times(ratio: float) -> str:

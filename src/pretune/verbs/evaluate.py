@@ -203,14 +203,20 @@ def _evaluation(
 
 
 def _outcome(run: RunFolder, split: str, evaluation: dict[str, Any]) -> Outcome:
+    from pretune.report.words import score_line
+
     name = evaluation["primary"]
     score = evaluation["scores"][name]
     lines = [
-        f"{split}: {name} {_percent(score)}, n = {evaluation['n']}"
-        + (f"; macro F1 {_percent(evaluation['scores']['f1_macro'])}" if "f1_macro" in evaluation["scores"] else "")
+        f"{split}: {name} {score_line(name, score)}, n = {evaluation['n']}"
+        + (
+            f"; macro F1 {score_line('f1_macro', evaluation['scores']['f1_macro'])}"
+            if "f1_macro" in evaluation["scores"]
+            else ""
+        )
     ]
     for baseline, scores in evaluation["baselines"].items():
-        lines.append(f"  {baseline}: {_percent(scores[name])}")
+        lines.append(f"  {baseline}: {score_line(name, scores[name])}")
     if "seed_scores" in evaluation:
         several = evaluation["seed_scores"][name]
         lines.append(f"  {counted(len(several['values']), 'seed')}: mean {several['mean']:.4f}, sd {several['sd']:.4f}")
@@ -235,7 +241,3 @@ def _outcome(run: RunFolder, split: str, evaluation: dict[str, Any]) -> Outcome:
     return Outcome(
         text="\n".join(lines), facts={"run": str(run.path), **facts, "seed_scores": evaluation.get("seed_scores")}
     )
-
-
-def _percent(score: dict[str, Any]) -> str:
-    return f"{100 * score['value']:.2f} % [{100 * score['low']:.2f}, {100 * score['high']:.2f}]"

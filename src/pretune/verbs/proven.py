@@ -132,10 +132,10 @@ def _load_graph(run: RunFolder, settings: AnsweringSettings, engine: str) -> Pro
         check_graph(run.model_dir / name)
     device = graph_device(settings.threads)
     model = load_engine(engine, run.model_dir, threads=device.threads)
-    answers = len(task.labels) or len(about.get("spelling", {}).get("tokens", ()))
+    answers = task.num_outputs
     if model.width not in (None, answers):
         raise CorruptFile(
-            f"{run.model_dir / 'pretune.json'} names {answers} labels or letters, the graph gives {model.width}",
+            f"{run.model_dir / 'pretune.json'} names {answers} outputs (labels, letters), the graph gives {model.width}",
             "the folder holds files of two runs: copy it again, or export the run again",
         )
     return Proven(task, model.eval(), device)
