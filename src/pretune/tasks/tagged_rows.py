@@ -78,7 +78,7 @@ def _count(ledger: Ledger, items: list[Encoded], unknown: int | None) -> None:
     ledger.pieces += len(items)
     ledger.tokens += sum(item.cost for item in items)
     ledger.window_rows += len(items) > 1
-    ledger.empty_rows += items[0].arrays["row"][0] == 0
+    ledger.empty_rows += int(items[0].arrays["row"][0]) == 0
     ledger.unknown_tokens += missed
     ledger.unknown_rows += missed > 0
     if lost > 0:
@@ -97,7 +97,7 @@ class TaggedRows:
         self._ids = dataset.with_format("arrow")[:]["id"]
         ends = self._arrays["token_ends"].astype(np.int64)
         self.lengths_N = np.diff(ends, prepend=0)
-        self.ledger: dict[str, Any] = {**about["ledger"], "empty_rows": int(about["ledger"]["empty_rows"])}
+        self.ledger: dict[str, Any] = about["ledger"]
 
     def __len__(self) -> int:
         return len(self.lengths_N)
