@@ -85,7 +85,11 @@ class TokenClassification(Task):
     answer: ClassVar[str] = Tags.kind
     metric_type: ClassVar[type[Metric]] = TaggingMetric
     reads: ClassVar[tuple[str, ...]] = tuple(name for name in READ_BY_MODALITY["text"] if name != "long_text")
-    kept: ClassVar[Mapping[str, Check]] = {"labels": listed(text(), least=2, unique=True), "max_length": whole(1)}
+    kept: ClassVar[Mapping[str, Check]] = {
+        "labels": listed(text(), least=2, unique=True),
+        "max_length": whole(1),
+        "long_text": text(_WINDOWS),
+    }
     taught_variation: ClassVar[str] = "none"
     unexported: ClassVar[str] = (
         "token-classification is not exported: the program of an export does not cut texts into words"
@@ -389,11 +393,13 @@ class TokenClassification(Task):
     @classmethod
     def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> Self:
         """See :class:`pretune.tasks.base.Task`."""
-        return cls(about["labels"], encoder_of(backbone, {**about, "long_text": _WINDOWS}))
+        return cls(about["labels"], encoder_of(backbone, about))
 
     def to_dict(self) -> dict[str, Any]:
-        """Name, tags, and the longest window."""
-        return {"task": self.name, "labels": list(self.labels), "max_length": self.encoder.max_length}
+        """Name, tags, and how text is cut."""
+        return {
+            "task": self.name, "labels": list(self.labels), "max_length": self.encoder.max_length, "long_text": _WINDOWS,
+        }  # fmt: skip
 
 
 def _columns(windows: Sequence[Prediction]) -> tuple[list[Any], list[Any]]:
