@@ -21,6 +21,7 @@ from pretune.answers.schemes import to_iob2
 from pretune.backbones.fast import make_fast
 from pretune.backbones.image import geometry_of
 from pretune.backbones.text import TextEncoder
+from pretune.data.words import words_of
 from pretune.tasks import (
     AudioClassification,
     AudioMultilabelClassification,
@@ -35,7 +36,6 @@ from pretune.tasks import (
     TextRegression,
     TokenClassification,
 )
-from pretune.tasks.token_classification import words_in
 from pretune.types import Encoded, Example, Target
 from tiny import (
     LABELS,
@@ -163,7 +163,7 @@ def _tagged(**options: Any) -> TaskCase:
     model, _ = task.build(backbone, seed=0)
     rows: list[dict[str, Any]] = []
     for row in uneven_rows(12):
-        words = words_in(row["text"])
+        words = words_of(row["text"])
         tags = to_iob2([TAGS[(len(row["text"][a:b]) * 7) % 5] for a, b in words], "IOB2")
         rows.append({"id": row["id"], "text": row["text"], "words": [list(one) for one in words], "tags": tags})
     examples = [

@@ -1,6 +1,6 @@
 """How tags tell where an entity begins and ends: the schemes found by looking, read and turned into one another.
 
-Spans are ``(start, end, type)`` in words, the end left out.
+Spans are ``(start, end, type)`` in words, the end left out. Python alone: exports of taggers carry this file.
 """
 
 from __future__ import annotations

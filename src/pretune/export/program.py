@@ -21,11 +21,14 @@ READERS = {
     "text": ("texts.py",),
     "image": ("pictures.py",),
     "audio": ("clips.py",),
+    "tagged": ("tagged.py", "texts.py"),
     "terms": ("terms.py",),
     "pixels": ("pixels.py", "pictures.py"),
     "mel_bands": ("mel_bands.py", "clips.py"),
 }
 """The programs that make a model's inputs, by their own name or else by what they read."""
+_SHARED = {"tagged": (("pretune.data", "words.py"), ("pretune.answers", "schemes.py"))}
+"""Files of pretune itself that such a program uses."""
 _CARRIED = (".json", ".txt", ".model")
 _LEFT_BEHIND = ("pretune.json", "model.safetensors.index.json", SUMS_FILE)
 
@@ -70,7 +73,9 @@ def add_program(
         {**about, "format": SEALED, "engine": engine, "graph": graph, "inputs": inputs, **words},
     )
     here, data = resources.files("pretune.export.standalone"), resources.files("pretune.data")
-    files = [here / name for name in ("predict.py", "rows.py", *READERS[inputs.get("reader", task.modality)])]
+    reader = inputs.get("reader", task.modality)
+    files = [here / name for name in ("predict.py", "rows.py", *READERS[reader])]
+    files += [resources.files(room) / name for room, name in _SHARED.get(reader, ())]
     files += [data / "scrub.py"] if steps else []
     files += [data / "pii.py"] if "redact" in steps else []
     for file in files:

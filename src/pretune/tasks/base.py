@@ -100,7 +100,6 @@ class Task(ABC):
     learning_inputs: ClassVar[tuple[str, ...]] = ()
     fixed_inputs: ClassVar[tuple[str, ...]] = ()
     taught_variation: ClassVar[str] = "light"
-    unexported: ClassVar[str] = ""
     labels: tuple[str, ...]
 
     @classmethod  # noqa: B027

@@ -7,23 +7,21 @@ it has the most text on both sides. Shapes: B items of a batch, T tokens of an i
 
 from __future__ import annotations
 
-import itertools
-import re
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, final
+from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 from pretune.answers import Tags
-from pretune.answers.schemes import scheme_of, spans_of, to_iob2
-from pretune.answers.tags import OUTSIDE
+from pretune.answers.schemes import OUTSIDE, scheme_of, spans_of, to_iob2
 from pretune.backbones.text import TextEncoder, TextPiece, collate_text
 from pretune.backbones.text_limits import encoder_for, encoder_of
 from pretune.config import READ_BY_MODALITY
-from pretune.data.scripts import code_points, unspaced_mask
+from pretune.data.words import first_tokens, owners, words_of
 from pretune.errors import DataError
 from pretune.metrics.base import Measured, Metric
 from pretune.metrics.tagging import TaggingMetric
@@ -43,36 +41,14 @@ if TYPE_CHECKING:
     from pretune.config import TaskSettings
     from pretune.data.splits import Splits
 
-__all__ = ["TokenClassification", "words_in"]
+__all__ = ["TokenClassification"]
 
 IGNORED = -100
 _WINDOWS = "windows"
-_WORD = re.compile(r"\w+|[^\w\s]")
 _FEW_RECORDS = 10
 PLACES, WORDS, SPANS, ROW = "places", "words", "spans", "row"
 """Of an item: the tokens (W,) at which its words are read, the words' numbers in their row (W,), their characters (W, 2), and of the row
 the number of its words and of its items (2,)."""
-
-
-class _Word(NamedTuple):
-    start: int
-    stop: int
-
-
-def words_in(line: str) -> list[tuple[int, int]]:
-    """The words of a text that comes without them: runs of letters and digits, every other sign alone; so are signs of scripts that
-    put no blanks between words.
-    """
-    found: list[tuple[int, int]] = []
-    for match in _WORD.finditer(line):
-        unspaced = unspaced_mask(code_points(match.group()))
-        start = match.start()
-        if not unspaced.any():
-            found.append(match.span())
-            continue
-        edges = [0, *(np.flatnonzero(unspaced[1:] | unspaced[:-1]) + 1).tolist(), len(unspaced)]
-        found += [(start + one, start + other) for one, other in itertools.pairwise(edges)]
-    return found
 
 
 @final
@@ -91,9 +67,6 @@ class TokenClassification(Task):
         "long_text": text(_WINDOWS),
     }
     taught_variation: ClassVar[str] = "none"
-    unexported: ClassVar[str] = (
-        "token-classification is not exported: the program of an export does not cut texts into words"
-    )
 
     def __init__(self, labels: Sequence[str], encoder: TextEncoder) -> None:
         self.labels = tuple(labels)
@@ -142,13 +115,16 @@ class TokenClassification(Task):
     def encode(self, example: Example) -> list[Encoded]:
         """One item, or one a window, each with the words that are read in it."""
         line = example.inputs["text"]
-        words = [_Word(*one) for one in example.inputs.get("words") or words_in(line)]
+        words = [tuple(one) for one in example.inputs.get("words") or words_of(line)]
         target = example.target
         assert target is None or isinstance(target, Tags), f"{type(target).__name__} are no tags"
         numbers = None if target is None else self._numbered(target.values, len(words), example.id)
         located = self.encoder.locate(line)
-        found = [self._words_at(places, words) for _, places in located]
-        owner = _owners(found, [len(piece.input_ids) for piece, _ in located], len(words))
+        found = [
+            first_tokens([None if place is None else (place.start, place.stop) for place in places], words)
+            for _, places in located
+        ]
+        owner = owners(found, [len(piece.input_ids) for piece, _ in located], len(words))
         items = []
         for number, ((piece, _), at) in enumerate(zip(located, found, strict=True)):
             own = [word for word in sorted(at) if owner[word] == number]
@@ -176,24 +152,6 @@ class TokenClassification(Task):
                 "correct the tag, or train with rows that have it",
             )
         return [self.index[tag] for tag in tags]
-
-    @staticmethod
-    def _words_at(places: Sequence[Any], words: Sequence[_Word]) -> dict[int, int]:
-        """The first token of each word that has one in this piece."""
-        found: dict[int, int] = {}
-        word = 0
-        for token, place in enumerate(places):
-            if place is None or place.stop <= place.start:
-                continue
-            while word < len(words) and words[word].stop <= place.start:
-                word += 1
-            # A token may begin with the blank before its word, or hold the end of one word and the beginning of the next.
-            at = word
-            while at < len(words) and words[at].start < place.stop:
-                if place.start <= words[at].start:
-                    found.setdefault(at, token)
-                at += 1
-        return found
 
     def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> TaggedRows:
         """See :class:`pretune.tasks.base.Task`."""
@@ -387,8 +345,9 @@ class TokenClassification(Task):
         return "token-classification gives an answer for each word: what speaks for each of them is not drawn"
 
     def portable(self) -> dict[str, Any]:
-        """Never asked for: see ``unexported``."""
-        raise NotImplementedError(self.unexported)
+        """Special tokens and padding."""
+        template = dataclasses.asdict(self.encoder.template)
+        return {"modality": self.modality, "reader": "tagged", **dataclasses.asdict(self.encoder.padding), **template}
 
     @classmethod
     def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> Self:
@@ -404,14 +363,3 @@ class TokenClassification(Task):
 
 def _columns(windows: Sequence[Prediction]) -> tuple[list[Any], list[Any]]:
     return [one.answer for one in windows], [one.detail[WORDS] for one in windows]
-
-
-def _owners(found: Sequence[Mapping[int, int]], lengths: Sequence[int], words: int) -> list[int]:
-    """For each word the window in which its first token is furthest from both ends, the first of equals; -1 without one."""
-    owners, best = [-1] * words, [-1] * words
-    for number, (at, length) in enumerate(zip(found, lengths, strict=True)):
-        for word, token in at.items():
-            room = min(token, length - 1 - token)
-            if room > best[word]:
-                owners[word], best[word] = number, room
-    return owners

@@ -84,11 +84,6 @@ def export(settings: ExportSettings, *, say: Say) -> Outcome:
 
 
 def _refuse_other_engines(settings: ExportSettings, parent: RunFolder) -> None:
-    from pretune.tasks import kept_task
-
-    kind = kept_task(about_of(parent))
-    if kind is not None and kind.unexported:
-        raise UsageError(kind.unexported, f"pretune serve {parent.path} answers over HTTP, pretune predict files")
     engine = about_of(parent)["engine"]
     if engine not in ("torch", "onnxruntime"):
         raise UsageError(
@@ -196,7 +191,10 @@ def _parity(
     records = [task.record(prediction) for prediction in predictions]
     records = task.calibrated(records) or records
     raw = uncleaned(parent, "validation", rows.select(range(len(records)))["id"])
-    cells = [{key: _held(row[key]) for key in ("text", "text_pair", "image", "audio") if key in row} for row in raw]
+    cells = [
+        {key: _held(row[key]) for key in ("text", "text_pair", "words", "image", "audio") if row.get(key) is not None}
+        for row in raw
+    ]
     program = measure_program(folder, task, cells, records, threads=settings.threads)
     bar.close()
     if not program.rows:

@@ -34,6 +34,7 @@ import numpy as np
 
 READERS = {
     "text": "texts", "image": "pictures", "audio": "clips", "terms": "terms", "pixels": "pixels", "mel_bands": "mel_bands",
+    "tagged": "tagged",
 }  # fmt: skip
 SHOWN = 5
 
@@ -69,16 +70,16 @@ class Model:
                     on_unread(row, error)
                 else:
                     part.append(row)
-            found: list[list[np.ndarray]] = [[] for _ in part]
+            found: list[list[tuple[np.ndarray, Any]]] = [[] for _ in part]
             # Where activations are rounded by the range of a batch, a row must be a batch: its answer is its own then.
             size = 1 if self.about.get("rows_alone") else min(batch_size, self.reader.most_together)
             for start in range(0, len(items), size):
                 together = items[start : start + size]
                 logits = self.logits_of(self.reader.inputs([item for _, item in together]))
                 for (number, item), one in zip(together, logits, strict=True):
-                    found[number].append(self.reader.real(one, item))
+                    found[number].append((self.reader.real(one, item), item))
             for row, outputs in zip(part, found, strict=True):
-                yield {"id": row["id"], **self.answer(outputs)}
+                yield {"id": row["id"], **self.answer(*map(list, zip(*outputs, strict=True)))}
 
     def items(self, row: dict[str, Any]) -> list[Any]:
         """What the reader makes of a row. Raises :class:`ValueError` naming it."""
@@ -89,8 +90,10 @@ class Model:
         except ValueError as error:
             raise ValueError(f"row {row['id']}: {error}") from None
 
-    def answer(self, outputs: list[np.ndarray]) -> dict[str, Any]:
+    def answer(self, outputs: list[np.ndarray], items: list[Any]) -> dict[str, Any]:
         """The answer of a row, of the logits of its items (several for a text cut into windows)."""
+        if hasattr(self.reader, "answer"):
+            return self.reader.answer(outputs, items)
         if "spelling" in self.about:
             return {"text": transcript(outputs[0], self.about["spelling"])}
         if "spread" in self.about:
