@@ -313,7 +313,7 @@ class TaskSettings(TextSettings, PoolingSettings, ImageSettings, AudioSettings, 
 
     task: str = option(
         "auto",
-        "text-classification, image-classification, audio-classification, any of them for several labels a row (text-multilabel-classification, ...), or speech-recognition; auto: found from the columns",
+        "text-, image- or audio- with classification, multilabel-classification (several labels a row) or regression (numbers); token-classification (tags), speech-recognition; auto: found from the columns",
         metavar="TASK",
     )
     adapt: str = option(

@@ -30,18 +30,7 @@ from pretune.wording import counted
 
 __all__ = ["model_card", "write_card"]
 
-# The hub's names of what a model does. A task that is not here gets none.
-_PIPELINES = {
-    "text-classification": "text-classification",
-    "text-pair-classification": "text-classification",
-    "masked-language-modelling": "fill-mask",
-    "text-multilabel-classification": "text-classification",
-    "image-classification": "image-classification",
-    "image-multilabel-classification": "image-classification",
-    "audio-classification": "audio-classification",
-    "audio-multilabel-classification": "audio-classification",
-    "speech-recognition": "automatic-speech-recognition",
-}
+_MASKED = ("masked-language-modelling", "fill-mask")
 _GIVEN = {
     "image-classification": "a-picture.jpg",
     "audio-classification": "a-clip.wav",
@@ -89,7 +78,10 @@ def _fenced(content: str, language: str) -> str:
 
 
 def _pipeline(record: Mapping[str, Any]) -> str | None:
-    return _PIPELINES.get(str((record.get("model") or {}).get("task")))
+    from pretune.tasks import TASKS
+
+    asked = str((record.get("model") or {}).get("task"))
+    return dict([_MASKED, *((task.name, task.hub_task) for task in TASKS if task.hub_task)]).get(asked)
 
 
 def _front_matter(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:

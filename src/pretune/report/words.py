@@ -202,7 +202,8 @@ def title_of(name: str) -> str:
     stem, _, average = name.rpartition("_")
     if stem and average in ("macro", "micro", "weighted", "samples"):
         return f"{title_of(stem)} ({average})"
-    return _TITLES.get(name) or name.replace("_", " ").replace("-", " ")
+    spec = spec_of(name)
+    return _TITLES.get(name) or (spec.title if spec else "") or name.replace("_", " ").replace("-", " ")
 
 
 def name_of(place: str) -> str:

@@ -132,8 +132,11 @@ function showAnswer(record, inside, outside) {
   const chosen = Array.isArray(answer) ? answer : [answer];
   const words = about.answer === "text" ? "Nothing was heard." : "None of the labels.";
   const said = chosen.map((one) => (typeof one === "number" ? String(Number(one.toPrecision(6))) : one)).join(", ");
-  at("said").textContent = said || words;
+  const isMarked = record.entities !== undefined && current.row?.text !== undefined;
+  if (isMarked) at("said").replaceChildren(...marked(current.row.text, record.entities));
+  else at("said").textContent = said || words;
   at("said").classList.toggle("quiet", !said);
+  at("said").classList.toggle("marked", isMarked);
   const shares = Object.entries(record.probabilities || {}).sort((one, other) => other[1] - one[1]);
   at("bars").replaceChildren(...shares.slice(0, FIRST_BARS).map((share) => bar(share, chosen)));
   at("rest-bars").replaceChildren(...shares.slice(FIRST_BARS).map((share) => bar(share, chosen)));
@@ -144,6 +147,19 @@ function showAnswer(record, inside, outside) {
   if (current.label) at("truth").textContent = `The data says: ${current.label}`;
   at("truth").hidden = !current.label;
   at("result").hidden = false;
+}
+
+// Places are counted in code points, as Python counts characters.
+function marked(text, entities) {
+  const signs = Array.from(text);
+  const parts = [];
+  let at = 0;
+  for (const { start, end, type } of entities) {
+    const colour = Array.from(new TextEncoder().encode(type)).reduce((sum, byte) => sum + byte, 0) % 6;
+    parts.push(signs.slice(at, start).join(""), make("mark", { className: `t${colour}` }, signs.slice(start, end).join(""), make("small", { textContent: type })));
+    at = end;
+  }
+  return [...parts, signs.slice(at).join("")];
 }
 
 function bar([label, share], chosen) {

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from pretune.answers import answer_of
+from pretune.data.roles import kinds_in
 from pretune.serve.intake import Takes
 
 if TYPE_CHECKING:
@@ -53,9 +55,9 @@ def _cells(rows: Dataset, modality: str) -> dict[int, Mapping[str, Any]]:
 def _label(row: Mapping[str, Any], modality: str) -> str | None:
     if modality == "audio" and row.get("text"):
         return str(row["text"])
-    if row.get("label") is not None:
-        return str(row["label"])
-    return ", ".join(map(str, row["labels"])) if row.get("labels") else None
+    kind = next((kind for kind in kinds_in(row) if row[kind] not in (None, [])), None)
+    answer = None if kind is None else answer_of(kind, row[kind])
+    return None if answer is None else answer.said()
 
 
 def _text(row: Mapping[str, Any], takes: Takes) -> dict[str, Any] | None:

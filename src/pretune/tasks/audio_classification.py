@@ -16,6 +16,7 @@ class AudioClassification(OfClips, Classification):
     """One label for a clip."""
 
     name: ClassVar[str] = "audio-classification"
+    hub_task: ClassVar[str] = "audio-classification"
     columns: ClassVar[tuple[str, ...]] = ("audio", "label")
 
 
@@ -24,4 +25,5 @@ class AudioMultilabelClassification(OfClips, MultilabelClassification):
     """Any number of labels for a clip."""
 
     name: ClassVar[str] = "audio-multilabel-classification"
+    hub_task: ClassVar[str] = "audio-classification"
     columns: ClassVar[tuple[str, ...]] = ("audio", "labels")

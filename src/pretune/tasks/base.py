@@ -83,8 +83,8 @@ class Task(ABC):
     names the settings that it looks at and other tasks may not; one that was given and is not among them is refused.
     ``kept`` declares the fields that it adds to what :meth:`to_dict` of its bases keeps in ``pretune.json`` (:meth:`kept_fields`).
     ``taught_variation`` is how the rows of a student are varied whose teacher can be given the same ones (``--augment``), and
-    ``learning_inputs`` are inputs of its batches that say nothing once a model has learned, ``fixed_inputs`` those of which every row has
-    the same size (pictures).
+    ``learning_inputs`` are inputs of its batches that say nothing once a model has learned. ``hub_task`` is the hub's name of what
+    its models do, where a pipeline of transformers answers as pretune does.
     """
 
     name: ClassVar[str]
@@ -100,6 +100,7 @@ class Task(ABC):
     learning_inputs: ClassVar[tuple[str, ...]] = ()
     fixed_inputs: ClassVar[tuple[str, ...]] = ()
     taught_variation: ClassVar[str] = "light"
+    hub_task: ClassVar[str] = ""
     labels: tuple[str, ...]
 
     @classmethod  # noqa: B027

@@ -16,6 +16,7 @@ class ImageClassification(OfPictures, Classification):
     """One label for a picture."""
 
     name: ClassVar[str] = "image-classification"
+    hub_task: ClassVar[str] = "image-classification"
     columns: ClassVar[tuple[str, ...]] = ("image", "label")
 
 
@@ -24,4 +25,5 @@ class ImageMultilabelClassification(OfPictures, MultilabelClassification):
     """Any number of labels for a picture."""
 
     name: ClassVar[str] = "image-multilabel-classification"
+    hub_task: ClassVar[str] = "image-classification"
     columns: ClassVar[tuple[str, ...]] = ("image", "labels")

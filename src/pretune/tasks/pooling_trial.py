@@ -21,7 +21,7 @@ from pretune.tasks.linear_fit import fit_linear, log_losses
 from pretune.tasks.trunk_rows import trunk_of
 
 if TYPE_CHECKING:
-    from pretune.tasks.text_classification import TextClassification, TextMultilabelClassification
+    from pretune.tasks.labelling import Labelling
 
 __all__ = ["PoolingTrial", "reads_first", "try_pooling"]
 
@@ -71,7 +71,7 @@ def reads_first(task: Any, model: torch.nn.Module, rows: EncodedRows, device: De
 
 
 def try_pooling(
-    task: TextClassification | TextMultilabelClassification,
+    task: Labelling,
     model: Any,
     rows: Mapping[str, EncodedRows],
     votes: Set[str],

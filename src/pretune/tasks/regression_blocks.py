@@ -69,7 +69,7 @@ def _worst(
 ) -> dict[str, Any]:
     order = np.argsort(-np.abs(answer_N - truth_N), kind="stable")[:MAX_WORST].tolist()
     found = [
-        {**shown(rows[i]), "truth": f"{truth_N[i]:.6g}", "predicted": f"{answer_N[i]:.6g}"}
+        {**shown(rows[i]), "truth": f"{truth_N[i]:.5g}", "predicted": f"{answer_N[i]:.4g}"}
         for i in order
     ]  # fmt: skip
     note = f"The {len(found)} of {len(truth_N)} rows whose answers are furthest from the truth."

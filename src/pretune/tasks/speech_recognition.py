@@ -73,6 +73,7 @@ class SpeechRecognition(Task):
     """
 
     name: ClassVar[str] = "speech-recognition"
+    hub_task: ClassVar[str] = "automatic-speech-recognition"
     modality: ClassVar[str] = "audio"
     columns: ClassVar[tuple[str, ...]] = ("audio", "text")
     answer: ClassVar[str] = "text"

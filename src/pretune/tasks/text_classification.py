@@ -16,6 +16,7 @@ class TextClassification(OfTexts, Classification):
     """One label for a text or a pair of texts."""
 
     name: ClassVar[str] = "text-classification"
+    hub_task: ClassVar[str] = "text-classification"
     columns: ClassVar[tuple[str, ...]] = ("text", "label")
 
 
@@ -24,4 +25,5 @@ class TextMultilabelClassification(OfTexts, MultilabelClassification):
     """Any number of labels for a text or a pair of texts."""
 
     name: ClassVar[str] = "text-multilabel-classification"
+    hub_task: ClassVar[str] = "text-classification"
     columns: ClassVar[tuple[str, ...]] = ("text", "labels")

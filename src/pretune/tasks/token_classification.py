@@ -56,6 +56,7 @@ class TokenClassification(Task):
     """One tag a word. ``labels`` are the tags, ``O`` first where it is one."""
 
     name: ClassVar[str] = "token-classification"
+    hub_task: ClassVar[str] = "token-classification"
     modality: ClassVar[str] = "text"
     columns: ClassVar[tuple[str, ...]] = ("text", "tags")
     answer: ClassVar[str] = Tags.kind

@@ -29,16 +29,17 @@ def decide_pooling(
     on keeps what it began with.
     """
     from pretune.backbones.pooling_choice import ChosenPooling, chosen_pooling
-    from pretune.tasks.text_classification import TextClassification, TextMultilabelClassification
+    from pretune.tasks.labelling import Labelling
+    from pretune.tasks.of_texts import OfTexts
 
-    if not isinstance(task, (TextClassification, TextMultilabelClassification)):
+    if not isinstance(task, OfTexts):
         return None
     before = _begun_with(run)
     if before is not None:
         task.pooling = tuple(before["modes"])
         return before
     chosen, trial = chosen_pooling(asked, backbone), None
-    if chosen.is_open:
+    if chosen.is_open and isinstance(task, Labelling):  # the trial is of classes
         trial, why = _tried(task, backbone, data, rows, device)
         chosen = ChosenPooling(("mean",) if trial is not None and trial.takes_mean else (), why)
     task.pooling = chosen.modes
