@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -17,13 +18,38 @@ from pretune.explain.aims import EmptyAnswer
 from pretune.explain.attributions import explain_example
 from pretune.tasks import SpeechRecognition
 from pretune.tasks.labelling import Labelling
+from pretune.tasks.regression import Regression
 from tiny import CPU
 
 pytestmark = pytest.mark.slow
 
 LABELLING = [name for name, (kind, _) in TASK_CASES.items() if issubclass(kind, Labelling)]
 WRITING = [name for name, (kind, _) in TASK_CASES.items() if issubclass(kind, SpeechRecognition)]
-assert {*LABELLING, *WRITING} == {*TASK_CASES}, "a task whose answers nothing explains"
+NUMBERS = [name for name, (kind, _) in TASK_CASES.items() if issubclass(kind, Regression)]
+REFUSING = [name for name, (_, made) in TASK_CASES.items() if name.startswith("token-") and made().task.unexplained()]
+assert {*LABELLING, *WRITING, *NUMBERS, *REFUSING} == {*TASK_CASES}, "a task whose answers nothing explains"
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_is_explained_in_units_of_its_spread(name: str):
+    case = TASK_CASES[name][1]()
+    found = explain_example(case.task, case.model, case.examples[0], CPU, orders=3)
+    with inference(CPU):
+        [prediction] = case.task.predict(case.model, case.task.collate(case.task.encode(case.examples[0])[:1]))
+    assert found.answer == found.explained == f"{prediction.answer:.6g}"
+    assert found.probability == pytest.approx(NormalDist().cdf(prediction.outputs_C[0]), abs=1e-6)
+    assert found.completeness is None or found.completeness.error <= 0.01
+    assert found.faithfulness is not None
+    assert "place among the training numbers" in found.faithfulness.sentence
+    with pytest.raises(UsageError, match="no label to choose"):
+        explain_example(case.task, case.model, case.examples[0], CPU, label="9")
+
+
+@pytest.mark.parametrize("name", REFUSING)
+def test_what_is_not_explained_is_refused(name: str):
+    case = TASK_CASES[name][1]()
+    with pytest.raises(UsageError, match=case.task.name):
+        explain_example(case.task, case.model, case.examples[0], CPU)
 
 
 @pytest.mark.parametrize("name", LABELLING)

@@ -91,6 +91,22 @@ def blocks(word: str) -> list[dict[str, Any]]:
             "series": [{"name": word, "x": [1, 2], "y": [0.5, 0.6]}],
         },
         {
+            "type": "points",
+            "title": "Points",
+            "note": word,
+            "x_title": word,
+            "y_title": "answer",
+            "x": [1, 2],
+            "y": [0.5, 2.5],
+            "diagonal": True,
+        },
+        {
+            "type": "tagged",
+            "title": "Tags",
+            "note": word,
+            "rows": [{"id": word, "text": f"{word} {word}", "truth": [[0, len(word), word]], "answer": []}],
+        },
+        {
             "type": "pictures",
             "title": "Where it looks",
             "rows": [

@@ -381,7 +381,7 @@ def test_a_student_comes_nearer_to_its_teacher_and_the_teacher_stays() -> None:
     task = rig.objective.task
     rows = task.encode_rows(dataset_of(uneven_rows(24)), fingerprint="nearer")
     alike = [
-        one.label == other.label
+        one.answer == other.answer
         for one, other in zip(
             predict_rows(task, rig.model, rows, CPU), predict_rows(task, rig.teacher.model, rows, CPU), strict=True
         )

@@ -165,9 +165,9 @@ def test_the_threshold_is_fitted_kept_and_used() -> None:
 
 def test_windows_decide_together() -> None:
     merged = task(threshold=0.5).merge(
-        [Prediction("1", ("money",), (0.9, 0.2, 0.4)), Prediction("1", (), (0.3, 0.2, 0.4))]
+        [Prediction("1", ["money"], (0.9, 0.2, 0.4)), Prediction("1", [], (0.3, 0.2, 0.4))]
     )
-    assert merged == [Prediction("1", ("money",), pytest.approx((0.6, 0.2, 0.4)))]
+    assert merged == [Prediction("1", ["money"], pytest.approx((0.6, 0.2, 0.4)))]
 
 
 def test_truths_stand_in_the_order_of_the_labels() -> None:

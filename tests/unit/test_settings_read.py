@@ -17,6 +17,7 @@ from pretune.config import (
     TextSettings,
 )
 from pretune.data.splits import Splits
+from pretune.data.words import words_of
 from pretune.errors import UsageError
 from pretune.objectives import PRETRAININGS
 from pretune.objectives import check_settings as check_pretraining
@@ -101,6 +102,11 @@ def world_of(kind: type[Task] | type[Pretraining]) -> tuple[Splits, Any]:
         "image": (tiny_pictures(12), tiny_image_backbone()),
     }[kind.modality]
     made = several_labels(rows) if "labels" in kind.columns else rows
+    for number, row in enumerate(made):
+        row |= {"value": number + 0.5} if "value" in kind.columns else {}
+        if "tags" in kind.columns:
+            words = words_of(row["text"])
+            row |= {"words": words, "tags": ["B-X", *["O"] * (len(words) - 1)]}
     return Splits({"train": dataset_of(made)}, {}), backbone
 
 
