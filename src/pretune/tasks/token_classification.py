@@ -84,7 +84,7 @@ class TokenClassification(Task):
 
     @classmethod
     def _tags_of(cls, data: Splits) -> list[str]:
-        train = training_rows(data, cls.answer, answers=Tags.words[1])
+        train = training_rows(data, cls.answer, answers=Tags.lack)
         counts = Counter(tag for tags in train[cls.answer] for tag in tags or ())
         if len(counts) < 2:
             raise DataError(
