@@ -98,7 +98,7 @@ def is_score(value: object) -> TypeGuard[Mapping[str, Any]]:
 
 def is_percent(name: str, score: Mapping[str, Any]) -> bool:
     """Is the score a share, to be written as a percentage? Its metric says so; names of no metric are judged by their words."""
-    from pretune.metrics import spec_of
+    from pretune.metrics.listing import spec_of
 
     spec = spec_of(name)
     if spec is not None:
@@ -202,7 +202,7 @@ def title_of(name: str) -> str:
     stem, _, average = name.rpartition("_")
     if stem and average in ("macro", "micro", "weighted", "samples"):
         return f"{title_of(stem)} ({average})"
-    from pretune.metrics import spec_of
+    from pretune.metrics.listing import spec_of
 
     spec = spec_of(name)
     return _TITLES.get(name) or (spec.title if spec else "") or name.replace("_", " ").replace("-", " ")

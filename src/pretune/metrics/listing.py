@@ -1,0 +1,23 @@
+"""Every metric, and every score by its name."""
+
+from pretune.metrics.base import Metric, ScoreSpec
+from pretune.metrics.classification import ClassificationMetric
+from pretune.metrics.multilabel import MultilabelMetric
+from pretune.metrics.recognition import RecognitionMetric
+from pretune.metrics.regression import RegressionMetric
+from pretune.metrics.tagging import TaggingMetric
+
+__all__ = ["METRICS", "spec_of"]
+
+METRICS: tuple[type[Metric], ...] = (
+    ClassificationMetric,
+    MultilabelMetric,
+    RecognitionMetric,
+    RegressionMetric,
+    TaggingMetric,
+)
+
+
+def spec_of(name: str) -> ScoreSpec | None:
+    """What a score of this name is; None for one that no metric has (a loss, a figure of pre-training)."""
+    return next((kind.specs[name] for kind in METRICS if name in kind.specs), None)
