@@ -112,10 +112,13 @@ def minilm_dir() -> Path:
 def short_timings() -> Iterator[None]:
     """Latencies are measured, but for a moment: for tests that look at none. How they are measured has tests of its own."""
     from pretune.evaluation import latency
+    from pretune.verbs import benchmark_fleet
 
     measure = latency.measure_latency
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(latency, "measure_latency", lambda calls, **_: measure(calls, seconds=0.01, warmup=0))
+        for name, few in {"ROUNDS": 2, "WARMUP": 1, "_TRIED": 1, "_FEWEST_CALLS": 1}.items():
+            patch.setattr(benchmark_fleet, name, few)
         yield
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from conftest import make_rows, write_csv
 from pretune.files import read_json, read_json_lines, write_json
 from tiny import tiny_clips, tiny_pictures
+from unsealed import unsealed
 
 pytestmark = pytest.mark.slow
 
@@ -173,8 +174,7 @@ def test_a_transcript_is_explained(runs: Path, tmp_path: Path):
 
 
 def test_a_graph_is_explained_by_what_it_was_made_from(runs: Path, tmp_path: Path):
-    graph = tmp_path / "graph"
-    shutil.copytree(runs / "news", graph)
+    graph = unsealed(shutil.copytree(runs / "news", tmp_path / "graph"))
     write_json(graph / "run.json", {**read_json(graph / "run.json"), "parents": [str(runs / "news")]})
     about = read_json(graph / "model" / "pretune.json")
     write_json(graph / "model" / "pretune.json", {**about, "engine": "onnxruntime"})
