@@ -12,6 +12,7 @@ from cli_calls import call, done, refused, refuses
 from conftest import write_csv
 from pretune.files import read_json
 from pretune.runfolder import RunFolder
+from unsealed import unsealed
 
 RECIPE = """
 out: {out}
@@ -149,6 +150,11 @@ def test_a_dry_run_says_the_commands_and_writes_nothing(recipe: Path) -> None:
         ("verb: evaluate, run: $news", "verb: predict, run: $news", "step scores: data is standard input"),
         (
             "verb: evaluate, run: $news",
+            "verb: predict, run: $news, data: [x.csv, '-']",
+            "step scores: data is standard input",
+        ),
+        (
+            "verb: evaluate, run: $news",
             "verb: predict, run: $news, data: x.csv",
             "step scores: its answers would go nowhere",
         ),
@@ -272,7 +278,7 @@ def test_what_lay_in_a_run_that_is_gone_is_made_again(tmp_path: Path, news_rows:
     done("run", other)
     assert RunFolder(out / "news").record["training"]["steps"] == 3
 
-    (out / "recipe.json").write_text('{"steps": [1]}')
-    refused(call("run", other), "recipe.json holds no steps")
+    (unsealed(out) / "recipe.json").write_text('{"steps": [1]}')
+    refused(call("run", other), "recipe.json is not as pretune wrote it: steps is a list")
     (out / "recipe.json").unlink()
     assert "was finished before" in done("run", other).err

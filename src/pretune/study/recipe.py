@@ -248,7 +248,8 @@ class _Reading:
 def _refuse_streams(settings: Settings) -> None:
     """Raise :class:`UsageError` for a step that reads or writes what only a terminal has."""
     given = settings.to_dict()
-    if given.get("data") == "-":
+    data = given.get("data")
+    if "-" in (data if isinstance(data, (list, tuple)) else [data]):
         raise UsageError("data is standard input, which a recipe does not have", "name a file: data: new.csv")
     if settings.verb == "predict" and given["out"] is None:
         raise UsageError("its answers would go nowhere", "name a file for them: out: labels.jsonl")
