@@ -84,7 +84,8 @@ class Task(ABC):
     ``kept`` declares the fields that it adds to what :meth:`to_dict` of its bases keeps in ``pretune.json`` (:meth:`kept_fields`).
     ``taught_variation`` is how the rows of a student are varied whose teacher can be given the same ones (``--augment``), and
     ``learning_inputs`` are inputs of its batches that say nothing once a model has learned. ``hub_task`` is the hub's name of what
-    its models do, where a pipeline of transformers answers as pretune does.
+    its models do, where a pipeline of transformers answers as pretune does. ``lacks`` says of verbs that it cannot be used with why not:
+    the other verbs take its runs, and ``pretune list --tasks`` shows both.
     """
 
     name: ClassVar[str]
@@ -101,6 +102,7 @@ class Task(ABC):
     fixed_inputs: ClassVar[tuple[str, ...]] = ()
     taught_variation: ClassVar[str] = "light"
     hub_task: ClassVar[str] = ""
+    lacks: ClassVar[Mapping[str, str]] = {"probe": "a probe tells classes apart"}
     labels: tuple[str, ...]
 
     @classmethod  # noqa: B027
@@ -280,7 +282,7 @@ class Task(ABC):
 
     def unexplained(self) -> str:
         """Why its answers are not explained row by row; nothing where they are."""
-        return ""
+        return self.lacks.get("explain", "")
 
     tolerance: float = 0.0
     """How far two answers of one row may lie apart and still be the same (numbers of two engines)."""

@@ -68,6 +68,10 @@ class TokenClassification(Task):
         "long_text": text(_WINDOWS),
     }
     taught_variation: ClassVar[str] = "none"
+    lacks: ClassVar[Mapping[str, str]] = {
+        **Task.lacks,
+        "explain": "token-classification gives an answer for each word: what speaks for each of them is not drawn",
+    }
 
     def __init__(self, labels: Sequence[str], encoder: TextEncoder) -> None:
         self.labels = tuple(labels)
@@ -340,10 +344,6 @@ class TokenClassification(Task):
             tags = tags if self.is_plain else to_iob2(tags, "IOB2")
             records.append({"id": row, self.answer: tags, "truth": truth})
         return {"most-frequent-tag": self.metric.measure(records)}, []
-
-    def unexplained(self) -> str:
-        """A tag a word is many answers, and no single one is shared among the words."""
-        return "token-classification gives an answer for each word: what speaks for each of them is not drawn"
 
     def portable(self) -> dict[str, Any]:
         """Special tokens and padding."""

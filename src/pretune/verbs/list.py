@@ -1,4 +1,4 @@
-"""``pretune list``: the runs in a folder."""
+"""``pretune list``: the runs in a folder; the tasks and what can be done with each."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ class ListSettings(Settings):
     verb: ClassVar[str] = "list"
 
     folder: str = option("runs", "folder to look in", positional=True, metavar="FOLDER")
+    tasks: bool = option(
+        False, "show the tasks: what rows they need, what decides which model is better, which verbs take them"
+    )
 
 
 @verb(ListSettings)
@@ -32,7 +35,10 @@ def list(settings: ListSettings, *, say: Say) -> Outcome:  # noqa: A001 - the ve
 
         pretune list
         pretune list runs --json
+        pretune list --tasks
     """
+    if settings.tasks:
+        return _tasks()
     folder = Path(settings.folder)
     if not folder.is_dir():
         if settings.folder == "runs":
@@ -42,6 +48,32 @@ def list(settings: ListSettings, *, say: Say) -> Outcome:  # noqa: A001 - the ve
     runs = [_summary(RunFolder(place)) for place in places if is_run(place)]
     text = "\n".join(_line(run) for run in runs) or f"no runs in {folder}"
     return Outcome(text=text, facts={"runs": runs})
+
+
+_TAKING_TASKS = (
+    "finetune", "evaluate", "compare", "predict", "probe", "distill", "prune", "quantize", "benchmark", "export", "serve", "explain", "report",
+)  # fmt: skip
+
+
+def _tasks() -> Outcome:
+    """Every task with its columns, its score, and the verbs that do not take it."""
+    from pretune.tasks import TASKS
+
+    facts = [
+        {
+            "task": task.name,
+            "columns": [*task.columns],
+            "score": task.metric_type.primary,
+            "verbs": {verb: task.lacks.get(verb, True) for verb in _TAKING_TASKS},
+        }
+        for task in TASKS
+    ]
+    lines = []
+    for one in facts:
+        lines.append(f"{one['task']}: columns {', '.join(one['columns'])}; decided by {one['score']}")
+        lines += [f"  not {verb}: {why}" for verb, why in one["verbs"].items() if why is not True]
+    told = f"each takes {', '.join(_TAKING_TASKS)}, but for what stands below it"
+    return Outcome(text="\n".join([told, *lines]), facts={"tasks": facts})
 
 
 def _summary(run: RunFolder) -> dict[str, Any]:

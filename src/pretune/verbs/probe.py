@@ -156,15 +156,14 @@ def _data(settings: ProbeSettings, reading: Reading | None, say: Say) -> Splits:
     """The rows. Raises :class:`UsageError` and :class:`DataError` where they are not of classes, or the split is not there."""
     from pretune.data.load import load_splits
     from pretune.tasks import check_settings, find_task
-    from pretune.tasks.labelling import Labelling
     from pretune.verbs.rows import fewer_rows, tell_reading_of
 
     data = load_splits(settings, reading)
     tell_reading_of(data, say, settings=settings)
     kind = find_task(data)
-    if not issubclass(kind, Labelling):
+    if "probe" in kind.lacks:
         raise UsageError(
-            f"the rows of {settings.place} are for {kind.name}, and a probe tells classes apart",
+            f"the rows of {settings.place} are for {kind.name}, and {kind.lacks['probe']}",
             "give rows with classes: --column label=NAME, or labels=NAME where a row has several",
         )
     check_settings(settings, kind)
