@@ -21,8 +21,11 @@ SANE_MAX_LENGTH = 1_000_000
 FALLBACK_MAX_LENGTH = 512
 
 
-def encoder_for(backbone: Backbone, settings: TextSettings) -> TextEncoder:
-    """Text to tokens within what the model takes and the settings ask for. Raises :class:`UsageError` for more."""
+def encoder_for(backbone: Backbone, settings: TextSettings, *, long_text: str | None = None) -> TextEncoder:
+    """Text to tokens within what the model takes and the settings ask for; ``long_text`` where that is not the settings' to say.
+
+    Raises :class:`UsageError` for a longer row than the model takes.
+    """
     most = max_length_of(backbone)
     if settings.max_length is not None and settings.max_length > most:
         raise UsageError(
@@ -32,7 +35,7 @@ def encoder_for(backbone: Backbone, settings: TextSettings) -> TextEncoder:
     return TextEncoder(
         backbone.tokenizer,
         max_length=settings.max_length or most,
-        long_text=settings.long_text,
+        long_text=long_text or settings.long_text,
         segments=backbone.uses_segments,
     )
 

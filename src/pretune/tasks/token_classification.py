@@ -100,11 +100,11 @@ class TokenClassification(Task):
     @classmethod
     def start(cls, data: Splits, backbone: Backbone, settings: TaskSettings) -> Self:
         """See :class:`pretune.tasks.base.Task`."""
-        return cls(cls._tags_of(data), encoder_for(backbone, settings))
+        return cls(cls._tags_of(data), encoder_for(backbone, settings, long_text=_WINDOWS))
 
     def student(self, data: Splits, backbone: Backbone, settings: TaskSettings) -> Self:
         """See :class:`pretune.tasks.base.Task`: its tags stand in this task's order."""
-        return type(self)(self.labels, encoder_for(backbone, settings))
+        return type(self)(self.labels, encoder_for(backbone, settings, long_text=_WINDOWS))
 
     def build(self, backbone: Backbone, *, seed: int) -> tuple[torch.nn.Module, LoadReport]:
         """The tagger that transformers has for the backbone."""
