@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from conftest import make_rows
+from pretune.answers.schemes import to_iob2
 from pretune.backbones.adapt import Adaptation, plan_adaptation
 from pretune.backbones.audio import hearing_of
 from pretune.backbones.fast import make_fast
@@ -22,6 +23,7 @@ from pretune.backbones.store import encode_dataset
 from pretune.backbones.text import TextEncoder
 from pretune.backbones.text_limits import position_offset
 from pretune.data.splits import Splits
+from pretune.data.words import words_of
 from pretune.engine.batching import Feeds, Stream
 from pretune.engine.devices import Device
 from pretune.engine.fit import Budget, fit
@@ -45,6 +47,8 @@ from pretune.tasks import (
     SpeechRecognition,
     TextClassification,
     TextMultilabelClassification,
+    TextRegression,
+    TokenClassification,
 )
 from pretune.tasks.audio_rows import frame_mask_of
 from pretune.tasks.teacher import KeptTeaching, LiveTeaching, Teacher, keep_teaching
@@ -185,6 +189,30 @@ def several_labels(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
+def numbered(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with a number in place of the label: mostly its class, and a little by chance."""
+    return [
+        {
+            **{key: cell for key, cell in row.items() if key != "label"},
+            "value": 20.0 * LABELS.index(row["label"]) + number * 5 % 7,
+        }
+        for number, row in enumerate(rows)
+    ]
+
+
+TAGS = ("O", "B-MONEY", "I-MONEY", "B-SPORT", "I-SPORT")
+
+
+def tagged(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with their words and a tag for each in place of the label, which its letters give."""
+    found = []
+    for row in rows:
+        words, text = words_of(row["text"]), row["text"]
+        tags = to_iob2([TAGS[(len(text[start:end]) * 7) % len(TAGS)] for start, end in words], "IOB2")
+        found.append({"id": row["id"], "text": text, "words": words, "tags": tags})
+    return found
+
+
 def unlabelled(rows: Sequence[Mapping[str, Any]], answer: str) -> list[dict[str, Any]]:
     """The rows, every fourth without its ``answer``."""
     return [{**row, answer: None if number % 4 == 1 else row[answer]} for number, row in enumerate(rows)]
@@ -236,6 +264,26 @@ def saved_teacher(modality: str, auto_class: str = "") -> str:
     folder = Path(tempfile.mkdtemp(prefix="pretune-teacher-"))
     save_model(model, backbone.processor, folder)
     return str(folder)
+
+
+TEXT_TASKS: dict[str, Any] = {
+    "label": TextClassification,
+    "multilabel": TextMultilabelClassification,
+    "numbers": TextRegression,
+    "tags": TokenClassification,
+}
+"""Tasks of texts by the kind of their answers."""
+ANSWERED: dict[str, Any] = {"label": list, "multilabel": several_labels, "numbers": numbered, "tags": tagged}
+"""What gives rows of classes answers of that kind."""
+_TOLD: dict[str, dict[str, Any]] = {
+    "numbers": {"labels": (), "mean": 20.0, "spread": 20.0},
+    "tags": {"labels": TAGS},
+}
+
+
+def text_task(answer: str, encoder: TextEncoder, **options: Any) -> Any:
+    """The task of texts with answers of this kind, as the rows of :data:`ANSWERED` need it."""
+    return TEXT_TASKS[answer](encoder=encoder, **{"labels": LABELS, **_TOLD.get(answer, {}), **options})
 
 
 class Rig:
@@ -334,10 +382,9 @@ class Rig:
         else:
             backbone, big = tiny_backbone(dropout=dropout), tiny_backbone(layers=4)
             made = uneven_rows(rows)
-            several = kind == "distil-multilabel"
-            data = unlabelled(several_labels(made) if several else made, "labels" if several else "label")
-            made_by = TextMultilabelClassification if several else TextClassification
-            task = made_by(LABELS, tiny_encoder(backbone, max_length=160), **options)
+            answer = kind.partition("-")[2] or "label"
+            data = unlabelled(ANSWERED[answer](made), TEXT_TASKS[answer].answer)
+            task = text_task(answer, tiny_encoder(backbone, max_length=160), **options)
         big.config.hidden_size, big.config.num_hidden_layers = 64, 4
         self.student, _ = task.build(backbone, seed=self.seed)
         grown, _ = task.build(big, seed=self.seed + 100)
@@ -372,11 +419,10 @@ class Rig:
         backbone = tiny_backbone(family, layers=layers, dropout=dropout)
         encoder = tiny_encoder(backbone, max_length=160)
         made = uneven_rows(rows)
-        data = dataset_of(several_labels(made) if kind == "multilabel" else made)
-        if kind in ("finetune", "multilabel"):
-            task = (TextMultilabelClassification if kind == "multilabel" else TextClassification)(
-                LABELS, encoder, **options
-            )
+        answer = "label" if kind == "finetune" else kind
+        data = dataset_of(ANSWERED.get(answer, list)(made))
+        if answer in TEXT_TASKS:
+            task = text_task(answer, encoder, **options)
             self.model, _ = task.build(backbone, seed=self.seed)
             self.objective = Supervised(task, self._adaptation(adapt, fast))
             return task.encode_rows(data, fingerprint=f"rig-{rows}")

@@ -17,11 +17,9 @@ import torch
 
 from conftest import make_rows
 from pretune.answers import Label, Labels, Tags, Text, Value
-from pretune.answers.schemes import to_iob2
 from pretune.backbones.fast import make_fast
 from pretune.backbones.image import geometry_of
 from pretune.backbones.text import TextEncoder
-from pretune.data.words import words_of
 from pretune.tasks import (
     AudioClassification,
     AudioMultilabelClassification,
@@ -39,10 +37,13 @@ from pretune.tasks import (
 from pretune.types import Encoded, Example, Target
 from tiny import (
     LABELS,
+    TAGS,
     WORDS,
     Rig,
     dataset_of,
+    numbered,
     several_labels,
+    tagged,
     tiny_backbone,
     tiny_clips,
     tiny_encoder,
@@ -93,14 +94,6 @@ def _target(row: Mapping[str, Any]) -> Target:
     return Labels(tuple(row["labels"])) if "labels" in row else Label(row["label"])
 
 
-def _numbers(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with a number in place of the label."""
-    return [
-        {**{key: cell for key, cell in row.items() if key != "label"}, "value": 3.0 * number - 7.5}
-        for number, row in enumerate(rows)
-    ]
-
-
 SCALE = {"mean": 9.0, "spread": 10.0}
 
 
@@ -129,7 +122,7 @@ def _classification(
                 "label": row["label"],
             }
         )
-    rows = several_labels(rows) if several else _numbers(rows) if numbers else rows
+    rows = several_labels(rows) if several else numbered(rows) if numbers else rows
     examples = [
         Example(row["id"], {k: v for k, v in row.items() if k.startswith("text")}, _target(row)) for row in rows
     ]
@@ -153,19 +146,12 @@ def _classification(
     )
 
 
-TAGS = ("O", "B-MONEY", "I-MONEY", "B-SPORT", "I-SPORT")
-
-
 def _tagged(**options: Any) -> TaskCase:
     """Every word tagged by its letters, so that the tags can be learned."""
     backbone = tiny_backbone()
     task = TokenClassification(TAGS, tiny_encoder(backbone, **options))
     model, _ = task.build(backbone, seed=0)
-    rows: list[dict[str, Any]] = []
-    for row in uneven_rows(12):
-        words = words_of(row["text"])
-        tags = to_iob2([TAGS[(len(row["text"][a:b]) * 7) % 5] for a, b in words], "IOB2")
-        rows.append({"id": row["id"], "text": row["text"], "words": [list(one) for one in words], "tags": tags})
+    rows = tagged(uneven_rows(12))
     examples = [
         Example(row["id"], {"text": row["text"], "words": row["words"]}, Tags(tuple(row["tags"]))) for row in rows
     ]
@@ -187,7 +173,7 @@ def _pictures(preset: str, *, several: bool = False, numbers: bool = False, **op
     task = made(() if numbers else LABELS, geometry_of(backbone.processor), **options)
     model, _ = task.build(backbone, seed=0)
     rows = several_labels(tiny_pictures(12)) if several else tiny_pictures(12)
-    rows = _numbers(rows) if numbers else rows
+    rows = numbered(rows) if numbers else rows
     examples = [Example(row["id"], {"image": row["image"]}, _target(row)) for row in rows]
 
     def load(folder: Any) -> torch.nn.Module:
@@ -205,7 +191,7 @@ def _clips(kind: str, **options: Any) -> TaskCase:
     task, backbone = tiny_sound_task(kind, **options)
     model, _ = task.build(backbone, seed=0)
     rows = several_labels(tiny_clips(12)) if kind == "sound-labels" else tiny_clips(12)
-    rows = _numbers(rows) if kind == "sound-number" else rows
+    rows = numbered(rows) if kind == "sound-number" else rows
     targets = [Text(row["text"]) if kind == "speech" else _target(row) for row in rows]
     examples = [Example(row["id"], {"audio": row["audio"]}, target) for row, target in zip(rows, targets, strict=True)]
 
@@ -333,6 +319,12 @@ def _weights_without_label(rig: Rig, rows: Sequence[int]) -> float:
     return sum(1.0 if row % 4 == 1 else _weights_by_hand(rig, [row]) for row in rows)
 
 
+def _words(_rig: Rig, rows: Sequence[int]) -> float:
+    """Words of the rows, those too that have no tags."""
+    made = tagged(uneven_rows(24))
+    return float(sum(len(made[row]["words"]) for row in rows))
+
+
 def _masked_places(rig: Rig, rows: Sequence[int]) -> float:
     """Different places that carry a target, each row alone."""
     return float(sum(len(set(rig.batch([row]).extras["positions"].tolist())) for row in rows))
@@ -391,6 +383,11 @@ LEARN_CASES: dict[str, Callable[[], LearnCase]] = {
         positive_weights=(0.5, 1.0, 3.0),
         label_smoothing=0.1,
     ),
+    "supervised numbers": lambda: _learn("numbers", lambda _, rows: float(len(rows))),
+    "supervised tags": lambda: _learn("tags", _words),
+    "supervised tags roberta": lambda: _learn("tags", _words, family="roberta"),
+    "distilled numbers": lambda: _learn("distil-numbers", lambda _, rows: float(len(rows)), least=0.2),
+    "distilled tags": lambda: _learn("distil-tags", _words, least=0.2),
     "distilled text": lambda: _learn(
         "distil", lambda _, rows: float(len(rows)), least=0.5, hidden=True, attention=True
     ),

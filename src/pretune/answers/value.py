@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 from pretune.answers.base import Answer, Trouble
 from pretune.errors import DataError
-from pretune.wording import agree, counted
+from pretune.wording import agree, counted, figure
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -80,7 +80,7 @@ class Value(Answer):
 
     def said(self) -> str:
         """As many digits as are worth reading."""
-        return f"{self.number:.6g}"
+        return figure(self.number)
 
     @classmethod
     def strata(cls, answers: Sequence[Any]) -> list[str]:
@@ -109,23 +109,23 @@ class Value(Answer):
         far_N = np.abs(numbers - middle) > _FAR * (high - low) if high > low else np.zeros(len(numbers), dtype=bool)
         least, most, mean, sd = numbers.min(), numbers.max(), numbers.mean(), numbers.std()
         different = len(np.unique(numbers))
-        said = f"numbers from {least:.6g} to {most:.6g}, {different:,} different; median {middle:.4g}, mean {mean:.4g}, spread {sd:.3g}"
+        said = f"numbers from {figure(least)} to {figure(most)}, {different:,} different; median {figure(middle, 4)}, mean {figure(mean, 4)}, spread {figure(sd, 3)}"
         return {
             "rows": len(numbers), "missing": len(listed) - len(numbers), "different": different,
             "min": float(least), "median": middle, "max": float(most), "mean": float(mean), "sd": float(sd),
             "far_off": int(far_N.sum()), "farthest": [float(number) for number in np.unique(numbers[far_N])[-_SHOWN:]],
             "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
-            "sentence": said, "tile": ["numbers", f"{least:.4g} to {most:.4g}"],
+            "sentence": said, "tile": ["numbers", f"{figure(least, 4)} to {figure(most, 4)}"],
         }  # fmt: skip
 
     @classmethod
     def troubles(cls, split: str, figures: Mapping[str, Any], train: Mapping[str, Any] | None) -> Iterator[Trouble]:
         """All the same; a few far from all others; others than those learned from."""
         if split == "train" and figures["different"] == 1:
-            message = f"All numbers of train are {figures['min']:.6g}: there is nothing to learn."
+            message = f"All numbers of train are {figure(figures['min'])}: there is nothing to learn."
             yield Trouble("error", "one-number", message, figures["rows"], "name another column: --column value=NAME")
         if far := figures["far_off"]:
-            shown = ", ".join(f"{number:.6g}" for number in figures["farthest"])
+            shown = ", ".join(map(figure, figures["farthest"]))
             message = (
                 f"{counted(far, 'number')} of {split} {agree(far, 'lie', 'lies')} far from all others, more than {_FAR} times the width of the "
                 f"middle half: {shown}{' ...' if far > _SHOWN else ''}."
@@ -136,8 +136,8 @@ class Value(Answer):
             beyond = max(train["min"] - figures["min"], figures["max"] - train["max"])
             if beyond > _BEYOND * (train["max"] - train["min"]):
                 message = (
-                    f"Numbers of {split} go from {figures['min']:.6g} to {figures['max']:.6g}, "
-                    f"those of train from {train['min']:.6g} to {train['max']:.6g}."
+                    f"Numbers of {split} go from {figure(figures['min'])} to {figure(figures['max'])}, "
+                    f"those of train from {figure(train['min'])} to {figure(train['max'])}."
                 )
                 yield Trouble(
                     "note", "beyond-numbers", message, 1, "what lies outside of the training rows is estimated badly"

@@ -19,6 +19,7 @@ from pretune.tasks.predicting import BUDGET_TOKENS, predict_items
 from pretune.tasks.regression import Regression
 from pretune.tasks.speech_recognition import SpeechRecognition
 from pretune.types import Batch, Encoded, Prediction
+from pretune.wording import figure
 
 __all__ = ["Aim", "EmptyAnswer", "Explainable", "aim_at"]
 
@@ -117,7 +118,7 @@ class _NumberAim:
     def __init__(self, task: Regression, model: torch.nn.Module, device: Device, item: Encoded) -> None:
         self._task, self._model, self._device = task, model, device
         (prediction,) = predict_items(task, model, [item], device)
-        self.answer: str | tuple[str, ...] = f"{prediction.answer:.6g}"
+        self.answer: str | tuple[str, ...] = figure(prediction.answer, grouped=False)
         self.explained = self.answer
         self.probability = float(self.probabilities([item])[0])
 

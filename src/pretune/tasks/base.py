@@ -284,8 +284,10 @@ class Task(ABC):
         """Why its answers are not explained row by row; nothing where they are."""
         return self.lacks.get("explain", "")
 
-    tolerance: float = 0.0
-    """How far two answers of one row may lie apart and still be the same (numbers of two engines)."""
+    @property
+    def tolerance(self) -> float:
+        """How far two answers of one row may lie apart and still be the same (numbers of two engines)."""
+        return 0.0
 
     def same_answer(self, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
         """Do two records give the same answer?"""

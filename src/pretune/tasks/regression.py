@@ -21,7 +21,7 @@ from pretune.tasks.baseline_parts import KnownNumbers
 from pretune.tasks.regression_blocks import regression_blocks
 from pretune.tasks.row_task import RowTask, training_rows
 from pretune.types import Encoded, Target
-from pretune.wording import counted
+from pretune.wording import counted, figure
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -51,7 +51,6 @@ class Regression(RowTask):
     def __init__(self, labels: Sequence[str] = (), *, mean: float = 0.0, spread: float = 1.0) -> None:
         super().__init__(labels)
         self.mean, self.spread = mean, spread
-        self.tolerance = _CLOSE * spread
 
     @classmethod
     def check(cls, data: Splits) -> None:
@@ -80,6 +79,11 @@ class Regression(RowTask):
     def kept_options(cls, about: Mapping[str, Any]) -> dict[str, Any]:
         """The scale."""
         return {"mean": float(about["mean"]), "spread": float(about["spread"])}
+
+    @property
+    def tolerance(self) -> float:
+        """In the unit of the data."""
+        return _CLOSE * self.spread
 
     @property
     def num_outputs(self) -> int:
@@ -155,7 +159,7 @@ class Regression(RowTask):
         if np.ptp([record[self.answer] for record in records]) > _FLAT * self.spread:
             return []
         return [
-            f"All {counted(len(records))} are given about the same number, {records[0][self.answer]:.4g}: the model does not tell them "
+            f"All {counted(len(records))} are given about the same number, {figure(records[0][self.answer], 4)}: the model does not tell them "
             "apart. Learn longer (--epochs) or from a pre-trained backbone."
         ]
 

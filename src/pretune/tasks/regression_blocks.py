@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pretune.tasks.classification_blocks import Rows
+from pretune.wording import figure
 
 __all__ = ["regression_blocks"]
 
@@ -44,9 +45,9 @@ def _by_size(truth_N: np.ndarray, answer_N: np.ndarray) -> dict[str, Any]:
     for part in np.unique(part_N).tolist():
         own = part_N == part
         error = answer_N[own] - truth_N[own]
-        span = f"{truth_N[own].min():.4g} to {truth_N[own].max():.4g}"
+        span = f"{figure(truth_N[own].min(), 4)} to {figure(truth_N[own].max(), 4)}"
         figures = (error.mean(), np.abs(error).mean(), np.sqrt(np.square(error).mean()))
-        cells.append([span, int(own.sum()), *(f"{value:.4g}" for value in figures)])
+        cells.append([span, int(own.sum()), *map(float, figures)])
     columns = [
         {"name": name, "kind": kind}
         for name, kind in (
@@ -69,7 +70,7 @@ def _worst(
 ) -> dict[str, Any]:
     order = np.argsort(-np.abs(answer_N - truth_N), kind="stable")[:MAX_WORST].tolist()
     found = [
-        {**shown(rows[i]), "truth": f"{truth_N[i]:.5g}", "predicted": f"{answer_N[i]:.4g}"}
+        {**shown(rows[i]), "truth": figure(truth_N[i]), "predicted": figure(answer_N[i], 4)}
         for i in order
     ]  # fmt: skip
     note = f"The {len(found)} of {len(truth_N)} rows whose answers are furthest from the truth."
