@@ -29,7 +29,7 @@ class Artifact:
         graph, program = self.parity["graph"], self.parity["program"]
         said = (
             f"{self.format}, {graph['same']} of {graph['rows']} validation rows have the same answer, "
-            f"probabilities differ by {graph['largest']:.1e} at most; "
+            f"outputs differ by {graph['largest']:.1e} at most; "
         )
         if not program["rows"]:
             return f"{said}predict.py is not proven, as it could read none of the rows ({program['unread_because']})."

@@ -26,7 +26,7 @@ _BUDGET = 4096
 @dataclass(frozen=True, slots=True)
 class Parity:
     """``rows`` were compared, ``alone`` of them also by themselves (lengths from the shortest to the longest);
-    ``largest`` is the largest difference of a probability, ``same`` counts rows with the same answer.
+    ``largest`` is the largest difference of an output (:meth:`pretune.tasks.base.Task.outputs`), ``same`` counts rows with the same answer.
     """
 
     rows: int

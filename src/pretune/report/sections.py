@@ -87,7 +87,7 @@ def _exported(told: Any) -> str:
     graph, program = told["parity"]["graph"], told["parity"]["program"]
     return (
         f"{plain(told['format'])}, for {plain(told['engine'])}. Beside the model it was made of: "
-        f"{graph['same']} of {graph['rows']} validation rows have the same answer, probabilities differ by {graph['largest']:.1e} at most; "
+        f"{graph['same']} of {graph['rows']} validation rows have the same answer, outputs differ by {graph['largest']:.1e} at most; "
         + (
             f"predict.py gives {program['same']} of {program['rows']} the same"
             if program["rows"]

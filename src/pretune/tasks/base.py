@@ -280,9 +280,10 @@ class Task(ABC):
         """What is wrong with these predictions as a whole, in plain words; nothing when all is well."""
         return ()
 
-    def unexplained(self) -> str:
-        """Why its answers are not explained row by row; nothing where they are."""
-        return self.lacks.get("explain", "")
+    def unexplained(self) -> tuple[str, str]:
+        """Why its answers are not explained row by row, and what to do instead; nothing where they are."""
+        why = self.lacks.get("explain", "")
+        return why, "pretune report RUN shows the rows that it answers worst" if why else ""
 
     @property
     def tolerance(self) -> float:

@@ -52,13 +52,14 @@ class _Linear(Labelling):
 
     def parts(self, example: Example) -> Parts:
         """Refused: see :meth:`unexplained`."""
-        raise UsageError(self.unexplained(), "explain a run of a neural network")
+        raise UsageError(*self.unexplained())
 
-    def unexplained(self) -> str:
+    def unexplained(self) -> tuple[str, str]:
         """Its weights say it."""
         return (
             f"linear:{self.features} is not explained row by row: its answer is a sum of its features, whose weights are in "
-            "model/model.safetensors"
+            "model/model.safetensors",
+            "explain a run of a neural network",
         )
 
     def reads_like(self, other: Task) -> bool:

@@ -70,7 +70,7 @@ def _worst(
 ) -> dict[str, Any]:
     order = np.argsort(-np.abs(answer_N - truth_N), kind="stable")[:MAX_WORST].tolist()
     found = [
-        {**shown(rows[i]), "truth": figure(truth_N[i]), "predicted": figure(answer_N[i], 4)}
+        {**shown(rows[i]), "truth": figure(float(truth_N[i])), "predicted": figure(float(answer_N[i]), 4)}
         for i in order
     ]  # fmt: skip
     note = f"The {len(found)} of {len(truth_N)} rows whose answers are furthest from the truth."

@@ -167,8 +167,9 @@ def _task_models(run: RunFolder, settings: ExplainSettings) -> dict[str, Any]:
     asked = AnsweringSettings(precision="fp32", threads=settings.threads)
     proven = load_proven(run, asked)
     task, plain = load_plain(run, asked)
-    if why := task.unexplained():
-        raise UsageError(why, "explain a run of a neural network")
+    why, instead = task.unexplained()
+    if why:
+        raise UsageError(why, instead)
     return {
         "task": task, "plain": plain, "ordinary": proven.model, "device": proven.device, "reader": reader_of(task),
         "kind": task.modality,

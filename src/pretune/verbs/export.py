@@ -46,7 +46,10 @@ class ExportSettings(DerivedSettings):
         "onnx", "form of the model: ONNX, OpenVINO's own, or a torch.export program", choices=tuple(_ENGINES)
     )
     tolerance: float = option(
-        1e-3, "largest difference of a probability on validation rows; beyond it nothing is exported", low=0.0, high=1.0
+        1e-3,
+        "largest difference of an output (a probability; a number in units of its spread) on validation rows; beyond it nothing is exported",
+        low=0.0,
+        high=1.0,
     )
 
 
@@ -212,7 +215,7 @@ def _refuse_beyond(settings: ExportSettings, parity: dict[str, Any]) -> None:
         found = parity[name]
         if not found["largest"] <= settings.tolerance:
             raise CheckFailed(
-                f"{what} gives probabilities that differ by up to {found['largest']:.2g} on {found['rows']} validation rows, "
+                f"{what} gives outputs that differ by up to {found['largest']:.2g} on {found['rows']} validation rows, "
                 f"more than --tolerance {settings.tolerance:g}; {found['same']} answers are the same",
                 "nothing was written. Another form may do better (--to), or allow more with --tolerance",
             )

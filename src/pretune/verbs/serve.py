@@ -188,14 +188,14 @@ def _served(run: RunFolder, proven: Proven, reading: Reading, limits: Limits, sa
             task, proven.model, example, proven.device, label=label, orders=orders, patience=patience
         ).to_dict()
 
-    explains = isinstance(task, Explainable) and not task.unexplained()
+    explains = isinstance(task, Explainable) and not any(task.unexplained())
     takes = Takes(task.modality, reading.pairs if task.modality == "text" else False, reading.clean, reading.cleaned)
     return Served(
         run.path.resolve().name, task, proven.model, proven.device, takes,
         standing=_standing(run, task.metric_type.primary),
         samples=(lambda: _own_rows(run, takes, samples)) if samples else None,
         explain=explain if explains else None,
-        unexplained=("", "") if explains else (task.unexplained() or f"{task.name} cannot be explained", ""),
+        unexplained=task.unexplained() if explains or any(task.unexplained()) else (f"{task.name} cannot be explained", ""),
     )  # fmt: skip
 
 
