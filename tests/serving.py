@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,6 +150,38 @@ def started_service(run: Path, *flags: object, **held: object) -> subprocess.Pop
         [sys.executable, *program, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, **{name: str(value) for name, value in held.items()}},
     )  # fmt: skip
+
+
+def fetched(address: str, body: Any = None) -> str:
+    """What stands at an address; ``body`` is sent as JSON."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(address, data, {"Content-Type": "application/json"} if data else {})
+    with urllib.request.urlopen(request, timeout=HANG_SECONDS) as reply:
+        return reply.read().decode()
+
+
+_KINDS = {"string": str, "number": (int, float), "integer": int, "array": list, "object": dict, "null": type(None), "boolean": bool}  # fmt: skip
+
+
+def misfit(value: Any, schema: Mapping[str, Any], at: str = "answer") -> str:
+    """Where a value is not as a JSON schema says (types, names, bounds below, required fields); nothing where it is."""
+    kinds = schema.get("type", [])
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    if kinds and not any(isinstance(value, _KINDS[kind]) for kind in kinds):
+        return f"{at} is no {' or '.join(kinds)}"
+    if value not in schema.get("enum", [value]) or (isinstance(value, int) and value < schema.get("minimum", value)):
+        return f"{at} is {value!r}"
+    parts: list[tuple[str, Any, Mapping[str, Any]]] = []
+    if isinstance(value, dict):
+        missing = [f"{at}.{name} is missing" for name in schema.get("required", []) if name not in value]
+        if missing:
+            return missing[0]
+        parts = [
+            (f"{at}.{name}", value[name], one) for name, one in schema.get("properties", {}).items() if name in value
+        ]
+    if isinstance(value, list):
+        parts = [(f"{at}[{number}]", one, schema.get("items", {})) for number, one in enumerate(value)]
+    return next((said for name, one, own in parts if (said := misfit(one, own, name))), "")
 
 
 @contextlib.contextmanager

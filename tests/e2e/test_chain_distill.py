@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 from dataclasses import dataclass
@@ -13,13 +14,13 @@ import pytest
 from cli_calls import QUICK, TINY, call, done, refused
 from safetensors.numpy import load_file
 from test_chain_sound import write_clips
+from told_story import Killed, act_after
 
 import pretune
 from conftest import make_rows, write_csv
 from pretune.data.held_apart import held_apart
 from pretune.files import read_json
 from pretune.runfolder import RunFolder
-from pretune.verbs.learning import Learning
 from pretune.verbs.reading import own_data
 from tiny import dataset_of, tiny_pictures
 
@@ -154,22 +155,7 @@ def test_the_same_student_alone_learns_otherwise(story: Story) -> None:
 @pytest.fixture
 def after_steps(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Do something once, after so many updates."""
-    plain = Learning._log
-
-    def arrange(steps: int, act: Any) -> None:
-        def log(self: Learning, step: Any) -> None:
-            plain(self, step)
-            if step.number == steps:
-                monkeypatch.setattr(Learning, "_log", plain)
-                act()
-
-        monkeypatch.setattr(Learning, "_log", log)
-
-    return arrange
-
-
-class Killed(BaseException):
-    """Nothing catches it: as after kill -9, only what was on the disk is left."""
+    return functools.partial(act_after, monkeypatch)
 
 
 @pytest.mark.slow

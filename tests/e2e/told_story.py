@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 from cli_calls import QUICK, TINY, Said, done
 
-__all__ = ["GOOD", "Story", "tell_once", "weights", "write_rows"]
+from pretune.verbs.learning import Learning
+
+__all__ = ["GOOD", "Killed", "Story", "act_after", "tell_once", "weights", "write_rows"]
 
 GOOD = ("--max-steps", "60", "--learning-rate", "0.001", *QUICK)
 
@@ -68,3 +71,20 @@ def weights(run: Path) -> dict[str, np.ndarray]:
     from safetensors.numpy import load_file
 
     return load_file(run / "model" / "model.safetensors")
+
+
+class Killed(BaseException):
+    """Nothing catches it: as after kill -9, only what was on the disk is left."""
+
+
+def act_after(patch: pytest.MonkeyPatch, steps: int, act: Callable[[], None]) -> None:
+    """Call ``act`` once, after that many updates of a run that learns."""
+    plain = Learning._log
+
+    def log(self: Learning, step: Any) -> None:
+        plain(self, step)
+        if step.number == steps:
+            patch.setattr(Learning, "_log", plain)
+            act()
+
+    patch.setattr(Learning, "_log", log)

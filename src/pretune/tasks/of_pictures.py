@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import torch
 
+from pretune.answers import answer_of
 from pretune.backbones.augment import AUGMENTS, Augment
 from pretune.backbones.image import (
     Geometry,
@@ -173,8 +174,9 @@ class OfPictures(RowTask):
         self, model: torch.nn.Module, records: Sequence[Mapping[str, Any]], rows: Any
     ) -> list[dict[str, Any]]:
         """Where the model looks on a few rows, and what the variations of its training did to pictures."""
-        wrong = [i for i, record in enumerate(records) if record[self.answer] != record["truth"]]
-        right = [i for i, record in enumerate(records) if record[self.answer] == record["truth"]]
+        is_right = [self._is_right(record) for record in records]
+        wrong = [i for i, right in enumerate(is_right) if not right]
+        right = [i for i, right in enumerate(is_right) if right]
         wanted = 2 * LOOKS - len(wrong[:LOOKS])
         chosen = [*wrong[:LOOKS], *right[:: max(1, len(right) // wanted)][:wanted]]
         pixels = [resized(decode_image(rows[i]["image"]), self.geometry) for i in chosen]
@@ -188,11 +190,20 @@ class OfPictures(RowTask):
             return []
         maps, method = found
         shown = [
-            {"image": overlay(picture, heat), "caption": _caption(records[i][self.answer], records[i]["truth"])}
+            {"image": overlay(picture, heat), "caption": self._caption(records[i])}
             for i, picture, heat in zip(chosen, pixels, maps, strict=True)
         ]
         note = f"{method}: warm places moved the decision most. Mistakes come first. A map shows where, never why."
         return [{"type": "pictures", "title": "Where the model looks", "note": note, "rows": shown}]
+
+    def _caption(self, record: Mapping[str, Any]) -> str:
+        """What the picture is, and what it is taken for."""
+        answers = (answer_of(self.answer, record[key] if record[key] != [] else None) for key in ("truth", self.answer))
+        is_so, said = (answer.said() if answer is not None else NOTHING for answer in answers)
+        return f"{is_so}, {'right' if self._is_right(record) else 'predicted as ' + said}"
+
+    def _is_right(self, record: Mapping[str, Any]) -> bool:
+        return record[self.answer] == record["truth"] or self.same_answer(record, {self.answer: record["truth"]})
 
     def _varied(self, pixels: list[np.ndarray]) -> list[dict[str, Any]]:
         if not self.varies_rows or not pixels:
@@ -234,8 +245,3 @@ class OfPictures(RowTask):
     def to_dict(self) -> dict[str, Any]:
         """What the labels need, side of the pictures and how they were varied."""
         return {**super().to_dict(), "image_size": self.geometry.crop[0], "augment": self.augmentation.name}
-
-
-def _caption(answer: Any, truth: Any) -> str:
-    said, is_so = (part if isinstance(part, str) else ", ".join(part) or NOTHING for part in (answer, truth))
-    return f"{is_so}, {'right' if answer == truth else 'predicted as ' + said}"

@@ -117,11 +117,11 @@ def goal_on_validation(
     """
     from pretune.tasks.predicting import scores_of
 
-    specs = task.metric_type.specs
-    metric = metric or task.metric_type.primary
+    specs = task.metric.specs
+    metric = metric or task.metric.primary
     if metric not in specs:
         raise UsageError(f"--metric is {metric!r}", did_you_mean(metric, specs))
-    finer = task.metric_type.tie_breaker
+    finer = task.metric.tie_breaker
     return {
         "metric": metric,
         "rising": specs[metric].rising,

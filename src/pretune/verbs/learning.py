@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pretune.config import TrainSettings
-from pretune.errors import CorruptFile, Interrupted, UsageError
+from pretune.errors import CorruptFile, DataError, Interrupted, UsageError
 from pretune.files import check_free_space
 from pretune.options import parse_duration
 from pretune.runfolder import RunFolder, now
@@ -66,6 +67,11 @@ class Goal:
         if new["value"] != best["value"] or self.tie_breaker is None or "tie" not in best:
             return _beats(new["value"], best["value"], self.rising)
         return _beats(new["tie"], best["tie"], self.tie_breaker[1])
+
+
+def _defined(standing: Mapping[str, float]) -> dict[str, float]:
+    """Without what these rows do not define (NaN), which no file holds."""
+    return {name: value for name, value in standing.items() if not math.isnan(value)}
 
 
 def _beats(new: float, best: float, rising: bool) -> bool:
@@ -286,13 +292,19 @@ class Learning:
         standing = self._shared_standing(scores)
         if self.budget.max_seconds is not None:  # --minutes are minutes of waiting, evaluations too
             self.budget.used_seconds += self.cluster.sum([time.monotonic() - began])[0] / self.cluster.world
+        if math.isnan(standing["value"]):
+            raise DataError(
+                f"the {self.goal.split} rows do not define {self.goal.metric}, by which the best model is chosen: their right answers are "
+                "all alike, or there is nothing in them to find",
+                f"give {self.goal.split} rows whose answers differ, or choose by another score (--metric)",
+            )
         better = self.goal.is_better(standing, self.best)
         self.stale = 0 if better else self.stale + 1
         if better:
-            self.best = {"step": self.step, "epoch": round(epoch, 4), **standing}
+            self.best = {"step": self.step, "epoch": round(epoch, 4), **_defined(standing)}
         if self.cluster.is_first:
             line = {"kind": "eval", "seed": self.seed, "step": self.step, "epoch": round(epoch, 4)}
-            self.run.log({**line, "split": self.goal.split, "scores": dict(scores), "best": better})
+            self.run.log({**line, "split": self.goal.split, "scores": _defined(scores), "best": better})
             self.say.note(
                 f"step {self.step}, epoch {epoch:.2f}: {self.goal.split} {self.goal.metric} {standing['value']:.4f}{' (best so far)' if better else ''}"
             )

@@ -87,7 +87,7 @@ def probe(settings: ProbeSettings, *, say: Say) -> Outcome:
         name: {
             score: value.to_dict()
             for score, value in bootstrap(
-                measured, found.task.metric_type.specs, resamples=settings.resamples, groups_N=found.groups_N
+                measured, found.task.metric.specs, resamples=settings.resamples, groups_N=found.groups_N
             ).items()
         }
         for name, measured in found.measured.items()
@@ -178,7 +178,7 @@ def _data(settings: ProbeSettings, reading: Reading | None, say: Say) -> Splits:
 def _outcome(settings: ProbeSettings, scores: dict[str, Any], found: _Probed) -> Outcome:
     from pretune.report.words import score_text, title_of
 
-    primary = found.task.metric_type.primary
+    primary = found.task.metric.primary
     held, rows = found.measured["linear"].num_rows, found.fit.rows
     lines = [
         f"{settings.backbone}: {found.width} features a row, {rows} training rows, {held} {settings.split} rows; nothing of the model learned"

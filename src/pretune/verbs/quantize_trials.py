@@ -117,7 +117,7 @@ class Subject:
         """The task's own score of a graph on the validation rows."""
         from pretune.tasks.predicting import scores_of
 
-        return scores_of(self.task, self._predicted(path), self._truths)[self.task.metric_type.primary]
+        return scores_of(self.task, self._predicted(path), self._truths)[self.task.metric.primary]
 
     def calibrate(self, path: Path) -> None:
         """Fit anew on the validation rows what calibrates the probabilities: those of the graph at ``path``."""
@@ -132,7 +132,7 @@ class Subject:
 
     def lost(self, score: float) -> float:
         """Points (hundredths) that a score is worse than the float graph's."""
-        rising = self.task.metric_type.specs[self.task.metric_type.primary].rising
+        rising = self.task.metric.specs[self.task.metric.primary].rising
         return 100 * (self.score - score if rising else score - self.score)
 
     def allowed(self, most_loss: float) -> float:
@@ -151,7 +151,7 @@ class Subject:
         score = self.scored(path)
         trial = Trial(recipe, path, score, self.lost(score))
         kept = f", {counted(len(recipe.keep_float), 'layer')} in float" if recipe.keep_float else ""
-        self.say.note(f"{recipe.title}{kept}: {self.task.metric_type.primary} {score:.4f}, float {self.score:.4f}")
+        self.say.note(f"{recipe.title}{kept}: {self.task.metric.primary} {score:.4f}, float {self.score:.4f}")
         return trial
 
     def answer(self, path: Path) -> np.ndarray:

@@ -192,7 +192,7 @@ def _served(run: RunFolder, proven: Proven, reading: Reading, limits: Limits, sa
     takes = Takes(task.modality, reading.pairs if task.modality == "text" else False, reading.clean, reading.cleaned)
     return Served(
         run.path.resolve().name, task, proven.model, proven.device, takes,
-        standing=_standing(run, task.metric_type.primary),
+        standing=_standing(run, task.metric.primary),
         samples=(lambda: _own_rows(run, takes, samples)) if samples else None,
         explain=explain if explains else None,
         unexplained=task.unexplained() if explains or any(task.unexplained()) else (f"{task.name} cannot be explained", ""),

@@ -66,15 +66,22 @@ def _shares(task: Task) -> list[str]:
     return list(task.record_schema()["properties"].get("probabilities", {}).get("properties", ()))
 
 
+def _others(task: Task) -> list[str]:
+    """What else a record has: where the words of its tags stand."""
+    return [name for name in task.record_schema()["properties"] if name not in ("id", task.answer, "probabilities")]
+
+
 def _names(task: Task) -> Sequence[str]:
-    """The columns: id, the answer, and the probability of each class."""
-    return ["id", task.answer, *(f"probability of {label}" for label in _shares(task))]
+    """The columns: id, the answer, the probability of each class, and what else a record has, as JSON."""
+    return ["id", task.answer, *(f"probability of {label}" for label in _shares(task)), *_others(task)]
 
 
 def _cells(record: Mapping[str, Any], task: Task) -> Sequence[str]:
     answer = record[task.answer]
     shown = answer if isinstance(answer, str) else _joined(answer) if isinstance(answer, list) else json.dumps(answer)
-    return [record["id"], shown, *(f"{record['probabilities'][label]:.6g}" for label in _shares(task))]
+    shares = (f"{record['probabilities'][label]:.6g}" for label in _shares(task))
+    others = (json.dumps(record[name], ensure_ascii=False) if name in record else "" for name in _others(task))
+    return [record["id"], shown, *shares, *others]
 
 
 def _joined(labels: Sequence[str]) -> str:
