@@ -126,7 +126,7 @@ def predict(job: Job) -> Measured:
     clock.step()
     measured = clock.measured(len(texts))
     measured.steps = 0
-    measured.labels = [prediction.label for prediction in found]
+    measured.labels = [prediction.answer for prediction in found]
     return measured
 
 
