@@ -27,8 +27,14 @@ if TYPE_CHECKING:
 
 __all__ = ["TaggedRows", "store_tagged"]
 
-_FORMAT = 1
+_FORMAT = 2
 _TOKENS, _BY_WORD, _BY_ITEM = ("input_ids", "segment_ids"), ("places", "words", "spans", "tags"), ("row", "rows")
+_ENDS = ("token_ends", "word_ends")
+_KINDS: dict[str, type] = {
+    **dict.fromkeys((*_TOKENS, *_BY_WORD, *_BY_ITEM), np.int32),
+    **dict.fromkeys(_ENDS, np.int64),
+}
+"""The arrays on disk: int32, but for the counts of all tokens and words so far, which outgrow it."""
 
 
 def store_tagged(task: TokenClassification, dataset: Dataset, *, fingerprint: str) -> TaggedRows:
@@ -44,11 +50,10 @@ def store_tagged(task: TokenClassification, dataset: Dataset, *, fingerprint: st
 
 def _write(folder: Path, task: TokenClassification, dataset: Dataset) -> None:
     ledger = Ledger()
-    named = [*_TOKENS, *_BY_WORD, *_BY_ITEM, "token_ends", "word_ends"]
     unknown = task.encoder.tokenizer.unk_token_id
     tokens = words = 0
     with ExitStack() as stack:
-        files = {name: stack.enter_context(Growing(folder / f"{name}.npy", np.int32)) for name in named}
+        files = {name: stack.enter_context(Growing(folder / f"{name}.npy", kind)) for name, kind in _KINDS.items()}
         rows = cast("Iterable[dict[str, Any]]", dataset)
         for number, row in enumerate(rows):
             tags = row.get("tags")
@@ -66,7 +71,7 @@ def _write(folder: Path, task: TokenClassification, dataset: Dataset) -> None:
                 files["token_ends"].append(np.array([tokens]))
                 files["word_ends"].append(np.array([words]))
             _count(ledger, items, unknown)
-    for name in named:
+    for name in _KINDS:
         fsync_file(folder / f"{name}.npy")
     write_json(folder / "about.json", {"ledger": ledger.to_dict(), "items": ledger.pieces})
 
@@ -90,13 +95,11 @@ class TaggedRows:
 
     def __init__(self, folder: Path, dataset: Dataset) -> None:
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-        names = (*_TOKENS, *_BY_WORD, *_BY_ITEM, "token_ends", "word_ends")
-        self._arrays: dict[str, Any] = {name: open_array(folder / f"{name}.npy") for name in names}
+        self._arrays: dict[str, Any] = {name: open_array(folder / f"{name}.npy") for name in _KINDS}
         if len(self._arrays["rows"]) != about["items"]:
             raise ValueError(f"{folder} is incomplete")
         self._ids = dataset.with_format("arrow")[:]["id"]
-        ends = self._arrays["token_ends"].astype(np.int64)
-        self.lengths_N = np.diff(ends, prepend=0)
+        self.lengths_N = np.diff(self._arrays["token_ends"], prepend=0)
         self.ledger: dict[str, Any] = about["ledger"]
 
     def __len__(self) -> int:
