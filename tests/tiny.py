@@ -283,6 +283,10 @@ _TOLD: dict[str, dict[str, Any]] = {
 
 def text_task(answer: str, encoder: TextEncoder, **options: Any) -> Any:
     """The task of texts with answers of this kind, as the rows of :data:`ANSWERED` need it."""
+    if answer == "tags":
+        encoder = TextEncoder(
+            encoder.tokenizer, max_length=encoder.max_length, long_text="windows", segments=encoder.segments
+        )
     return TEXT_TASKS[answer](encoder=encoder, **{"labels": LABELS, **_TOLD.get(answer, {}), **options})
 
 

@@ -149,7 +149,7 @@ def _classification(
 def _tagged(**options: Any) -> TaskCase:
     """Every word tagged by its letters, so that the tags can be learned."""
     backbone = tiny_backbone()
-    task = TokenClassification(TAGS, tiny_encoder(backbone, **options))
+    task = TokenClassification(TAGS, tiny_encoder(backbone, long_text="windows", **options))
     model, _ = task.build(backbone, seed=0)
     rows = tagged(uneven_rows(12))
     examples = [

@@ -51,8 +51,8 @@ def sentence_pieces() -> Any:
 
 def encoder_named(kind: str, **options: Any) -> TextEncoder:
     if kind == "sentence pieces":
-        return TextEncoder(sentence_pieces(), max_length=options.get("max_length", 64))
-    return tiny_encoder(tiny_backbone(kind), **options)
+        return TextEncoder(sentence_pieces(), max_length=options.get("max_length", 64), long_text="windows")
+    return tiny_encoder(tiny_backbone(kind), long_text="windows", **options)
 
 
 KINDS = ("bert", "roberta", "sentence pieces")
@@ -259,7 +259,7 @@ def test_unlabelled_rows_are_predicted_and_not_learned() -> None:
 
 def test_a_text_without_words_is_answered_by_no_tags() -> None:
     backbone = tiny_backbone()
-    made = TokenClassification(TAGS, tiny_encoder(backbone))
+    made = TokenClassification(TAGS, tiny_encoder(backbone, long_text="windows"))
     model = made.build(backbone, seed=0)[0].eval()
     (found,) = predict_items(made, model, made.encode(example_of("  ")), CPU)
     assert made.record(found) == {"id": "r1", "tags": []}
@@ -270,7 +270,7 @@ def test_a_text_without_words_is_answered_by_no_tags() -> None:
 
 def test_parts_of_speech_are_scored_by_words() -> None:
     made = task(labels=("NOUN", "VERB", "PUNCT"))
-    assert made.is_plain
+    assert made.scheme == "plain"
     assert made.metric.primary == "token_accuracy"
     assert task().metric.primary == "entity_f1"
     said = ["NOUN", "NOUN", "VERB"]
@@ -368,7 +368,7 @@ def test_the_exported_reader_answers_as_the_task_does(
 
     backbone: Backbone = tiny_backbone(kind)
     monkeypatch.setattr(backbone.tokenizer, "padding_side", "left" if left else "right")
-    made = TokenClassification(labels, tiny_encoder(backbone, max_length=14))
+    made = TokenClassification(labels, tiny_encoder(backbone, max_length=14, long_text="windows"))
     model = made.build(backbone, seed=0)[0].eval()
     with torch.no_grad():
         for weight in model.parameters():

@@ -9,12 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Answer", "Trouble", "rarest"]
+__all__ = ["Answer", "NameList", "Trouble", "rarest"]
 
 
 class Trouble(NamedTuple):
@@ -44,6 +45,11 @@ class Answer(ABC):
     short: ClassVar[bool] = True
     is_class: ClassVar[bool] = False
     closed: ClassVar[bool] = False
+
+    @classmethod
+    def lacked(cls) -> str:
+        """``lack`` of many rows: labels, numbers, tags."""
+        return cls.lack if cls.lack.endswith("s") else f"{cls.lack}s"
 
     @classmethod
     @abstractmethod
@@ -106,6 +112,29 @@ class Answer(ABC):
     def troubles(cls, split: str, figures: Mapping[str, Any], train: Mapping[str, Any] | None) -> Iterator[Trouble]:
         """What is wrong with the answers of a split, by its figures and those of the training rows."""
         yield from ()
+
+
+@dataclass(frozen=True, slots=True)
+class NameList(Answer):
+    """An answer that is several names."""
+
+    values: tuple[str, ...]
+
+    @classmethod
+    def arrow(cls) -> pa.DataType:
+        """A list of strings."""
+        import pyarrow as pa
+
+        return pa.list_(pa.string())
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """See :class:`Answer`."""
+        return cls(tuple(map(str, value)))
+
+    def to_json(self) -> list[str]:
+        """The names."""
+        return list(self.values)
 
 
 def rarest(names_by_row: Sequence[Sequence[str]]) -> list[str]:

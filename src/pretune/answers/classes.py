@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
-from pretune.answers.base import Answer
+from pretune.answers.base import Answer, NameList
 from pretune.errors import DataError
 
 if TYPE_CHECKING:
@@ -66,10 +66,8 @@ class Label(Answer):
 
 @final
 @dataclass(frozen=True, slots=True)
-class Labels(Answer):
+class Labels(NameList):
     """Any number of classes, by name; none is an answer too. The order says nothing."""
-
-    values: tuple[str, ...]
 
     kind: ClassVar[str] = "labels"
     words: ClassVar[tuple[str, str]] = ("set of labels", "sets of labels")
@@ -79,13 +77,6 @@ class Labels(Answer):
     closed: ClassVar[bool] = True
 
     @classmethod
-    def arrow(cls) -> pa.DataType:
-        """A list of strings."""
-        import pyarrow as pa
-
-        return pa.list_(pa.string())
-
-    @classmethod
     def read(cls, cell: Any, where: str) -> Self | None:
         """A list of words."""
         if cell is None:
@@ -93,15 +84,6 @@ class Labels(Answer):
         if not isinstance(cell, (list, tuple)):
             raise DataError(f"{where} has {str(cell)[:40]!r} where a list of labels is needed", "give a list of words")
         return cls(tuple(map(str, cell)))
-
-    @classmethod
-    def from_json(cls, value: Any) -> Self:
-        """See :class:`Answer`."""
-        return cls(tuple(map(str, value)))
-
-    def to_json(self) -> list[str]:
-        """The names."""
-        return list(self.values)
 
     @classmethod
     def schema(cls, names: Sequence[str] = ()) -> Mapping[str, Any]:

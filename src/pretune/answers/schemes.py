@@ -8,9 +8,20 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
-__all__ = ["OUTSIDE", "Scheme", "Span", "faults_of", "fits", "scheme_of", "spans_of", "strict_spans_of", "to_iob2"]
+__all__ = [
+    "OUTSIDE",
+    "Scheme",
+    "Span",
+    "entities_of",
+    "faults_of",
+    "fits",
+    "scheme_of",
+    "spans_of",
+    "strict_spans_of",
+    "to_iob2",
+]
 
 OUTSIDE = "O"
 """The tag of a word that belongs to nothing."""
@@ -87,6 +98,18 @@ def to_iob2(tags: Sequence[str], scheme: Scheme) -> list[str]:
         ending = f"-{kind}" if kind else ""
         changed[start:end] = [f"B{ending}", *[f"I{ending}"] * (end - start - 1)]
     return changed
+
+
+def entities_of(
+    tags: Sequence[str], places: Sequence[Sequence[int] | None], scheme: Scheme = "IOB2"
+) -> list[dict[str, Any]]:
+    """The entities by their characters, ``{"start", "end", "type"}``. ``places`` has the characters of each word, None where it has none."""
+    found = []
+    for start, end, kind in spans_of(tags, scheme):
+        first, last = places[start], places[end - 1]
+        if first is not None and last is not None:
+            found.append({"start": first[0], "end": last[1], "type": kind})
+    return found
 
 
 def _bigrams(tags: Sequence[str]) -> Iterator[tuple[str, str, str, bool]]:

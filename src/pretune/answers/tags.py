@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self, final
+from typing import Any, ClassVar, Self, final
 
-from pretune.answers.base import Answer, Trouble
+from pretune.answers.base import NameList, Trouble
 from pretune.answers.schemes import OUTSIDE, scheme_of, strict_spans_of
 from pretune.errors import DataError
 from pretune.wording import agree, counted
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = ["Tags"]
 
@@ -22,10 +19,8 @@ _FEW, _SHOWN = 5, 6
 
 @final
 @dataclass(frozen=True, slots=True)
-class Tags(Answer):
+class Tags(NameList):
     """One tag a word, in the words' order; entities in the IOB2 form (Ramshaw & Marcus 1995, as CoNLL-2002 writes it)."""
-
-    values: tuple[str, ...]
 
     kind: ClassVar[str] = "tags"
     words: ClassVar[tuple[str, str]] = ("row of tags", "rows of tags")
@@ -33,13 +28,6 @@ class Tags(Answer):
     lack: ClassVar[str] = "tags"
     conflict: ClassVar[tuple[str, str]] = ("different tags", "the tags")
     is_class: ClassVar[bool] = True
-
-    @classmethod
-    def arrow(cls) -> pa.DataType:
-        """A list of strings."""
-        import pyarrow as pa
-
-        return pa.list_(pa.string())
 
     @classmethod
     def read(cls, cell: Any, where: str) -> Self | None:
@@ -53,15 +41,6 @@ class Tags(Answer):
                 'give a list of words such as ["O", "B-PER"], one for each token',
             )
         return cls(tuple(tags))
-
-    @classmethod
-    def from_json(cls, value: Any) -> Self:
-        """See :class:`Answer`."""
-        return cls(tuple(map(str, value)))
-
-    def to_json(self) -> list[str]:
-        """The tags."""
-        return list(self.values)
 
     @classmethod
     def schema(cls, names: Sequence[str] = ()) -> Mapping[str, Any]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pretune.config import TaskSettings
     from pretune.data.splits import Splits
 
-__all__ = ["EncodedRows", "Learnable", "Task", "finite_answers", "refuse_unlabelled"]
+__all__ = ["EncodedRows", "Learnable", "Task", "finite_answers", "refuse_unlabelled", "windows_of"]
 
 
 class EncodedRows(Protocol):
@@ -228,6 +228,15 @@ class Task(ABC):
     def merge(self, predictions: Sequence[Prediction]) -> list[Prediction]:
         """One prediction a row: items of one id (windows) become one, in order of first appearance."""
 
+    def cells(self, dataset: Dataset) -> list[Any]:
+        """The answers of labelled rows as the data has them. Raises :class:`DataError` where there is no such column."""
+        if self.answer not in dataset.column_names:
+            raise DataError(
+                f"the rows have no {ANSWERS[self.answer].lacked()} to score against",
+                f"name their column with --column {self.answer}=NAME, or use pretune predict",
+            )
+        return list(dataset[self.answer])
+
     @abstractmethod
     def truths(self, dataset: Dataset) -> list[Any]:
         """The right answers of labelled rows, as JSON values. Raises :class:`DataError` for one the model cannot give."""
@@ -347,6 +356,14 @@ def finite_answers(values: torch.Tensor, ids: Sequence[str], real: torch.Tensor 
             "its weights are damaged, or too large for the number format: copy the model again, try --precision fp32, or train again",
         )
     return values
+
+
+def windows_of(predictions: Sequence[Prediction]) -> list[list[Prediction]]:
+    """The predictions of each row together, rows in order of first appearance."""
+    by_row: dict[str, list[Prediction]] = {}
+    for prediction in predictions:
+        by_row.setdefault(prediction.id, []).append(prediction)
+    return [*by_row.values()]
 
 
 def refuse_unlabelled(task: Task, batch: Batch, *, rows: str, answer: str) -> None:

@@ -60,7 +60,6 @@ class Labelling(RowTask):
 
     reads: ClassVar[tuple[str, ...]] = ("class_weights", "label_smoothing")
     kept: ClassVar[Mapping[str, Check]] = {"labels": listed(text(), least=2, unique=True)}
-    answer_words: ClassVar[tuple[str, str]] = ("label", "labels")
     lacks: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, labels: Sequence[str], *, label_smoothing: float = 0.0) -> None:

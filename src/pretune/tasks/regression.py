@@ -43,7 +43,6 @@ class Regression(RowTask):
     """A number a row. Models answer in units of the training rows' spread from their ``mean``: the loss is the squared error so."""
 
     answer: ClassVar[str] = Value.kind
-    answer_words: ClassVar[tuple[str, str]] = Value.words
     problem_type: ClassVar[str] = "regression"
     metric_type: ClassVar[type[Metric]] = RegressionMetric
     kept: ClassVar[Mapping[str, Check]] = {"mean": number(), "spread": number(above=0)}
@@ -60,7 +59,7 @@ class Regression(RowTask):
     @classmethod
     def _scale(cls, data: Splits) -> dict[str, float]:
         """Mean and standard deviation of the training rows' numbers. Raises :class:`DataError` where all are alike."""
-        train = training_rows(data, cls.answer, answers=cls.answer_words[1])
+        train = training_rows(data, cls.answer)
         numbers = np.array([one for one in train[cls.answer] if one is not None], dtype=np.float64)
         spread = float(numbers.std()) if len(numbers) else 0.0
         if spread <= 0:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 
+from pretune.answers import ANSWERS
 from pretune.errors import DataError
 from pretune.metrics.base import Measured
-from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
+from pretune.tasks.base import Task, finite_answers, refuse_unlabelled, windows_of
 from pretune.tasks.parts import Parts
 from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction, Target
 
@@ -31,14 +32,14 @@ if TYPE_CHECKING:
 __all__ = ["RowTask", "training_rows"]
 
 
-def training_rows(splits: Splits, column: str, *, answers: str = "labels") -> Dataset:
-    """The training rows, which have this column of answers. Raises :class:`DataError` where they have not."""
+def training_rows(splits: Splits, column: str) -> Dataset:
+    """The training rows, which have this column of answers (a kind of :data:`pretune.answers.ANSWERS`). Raises :class:`DataError` where they have not."""
     train = splits.get("train")
     if train is None or len(train) == 0:
         raise DataError("there are no training rows", "pretune inspect DATA shows what was read")
     if column not in train.column_names:
         raise DataError(
-            f"the training rows have no {answers}",
+            f"the training rows have no {ANSWERS[column].lacked()}",
             f"{splits.label_advice(column)}; `pretune pretrain` needs none",
         )
     return train
@@ -47,15 +48,14 @@ def training_rows(splits: Splits, column: str, *, answers: str = "labels") -> Da
 class RowTask(Task):
     """One answer a row from one vector of outputs.
 
-    ``problem_type`` is what transformers calls the arity, ``answer_words`` what people call one answer and several. ``pooling``
-    are the modes by which the head reads the states of the tokens; none: the head that the architecture has of its own. Options of
-    ``__init__`` that a trained model needs again come from :meth:`kept_options`.
+    ``problem_type`` is what transformers calls the arity. ``pooling`` are the modes by which the head reads the states of the tokens;
+    none: the head that the architecture has of its own. Options of ``__init__`` that a trained model needs again come from
+    :meth:`kept_options`.
     """
 
     auto_class: ClassVar[str]
     problem_type: ClassVar[str]
     pooling: tuple[str, ...] = ()
-    answer_words: ClassVar[tuple[str, str]]
 
     def __init_subclass__(cls) -> None:
         """A task reads the settings that both of its halves read."""
@@ -138,7 +138,7 @@ class RowTask(Task):
     def loss(self, model: torch.nn.Module, batch: Batch) -> Loss:
         """The items' losses times their weights, summed."""
         assert batch.targets is not None
-        refuse_unlabelled(self, batch, rows="unlabelled rows", answer=self.answer_words[0])
+        refuse_unlabelled(self, batch, rows="unlabelled rows", answer=ANSWERS[self.answer].lack)
         losses_B = self.losses(self.logits_of(model, batch).float(), batch.targets)
         return Loss.of((losses_B * batch.extras["weights"]).sum())
 
@@ -198,23 +198,11 @@ class RowTask(Task):
 
     def merge(self, predictions: Sequence[Prediction]) -> list[Prediction]:
         """The mean of the outputs over a row's windows."""
-        by_id: dict[str, list[Prediction]] = {}
-        for prediction in predictions:
-            by_id.setdefault(prediction.id, []).append(prediction)
-        return [windows[0] if len(windows) == 1 else self._mean(windows) for windows in by_id.values()]
+        return [windows[0] if len(windows) == 1 else self._mean(windows) for windows in windows_of(predictions)]
 
     def _mean(self, windows: list[Prediction]) -> Prediction:
         mean_C = np.mean([window.outputs_C for window in windows], axis=0).tolist()
         return Prediction(windows[0].id, self.answer_of(mean_C), tuple(mean_C))
-
-    def cells(self, dataset: Dataset) -> list[Any]:
-        """The answers of labelled rows as the data has them. Raises :class:`DataError` where there is no such column."""
-        if self.answer not in dataset.column_names:
-            raise DataError(
-                f"the rows have no {self.answer_words[1]} to score against",
-                f"name their column with --column {self.answer}=NAME, or use pretune predict",
-            )
-        return list(dataset[self.answer])
 
     def record(self, prediction: Prediction, truth: Any = None) -> dict[str, Any]:
         """Id, answer, and the truth where it is known."""

@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional
 
 from pretune.answers import Tags
-from pretune.answers.schemes import OUTSIDE, scheme_of, spans_of, to_iob2
+from pretune.answers.schemes import OUTSIDE, Scheme, entities_of, scheme_of, to_iob2
 from pretune.backbones.text import TextEncoder, TextPiece, collate_text
 from pretune.backbones.text_limits import encoder_for, encoder_of
 from pretune.config import READ_BY_MODALITY
@@ -26,7 +26,7 @@ from pretune.errors import DataError
 from pretune.metrics.base import Measured, Metric
 from pretune.metrics.tagging import TaggingMetric
 from pretune.schema import Check, listed, text, whole
-from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
+from pretune.tasks.base import Task, finite_answers, refuse_unlabelled, windows_of
 from pretune.tasks.row_task import training_rows
 from pretune.tasks.soft_losses import softened_divergence
 from pretune.tasks.tagged_rows import TaggedRows, store_tagged
@@ -76,10 +76,9 @@ class TokenClassification(Task):
     def __init__(self, labels: Sequence[str], encoder: TextEncoder) -> None:
         self.labels = tuple(labels)
         self.index = {label: number for number, label in enumerate(self.labels)}
-        self.encoder = TextEncoder(
-            encoder.tokenizer, max_length=encoder.max_length, long_text=_WINDOWS, segments=encoder.segments
-        )
-        self.is_plain = scheme_of([self.labels]) == "plain"
+        assert encoder.long_text == _WINDOWS, "every word of a text gets a tag"
+        self.encoder = encoder
+        self.scheme: Scheme = "plain" if scheme_of([self.labels]) == "plain" else "IOB2"
 
     @classmethod
     def check(cls, data: Splits) -> None:
@@ -88,7 +87,7 @@ class TokenClassification(Task):
 
     @classmethod
     def _tags_of(cls, data: Splits) -> list[str]:
-        train = training_rows(data, cls.answer, answers=Tags.lack)
+        train = training_rows(data, cls.answer)
         counts = Counter(tag for tags in train[cls.answer] for tag in tags or ())
         if len(counts) < 2:
             raise DataError(
@@ -263,25 +262,21 @@ class TokenClassification(Task):
 
     def merge(self, predictions: Sequence[Prediction]) -> list[Prediction]:
         """Each word's tag from the window that it is read in; ``O`` for one without a token. Entities begin with B-."""
-        by_id: dict[str, list[Prediction]] = {}
-        for prediction in predictions:
-            by_id.setdefault(prediction.id, []).append(prediction)
-        return [self._merged(row, windows) for row, windows in by_id.items()]
+        return [self._merged(windows) for windows in windows_of(predictions)]
 
-    def _merged(self, row: str, windows: Sequence[Prediction]) -> Prediction:
-        answers, places = ([*zip(*parts, strict=True)] for parts in _columns(windows))
+    def _merged(self, windows: Sequence[Prediction]) -> Prediction:
         nothing = OUTSIDE if OUTSIDE in self.index else self.labels[0]
-        tags = [next((tag for tag in one if tag is not None), nothing) for one in answers]
-        spans = [next((span for span in one if span is not None), None) for one in places]
-        return Prediction(row, tags if self.is_plain else to_iob2(tags, "IOB2"), (), {WORDS: spans})
+        by_word = zip(*(window.answer for window in windows), strict=True)
+        tags = [next((tag for tag in one if tag is not None), nothing) for one in by_word]
+        spans = [
+            next((span for span in one if span is not None), None)
+            for one in zip(*(window.detail[WORDS] for window in windows), strict=True)
+        ]
+        return Prediction(windows[0].id, to_iob2(tags, self.scheme), (), {WORDS: spans})
 
     def truths(self, dataset: Dataset) -> list[Any]:
         """The tags. Raises :class:`DataError` where rows have none, or one that was never learned."""
-        if self.answer not in dataset.column_names:
-            raise DataError(
-                "the rows have no tags to score against", f"name their column with --column {self.answer}=NAME, or use pretune predict"
-            )  # fmt: skip
-        cells = list(dataset[self.answer])
+        cells = self.cells(dataset)
         unknown = sorted({tag for tags in cells for tag in tags or ()} - {*self.labels})
         if unknown:
             raise DataError(
@@ -295,11 +290,7 @@ class TokenClassification(Task):
         line: dict[str, Any] = {"id": prediction.id, self.answer: prediction.answer}
         if spans := prediction.detail.get(WORDS):
             line[WORDS] = spans
-            line["entities"] = [
-                {"start": spans[one.start][0], "end": spans[one.end - 1][1], "type": one.type}
-                for one in spans_of(prediction.answer, "plain" if self.is_plain else "IOB2")
-                if spans[one.start] and spans[one.end - 1]
-            ]
+            line["entities"] = entities_of(prediction.answer, spans, self.scheme)
         return line if truth is None else {**line, "truth": truth}
 
     def record_schema(self) -> dict[str, Any]:
@@ -328,21 +319,20 @@ class TokenClassification(Task):
 
     def blocks(self, records: Sequence[Mapping[str, Any]], rows: Any) -> list[dict[str, Any]]:
         """Scores by type, what is taken for what, the worst rows with their entities."""
-        return tagging_blocks(records, rows, self.is_plain)
+        return tagging_blocks(records, rows, self.scheme == "plain")
 
     def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, Measured], list[str]]:
         """``most-frequent-tag``: each word's most frequent tag in the training rows, the most frequent of all for a word they lack."""
         counts: dict[str, Counter[str]] = {}
         for line, words, tags in zip(train["text"], train[WORDS], train[self.answer], strict=True):
-            for (start, stop), tag in zip(words, tags or (), strict=False):
+            for (start, stop), tag in zip(words, tags, strict=True) if tags is not None else ():
                 counts.setdefault(line[start:stop], Counter())[tag] += 1
         usual = sum(counts.values(), Counter()).most_common(1)[0][0]
         best = {word: min(own, key=lambda tag: (-own[tag], tag)) for word, own in counts.items()}
         records = []
         for row, line, words, truth in zip(rows["id"], rows["text"], rows[WORDS], self.truths(rows), strict=True):
             tags = [best.get(line[start:stop], usual) for start, stop in words]
-            tags = tags if self.is_plain else to_iob2(tags, "IOB2")
-            records.append({"id": row, self.answer: tags, "truth": truth})
+            records.append({"id": row, self.answer: to_iob2(tags, self.scheme), "truth": truth})
         return {"most-frequent-tag": self.metric.measure(records)}, []
 
     def portable(self) -> dict[str, Any]:
@@ -360,7 +350,3 @@ class TokenClassification(Task):
         return {
             "task": self.name, "labels": list(self.labels), "max_length": self.encoder.max_length, "long_text": _WINDOWS,
         }  # fmt: skip
-
-
-def _columns(windows: Sequence[Prediction]) -> tuple[list[Any], list[Any]]:
-    return [one.answer for one in windows], [one.detail[WORDS] for one in windows]

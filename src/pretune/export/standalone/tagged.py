@@ -31,7 +31,7 @@ class Reader:
         self.words, self.schemes = beside("words"), beside("schemes")
         self.most_together = self.texts.most_together
         self.labels = about["labels"]
-        self.is_plain = self.schemes.scheme_of([self.labels]) == "plain"
+        self.scheme = "plain" if self.schemes.scheme_of([self.labels]) == "plain" else "IOB2"
 
     def items(self, row: dict[str, Any]) -> list[Item]:
         """The windows of a text."""
@@ -70,10 +70,5 @@ class Reader:
         for logits_TC, item in zip(outputs, items, strict=True):
             for word, token in item.at.items():
                 tags[word], spans[word] = self.labels[int(logits_TC[token].argmax())], words[word]
-        tags = tags if self.is_plain else self.schemes.to_iob2(tags, "IOB2")
-        entities = [
-            {"start": spans[one.start][0], "end": spans[one.end - 1][1], "type": one.type}  # type: ignore[index]
-            for one in self.schemes.spans_of(tags, "plain" if self.is_plain else "IOB2")
-            if spans[one.start] and spans[one.end - 1]
-        ]
-        return {"tags": tags, "words": spans, "entities": entities}
+        tags = self.schemes.to_iob2(tags, self.scheme)
+        return {"tags": tags, "words": spans, "entities": self.schemes.entities_of(tags, spans, self.scheme)}
