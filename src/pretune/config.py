@@ -313,7 +313,7 @@ class TaskSettings(TextSettings, PoolingSettings, ImageSettings, AudioSettings, 
 
     task: str = option(
         "auto",
-        "text-, image- or audio- with classification, multilabel-classification (several labels a row) or regression (numbers); token-classification (tags), speech-recognition; auto: found from the columns",
+        "text-classification, image-multilabel-classification (several labels a row), text-regression (numbers), token-classification (tags), speech-recognition, ...: pretune list --tasks shows all; auto: found from the columns",
         metavar="TASK",
     )
     adapt: str = option(

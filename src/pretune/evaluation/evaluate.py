@@ -89,14 +89,22 @@ def evaluate_rows(
     }  # fmt: skip
     if baselines and isinstance(metric, Metric):
         rows = clean_N if clean_N.any() else ~clean_N
-        groups = None if groups_N is None else groups_N[rows]
-        evaluation["against"] = {
-            name: _against(kept.take(rows), one.take(rows), metric, name, groups, resamples, seed)
-            for name, one in baselines.items()
-        }
+        evaluation["against"] = _against_each(kept, baselines, metric, rows, groups_N, resamples, seed)
     if len(every_seed) > 1:
         evaluation["seed_scores"] = _seed_scores(every_seed)
     return jsonable(evaluation)
+
+
+def _against_each(
+    model: Measured, baselines: Mapping[str, Measured], metric: Metric, rows_N: np.ndarray, groups_N: np.ndarray | None,
+    resamples: int, seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    """The model against each simple method on the rows ``rows_N``."""
+    groups = None if groups_N is None else groups_N[rows_N]
+    return {
+        name: _against(model.take(rows_N), one.take(rows_N), metric, name, groups, resamples, seed)
+        for name, one in baselines.items()
+    }
 
 
 def _against(

@@ -29,7 +29,7 @@ class ListSettings(Settings):
 
 @verb(ListSettings)
 def list(settings: ListSettings, *, say: Say) -> Outcome:  # noqa: A001 - the verb's name
-    """Show the runs in a folder: what made them, on which data, their state and their scores.
+    """Show the runs in a folder: what made them, on which data, their state and their scores; or the tasks.
 
     Examples::
 
@@ -72,7 +72,7 @@ def _tasks() -> Outcome:
     for one in facts:
         lines.append(f"{one['task']}: columns {', '.join(one['columns'])}; decided by {one['score']}")
         lines += [f"  not {verb}: {why}" for verb, why in one["verbs"].items() if why is not True]
-    told = f"each takes {', '.join(_TAKING_TASKS)}, but for what stands below it"
+    told = f"Verbs that take a task: {', '.join(_TAKING_TASKS)}. Where one does not, the reason stands below the task."
     return Outcome(text="\n".join([told, *lines]), facts={"tasks": facts})
 
 

@@ -105,11 +105,7 @@ def serve(settings: ServeSettings, *, say: Say) -> Outcome:
             on_defect=_told(say),
         )
         address = address_of(bound)
-        if not is_local(settings.host):
-            who = "everyone who reaches" if token is None else "everyone who has the token and reaches"
-            say.warn(
-                f"{who} this machine at {settings.host} can use the model; there is no encryption. Leave --host out to keep it to yourself"
-            )
+        _tell_who_may_ask(settings.host, token, say)
 
         def ready() -> None:
             facts = {"address": address, "run": str(run.path), "task": proven.task.name, "ready": True}
@@ -125,6 +121,18 @@ def serve(settings: ServeSettings, *, say: Say) -> Outcome:
     return Outcome(
         text=f"stopped; {counted(count, 'request')}, {counted(answered)} answered",
         facts={"address": address, "run": str(run.path), "requests": count, "rows": answered},
+    )
+
+
+def _tell_who_may_ask(host: str, token: str | None, say: Say) -> None:
+    """A warning where others than this machine reach the service."""
+    from pretune.serve.guard import is_local
+
+    if is_local(host):
+        return
+    who = "everyone who reaches" if token is None else "everyone who has the token and reaches"
+    say.warn(
+        f"{who} this machine at {host} can use the model; there is no encryption. Leave --host out to keep it to yourself"
     )
 
 
