@@ -1,0 +1,46 @@
+"""The options that several verbs share, in groups: a verb's settings class inherits those it needs."""
+
+from pretune.config.data import (
+    CLEAN_STEPS,
+    AsCleanedSettings,
+    AsReadSettings,
+    CleanSettings,
+    DataSettings,
+)
+from pretune.config.task import (
+    READ_BY_MODALITY,
+    AnsweringSettings,
+    AudioSettings,
+    AugmentSettings,
+    BackboneSettings,
+    DecodingSettings,
+    ImageSettings,
+    PoolingSettings,
+    PretrainingSettings,
+    TaskSettings,
+    TextSettings,
+)
+from pretune.config.train import LabelledTrainSettings, OutSettings, RunSettings, TrainSettings
+
+__all__ = [
+    "CLEAN_STEPS",
+    "READ_BY_MODALITY",
+    "AnsweringSettings",
+    "AsCleanedSettings",
+    "AsReadSettings",
+    "AudioSettings",
+    "AugmentSettings",
+    "BackboneSettings",
+    "CleanSettings",
+    "DataSettings",
+    "DecodingSettings",
+    "ImageSettings",
+    "LabelledTrainSettings",
+    "OutSettings",
+    "PoolingSettings",
+    "PretrainingSettings",
+    "RunSettings",
+    "TaskSettings",
+    "TextSettings",
+    "TrainSettings",
+]
