@@ -29,6 +29,14 @@ class Story:
     def step(self, name: str, *words: object) -> None:
         self.said[name] = done(*words, "--json")
 
+    def go_on(self) -> None:
+        """From the run ``news``: tested, taught to a weak student that is tested too, exported."""
+        self.step("evaluate", "evaluate", self.news, *QUICK)
+        student = ("--student", "layers:1", "--max-steps", "6")
+        self.step("distill", "distill", self.news, *student, *QUICK, "--out", self.weak)
+        self.step("evaluate weak", "evaluate", self.weak, *QUICK, "--no-baselines")
+        self.step("export", "export", self.news, "--threads", "1", "--out", self.folder / "exported")
+
     def facts(self, name: str) -> dict[str, Any]:
         return self.said[name].facts
 

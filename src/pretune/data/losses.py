@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pretune.data.media import reason_words
+from pretune.data.roles import lack_of
 from pretune.errors import DataError
 from pretune.wording import agree, counted
 
@@ -51,8 +52,9 @@ def losses(read: Mapping[str, Any]) -> Iterator[Loss]:
     for name, (noun, several, one) in _LABELS.items():
         if count := counts.get(name):
             yield Loss(count, f"{counted(count, noun)} {agree(count, several, one)}")
+    lack = lack_of(read.get("answers", ()))
     for split, count in read.get("moved_to_unlabelled", {}).items():
-        words = agree(count, "have no label: they are", "has no label: it is")
+        words = agree(count, f"have no {lack}: they are", f"has no {lack}: it is")
         yield Loss(count, f"{counted(count)} of {split} {words} in the split unlabelled")
 
 

@@ -109,7 +109,7 @@ class _NumberAim:
     normal distribution of their mean and spread that lies below it.
     """
 
-    measure, figure = "the number, in units of the training rows' spread", "place among the training numbers"
+    measure, figure = "number (in units of the training rows' spread)", "place among the training numbers"
     notes: tuple[str, ...] = (
         "Marks above 0 make the number larger, marks below 0 smaller. Its place is the share of the training rows below it, were they "
         "spread as a normal distribution.",

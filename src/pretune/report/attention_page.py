@@ -97,13 +97,12 @@ def _lead(found: Explained) -> list[str]:
             f"This is a run of {found.task}: it gives no label or transcript here that could be explained. Its attention can be looked at."
         ]
     truth = f" The row is labelled {found.truth}." if found.truth else ""
-    said = f"The model says {answer_text(one.answer)}"
-    sure = (
-        f"{'confidence' if one.figure == 'probability' else one.figure} {percent_text(one.probability)}"
-        if one.answer == one.explained
-        else f"{one.explained} {percent_text(one.probability)}"
-    )
-    lines = [f"{said}, {sure}.{truth}"]
+    said, share = f"The model says {answer_text(one.answer)}", percent_text(one.probability)
+    if one.figure != "probability":
+        sure = f"; its {one.figure} is {share}"
+    else:
+        sure = f", {'confidence' if one.answer == one.explained else one.explained} {share}"
+    lines = [f"{said}{sure}.{truth}"]
     if one.faithfulness is not None:
         lines.append(_belief(one.faithfulness))
     return lines

@@ -150,7 +150,7 @@ def _test(found: Faithfulness | None) -> list[Markup]:
     ]
     chart = responsive(
         lambda width: line_chart(
-            series, title="Deletion test", x_title="share of the parts taken out", y_title="probability of the answer",
+            series, title="Deletion test", x_title="share of the parts taken out", y_title=f"{found.figure} of the answer",
             width=width, y_text=percent_tick,
         )
     )  # fmt: skip
