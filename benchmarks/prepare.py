@@ -112,7 +112,7 @@ def _corpus(folder: Path, texts: list[str], plan: Plan) -> dict[str, Any]:
     import torch
     from transformers import AutoModelForMaskedLM
 
-    from pretune.backbones.presets import preset_config
+    from pretune.backbones.presets.named import preset_config
     from pretune.verbs.outcome import Silent
     from pretune.verbs.pretrain import PretrainSettings, read_corpus
 
@@ -154,7 +154,7 @@ def _texts_of(path: Path) -> list[str]:
 
 
 def _tokenizer(texts: list[str], plan: Plan) -> Any:
-    from pretune.backbones.tokenizer import train_tokenizer
+    from pretune.backbones.text.tokenizer import train_tokenizer
 
     return train_tokenizer(lambda: texts, kind="wordpiece", vocab_size=plan.vocab_size)
 

@@ -14,8 +14,8 @@ import torch
 
 from clocks import HANG_SECONDS
 from conftest import write_csv
-from pretune.backbones.audio import hearing_of
-from pretune.backbones.image import geometry_of
+from pretune.backbones.audio.clips import hearing_of
+from pretune.backbones.image.geometry import geometry_of
 from pretune.backbones.load import Backbone, load_backbone
 from pretune.files import write_json
 from pretune.runfolder import RunFolder

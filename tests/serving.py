@@ -19,7 +19,7 @@ import torch
 from starlette.testclient import TestClient
 
 from clocks import HANG_SECONDS
-from pretune.backbones.image import geometry_of
+from pretune.backbones.image.geometry import geometry_of
 from pretune.explain.attributions import explain_example
 from pretune.explain.patience import Patience
 from pretune.serve.app import Served, Service, make_app

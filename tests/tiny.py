@@ -14,16 +14,16 @@ import torch
 from conftest import make_rows
 from pretune.answers.schemes import to_iob2
 from pretune.backbones.adapt import Adaptation, plan_adaptation
-from pretune.backbones.audio import hearing_of
-from pretune.backbones.fast import make_fast
-from pretune.backbones.image import geometry_of
+from pretune.backbones.audio.clips import hearing_of
+from pretune.backbones.cpu.fast import make_fast
+from pretune.backbones.image.geometry import geometry_of
 from pretune.backbones.load import Backbone, load_backbone, save_model
-from pretune.backbones.spelling import new_spelling
-from pretune.backbones.store import encode_dataset
-from pretune.backbones.text import TextEncoder
-from pretune.backbones.text_limits import position_offset
+from pretune.backbones.text.encoder import TextEncoder
+from pretune.backbones.text.limits import position_offset
+from pretune.backbones.text.spelling import new_spelling
+from pretune.backbones.text.store import encode_dataset
 from pretune.data.splits import Splits
-from pretune.data.words import words_of
+from pretune.data.text.words import words_of
 from pretune.engine.batching import Feeds, Stream
 from pretune.engine.devices import Device
 from pretune.engine.fit import Budget, fit
@@ -50,7 +50,7 @@ from pretune.tasks import (
     TextRegression,
     TokenClassification,
 )
-from pretune.tasks.audio_rows import frame_mask_of
+from pretune.tasks.rows.audio import frame_mask_of
 from pretune.tasks.teacher import KeptTeaching, LiveTeaching, Teacher, keep_teaching
 from pretune.types import Loss, Step
 

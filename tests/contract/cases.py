@@ -17,9 +17,9 @@ import torch
 
 from conftest import make_rows
 from pretune.answers import Label, Labels, Tags, Text, Value
-from pretune.backbones.fast import make_fast
-from pretune.backbones.image import geometry_of
-from pretune.backbones.text import TextEncoder
+from pretune.backbones.cpu.fast import make_fast
+from pretune.backbones.image.geometry import geometry_of
+from pretune.backbones.text.encoder import TextEncoder
 from pretune.tasks import (
     AudioClassification,
     AudioMultilabelClassification,

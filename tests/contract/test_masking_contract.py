@@ -11,9 +11,9 @@ import torch
 from torch.nn import functional
 
 from pretune.backbones.adapt import plan_adaptation
-from pretune.backbones.store import TokenStore, encode_dataset
-from pretune.backbones.text import TextPiece
-from pretune.backbones.words import whole_words
+from pretune.backbones.text.encoder import TextPiece
+from pretune.backbones.text.store import TokenStore, encode_dataset
+from pretune.backbones.text.words import whole_words
 from pretune.engine.randomness import row_keys
 from pretune.errors import DataError
 from pretune.objectives.masked_text import MaskedText, heads_at

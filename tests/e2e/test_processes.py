@@ -73,7 +73,7 @@ def test_two_processes_end_in_the_weights_of_one(place: Path, name: str) -> None
     one, two = (load_file(place / out / name / "model" / "model.safetensors") for out in ("one", "two"))
     assert one.keys() == two.keys()
     # A key's bias has no gradient but rounding, which Adam divides by itself (see tests/unit/test_engine_fit.py).
-    # A pooled classifier is kept scaled up by 2^12 (pretune.backbones.pooled_folder): shares of what is larger than 1.
+    # A pooled classifier is kept scaled up by 2^12 (pretune.backbones.pooling.folder): shares of what is larger than 1.
     sizes = {key: max(1.0, float(np.abs(one[key]).max())) for key in one}
     apart = {key: float(np.abs(one[key] - two[key]).max()) / sizes[key] for key in one if not key.endswith("key.bias")}
     assert max(apart.values()) < 1e-6

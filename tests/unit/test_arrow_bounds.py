@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pretune.config import DataSettings
-from pretune.data.formats_arrow_bounds import column_chunks, safe_rows
+from pretune.data.formats.arrow_bounds import column_chunks, safe_rows
 from pretune.data.read import read
 from pretune.errors import DataError
 
@@ -54,8 +54,8 @@ def test_memory_stays_small_while_it_is_refused(tmp_path: Path) -> None:
     path = parquet(tmp_path / "bomb.parquet", repeated("x" * 500_000))
     code = (
         "import resource, sys\n"
-        "from pretune.data.archive import file_entry\n"
-        "from pretune.data.formats_arrow import parquet_table\n"
+        "from pretune.data.archives.streams import file_entry\n"
+        "from pretune.data.formats.arrow import parquet_table\n"
         "from pathlib import Path\n"
         "import pyarrow.parquet\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"

@@ -16,7 +16,7 @@ import pretune
 from conftest import make_rows, write_csv
 from export_cases import SPLITS, finished_run
 from pretune.config import AsCleanedSettings, DataSettings
-from pretune.data.formats import Table
+from pretune.data.formats.base import Table
 from pretune.data.load import load_splits
 from pretune.data.reading import Reading
 from pretune.errors import DataError

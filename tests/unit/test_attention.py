@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from conftest import make_rows
-from pretune.backbones.fast import make_fast
-from pretune.backbones.image import geometry_of
+from pretune.backbones.cpu.fast import make_fast
+from pretune.backbones.image.geometry import geometry_of
 from pretune.backbones.load import Backbone
 from pretune.errors import ModelError, UsageError
 from pretune.explain.attention import Attention, attention_of, has_attention, rollout, strongest

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from browser import Browser, Page, browser
-from pretune.backbones.image import geometry_of
+from pretune.backbones.image.geometry import geometry_of
 from pretune.explain.attention import Attention, rollout
 from pretune.explain.attributions import Attribution, explain_example
 from pretune.explain.faithfulness import Faithfulness
@@ -25,7 +25,7 @@ from pretune.report.layout import render_page
 from pretune.report.sheet import Sheet
 from pretune.report.stills import Chosen, still
 from pretune.tasks import ImageClassification
-from pretune.tasks.thumbnails import picture_address
+from pretune.tasks.shown.thumbnails import picture_address
 from pretune.types import Example
 from tiny import CPU, LABELS, tiny_clips, tiny_image_backbone, tiny_pictures, tiny_sound_task
 

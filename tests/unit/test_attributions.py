@@ -10,15 +10,15 @@ import torch
 
 from conftest import make_rows
 from pretune.answers import Label
-from pretune.backbones.fast import make_fast
-from pretune.backbones.image import geometry_of
-from pretune.backbones.text import TextEncoder
+from pretune.backbones.cpu.fast import make_fast
+from pretune.backbones.image.geometry import geometry_of
+from pretune.backbones.text.encoder import TextEncoder
 from pretune.errors import DataError, UsageError
 from pretune.explain.attributions import explain_example
 from pretune.explain.faithfulness import deletion_test
 from pretune.tasks import ImageClassification, TextClassification
-from pretune.tasks.image_saliency import grad_cam
-from pretune.tasks.text_parts import shown_tokens, text_parts
+from pretune.tasks.shown.saliency import grad_cam
+from pretune.tasks.shown.text_parts import shown_tokens, text_parts
 from pretune.types import Example
 from tiny import CPU, LABELS, tiny_backbone, tiny_encoder, tiny_image_backbone, tiny_pictures
 

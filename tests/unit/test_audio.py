@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from pretune.backbones import samples
-from pretune.backbones.audio import Hearing, collate_clips, hearing_of, stored_clip
-from pretune.backbones.fast import make_fast
+from pretune.backbones.audio import samples
+from pretune.backbones.audio.clips import Hearing, collate_clips, hearing_of, stored_clip
+from pretune.backbones.audio.samples import store_samples
+from pretune.backbones.cpu.fast import make_fast
 from pretune.backbones.load import Backbone, load_backbone, save_model
-from pretune.backbones.presets_audio import AUDIO_PRESETS, only_rate_of
-from pretune.backbones.samples import store_samples
+from pretune.backbones.presets.audio import AUDIO_PRESETS, only_rate_of
 from pretune.errors import ModelError, UsageError
 from tiny import tiny_audio_backbone, tiny_image_backbone
 

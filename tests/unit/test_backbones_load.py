@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from pretune.backbones.load import Backbone, LoadReport, load_backbone, save_model
-from pretune.backbones.presets import preset_names
-from pretune.backbones.text_limits import max_length_of
+from pretune.backbones.presets.named import preset_names
+from pretune.backbones.text.limits import max_length_of
 from pretune.errors import ModelError, PretuneError, UsageError
 
 TEXTS = ["one two three four five six", "seven eight nine ten eleven twelve"] * 20

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from pretune.backbones.load import load_backbone
-from pretune.backbones.packing import collate_packed, pack
-from pretune.backbones.text import TextEncoder, collate_text
-from pretune.backbones.text_limits import position_offset
+from pretune.backbones.text.encoder import TextEncoder, collate_text
+from pretune.backbones.text.limits import position_offset
+from pretune.backbones.text.packing import collate_packed, pack
 from pretune.errors import UsageError
 
 TEXTS = ["one two three", "four", "five six seven eight nine ten eleven", "", "twelve thirteen", "one one one one"]

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pretune.tasks import text_baselines as module
-from pretune.tasks.baseline_parts import KnownLabels
-from pretune.tasks.text_baselines import baselines
+from pretune.tasks.baselines import text as module
+from pretune.tasks.baselines.parts import KnownLabels
+from pretune.tasks.baselines.text import baselines
 
 LABELS = ("news", "sport")
 

@@ -8,7 +8,7 @@ import datasets
 import pytest
 
 from pretune.config import DataSettings
-from pretune.data.check import passport
+from pretune.data.checks.passport import passport
 from pretune.data.load import load_splits
 from pretune.data.splits import Splits
 from pretune.report.layout import render_page

@@ -4,9 +4,9 @@ import datasets
 import pytest
 
 from pretune.config import CleanSettings
-from pretune.data import scrub, troubles
 from pretune.data.clean import clean, text_cleaner
 from pretune.data.splits import Splits
+from pretune.data.text import scrub, troubles
 
 
 def rows(

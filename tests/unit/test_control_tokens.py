@@ -19,17 +19,17 @@ from hypothesis import strategies as st
 
 from conftest import make_rows
 from pretune.backbones import text as text_module
-from pretune.backbones.control import control_tokens
 from pretune.backbones.processors import load_tokenizer
-from pretune.backbones.store import encode_dataset
-from pretune.backbones.text import TextEncoder
-from pretune.backbones.tokenizer import train_tokenizer
+from pretune.backbones.text.control import control_tokens
+from pretune.backbones.text.encoder import TextEncoder
+from pretune.backbones.text.store import encode_dataset
+from pretune.backbones.text.tokenizer import train_tokenizer
 from pretune.compress.prune_vocabulary import reduced_tokenizer
-from pretune.data.check import passport
+from pretune.data.checks.passport import passport
 from pretune.data.splits import Splits
 from pretune.errors import ModelError
 from pretune.tasks import TextClassification
-from pretune.tasks.text_parts import text_parts
+from pretune.tasks.shown.text_parts import text_parts
 from pretune.types import Example
 from tiny import dataset_of
 
@@ -255,7 +255,7 @@ def test_a_smaller_vocabulary_keeps_it(tokenizer: Any) -> None:
 
 
 def test_a_vocabulary_that_cannot_be_kept_from_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pretune.backbones.control._with_rule", lambda tokenizer: tokenizer)
+    monkeypatch.setattr("pretune.backbones.text.control._with_rule", lambda tokenizer: tokenizer)
     with pytest.raises(ModelError, match="</s>"):
         load_tokenizer(raw("t5"), False)
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from conftest import make_rows
-from pretune.backbones import cooccurrence
-from pretune.backbones.cooccurrence import cooccurrence_vectors, kept_vectors
 from pretune.backbones.load import load_backbone, save_model
-from pretune.backbones.store import TokenStore, encode_dataset
+from pretune.backbones.text import cooccurrence
+from pretune.backbones.text.cooccurrence import cooccurrence_vectors, kept_vectors
+from pretune.backbones.text.store import TokenStore, encode_dataset
 from pretune.config import PretrainingSettings
 from pretune.data.splits import Splits
 from pretune.errors import UsageError

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from pretune.backbones.adapt import encoder_layers, plan_adaptation
-from pretune.backbones.fast import make_fast
-from pretune.backbones.image import geometry_of
+from pretune.backbones.cpu.fast import make_fast
+from pretune.backbones.image.geometry import geometry_of
 from pretune.backbones.inner_states import Listener
 from pretune.errors import ModelError
 from pretune.objectives.distil import Distil, Pupil
@@ -19,8 +19,8 @@ from pretune.objectives.pupil import ready
 from pretune.objectives.supervised import learned_item
 from pretune.tasks import ImageClassification, TextClassification
 from pretune.tasks import teacher as teaching_rows
-from pretune.tasks.audio_rows import FrameMask
 from pretune.tasks.predicting import predict_rows
+from pretune.tasks.rows.audio import FrameMask
 from pretune.tasks.soft_losses import softened_divergence, softened_divergence_of_several
 from pretune.tasks.teacher import JoinedRows, KeptTeaching, LiveTeaching, Teacher, keep_teaching
 from tiny import (

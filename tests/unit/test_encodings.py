@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pretune.config import DataSettings
-from pretune.data.encodings_guess import guessed_encoding, looks_chinese
 from pretune.data.read import read
+from pretune.data.text.encodings_guess import guessed_encoding, looks_chinese
 from pretune.errors import DataError
 
 KOREAN = (

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from pretune.backbones import fast
-from pretune.backbones.fast import make_fast
+from pretune.backbones.cpu import fast
+from pretune.backbones.cpu.fast import make_fast
 from pretune.engine import tables
 from pretune.engine.optim import Optim
 from pretune.errors import CorruptFile

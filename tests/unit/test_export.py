@@ -328,8 +328,8 @@ def test_odd_pictures_are_read_alike(tmp_path: Path):
     """Turned by EXIF, transparent, grey, of 16 bits, with a palette, small, very long."""
     from PIL import Image
 
-    from pretune.backbones.image import centre_crop, geometry_of, resized
-    from pretune.data.media_image import decode_image
+    from pretune.backbones.image.geometry import centre_crop, geometry_of, resized
+    from pretune.data.media.image import decode_image
     from pretune.export.standalone.pictures import Reader
     from tiny import tiny_image_backbone
 

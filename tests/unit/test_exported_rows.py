@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from pretune.data.media_audio import decode_audio
+from pretune.data.media.audio import decode_audio
 from pretune.export.standalone import clips, predict, rows
 
 TEXT: dict[str, Any] = {"inputs": {"modality": "text"}}
@@ -213,8 +213,8 @@ def test_rows_without_a_text_are_not_answered() -> None:
 
 def test_texts_are_cleaned_by_the_tools_own_file() -> None:
     """Marked-up texts were right on half of the rows."""
-    from pretune.data import pii, scrub
     from pretune.data.clean import english_stopwords, text_cleaner
+    from pretune.data.text import pii, scrub
 
     steps = ["html", "whitespace", "stopwords", "redact"]
     about = {**TEXT, "reading": {"clean": steps}, "stopwords": list(english_stopwords())}

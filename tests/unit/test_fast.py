@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from pretune.backbones import fast
-from pretune.backbones.fast import ATTENTION, FastDropout, make_fast
+from pretune.backbones.cpu import fast
+from pretune.backbones.cpu.fast import ATTENTION, FastDropout, make_fast
 from tiny import Rig, largest_difference, tiny_backbone
 
 N = 400_000

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from pretune.backbones import fast, fast_blocks
-from pretune.backbones.fast import make_fast
-from pretune.backbones.fast_layer import shorten_last_layer
+from pretune.backbones.cpu import blocks as fast_blocks
+from pretune.backbones.cpu import fast
+from pretune.backbones.cpu.fast import make_fast
+from pretune.backbones.cpu.layer import shorten_last_layer
 from tiny import largest_difference
 
 ROWS, TOKENS, WIDTH = 3, 11, 32

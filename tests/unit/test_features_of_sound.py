@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from pretune.backbones import fast
 from pretune.backbones.adapt import plan_adaptation
-from pretune.backbones.audio import Hearing, collate_clips, hearing_of
-from pretune.backbones.filterbank import Filterbank
+from pretune.backbones.audio.clips import Hearing, collate_clips, hearing_of
+from pretune.backbones.audio.filterbank import Filterbank
+from pretune.backbones.cpu import fast
 from pretune.backbones.load import load_backbone, save_model
 from pretune.config import TaskSettings
 from pretune.data.splits import Splits
@@ -21,9 +21,9 @@ from pretune.errors import ModelError, UsageError
 from pretune.objectives import find_pretraining
 from pretune.objectives.contrastive_audio import ContrastiveAudio
 from pretune.tasks import SpeechRecognition
-from pretune.tasks.audio_rows import VARIATIONS, batch_of_clips
 from pretune.tasks.predicting import predict_rows
-from pretune.tasks.trunk_rows import on_trunk
+from pretune.tasks.rows.audio import VARIATIONS, batch_of_clips
+from pretune.tasks.rows.trunk import on_trunk
 from pretune.types import Encoded
 from pretune.verbs.backbone import find_backbone
 from pretune.verbs.finetune import FinetuneSettings
@@ -78,7 +78,7 @@ def test_features_are_those_of_the_extractor(hearing: Hearing) -> None:
 
 @pytest.mark.shared_data
 def test_features_of_real_clips_are_those_of_the_extractor(hearing: Hearing, shared_data: Path) -> None:
-    from pretune.tasks.audio_rows import clip_of
+    from pretune.tasks.rows.audio import clip_of
 
     places = sorted((shared_data / "speech" / "yesno").rglob("*.wav"))[:3]
     assert places

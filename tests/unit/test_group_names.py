@@ -11,8 +11,8 @@ import pytest
 
 from media_files import numbered, put
 from pretune.config import DataSettings
-from pretune.data.check import passport
-from pretune.data.check_siblings import _found_cut
+from pretune.data.checks.passport import passport
+from pretune.data.checks.siblings import _found_cut
 from pretune.data.load import load_splits
 from pretune.data.read import read
 from pretune.errors import DataError, UsageError

@@ -14,7 +14,7 @@ from clocks import clock_of
 from conftest import make_rows, write_csv
 from pretune.errors import DataError, UsageError
 from pretune.runfolder import RunFolder
-from pretune.tasks import trunk_rows
+from pretune.tasks.rows import trunk as trunk_rows
 from pretune.verbs import Silent
 from pretune.verbs.evaluate import EvaluateSettings, evaluate
 from pretune.verbs.finetune import FinetuneSettings, finetune

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from pretune.backbones.image import geometry_of
+from pretune.backbones.image.geometry import geometry_of
 from pretune.backbones.load import Backbone, load_backbone, save_model
 from pretune.engine import checkpoint
 from pretune.engine.batching import Feeds, Stream

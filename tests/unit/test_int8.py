@@ -29,7 +29,7 @@ class Tiny:
     """A model with its task, some items and its float graph, prepared."""
 
     def __init__(self, folder: Path, modality: str) -> None:
-        from pretune.backbones.image import geometry_of
+        from pretune.backbones.image.geometry import geometry_of
 
         torch.manual_seed(0)
         self.folder = folder

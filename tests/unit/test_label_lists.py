@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pretune.config import DataSettings
-from pretune.data.check import passport
-from pretune.data.label_lists import parts_of
+from pretune.data.checks.passport import passport
+from pretune.data.labels.lists import parts_of
 from pretune.data.read import read
 from pretune.data.split import complete_splits
 from pretune.data.splits import Splits

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pretune.backbones.adapt import encoder_layers
-from pretune.backbones.image import geometry_of
+from pretune.backbones.image.geometry import geometry_of
 from pretune.backbones.layers import evenly_chosen, thinned
 from pretune.backbones.load import load_backbone, save_model
 from pretune.errors import ModelError, UsageError

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pretune.tasks.linear_fit import LinearFit, fit_linear, log_losses
+from pretune.tasks.linear.fit import LinearFit, fit_linear, log_losses
 
 N, F = 240, 30
 
@@ -51,7 +51,7 @@ def test_the_chosen_strength_is_nearly_the_best_on_new_rows(spread: float) -> No
     chosen = held_out_loss(found, 1, spread)
     assert chosen < np.log(3) + 0.02, "never worse than knowing nothing"
     for strength in (1e-3, 1e-2, 1e-1, 1.0, 10.0):
-        from pretune.tasks import linear_fit
+        from pretune.tasks.linear import fit as linear_fit
 
         weight, bias = linear_fit._solved(features, y, np.ones(N), 3, strength)
         other = held_out_loss(found._replace(weight=weight, bias=bias), 1, spread)

@@ -21,10 +21,10 @@ import soundfile
 from PIL import Image
 
 from pretune.config import DataSettings
-from pretune.data import media_audio
 from pretune.data.load import load_splits
-from pretune.data.media_audio import decode_audio
-from pretune.data.media_image import decode_image
+from pretune.data.media import audio as media_audio
+from pretune.data.media.audio import decode_audio
+from pretune.data.media.image import decode_image
 from pretune.data.read import read
 from pretune.errors import DataError
 

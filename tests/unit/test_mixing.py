@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pretune.backbones.adapt import plan_adaptation
-from pretune.backbones.augment import AUGMENTS
-from pretune.backbones.image import geometry_of
+from pretune.backbones.image.augment import AUGMENTS
+from pretune.backbones.image.geometry import geometry_of
 from pretune.errors import DataError
 from pretune.objectives.supervised import Supervised
 from pretune.tasks import ImageClassification

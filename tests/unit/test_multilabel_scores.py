@@ -21,7 +21,7 @@ from pretune.metrics.multilabel import (
     multilabel_statistics,
     threshold_of_cardinality,
 )
-from pretune.tasks.multilabel_blocks import NOTHING, multilabel_blocks
+from pretune.tasks.blocks.multilabel import NOTHING, multilabel_blocks
 
 
 def random_case(seed: int, num_rows: int, num_classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

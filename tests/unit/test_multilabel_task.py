@@ -13,7 +13,7 @@ from datasets import Dataset
 from torch.nn import functional
 
 from conftest import make_rows
-from pretune.backbones.image import geometry_of
+from pretune.backbones.image.geometry import geometry_of
 from pretune.backbones.load import load_backbone, save_model
 from pretune.config import TaskSettings
 from pretune.data.splits import Splits

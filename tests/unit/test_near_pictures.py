@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter, ImageOps
 
-from pretune.data.media_look import SKETCH_SIDE, sketches_of
+from pretune.data.media.look import SKETCH_SIDE, sketches_of
 from pretune.data.near import pictures
 from pretune.data.near.align import agreement, aligned
 from pretune.data.near.pairs import KINDS, NearPairs

@@ -11,8 +11,8 @@ import pytest
 import soundfile
 import soxr
 
-from pretune.data.media_audio import decode_audio, probe_audio
-from pretune.data.media_sound import SoundSketch, landmarks_of, samples_hash
+from pretune.data.media.audio import decode_audio, probe_audio
+from pretune.data.media.sound import SoundSketch, landmarks_of, samples_hash
 from pretune.data.near import sounds
 from pretune.data.near.pairs import KINDS, NearPairs
 from pretune.data.near.sounds import RATE_HZ, agreement, find_near_sounds

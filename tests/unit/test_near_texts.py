@@ -8,7 +8,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pretune.data import scripts
 from pretune.data.near import rare, texts
 from pretune.data.near.letters import folded
 from pretune.data.near.likeness import numbers, text_likeness
@@ -17,6 +16,7 @@ from pretune.data.near.pairs import KINDS, NearPairs
 from pretune.data.near.rare import RarePieces
 from pretune.data.near.shingles import NGRAM_SPACED, NGRAM_UNSPACED, long_shingles, short_shingles
 from pretune.data.near.texts import find_near_texts
+from pretune.data.text import scripts
 
 LONG = "the committee of seven elderly farmers voted again last night against the new canal by the mill"
 OTHER = "she painted the wooden fence in a shade of green that nobody in the village had ever seen before"

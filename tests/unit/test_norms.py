@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from pretune.backbones.image import geometry_of
+from pretune.backbones.image.geometry import geometry_of
 from pretune.backbones.library import save_model
 from pretune.backbones.load import load_backbone
 from pretune.backbones.norms import StillBatchNorm2d, mend_batch_norms

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from pretune.backbones.fast import make_fast
-from pretune.backbones.image import geometry_of
+from pretune.backbones.cpu.fast import make_fast
+from pretune.backbones.image.geometry import geometry_of
 from pretune.errors import ModelError
 from pretune.export.onnx_graph import LogitsOnly, export_graph, plain
 from pretune.export.onnx_model import OnnxModel

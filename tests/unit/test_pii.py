@@ -3,7 +3,7 @@
 import pytest
 
 from clocks import steps_of
-from pretune.data import pii
+from pretune.data.text import pii
 
 FOUND = [
     ("email", "write to jane.doe+news@mail.example.co.uk today", "jane.doe+news@mail.example.co.uk"),

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pretune.backbones.load import load_backbone, save_model
-from pretune.backbones.pooling import HEAD, MODES, Pool, parse_pooling
-from pretune.backbones.pooling_choice import chosen_pooling
-from pretune.backbones.pooling_told import told_pooling
+from pretune.backbones.pooling.choice import chosen_pooling
+from pretune.backbones.pooling.pool import HEAD, MODES, Pool, parse_pooling
+from pretune.backbones.pooling.told import told_pooling
 from pretune.errors import ModelError, UsageError
 from pretune.tasks import TextClassification
 from tiny import LABELS, tiny_backbone, tiny_encoder, uneven_rows

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from pretune.backbones.adapt import plan_adaptation
-from pretune.backbones.image import geometry_of
+from pretune.backbones.image.geometry import geometry_of
 from pretune.tasks import ImageClassification, TextClassification, TextMultilabelClassification
-from pretune.tasks.baseline_parts import KnownLabels
-from pretune.tasks.linear_head import find_linear_head, place, read, solve
+from pretune.tasks.baselines.parts import KnownLabels
+from pretune.tasks.linear.head import find_linear_head, place, read, solve
 from pretune.tasks.predicting import predict_rows
 from pretune.tasks.probes import by_row, neighbour_votes
-from pretune.tasks.trunk_rows import on_trunk
+from pretune.tasks.rows.trunk import on_trunk
 from tiny import (
     CPU,
     LABELS,

@@ -11,7 +11,7 @@ import torch
 from scipy.stats import spearmanr
 
 from conftest import make_rows
-from pretune.backbones.image import geometry_of
+from pretune.backbones.image.geometry import geometry_of
 from pretune.backbones.units import HEADS, features_of, units_of
 from pretune.compress.prune_importance import part_scores
 from pretune.errors import CheckFailed

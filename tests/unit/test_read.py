@@ -306,8 +306,8 @@ def test_fields_with_line_breaks_and_escaped_quotes(tmp_path: Path) -> None:
 def test_a_json_array_larger_than_the_buffer_is_read_piece_by_piece(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pretune.data.formats_json._BLOCK_CHARACTERS", 64)
-    monkeypatch.setattr("pretune.data.formats_json.CHUNK_CHARACTERS", 200)
+    monkeypatch.setattr("pretune.data.formats.json._BLOCK_CHARACTERS", 64)
+    monkeypatch.setattr("pretune.data.formats.json.CHUNK_CHARACTERS", 200)
     path = tmp_path / "data.json"
     path.write_text(json.dumps([{"text": text, "label": label, "n": [1, {"x": 2}]} for text, label in ROWS]))
     assert pairs(get(path)["train"]) == ROWS

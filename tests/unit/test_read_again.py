@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pretune.config import DataSettings
-from pretune.data import archive
+from pretune.data.archives import streams as archive
 from pretune.data.read import read
 
 OLD, NEW = "the cup final was held at home", "the cup final was lost at home"

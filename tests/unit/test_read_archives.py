@@ -16,8 +16,8 @@ import pytest
 
 from media_files import numbered, picture, put
 from pretune.config import DataSettings
-from pretune.data import archive_tar
-from pretune.data.archive_names import decode_names, name_parts
+from pretune.data.archives import tar as archive_tar
+from pretune.data.archives.names import decode_names, name_parts
 from pretune.data.read import read
 from pretune.data.split import content_keys
 from pretune.data.splits import Splits

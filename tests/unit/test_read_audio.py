@@ -13,7 +13,7 @@ import soundfile
 
 from pretune.config import DataSettings
 from pretune.data.load import load_splits, modality_of
-from pretune.data.media_audio import decode_audio
+from pretune.data.media.audio import decode_audio
 from pretune.data.read import read
 from pretune.data.split import complete_splits, content_keys
 from pretune.data.splits import COLUMNS, Splits

@@ -10,9 +10,9 @@ import pytest
 
 from media_files import numbered, picture, put
 from pretune.config import DataSettings
-from pretune.data.check import passport
-from pretune.data.formats_place import split_of_word
+from pretune.data.checks.passport import passport
 from pretune.data.load import load_splits
+from pretune.data.places.place import split_of_word
 from pretune.data.read import read
 from pretune.data.splits import Splits
 from pretune.errors import DataError

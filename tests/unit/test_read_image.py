@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 from pretune.config import DataSettings
-from pretune.data import media_rows
 from pretune.data.load import modality_of
-from pretune.data.media_image import decode_image
+from pretune.data.media import rows as media_rows
+from pretune.data.media.image import decode_image
 from pretune.data.read import read
 from pretune.data.split import complete_splits, content_keys
 from pretune.data.splits import COLUMNS, Splits

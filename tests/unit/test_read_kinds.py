@@ -11,12 +11,12 @@ import pytest
 
 from media_files import RATE, clip, numbered, picture, put, tone
 from pretune.config import DataSettings
-from pretune.data import media_kinds
-from pretune.data.check import passport
+from pretune.data.checks.passport import passport
 from pretune.data.load import load_splits, modality_of
-from pretune.data.media_audio import clip_seconds, decode_audio
-from pretune.data.media_image import decode_image
-from pretune.data.media_kinds import HEAD_BYTES, kind_of_bytes, kind_of_name, need_of, sound_format
+from pretune.data.media import kinds as media_kinds
+from pretune.data.media.audio import clip_seconds, decode_audio
+from pretune.data.media.image import decode_image
+from pretune.data.media.kinds import HEAD_BYTES, kind_of_bytes, kind_of_name, need_of, sound_format
 from pretune.data.read import read
 from pretune.data.splits import Splits
 from pretune.data.stream import stream_rows

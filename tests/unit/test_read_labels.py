@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pretune.config import DataSettings
-from pretune.data.check import passport
-from pretune.data.label_words import alike, plain_label
+from pretune.data.checks.passport import passport
+from pretune.data.labels.words import alike, plain_label
 from pretune.data.read import read
 from pretune.data.splits import Splits
 from pretune.errors import DataError

@@ -12,7 +12,7 @@ from PIL import Image
 
 from media_files import numbered, put
 from pretune.config import DataSettings
-from pretune.data.check import passport
+from pretune.data.checks.passport import passport
 from pretune.data.load import load_splits
 from pretune.data.read import read
 from pretune.data.splits import Splits

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from pretune.config import DataSettings
-from pretune.data.check import passport
-from pretune.data.formats_place import split_of_path, split_of_word
+from pretune.data.checks.passport import passport
 from pretune.data.load import load_splits
+from pretune.data.places.place import split_of_path, split_of_word
 from pretune.data.read import read
 from pretune.data.splits import Splits
 from pretune.errors import DataError

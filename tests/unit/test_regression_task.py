@@ -12,7 +12,7 @@ from datasets import Dataset
 
 from conftest import make_rows
 from pretune.answers import Value
-from pretune.backbones.image import geometry_of
+from pretune.backbones.image.geometry import geometry_of
 from pretune.config import TaskSettings
 from pretune.data.splits import Splits
 from pretune.errors import DataError, ModelError, UsageError
@@ -21,8 +21,8 @@ from pretune.metrics.base import values_of
 from pretune.metrics.regression import RegressionMetric
 from pretune.report.blocks import render_block
 from pretune.tasks import AudioRegression, ImageRegression, TextClassification, TextRegression, find_task
+from pretune.tasks.blocks.regression import MAX_POINTS, MAX_WORST
 from pretune.tasks.predicting import predict_rows
-from pretune.tasks.regression_blocks import MAX_POINTS, MAX_WORST
 from pretune.types import Encoded, Example, Prediction
 from pretune.wording import figure
 from tiny import (

@@ -20,7 +20,7 @@ from pretune.metrics.classification import (
     classification_statistics,
     wilson,
 )
-from pretune.tasks.classification_blocks import classification_blocks
+from pretune.tasks.blocks.classification import classification_blocks
 
 
 def random_case(seed: int, num_rows: int, num_classes: int, used: int) -> tuple[np.ndarray, np.ndarray]:

@@ -275,7 +275,7 @@ def test_long_clips_and_large_pictures_are_refused_before_they_are_decoded(monke
         found = client.post("/predict", json={"rows": [clip, clip]})
     assert found.status_code == 413
     assert "the clip of row 1 lasts 0.3 seconds, the limit is 0.2" in found.json()["error"]
-    monkeypatch.setattr("pretune.data.media_image.MAX_PIXELS", 100)
+    monkeypatch.setattr("pretune.data.media.image.MAX_PIXELS", 100)
     with asked(served_as("image")) as (client, _):
         found = client.post("/predict", json={"rows": [picture, picture]})
     assert found.status_code == 413

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pretune.data.media import BrokenMedia
+from pretune.data.media.base import BrokenMedia
 from pretune.errors import DataError
 from pretune.serve.guard import Guard
 

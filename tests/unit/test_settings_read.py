@@ -17,7 +17,7 @@ from pretune.config import (
     TextSettings,
 )
 from pretune.data.splits import Splits
-from pretune.data.words import words_of
+from pretune.data.text.words import words_of
 from pretune.errors import UsageError
 from pretune.objectives import PRETRAININGS
 from pretune.objectives import check_settings as check_pretraining

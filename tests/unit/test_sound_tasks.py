@@ -21,10 +21,10 @@ from pretune.errors import DataError
 from pretune.metrics.base import values_of
 from pretune.objectives.supervised import Supervised
 from pretune.tasks import AudioClassification, SpeechRecognition, find_task
-from pretune.tasks.audio_rows import VARIATIONS, FrameMask, spans
 from pretune.tasks.log_mel import log_mel
 from pretune.tasks.predicting import predict_items, predict_rows
-from pretune.tasks.trunk_rows import on_trunk
+from pretune.tasks.rows.audio import VARIATIONS, FrameMask, spans
+from pretune.tasks.rows.trunk import on_trunk
 from pretune.types import Encoded, Example
 from pretune.verbs.finetune import default_epochs
 from tiny import CPU, WORDS, dataset_of, tiny_audio_backbone, tiny_clips, tiny_sound_task

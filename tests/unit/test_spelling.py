@@ -8,7 +8,7 @@ import pytest
 
 from pretune.backbones.library import save_model
 from pretune.backbones.load import load_backbone
-from pretune.backbones.spelling import Spelling, find_spelling, new_spelling, tidy
+from pretune.backbones.text.spelling import Spelling, find_spelling, new_spelling, tidy
 from pretune.errors import DataError
 from pretune.tasks import SpeechRecognition
 from tiny import tiny_audio_backbone, tiny_sound_task

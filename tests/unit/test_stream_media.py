@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from pretune.data.media import BrokenMedia
+from pretune.data.media.base import BrokenMedia
 from pretune.data.stream import stream_rows
 from pretune.errors import DataError
 

@@ -15,12 +15,12 @@ SOURCE = Path(pretune.__file__).parent
 LISTS = {
     SOURCE / "tasks" / "__init__.py",
     SOURCE / "tasks" / "listing.py",
-    SOURCE / "tasks" / "linear_classification.py",  # twins of the same names on simple features
+    SOURCE / "tasks" / "linear/classification.py",  # twins of the same names on simple features
     SOURCE / "report" / "card.py",  # the hub calls some of its own tasks so
 }
 KNOWN_ELSEWHERE = {
     "SpeechRecognition": {"explain/aims.py"},  # what of a transcript is explained
-    "TokenClassification": {"tasks/tagged_rows.py"},  # its rows on disk
+    "TokenClassification": {"tasks/rows/tagged.py"},  # its rows on disk
 }
 
 

@@ -16,10 +16,10 @@ from torch.nn import functional
 
 from pretune.answers import Tags
 from pretune.backbones.load import Backbone
-from pretune.backbones.text import TextEncoder
+from pretune.backbones.text.encoder import TextEncoder
 from pretune.config import TaskSettings
 from pretune.data.splits import Splits
-from pretune.data.words import first_tokens, owners, words_of
+from pretune.data.text.words import first_tokens, owners, words_of
 from pretune.errors import DataError
 from pretune.metrics.base import values_of
 from pretune.report.blocks import render_block

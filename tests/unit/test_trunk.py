@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from pretune.backbones.adapt import plan_adaptation
-from pretune.backbones.fast import make_fast
-from pretune.backbones.image import geometry_of
+from pretune.backbones.cpu.fast import make_fast
+from pretune.backbones.image.geometry import geometry_of
 from pretune.engine.batching import Feeds
 from pretune.engine.fit import Budget, fit
 from pretune.engine.optim import Optim
@@ -18,7 +18,7 @@ from pretune.engine.parallel import Cluster
 from pretune.objectives.supervised import Supervised
 from pretune.tasks import ImageClassification, Task, TextClassification
 from pretune.tasks.predicting import predict_rows
-from pretune.tasks.trunk_rows import OnTrunk, keep_trunk, on_trunk, trunk_of
+from pretune.tasks.rows.trunk import OnTrunk, keep_trunk, on_trunk, trunk_of
 from tiny import CPU, LABELS, dataset_of, tiny_backbone, tiny_encoder, tiny_image_backbone, tiny_pictures, uneven_rows
 
 KINDS = ["bert", "roberta", "vit-micro", "resnet-10"]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from pretune.backbones import views
-from pretune.backbones.image import Geometry, collate_pixels
-from pretune.backbones.views import DRAWS, VIEWS, Views
+from pretune.backbones.image import views
+from pretune.backbones.image.geometry import Geometry, collate_pixels
+from pretune.backbones.image.views import DRAWS, VIEWS, Views
 from pretune.engine.randomness import row_keys, uniform
 
 GEOMETRY = Geometry((32, 32), 32)

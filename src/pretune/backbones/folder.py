@@ -17,7 +17,7 @@ from pretune.backbones.limits import (
     read_json_file,
     refuse_too_large,
 )
-from pretune.backbones.presets import SCRATCH, preset_names
+from pretune.backbones.presets.named import SCRATCH, preset_names
 from pretune.errors import ModelError, did_you_mean
 from pretune.files import parse_json
 from pretune.sums import Sums

@@ -41,7 +41,7 @@ class Listener:
 
     ``levels`` are places between layers: 0 is what the first layer reads, i what layer i gives. With ``relations`` also query,
     key and value of the last layer. Layers that are listened to must not have been taken over by blocks
-    (:mod:`pretune.backbones.fast_layer` leaves those alone that are): listen first.
+    (:mod:`pretune.backbones.cpu.layer` leaves those alone that are): listen first.
     """
 
     def __init__(self, model: nn.Module, levels: Sequence[int], *, relations: bool) -> None:

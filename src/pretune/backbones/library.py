@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import nn
 
-from pretune.backbones.pooled_folder import plain_form
-from pretune.backbones.pooling import modes_of
-from pretune.backbones.presets import SCRATCH, preset_names
+from pretune.backbones.pooling.folder import plain_form
+from pretune.backbones.pooling.pool import modes_of
+from pretune.backbones.presets.named import SCRATCH, preset_names
 from pretune.backbones.removed import full_weights
-from pretune.backbones.text_limits import SANE_MAX_LENGTH, position_offset
+from pretune.backbones.text.limits import SANE_MAX_LENGTH, position_offset
 from pretune.errors import ModelError
 from pretune.files import fsync_dir, fsync_file, translate_disk_errors
 
@@ -24,7 +24,7 @@ def save_model(model: nn.Module, processor: Any, folder: Path) -> None:
     """Write a Hugging Face folder (safetensors, config, tokenizer or image processor) and force it to the disk.
 
     Where parts were pruned that the config cannot say, their places hold zeros (:mod:`pretune.backbones.removed`). A pooled
-    classifier is written as transformers' own class reads it, where it can be (:mod:`pretune.backbones.pooled_folder`).
+    classifier is written as transformers' own class reads it, where it can be (:mod:`pretune.backbones.pooling.folder`).
     Raises :class:`~pretune.errors.DiskFull` when there is no room.
     """
     folder.mkdir(parents=True, exist_ok=True)

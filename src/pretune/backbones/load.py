@@ -26,9 +26,9 @@ from pretune.backbones.library import model_errors, quiet_transformers, save_mod
 from pretune.backbones.limits import Weights, within
 from pretune.backbones.linear import LINEAR_FEATURES, linear_features, make_known
 from pretune.backbones.norms import mend_batch_norms
-from pretune.backbones.pooled_folder import PooledFolder, pooled_folder
-from pretune.backbones.pooling import POOLED, pooled_class
-from pretune.backbones.presets import SCRATCH, preset_modality
+from pretune.backbones.pooling.folder import PooledFolder, pooled_folder
+from pretune.backbones.pooling.pool import POOLED, pooled_class
+from pretune.backbones.presets.named import SCRATCH, preset_modality
 from pretune.backbones.processors import load_processor, modality_of_folder, processor_facts
 from pretune.backbones.removed import remove_parts
 from pretune.backbones.scratch import fresh_linear, scratch_audio, scratch_image, scratch_text
@@ -38,7 +38,7 @@ from pretune.wording import agree, counted
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-    from pretune.backbones.template import FastTokenizer
+    from pretune.backbones.text.template import FastTokenizer
 
 _MOST_SECONDS = 30.0
 _MOST_OF_WEIGHTS, _ROOM = 2, 10_000_000

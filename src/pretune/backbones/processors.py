@@ -9,19 +9,19 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pretune.backbones.control import keep_text_plain
 from pretune.backbones.folder import require_tokenizer
 from pretune.backbones.library import model_errors, quiet_transformers
 from pretune.backbones.linear import LINEAR_FEATURES, MODEL_TYPE, NoFiles
-from pretune.backbones.terms import Terms
-from pretune.backbones.text_limits import max_length_of
+from pretune.backbones.text.control import keep_text_plain
+from pretune.backbones.text.limits import max_length_of
+from pretune.backbones.text.terms import Terms
 from pretune.errors import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
     from pretune.backbones.load import Backbone
-    from pretune.backbones.template import FastTokenizer
+    from pretune.backbones.text.template import FastTokenizer
 
 __all__ = ["load_processor", "load_tokenizer", "modality_of_folder", "processor_facts"]
 
@@ -124,7 +124,7 @@ def processor_facts(backbone: Backbone) -> dict[str, Any]:
             "tokenizer": type(backbone.tokenizer.backend_tokenizer.model).__name__,
         }
     if backbone.modality == "image":
-        from pretune.backbones.image import geometry_of
+        from pretune.backbones.image.geometry import geometry_of
 
         return {"image_size": list(geometry_of(backbone.processor).crop)}
     return {"sampling_rate": int(backbone.processor.sampling_rate)}

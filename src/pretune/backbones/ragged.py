@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pretune.backbones.store import Growing, open_array
+from pretune.backbones.text.store import Growing, open_array
 from pretune.files import fsync_file
 
 __all__ = ["RaggedArrays", "RaggedWriter"]

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.backbones.folder import check_folder
 from pretune.backbones.linear import MEL_NUMBERS, PIXEL_NUMBERS, NoFiles, linear_config
-from pretune.backbones.presets import SCRATCH, preset_config, preset_family
-from pretune.backbones.presets_audio import audio_config, feature_extractor
-from pretune.backbones.presets_image import image_config, image_processor
+from pretune.backbones.presets.audio import audio_config, feature_extractor
+from pretune.backbones.presets.image import image_config, image_processor
+from pretune.backbones.presets.named import SCRATCH, preset_config, preset_family
 from pretune.backbones.processors import load_tokenizer
-from pretune.backbones.terms import count_terms
-from pretune.backbones.tokenizer import count_texts, train_tokenizer
+from pretune.backbones.text.terms import count_terms
+from pretune.backbones.text.tokenizer import count_texts, train_tokenizer
 from pretune.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-    from pretune.backbones.template import FastTokenizer
+    from pretune.backbones.text.template import FastTokenizer
 
 __all__ = ["fresh_linear", "scratch_audio", "scratch_image", "scratch_text"]
 

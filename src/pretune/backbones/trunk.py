@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from pretune.backbones.adapt import Adaptation
-from pretune.backbones.pooling import Pool
+from pretune.backbones.pooling.pool import Pool
 
 __all__ = ["Trunk", "find_trunk"]
 

@@ -26,7 +26,7 @@ import torch
 from torch import nn
 
 from pretune.backbones.processors import load_tokenizer
-from pretune.backbones.template import FastTokenizer, plain_backend
+from pretune.backbones.text.template import FastTokenizer, plain_backend
 from pretune.errors import ModelError
 
 __all__ = ["keep_embeddings", "reduced_tokenizer"]

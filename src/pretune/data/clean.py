@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pretune.config import CleanSettings
-from pretune.data.check_rows import SHOWN_ROWS, column_batches
+from pretune.data.checks.rows import SHOWN_ROWS, column_batches
+from pretune.data.columns.roles import kinds_in
 from pretune.data.held_apart import standing_in
-from pretune.data.pii import redact
-from pretune.data.roles import kinds_in
-from pretune.data.scrub import STEPS, cleaner
 from pretune.data.split import content_keys
 from pretune.data.splits import Splits
+from pretune.data.text.pii import redact
+from pretune.data.text.scrub import STEPS, cleaner
 from pretune.errors import UsageError
 from pretune.wording import agree, counted
 
@@ -96,7 +96,7 @@ def _sentences(facts: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def text_cleaner(steps: Collection[str]) -> Callable[[str], str]:
-    """A function that does these of :data:`pretune.data.scrub.STEPS` to a text."""
+    """A function that does these of :data:`pretune.data.text.scrub.STEPS` to a text."""
     return cleaner(steps, english=english_stopwords() if "stopwords" in steps else (), redact=redact)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pretune.data.check_duplicates import near_rows, read_contents
+from pretune.data.checks.duplicates import near_rows, read_contents
 from pretune.data.split import content_keys
 
 if TYPE_CHECKING:

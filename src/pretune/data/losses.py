@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pretune.data.media import reason_words
-from pretune.data.roles import lack_of
+from pretune.data.columns.roles import lack_of
+from pretune.data.media.base import reason_words
 from pretune.errors import DataError
 from pretune.wording import agree, counted
 

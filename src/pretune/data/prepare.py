@@ -8,16 +8,16 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from pretune.data.columns import find_roles
-from pretune.data.columns_looks import column_flag, names_files, sampled
-from pretune.data.columns_split import FoldTally
-from pretune.data.formats import Chunk, Options, Table
-from pretune.data.formats_open import open_source, reading
-from pretune.data.formats_place import Place, Source
-from pretune.data.label_lists import join_indicators
-from pretune.data.media_rows import small_chunks
+from pretune.data.columns.find import find_roles
+from pretune.data.columns.looks import column_flag, names_files, sampled
+from pretune.data.columns.roles import Roles
+from pretune.data.columns.split import FoldTally
+from pretune.data.formats.base import Chunk, Options, Table
+from pretune.data.formats.open import open_source, reading
+from pretune.data.labels.lists import join_indicators
+from pretune.data.media.rows import small_chunks
+from pretune.data.places.place import Place, Source
 from pretune.data.reading import Reading
-from pretune.data.roles import Roles
 from pretune.data.rows import RowMaker
 from pretune.errors import DataError
 

@@ -13,26 +13,26 @@ import pyarrow.compute as pc
 
 from pretune.answers import ANSWERS, answer_of
 from pretune.config import DataSettings
-from pretune.data.columns_split import FoldTally
-from pretune.data.encodings import check_encoding_name
-from pretune.data.formats import Options, options_of
-from pretune.data.formats_inputs import STDIN, find_inputs, input_paths
-from pretune.data.formats_open import reading
-from pretune.data.formats_place import Place, seen_bytes
-from pretune.data.group_names import GroupTally, check_groups_asked
-from pretune.data.label_checks import change_notes, label_findings, number_notes, refuse_scores
-from pretune.data.label_names import label_names
-from pretune.data.label_words import one_spelling_of_booleans
+from pretune.data.columns.roles import ANSWER_ROLES, CLASS_ROLES, lack_of, parse_columns
+from pretune.data.columns.split import FoldTally
+from pretune.data.formats.base import Options, options_of
+from pretune.data.formats.open import reading
+from pretune.data.labels.checks import change_notes, label_findings, number_notes, refuse_scores
+from pretune.data.labels.names import label_names
+from pretune.data.labels.words import one_spelling_of_booleans
 from pretune.data.losses import refuse_mostly_lost
-from pretune.data.media_kinds import extras
-from pretune.data.media_rows import MediaTally
+from pretune.data.media.kinds import extras
+from pretune.data.media.rows import MediaTally
+from pretune.data.places.group_names import GroupTally, check_groups_asked
+from pretune.data.places.inputs import STDIN, find_inputs, input_paths
+from pretune.data.places.place import Place, seen_bytes
 from pretune.data.prepare import Prepared, prepared_tables
 from pretune.data.read_notes import encoding_notes, row_notes, tag_notes
 from pretune.data.reading import Reading
-from pretune.data.roles import ANSWER_ROLES, CLASS_ROLES, lack_of, parse_columns
 from pretune.data.rows import Rows
 from pretune.data.splits import Splits
 from pretune.data.store import SplitWriter, fingerprint, load_stored, store_folder
+from pretune.data.text.encodings import check_encoding_name
 from pretune.errors import DataError, UsageError
 
 __all__ = ["read"]

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, Self
 
-from pretune.data.columns_names import plain_name
-from pretune.data.encodings import check_encoding_name
-from pretune.data.formats import Table
-from pretune.data.roles import ANSWER_ROLES, parse_columns
+from pretune.data.columns.names import plain_name
+from pretune.data.columns.roles import ANSWER_ROLES, parse_columns
+from pretune.data.formats.base import Table
+from pretune.data.text.encodings import check_encoding_name
 from pretune.errors import DataError
 
 __all__ = ["AUTO", "HOW", "WHOLE_LINE", "Reading"]
@@ -40,7 +40,7 @@ _THINGS = {
 class Reading:
     """What a model's rows were read as. ``columns``: role to column as a person told it ("" where there is none of it),
     ``found``: those that were read. ``width``: columns of tables that did not name theirs (0: they did). ``how``: options
-    of text files (those of :data:`HOW`) that were told. ``clean``: steps of :data:`pretune.data.scrub.STEPS`. ``pairs``: did
+    of text files (those of :data:`HOW`) that were told. ``clean``: steps of :data:`pretune.data.text.scrub.STEPS`. ``pairs``: did
     rows hold two texts (None: not known)? ``needed`` are the roles that rows must have where they are read again.
     """
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pretune.answers import Value
-from pretune.data.columns_split import FoldTally, split_of_cell
-from pretune.data.formats import ABSENT, Chunk, Table
-from pretune.data.group_names import GroupNames
-from pretune.data.label_lists import is_missing, parts_of
-from pretune.data.label_words import MISSING_WORDS, plain_label
-from pretune.data.media import Find, Media
-from pretune.data.media_rows import MediaReader
-from pretune.data.roles import Roles
+from pretune.data.columns.roles import Roles
+from pretune.data.columns.split import FoldTally, split_of_cell
+from pretune.data.formats.base import ABSENT, Chunk, Table
+from pretune.data.labels.lists import is_missing, parts_of
+from pretune.data.labels.words import MISSING_WORDS, plain_label
+from pretune.data.media.base import Find, Media
+from pretune.data.media.rows import MediaReader
+from pretune.data.places.group_names import GroupNames
 from pretune.data.tagged import TaggedRows, TagReader
 from pretune.errors import DataError
 
@@ -260,7 +260,7 @@ class RowMaker:
         return labels
 
     def _label_lists(self, chunk: Chunk, column: str) -> list[list[str] | None]:
-        """The labels of each row, each once, in order; None where the cell is missing. See :func:`pretune.data.label_lists.parts_of`."""
+        """The labels of each row, each once, in order; None where the cell is missing. See :func:`pretune.data.labels.lists.parts_of`."""
         found: list[list[str] | None] = []
         for place, value in enumerate(chunk.column(column)):
             parts = parts_of(value)

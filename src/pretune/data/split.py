@@ -18,7 +18,7 @@ import numpy as np
 
 from pretune.answers import ANSWERS, answer_of
 from pretune.config import DataSettings
-from pretune.data.roles import kinds_in
+from pretune.data.columns.roles import kinds_in
 from pretune.data.splits import Splits
 from pretune.errors import DataError, UsageError
 from pretune.wording import counted

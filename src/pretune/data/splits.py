@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pretune.data.roles import ANSWER_ROLES
+from pretune.data.columns.roles import ANSWER_ROLES
 from pretune.types import SPLIT_NAMES
 
 if TYPE_CHECKING:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 import pretune.answers
+import pretune.data
 from pretune.answers import ANSWERS
 from pretune.cache import Hold, opened, writing
-from pretune.data.roles import ANSWER_ROLES
+from pretune.data.columns.roles import ANSWER_ROLES
 from pretune.data.rows import Rows
 from pretune.data.splits import COLUMNS, Splits
 from pretune.errors import DataError
@@ -49,7 +50,7 @@ _TYPES = {
 def fingerprint(*parts: object) -> str:
     """A name for what is read: its parts and the code that reads it."""
     digest = hashlib.blake2b(json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=12)
-    for room in (Path(__file__).parent, Path(pretune.answers.__file__).parent):
+    for room in (Path(pretune.data.__file__).parent, Path(pretune.answers.__file__).parent):
         for module in sorted(room.rglob("*.py")):
             digest.update(module.read_bytes())
     return digest.hexdigest()

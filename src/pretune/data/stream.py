@@ -13,19 +13,19 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pretune.data.columns import find_roles
-from pretune.data.formats import ABSENT, Chunk, Options, Table
-from pretune.data.formats_dialect import parse_delimiter
-from pretune.data.formats_folder import find_place
-from pretune.data.formats_header import header_delimiter
-from pretune.data.formats_json import jsonl_batches, jsonl_rows, looks_like_json_lines
-from pretune.data.formats_lines import line_chunks
-from pretune.data.formats_open import reading
-from pretune.data.formats_table import piped_table
-from pretune.data.media_find import free_finder
+from pretune.data.columns.find import find_roles
+from pretune.data.columns.roles import ANSWER_ROLES, Roles, parse_columns
+from pretune.data.formats.base import ABSENT, Chunk, Options, Table
+from pretune.data.formats.dialect import parse_delimiter
+from pretune.data.formats.header import header_delimiter
+from pretune.data.formats.json import jsonl_batches, jsonl_rows, looks_like_json_lines
+from pretune.data.formats.lines import line_chunks
+from pretune.data.formats.open import reading
+from pretune.data.formats.table import piped_table
+from pretune.data.media.find import free_finder
+from pretune.data.places.folder import find_place
 from pretune.data.prepare import prepared_tables
 from pretune.data.reading import WHOLE_LINE, Reading
-from pretune.data.roles import ANSWER_ROLES, Roles, parse_columns
 from pretune.data.rows import RowMaker, Rows
 from pretune.data.splits import COLUMNS
 from pretune.data.store import canonical_columns

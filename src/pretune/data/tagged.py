@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 from pretune.answers import Tags
 from pretune.answers.schemes import OUTSIDE, Scheme, Span, faults_of, fits, scheme_of, to_iob2
-from pretune.data.formats import Chunk
-from pretune.data.label_lists import is_missing
-from pretune.data.roles import Roles
-from pretune.data.words import cut_at, words_of
+from pretune.data.columns.roles import Roles
+from pretune.data.formats.base import Chunk
+from pretune.data.labels.lists import is_missing
+from pretune.data.text.words import cut_at, words_of
 from pretune.errors import DataError
 
 __all__ = ["TagReader", "TaggedRows", "are_places", "items_of", "named_tags", "spans_in"]

@@ -20,9 +20,9 @@ from pretune.explain.faithfulness import ORDERS, Faithfulness, deletion_test
 from pretune.explain.gradients import CLOSE, MOST_STEPS, Completeness, class_activation, integrated_gradients
 from pretune.explain.patience import OutOfTime, Patience
 from pretune.tasks.base import Task
-from pretune.tasks.image_saliency import overlay
-from pretune.tasks.parts import Parts
-from pretune.tasks.thumbnails import picture_address
+from pretune.tasks.shown.parts import Parts
+from pretune.tasks.shown.saliency import overlay
+from pretune.tasks.shown.thumbnails import picture_address
 from pretune.types import Example
 from pretune.wording import counted
 

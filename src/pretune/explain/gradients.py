@@ -15,8 +15,8 @@ import torch
 
 from pretune.explain.aims import Aim, Explainable
 from pretune.explain.patience import Patience
-from pretune.tasks.image_saliency import grad_cam
-from pretune.tasks.parts import Parts
+from pretune.tasks.shown.parts import Parts
+from pretune.tasks.shown.saliency import grad_cam
 from pretune.types import Batch
 
 __all__ = ["Completeness", "class_activation", "integrated_gradients"]

@@ -11,19 +11,19 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from pretune.backbones.audio import Hearing, collate_clips, hearing_of
-from pretune.backbones.image import Geometry, centre_crop, collate_pixels, geometry_of, resized
+from pretune.backbones.audio.clips import Hearing, collate_clips, hearing_of
+from pretune.backbones.image.geometry import Geometry, centre_crop, collate_pixels, geometry_of, resized
 from pretune.backbones.load import Backbone
-from pretune.backbones.text import TextEncoder, collate_text
-from pretune.backbones.text_limits import encoder_for
+from pretune.backbones.text.encoder import TextEncoder, collate_text
+from pretune.backbones.text.limits import encoder_for
 from pretune.config import TextSettings
-from pretune.data.media_image import decode_image
+from pretune.data.media.image import decode_image
 from pretune.errors import ModelError, UsageError
-from pretune.tasks.audio_rows import clip_of
-from pretune.tasks.audio_shown import LONGEST_SECONDS, shown_clip
 from pretune.tasks.base import Task
-from pretune.tasks.text_parts import cut_note, shown_tokens
-from pretune.tasks.thumbnails import picture_address
+from pretune.tasks.rows.audio import clip_of
+from pretune.tasks.shown.audio import LONGEST_SECONDS, shown_clip
+from pretune.tasks.shown.text_parts import cut_note, shown_tokens
+from pretune.tasks.shown.thumbnails import picture_address
 from pretune.types import Example
 from pretune.wording import agree, counted
 

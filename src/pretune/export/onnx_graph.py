@@ -119,7 +119,7 @@ def plain(model: nn.Module) -> Iterator[nn.Module]:
 
     The model is given back as it was.
     """
-    from pretune.backbones.fast import ATTENTION
+    from pretune.backbones.cpu.fast import ATTENTION
 
     before = getattr(getattr(model, "config", None), "_attn_implementation", None)
     assert before != ATTENTION, "trace the model that Task.build made, not one that make_fast changed"

@@ -27,7 +27,7 @@ READERS = {
     "mel_bands": ("mel_bands.py", "clips.py"),
 }
 """The programs that make a model's inputs, by their own name or else by what they read."""
-_SHARED = {"tagged": (("pretune.data", "words.py"), ("pretune.answers", "schemes.py"))}
+_SHARED = {"tagged": (("pretune.data.text", "words.py"), ("pretune.answers", "schemes.py"))}
 """Files of pretune itself that such a program uses."""
 _CARRIED = (".json", ".txt", ".model")
 _LEFT_BEHIND = ("pretune.json", "model.safetensors.index.json", SUMS_FILE)
@@ -72,12 +72,12 @@ def add_program(
         folder / "pretune.json",
         {**about, "format": SEALED, "engine": engine, "graph": graph, "inputs": inputs, **words},
     )
-    here, data = resources.files("pretune.export.standalone"), resources.files("pretune.data")
+    here, texts = resources.files("pretune.export.standalone"), resources.files("pretune.data.text")
     reader = inputs.get("reader", task.modality)
     files = [here / name for name in ("predict.py", "rows.py", *READERS[reader])]
     files += [resources.files(room) / name for room, name in _SHARED.get(reader, ())]
-    files += [data / "scrub.py"] if steps else []
-    files += [data / "pii.py"] if "redact" in steps else []
+    files += [texts / "scrub.py"] if steps else []
+    files += [texts / "pii.py"] if "redact" in steps else []
     for file in files:
         with translate_disk_errors(folder):
             (folder / file.name).write_bytes(file.read_bytes())

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from pretune.backbones.audio import hearing_of, parts_of, without_own_masks
+from pretune.backbones.audio.clips import hearing_of, parts_of, without_own_masks
 from pretune.config import READ_BY_MODALITY
 from pretune.engine.batching import Stream, cut_by_budget
 from pretune.engine.devices import Device, inference
@@ -24,8 +24,8 @@ from pretune.errors import ModelError
 from pretune.metrics.base import ScoreSpec
 from pretune.objectives.hidden_frames import MASK_SHARE, code_warnings, gumbel, hidden_frames, other_frames
 from pretune.objectives.pretraining import Pretraining
-from pretune.tasks.audio_rows import ClipRows, batch_of_clips, clips_of
 from pretune.tasks.base import EncodedRows
+from pretune.tasks.rows.audio import ClipRows, batch_of_clips, clips_of
 from pretune.types import TERM, Batch, Encoded, Feed, Loss
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from pretune.engine.fit import Objective
 from pretune.objectives.inner_matching import InnerMatching
 from pretune.objectives.supervised import learned_item
 from pretune.tasks.base import EncodedRows, Task
+from pretune.tasks.rows.trunk import positions_of
 from pretune.tasks.teacher import Teaching
-from pretune.tasks.trunk_rows import positions_of
 from pretune.types import TERM, Batch, Feed, Loss
 
 __all__ = ["HARD_WEIGHT", "TEMPERATURE", "Distil", "Pupil"]

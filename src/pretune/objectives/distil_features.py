@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from pretune.backbones.audio import hearing_of, without_own_masks
-from pretune.backbones.image import collate_pixels, geometry_of, interpolate_positions, patches_of
+from pretune.backbones.audio.clips import hearing_of, without_own_masks
+from pretune.backbones.image.geometry import collate_pixels, geometry_of, interpolate_positions, patches_of
+from pretune.backbones.image.views import DRAWS, VIEWS
 from pretune.backbones.load import load_backbone
-from pretune.backbones.views import DRAWS, VIEWS
 from pretune.engine.batching import Stream, cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.engine.randomness import uniform
@@ -25,10 +25,10 @@ from pretune.metrics.base import ScoreSpec
 from pretune.objectives.pretraining import Pretraining
 from pretune.objectives.teaching import TaughtSettings, at_rest
 from pretune.objectives.two_views import seeded_heads
-from pretune.tasks.audio_rows import ClipRows, batch_of_clips, clips_of, real_frames
 from pretune.tasks.base import EncodedRows
-from pretune.tasks.stored_pictures import store_pictures
-from pretune.tasks.trunk_rows import POSITIONS
+from pretune.tasks.rows.audio import ClipRows, batch_of_clips, clips_of, real_frames
+from pretune.tasks.rows.pictures import store_pictures
+from pretune.tasks.rows.trunk import POSITIONS
 from pretune.types import TERM, Batch, Encoded, Feed, Loss
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import torch
 from torch.nn import functional
 
 from pretune.backbones.load import load_backbone
-from pretune.backbones.text import collate_text
-from pretune.backbones.text_limits import encoder_for
+from pretune.backbones.text.encoder import collate_text
+from pretune.backbones.text.limits import encoder_for
 from pretune.errors import ModelError
 from pretune.metrics.base import ScoreSpec
 from pretune.objectives.distil import Pupil

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from pretune.engine.randomness import uniform
-from pretune.tasks.audio_rows import spans
+from pretune.tasks.rows.audio import spans
 
 __all__ = ["MASK_FRAMES", "MASK_SHARE", "code_warnings", "gumbel", "hidden_frames", "other_frames"]
 

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 import torch
 
-from pretune.backbones.image import Geometry, collate_pixels, geometry_of, pictures_of
-from pretune.backbones.views import DRAWS, VIEWS
+from pretune.backbones.image.geometry import Geometry, collate_pixels, geometry_of, pictures_of
+from pretune.backbones.image.views import DRAWS, VIEWS
 from pretune.config import READ_BY_MODALITY
 from pretune.engine.batching import Stream
 from pretune.engine.randomness import row_keys, uniform
 from pretune.objectives.pretraining import Pretraining
 from pretune.objectives.representation import collapse_warnings, health_scores
 from pretune.tasks.base import EncodedRows
-from pretune.tasks.stored_pictures import StoredPictures, store_pictures
-from pretune.tasks.thumbnails import picture_address
+from pretune.tasks.rows.pictures import StoredPictures, store_pictures
+from pretune.tasks.shown.thumbnails import picture_address
 from pretune.types import Batch, Feed
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import numpy as np
 import torch
 
-from pretune.backbones.image import Geometry, collate_pixels, patches_of
+from pretune.backbones.image.geometry import Geometry, collate_pixels, patches_of
 from pretune.engine.devices import Device, inference
 from pretune.engine.randomness import torch_generator, uniform
 from pretune.errors import ModelError, UsageError

@@ -18,10 +18,10 @@ import torch
 from torch.nn import functional
 
 from pretune.backbones.adapt import Adaptation
-from pretune.backbones.packing import collate_packed, pack
-from pretune.backbones.store import TokenStore
-from pretune.backbones.text import TextEncoder, TextPiece, collate_text
-from pretune.backbones.words import whole_words, word_starts
+from pretune.backbones.text.encoder import TextEncoder, TextPiece, collate_text
+from pretune.backbones.text.packing import collate_packed, pack
+from pretune.backbones.text.store import TokenStore
+from pretune.backbones.text.words import whole_words, word_starts
 from pretune.engine.batching import Stream, cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.engine.fit import Objective

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import numpy as np
 import torch
 
-from pretune.backbones.cooccurrence import kept_vectors
-from pretune.backbones.store import TokenStore, encode_dataset
-from pretune.backbones.text_limits import encoder_for, position_offset
+from pretune.backbones.text.cooccurrence import kept_vectors
+from pretune.backbones.text.limits import encoder_for, position_offset
+from pretune.backbones.text.store import TokenStore, encode_dataset
 from pretune.config import READ_BY_MODALITY
 from pretune.errors import UsageError
 from pretune.metrics.base import ScoreSpec, Sums

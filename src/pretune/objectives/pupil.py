@@ -43,7 +43,7 @@ def ready(
 ) -> Lesson:
     """What of ``hidden`` states and ``attention`` of student and teacher can be compared on the student's ``rows``.
 
-    Call it before :func:`pretune.backbones.fast.make_fast` sees the student.
+    Call it before :func:`pretune.backbones.cpu.fast.make_fast` sees the student.
     """
     plain = Lesson(student, teacher, None, "")
     if not hidden and not attention:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pretune.backbones.fast import make_fast
+from pretune.backbones.cpu.fast import make_fast
 from pretune.config import PretrainingSettings
 from pretune.objectives.distil import HARD_WEIGHT, TEMPERATURE
 from pretune.options import option

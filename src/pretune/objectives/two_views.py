@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pretune.backbones.image import Geometry, collate_pixels, interpolate_positions, patches_of
+from pretune.backbones.image.geometry import Geometry, collate_pixels, interpolate_positions, patches_of
 from pretune.backbones.load import LoadReport
 from pretune.engine.devices import Device, inference
 from pretune.engine.randomness import seed_of

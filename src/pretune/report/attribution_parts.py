@@ -13,7 +13,7 @@ from pretune.report.charts import Series, line_chart
 from pretune.report.layout import Cell, Section, data_table, part
 from pretune.report.svg import Scale, drawing, responsive, tag, text
 from pretune.report.words import percent_text, percent_tick
-from pretune.tasks.audio_shown import LONGEST_SECONDS
+from pretune.tasks.shown.audio import LONGEST_SECONDS
 
 __all__ = ["answer_text", "attribution_section"]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pretune.data.media_audio import clip_seconds
+from pretune.data.media.audio import clip_seconds
 from pretune.data.rows import sound_text
 from pretune.errors import did_you_mean
 from pretune.serve.forms import form_rows

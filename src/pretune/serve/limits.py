@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pretune.data.media_audio import MAX_SECONDS
-from pretune.data.media_image import MAX_PIXELS
+from pretune.data.media.audio import MAX_SECONDS
+from pretune.data.media.image import MAX_PIXELS
 
 __all__ = ["Limits"]
 
@@ -17,7 +17,7 @@ class Limits:
     """Bounds of one request and of all that are there at a time.
 
     ``body_bytes`` and ``rows`` bound a request, ``characters`` a text, ``clip_seconds`` a recording (pictures have
-    :data:`pretune.data.media_image.MAX_PIXELS`). ``seconds`` is how long a body may take to arrive, and again how long its answer
+    :data:`pretune.data.media.image.MAX_PIXELS`). ``seconds`` is how long a body may take to arrive, and again how long its answer
     may take; ``explain_seconds`` how long an explanation may keep the model, which everybody else waits for; ``waiting`` how many requests are answered or wait at a time.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pretune.data.media import BrokenMedia
+from pretune.data.media.base import BrokenMedia
 from pretune.errors import ModelError, PretuneError
 from pretune.explain.patience import OutOfTime
 

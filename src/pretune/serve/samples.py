@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from pretune.answers import answer_of
-from pretune.data.roles import kinds_in
+from pretune.data.columns.roles import kinds_in
 from pretune.serve.intake import Takes
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from pretune.config import DataSettings, OutSettings
-from pretune.data.patterns import expanded
+from pretune.data.places.patterns import expanded
 from pretune.errors import DataError, UsageError, did_you_mean
 from pretune.options import Settings, flag_of, value_type
 from pretune.study.recipe_file import load_recipe_file, typed

@@ -18,9 +18,9 @@ from pretune.errors import DataError
 from pretune.metrics.base import Metric
 from pretune.metrics.classification import ClassificationMetric
 from pretune.schema import Check, number
-from pretune.tasks.baseline_parts import KnownLabels
+from pretune.tasks.baselines.parts import KnownLabels
+from pretune.tasks.blocks.classification import classification_blocks
 from pretune.tasks.calibration import apply_temperature, choose_temperature
-from pretune.tasks.classification_blocks import classification_blocks
 from pretune.tasks.labelling import Labelling, given_order, in_order
 from pretune.tasks.row_task import training_rows
 from pretune.tasks.soft_losses import softened_divergence

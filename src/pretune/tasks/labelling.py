@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
     from pretune.config import TaskSettings
     from pretune.data.splits import Splits
-    from pretune.tasks.baseline_parts import KnownLabels
+    from pretune.tasks.baselines.parts import KnownLabels
 
 __all__ = ["Labelling", "given_order", "in_order"]
 

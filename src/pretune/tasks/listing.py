@@ -13,7 +13,7 @@ from pretune.tasks.audio_regression import AudioRegression
 from pretune.tasks.base import Task
 from pretune.tasks.image_classification import ImageClassification, ImageMultilabelClassification
 from pretune.tasks.image_regression import ImageRegression
-from pretune.tasks.linear_classification import LINEAR_TASKS
+from pretune.tasks.linear.classification import LINEAR_TASKS
 from pretune.tasks.speech_recognition import SpeechRecognition
 from pretune.tasks.text_classification import TextClassification, TextMultilabelClassification
 from pretune.tasks.text_regression import TextRegression

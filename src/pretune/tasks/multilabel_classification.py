@@ -18,9 +18,9 @@ from pretune.errors import DataError
 from pretune.metrics.base import Measured, Metric
 from pretune.metrics.multilabel import MultilabelMetric, best_threshold, label_matrix, threshold_of_cardinality
 from pretune.schema import Check, number
-from pretune.tasks.baseline_parts import KnownLabels
+from pretune.tasks.baselines.parts import KnownLabels
+from pretune.tasks.blocks.multilabel import multilabel_blocks
 from pretune.tasks.labelling import Labelling, given_order, in_order
-from pretune.tasks.multilabel_blocks import multilabel_blocks
 from pretune.tasks.row_task import training_rows
 from pretune.tasks.soft_losses import softened_divergence_of_several
 from pretune.types import Encoded, Target

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import torch
 
-from pretune.backbones.audio import Hearing, hearing_of, run_model, without_own_masks
+from pretune.backbones.audio.clips import Hearing, hearing_of, run_model, without_own_masks
 from pretune.config import READ_BY_MODALITY
 from pretune.metrics.base import Measured
 from pretune.schema import Check, text
-from pretune.tasks.audio_baselines import audio_baselines
-from pretune.tasks.audio_rows import (
+from pretune.tasks.base import Task
+from pretune.tasks.baselines.audio import audio_baselines
+from pretune.tasks.row_task import RowTask
+from pretune.tasks.rows.audio import (
     DEFAULT_FRAMES,
     DEFAULT_UPDATES,
     HIDDEN_FRAMES,
@@ -32,11 +34,9 @@ from pretune.tasks.audio_rows import (
     real_frames,
     variation_of,
 )
-from pretune.tasks.audio_shown import HOW_TO_READ, shown_clip
-from pretune.tasks.base import Task
-from pretune.tasks.parts import Parts, clip_parts
-from pretune.tasks.row_task import RowTask
-from pretune.tasks.trunk_rows import POSITIONS
+from pretune.tasks.rows.trunk import POSITIONS
+from pretune.tasks.shown.audio import HOW_TO_READ, shown_clip
+from pretune.tasks.shown.parts import Parts, clip_parts
 from pretune.types import Batch, Encoded, Example
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ __all__ = ["OfClips"]
 class OfClips(RowTask):
     """Labels of clips.
 
-    ``augment`` is one of :data:`pretune.tasks.audio_rows.VARIATIONS`; anything but ``none`` also hides frames, as many as
+    ``augment`` is one of :data:`pretune.tasks.rows.audio.VARIATIONS`; anything but ``none`` also hides frames, as many as
     the model's config says (``mask_time_prob``, ``mask_time_length``), and ranges of mel bands where the model reads features.
     """
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from pretune.answers import answer_of
-from pretune.backbones.augment import AUGMENTS, Augment
-from pretune.backbones.image import (
+from pretune.backbones.image.augment import AUGMENTS, Augment
+from pretune.backbones.image.geometry import (
     Geometry,
     collate_pixels,
     geometry_of,
@@ -25,17 +25,17 @@ from pretune.backbones.image import (
 )
 from pretune.backbones.limits import MOST_SIDE
 from pretune.config import READ_BY_MODALITY
-from pretune.data.media_image import decode_image
+from pretune.data.media.image import decode_image
 from pretune.metrics.base import Measured
 from pretune.schema import Check, maybe, text, whole
 from pretune.tasks.base import Task
-from pretune.tasks.image_baselines import image_baselines
-from pretune.tasks.image_saliency import overlay, saliency
-from pretune.tasks.multilabel_blocks import NOTHING
-from pretune.tasks.parts import Parts, picture_parts
+from pretune.tasks.baselines.image import image_baselines
+from pretune.tasks.blocks.multilabel import NOTHING
 from pretune.tasks.row_task import RowTask
-from pretune.tasks.stored_pictures import StoredPictures, store_pictures
-from pretune.tasks.thumbnails import picture_address, thumbnail
+from pretune.tasks.rows.pictures import StoredPictures, store_pictures
+from pretune.tasks.shown.parts import Parts, picture_parts
+from pretune.tasks.shown.saliency import overlay, saliency
+from pretune.tasks.shown.thumbnails import picture_address, thumbnail
 from pretune.types import Encoded, Example
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ MOST_DROPOUT = 0.2
 class OfPictures(RowTask):
     """Labels of pictures.
 
-    ``augment`` is one of :data:`pretune.backbones.augment.AUGMENTS`; rows are kept and varied at the size of ``view``, which
+    ``augment`` is one of :data:`pretune.backbones.image.augment.AUGMENTS`; rows are kept and varied at the size of ``view``, which
     is that of ``geometry`` but for a student whose teacher reads larger pictures (:meth:`vary_as`). A model whose positions
     are learned for one size of picture (a ViT) interpolates them for another.
     """

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import torch
 
-from pretune.backbones.pooling import MODES
-from pretune.backbones.pooling_choice import chosen_pooling
-from pretune.backbones.store import TokenStore, encode_dataset
-from pretune.backbones.text import LONG_TEXT, TextEncoder, TextPiece, collate_text
-from pretune.backbones.text_limits import encoder_for, encoder_of
-from pretune.backbones.vary_words import WORD_VARIATIONS, WordVarier
+from pretune.backbones.pooling.choice import chosen_pooling
+from pretune.backbones.pooling.pool import MODES
+from pretune.backbones.text.encoder import LONG_TEXT, TextEncoder, TextPiece, collate_text
+from pretune.backbones.text.limits import encoder_for, encoder_of
+from pretune.backbones.text.store import TokenStore, encode_dataset
+from pretune.backbones.text.vary import WORD_VARIATIONS, WordVarier
 from pretune.config import READ_BY_MODALITY
 from pretune.metrics.base import Measured
 from pretune.schema import Check, listed, text, whole
 from pretune.tasks.base import Task
-from pretune.tasks.parts import Parts
+from pretune.tasks.baselines.text import text_baselines
 from pretune.tasks.row_task import RowTask
-from pretune.tasks.text_baselines import text_baselines
-from pretune.tasks.text_parts import text_parts
+from pretune.tasks.shown.parts import Parts
+from pretune.tasks.shown.text_parts import text_parts
 from pretune.types import Encoded, Example
 
 if TYPE_CHECKING:

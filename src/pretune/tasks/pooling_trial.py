@@ -13,12 +13,12 @@ import torch
 
 from pretune.backbones.adapt import plan_adaptation
 from pretune.backbones.modes import evaluating
-from pretune.backbones.pooling import Pool
+from pretune.backbones.pooling.pool import Pool
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.tasks.base import EncodedRows
-from pretune.tasks.linear_fit import fit_linear, log_losses
-from pretune.tasks.trunk_rows import trunk_of
+from pretune.tasks.linear.fit import fit_linear, log_losses
+from pretune.tasks.rows.trunk import trunk_of
 
 if TYPE_CHECKING:
     from pretune.tasks.labelling import Labelling

@@ -1,7 +1,7 @@
 """What a model's features know before anything of it is learned: a linear classifier and nearest neighbours on them.
 
 A linear probe (Alain & Bengio 2017, arXiv 1610.01644) is what the model's own last layer becomes by logistic regression
-(:mod:`pretune.tasks.linear_head`); the neighbours are weighted (Wu et al. 2018, arXiv 1805.01978, section 3.4) by what that layer
+(:mod:`pretune.tasks.linear.head`); the neighbours are weighted (Wu et al. 2018, arXiv 1805.01978, section 3.4) by what that layer
 reads. Shapes: N rows, M items, F features, C classes, K statistics.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from pretune.tasks.base import EncodedRows
-from pretune.tasks.baseline_parts import KnownLabels
+from pretune.tasks.baselines.parts import KnownLabels
 
 __all__ = ["by_row", "neighbour_votes"]
 

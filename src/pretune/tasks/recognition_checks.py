@@ -16,8 +16,8 @@ from pretune.tasks.ctc_decoding import least_frames
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from pretune.backbones.audio import Hearing
-    from pretune.backbones.spelling import Spelling
+    from pretune.backbones.audio.clips import Hearing
+    from pretune.backbones.text.spelling import Spelling
 
 __all__ = ["collapse_warnings", "refuse_other_writing", "refuse_too_long", "transcripts_found", "transcripts_of"]
 

@@ -17,8 +17,8 @@ from pretune.metrics.base import Metric
 from pretune.metrics.regression import RegressionMetric
 from pretune.schema import Check, number
 from pretune.tasks.base import Task
-from pretune.tasks.baseline_parts import KnownNumbers
-from pretune.tasks.regression_blocks import regression_blocks
+from pretune.tasks.baselines.parts import KnownNumbers
+from pretune.tasks.blocks.regression import regression_blocks
 from pretune.tasks.row_task import RowTask, training_rows
 from pretune.types import Encoded, Target
 from pretune.wording import counted, figure

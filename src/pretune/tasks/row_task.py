@@ -18,7 +18,7 @@ from pretune.answers import ANSWERS
 from pretune.errors import DataError
 from pretune.metrics.base import Measured
 from pretune.tasks.base import Task, finite_answers, refuse_unlabelled, windows_of
-from pretune.tasks.parts import Parts
+from pretune.tasks.shown.parts import Parts
 from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction, Target
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pretune.backbones.load import Backbone, LoadReport
     from pretune.config import TaskSettings
     from pretune.data.splits import Splits
-    from pretune.tasks.baseline_parts import KnownAnswers
+    from pretune.tasks.baselines.parts import KnownAnswers
 
 __all__ = ["RowTask", "training_rows"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pretune.backbones.fast_layer import shorten_last_layer
+from pretune.backbones.cpu.layer import shorten_last_layer
 from pretune.backbones.modes import evaluating
 from pretune.engine.devices import Device
 from pretune.tasks.base import EncodedRows, Learnable
@@ -15,7 +15,7 @@ _TRIED_ROWS = 4
 
 
 def shorten(task: Learnable, model: torch.nn.Module, rows: EncodedRows, device: Device) -> bool:
-    """Try :func:`~pretune.backbones.fast_layer.shorten_last_layer` on a few of the rows; the model's mode is kept."""
+    """Try :func:`~pretune.backbones.cpu.layer.shorten_last_layer` on a few of the rows; the model's mode is kept."""
     batch = task.collate([rows[i] for i in range(min(_TRIED_ROWS, len(rows)))]).to(device.device)
 
     def forward() -> torch.Tensor:

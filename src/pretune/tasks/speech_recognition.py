@@ -15,13 +15,23 @@ import torch
 from torch.nn import functional
 
 from pretune.answers import Text
-from pretune.backbones.audio import Hearing, hearing_of, run_model, without_own_masks
-from pretune.backbones.spelling import Spelling, find_spelling
+from pretune.backbones.audio.clips import Hearing, hearing_of, run_model, without_own_masks
+from pretune.backbones.text.spelling import Spelling, find_spelling
 from pretune.config import READ_BY_MODALITY
 from pretune.metrics.base import Measured, Metric
 from pretune.metrics.recognition import RecognitionMetric
 from pretune.schema import text, whole
-from pretune.tasks.audio_rows import (
+from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
+from pretune.tasks.blocks.recognition import recognition_blocks
+from pretune.tasks.ctc_decoding import beam_search, greedy, least_frames
+from pretune.tasks.recognition_checks import (
+    collapse_warnings,
+    refuse_other_writing,
+    refuse_too_long,
+    transcripts_found,
+    transcripts_of,
+)
+from pretune.tasks.rows.audio import (
     DEFAULT_FRAMES,
     DEFAULT_UPDATES,
     HIDDEN_FRAMES,
@@ -37,20 +47,10 @@ from pretune.tasks.audio_rows import (
     real_frames,
     variation_of,
 )
-from pretune.tasks.audio_shown import shown_clip
-from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
-from pretune.tasks.ctc_decoding import beam_search, greedy, least_frames
-from pretune.tasks.parts import Parts, clip_parts
-from pretune.tasks.recognition_blocks import recognition_blocks
-from pretune.tasks.recognition_checks import (
-    collapse_warnings,
-    refuse_other_writing,
-    refuse_too_long,
-    transcripts_found,
-    transcripts_of,
-)
+from pretune.tasks.rows.trunk import POSITIONS
+from pretune.tasks.shown.audio import shown_clip
+from pretune.tasks.shown.parts import Parts, clip_parts
 from pretune.tasks.soft_losses import softened_divergence
-from pretune.tasks.trunk_rows import POSITIONS
 from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class SpeechRecognition(Task):
         )
 
     def processor_to_save(self, backbone: Backbone) -> Any:
-        """See :meth:`pretune.backbones.spelling.Spelling.processor`."""
+        """See :meth:`pretune.backbones.text.spelling.Spelling.processor`."""
         return self.spelling.processor(backbone.processor, features=self.hearing.filterbank is not None)
 
     def encode(self, example: Example) -> list[Encoded]:

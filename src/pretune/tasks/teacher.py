@@ -25,7 +25,7 @@ from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.files import check_free_space, write_json
 from pretune.tasks.base import EncodedRows, Task
-from pretune.tasks.trunk_rows import BUDGET_COST, MAX_STORE_BYTES, padded_again, positions_of, without_padding
+from pretune.tasks.rows.trunk import BUDGET_COST, MAX_STORE_BYTES, padded_again, positions_of, without_padding
 from pretune.types import Batch, Encoded
 
 __all__ = ["JoinedRows", "KeptTeaching", "LiveTeaching", "Said", "Teacher", "Teaching", "keep_teaching", "kept_bytes"]

@@ -18,19 +18,19 @@ from torch.nn import functional
 
 from pretune.answers import Tags
 from pretune.answers.schemes import OUTSIDE, Scheme, entities_of, scheme_of, to_iob2
-from pretune.backbones.text import TextEncoder, TextPiece, collate_text
-from pretune.backbones.text_limits import encoder_for, encoder_of
+from pretune.backbones.text.encoder import TextEncoder, TextPiece, collate_text
+from pretune.backbones.text.limits import encoder_for, encoder_of
 from pretune.config import READ_BY_MODALITY
-from pretune.data.words import first_tokens, owners, words_of
+from pretune.data.text.words import first_tokens, owners, words_of
 from pretune.errors import DataError
 from pretune.metrics.base import Measured, Metric
 from pretune.metrics.tagging import TaggingMetric
 from pretune.schema import Check, listed, text, whole
 from pretune.tasks.base import Task, finite_answers, refuse_unlabelled, windows_of
+from pretune.tasks.blocks.tagging import tagging_blocks
 from pretune.tasks.row_task import training_rows
+from pretune.tasks.rows.tagged import TaggedRows, store_tagged
 from pretune.tasks.soft_losses import softened_divergence
-from pretune.tasks.tagged_rows import TaggedRows, store_tagged
-from pretune.tasks.tagging_blocks import tagging_blocks
 from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction
 from pretune.wording import counted
 

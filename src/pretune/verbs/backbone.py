@@ -33,7 +33,7 @@ def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train
     """
     from pretune.backbones.linear import LINEAR_FEATURES, linear_features
     from pretune.backbones.load import load_backbone
-    from pretune.backbones.presets import SCRATCH, preset_modality
+    from pretune.backbones.presets.named import SCRATCH, preset_modality
     from pretune.data.load import modality_of
 
     features = linear_features(settings.backbone)
@@ -68,7 +68,7 @@ def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train
 
 def _is_unspaced(data: Splits) -> bool:
     """Are the training texts in scripts without spaces between words?"""
-    from pretune.data.scripts import count_scripts, mostly_unspaced, shares
+    from pretune.data.text.scripts import count_scripts, mostly_unspaced, shares
 
     return mostly_unspaced(shares(count_scripts(data["train"][:_SCRIPT_ROWS]["text"])))
 
@@ -105,8 +105,8 @@ def _rate_for(backbone: str, data: Splits) -> int | None:
     """
     import numpy as np
 
-    from pretune.backbones.presets import SCRATCH
-    from pretune.backbones.presets_audio import only_rate_of
+    from pretune.backbones.presets.audio import only_rate_of
+    from pretune.backbones.presets.named import SCRATCH
 
     if only := only_rate_of(backbone.removeprefix(SCRATCH)):
         return only

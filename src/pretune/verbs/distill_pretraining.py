@@ -102,7 +102,7 @@ def _build(
 def _image_size(teacher: Backbone) -> int | None:
     if teacher.modality != "image":
         return None
-    from pretune.backbones.image import geometry_of
+    from pretune.backbones.image.geometry import geometry_of
 
     return geometry_of(teacher.processor).crop[0]
 
@@ -130,7 +130,7 @@ def _objective(settings: DistillSettings, teacher: Backbone, backbone: Backbone,
 
 def _told(settings: DistillSettings, teacher: Backbone, backbone: Backbone) -> TaughtSettings:
     """What the objective is told: rows as long as both models take, masked as usual."""
-    from pretune.backbones.text_limits import max_length_of
+    from pretune.backbones.text.limits import max_length_of
     from pretune.objectives.teaching import TaughtSettings
 
     own: dict[str, Any] = {}

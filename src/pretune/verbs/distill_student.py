@@ -52,7 +52,7 @@ def student_backbone(
     Raises :class:`pretune.errors.UsageError` and :class:`pretune.errors.ModelError`.
     """
     from pretune.backbones.layers import thinned
-    from pretune.backbones.presets_audio import only_rate_of
+    from pretune.backbones.presets.audio import only_rate_of
     from pretune.verbs.backbone import find_backbone
 
     fresh = settings.student.startswith("scratch:")
@@ -197,7 +197,7 @@ def _task_settings(settings: DistillSettings, parent: RunFolder, backbone: Backb
     """What the student's task is told: as its teacher was, within what the student can read, its classes weighing what they
     weighed when the first of its line learned from them. Rows are not varied yet.
     """
-    from pretune.backbones.text_limits import max_length_of
+    from pretune.backbones.text.limits import max_length_of
     from pretune.verbs.reading import own_settings
 
     about, read = about_of(parent), own_settings(parent)

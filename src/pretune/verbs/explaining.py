@@ -59,7 +59,7 @@ class Subject:
     @property
     def reads_first(self) -> bool:
         """Is the answer to a text read from its first position?"""
-        from pretune.backbones.pooling import modes_of
+        from pretune.backbones.pooling.pool import modes_of
 
         return modes_of(self.plain.config) in ((), ("first",))
 
@@ -73,7 +73,7 @@ class Subject:
         """Spectrum and sound of a clip, for a page."""
         if self.kind != "audio":
             return None
-        from pretune.tasks.audio_shown import shown_clip
+        from pretune.tasks.shown.audio import shown_clip
 
         hearing: Any = self.reader
         return shown_clip(self.example.inputs["audio"], hearing.rate)
@@ -178,8 +178,8 @@ def _task_models(run: RunFolder, settings: ExplainSettings) -> dict[str, Any]:
 
 def _pretrained_models(run: RunFolder, about: dict[str, Any], settings: ExplainSettings) -> dict[str, Any]:
     """The bare encoder of a run without labels, twice."""
-    from pretune.backbones.fast import make_fast
-    from pretune.backbones.image import Geometry, interpolate_positions
+    from pretune.backbones.cpu.fast import make_fast
+    from pretune.backbones.image.geometry import Geometry, interpolate_positions
     from pretune.backbones.load import load_backbone
     from pretune.engine.devices import choose_device
     from pretune.explain.reading import reader_of_backbone

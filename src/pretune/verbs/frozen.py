@@ -38,7 +38,7 @@ class Frozen:
 
         Probe and fine-tuning keep it under the same name. Raises :class:`~pretune.errors.DiskFull`.
         """
-        from pretune.tasks.trunk_rows import forecast_trunk, on_trunk
+        from pretune.tasks.rows.trunk import forecast_trunk, on_trunk
 
         task, model, rows, device, fingerprint = self._told
         if forecast:

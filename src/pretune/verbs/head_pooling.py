@@ -28,7 +28,7 @@ def decide_pooling(
     Where nothing speaks for one pooling, a sample of the rows decides (those of validation that do not stand in train too). A run that goes
     on keeps what it began with.
     """
-    from pretune.backbones.pooling_choice import ChosenPooling, chosen_pooling
+    from pretune.backbones.pooling.choice import ChosenPooling, chosen_pooling
     from pretune.tasks.labelling import Labelling
     from pretune.tasks.of_texts import OfTexts
 
@@ -66,7 +66,7 @@ def _tried(
     task: Any, backbone: Backbone, data: Mapping[str, Dataset], rows: Mapping[str, EncodedRows], device: Device
 ) -> tuple[Any, str]:  # fmt: skip
     """The trial, where there was one, and why it is so."""
-    from pretune.backbones.fast import make_fast
+    from pretune.backbones.cpu.fast import make_fast
     from pretune.tasks.pooling_trial import reads_first, try_pooling
     from pretune.verbs.labelled import also_in_train
     from pretune.verbs.linear_start import units_by_id

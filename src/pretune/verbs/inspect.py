@@ -70,7 +70,7 @@ def inspect(settings: InspectSettings, *, say: Say) -> Outcome:
         pretune inspect --train fold1.csv --train fold2.csv --test fold3.csv
         cat news.csv | pretune inspect -
     """
-    from pretune.data.check import passport
+    from pretune.data.checks.passport import passport
     from pretune.data.load import load_splits, modality_of
     from pretune.data.planted.measure import measure_checks
 
@@ -155,7 +155,7 @@ def _next(settings: InspectSettings, splits: Mapping[str, Any], modality: str) -
 
 def _called(settings: InspectSettings) -> str:
     """What was looked at, in words."""
-    from pretune.data.formats_inputs import STDIN
+    from pretune.data.places.inputs import STDIN
 
     places = [*settings.places, *settings.train, *settings.validation, *settings.test]
     words = ["standard input" if place == STDIN else place for place in places]
@@ -164,8 +164,8 @@ def _called(settings: InspectSettings) -> str:
 
 def _same_places(settings: InspectSettings) -> dict[str, Any]:
     """The options by which another verb finds the same rows."""
-    from pretune.data.formats_inputs import STDIN
-    from pretune.data.formats_place import split_of_path
+    from pretune.data.places.inputs import STDIN
+    from pretune.data.places.place import split_of_path
 
     if STDIN in settings.places:
         return {"data": "FILE"}  # what was piped has to be kept first

@@ -35,7 +35,7 @@ def linear_start(
 
     ``is_all``: the run is that and nothing else; a model without such a layer then raises :class:`ModelError`.
     """
-    from pretune.tasks.linear_head import find_linear_head, place, solve
+    from pretune.tasks.linear.head import find_linear_head, place, solve
 
     def begin() -> None:
         head = find_linear_head(task, learned, model, rows, device)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pretune.data.splits import Splits
     from pretune.metrics.base import Measured
     from pretune.tasks.labelling import Labelling
-    from pretune.tasks.linear_fit import LinearFit
+    from pretune.tasks.linear.fit import LinearFit
 
 __all__ = ["ProbeSettings", "probe"]
 
@@ -122,7 +122,7 @@ def _probed(settings: ProbeSettings, reading: Reading | None, say: Say) -> _Prob
     """The model as `--adapt head` begins with it, and the rows that it is asked about."""
     import numpy as np
 
-    from pretune.tasks.linear_head import place, read, solve
+    from pretune.tasks.linear.head import place, read, solve
     from pretune.tasks.predicting import predict_rows
     from pretune.tasks.probes import by_row, neighbour_votes
     from pretune.verbs.linear_start import units_by_id

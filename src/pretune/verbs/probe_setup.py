@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pretune.data.splits import Splits
     from pretune.engine.devices import Device
     from pretune.tasks.base import EncodedRows
-    from pretune.tasks.linear_head import LinearHead
+    from pretune.tasks.linear.head import LinearHead
     from pretune.verbs.probe import ProbeSettings
 
 __all__ = ["ProbedModel", "held_rows", "set_up"]
@@ -61,13 +61,13 @@ def held_rows(data: Splits, split: str, say: Say) -> np.ndarray:
 def set_up(settings: ProbeSettings, data: Splits, say: Say) -> ProbedModel:
     """Raises :class:`ModelError` for a model whose answers do not come from a linear layer."""
     from pretune.backbones.adapt import plan_adaptation
-    from pretune.backbones.fast import make_fast
+    from pretune.backbones.cpu.fast import make_fast
     from pretune.backbones.linear import MODEL_TYPE
     from pretune.engine.devices import choose_device
     from pretune.engine.parallel import Cluster
     from pretune.tasks import find_task, task_on
     from pretune.tasks.labelling import Labelling
-    from pretune.tasks.linear_head import find_linear_head
+    from pretune.tasks.linear.head import find_linear_head
     from pretune.verbs.backbone import find_backbone, steady
     from pretune.verbs.frozen import Frozen
     from pretune.verbs.head_pooling import decide_pooling

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretune.config import AnsweringSettings
-from pretune.data.scrub import STEPS
+from pretune.data.text.scrub import STEPS
 from pretune.errors import CorruptFile, RunError, UsageError
 from pretune.files import read_json
 from pretune.runfolder import RunFolder
@@ -67,7 +67,7 @@ def load_proven(run: RunFolder, settings: AnsweringSettings) -> Proven:
     Raises :class:`RunError` when the run has no task, or none yet, and :class:`pretune.errors.UsageError` for a setting that
     its task, or the engine of its model, does not read.
     """
-    from pretune.backbones.fast import make_fast
+    from pretune.backbones.cpu.fast import make_fast
     from pretune.backbones.linear import is_linear
     from pretune.engine.devices import choose_device
 

@@ -279,7 +279,7 @@ def recovery(
 
 def _teaching(pruning: Pruning) -> Teaching:
     """What the first model says of the rows: kept where they stay as they are, said anew where they are varied."""
-    from pretune.backbones.fast import make_fast
+    from pretune.backbones.cpu.fast import make_fast
     from pretune.tasks.teacher import KeptTeaching, LiveTeaching, Teacher, keep_teaching
 
     first, rows, device = pruning.first, pruning.rows["train"], pruning.device

@@ -54,12 +54,12 @@ def refuse_missing_data(*places: str | None, out: str | None = None) -> None:
 
     A run that was begun in ``out`` is opened first: it may be finished, and need no data.
     """
-    from pretune.data.patterns import expanded
+    from pretune.data.places.patterns import expanded
 
     given = () if out is not None and is_run(out) else places
     for path in (path for place in given if place is not None for path in expanded(place)):
         if path != "-" and not os.path.lexists(Path(path).expanduser()):
-            from pretune.data.formats_folder import refuse_missing
+            from pretune.data.places.folder import refuse_missing
 
             refuse_missing(path)
 

@@ -57,7 +57,7 @@ def prepare_run(
     run: RunFolder, settings: Settings, data: Splits, setup: Setup, learning: Learning, *, resumed: bool, say: Say
 ) -> None:
     """Write what is known before the first update: the passport, the keys of the training rows, the run's record."""
-    from pretune.data.check import passport
+    from pretune.data.checks.passport import passport
     from pretune.verbs.rows import check_ledgers, save_train_keys, tell_findings
 
     ledgers = _ledgers(setup, learning)
@@ -147,9 +147,9 @@ def write_model(run: RunFolder, model: torch.nn.Module, processor: Any, about: d
 
 def loading_facts(folder: Path) -> dict[str, Any]:
     """What run.json says of how a model folder is loaded: of pooled classifiers their modes, and whether transformers' own class
-    reads them (:mod:`pretune.backbones.pooled_folder`).
+    reads them (:mod:`pretune.backbones.pooling.folder`).
     """
-    from pretune.backbones.pooling import POOLED
+    from pretune.backbones.pooling.pool import POOLED
 
     told = read_json(folder / "config.json").get(POOLED) if (folder / "config.json").exists() else None
     return {} if not told else {"pooled": {"modes": told["modes"], "plain": bool(told.get("layer"))}}

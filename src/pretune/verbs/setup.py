@@ -172,7 +172,7 @@ def make_learning(
 ) -> tuple[Setup, Learning]:
     """Put the pieces of a training run together."""
     from pretune.backbones.adapt import plan_adaptation
-    from pretune.backbones.fast import make_fast
+    from pretune.backbones.cpu.fast import make_fast
     from pretune.engine.average import Average
     from pretune.engine.batching import Feeds
     from pretune.engine.fit import Budget

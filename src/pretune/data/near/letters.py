@@ -11,7 +11,7 @@ from functools import cache
 
 import numpy as np
 
-from pretune.data.scripts import code_points
+from pretune.data.text.scripts import code_points
 
 __all__ = ["Letters", "folded", "weights"]
 

@@ -15,7 +15,7 @@ from functools import cache
 
 import numpy as np
 
-from pretune.data.media_look import SKETCH_SIDE
+from pretune.data.media.look import SKETCH_SIDE
 from pretune.data.near.align import agreement, aligned, band_passed, halved
 from pretune.data.near.pairs import KINDS, NearPairs, no_pairs
 from pretune.data.near.vectors import cells_of, close_pairs, nearest_cells, unit

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pretune.data.near.letters import Letters, weights
-from pretune.data.scripts import unspaced_mask
+from pretune.data.text.scripts import unspaced_mask
 
 __all__ = ["NGRAM_SPACED", "NGRAM_UNSPACED", "Hashed", "hashed", "long_shingles", "short_shingles"]
 

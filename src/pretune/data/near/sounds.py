@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from pretune.data.media_sound import landmarks_of, samples_hash
+from pretune.data.media.sound import landmarks_of, samples_hash
 from pretune.data.near.pairs import KINDS, NearPairs, equal_pairs
 from pretune.data.near.rare import RarePieces
 

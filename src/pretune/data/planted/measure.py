@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pretune.data.check_contents import Contents
-from pretune.data.check_duplicates import read_contents
-from pretune.data.check_near import near_facts
-from pretune.data.check_pairs import all_pairs
-from pretune.data.media import BrokenMedia, Media
-from pretune.data.media_audio import probe_audio
-from pretune.data.media_image import decode_image, probe_image
+from pretune.data.checks.contents import Contents
+from pretune.data.checks.duplicates import read_contents
+from pretune.data.checks.near import near_facts
+from pretune.data.checks.pairs import all_pairs
+from pretune.data.media.audio import probe_audio
+from pretune.data.media.base import BrokenMedia, Media
+from pretune.data.media.image import decode_image, probe_image
 from pretune.data.planted.clips import clip_ways
 from pretune.data.planted.pictures import jpeg_of, picture_ways
 from pretune.data.planted.texts import dense_ways, spaced_ways
-from pretune.data.scripts import count_scripts, mostly_unspaced, shares
 from pretune.data.split import content_keys
+from pretune.data.text.scripts import count_scripts, mostly_unspaced, shares
 from pretune.errors import DataError
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Clips to batches of samples or features."""

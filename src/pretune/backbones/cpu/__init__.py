@@ -1,0 +1,1 @@
+"""The same mathematics, arranged for a processor."""

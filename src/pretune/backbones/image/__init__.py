@@ -1,0 +1,1 @@
+"""Pictures to batches of pixels."""

@@ -1,0 +1,1 @@
+"""How the states of a text's tokens become one vector."""

@@ -1,0 +1,45 @@
+"""Which pooling a backbone gets: what was asked for, what its folder says, or what fresh ones are read by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from pretune.backbones.pooling.pool import parse_pooling
+from pretune.backbones.pooling.told import told_pooling
+
+if TYPE_CHECKING:
+    from pretune.backbones.load import Backbone
+
+__all__ = ["ChosenPooling", "chosen_pooling"]
+
+FRESH = ("mean",)
+"""By which fresh encoders are read (docs/decisions.md: "The best features that the folder has")."""
+
+
+class ChosenPooling(NamedTuple):
+    """``modes`` (none: the architecture's own head) and ``why`` in words. ``is_open``: nothing speaks for one or another; rows may
+    decide.
+    """
+
+    modes: tuple[str, ...]
+    why: str
+    is_open: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def chosen_pooling(asked: str, backbone: Backbone) -> ChosenPooling:
+    """The pooling for a text ``backbone`` by ``--pooling asked``.
+
+    Raises :class:`~pretune.errors.UsageError` for a mode that is none, :class:`~pretune.errors.ModelError` for a folder whose word
+    cannot be followed.
+    """
+    if asked != "auto":
+        return ChosenPooling(parse_pooling(asked), "--pooling")
+    if backbone.folder is None:
+        return ChosenPooling(FRESH, "as fresh encoders are read")
+    if backbone.pooled is not None:
+        return ChosenPooling(backbone.pooled.modes, f"as {backbone.name} is read")
+    told = told_pooling(backbone.folder, getattr(backbone.config, "hidden_size", None))
+    if told is not None:
+        return ChosenPooling(told.modes, f"as {told.where} of {backbone.name} says", notes=told.notes)
+    return ChosenPooling((), "as the architecture has it", is_open=True)

@@ -1,0 +1,1 @@
+"""Named sizes of models that start from fresh weights."""

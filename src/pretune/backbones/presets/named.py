@@ -1,0 +1,112 @@
+"""Named sizes of encoders that start from fresh weights: ``scratch:bert-mini``.
+
+Sizes: Turc et al. 2019 (arXiv 1908.08962), table 1 and the released models; the feed-forward layer is four times as
+wide as the hidden one. RoBERTa (Liu et al. 2019, arXiv 1907.11692) takes the same sizes with byte-level BPE.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pretune.backbones.presets.audio import AUDIO_PRESETS
+from pretune.backbones.presets.image import IMAGE_PRESETS
+from pretune.errors import ModelError, did_you_mean
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+    from pretune.backbones.text.template import FastTokenizer
+
+__all__ = ["SCRATCH", "Family", "Size", "preset_config", "preset_family", "preset_modality", "preset_names"]
+
+SCRATCH = "scratch:"
+
+
+class Size(NamedTuple):
+    """Layers, width and attention heads of an encoder."""
+
+    layers: int
+    hidden: int
+    heads: int
+
+
+class Family(NamedTuple):
+    """What the sizes of one architecture share.
+
+    ``model_type`` is the name in transformers, ``tokenizer`` the kind that is trained for it, ``max_length`` the longest
+    row in tokens, ``position_offset`` says whether positions are counted from the padding id + 1 (RoBERTa).
+    """
+
+    model_type: str
+    tokenizer: str
+    max_length: int
+    position_offset: bool
+    extras: tuple[tuple[str, Any], ...] = ()
+
+
+SIZES = {
+    "tiny": Size(2, 128, 2),
+    "mini": Size(4, 256, 4),
+    "small": Size(4, 512, 8),
+    "medium": Size(8, 512, 8),
+    "base": Size(12, 768, 12),
+}
+FAMILIES = {
+    "bert": Family("bert", "wordpiece", 512, position_offset=False),
+    "roberta": Family("roberta", "bpe", 512, position_offset=True, extras=(("type_vocab_size", 1),)),
+}
+
+
+def preset_names() -> list[str]:
+    """Every name ``scratch:<preset>`` takes, without the prefix: ``bert-tiny``, ``vit-tiny``, ``resnet-18``, ``wav2vec2-tiny``, ..."""
+    return [*_text_presets(), *IMAGE_PRESETS, *AUDIO_PRESETS]
+
+
+def preset_modality(preset: str) -> str:
+    """``text``, ``image`` or ``audio``. Raises :class:`ModelError` naming the nearest preset for an unknown one."""
+    if preset in IMAGE_PRESETS:
+        return "image"
+    if preset in AUDIO_PRESETS:
+        return "audio"
+    _parts(preset)
+    return "text"
+
+
+def _text_presets() -> list[str]:
+    return [f"{family}-{size}" for family in FAMILIES for size in SIZES]
+
+
+def _parts(preset: str) -> tuple[Family, Size]:
+    family, _, size = preset.rpartition("-")
+    if family not in FAMILIES or size not in SIZES:
+        raise ModelError(f'"{SCRATCH}{preset}" is not a preset', did_you_mean(preset, preset_names()))
+    return FAMILIES[family], SIZES[size]
+
+
+def preset_family(preset: str) -> Family:
+    """The family of a preset name such as ``bert-mini``. Raises :class:`ModelError` naming the nearest one."""
+    return _parts(preset)[0]
+
+
+def preset_config(preset: str, tokenizer: FastTokenizer) -> PreTrainedConfig:
+    """The transformers config of a preset for a tokenizer: its vocabulary size and special ids, dropout 0.1.
+
+    Raises :class:`ModelError` for an unknown preset.
+    """
+    from transformers import AutoConfig
+
+    family, size = _parts(preset)
+    pad_id = tokenizer.pad_token_id or 0
+    return AutoConfig.for_model(
+        family.model_type,
+        vocab_size=len(tokenizer),
+        num_hidden_layers=size.layers,
+        hidden_size=size.hidden,
+        num_attention_heads=size.heads,
+        intermediate_size=4 * size.hidden,
+        max_position_embeddings=family.max_length + (pad_id + 1 if family.position_offset else 0),
+        pad_token_id=pad_id,
+        bos_token_id=tokenizer.cls_token_id,
+        eos_token_id=tokenizer.sep_token_id,
+        **dict(family.extras),
+    )

@@ -1,0 +1,76 @@
+"""How long a row of text a backbone takes, and the encoder that keeps to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from pretune.backbones.text.encoder import TextEncoder
+from pretune.errors import CorruptFile, UsageError
+
+if TYPE_CHECKING:
+    from pretune.backbones.load import Backbone
+    from pretune.config import TextSettings
+
+__all__ = ["encoder_for", "encoder_of", "max_length_of", "position_offset"]
+
+SANE_MAX_LENGTH = 1_000_000
+FALLBACK_MAX_LENGTH = 512
+
+
+def encoder_for(backbone: Backbone, settings: TextSettings, *, long_text: str | None = None) -> TextEncoder:
+    """Text to tokens within what the model takes and the settings ask for; ``long_text`` where that is not the settings' to say.
+
+    Raises :class:`UsageError` for a longer row than the model takes.
+    """
+    most = max_length_of(backbone)
+    if settings.max_length is not None and settings.max_length > most:
+        raise UsageError(
+            f"--max-length is {settings.max_length}, {backbone.name} takes {most} tokens at most",
+            f"give {most} or less, or --long-text windows",
+        )
+    return TextEncoder(
+        backbone.tokenizer,
+        max_length=settings.max_length or most,
+        long_text=long_text or settings.long_text,
+        segments=backbone.uses_segments,
+    )
+
+
+def encoder_of(backbone: Backbone, about: Mapping[str, Any]) -> TextEncoder:
+    """The encoder of a trained model, from what its ``pretune.json`` says. Raises :class:`CorruptFile` for rows longer than it takes."""
+    most = max_length_of(backbone)
+    if about["max_length"] > most:
+        raise CorruptFile(
+            f"{(backbone.folder or Path()) / 'pretune.json'} says max_length {about['max_length']}, the model beside it takes {most} tokens at most",
+            "bring the file back from a copy, or train again",
+        )
+    return TextEncoder(
+        backbone.tokenizer,
+        max_length=about["max_length"],
+        long_text=about["long_text"],
+        segments=backbone.uses_segments,
+    )
+
+
+def max_length_of(backbone: Backbone) -> int:
+    """The longest row the model takes, in tokens, special tokens included."""
+    limits = [FALLBACK_MAX_LENGTH] if not hasattr(backbone.config, "max_position_embeddings") else []
+    told = backbone.tokenizer.model_max_length
+    if told and 0 < told < SANE_MAX_LENGTH:
+        limits = [told]
+    positions = getattr(backbone.config, "max_position_embeddings", None)
+    if isinstance(positions, int) and positions > 0:
+        limits.append(positions - position_offset(backbone.skeleton))
+    return min(limits) if limits else FALLBACK_MAX_LENGTH
+
+
+def position_offset(model: nn.Module) -> int:
+    """The position id of a row's first token: 0, or padding id + 1 for RoBERTa and its kin."""
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            return 0 if module.padding_idx is None else module.padding_idx + 1
+    return 0

@@ -1,0 +1,1 @@
+"""The data passport: what each check counts, and what it says."""

@@ -1,0 +1,1 @@
+"""One reader a format: the rows of a file in chunks."""

@@ -1,0 +1,1 @@
+"""Labels as people write them: words, lists, names beside the data."""

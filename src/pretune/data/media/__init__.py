@@ -1,0 +1,1 @@
+"""Pictures and clips as files: found, looked at once, read."""

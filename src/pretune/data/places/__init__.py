@@ -1,0 +1,1 @@
+"""From what a person gave to the files that will be read."""

@@ -1,0 +1,1 @@
+"""What can be said of a text's characters: encodings, scripts, words, personal data, cleaning."""

@@ -1,0 +1,1 @@
+"""What simple methods answer to the same rows."""

@@ -1,0 +1,1 @@
+"""Linear models on simple features, and linear heads on frozen ones."""

@@ -1,0 +1,1 @@
+"""Rows kept as a task reads them."""

@@ -1,0 +1,1 @@
+"""What a page or an explanation shows of a row: its parts, pictures, sound."""
