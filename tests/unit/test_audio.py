@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from pretune.backbones.audio.clips import Hearing, collate_clips, hearing_of, samples, stored_clip
+from pretune.backbones.audio import samples
+from pretune.backbones.audio.clips import Hearing, collate_clips, hearing_of, stored_clip
 from pretune.backbones.audio.samples import store_samples
 from pretune.backbones.cpu.fast import make_fast
 from pretune.backbones.load import Backbone, load_backbone, save_model

@@ -17,7 +17,7 @@ from PIL import Image
 
 from pretune.config import DataSettings
 from pretune.data.load import modality_of
-from pretune.data.media.base import rows as media_rows
+from pretune.data.media import rows as media_rows
 from pretune.data.media.image import decode_image
 from pretune.data.read import read
 from pretune.data.split import complete_splits, content_keys
