@@ -27,7 +27,7 @@ def mend_batch_norms(model: nn.Module) -> None:
     TensorFlow's momentum is the share that stays, PyTorch's the share that is new. transformers' MobileNets carry 0.997
     over, so that after fine-tuning the model predicts with the statistics of its last batch. Where the norms were folded
     into the convolutions before the conversion (google/mobilenet_v1_0.25_128), a batch's own statistics would make
-    another model of it: fine-tuned so, it stayed at chance (docs/decisions.md).
+    another model of it: fine-tuned so, it stayed at chance (docs/decisions.md, D23).
     """
     for module in model.modules():
         if not isinstance(module, _BatchNorm):

@@ -2,7 +2,7 @@
 
 To estimate them anew is most of what a cut convolutional net needs before it learns (Li et al. 2020, arXiv 2007.02491, section
 3.3). While it learns they have to follow weights that move much in few updates: with MobileNetV2's hundredth an update half
-of its channels cost 15 points on 244 pictures, with a tenth 4 (docs/decisions.md).
+of its channels cost 15 points on 244 pictures, with a tenth 4 (docs/decisions.md, D58).
 """
 
 from __future__ import annotations

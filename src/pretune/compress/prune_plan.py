@@ -4,7 +4,7 @@
 - Heads of a ViT: ``num_attention_heads`` with ``head_dim``, the same in every layer. BERT, RoBERTa, ELECTRA, DistilBERT, wav2vec
   2.0 and HuBERT divide their width by the number of heads, so that their configs cannot say a missing one: which heads are
   gone is kept by name (:mod:`pretune.backbones.removed`). Each layer keeps as many as any other all the same: to let layers
-  share one number by what their heads are worth was no better (docs/decisions.md).
+  share one number by what their heads are worth was no better (docs/decisions.md, D57).
 - ResNet: the widths of its stages. MobileNetV2: how much its blocks expand. VGG: ``mlp_ratio``, and channels by name.
 
 A share of weights is meant. Where a part is both made and read by parts of its own kind (channels of ResNet and VGG) the

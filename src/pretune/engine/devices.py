@@ -90,7 +90,7 @@ def keep_freed_memory() -> bool:
     """Ask glibc to keep freed memory instead of handing it back page by page; False where that cannot be asked.
 
     A training step frees and takes the same hundreds of megabytes again; returned pages cost a page fault each, which
-    made the backward pass of a small encoder 2 to 3 times slower (docs/decisions.md).
+    made the backward pass of a small encoder 2 to 3 times slower (docs/decisions.md, D7).
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

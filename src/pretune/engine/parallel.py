@@ -1,7 +1,7 @@
 """Several processes as one: started by ``torchrun``, they share the micro-batches of each update and add up gradients.
 
 Gradients are summed by hand rather than by DistributedDataParallel, because losses here are sums, heads may run outside
-the wrapped forward, and which parameters learn changes during a run (docs/decisions.md).
+the wrapped forward, and which parameters learn changes during a run (docs/decisions.md, D3).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The graph is the plain one: no operators of one engine, attention as matrix products. ONNX Runtime fuses GELU, layer norms
 and attention's scaling itself when it opens the file; with its offline optimizer for transformers, fused attention included,
-a small encoder answered no faster (docs/decisions.md), and such a file runs in no other engine.
+a small encoder answered no faster (docs/decisions.md, D51), and such a file runs in no other engine.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ MASK_FRACTION = 0.15
 _PACK_TOKENS = 128
 
 _COUNTED_RMS = 0.08
-"""Root mean square of a counted embedding: four times that of fresh positions, which drown smaller ones (docs/decisions.md)."""
+"""Root mean square of a counted embedding: four times that of fresh positions, which drown smaller ones (docs/decisions.md, D80)."""
 
 
 def masked_scores(sums_K: np.ndarray) -> dict[str, np.ndarray]:

@@ -50,7 +50,7 @@ __all__ = ["OfPictures"]
 LOOKS = 6
 _VIEW = "view"
 MOST_DROPOUT = 0.2
-"""Before the classifier. MobileNetV2's config says 0.8, of which small data sets learn little (docs/decisions.md)."""
+"""Before the classifier. MobileNetV2's config says 0.8, of which small data sets learn little (docs/decisions.md, D22)."""
 
 
 class OfPictures(RowTask):

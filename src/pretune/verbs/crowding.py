@@ -20,7 +20,7 @@ _WATCHED_SECONDS = 20.0
 class Crowding:
     """Watches for other processes that are in the way of a run on the processor, and tells of them once.
 
-    Where two threads shared their processors with another run, one was many times faster (docs/decisions.md). The number is
+    Where two threads shared their processors with another run, one was many times faster (docs/decisions.md, D76). The number is
     not changed by itself: sums of another number of threads round otherwise.
     """
 

@@ -19,7 +19,7 @@ _BACKBONE = "scratch:bert-tiny"
 """Small enough to get past the first plateau of masked learning (some thousand updates) in minutes on two cores."""
 
 _LEARNING: dict[str, Any] = {"batch_size": 128, "learning_rate": 2e-3, "vocab_size": 4000, "bag_of_words": 1.0}
-"""A classifier reads the first position; without the bag of words, minutes of pre-training harm (docs/decisions.md)."""
+"""A classifier reads the first position; without the bag of words, minutes of pre-training harm (docs/decisions.md, D74)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ _STARTS: Mapping[tuple[str, str], tuple[tuple[float, str], ...]] = {
 
 LINEAR_STARTS = {"text": "linear:tfidf", "image": "linear:pixels", "audio": "linear:log-mel"}
 """With fewer than :data:`FEW_ROWS` rows with classes a linear model on simple features is the sensible first run: fresh weights reach less
-(docs/decisions.md, "The best features that the folder has").
+(docs/decisions.md, D124).
 """
 
 

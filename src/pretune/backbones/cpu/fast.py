@@ -1,7 +1,7 @@
 """The same mathematics, arranged for a processor: dropout masks from random bytes, attention by plain matrix products,
 BERT's layers as two blocks.
 
-Measured on two cores (``make bench`` prints them again; docs/decisions.md): torch's Bernoulli mask takes 4 times longer
+Measured on two cores (``make bench`` prints them again; docs/decisions.md, D9, D66): torch's Bernoulli mask takes 4 times longer
 than ours, and the backward pass of its fused attention on a CPU takes several times longer than two matrix products for
 the short rows of text. Both are drawn from, and equal in distribution to, what they replace: dropout's probability is
 rounded to 1/256 and the kept values are scaled by the rounded one.

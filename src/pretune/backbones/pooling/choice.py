@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["ChosenPooling", "chosen_pooling"]
 
 FRESH = ("mean",)
-"""By which fresh encoders are read (docs/decisions.md: "The best features that the folder has")."""
+"""By which fresh encoders are read (docs/decisions.md, D120)."""
 
 
 class ChosenPooling(NamedTuple):

@@ -3,7 +3,7 @@
 What makes a copy is asked strictly of short texts, where one word decides what is said: no word of a short sentence may be another,
 one character at most of a title (of a short title one left out or put in). A number that differs makes another text ("part 2", "part 3"). Texts that have only what many other
 rows have too (``bond``, see :class:`~pretune.data.near.rare.RarePieces`) are taken for made from one pattern. The limits were chosen on
-copies planted into news titles and film reviews, and on the pairs found there without any (docs/decisions.md).
+copies planted into news titles and film reviews, and on the pairs found there without any (docs/decisions.md, D140).
 """
 
 from __future__ import annotations

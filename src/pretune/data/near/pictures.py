@@ -4,7 +4,7 @@ Each picture is known by its sketch, 32 x 32 grey pixels. Low frequencies of the
 what is inside a border) make vectors; a picture is a candidate for another one's copy when its vector is near that of a window, as it is or
 mirrored. Then the sketches are laid over each other (``align``), and their edges compared. S sketches, P pairs.
 
-Figures that the limits were chosen by stand in docs/decisions.md.
+How the limits were chosen: docs/decisions.md, D140.
 """
 
 from __future__ import annotations

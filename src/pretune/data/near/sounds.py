@@ -2,7 +2,7 @@
 
 Clips with equal hashes of their samples are the first kind; those that share rare landmarks (``media_sound``) may be of the second. They are
 then laid over each other, sample by sample, at every lag: two recordings of one word by one speaker sound alike, their waves do not agree.
-The limits were chosen on spoken digits (docs/decisions.md). U clips, P pairs.
+The limits were chosen on spoken digits (docs/decisions.md, D140). U clips, P pairs.
 """
 
 from __future__ import annotations
