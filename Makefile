@@ -5,6 +5,7 @@
 #   make test          every test
 #   make bench         speed against the plain tools
 #   make reliability   kills, full disks, broken files: the long form, 5 to 20 minutes (ARGS=--short for a minute of it)
+#   make accept        lists the published figures' chapters with their minutes; measures ARGS="CHAPTER ..." (or ARGS=all) and writes docs/results
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -14,7 +15,7 @@ TESTFLAGS ?= -n 2 --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: demo test check types fast bench reliability install
+.PHONY: demo test check types fast bench reliability accept install
 .DEFAULT_GOAL := check
 
 install: $(STAMP)
@@ -46,3 +47,6 @@ bench: $(STAMP)
 
 reliability: $(STAMP)
 	$(VENV)/bin/python tests/reliability/harness.py $(ARGS)
+
+accept: $(STAMP)
+	$(VENV)/bin/python -m acceptance run $(ARGS)

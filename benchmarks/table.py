@@ -1,4 +1,4 @@
-"""The result as a person reads it (Markdown tables, to be pasted into docs/benchmarks.md)."""
+"""The result as a person reads it (Markdown tables; docs/benchmarks.md is made from the same figures by :mod:`acceptance`)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,203 @@
+"""Published figures: pages, results and chapters agree; a chapter runs, is not run twice, and its figures are read off what was printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from acceptance import check, running
+from acceptance.chapters import Chapter, ChapterError, Claim, Step, read_chapter
+from acceptance.commands import problem_of, seed_of
+from acceptance.lookup import NotThere, look_up
+from acceptance.render import Measured
+from acceptance.running import NotMeasured, measure, missing_data
+from acceptance.units import UNITS, reaches
+from tests.conftest import make_rows
+
+
+def test_what_is_published_agrees() -> None:
+    assert check.problems() == []
+
+
+FOUND = {"scores": {"accuracy": {"value": 0.9}}, "variants": [{"name": "a.b", "ms": 2}, {"name": "c", "ms": 3}]}
+
+
+def test_a_field_is_found_by_its_path() -> None:
+    assert look_up(FOUND, "scores.accuracy.value") == 0.9
+    assert look_up(FOUND, "variants[name=a.b].ms") == 2
+    assert look_up(FOUND, "variants.1.ms") == 3
+    assert look_up(FOUND, "variants.#") == 2
+    with pytest.raises(NotThere, match=r"no 'f1' in accuracy"):
+        look_up(FOUND, "scores.f1")
+    with pytest.raises(NotThere, match="0 elements"):
+        look_up(FOUND, "variants[name=d].ms")
+
+
+def test_figures_are_written_in_their_units() -> None:
+    accuracy = {"value": 0.90044, "low": 0.8947, "high": 0.9064}
+    assert UNITS["share"].text(accuracy) == "90.04 % [89.47, 90.64]"
+    gain = {"value": -0.0123, "low": -0.023, "high": -0.002, "p": 0.00001}
+    assert UNITS["points"].text(gain) == "-1.2 points [-2.3, -0.2], p < 0.0001"
+    assert UNITS["of"].text({"value": 99, "n": 1000}) == "99 of 1,000"
+
+
+def test_what_is_asked_is_held_against_the_figure_as_it_is_shown() -> None:
+    assert reaches("at least 90", "share", {"value": 0.899963})
+    assert not reaches("at least 90", "share", {"value": 0.8999})
+    assert reaches("at most 5", "share", {"value": 0.0467})
+    assert not reaches("all", "of", {"value": 99, "n": 100})
+    assert reaches("exactly 48", "count", {"value": 48})
+
+
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        ("pretune finetune scratch:bert-tiny --data x.csv --epochs 3 --out runs/x", None),
+        ("pretune finetune scratch:bert-tiny --data x.csv --epoks 3", "epoks"),
+        ("pretune finetune scratch:bert-tiny --data x.csv --epochs -3", "epochs"),
+        ("pretune paint x.csv", "no verb 'paint'"),
+        ("python -m benchmarks fine-tune", None),
+        ("python -m nothing", "no module nothing"),
+        ("rm -r runs", "neither pretune nor python"),
+    ],
+)
+def test_commands_are_read_by_the_real_command_line(command: str, problem: str | None) -> None:
+    found = problem_of(command)
+    assert found is None if problem is None else problem in (found or "")
+
+
+def test_the_seed_is_that_of_the_commands() -> None:
+    learned = "pretune finetune scratch:bert-tiny --data x.csv --seed 3 --out a"
+    assert seed_of([learned, "pretune evaluate a"]) == 3
+    assert seed_of(["pretune inspect x.csv --splits none"]) in (None, 0)
+
+
+PROGRAM = """import json, pathlib, sys
+print("counting")
+print(json.dumps({"rows": len(pathlib.Path(sys.argv[1]).read_text().splitlines()) - 1}))
+"""
+
+
+def chapter(**changes: Any) -> Chapter:
+    """A chapter whose program counts its rows."""
+    step = Step("look", "python count.py rows.csv")
+    claims = (
+        Claim("rows", unit="count", value="look rows", asked="exactly 12"),
+        Claim("doubled", unit="times", value="look rows", over="look rows"),
+        Claim("by hand", unit="count"),
+    )
+    rows = "text,label\n" + "".join(f"{row['text']},{row['label']}\n" for row in make_rows(12))
+    files = {"rows.csv": rows, "count.py": PROGRAM}
+    told = {"steps": (step,), "claims": claims, "files": files, **changes}
+    return Chapter(name="test", title="A test", about="Rows.", minutes=0.1, **told)
+
+
+MACHINE = {
+    "processor": {"name": "Abacus"},
+    "cores": 2,
+    "accelerators": [],
+    "versions": {"torch": "2", "transformers": "5"},
+}
+
+
+@pytest.fixture
+def no_results(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    before: list[dict[str, Any]] = [{"name": "by hand", "value": 7, "unit": "count"}]
+    monkeypatch.setattr(running, "read_result", lambda _: {"claims": before})
+    monkeypatch.setattr(running, "machine_here", lambda: MACHINE)
+    return before
+
+
+def test_a_chapter_runs_once_and_says_what_it_was_measured_on(tmp_path: Path, no_results: list[dict[str, Any]]) -> None:
+    told: list[str] = []
+    first = measure(chapter(), tmp_path, told.append)
+    rows, doubled, by_hand = first["claims"]
+    assert (rows["value"], doubled["value"]) == (12, 1)
+    assert by_hand == no_results[0]
+    assert {"commit", "date", "commands"} <= rows.keys()
+    assert rows["machine"] == "Abacus, 2 cores, no GPU; torch 2, transformers 5"
+    assert rows["commands"] == ["python count.py rows.csv"]
+    told.clear()
+    assert measure(chapter(), tmp_path, told.append)["claims"] == first["claims"]
+    assert told == ["  look: was run before"]
+    other = chapter(steps=(Step("look", "python count.py ./rows.csv"),))
+    with pytest.raises(NotMeasured, match="another command"):
+        measure(other, tmp_path, told.append)
+
+
+@pytest.mark.usefixtures("no_results")
+def test_what_fails_names_the_step_or_the_figure(tmp_path: Path) -> None:
+    with pytest.raises(NotMeasured, match="rows: score: no 'score' in"):
+        measure(chapter(claims=(Claim("rows", value="look score"),)), tmp_path, lambda _: None)
+    with pytest.raises(NotMeasured, match="look ended with code 1"):
+        measure(chapter(steps=(Step("look", "python count.py nothing.csv"),)), tmp_path / "2", lambda _: None)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_results")
+def test_figures_of_pretune_itself(tmp_path: Path) -> None:
+    """Data lies elsewhere and is named in the command by its short name; what is missing is pretune's own error."""
+    claims = (Claim("rows", unit="count", value="look rows"), Claim("time", unit="seconds", value="look @seconds"))
+    steps = (Step("look", "pretune inspect reports/finance.csv --splits none"),)
+    reports = tmp_path / "data" / "text" / "reports"
+    reports.mkdir(parents=True)
+    (reports / "finance.csv").write_text("text,label\n" + "".join(f"{r['text']},{r['label']}\n" for r in make_rows(9)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PRETUNE_DATA", str(tmp_path / "data"))
+        found = measure(
+            chapter(steps=steps, claims=claims, needs={"reports": "text/reports"}), tmp_path / "w", lambda _: None
+        )
+        assert found["claims"][0]["value"] == 9
+        assert found["claims"][1]["value"] > 0
+        steps = (Step("look", "pretune inspect reports/nothing.csv"),)
+        with pytest.raises(NotMeasured, match="look ended with code 2"):
+            measure(chapter(steps=steps, needs={"reports": "text/reports"}), tmp_path / "w2", lambda _: None)
+
+
+def test_absent_data_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PRETUNE_DATA", str(tmp_path))
+    assert missing_data(chapter(needs={"news": "text/news"})) == ["text/news"]
+
+
+def test_commands_of_a_figure_are_those_it_hangs_on() -> None:
+    steps = (
+        Step("a", "pretune finetune scratch:bert-tiny --data rows.csv --out one"),
+        Step("b", "pretune finetune scratch:bert-tiny --data rows.csv --out two"),
+        Step("c", "pretune prune one --out small"),
+        Step("d", "pretune evaluate small"),
+    )
+    claim = Claim("accuracy", value="d scores.accuracy")
+    assert chapter(steps=steps, claims=(claim,)).commands_of(claim) == [steps[0].run, steps[2].run, steps[3].run]
+
+
+def test_what_was_changed_after_it_was_measured_is_found() -> None:
+    one = chapter(steps=(Step("look", "pretune inspect rows.csv --splits none"),))
+    commands = [one.steps[0].run]
+    right = {"name": "rows", "value": 12, "unit": "count", "asked": "exactly 12", "commands": commands}
+
+    def found(**changes: Any) -> str:
+        result = {**right, **changes}
+        return " ".join(check._of_chapter(Measured(one, {result["name"]: result})))
+
+    assert found() == ""
+    assert "its commands changed" in found(commands=["pretune inspect other.csv"])
+    assert "not what was asked" in found(asked="exactly 13")
+    assert "belongs to no claim" in found(name="columns")
+    assert "no value" in found(value=None)
+    assert "is in times" in found(unit="times")
+
+
+def test_a_chapter_that_says_what_it_must_not_is_refused(tmp_path: Path) -> None:
+    def refused(text: str) -> str:
+        (tmp_path / "x.yaml").write_text(text)
+        with pytest.raises(ChapterError) as caught:
+            read_chapter("x", tmp_path)
+        return str(caught.value)
+
+    head = "title: X\nabout: x\nminutes: 1\nsteps: {look: pretune inspect x.csv}\nclaims:\n  - "
+    assert "'colour'" in refused("colour: red\n" + head + "{name: a}")
+    assert "none of share" in refused(head + "{name: a, unit: apples}")
+    assert "at least 95" in refused(head + "{name: a, asked: more}")
+    assert "no step 'find'" in refused(head + "{name: a, value: find rows}")
+    assert "stands there twice" in refused(head + "{name: a}\n  - {name: a}")
