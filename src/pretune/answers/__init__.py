@@ -3,12 +3,13 @@
 from pretune.answers.base import Answer, Trouble
 from pretune.answers.classes import Label, Labels
 from pretune.answers.tags import Tags
+from pretune.answers.target import TargetText
 from pretune.answers.text import Text
 from pretune.answers.value import Value
 
-__all__ = ["ANSWERS", "Answer", "Label", "Labels", "Tags", "Text", "Trouble", "Value", "answer_of"]
+__all__ = ["ANSWERS", "Answer", "Label", "Labels", "Tags", "TargetText", "Text", "Trouble", "Value", "answer_of"]
 
-ANSWERS: dict[str, type[Answer]] = {kind.kind: kind for kind in (Label, Labels, Value, Tags, Text)}
+ANSWERS: dict[str, type[Answer]] = {kind.kind: kind for kind in (Label, Labels, Value, Tags, Text, TargetText)}
 """Every kind of answer by its word."""
 
 

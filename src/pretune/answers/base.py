@@ -82,6 +82,10 @@ class Answer(ABC):
         """The names that the answer uses, of those that a model chooses among; a name may come twice."""
         return ()
 
+    def contents(self) -> tuple[str, ...]:
+        """Its texts that, as those of inputs, may stand on one side of a split alone; nothing for most kinds."""
+        return ()
+
     def same(self, other: Answer, tolerance: float = 0.0) -> bool:
         """Do both say the same? Numbers may differ by ``tolerance``."""
         return self == other

@@ -10,10 +10,11 @@ from pretune.backbones.folder import check_folder
 from pretune.backbones.linear import MEL_NUMBERS, PIXEL_NUMBERS, NoFiles, linear_config
 from pretune.backbones.presets.audio import audio_config, feature_extractor
 from pretune.backbones.presets.image import image_config, image_processor
-from pretune.backbones.presets.named import SCRATCH, preset_config, preset_family
+from pretune.backbones.presets.named import SCRATCH, preset_config, preset_tokenizer
+from pretune.backbones.presets.seq2seq import SEQ2SEQ_PRESETS, num_sentinels
 from pretune.backbones.processors import load_tokenizer
 from pretune.backbones.text.terms import count_terms
-from pretune.backbones.text.tokenizer import count_texts, train_tokenizer
+from pretune.backbones.text.tokenizer import as_writer, count_texts, train_tokenizer
 from pretune.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -33,7 +34,11 @@ def scratch_text(
 ) -> tuple[PreTrainedConfig, FastTokenizer, dict[str, Any]]:
     """Config and tokenizer of ``scratch:bert-mini``, and where the tokenizer came from. Raises :class:`UsageError`."""
     preset = name.removeprefix(SCRATCH)
-    family = preset_family(preset)
+    own_kind, writes = preset_tokenizer(preset), preset in SEQ2SEQ_PRESETS
+    if tokenizer == "wordpiece" and writes:
+        raise UsageError(
+            f"--tokenizer is wordpiece, whose texts are lower-cased, and {name} writes texts", "leave --tokenizer out"
+        )
     if tokenizer not in TOKENIZER_KINDS:
         folder = Path(tokenizer).expanduser()
         if not folder.is_dir():
@@ -47,9 +52,10 @@ def scratch_text(
     elif texts is None:
         raise UsageError(f"{name} has no tokenizer yet", "give texts to train one on, or --tokenizer FOLDER")
     else:
-        kind = family.tokenizer if tokenizer == "auto" else tokenizer
+        kind = own_kind if tokenizer == "auto" else tokenizer
         count = count_texts(texts())
         found = train_tokenizer(texts, kind=kind, vocab_size=vocab_size, count=count)
+        found = as_writer(found, num_sentinels(preset)) if writes else found
         notes = {"tokenizer_source": f"trained on {count.texts} texts"}
     return preset_config(preset, found), found, notes
 

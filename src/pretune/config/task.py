@@ -95,9 +95,20 @@ class DecodingSettings(Settings):
 
     beam_size: int = option(
         1,
-        "speech recognition: prefixes kept while a transcript is searched; 1 takes the best letter of each frame",
+        "answers kept while a text is searched: translations (usually 4), transcripts; 1 takes what is likeliest each time",
         low=1,
         high=1000,
+    )
+    max_new_tokens: int | None = option(
+        None,
+        "text-to-text: longest answer in tokens; default: by the length of what is read, as in the training rows",
+        low=1,
+    )
+    length_penalty: float | None = option(
+        None, "text-to-text with beams: power of the length that a score is divided by, more for longer answers; default: 1", low=-10, high=10
+    )  # fmt: skip
+    no_repeat_ngram: int | None = option(
+        None, "text-to-text: so many tokens in a row come only once in an answer; default: 0, they may", low=0
     )
 
 
@@ -109,9 +120,18 @@ class AnsweringSettings(Settings):
     threads: int | None = option(None, "processor threads; default: all", low=1)
     beam_size: int | None = option(
         None,
-        "speech recognition: prefixes kept while a transcript is searched; default: as many as it was fine-tuned with",
+        "answers kept while a text is searched (translations, transcripts); default: as many as it was fine-tuned with",
         low=1,
         high=1000,
+    )
+    max_new_tokens: int | None = option(
+        None, "text-to-text: longest answer in tokens; default: as it was fine-tuned", low=1
+    )
+    length_penalty: float | None = option(
+        None, "text-to-text with beams: power of the length that a score is divided by; default: as it was fine-tuned", low=-10, high=10
+    )  # fmt: skip
+    no_repeat_ngram: int | None = option(
+        None, "text-to-text: so many tokens in a row come only once in an answer; default: as it was fine-tuned", low=0
     )
 
 
@@ -121,7 +141,7 @@ class TaskSettings(TextSettings, PoolingSettings, ImageSettings, AudioSettings, 
 
     task: str = option(
         "auto",
-        "text-classification, image-multilabel-classification (several labels a row), text-regression (numbers), token-classification (tags), speech-recognition, ...: pretune list --tasks shows all; auto: found from the columns",
+        "text-classification, image-multilabel-classification (several labels a row), text-regression (numbers), token-classification (tags), text-to-text (translations, summaries), speech-recognition, ...: pretune list --tasks shows all; auto: found from the columns",
         metavar="TASK",
     )
     adapt: str = option(
@@ -139,9 +159,9 @@ class TaskSettings(TextSettings, PoolingSettings, ImageSettings, AudioSettings, 
         "weigh classes by rarity; where rows have several labels: having one as much as not having it",
         choices=("none", "auto"),
     )
-    label_smoothing: float = option(
-        0.0,
-        "share of the target spread over all classes; where rows have several labels: over yes and no",
+    label_smoothing: float | None = option(
+        None,
+        "share of the target spread over all classes or tokens; where rows have several labels: over yes and no; default: 0, text-to-text 0.1",
         low=0.0,
         high=0.9,
     )

@@ -33,6 +33,7 @@ _THINGS = {
     "value": "numbers",
     "words": "words",
     "tags": "tags",
+    "target": "target texts",
 }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from pretune.answers import Value
+from pretune.answers import TargetText, Value
 from pretune.data.columns.roles import Roles
 from pretune.data.columns.split import FoldTally, split_of_cell
 from pretune.data.formats.base import ABSENT, Chunk, Table
@@ -128,6 +128,16 @@ class RowMaker:
             found["value"] = self._values(chunk, roles.value)
         if roles.tags is not None and tagged is not None:
             found["tags"] = tagged.tags
+        if roles.target is not None:
+            found["target"] = self._targets(chunk, roles.target)
+        return found
+
+    def _targets(self, chunk: Chunk, column: str) -> list[list[str] | None]:
+        """The texts to be written of each row; None where there is none."""
+        found: list[list[str] | None] = []
+        for place, cell in enumerate(chunk.column(column)):
+            answer = None if cell is ABSENT else TargetText.read(cell, f"{self._where(chunk, place)} (column {column})")
+            found.append(None if answer is None else self._sound(answer.values))
         return found
 
     def _values(self, chunk: Chunk, column: str) -> list[float | None]:

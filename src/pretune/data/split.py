@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pretune.answers import ANSWERS, answer_of
+from pretune.answers import ANSWERS, Answer, answer_of
 from pretune.config import DataSettings
 from pretune.data.columns.roles import kinds_in
 from pretune.data.splits import Splits
@@ -70,11 +70,30 @@ def content_keys(dataset: datasets.Dataset) -> np.ndarray:
 
 
 def row_units(dataset: datasets.Dataset) -> np.ndarray:
-    """(N,) the number of each row's unit: rows of equal content or of one group, directly or through others, are one."""
-    keys_N = content_keys(dataset)
+    """(N,) the number of each row's unit: rows of equal content (on either side, where texts are written from texts) or of one
+    group, directly or through others, are one.
+    """
+    keys_N, links = content_keys(dataset), _links(dataset)
+    return _joined(keys_N, links)[0] if links is not None else np.unique(keys_N, return_inverse=True)[1]
+
+
+def _links(dataset: datasets.Dataset) -> list[list[int]] | None:
+    """By row the keys of what it shares with others beside its content: its group, texts of its answer; None where there is none of that."""
+    kinds = [kind for kind in kinds_in(dataset.column_names) if ANSWERS[kind].contents is not Answer.contents]
+    if "group" not in dataset.column_names and not kinds:
+        return None
+    found: list[list[int]] = [[] for _ in range(len(dataset))]
     if "group" in dataset.column_names:
-        return _joined(keys_N, _column(dataset, "group"))[0]
-    return np.unique(keys_N, return_inverse=True)[1]
+        for keys, group in zip(found, _column(dataset, "group"), strict=True):
+            keys += [] if group is None else [_hash64(b"group\x00" + group.encode())]
+    for kind in kinds:
+        for keys, answer in zip(found, _answers(dataset, kind), strict=True):
+            keys += (
+                []
+                if answer is None
+                else [_hash64(kind.encode() + b"\x00" + _normal(text)) for text in answer.contents()]
+            )
+    return found
 
 
 def whole_column(dataset: datasets.Dataset, name: str) -> np.ndarray:
@@ -180,13 +199,18 @@ def _split_train(
             if len(chosen):
                 result[name] = chosen
     how = {
-        "unit": "rows of one group, and rows of equal content"
-        if "group" in train.column_names
-        else "rows of equal content",
+        "unit": _unit_words(train),
         "units": len(side_U),
         "units_moved_to_keep_proportions": moved,
     }
     return result, how
+
+
+def _unit_words(train: datasets.Dataset) -> str:
+    """What a unit is, in words."""
+    if "group" in train.column_names:
+        return "rows of one group, and rows of equal content"
+    return "rows of equal content" if _links(train) is None else "rows that share a text on either side"
 
 
 def strata(train: datasets.Dataset) -> list[str]:
@@ -220,8 +244,8 @@ def _column(dataset: datasets.Dataset, name: str) -> list[Any]:
 
 def _units(train: datasets.Dataset, class_N: np.ndarray, seed: int) -> _Units:
     keys_N = content_keys(train)
-    if "group" in train.column_names:
-        of_row_N, keys_U = _joined(keys_N, _column(train, "group"))
+    if (links := _links(train)) is not None:
+        of_row_N, keys_U = _joined(keys_N, links)
     else:
         keys_U, of_row_N = np.unique(keys_N, return_inverse=True)
     rows_U = np.bincount(of_row_N, minlength=len(keys_U))
@@ -231,26 +255,23 @@ def _units(train: datasets.Dataset, class_N: np.ndarray, seed: int) -> _Units:
     return _Units(of_row_N, rows_U, pairs[1][first], _unit_numbers(keys_U, seed))
 
 
-def _joined(keys_N: np.ndarray, groups: Sequence[str | None]) -> tuple[np.ndarray, np.ndarray]:
-    """Units of rows that share a group or content, directly or through others; the least group hash names the unit."""
+def _joined(keys_N: np.ndarray, links: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Units of rows that share content or a link, directly or through others; the least hash of their links names the unit, of
+    rows without a link that of their content."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    group_keys_N = np.array(
-        [
-            int(key) if group is None else _hash64(b"group\x00" + group.encode())
-            for key, group in zip(keys_N, groups, strict=True)
-        ],
-        dtype=np.uint64,
-    )
+    row_M = np.repeat(np.arange(len(keys_N)), [max(1, len(own)) for own in links])
+    link_M = np.array([key for own, content in zip(links, keys_N, strict=True) for key in own or (content,)], np.uint64)
     contents, content_N = np.unique(keys_N, return_inverse=True)
-    names, group_N = np.unique(group_keys_N, return_inverse=True)
+    names, name_M = np.unique(link_M, return_inverse=True)
     size = len(contents) + len(names)
-    links = coo_matrix((np.ones(len(keys_N), dtype=np.int8), (content_N, len(contents) + group_N)), shape=(size, size))
-    count, component = connected_components(links, directed=False)
+    pairs = (content_N[row_M], len(contents) + name_M)
+    graph = coo_matrix((np.ones(len(row_M), dtype=np.int8), pairs), shape=(size, size))
+    count, component = connected_components(graph, directed=False)
     of_row_N = component[content_N]
     least_U = np.full(count, np.iinfo(np.uint64).max, dtype=np.uint64)
-    np.minimum.at(least_U, of_row_N, group_keys_N)
+    np.minimum.at(least_U, of_row_N[row_M], link_M)
     return of_row_N, least_U
 
 

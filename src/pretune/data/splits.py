@@ -35,7 +35,7 @@ COLUMNS = (
 ``image`` and ``audio`` are ``{"bytes", "path"}``: the bytes of an encoded file, or None and the path of a file on disk.
 ``content`` hashes those bytes. Pictures have ``look`` (perceptual hash), ``width`` and ``height`` (px, upright); clips have
 ``seconds`` and ``rate`` (Hz); both have ``sketch`` (what copies are found by, see ``media_look`` and ``media_sound``). ``labels`` stands for ``label`` where a row may have several, ``value`` (a double) for a number to estimate, ``tags`` for a tag
-of each of ``words``: the ``[start, end]`` of each in ``text``, in characters, the end left out.
+of each of ``words``, ``target`` (a list of strings) for a text to be written: the ``[start, end]`` of each in ``text``, in characters, the end left out.
 """
 
 

@@ -30,7 +30,8 @@ class Stream:
 
     ``lengths_N`` is the cost of each row (tokens, pixels, samples); ``collate(rows_R, keys_R)`` makes batches of them by name
     (one, or several views of the same rows), with one 64-bit random key a row for masks and augmentations. ``is_whole``: the loss compares the rows of an update with
-    each other (or their statistics are shared), so an update is never cut into micro-batches.
+    each other (or their statistics are shared), so an update is never cut into micro-batches. Rows next to each other in ``order_N``
+    (``lengths_N`` where it is None) are put together.
     """
 
     lengths_N: np.ndarray
@@ -38,6 +39,7 @@ class Stream:
     batch_size: int
     group_by_length: bool = True
     is_whole: bool = False
+    order_N: np.ndarray | None = None
 
     @property
     def updates_per_epoch(self) -> int:
@@ -52,10 +54,11 @@ def plan_epoch(stream: Stream, *, seed: int, epoch: int) -> list[np.ndarray]:
     if not stream.group_by_length:
         return [order_N[at : at + stream.batch_size] for at in range(0, len(order_N), stream.batch_size)]
     pool = stream.batch_size * _MEGA
+    rank_N = stream.lengths_N if stream.order_N is None else stream.order_N
     batches: list[np.ndarray] = []
     for at in range(0, len(order_N), pool):
         part = order_N[at : at + pool]
-        part = part[np.argsort(stream.lengths_N[part], kind="stable")]
+        part = part[np.argsort(rank_N[part], kind="stable")]
         batches += [part[i : i + stream.batch_size] for i in range(0, len(part), stream.batch_size)]
     return [batches[i] for i in rng.permutation(len(batches))]
 

@@ -188,7 +188,8 @@ class Metric(ABC):
 
     ``answer`` is the key of the model's answer in a record, ``specs`` has every score. ``primary`` decides which of two models
     is better (a metric of several uses may say another one for itself than its class does); where it is equal while learning,
-    ``tie_breaker`` (a finer score) does. ``needs_truth`` is False where a record says by itself how good it is (a likelihood, a rank).
+    ``tie_breaker`` (a finer score) does. Where answers are costly to make, ``watch`` has the one cheap score that decides while learning in
+    place of ``primary``, and that the task gives without them (:meth:`pretune.tasks.base.Task.watched`). ``needs_truth`` is False where a record says by itself how good it is (a likelihood, a rank).
     """
 
     answer: ClassVar[str]
@@ -196,6 +197,12 @@ class Metric(ABC):
     primary: str
     needs_truth: ClassVar[bool] = True
     tie_breaker: ClassVar[str | None] = None
+    watch: ClassVar[Mapping[str, ScoreSpec]] = {}
+
+    @classmethod
+    def spec(cls, name: str) -> ScoreSpec | None:
+        """What the score of this name is, the watched one too."""
+        return cls.specs.get(name) or cls.watch.get(name)
 
     @classmethod
     def of(cls, about: Mapping[str, Any]) -> Self:

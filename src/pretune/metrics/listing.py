@@ -6,6 +6,7 @@ from pretune.metrics.multilabel import MultilabelMetric
 from pretune.metrics.recognition import RecognitionMetric
 from pretune.metrics.regression import RegressionMetric
 from pretune.metrics.tagging import TaggingMetric
+from pretune.metrics.writing import WritingMetric
 
 __all__ = ["METRICS", "spec_of"]
 
@@ -15,9 +16,10 @@ METRICS: tuple[type[Metric], ...] = (
     RecognitionMetric,
     RegressionMetric,
     TaggingMetric,
+    WritingMetric,
 )
 
 
 def spec_of(name: str) -> ScoreSpec | None:
     """What a score of this name is; None for one that no metric has (a loss, a figure of pre-training)."""
-    return next((kind.specs[name] for kind in METRICS if name in kind.specs), None)
+    return next((spec for kind in METRICS if (spec := kind.spec(name)) is not None), None)

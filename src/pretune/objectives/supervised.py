@@ -43,7 +43,8 @@ class Supervised(Objective):
                 "labelled": self.task.collate([learned_item(self.task, rows, int(i), int(key)) for i, key in pairs])
             }
 
-        return {"labelled": Stream(rows.lengths_N, collate, batch_size, group_by_length)}
+        order_N = getattr(rows, "order_N", None)  # of rows with two lengths
+        return {"labelled": Stream(rows.lengths_N, collate, batch_size, group_by_length, order_N=order_N)}
 
     def prepare(self, model: torch.nn.Module, progress: float) -> None:
         """Training mode; what does not learn at ``progress`` rests in eval mode, its dropout too."""

@@ -9,6 +9,7 @@ from pretune.tasks.listing import TASKS, check_settings, find_task, kept_task, t
 from pretune.tasks.speech_recognition import SpeechRecognition
 from pretune.tasks.text_classification import TextClassification, TextMultilabelClassification
 from pretune.tasks.text_regression import TextRegression
+from pretune.tasks.text_to_text import TextToText
 from pretune.tasks.token_classification import TokenClassification
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "TextClassification",
     "TextMultilabelClassification",
     "TextRegression",
+    "TextToText",
     "TokenClassification",
     "check_settings",
     "find_task",

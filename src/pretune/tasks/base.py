@@ -186,6 +186,10 @@ class Task(ABC):
     def hard_losses(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         """(B,) of each item the loss that :meth:`loss` sums; 0 without a right answer."""
 
+    def watched(self, model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of each item what the metric's ``watch`` score adds up, and by what the sum is divided: both (B,)."""
+        raise NotImplementedError(f"the metric of {self.name} names no score to watch")
+
     @abstractmethod
     def soft_losses(
         self, logits: torch.Tensor, teachers: torch.Tensor, batch: Batch, temperature: float

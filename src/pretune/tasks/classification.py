@@ -75,7 +75,7 @@ class Classification(Labelling):
         labels, weights = cls.labels_of(data), None
         if settings.class_weights == "auto":
             weights = _weights_in(data, labels)
-        return labels, {"class_weights": weights, "label_smoothing": settings.label_smoothing}
+        return labels, {"class_weights": weights, "label_smoothing": settings.label_smoothing or 0.0}
 
     def learn_as(self, data: Splits, settings: Any) -> None:
         """Labels are smoothed and classes weigh as they did."""

@@ -69,7 +69,7 @@ class Labelling(RowTask):
 
     def learn_as(self, data: Splits, settings: Any) -> None:
         """Labels are smoothed as they were."""
-        self.label_smoothing = settings.label_smoothing
+        self.label_smoothing = settings.label_smoothing or 0.0
 
     @classmethod
     def check(cls, data: Splits) -> None:

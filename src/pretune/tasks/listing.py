@@ -17,13 +17,14 @@ from pretune.tasks.linear.classification import LINEAR_TASKS
 from pretune.tasks.speech_recognition import SpeechRecognition
 from pretune.tasks.text_classification import TextClassification, TextMultilabelClassification
 from pretune.tasks.text_regression import TextRegression
+from pretune.tasks.text_to_text import TextToText
 from pretune.tasks.token_classification import TokenClassification
 
 if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
     from pretune.data.splits import Splits
 
-__all__ = ["TASKS", "check_settings", "find_task", "kept_task", "task_named", "task_on", "task_restored"]
+__all__ = ["ALIASES", "TASKS", "check_settings", "find_task", "kept_task", "task_named", "task_on", "task_restored"]
 
 TASKS: tuple[type[Task], ...] = (
     AudioClassification,
@@ -37,7 +38,11 @@ TASKS: tuple[type[Task], ...] = (
     ImageRegression,
     AudioRegression,
     TokenClassification,
+    TextToText,
 )
+
+ALIASES = {"translation": TextToText.name, "summarization": TextToText.name, "summarisation": TextToText.name}
+"""Other names that tasks are asked for by."""
 
 
 def task_on(kind: type[Task], backbone: Backbone) -> type[Task]:
@@ -78,9 +83,9 @@ def task_restored(about: Mapping[str, Any], backbone: Backbone) -> Task:
 def task_named(name: str) -> type[Task]:
     """The task called ``name``. Raises :class:`UsageError` naming the nearest one."""
     for task in TASKS:
-        if task.name == name:
+        if task.name == ALIASES.get(name, name):
             return task
-    raise UsageError(f"there is no task {name!r}", did_you_mean(name, [task.name for task in TASKS]))
+    raise UsageError(f"there is no task {name!r}", did_you_mean(name, [*(task.name for task in TASKS), *ALIASES]))
 
 
 def check_settings(settings: Settings, task: type[Task]) -> None:

@@ -92,7 +92,7 @@ class MultilabelClassification(Labelling):
         if settings.class_weights == "auto":
             weights = positive_weights(counts_C, rows)
         odds = starting_odds(counts_C, rows, weights)
-        return labels, {"positive_weights": weights, "label_smoothing": settings.label_smoothing, "odds": odds}
+        return labels, {"positive_weights": weights, "label_smoothing": settings.label_smoothing or 0.0, "odds": odds}
 
     @classmethod
     def kept_options(cls, about: Mapping[str, Any]) -> dict[str, Any]:

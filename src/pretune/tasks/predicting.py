@@ -16,7 +16,7 @@ from pretune.metrics.base import values_of
 from pretune.tasks.base import EncodedRows, Learnable, Task
 from pretune.types import Encoded, Example, Prediction
 
-__all__ = ["answering", "example_of", "items_of", "predict_items", "predict_rows", "scores_of"]
+__all__ = ["answering", "example_of", "items_of", "predict_items", "predict_rows", "scores_of", "watched_scores"]
 
 BUDGET_TOKENS = 4096
 _TIMED_ITEMS = 64
@@ -67,6 +67,28 @@ def scores_of(task: Task, predictions: Sequence[Prediction], truths: Sequence[An
     """Every score of labelled rows by name, with the answers that calibrating on them would give."""
     records = task.decided([task.record(p, truth) for p, truth in zip(predictions, truths, strict=True)])
     return values_of(task.metric.measure(records))
+
+
+def watched_scores(
+    task: Task,
+    model: torch.nn.Module,
+    rows: EncodedRows,
+    votes_N: np.ndarray,
+    device: Device,
+    on_batch: Callable[[int], None],
+) -> dict[str, float]:
+    """The cheap score that the task's metric names (``watch``), over the rows that count."""
+    (name,) = task.metric.watch
+    chosen = np.flatnonzero(votes_N)
+    above = below = 0.0
+    with evaluating(model):
+        for places in cut_by_budget(rows.lengths_N[chosen], max_cost=BUDGET_TOKENS, max_rows=2**31):
+            batch = task.collate([rows[int(place)] for place in chosen[places]]).to(device.device)
+            with inference(device):
+                losses_B, counts_B = task.watched(model, batch)
+            above, below = above + float(losses_B.sum()), below + float(counts_B.sum())
+            on_batch(len(places))
+    return {name: above / max(below, 1e-12)}
 
 
 def predict_items(

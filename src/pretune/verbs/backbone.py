@@ -31,9 +31,11 @@ def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train
     """The backbone for the data; with ``scratch:`` its tokenizer is trained on the texts of ``splits``, never on held-out
     rows, and its pictures are no larger than the data's. Raises :class:`UsageError` where it reads another kind of data.
     """
+    from pretune.answers import answer_of
     from pretune.backbones.linear import LINEAR_FEATURES, linear_features
     from pretune.backbones.load import load_backbone
     from pretune.backbones.presets.named import SCRATCH, preset_modality
+    from pretune.data.columns.roles import kinds_in
     from pretune.data.load import modality_of
 
     features = linear_features(settings.backbone)
@@ -44,6 +46,9 @@ def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train
             for column in ("text", "text_pair"):
                 if column in dataset.column_names:
                     yield from dataset[column]
+            for kind in kinds_in(dataset.column_names):
+                for answer in (answer_of(kind, cell) for cell in dataset[kind]):
+                    yield from answer.contents() if answer is not None else ()
 
     modality = modality_of(data)
     is_scratch = settings.backbone.startswith(SCRATCH)

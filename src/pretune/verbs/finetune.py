@@ -148,7 +148,7 @@ def build_learning(
 ) -> tuple[Setup, Learning]:
     """Backbone, task, model, objective, optimizer and loop of one seed."""
     from pretune.objectives.supervised import Supervised
-    from pretune.tasks.predicting import predict_rows
+    from pretune.tasks.predicting import predict_rows, watched_scores
     from pretune.tasks.shortening import shorten
     from pretune.verbs.backbone import find_backbone, steady
     from pretune.verbs.frozen import Frozen
@@ -171,6 +171,7 @@ def build_learning(
     goal = goal_on_validation(
         task, settings.metric, choosing,
         lambda on_batch: predict_rows(frozen.learned, model, frozen.rows["validation"], device, on_batch=on_batch),
+        lambda on_batch: watched_scores(task, model, rows["validation"], choosing.votes_N, device, on_batch),
     )  # fmt: skip
     batch_size = settings.batch_size or task.default_batch_size
 
@@ -308,7 +309,9 @@ def _keep_best_seed(settings: FinetuneSettings, run: RunFolder, places: list[Pat
 def _best_of(metric: type[Metric], results: Sequence[Mapping[str, Any]]) -> int:
     """The place of the best result; the metric's finer score decides between equal ones, then the first."""
     specs, finer = metric.specs, metric.tie_breaker
-    sign = 1 if specs[results[0]["metric"]].rising else -1
+    chosen_by = metric.spec(results[0]["metric"])
+    assert chosen_by is not None, "the score that chose is one of the metric's"
+    sign = 1 if chosen_by.rising else -1
     finer_sign = 1 if finer is not None and specs[finer].rising else -1
     standings = [(sign * one["value"], finer_sign * one["tie"] if "tie" in one else 0.0) for one in results]
     return max(range(len(results)), key=standings.__getitem__)

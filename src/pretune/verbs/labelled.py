@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pretune.errors import DataError, UsageError, did_you_mean
 from pretune.runfolder import RunFolder, is_run
 from pretune.verbs.outcome import Say
+from pretune.wording import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +32,9 @@ __all__ = [
     "goal_on_validation",
     "kept_under",
 ]
+
+
+_SAMPLE_ROWS = 300
 
 
 def kept_under(fingerprint: str, data: Mapping[str, Dataset], name: str) -> str:
@@ -110,17 +114,22 @@ def goal_on_validation(
     metric: str | None,
     choosing: ChoosingRows,
     predict: Callable[[Callable[[int], None]], Sequence[Prediction]],
+    watch: Callable[[Callable[[int], None]], Mapping[str, float]] | None = None,
 ) -> dict[str, Any]:
     """What :func:`pretune.verbs.setup.make_learning` is told of the goal: the score, whether more is better, the finer score
-    that decides between equal ones, and how they are computed. ``predict`` gives the present model's predictions of the validation rows. Raises :class:`UsageError` for a score
+    that decides between equal ones, and how they are computed. ``predict`` gives the present model's predictions of the validation rows, ``watch`` the cheap score that the metric names for while it learns: it
+    decides where no ``metric`` is asked for. Raises :class:`UsageError` for a score
     that the task does not have.
     """
     from pretune.tasks.predicting import scores_of
 
-    specs = task.metric.specs
-    metric = metric or task.metric.primary
+    specs = {**task.metric.specs, **task.metric.watch}
+    cheap = next(iter(task.metric.watch), None) if watch is not None else None
+    metric = metric or cheap or task.metric.primary
     if metric not in specs:
         raise UsageError(f"--metric is {metric!r}", did_you_mean(metric, specs))
+    if metric == cheap:
+        return {"metric": metric, "rising": specs[metric].rising, "evaluate": watch}
     finer = task.metric.tie_breaker
     return {
         "metric": metric,
@@ -133,9 +142,25 @@ def goal_on_validation(
 def calibrate(
     task: Task, model: torch.nn.Module, rows: EncodedRows, choosing: ChoosingRows, device: Device, say: Say
 ) -> None:
-    """Fit on validation rows what calibrates probabilities; what is wrong with the answers as a whole is said."""
-    from pretune.tasks.predicting import predict_rows
+    """Fit on validation rows what calibrates probabilities; what is wrong with the answers as a whole is said.
 
+    Where answers are costly, some rows stand for all, and what was not computed while learning is said of them.
+    """
+    import numpy as np
+
+    from pretune.metrics.base import values_of
+    from pretune.tasks.predicting import predict_items, predict_rows
+
+    if task.metric.watch:
+        votes = np.flatnonzero(choosing.votes_N)
+        places = votes[np.linspace(0, len(votes) - 1, min(_SAMPLE_ROWS, len(votes))).astype(int)]
+        predictions = predict_items(task, model, [rows[int(place)] for place in places], device)
+        records = [task.record(p, choosing.truths[int(i)]) for p, i in zip(predictions, places, strict=True)]
+        found, main = values_of(task.metric.measure(records)), task.metric.primary
+        say.note(f"{counted(len(records), 'validation row')}: {main} {found[main]:.4g} ({task.answering()})")
+        for warning in task.warnings(records):
+            say.warn(warning)
+        return
     predictions, truths = choosing.of(predict_rows(task, model, rows, device))
     records = [task.record(p, truth) for p, truth in zip(predictions, truths, strict=True)]
     for warning in task.warnings(records):

@@ -45,7 +45,7 @@ class ReadSettings(CleanSettings, DataSettings):
     max_train_samples: int | None = option(None, "learn from this many training rows only, each class by its share")
     seed: int = option(0, "seed of the rows taken")
     class_weights: str = option("none", "what classes weighed by their rarity")
-    label_smoothing: float = option(0.0, "share of the target spread over all classes")
+    label_smoothing: float | None = option(None, "share of the target spread over all classes or tokens")
 
 
 def refuse_missing_data(*places: str | None, out: str | None = None) -> None:

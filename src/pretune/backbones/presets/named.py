@@ -1,4 +1,4 @@
-"""Named sizes of encoders that start from fresh weights: ``scratch:bert-mini``.
+"""Named sizes of models that start from fresh weights: ``scratch:bert-mini``; encoder-decoders are in :mod:`pretune.backbones.presets.seq2seq`.
 
 Sizes: Turc et al. 2019 (arXiv 1908.08962), table 1 and the released models; the feed-forward layer is four times as
 wide as the hidden one. RoBERTa (Liu et al. 2019, arXiv 1907.11692) takes the same sizes with byte-level BPE.
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pretune.backbones.presets.audio import AUDIO_PRESETS
 from pretune.backbones.presets.image import IMAGE_PRESETS
+from pretune.backbones.presets.seq2seq import SEQ2SEQ_PRESETS, seq2seq_config
 from pretune.errors import ModelError, did_you_mean
 
 if TYPE_CHECKING:
@@ -17,7 +18,15 @@ if TYPE_CHECKING:
 
     from pretune.backbones.text.template import FastTokenizer
 
-__all__ = ["SCRATCH", "Family", "Size", "preset_config", "preset_family", "preset_modality", "preset_names"]
+__all__ = [
+    "SCRATCH",
+    "Family",
+    "Size",
+    "preset_config",
+    "preset_modality",
+    "preset_names",
+    "preset_tokenizer",
+]
 
 SCRATCH = "scratch:"
 
@@ -59,7 +68,7 @@ FAMILIES = {
 
 def preset_names() -> list[str]:
     """Every name ``scratch:<preset>`` takes, without the prefix: ``bert-tiny``, ``vit-tiny``, ``resnet-18``, ``wav2vec2-tiny``, ..."""
-    return [*_text_presets(), *IMAGE_PRESETS, *AUDIO_PRESETS]
+    return [*_text_presets(), *SEQ2SEQ_PRESETS, *IMAGE_PRESETS, *AUDIO_PRESETS]
 
 
 def preset_modality(preset: str) -> str:
@@ -68,7 +77,8 @@ def preset_modality(preset: str) -> str:
         return "image"
     if preset in AUDIO_PRESETS:
         return "audio"
-    _parts(preset)
+    if preset not in SEQ2SEQ_PRESETS:
+        _parts(preset)
     return "text"
 
 
@@ -83,9 +93,9 @@ def _parts(preset: str) -> tuple[Family, Size]:
     return FAMILIES[family], SIZES[size]
 
 
-def preset_family(preset: str) -> Family:
-    """The family of a preset name such as ``bert-mini``. Raises :class:`ModelError` naming the nearest one."""
-    return _parts(preset)[0]
+def preset_tokenizer(preset: str) -> str:
+    """The kind of tokenizer that is trained for a preset of text. Raises :class:`ModelError` naming the nearest one."""
+    return "bpe" if preset in SEQ2SEQ_PRESETS else _parts(preset)[0].tokenizer
 
 
 def preset_config(preset: str, tokenizer: FastTokenizer) -> PreTrainedConfig:
@@ -93,6 +103,8 @@ def preset_config(preset: str, tokenizer: FastTokenizer) -> PreTrainedConfig:
 
     Raises :class:`ModelError` for an unknown preset.
     """
+    if preset in SEQ2SEQ_PRESETS:
+        return seq2seq_config(preset, tokenizer)
     from transformers import AutoConfig
 
     family, size = _parts(preset)

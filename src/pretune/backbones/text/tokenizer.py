@@ -13,8 +13,8 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pretune.backbones.text.control import keep_text_plain
 from pretune.backbones.text.tokenizer_patterns import LONG_WORD, MAX_WORD_CHARACTERS, UNSPACED_CHARACTER
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from pretune.backbones.text.template import FastTokenizer
 
-__all__ = ["TextCount", "count_texts", "default_vocab_size", "train_tokenizer"]
+__all__ = ["TextCount", "as_writer", "count_texts", "default_vocab_size", "train_tokenizer"]
 
 WORDPIECE_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 BPE_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
@@ -190,6 +190,24 @@ def _bpe(texts: Callable[[], Iterable[str]], vocab_size: int) -> FastTokenizer:
     return _wrap(tokenizer, BPE_SPECIALS, segments=False)
 
 
+def as_writer(tokenizer: FastTokenizer, sentinels: int = 0) -> FastTokenizer:
+    """A byte-level tokenizer as encoder-decoders take it: a row has no mark before it and ``</s>`` behind it, and there are so many
+    sentinels ``<extra_id_0>``, ... (Raffel et al. 2020, arXiv 1910.10683, section 3.1.4), numbered behind all other tokens.
+    """
+    from tokenizers import AddedToken, processors
+
+    from pretune.backbones.text.template import plain_backend
+
+    backend = plain_backend(tokenizer)
+    marks = [f"<extra_id_{number}>" for number in range(sentinels)]
+    backend.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in marks])
+    end = (BPE_SPECIALS[2], backend.token_to_id(BPE_SPECIALS[2]))
+    backend.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
+        single=f"$A {end[0]}", pair=f"$A {end[0]} $B {end[0]}", special_tokens=[end]
+    )
+    return _wrap(backend, BPE_SPECIALS, segments=False, extra=marks)
+
+
 def _batches(texts: Iterable[str], size: int = 1000) -> Iterator[list[str]]:
     """Lists of texts: the trainer takes them faster than one by one."""
     batch: list[str] = []
@@ -201,13 +219,16 @@ def _batches(texts: Iterable[str], size: int = 1000) -> Iterator[list[str]]:
     yield batch
 
 
-def _wrap(tokenizer: Tokenizer, specials: tuple[str, ...], *, segments: bool) -> FastTokenizer:
+def _wrap(
+    tokenizer: Tokenizer, specials: tuple[str, ...], *, segments: bool, extra: Sequence[str] = ()
+) -> FastTokenizer:
     """As a transformers tokenizer. Not as BertTokenizer: loading that class rebuilds BERT's own rules over ours."""
     from transformers import PreTrainedTokenizerFast
 
     pad, unknown, start, end, mask = specials if segments else (specials[k] for k in (1, 3, 0, 2, 4))
     names = ["input_ids", "token_type_ids", "attention_mask"] if segments else ["input_ids", "attention_mask"]
     roles = {"pad_token": pad, "unk_token": unknown, "cls_token": start, "sep_token": end, "mask_token": mask}
-    ends = {} if segments else {"bos_token": start, "eos_token": end}
+    ends: dict[str, Any] = {} if segments else {"bos_token": start, "eos_token": end}
+    ends |= {"extra_special_tokens": list(extra)} if extra else {}
     made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_input_names=names, **roles, **ends)
     return keep_text_plain(made)  # type: ignore[arg-type]

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pretune.answers.schemes import scheme_of
+from pretune.data.columns.looks import look_at
 from pretune.data.columns.names import plain_name
 from pretune.data.labels.lists import is_missing
 from pretune.data.labels.words import are_scores, as_numbers
 from pretune.data.tagged import are_places, items_of, named_tags, spans_in
 
-__all__ = ["hold_words", "tagged_columns", "value_column"]
+__all__ = ["hold_words", "tagged_columns", "target_columns", "value_column"]
 
 _WORDS = ("words", "tokens", "token", "word")
 _TAGS = (
@@ -19,8 +20,14 @@ _TAGS = (
 )  # fmt: skip
 _SPANS = ("entities", "spans", "labels", "label", "annotations", "ner", "tags")
 _VALUES = ("value", "score", "grade", "similarity")
+_TARGETS = (
+    ("source", "target"), ("src", "tgt"), ("source_text", "target_text"), ("input_text", "target_text"), ("text", "target_text"),
+    ("source", "translation"), ("text", "translation"), ("article", "highlights"), ("article", "summary"), ("document", "summary"),
+    ("dialogue", "summary"), ("text", "summary"), ("text", "target"), ("input", "target"), ("原文", "译文"), ("原文", "摘要"), ("正文", "摘要"),
+)  # fmt: skip
 _AGREE = 0.9
 _FEW_CELLS = 200
+_FEW_TEXTS = 6
 
 
 def tagged_columns(
@@ -73,6 +80,21 @@ def _go_together(words: Sequence[Any], tags: Sequence[Any], names: Sequence[str]
 def _hold_spans(cells: Sequence[Any]) -> bool:
     filled = [cell for cell in cells if not is_missing(cell)]
     return any(filled) and all(spans_in(cell) is not None for cell in filled)
+
+
+def target_columns(cells: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+    """``text`` and ``target``: two columns of usual names, of which the second holds texts that differ from row to row, not classes."""
+    named = {plain_name(column): column for column in reversed(list(cells))}
+    for text, target in _TARGETS:
+        if text in named and target in named and _hold_texts(cells[named[target]]):
+            return {"text": named[text], "target": named[target]}
+    return {}
+
+
+def _hold_texts(cells: Sequence[Any]) -> bool:
+    first = [cell[0] if isinstance(cell, (list, tuple)) and cell else cell for cell in cells]
+    look = look_at("", first)
+    return look.is_text and not look.is_class and (look.distinct > 2 or look.rows < _FEW_TEXTS)
 
 
 def value_column(cells: Mapping[str, Sequence[Any]]) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pretune.data.columns.answers import tagged_columns, value_column
+from pretune.data.columns.answers import tagged_columns, target_columns, value_column
 from pretune.data.columns.looks import Look, advised_label, column_flag, label_advice, listed, look_at, sampled
 from pretune.data.columns.media import TRANSCRIPT_NAMES, folder_column, media_column
 from pretune.data.columns.names import plain_name, roles_by_name
@@ -104,6 +104,7 @@ def find_roles(
     else:
         _add_tagged(finding)
         if table.named:
+            _add_target(finding)
             finding.add(finding.by_name(), "its name")
             _add_value(finding)
         _add_by_content(finding)
@@ -142,6 +143,16 @@ def _add_tagged(finding: _Finding) -> None:
 
 def _are_places(finding: _Finding, column: str | None) -> bool:
     return column is not None and any(are_places(items_of(cell) or ()) for cell in sampled(finding.sample, column))
+
+
+def _add_target(finding: _Finding) -> None:
+    """Fill in the columns of texts and of the texts to be written from them."""
+    if "target" in finding.free and "text" in finding.free and not {*ANSWER_ROLES, "text"} & finding.roles.keys():
+        found = target_columns({column: sampled(finding.sample, column) for column in finding.rest()})
+        finding.add(found, "its name and what it holds")
+        finding.free -= {"text_pair", *ANSWER_ROLES} if found else set()
+    elif "target" in finding.roles:
+        finding.free.discard("text_pair")
 
 
 def _add_value(finding: _Finding) -> None:
@@ -275,6 +286,6 @@ def _longest(looks: Sequence[Look], table: Table, name: str) -> str:
         label = f"; the label may be {column_flag('label', best.column)} ({best.values})" if best else ""
         raise DataError(
             f"{name} has several columns that may be the text: {listed(looks)}",
-            f"name it: {column_flag('text', first.column)} (and {column_flag('text_pair', second.column)} for pairs){label}",
+            f"name it: {column_flag('text', first.column)} (and {column_flag('text_pair', second.column)} for pairs, {column_flag('target', second.column)} where it is to be written from the first){label}",
         )
     return texts[0].column

@@ -36,6 +36,7 @@ class Roles:
     labels: str | None = None
     value: str | None = None
     tags: str | None = None
+    target: str | None = None
     id: str | None = None
     group: str | None = None
     split: str | None = None

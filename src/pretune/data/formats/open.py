@@ -26,6 +26,7 @@ from pretune.data.formats.lines import (
     line_table,
 )
 from pretune.data.formats.media import media_table, speech_list_table, speech_list_width
+from pretune.data.formats.parallel import parallel_table
 from pretune.data.formats.table import delimited_table, tabbed
 from pretune.data.places.place import CONLL_SUFFIXES, Source
 from pretune.data.text.encodings import find_encoding, open_text, read_lines
@@ -80,6 +81,8 @@ def open_source(source: Source, options: Options) -> dict[str | None, Table]:
         if source.twins:
             words, tags = source.entries
             return {None: slots_table(words, tags, options.encoding)}
+        if source.parallel:
+            return {None: parallel_table(source.entries, options)}
         if source.media is not None:
             return {None: media_table(source.entries, source.media, source.classes)}
         found = _open(source.entries[0], options, source.stems)

@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from pretune.config import DataSettings
-from pretune.data.archives.streams import Entry
+from pretune.data.archives.streams import Entry, file_entry
 from pretune.data.formats.base import Options
+from pretune.data.formats.parallel import parallel_in
 from pretune.data.media.base import media_entry
 from pretune.data.media.find import disk_finder
 from pretune.data.media.kinds import kind_of_name
@@ -65,6 +66,10 @@ def _group(paths: Sequence[str], options: Options, *, ask: bool, told: bool) -> 
     where = os.path.relpath(top)
     if all(map(kind_of_name, names)):
         entries = [media_entry(Path(top, name), name, Path(os.path.realpath(top))) for name in names]
+        folder = disk_finder(Path(top), Path(top), trust=options.trust_paths)
+        return sorted_out(entries, where, lambda _: folder, options, ask=ask)
+    entries = [file_entry(Path(path).expanduser(), name) for path, name in zip(paths, names, strict=True)]
+    if parallel_in(entries):
         folder = disk_finder(Path(top), Path(top), trust=options.trust_paths)
         return sorted_out(entries, where, lambda _: folder, options, ask=ask)
     parts = [find_place(path, options, ask=ask) for path in paths]

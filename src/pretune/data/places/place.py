@@ -88,7 +88,8 @@ class Source:
 
     ``find`` finds the files that a table's rows name; ``stems`` are the names without suffix of the media files that it can
     find, each with its kind, ``num_beside`` of which lie in the same folder or archive that was given. ``told``: its split was
-    told by name, and stands. ``twins``: its two entries hold the words and the tags of the same rows, line by line.
+    told by name, and stands. ``twins``: its two entries hold the words and the tags of the same rows, line by line. ``parallel``: its
+    entries say the same line by line in several languages.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Source:
     num_beside: int = 0
     told: bool = False
     twins: bool = False
+    parallel: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pretune.data.formats.base import Options
 from pretune.data.formats.conll import slots_in
 from pretune.data.formats.marks import marks_in
 from pretune.data.formats.media import media_kind, stems_of
+from pretune.data.formats.parallel import parallel_in
 from pretune.data.formats.silent import is_silent_text
 from pretune.data.media.base import Find, kind_of_entry
 from pretune.data.places.beside import named_files
@@ -74,6 +75,8 @@ def sorted_out(
     label_files = [entry for entry in entries if LABEL_FILE.fullmatch(PurePosixPath(entry.name).name)]
     if twins := slots_in(entries):
         return _twin_place(twins, entries, place, options)
+    if parallel := parallel_in([entry for entry in entries if not _about(entry)]):
+        return _parallel_place(parallel, entries, place, options)
     known = [
         entry for entry in entries if entry.suffix in (*TABLE_SUFFIXES, *TEXT_SUFFIXES) and entry not in label_files
     ]
@@ -125,6 +128,25 @@ def _twin_place(
     return Place(
         sources, [stamp_of(entry) for entry in entries], [], notes, [*unplaced, *(one for one in left_out if one.names)]
     )
+
+
+def _parallel_place(
+    parallel: Sequence[tuple[Entry, ...]], entries: Sequence[Entry], place: str, options: Options
+) -> Place:
+    """The place of files that say the same in several languages: a source for each name."""
+    names = [entries[0].inner.removesuffix(PurePosixPath(entries[0].inner).suffix) for entries in parallel]
+    sources = [
+        Source(name, files, _split_of_path(name, options), parallel=True)
+        for name, files in zip(names, parallel, strict=True)
+    ]
+    sources, unplaced, notes = placed(sources, place)
+    used = {entry.name for files in parallel for entry in files}
+    rest = [entry.name for entry in entries if entry.name not in used]
+    left_out = [
+        *unplaced,
+        *([LeftOut("about the data, or no file of the same lines in another language", rest)] if rest else []),
+    ]
+    return Place(sources, [stamp_of(entry) for entry in entries], [], notes, left_out)
 
 
 def _about(entry: Entry) -> bool:
