@@ -48,6 +48,7 @@ from pretune.tasks import (
     TextClassification,
     TextMultilabelClassification,
     TextRegression,
+    TextToText,
     TokenClassification,
 )
 from pretune.tasks.rows.audio import frame_mask_of
@@ -70,6 +71,29 @@ def tiny_backbone(family: str = "bert", *, layers: int = 2, dropout: float = 0.0
     config = trained.config.__class__.from_dict(trained.config.to_dict())
     config.hidden_size, config.intermediate_size, config.num_hidden_layers = 32, 64, layers
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
+    return Backbone(trained.name, trained.kind, config, trained.tokenizer)
+
+
+@functools.cache
+def _trained_writer(preset: str) -> Backbone:
+    rows = written(make_rows(150, seed=5))
+    texts = [text for row in rows for text in (row["text"], *row["target"])]
+    return load_backbone(f"scratch:{preset}", texts=lambda: texts, vocab_size=320)
+
+
+def tiny_writer_backbone(preset: str = "seq2seq-tiny") -> Backbone:
+    """An encoder-decoder 32 wide, two heads, two layers on each side, without dropout."""
+    trained = _trained_writer(preset)
+    config: Any = trained.config.__class__.from_dict(trained.config.to_dict())
+    config.d_model = 32
+    if preset.startswith("t5"):
+        config.d_ff, config.num_layers, config.num_decoder_layers, config.num_heads, config.d_kv = 64, 2, 2, 2, 16
+        config.dropout_rate = 0.0
+    else:
+        config.encoder_layers = config.decoder_layers = config.encoder_attention_heads = (
+            config.decoder_attention_heads
+        ) = 2
+        config.encoder_ffn_dim, config.decoder_ffn_dim, config.dropout = 64, 64, 0.0
     return Backbone(trained.name, trained.kind, config, trained.tokenizer)
 
 
@@ -213,6 +237,16 @@ def tagged(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
+def written(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with a text to be written in place of the label: the first words the other way round, every fourth in two forms."""
+    found = []
+    for number, row in enumerate(rows):
+        words = row["text"].split()[:4][::-1]
+        texts = [" ".join(words), " ".join(words[1:]) or words[0]]
+        found.append({"id": row["id"], "text": row["text"], "target": texts if number % 4 == 0 else texts[:1]})
+    return found
+
+
 def unlabelled(rows: Sequence[Mapping[str, Any]], answer: str) -> list[dict[str, Any]]:
     """The rows, every fourth without its ``answer``."""
     return [{**row, answer: None if number % 4 == 1 else row[answer]} for number, row in enumerate(rows)]
@@ -271,9 +305,16 @@ TEXT_TASKS: dict[str, Any] = {
     "multilabel": TextMultilabelClassification,
     "numbers": TextRegression,
     "tags": TokenClassification,
+    "writing": TextToText,
 }
 """Tasks of texts by the kind of their answers."""
-ANSWERED: dict[str, Any] = {"label": list, "multilabel": several_labels, "numbers": numbered, "tags": tagged}
+ANSWERED: dict[str, Any] = {
+    "label": list,
+    "multilabel": several_labels,
+    "numbers": numbered,
+    "tags": tagged,
+    "writing": written,
+}
 """What gives rows of classes answers of that kind."""
 _TOLD: dict[str, dict[str, Any]] = {
     "numbers": {"labels": (), "mean": 20.0, "spread": 20.0},

@@ -16,10 +16,12 @@ import numpy as np
 import torch
 
 from conftest import make_rows
-from pretune.answers import Label, Labels, Tags, Text, Value
+from pretune.answers import Label, Labels, Tags, TargetText, Text, Value
 from pretune.backbones.cpu.fast import make_fast
+from pretune.backbones.generation import Generation, marks_of
 from pretune.backbones.image.geometry import geometry_of
 from pretune.backbones.text.encoder import TextEncoder
+from pretune.backbones.text.limits import max_length_of
 from pretune.tasks import (
     AudioClassification,
     AudioMultilabelClassification,
@@ -32,6 +34,7 @@ from pretune.tasks import (
     TextClassification,
     TextMultilabelClassification,
     TextRegression,
+    TextToText,
     TokenClassification,
 )
 from pretune.types import Encoded, Example, Target
@@ -50,7 +53,9 @@ from tiny import (
     tiny_image_backbone,
     tiny_pictures,
     tiny_sound_task,
+    tiny_writer_backbone,
     uneven_rows,
+    written,
 )
 
 # --- tasks ------------------------------------------------------------------------------------------------------------
@@ -80,6 +85,9 @@ def _perfect(example: Example) -> Mapping[str, Any]:
         return {"id": example.id, "truth": target.number, "value": target.number}
     if isinstance(target, Tags):
         return {"id": example.id, "truth": list(target.values), "tags": list(target.values)}
+    if isinstance(target, TargetText):
+        truth = target.values[0] if len(target.values) == 1 else list(target.values)
+        return {"id": example.id, "truth": truth, "target": target.values[0]}
     if isinstance(target, Text):
         return {"id": example.id, "truth": target.value, "text": target.value}
     assert target is not None
@@ -167,6 +175,27 @@ def _tagged(**options: Any) -> TaskCase:
     )  # fmt: skip
 
 
+def _written(preset: str = "seq2seq-tiny", **options: Any) -> TaskCase:
+    """The first words the other way round, some in two forms."""
+    backbone = tiny_writer_backbone(preset)
+    marks = marks_of(backbone.config, backbone.tokenizer)
+    task = TextToText(tiny_encoder(backbone), marks, most=max_length_of(backbone), **options)
+    model, _ = task.build(backbone, seed=0)
+    rows = written(uneven_rows(12))
+    examples = [Example(row["id"], {"text": row["text"]}, TargetText(tuple(row["target"]))) for row in rows]
+
+    def load(folder: Any) -> torch.nn.Module:
+        from transformers import AutoModelForSeq2SeqLM
+
+        return AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+
+    unlabelled = Example("nobody-knows", examples[0].inputs)
+    name = f"contract-written-{preset}-{options}"
+    return TaskCase(
+        task, make_fast(model).eval(), examples, dataset_of(rows), unlabelled, _perfect, load, name, backbone
+    )
+
+
 def _pictures(preset: str, *, several: bool = False, numbers: bool = False, **options: Any) -> TaskCase:
     backbone = tiny_image_backbone(preset)
     made = ImageRegression if numbers else ImageMultilabelClassification if several else ImageClassification
@@ -248,6 +277,11 @@ TASK_CASES: dict[str, tuple[type[Task], Callable[[], TaskCase]]] = {
     "audio-regression": (AudioRegression, lambda: _clips("sound-number", augment="light", **SCALE)),
     "token-classification": (TokenClassification, _tagged),
     "token-classification windows": (TokenClassification, lambda: _tagged(max_length=12)),
+    "text-to-text": (TextToText, _written),
+    "text-to-text of T5 with beams": (
+        TextToText,
+        lambda: _written("t5-tiny", generation=Generation(beam_size=3, no_repeat_ngram=2)),
+    ),
     "image-classification resnet": (ImageClassification, lambda: _pictures("resnet-10", augment="light")),
 }
 

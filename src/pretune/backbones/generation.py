@@ -108,7 +108,7 @@ def generate(
     )  # fmt: skip
     processors: list[Any] = [_Limits(limits_B, prompt, marks.end, how.beam_size)]
     if how.temperature > 0:
-        processors.insert(0, _Draws(inputs, how))
+        processors.append(_Draws(inputs, how))
     taken = inspect.signature(writer.forward).parameters
     given = {name: value for name, value in inputs.items() if name in taken}
     ids_BT = writer.generate(

@@ -11,7 +11,7 @@ from pretune.backbones.linear import MEL_NUMBERS, PIXEL_NUMBERS, NoFiles, linear
 from pretune.backbones.presets.audio import audio_config, feature_extractor
 from pretune.backbones.presets.image import image_config, image_processor
 from pretune.backbones.presets.named import SCRATCH, preset_config, preset_tokenizer
-from pretune.backbones.presets.seq2seq import SEQ2SEQ_PRESETS, num_sentinels
+from pretune.backbones.presets_seq2seq import SEQ2SEQ_PRESETS, num_sentinels
 from pretune.backbones.processors import load_tokenizer
 from pretune.backbones.text.terms import count_terms
 from pretune.backbones.text.tokenizer import as_writer, count_texts, train_tokenizer

@@ -126,7 +126,7 @@ def chrf_of(sums_K: np.ndarray) -> np.ndarray:
     precision = np.where(both, common / np.maximum(said, 1), 0.0).sum(-1) / orders
     recall = np.where(both, common / np.maximum(truth, 1), 0.0).sum(-1) / orders
     below = _BETA**2 * precision + recall
-    return 100 * np.where(below > 0, (1 + _BETA**2) * precision * recall / np.where(below > 0, below, 1), 0.0)
+    return (100 * np.where(below > 0, (1 + _BETA**2) * precision * recall / np.where(below > 0, below, 1), 0.0))[()]
 
 
 _WORD = re.compile(r"[^\W_]+")

@@ -52,7 +52,7 @@ def ready(
         why = "only answers are compared: teacher and student cut rows into other pieces (tokenizer, size or rate)"
         return plain._replace(left_out=why)
     if task.runs_in_parts or teacher.task.runs_in_parts:
-        why = "only answers are compared: a model that is not told of padding reads clips of each length apart"
+        why = "only answers are compared: inside, the models read a batch in several parts"
         return plain._replace(left_out=why)
     device = teacher.device.device
     items = [rows[i] for i in range(min(_TRIED_ROWS, len(rows)))]

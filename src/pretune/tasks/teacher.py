@@ -239,6 +239,7 @@ class JoinedRows:
         self.parts = tuple(parts)
         self._starts = np.cumsum([0, *(len(part) for part in parts)])
         self.lengths_N = np.concatenate([part.lengths_N for part in parts])
+        self.order_N = np.concatenate([getattr(part, "order_N", part.lengths_N) for part in parts])
         self.ledger = parts[0].ledger
 
     def __len__(self) -> int:

@@ -30,6 +30,7 @@ from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
 from pretune.tasks.baselines.writing import scored_as, writing_baselines
 from pretune.tasks.blocks.writing import writing_blocks, writing_warnings
 from pretune.tasks.row_task import training_rows
+from pretune.tasks.rows.trunk import POSITIONS
 from pretune.tasks.rows.written import WrittenRows, item_of, store_written
 from pretune.tasks.soft_losses import softened_divergence
 from pretune.tasks.written_losses import token_losses
@@ -84,7 +85,6 @@ class TextToText(Task):
         "export": "text-to-text is answered token by token: no exported program does that yet; RUN/model is a plain transformers folder",
         "quantize": "text-to-text is answered token by token, and 8-bit graphs of that are not made yet",
         "prune": "text-to-text has two stacks of layers, of which pruning knows one",
-        "distill": "a student of text-to-text would have to learn what its teacher writes, which is not done yet",
     }
     labels: tuple[str, ...] = ()
 
@@ -174,8 +174,29 @@ class TextToText(Task):
         """The same tokens."""
         return isinstance(other, TextToText) and other.encoder.pieces_identity() == self.encoder.pieces_identity()
 
+    def student(self, data: Splits, backbone: Backbone, settings: TaskSettings) -> Self:
+        """See :class:`pretune.tasks.base.Task`: it writes the same tokens, and is scored and limited alike."""
+        made = type(self).start(data, backbone, settings)
+        made.scored_as, made.per_token, made.generation = self.scored_as, self.per_token, self.generation
+        return made
+
+    def check_teacher(self, teacher: Task) -> None:
+        """The same tokens: what is compared are shares of these, one after the other."""
+        assert isinstance(teacher, TextToText), f"{teacher.name} writes no texts"
+        if teacher.writer.pieces_identity() != self.writer.pieces_identity():
+            raise ModelError(
+                "teacher and student cut texts into other tokens, and are compared token by token",
+                "leave --tokenizer out with --student scratch:..., or let the student learn what the teacher writes: pretune predict "
+                "TEACHER rows.jsonl --out written.jsonl, then pretune finetune STUDENT --data written.jsonl",
+            )
+
+    def for_teacher(self, item: Encoded) -> Encoded:
+        """With the target text: a teacher says what follows the right tokens so far."""
+        return item
+
     def collate(self, rows: Sequence[Encoded]) -> Batch:
-        """``targets`` (B, L) are the tokens to be written, else -100; ``extras``: ``weights`` (B,), ``limits`` (B,)."""
+        """``targets`` (B, L) are the tokens to be written, else -100; ``extras``: ``positions`` (B, L) which are tokens, ``weights`` (B,),
+        ``limits`` (B,) of answers."""
         padding = self.encoder.padding
         read = collate_text([TextPiece(row.arrays["input_ids"]) for row in rows], _right(padding), max_length=self.most)
         lengths = [len(row.target or ()) for row in rows]
@@ -197,6 +218,7 @@ class TextToText(Task):
             num_padded=read.num_padded + targets_BL.numel(),
             extras={
                 "weights": weights_B,
+                POSITIONS: targets_BL != IGNORED,
                 "labelled": torch.tensor([row.target is not None for row in rows]),
                 "limits": torch.tensor([self.limit_of(len(row.arrays["input_ids"])) for row in rows]),
             },

@@ -90,7 +90,7 @@ def build_learning(
     settings: DistillSettings, run: RunFolder, parent: RunFolder, learned: LearnedRows, say: Say, cluster: Cluster
 ) -> Taught:
     """Student, teacher, objective, optimizer and loop."""
-    from pretune.tasks.predicting import predict_rows
+    from pretune.tasks.predicting import predict_rows, watched_scores
     from pretune.tasks.teacher import JoinedRows, Teacher
     from pretune.verbs.backbone import steady
     from pretune.verbs.finetune import default_epochs
@@ -123,6 +123,7 @@ def build_learning(
     goal = goal_on_validation(
         task, settings.metric, choosing,
         lambda on_batch: predict_rows(task, lesson.model, rows["validation"], device, on_batch=on_batch),
+        lambda on_batch: watched_scores(task, lesson.model, rows["validation"], choosing.votes_N, device, on_batch),
     )  # fmt: skip
     batch_size = settings.batch_size or task.default_batch_size
     setup, learning = make_learning(

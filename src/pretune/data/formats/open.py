@@ -26,8 +26,8 @@ from pretune.data.formats.lines import (
     line_table,
 )
 from pretune.data.formats.media import media_table, speech_list_table, speech_list_width
-from pretune.data.formats.parallel import parallel_table
 from pretune.data.formats.table import delimited_table, tabbed
+from pretune.data.parallel import parallel_table
 from pretune.data.places.place import CONLL_SUFFIXES, Source
 from pretune.data.text.encodings import find_encoding, open_text, read_lines
 from pretune.errors import DataError

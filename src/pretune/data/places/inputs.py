@@ -13,10 +13,10 @@ from pathlib import Path, PurePosixPath
 from pretune.config import DataSettings
 from pretune.data.archives.streams import Entry, file_entry
 from pretune.data.formats.base import Options
-from pretune.data.formats.parallel import parallel_in
 from pretune.data.media.base import media_entry
 from pretune.data.media.find import disk_finder
 from pretune.data.media.kinds import kind_of_name
+from pretune.data.parallel import parallel_in
 from pretune.data.places.folder import find_place
 from pretune.data.places.folder_names import is_archive
 from pretune.data.places.patterns import expanded

@@ -13,9 +13,9 @@ from pretune.data.formats.base import Options
 from pretune.data.formats.conll import slots_in
 from pretune.data.formats.marks import marks_in
 from pretune.data.formats.media import media_kind, stems_of
-from pretune.data.formats.parallel import parallel_in
 from pretune.data.formats.silent import is_silent_text
 from pretune.data.media.base import Find, kind_of_entry
+from pretune.data.parallel import parallel_in
 from pretune.data.places.beside import named_files
 from pretune.data.places.folder_names import (
     check_depth,
