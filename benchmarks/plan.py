@@ -26,7 +26,7 @@ TARGETS = {
     ("pretrain", "defaults"): 4.0,
     ("predict", "defaults"): 5.0,
 }
-"""Wanted ratios of examples a second, pretune over the other side."""
+"""The ratios to reach of examples a second, pretune over the other side."""
 
 
 @dataclass(frozen=True)

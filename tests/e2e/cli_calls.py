@@ -17,7 +17,7 @@ TINY = ("scratch:bert-tiny", "--vocab-size", "300", *QUICK)
 
 
 @dataclass(frozen=True)
-class Said:
+class CliResult:
     """What a command did: exit code, standard output and standard error."""
 
     code: int
@@ -35,7 +35,7 @@ class Said:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
-def call(*words: object, stdin: bytes | str = b"") -> Said:
+def call(*words: object, stdin: bytes | str = b"") -> CliResult:
     """``pretune WORDS`` with ``stdin`` as standard input."""
     out, err, before = io.StringIO(), io.StringIO(), sys.stdin
     sys.stdin = io.TextIOWrapper(io.BytesIO(stdin.encode() if isinstance(stdin, str) else stdin))
@@ -44,17 +44,17 @@ def call(*words: object, stdin: bytes | str = b"") -> Said:
             code = main([str(word) for word in words])
     finally:
         sys.stdin = before
-    return Said(code, out.getvalue(), err.getvalue())
+    return CliResult(code, out.getvalue(), err.getvalue())
 
 
-def done(*words: object, stdin: bytes | str = b"") -> Said:
+def done(*words: object, stdin: bytes | str = b"") -> CliResult:
     """:func:`call`, and it must have gone well."""
     said = call(*words, stdin=stdin)
     assert said.code == 0, f"{said.out}{said.err}"
     return said
 
 
-def refused(said: Said, names: str, *, codes: tuple[int, ...] = (2,)) -> None:
+def refused(said: CliResult, names: str, *, codes: tuple[int, ...] = (2,)) -> None:
     """An error line that names the thing, a fix under it, the right exit code, and no traceback."""
     assert said.code in codes, f"{said.code}\n{said.out}{said.err}"
     assert "Traceback" not in said.out + said.err

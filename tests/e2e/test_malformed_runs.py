@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_calls import QUICK, TINY, Said, call, done, refused, refuses
+from cli_calls import QUICK, TINY, CliResult, call, done, refused, refuses
 from told_story import Story, tell_once
 
 from clocks import HANG_SECONDS
@@ -328,5 +328,5 @@ def test_as_a_process(words: list[str], names: str, story: Story, tmp_path: Path
         [sys.executable, "-m", "pretune", *(places.get(word, word) for word in words)],
         input=os.urandom(4000), capture_output=True, cwd=tmp_path, timeout=HANG_SECONDS,
     )  # fmt: skip
-    refused(Said(found.returncode, found.stdout.decode(), found.stderr.decode()), names)
+    refused(CliResult(found.returncode, found.stdout.decode(), found.stderr.decode()), names)
     assert not is_run(tmp_path / "run")

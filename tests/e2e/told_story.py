@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli_calls import QUICK, TINY, Said, done
+from cli_calls import QUICK, TINY, CliResult, done
 
 from pretune.verbs.learning import Learning
 
@@ -24,7 +24,7 @@ class Story:
     def __init__(self, folder: Path, rows: list[dict[str, str]]) -> None:
         self.folder, self.rows = folder, {row["id"]: row for row in rows}
         self.data, self.base, self.news, self.weak = (folder / name for name in ("news.csv", "base", "news", "weak"))
-        self.said: dict[str, Said] = {}
+        self.said: dict[str, CliResult] = {}
 
     def step(self, name: str, *words: object) -> None:
         self.said[name] = done(*words, "--json")

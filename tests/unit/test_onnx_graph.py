@@ -153,7 +153,7 @@ def test_layers_changed_for_speed_are_not_traced(tmp_path: Path):
 def test_a_model_that_cannot_be_traced_is_refused(tmp_path: Path):
     class Odd(torch.nn.Module):
         def forward(self, **inputs: torch.Tensor) -> Any:
-            return type("Said", (), {"logits": torch.tensor(float(inputs["input_ids"].sum()))})
+            return type("Output", (), {"logits": torch.tensor(float(inputs["input_ids"].sum()))})
 
     task, _, rows = text_case("bert")
     with pytest.raises(ModelError, match="Odd cannot be written as ONNX"):
@@ -165,7 +165,7 @@ def test_a_graph_for_one_length_only_is_refused(tmp_path: Path):
     class Fixed(torch.nn.Module):
         def forward(self, **inputs: torch.Tensor) -> Any:
             ids = inputs["input_ids"]
-            return type("Said", (), {"logits": ids.float() @ torch.ones(int(ids.shape[1]), 3)})
+            return type("Output", (), {"logits": ids.float() @ torch.ones(int(ids.shape[1]), 3)})
 
     task, _, rows = text_case("bert")
     with pytest.raises(ModelError, match=r"one length only|cannot be written"):

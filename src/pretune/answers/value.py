@@ -75,7 +75,7 @@ class Value(Answer):
         return {"type": "number"}
 
     def same(self, other: Answer, tolerance: float = 0.0) -> bool:
-        """Apart by the tolerance at most."""
+        """At most the tolerance apart."""
         return isinstance(other, Value) and abs(self.number - other.number) <= tolerance
 
     def said(self) -> str:

@@ -118,7 +118,7 @@ def mcnemar_p(only_a: int, only_b: int) -> float:
 def rows_needed(share_only_a: float, share_only_b: float) -> int | None:
     """Rows to show a difference like this one with 80 % power at 5 % (Connor 1987, Biometrics 43, the formula for n).
 
-    Takes the shares of rows on which one model alone is right. None when the two shares are equal.
+    Of the shares of rows on which one model alone is right; None when they are equal.
     """
     discordant, difference = share_only_a + share_only_b, share_only_b - share_only_a
     if difference == 0:

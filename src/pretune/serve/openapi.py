@@ -21,7 +21,7 @@ _QUERIES: Mapping[str, Any] = {
     "label": {"schema": _TEXT, "description": "the label to explain; default: the most probable one"},
     "test": {
         "schema": {"type": "boolean", "default": False},
-        "description": "take the parts out by their scores and see whether the answer falls: can the explanation be believed? Takes many times as long",
+        "description": "take the parts out by their scores and see whether the answer falls: can the explanation be believed? (many times as long)",
     },
 }
 _PROBLEM: Mapping[str, Any] = {
