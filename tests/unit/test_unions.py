@@ -1,0 +1,119 @@
+"""What rows are made of and what they are answered by are objects: few files still compare the words, and no more may."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pretune
+from pretune.answers import ANSWERS
+
+SOURCE = Path(pretune.__file__).parent
+MODALITIES = ("text", "image", "audio")
+WORDS = {*MODALITIES, *ANSWERS}
+ROOMS = ("answers", "data/columns", "config")
+ALLOWED = {
+    "backbones/load.py": 4,
+    "backbones/processors.py": 5,
+    "data/checks/labels.py": 1,
+    "data/checks/media.py": 2,
+    "data/checks/passport.py": 2,
+    "data/checks/siblings.py": 1,
+    "data/clean.py": 2,
+    "data/formats/marks.py": 1,
+    "data/formats/media.py": 1,
+    "data/labels/lists.py": 1,
+    "data/media/rows.py": 3,
+    "data/read_notes.py": 1,
+    "data/splits.py": 1,
+    "data/stream.py": 4,
+    "explain/attention.py": 1,
+    "explain/attributions.py": 5,
+    "explain/gradients.py": 2,
+    "explain/reading.py": 2,
+    "export/program.py": 1,
+    "export/standalone/rows.py": 6,
+    "objectives/distil_features.py": 1,
+    "objectives/image_pretraining.py": 1,
+    "report/attention_page.py": 2,
+    "report/attribution_parts.py": 2,
+    "report/blocks.py": 1,
+    "report/layout.py": 1,
+    "report/passport_findings.py": 3,
+    "report/sheet.py": 1,
+    "report/stills.py": 6,
+    "report/words.py": 1,
+    "serve/forms.py": 1,
+    "serve/intake.py": 8,
+    "serve/openapi.py": 2,
+    "serve/samples.py": 3,
+    "tasks/classification.py": 1,
+    "tasks/listing.py": 1,
+    "tasks/recognition_checks.py": 1,
+    "tasks/speech_recognition.py": 1,
+    "verbs/backbone.py": 6,
+    "verbs/distill_pretraining.py": 3,
+    "verbs/distill_rows.py": 3,
+    "verbs/distill_student.py": 4,
+    "verbs/explain.py": 2,
+    "verbs/explaining.py": 5,
+    "verbs/inspect.py": 1,
+    "verbs/learning.py": 1,
+    "verbs/probe.py": 1,
+    "verbs/prune.py": 2,
+    "verbs/rows.py": 1,
+    "verbs/serve.py": 1,
+}
+
+
+def words_in(node: ast.expr) -> Iterator[str]:
+    """Words of the unions that stand in this literal, or in this literal collection."""
+    if isinstance(node, ast.Constant) and node.value in WORDS:
+        yield str(node.value)
+    elif isinstance(node, (ast.Tuple, ast.List, ast.Set)):
+        for element in node.elts:
+            yield from words_in(element)
+
+
+def compares_words(node: ast.AST) -> bool:
+    """Does this node ask ``x == "image"``, ``x in ("image", "audio")`` or ``case "image"``?"""
+    if isinstance(node, ast.Compare):
+        return any(word for side in (node.left, *node.comparators) for word in words_in(side))
+    return isinstance(node, ast.MatchValue) and any(words_in(node.value))
+
+
+def comparisons_by_file() -> Counter[str]:
+    """How often each file outside the rooms of the unions compares their words."""
+    found: Counter[str] = Counter()
+    for path in sorted(SOURCE.rglob("*.py")):
+        name = path.relative_to(SOURCE).as_posix()
+        if not name.startswith(tuple(f"{room}/" for room in ROOMS)):
+            tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+            found[name] = sum(compares_words(node) for node in ast.walk(tree))
+    return +found
+
+
+def test_no_file_begins_to_compare_words_of_a_union() -> None:
+    """Ask the object instead: a method of the answer (``answers/``), of the task or of the backbone."""
+    assert dict(comparisons_by_file() - Counter(ALLOWED)) == {}
+
+
+def test_what_is_allowed_shrinks_with_what_is_there() -> None:
+    assert dict(Counter(ALLOWED) - comparisons_by_file()) == {}, "fewer are left: lower the numbers of ALLOWED"
+
+
+@pytest.mark.parametrize(
+    "code", ['kind == "image"', '"label" != role', 'kind in ("audio", "no")', 'kind not in ["tags"]']
+)
+def test_a_comparison_is_found(code: str) -> None:
+    assert compares_words(ast.parse(code, mode="eval").body)
+    assert not compares_words(ast.parse(code.replace('"', '"some ', 1), mode="eval").body)
+
+
+def test_a_case_is_found() -> None:
+    tree = ast.parse('match kind:\n    case "value":\n        pass\n')
+    assert sum(compares_words(node) for node in ast.walk(tree)) == 1
