@@ -19,7 +19,7 @@ from pretune.verbs.benchmark_fleet import ROUNDS, STEPS, WARMUP, Bench, Variant
 from pretune.verbs.declare import verb
 from pretune.verbs.next_steps import next_line
 from pretune.verbs.outcome import Outcome, Say
-from pretune.verbs.proven import about_of
+from pretune.verbs.proven import about_of, refuse_lacking
 from pretune.wording import counted
 
 if TYPE_CHECKING:
@@ -106,6 +106,10 @@ def same_question(variants: list[Variant]) -> None:
     for one in variants:
         try:
             about = about_of(one.run)
+            refuse_lacking(one.run, "benchmark")
+        except UsageError as lack:
+            one.reason = lack.problem
+            continue
         except PretuneError:
             continue
         if about["task"] not in {task.name for task in TASKS}:

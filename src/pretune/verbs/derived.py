@@ -14,7 +14,7 @@ from pretune.machine import Neighbours
 from pretune.options import option
 from pretune.runfolder import RunFolder, open_run
 from pretune.verbs.outcome import Outcome, Say
-from pretune.verbs.proven import about_of
+from pretune.verbs.proven import about_of, refuse_lacking
 from pretune.verbs.reading import own_data, reading_of
 from pretune.verbs.setup import open_together
 
@@ -53,10 +53,12 @@ class DerivedSettings(OutSettings):
     threads: int | None = option(None, "processor threads; default: all", low=1, not_in_identity=True)
 
 
-def finished_parent(settings: DerivedSettings) -> RunFolder:
-    """The run that is to be made from. Raises :class:`RunError` where it has no model yet."""
+def finished_parent(settings: DerivedSettings, verb: str) -> RunFolder:
+    """The run that ``verb`` is to make another from. Raises :class:`RunError` where it has no model yet, and as
+    :func:`pretune.verbs.proven.refuse_lacking`.
+    """
     run = open_run(settings.run)
-    about_of(run)
+    refuse_lacking(run, verb)
     return run
 
 

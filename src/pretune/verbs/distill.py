@@ -165,7 +165,7 @@ def _from_labels(settings: DistillSettings, say: Say, cluster: Cluster) -> Outco
     from pretune.verbs.distill_student import build_learning
     from pretune.verbs.setup import forecast
 
-    parent = finished_parent(settings)
+    parent = finished_parent(settings, "distill")
     if settings.dry_run:
         return forecast(
             settings,

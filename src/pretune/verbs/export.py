@@ -70,7 +70,7 @@ def export(settings: ExportSettings, *, say: Say) -> Outcome:
     from pretune.engine.parallel import Cluster
     from pretune.report.card import write_card
 
-    parent = finished_parent(settings)
+    parent = finished_parent(settings, "export")
     _refuse_other_engines(settings, parent)
     with open_derived(settings, parent, Cluster()) as (settings, run, state):
         if state == "finished":

@@ -12,7 +12,7 @@ from pretune.runfolder import RunFolder, data_of, is_run
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import Outcome, Say
 
-__all__ = ["ListSettings", "list"]
+__all__ = ["TAKING_TASKS", "ListSettings", "list"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ def list(settings: ListSettings, *, say: Say) -> Outcome:  # noqa: A001 - the ve
     return Outcome(text=text, facts={"runs": runs})
 
 
-_TAKING_TASKS = (
+TAKING_TASKS = (
     "finetune", "evaluate", "compare", "predict", "probe", "distill", "prune", "quantize", "benchmark", "export", "serve", "explain", "report",
 )  # fmt: skip
 
@@ -64,7 +64,7 @@ def _tasks() -> Outcome:
             "task": task.name,
             "columns": [*task.columns],
             "score": task.metric_type.primary,
-            "verbs": {verb: task.lacks.get(verb, True) for verb in _TAKING_TASKS},
+            "verbs": {verb: task.lacks.get(verb, True) for verb in TAKING_TASKS},
         }
         for task in TASKS
     ]
@@ -72,7 +72,7 @@ def _tasks() -> Outcome:
     for one in facts:
         lines.append(f"{one['task']}: columns {', '.join(one['columns'])}; decided by {one['score']}")
         lines += [f"  not {verb}: {why}" for verb, why in one["verbs"].items() if why is not True]
-    told = f"Verbs that take a task: {', '.join(_TAKING_TASKS)}. Where one does not, the reason stands below the task."
+    told = f"Verbs that take a task: {', '.join(TAKING_TASKS)}. Where one does not, the reason stands below the task."
     return Outcome(text="\n".join([told, *lines]), facts={"tasks": facts})
 
 

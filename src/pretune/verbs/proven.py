@@ -39,7 +39,17 @@ _ABOUT = record(
 )
 """What every ``pretune.json`` holds; each task has more (:meth:`pretune.tasks.base.Task.kept_fields`)."""
 
-__all__ = ["Proven", "TrainedModel", "about_in", "about_of", "graph_device", "load_plain", "load_proven", "open_model"]
+__all__ = [
+    "Proven",
+    "TrainedModel",
+    "about_in",
+    "about_of",
+    "graph_device",
+    "load_plain",
+    "load_proven",
+    "open_model",
+    "refuse_lacking",
+]
 
 
 @dataclass(frozen=True)
@@ -173,6 +183,17 @@ def about_of(run: RunFolder) -> dict[str, Any]:
             f"{run.path} has no model yet (its status is {run.record.get('status')})", f"finish it first: {command}"
         )
     return {"engine": "torch", **about_in(run.model_dir)}
+
+
+def refuse_lacking(run: RunFolder, verb: str) -> None:
+    """Raise :class:`pretune.errors.UsageError` where the task of a run says why ``verb`` cannot take it (its ``lacks``)."""
+    from pretune.tasks import kept_task
+
+    kind = kept_task(about_of(run))
+    if kind is not None and (why := kind.lacks.get(verb)):
+        raise UsageError(
+            f"pretune {verb} does not take {run.path}: {why}", "pretune list --tasks shows what each task goes with"
+        )
 
 
 def about_in(folder: Path) -> dict[str, Any]:

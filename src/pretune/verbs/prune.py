@@ -112,7 +112,7 @@ def prune(settings: PruneSettings, *, say: Say) -> Outcome:
     from pretune.verbs.setup import forecast
 
     cluster = join_cluster()
-    parent = finished_parent(settings)
+    parent = finished_parent(settings, "prune")
     _refuse_other_runs(parent)
     if settings.dry_run:
         return forecast(settings, lambda run: _first_learning(settings, run, parent, say, cluster))

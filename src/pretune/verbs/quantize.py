@@ -93,7 +93,7 @@ def quantize(settings: QuantizeSettings, *, say: Say) -> Outcome:
         pretune quantize runs/photos --keep-float mobilenet_v2.conv_stem --keep-float classifier
         pretune quantize runs/news --method qat --max-steps 300 --learning-rate 1e-5
     """
-    parent = finished_parent(settings)
+    parent = finished_parent(settings, "quantize")
     if settings.method == "qat":
         from pretune.verbs.quantize_aware import learn_rounded
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pretune.serve.limits import Limits
     from pretune.verbs.proven import Proven
 
-__all__ = ["ServeSettings", "serve"]
+__all__ = ["ServeSettings", "serve", "served_run"]
 
 _TOKEN_LETTERS = 16
 _SAMPLES = 6
@@ -83,10 +83,11 @@ def serve(settings: ServeSettings, *, say: Say) -> Outcome:
     from pretune.serve.app import make_app
     from pretune.serve.guard import is_local
     from pretune.serve.server import address_of, listen, run_server
-    from pretune.verbs.proven import load_proven
+    from pretune.verbs.proven import load_proven, refuse_lacking
     from pretune.verbs.reading import learned_by
 
     run = open_run(settings.run)
+    refuse_lacking(run, "serve")
     bound = listen(settings.host, settings.port)
     with bound:
         token = _token(settings)
@@ -97,7 +98,7 @@ def serve(settings: ServeSettings, *, say: Say) -> Outcome:
         refuse_unread(settings, proven.task.modality, _READ_BY_MODALITY)
         limits = _limits(settings)
         app, service = make_app(
-            _served(run, proven, reading, limits, _samples(settings)),
+            served_run(run, proven, reading, limits, _samples(settings)),
             limits,
             style=house_style(),
             local_only=is_local(settings.host),
@@ -176,7 +177,8 @@ def _samples(settings: ServeSettings) -> int:
     return settings.samples if settings.samples is not None else _SAMPLES if is_local(settings.host) else 0
 
 
-def _served(run: RunFolder, proven: Proven, reading: Reading, limits: Limits, samples: int) -> Served:
+def served_run(run: RunFolder, proven: Proven, reading: Reading, limits: Limits, samples: int) -> Served:
+    """What the service knows of a run: model, task, how rows are read, how good it was, rows to try, how it explains."""
     from pretune.explain.aims import Explainable
     from pretune.explain.attributions import explain_example
     from pretune.explain.faithfulness import ORDERS

@@ -1,0 +1,156 @@
+"""A small world for each task: data as a person has it, and the flags that make its runs small. A new task is one entry here."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from PIL import Image
+
+__all__ = ["WORLDS", "World"]
+
+COLOURS = {"brick": (200, 60, 40), "grass": (40, 160, 60), "water": (40, 80, 200)}
+TEXTS = {
+    "money": "the bank raised its rate",
+    "science": "the probe reached a moon",
+    "sport": "the team won its match",
+}
+TONES = {"low": 300, "mid": 900, "high": 1_800}
+ROWS = 60
+
+
+@dataclass(frozen=True)
+class World:
+    """``write(folder)`` makes the data and gives its place; ``model`` and ``flags`` go to ``finetune``, ``columns`` to every verb
+    that reads the data, ``student`` to ``distill``; ``row(folder)`` is what ``predict`` is asked.
+    """
+
+    write: Callable[[Path], Path]
+    model: str
+    row: Callable[[Path], Path]
+    columns: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    student: str = "layers:1"
+
+
+def lines(place: Path, rows: list[dict[str, Any]]) -> Path:
+    place.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return place
+
+
+def asked_text(folder: Path) -> Path:
+    return lines(folder / "asked.jsonl", [{"id": "a", "text": "Ann Lee said that the bank raised its rate"}])
+
+
+def texts(answer: Callable[[str, int], dict[str, Any]]) -> Callable[[Path], Path]:
+    """Rows of one sentence on a topic, with what ``answer(topic, number)`` adds."""
+
+    def write(folder: Path) -> Path:
+        names = sorted(TEXTS)
+        rows = [
+            {"text": f"{TEXTS[name]} ({number})", **answer(name, number)}
+            for number in range(ROWS)
+            for name in [names[number % len(names)]]
+        ]
+        return lines(folder / "rows.jsonl", rows)
+
+    return write
+
+
+def two(name: str, number: int, all_names: dict[str, Any]) -> str:
+    """One or two names of a kind."""
+    other = sorted(all_names)[(number // 3) % 3]
+    return name if other == name else f"{name}|{other}"
+
+
+def tags(folder: Path) -> Path:
+    rng = random.Random(0)
+    rows = []
+    for number in range(ROWS):
+        who, where = rng.choice(["Ann Lee", "Bob"]).split(), rng.choice(["Oslo", "New York"]).split()
+        words = [*who, "went", "to", *where, str(number)]
+        inside = [*("I-PER" if at else "B-PER" for at in range(len(who))), "O", "O", *("I-LOC" if at else "B-LOC" for at in range(len(where))), "O"]  # fmt: skip
+        rows.append("\n".join(map(" ".join, zip(words, inside, strict=True))))
+    place = folder / "rows.conll"
+    place.write_text("\n\n".join(rows) + "\n", encoding="utf-8")
+    return place
+
+
+def pictures(answer: Callable[[str, int], dict[str, Any]]) -> Callable[[Path], Path]:
+    """A table of pictures of one colour with noise, with what ``answer(colour, number)`` adds."""
+
+    def write(folder: Path) -> Path:
+        rng, names, rows = np.random.default_rng(0), sorted(COLOURS), []
+        for number in range(ROWS):
+            name = names[number % len(names)]
+            noise = rng.integers(-30, 30, (32, 32, 3))
+            Image.fromarray((np.array(COLOURS[name]) + noise).clip(0, 255).astype(np.uint8)).save(
+                folder / f"{number}.png"
+            )
+            rows.append({"file_name": f"{number}.png", **answer(name, number)})
+        return lines(folder / "rows.jsonl", rows)
+
+    return write
+
+
+def clips(answer: Callable[[str, int], dict[str, Any]]) -> Callable[[Path], Path]:
+    """A manifest of clips of one tone with noise, with what ``answer(tone, number)`` adds."""
+
+    def write(folder: Path) -> Path:
+        rng, names, rows = np.random.default_rng(0), sorted(TONES), []
+        for number in range(ROWS):
+            name, samples = names[number % len(names)], np.arange(3_200 + 40 * (number % 7))
+            tone = 0.3 * np.sin(2 * np.pi * TONES[name] * samples / 8_000) + 0.02 * rng.standard_normal(len(samples))
+            soundfile.write(folder / f"{number}.wav", tone, 8_000)
+            rows.append({"audio_filepath": f"{number}.wav", **answer(name, number)})
+        return lines(folder / "rows.jsonl", rows)
+
+    return write
+
+
+SMALL_TEXT = ("--vocab-size", "300", "--max-steps", "12", "--learning-rate", "0.001")
+SMALL = ("--max-steps", "4", "--batch-size", "8")
+TEXT, PICTURE, CLIP = "scratch:bert-tiny", "scratch:resnet-10", "scratch:wav2vec2-tiny"
+ONE_LABEL, LABELS, VALUE = (), ("--column", "labels=names"), ("--column", "value=amount")
+
+WORLDS: dict[str, World] = {
+    "text-classification": World(
+        texts(lambda name, _: {"label": name}), TEXT, asked_text, flags=SMALL_TEXT
+    ),
+    "text-multilabel-classification": World(
+        texts(lambda name, number: {"names": two(name, number, TEXTS)}), TEXT, asked_text, LABELS, SMALL_TEXT
+    ),
+    "text-regression": World(
+        texts(lambda name, number: {"amount": len(name) + number / 7}), TEXT, asked_text, VALUE, SMALL_TEXT
+    ),
+    "token-classification": World(tags, TEXT, asked_text, flags=SMALL_TEXT),
+    "image-classification": World(
+        pictures(lambda name, _: {"label": name}), PICTURE, lambda folder: folder / "1.png", flags=SMALL, student=PICTURE
+    ),
+    "image-multilabel-classification": World(
+        pictures(lambda name, number: {"names": two(name, number, COLOURS)}),
+        PICTURE, lambda folder: folder / "1.png", LABELS, SMALL, PICTURE,
+    ),
+    "image-regression": World(
+        pictures(lambda name, number: {"amount": COLOURS[name][0] + number / 7}),
+        PICTURE, lambda folder: folder / "1.png", VALUE, SMALL, PICTURE,
+    ),
+    "audio-classification": World(
+        clips(lambda name, _: {"label": name}), CLIP, lambda folder: folder / "1.wav", flags=SMALL
+    ),
+    "audio-multilabel-classification": World(
+        clips(lambda name, number: {"names": two(name, number, TONES)}), CLIP, lambda folder: folder / "1.wav", LABELS, SMALL
+    ),
+    "audio-regression": World(
+        clips(lambda name, number: {"amount": TONES[name] + number / 7}), CLIP, lambda folder: folder / "1.wav", VALUE, SMALL
+    ),
+    "speech-recognition": World(
+        clips(lambda name, _: {"text": name}), CLIP, lambda folder: folder / "1.wav", flags=SMALL
+    ),
+}  # fmt: skip
