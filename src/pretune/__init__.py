@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pretune.study.run import run
+    from pretune.study.study import study
     from pretune.verbs.benchmark import benchmark
     from pretune.verbs.cache import cache
     from pretune.verbs.compare import compare
@@ -59,6 +60,7 @@ __all__ = [
     "report",
     "run",
     "serve",
+    "study",
     "verify",
 ]
 

@@ -90,6 +90,13 @@ _BENCHMARK = record(
 _RECIPE = record(
     {"steps": mapped(_some(verb=text(), command=text(), status=text(), run=text(), facts=_OBJECT, text=text()))}
 )
+_STUDY = _some(
+    metric=text(), split=text(), rising=flag, n=whole(0), seeds=whole(1), labels=whole(1), text=listed(text()),
+    arms=listed(_some(name=text(), backbone=text())), simple=listed(record({"labels": whole(), "method": text(), "value": number()})),
+    points=listed(_some(arm=text(), labels=whole(1), value=_FIGURE, low=_FIGURE, high=_FIGURE)),
+    differences=listed(_some(arm=text(), labels=whole(1), value=_FIGURE, low=_FIGURE, high=_FIGURE, better=maybe(text()))),
+    labels_saved=listed(_some(arm=text(), labels=whole(1), needed=maybe(number()), needed_low=maybe(number()), needed_high=maybe(number()))),
+)  # fmt: skip
 _OF_FILES: dict[str, Check] = {
     "run.json": _RUN,
     "data.json": _PASSPORT,
@@ -97,6 +104,7 @@ _OF_FILES: dict[str, Check] = {
     "comparisons.json": listed(_COMPARISON),
     "benchmark.json": _BENCHMARK,
     "recipe.json": _RECIPE,
+    "study.json": _STUDY,
 }
 _OF_LINES: dict[str, Check] = {
     "log.jsonl": _some(kind=text(), step=whole(0), epoch=number(0), scores=mapped(number()), loss=number()),

@@ -6,7 +6,7 @@ A resample draws U units with replacement (Efron 1979): weights of the units tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,15 @@ from pretune.errors import DataError
 from pretune.metrics.base import Measured, ScoreSpec
 from pretune.types import Interval, Score
 
-__all__ = ["bootstrap", "difference_interval", "groups_of", "num_units", "paired_bootstrap"]
+__all__ = [
+    "bootstrap",
+    "difference_interval",
+    "drawn_alike",
+    "groups_of",
+    "num_units",
+    "paired_bootstrap",
+    "percentile_interval",
+]
 
 MAX_UNITS = 20_000
 """Up to this many rows each row is drawn by itself; above, random groups of rows are."""
@@ -97,6 +105,21 @@ def paired_bootstrap(
             "probability_a_better": a_wins if rising else 1 - a_wins,
         }  # fmt: skip
     return result
+
+
+def drawn_alike(
+    sides: Sequence[Measured], *, resamples: int = 2000, seed: int = 0, groups_N: np.ndarray | None = None
+) -> list[dict[str, np.ndarray]]:
+    """Every score of each side in ``resamples`` resamples, (R,): in each, the same rows are drawn on all sides. All sides answer the
+    same rows in the same order.
+    """
+    assert len({one.num_rows for one in sides}) == 1, "paired rows are needed"
+    return _resampled_scores([_in_units(one, seed, groups_N) for one in sides], resamples, seed)
+
+
+def percentile_interval(drawn_R: np.ndarray, value: float, units: int) -> Interval:
+    """The 95 % interval of ``value`` among its resamples, widened for few ``units`` as :func:`difference_interval` says."""
+    return _percentiles(drawn_R, value, _expanded_tail(units))
 
 
 def difference_interval(drawn_R: np.ndarray, value: float, units: int) -> tuple[Interval, float]:

@@ -11,7 +11,20 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from pretune.report.svg import FONT, Scale, drawing, finite, legend, number, shorten, tag, text, text_width, thin
+from pretune.report.svg import (
+    FONT,
+    LogScale,
+    Scale,
+    drawing,
+    finite,
+    legend,
+    number,
+    shorten,
+    tag,
+    text,
+    text_width,
+    thin,
+)
 from pretune.report.words import number_text, percent_text, tick_text
 from pretune.wording import counted
 
@@ -22,12 +35,15 @@ ROW = 26.0
 
 @dataclass(frozen=True)
 class Series:
-    """One line: ``x`` and ``y`` of equal length; ``marked`` are the indices shown with a ring (the best step)."""
+    """One line: ``x`` and ``y`` of equal length; ``marked`` are the indices shown with a ring (the best step), ``intervals`` the low
+    and high end at each point, where there are any.
+    """
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
     marked: tuple[int, ...] = ()
+    intervals: Sequence[tuple[float, float]] = ()
 
     def points(self) -> list[tuple[float, float]]:
         """The points that can be drawn."""
@@ -54,8 +70,10 @@ def line_chart(
     y_title: str,
     width: int = 896,
     y_text: Callable[[float], str] = tick_text,
+    log_x: bool = False,
 ) -> Markup:
-    """Lines over a common x axis, with axes, round ticks and (for several) a legend.
+    """Lines over a common x axis, with axes, round ticks and (for several) a legend. With ``log_x`` the x axis is logarithmic, its
+    ticks the points' own.
 
     A series of one point is a dot; of few, line and dots; more than 400 points are thinned with the outline kept.
     Gives an empty string where there is nothing to draw.
@@ -70,17 +88,33 @@ def line_chart(
     bottom = height - 44
     xs = [x for _, _, points in lines for x, _ in points]
     ys = [y for _, _, points in lines for _, y in points]
+    ys += [end for _, one, _ in lines for ends in one.intervals for end in ends if finite(end)]
     y_scale = Scale.over(ys, bottom, top, pad=0.06)
     left = max(text_width(y_text(tick)) for tick in y_scale.ticks()) + 14
-    x_scale = Scale.over(xs, left, width - 12, zero=0 <= min(xs) <= max(xs) / 2)
+    place: Scale = (LogScale if log_x else Scale).over(
+        xs, left, width - 12, zero=not log_x and 0 <= min(xs) <= max(xs) / 2
+    )
+    few = 4 if width < 500 else 7
+    ticks = _thin_ticks(sorted(set(xs)), place, width / few / 2) if log_x else place.ticks(few)
     parts = [*names, text(0, head + 10, y_title, "muted")]
-    parts += _frame(x_scale, y_scale, x_title, y_text, 4 if width < 500 else 7)
+    parts += _frame(place, y_scale, x_title, y_text, ticks)
     for index, one, points in lines:
-        parts.append(_line(index, one, points, x_scale, y_scale))
+        parts.append(_line(index, one, points, place, y_scale))
     return drawing(width, height, title, _line_story(lines, x_title, y_text), *parts)
 
 
-def _frame(x_scale: Scale, y_scale: Scale, x_title: str, y_text: Callable[[float], str], x_count: int) -> list[Markup]:
+def _thin_ticks(values: Sequence[float], scale: Scale, apart: float) -> list[float]:
+    """The values that stand at least ``apart`` pixels from the one before."""
+    kept: list[float] = []
+    for value in values:
+        if not kept or scale(value) - scale(kept[-1]) >= apart:
+            kept.append(value)
+    return kept
+
+
+def _frame(
+    x_scale: Scale, y_scale: Scale, x_title: str, y_text: Callable[[float], str], x_ticks: Sequence[float]
+) -> list[Markup]:
     left, right, bottom = x_scale.start, x_scale.end, y_scale.start
     parts = []
     for tick in y_scale.ticks():
@@ -88,7 +122,7 @@ def _frame(x_scale: Scale, y_scale: Scale, x_title: str, y_text: Callable[[float
         parts.append(tag("line", {"x1": left, "x2": right, "y1": y, "y2": y, "class": "grid"}))
         parts.append(text(left - 8, y + 4, y_text(tick), "muted", "end"))
     parts.append(tag("line", {"x1": left, "x2": right, "y1": bottom, "y2": bottom, "class": "axis"}))
-    for tick in x_scale.ticks(x_count):
+    for tick in x_ticks:
         x = x_scale(tick)
         shown = tick_text(tick)
         anchor = "end" if x + text_width(shown) / 2 > right + 12 else "middle"
@@ -107,6 +141,9 @@ def _line(index: int, one: Series, points: list[tuple[float, float]], x_scale: S
         parts.append(tag("path", {"d": path, "class": f"line {kind}"}))
     if len(placed) <= (x_scale.end - x_scale.start) / 18:
         parts += [tag("circle", {"cx": x, "cy": y, "r": 3.0, "class": f"dot {kind}"}) for x, y in placed]
+    for (x, _), (low, high) in zip(one.points(), one.intervals, strict=False):
+        ends = {"x1": x_scale(x), "x2": x_scale(x), "y1": y_scale(low), "y2": y_scale(high)}
+        parts.append(tag("line", {**ends, "class": f"line {kind}"}))
     for mark in one.marked:
         if mark < len(one.x) and finite(one.x[mark]) and finite(one.y[mark]):
             parts.append(
@@ -271,7 +308,10 @@ def scatter(
     y_scale = Scale.over(ys, bottom, top, pad=0.06)
     left = max(text_width(tick_text(tick)) for tick in y_scale.ticks()) + 14
     x_scale = Scale.over(xs, left, min(width - 12.0, left + 1.6 * (bottom - top)), pad=0.06)
-    parts = [text(0, 10, y_title, "muted"), *_frame(x_scale, y_scale, x_title, tick_text, 4 if width < 500 else 7)]
+    parts = [
+        text(0, 10, y_title, "muted"),
+        *_frame(x_scale, y_scale, x_title, tick_text, x_scale.ticks(4 if width < 500 else 7)),
+    ]
     if diagonal:
         ends = max(x_scale.low, y_scale.low), min(x_scale.high, y_scale.high)
         line = {"x1": x_scale(ends[0]), "y1": y_scale(ends[0]), "x2": x_scale(ends[1]), "y2": y_scale(ends[1])}

@@ -20,6 +20,7 @@ from pretune.report.sections import (
 )
 from pretune.report.steps_section import measured_by_steps, steps_lead, steps_of, steps_section
 from pretune.report.story import banners, lead, over_title, tiles
+from pretune.report.study_section import study_lead, study_of, study_section, study_tiles
 from pretune.runfolder import RunFolder
 
 __all__ = ["report_page", "write_report"]
@@ -49,7 +50,12 @@ def report_page(run: RunFolder) -> Page:
         curves_section(run.log_lines(), metrics),
         data_section(passport, record),
     )
-    own = [*([steps_section(run)] if steps else []), *([benchmark_section(measured)] if measured else [])]
+    studied = study_of(run)
+    own = [
+        *([study_section(studied)] if studied else []),
+        *([steps_section(run)] if steps else []),
+        *([benchmark_section(measured)] if measured else []),
+    ]
     found = (
         *((*own, done_section(record)) if own else (done_section(record), *of_learning)),
         lineage_section(nodes_of(run)),
@@ -62,7 +68,11 @@ def report_page(run: RunFolder) -> Page:
         lead=_lead(run, record, metrics, comparisons, measured),
         sections=tuple(section for section in found if section),
         banners=banners(record, name),
-        tiles=benchmark_tiles(measured) if measured else tiles(record, metrics, passport),
+        tiles=study_tiles(studied)
+        if studied
+        else benchmark_tiles(measured)
+        if measured
+        else tiles(record, metrics, passport),
         closing="Made by pretune from the files of the run folder. This page is complete in itself: it holds no script and loads nothing.",
     )
 
@@ -71,6 +81,8 @@ def _lead(
     run: RunFolder, record: dict[str, Any], metrics: dict[str, Any], comparisons: list[dict[str, Any]], measured: Any
 ) -> tuple[str, ...]:
     """The outcome first: of the steps, of the benchmark, of the evaluation, or of what the run was made from."""
+    if studied := study_of(run):
+        return study_lead(studied)
     if steps_of(run):
         return (*benchmark_lead(measured), *steps_lead(run)) if measured else steps_lead(run)
     if measured:

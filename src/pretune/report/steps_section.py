@@ -56,7 +56,7 @@ def steps_section(run: RunFolder) -> Section | None:
         for line in str((found[name].get("compression") or {}).get("text", "")).splitlines()
     ]
     commands = "\n".join(str(facts.get("command", "")) for facts in steps.values())
-    parts = [data_table("The steps of the recipe", list(_COLUMNS), rows, note=note)]
+    parts = [data_table("The steps", list(_COLUMNS), rows, note=note)]
     if sentences:
         parts.append(part("sentences", rows=sentences))
     parts.append(part("details", summary="The command of each step", body=part("code", text=commands, name="commands")))

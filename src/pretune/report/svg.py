@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 
 __all__ = [
     "FONT",
+    "LogScale",
     "Scale",
     "drawing",
     "finite",
@@ -166,6 +167,15 @@ class Scale:
     def ticks(self, count: int = 5) -> list[float]:
         """Round numbers on this scale."""
         return ticks(self.low, self.high, count)
+
+
+class LogScale(Scale):
+    """The same over the logarithm of positive values."""
+
+    def __call__(self, value: float) -> float:
+        """The pixel of a value."""
+        share = math.log(value / self.low) / math.log(self.high / self.low)
+        return self.start + share * (self.end - self.start)
 
 
 def legend(names: Sequence[str], width: float, x: float = 0.0, y: float = 12.0) -> tuple[list[Markup], float]:

@@ -34,7 +34,7 @@ from pretune.verbs.story import VERBS
 
 __all__ = ["Recipe", "Step", "read_recipe"]
 
-_NOT_IN_RECIPES = ("run", "serve", "demo", "list", "cache")
+_NOT_IN_RECIPES = ("run", "study", "serve", "demo", "list", "cache")
 _REFERENCE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<braced>[^}]*)\}|(?P<plain>[\w-]+))")
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 _KEYS = ("out", "defaults", "steps")

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from pretune.config import OutSettings, RunSettings
-from pretune.errors import CorruptFile, Interrupted, PretuneError, RunError, UsageError
+from pretune.config import RunSettings
+from pretune.errors import RunError, UsageError
 from pretune.newrun import create_run, refuse_place
-from pretune.options import Settings, option
+from pretune.options import option
 from pretune.runfolder import RunFolder, is_run, now
-from pretune.study.recipe import Recipe, Step, read_recipe
+from pretune.study.recipe import Recipe, read_recipe
+from pretune.study.steps import StepsDone, do_step, failure_noted
 from pretune.verbs.declare import load_verb, verb
 from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
 
 __all__ = ["RunRecipeSettings", "run"]
-
-STATE = "recipe.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +77,7 @@ def run(settings: RunRecipeSettings, *, say: Say) -> Outcome:
     kept = dataclasses.replace(settings, out=str(recipe.out))
     with create_run(kept, recipe.out, overwrite=settings.overwrite) as (folder, _):
         folder.update_record(settings=kept.to_dict(), command=kept.command())
-        state = _State(folder)
+        state = StepsDone(folder)
         todo = [step for step in recipe.steps if not state.is_done(step, keys[step.name])]
         if not todo and folder.record.get("status") == "finished":
             return _outcome(recipe, folder, state, WAS_FINISHED)
@@ -89,9 +87,9 @@ def run(settings: RunRecipeSettings, *, say: Say) -> Outcome:
             problem=None,
             parents=[str(recipe.out / step.name) for step in recipe.steps if step.makes_run],
         )
-        with _failure_noted(folder):
+        with failure_noted(folder):
             for number, step in enumerate(recipe.steps, 1):
-                _do(step, keys[step.name], state, say, place=f"{number} of {len(recipe.steps)}")
+                do_step(step, keys[step.name], state, say, place=f"{number} of {len(recipe.steps)}")
             state.forget_others({step.name for step in recipe.steps})
         folder.update_record(status="finished", finished=now(), seconds=round(time.monotonic() - began, 1))
         load_verb("report")(str(folder.path), say=say)
@@ -124,112 +122,9 @@ def _refuse_other_recipe(recipe: Recipe) -> None:
         )
 
 
-class _State:
-    """What the recipe's folder remembers of its steps, in ``recipe.json``."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder, self.path = folder, folder.path / STATE
-        self.steps: dict[str, dict[str, Any]] = {}
-        if folder.has(STATE):
-            self.steps = folder.read_object(STATE, "steps")["steps"]
-            if not isinstance(self.steps, dict) or not all(isinstance(facts, dict) for facts in self.steps.values()):
-                raise CorruptFile(
-                    f"{self.path} holds no steps", "delete it: steps that are done are found by their runs"
-                )
-
-    def is_done(self, step: Step, key: str) -> bool:
-        """Was it done with this key, and is what it made still there? What has no run of its own lies in those that it took."""
-        before = self.steps.get(step.name, {})
-        if before.get("key") != key or before.get("status") != "finished":
-            return False
-        if step.makes_run:
-            return _is_finished(_run_of(step))
-        return all(path.exists() for path in step.files) and before.get("taken") == self.taken(step)
-
-    def taken(self, step: Step) -> dict[str, Any]:
-        """When the runs that it takes were begun: one that was deleted and made anew is another."""
-        runs = {name: RunFolder(self.path.parent / name) for name in step.needs}
-        return {name: run.record.get("started") if is_run(run.path) else None for name, run in runs.items()}
-
-    def write(self, step: Step, key: str, **facts: Any) -> None:
-        """Replace what is known of a step."""
-        known = {"verb": step.verb, "command": step.settings.command(), "key": key, "needs": [*step.needs]}
-        if step.makes_run:
-            known["run"] = _run_of(step).name
-        self.steps[step.name] = {**known, **facts}
-        self.folder.write(STATE, {"format": 1, "steps": self.steps})
-
-    def forget_others(self, names: set[str]) -> None:
-        """Steps that the recipe no longer has; their folders stay."""
-        self.steps = {name: facts for name, facts in self.steps.items() if name in names}
-        self.folder.write(STATE, {"format": 1, "steps": self.steps})
-
-
-def _run_of(step: Step) -> Path:
-    assert isinstance(step.settings, OutSettings), "a step without a run has no folder"
-    return Path(str(step.settings.out))
-
-
-def _is_finished(place: Path) -> bool:
-    return is_run(place) and RunFolder(place).record.get("status") == "finished"
-
-
-def _do(step: Step, key: str, state: _State, say: Say, *, place: str) -> None:
-    """Do one step, unless it is done. What was made with other options by an earlier form of it is replaced."""
-    if state.is_done(step, key):
-        say.note(f"== {place}: {step.name} was done before")
-        return
-    say.note(f"== {place}: {step.name}: {step.settings.command()}")
-    before = state.steps.get(step.name, {})
-    settings = step.settings
-    if step.makes_run and before.get("key") not in (None, key) and is_run(_run_of(step)):
-        settings = dataclasses.replace(settings, overwrite=True)
-    state.write(step, key, status="running")
-    began = time.monotonic()
-    outcome = _called(load_verb(step.verb).run, settings, say, step.name)
-    state.write(
-        step,
-        key,
-        status="finished",
-        taken=state.taken(step),
-        text=outcome.text,
-        facts=dict(outcome.facts),
-        seconds=round(time.monotonic() - began, 1),
-    )
-    for line in outcome.text.splitlines():
-        say.note(f"   {line}")
-
-
-def _called(function: Callable[..., Outcome], settings: Settings, say: Say, name: str) -> Outcome:
-    """The verb's outcome; its errors, and a check that did not pass, name the step."""
-    try:
-        outcome = function(settings, say=say)
-    except Interrupted:
-        raise
-    except PretuneError as error:
-        error.problem = f"step {name}: {error.problem}"
-        raise
-    if outcome.exit_code:
-        error = RunError(f"step {name} did not pass: {outcome.text}", "mend what it found and run the recipe again")
-        error.exit_code = outcome.exit_code
-        raise error
-    return outcome
-
-
-@contextlib.contextmanager
-def _failure_noted(folder: RunFolder) -> Iterator[None]:
-    try:
-        yield
-    except PretuneError as error:
-        status = "interrupted" if isinstance(error, Interrupted) else "failed"
-        with contextlib.suppress(PretuneError, OSError):
-            folder.update_record(status=status, problem=error.problem)
-        raise
-
-
 def _plan(recipe: Recipe, keys: Mapping[str, str], *, begins_again: bool) -> Outcome:
     """What would be done; nothing is written."""
-    state = _State(RunFolder(recipe.out))
+    state = StepsDone(RunFolder(recipe.out))
     if begins_again:
         state.steps = {}
     lines, facts = [], []
@@ -247,7 +142,7 @@ def _plan(recipe: Recipe, keys: Mapping[str, str], *, begins_again: bool) -> Out
     return Outcome(text=text, facts={"out": str(recipe.out), "steps": facts})
 
 
-def _outcome(recipe: Recipe, folder: RunFolder, state: _State, said: str) -> Outcome:
+def _outcome(recipe: Recipe, folder: RunFolder, state: StepsDone, said: str) -> Outcome:
     steps = {step.name: state.steps.get(step.name, {}) for step in recipe.steps}
     lines = [
         f"{name}: {str(facts.get('text', '')).splitlines()[0]}" for name, facts in steps.items() if facts.get("text")

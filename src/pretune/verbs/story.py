@@ -35,6 +35,9 @@ VERBS: tuple[VerbEntry, ...] = (
     VerbEntry("explain", "show", "what an answer hangs on, and where attention goes, as a page and a figure"),
     VerbEntry("serve", "show", "answer programs and people over HTTP, with a page to try the model on"),
     VerbEntry("run", "show", "run a recipe: a file of steps, each done once", room="study"),
+    VerbEntry(
+        "study", "prove", "ways to learn against each other, with few and many labels: what is worth it", room="study"
+    ),
     VerbEntry("list", "show", "show the runs in a folder"),
     VerbEntry("verify", "show", "say whether every file of a run or model is what was written"),
     VerbEntry("cache", "show", "what is kept between runs to save work: how much, how old; remove what is not needed"),

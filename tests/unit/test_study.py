@@ -1,0 +1,132 @@
+"""Studies: arms and budgets as they are typed, curves, labels saved, the fitted law, and the sentences that follow."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pretune.errors import UsageError
+from pretune.metrics.base import ScoreSpec
+from pretune.study.curves import Curves, fit_power_law, labels_for
+from pretune.study.plan import arms_of, budgets_of, cells_of
+from pretune.study.verdict import sentences
+
+BUDGETS = (10, 30, 100, 300, 1000)
+ACCURACY = ScoreSpec(rising=True, limits=(0.0, 1.0))
+
+
+def test_arms_have_names_models_and_options_of_their_own() -> None:
+    arms = arms_of(["scratch:bert-mini", "head=models/x,adapt=head,learning-rate=1e-3", "models/x/"])
+    assert [(arm.name, arm.backbone) for arm in arms] == [
+        ("scratch-bert-mini", "scratch:bert-mini"), ("head", "models/x"), ("x", "models/x/"),
+    ]  # fmt: skip
+    assert arms[1].options["adapt"] == "head"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["a"], "but one"),
+        (["a", "a"], "two arms are called a"),
+        (["a", "b,adapt"], "no option"),
+        (["a", "=b"], "no arm"),
+        (["a", "b="], "no arm"),
+    ],
+)
+def test_words_that_are_no_arms(words: list[str], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        arms_of(words)
+
+
+def test_budgets() -> None:
+    assert budgets_of("30,all,10", 500) == [10, 30, None]
+    assert budgets_of("10,500", 500) == [10, None]
+    assert budgets_of("auto", 500) == [10, 30, 100, None]
+    assert budgets_of("auto", 45_000) == [300, 1_000, 3_000, 10_000, None]
+    for wrong in ("1", "600", "ten", "10,10", "", "-5"):
+        with pytest.raises(UsageError, match="--budgets"):
+            budgets_of(wrong, 500)
+
+
+def test_cheap_runs_come_first_with_arms_side_by_side() -> None:
+    names = [cell.name for cell in cells_of(arms_of(["a", "b"]), [10, None], [0, 1])]
+    assert names == ["a-10-0", "b-10-0", "a-10-1", "b-10-1", "a-all-0", "b-all-0", "a-all-1", "b-all-1"]
+
+
+def test_labels_for_a_score_lie_on_the_line_over_the_logarithm() -> None:
+    curve = np.array([0.5, 0.7, 0.9])
+    assert labels_for(0.8, (10, 100, 1000), curve, rising=True) == pytest.approx(math.sqrt(100 * 1000))
+    assert labels_for(0.5, (10, 100, 1000), curve, rising=True) == 0.0
+    assert labels_for(0.91, (10, 100, 1000), curve, rising=True) == math.inf
+    dip = np.array([0.5, 0.4, 0.9])
+    assert labels_for(0.45, (10, 100, 1000), dip, rising=True) == 0.0
+    errors = 1 - curve
+    assert labels_for(0.2, (10, 100, 1000), errors, rising=False) == pytest.approx(math.sqrt(100 * 1000))
+
+
+@pytest.mark.parametrize(("scale", "exponent", "floor"), [(2.0, 0.4, 0.05), (0.9, 0.1, 0.0), (5.0, 0.8, 0.2)])
+def test_a_power_law_is_found_again(scale: float, exponent: float, floor: float) -> None:
+    errors = scale * np.array(BUDGETS, dtype=float) ** -exponent + floor
+    found = fit_power_law(BUDGETS, errors)
+    fitted = found[0] * np.array(BUDGETS, dtype=float) ** -found[1] + found[2]
+    assert fitted == pytest.approx(errors, abs=2e-3)
+
+
+def made(
+    gain: float, *, noise: float = 0.01, seeds: int = 3, seed: int = 0, spec: ScoreSpec = ACCURACY
+) -> dict[str, Any]:
+    """What a study finds where the second arm's error is ``1 - gain`` of the first's."""
+    rng = np.random.default_rng(seed)
+    errors = 2 * np.array(BUDGETS, dtype=float) ** -0.4 + 0.05
+    truth = np.stack([1 - errors, 1 - errors * (1 - gain)])
+    values = truth[:, :, None] + rng.normal(0, noise, (2, len(BUDGETS), seeds))
+    drawn = values[..., None] + rng.normal(0, noise, (2, len(BUDGETS), seeds, 100))
+    curves = Curves(("plain", "pretrained"), BUDGETS, spec, values, drawn, 400).to_dict()
+    arms = [{"name": "plain"}, {"name": "pretrained"}]
+    return {
+        "metric": "accuracy", "rising": True, "n": 400, "split": "test", "seeds": seeds, "arms": arms, "simple": [], **curves,
+    }  # fmt: skip
+
+
+def test_labels_saved_hold_the_truth() -> None:
+    found = made(0.3)
+    for one in found["labels_saved"][:3]:
+        wanted = 0.7 * (2 * one["labels"] ** -0.4 + 0.05)
+        truth = (2 / (wanted - 0.05)) ** 2.5
+        assert one["needed_low"] < 1.25 * truth
+        assert one["needed_high"] is None or one["needed_high"] > 0.8 * truth
+    last = found["labels_saved"][-1]
+    assert last["beyond"], "the first arm was never seen as good as that"
+    assert last["needed"] is None
+
+
+def test_sentences_say_which_is_better_and_what_it_saves() -> None:
+    told = "\n".join(sentences(made(0.3)))
+    assert "pretrained is better than plain with 10, 30, 100, 300 and 1,000 labels" in told
+    assert "labels saved" in told
+    assert "more labels" in told
+    nothing = "\n".join(sentences(made(0.0, noise=0.02)))
+    assert "No difference between pretrained and plain was shown" in nothing
+    assert "saved" not in nothing
+    worse = "\n".join(sentences(made(-0.3)))
+    assert "plain is better than pretrained" in worse
+
+
+def test_equal_arms_are_rarely_told_apart() -> None:
+    """Twenty studies of equal arms with five numbers of labels each: about one in twenty intervals leaves out zero."""
+    told = [
+        one["better"]
+        for seed in range(20)
+        for one in made(0.0, seed=seed, seeds=5, spec=ScoreSpec(rising=True))["differences"]
+    ]
+    assert sum(better is not None for better in told) <= 0.2 * len(told)
+
+
+def test_one_seed_says_so_and_a_simple_method_is_named_where_it_wins() -> None:
+    found = {**made(0.3, seeds=1), "simple": [{"labels": 10, "method": "tfidf-logistic", "value": 0.99}]}
+    told = "\n".join(sentences(found))
+    assert "1 seed: another draw of labels may say otherwise" in told
+    assert "more than every arm" in told
