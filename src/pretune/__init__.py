@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pretune.verbs.prune import prune
     from pretune.verbs.quantize import quantize
     from pretune.verbs.report import report
+    from pretune.verbs.selftrain import selftrain
     from pretune.verbs.serve import serve
     from pretune.verbs.verify import verify
 
@@ -59,6 +60,7 @@ __all__ = [
     "quantize",
     "report",
     "run",
+    "selftrain",
     "serve",
     "study",
     "verify",

@@ -73,7 +73,7 @@ _RUN = _some(
     verb=text(), command=text(), status=text(), settings=_OBJECT, parents=listed(text()), started=text(), finished=text(),
     stopped=text(), problem=maybe(text()), seconds=number(0), machine=_OBJECT, backbone=_OBJECT, training=_OBJECT, device=_OBJECT,
     reading=maybe(_OBJECT), data_fingerprint=text(), seed_runs=listed(text()), compression=_OBJECT, distillation=_OBJECT,
-    pruning=_OBJECT, quantization=_OBJECT, export=_OBJECT,
+    pruning=_OBJECT, selftraining=_OBJECT, quantization=_OBJECT, export=_OBJECT,
     model=_some(task=text(), labels=listed(text()), initialised=listed(text()), unexpected=listed(text()), parameters=whole(0), pooling=maybe(_POOLING), pooled=_POOLED),
     linear_model=record({"strength": number(above=0)}), choosing=_some(rows=whole(0), also_in_train=whole(0)),
     result=_some(metric=text(), value=number(), epoch=maybe(number(0)), step=whole(0), values=listed(number()), mean=number(), sd=number(), lost=record({"step": whole(0), "value": number()})),

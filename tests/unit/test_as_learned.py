@@ -196,7 +196,7 @@ def test_a_student_reads_as_its_teacher_and_held_out_rows_are_found(run: RunFold
     rows = [{key: value for key, value in row.items() if key != "label"} for row in rows_with_noise(50)]
     write_csv(tmp_path / "more.csv", rows)  # the teacher's own 41 rows, and 9 others
     settings = DistillSettings(run=str(run.path), student="layers:1", unlabelled=str(tmp_path / "more.csv"))
-    learned = rows_to_learn(settings, run, Silent())
+    learned = rows_to_learn(settings, run, Silent(), unlabelled=settings.unlabelled)
     texts = learned.data["unlabelled"]["text"][:]
     assert not any("<p" in text for text in texts)
     held_out = {text for name in ("validation", "test") for text in learned.data[name]["text"]}

@@ -129,4 +129,4 @@ def test_one_seed_says_so_and_a_simple_method_is_named_where_it_wins() -> None:
     found = {**made(0.3, seeds=1), "simple": [{"labels": 10, "method": "tfidf-logistic", "value": 0.99}]}
     told = "\n".join(sentences(found))
     assert "1 seed: another draw of labels may say otherwise" in told
-    assert "more than every arm" in told
+    assert "does better than every arm: 99.00 % with 10 labels" in told

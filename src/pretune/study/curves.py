@@ -181,8 +181,8 @@ def _more_labels(budgets: Sequence[int], errors_B: np.ndarray, step: float) -> f
     rest = _law(law, most) - step - law[2]
     if rest <= 0 or law[1] <= 0 or law[0] <= 0:
         return math.inf
-    needed = (law[0] / rest) ** (1 / law[1])
-    return needed - most if needed <= _MOST_TIMES * most else math.inf
+    needed = math.log(law[0] / rest) / law[1]
+    return math.exp(needed) - most if needed <= math.log(_MOST_TIMES * most) else math.inf
 
 
 def _trapezoid_weights(budgets: Sequence[int]) -> np.ndarray:

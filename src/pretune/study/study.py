@@ -135,7 +135,7 @@ def _result(
     rows: int,
 ) -> dict[str, Any]:
     """What ``study.json`` holds: the curves, simple methods beside them, and the sentences."""
-    runs = {cell: RunFolder(out / cell.name) for cell in cells}
+    runs = {cell.name: RunFolder(out / cell.name) for cell in cells}
     metric, curves, n = _measured(settings, arms, budgets, cells, runs, rows)
     spec = metric.specs[metric.primary]
     found = {
@@ -156,7 +156,7 @@ def _result(
 
 def _measured(
     settings: StudySettings, arms: Sequence[Arm], budgets: Sequence[int | None], cells: Sequence[Cell],
-    runs: Mapping[Cell, RunFolder], rows: int,
+    runs: Mapping[str, RunFolder], rows: int,
 ) -> tuple[Metric, Curves, int]:  # fmt: skip
     """Every run's answers measured on the rows that all answered, and drawn alike."""
     import numpy as np
@@ -166,9 +166,9 @@ def _measured(
     from pretune.tasks import task_named
     from pretune.verbs.proven import about_of
 
-    about = about_of(runs[cells[0]])
+    about = about_of(runs[cells[0].name])
     metric = task_named(about["task"]).metric_type.of(about)
-    records = [{line["id"]: line for line in _records(runs[cell], settings.split)} for cell in cells]
+    records = [{line["id"]: line for line in _records(runs[cell.name], settings.split)} for cell in cells]
     shared = [row for row in records[0] if all(row in one for one in records)]
     if not shared:
         raise RunError(
@@ -178,13 +178,12 @@ def _measured(
     sides = [metric.measure([one[row] for row in shared]) for one in records]
     groups = groups_of([records[0][row] for row in shared])
     drawn = drawn_alike(sides, resamples=settings.resamples, seed=settings.seed, groups_N=groups)
-    place = {cell: number for number, cell in enumerate(cells)}
     shape = (len(arms), len(budgets), settings.seeds)
     values, resampled = np.empty(shape), np.empty((*shape, settings.resamples))
-    for cell in cells:
+    for cell, side, resample in zip(cells, sides, drawn, strict=True):
         at = (arms.index(cell.arm), budgets.index(cell.labels), cell.seed - settings.seed)
-        values[at] = sides[place[cell]].scores()[metric.primary]
-        resampled[at] = drawn[place[cell]][metric.primary]
+        values[at] = side.scores()[metric.primary]
+        resampled[at] = resample[metric.primary]
     labels = tuple(rows if one is None else one for one in budgets)
     curves = Curves(
         tuple(arm.name for arm in arms), labels, metric.specs[metric.primary], values, resampled,
@@ -198,14 +197,14 @@ def _records(run: RunFolder, split: str) -> list[dict[str, Any]]:
 
 
 def _simple_methods(
-    settings: StudySettings, cells: Sequence[Cell], runs: Mapping[Cell, RunFolder], metric: Metric, rows: int
+    settings: StudySettings, cells: Sequence[Cell], runs: Mapping[str, RunFolder], metric: Metric, rows: int
 ) -> list[dict[str, Any]]:
     """The best simple method at each number of labels (fitted on the same rows), the mean over seeds."""
     import numpy as np
 
     found: dict[int, dict[str, list[float]]] = {}
     for cell in cells:
-        for name, scores in runs[cell].metrics.get(settings.split, {}).get("baselines", {}).items():
+        for name, scores in runs[cell.name].metrics.get(settings.split, {}).get("baselines", {}).items():
             value = scores.get(metric.primary, {}).get("value")
             if value is not None:
                 found.setdefault(cell.labels or rows, {}).setdefault(name, []).append(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pretune.report.words import number_text, score_line, title_of
+from pretune.report.words import is_percent, number_text, score_line, title_of
 from pretune.wording import counted
 
 __all__ = ["sentences"]
@@ -24,7 +24,8 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
 def _setting(found: Mapping[str, Any]) -> str:
     seeds = counted(found["seeds"], "seed")
     alone = "" if found["seeds"] > 1 else ": another draw of labels may say otherwise"
-    return f"{title_of(found['metric'])} on {counted(found['n'])} of {found['split']} that no run learned from; {seeds}{alone}."
+    title = title_of(found["metric"])
+    return f"{title[:1].upper()}{title[1:]} on {counted(found['n'])} of {found['split']} that no run learned from; {seeds}{alone}."
 
 
 def _against(found: Mapping[str, Any], arm: str, first: str) -> str:
@@ -44,7 +45,7 @@ def _against(found: Mapping[str, Any], arm: str, first: str) -> str:
     rest = [one for one in mine if one["better"] is None]
     shown = f"; with {_labels(rest)} no difference was shown" if rest else ""
     area = next(one for one in found["areas"] if one["arm"] == arm)
-    whole = score_line(found["metric"], {"value": area["difference"], **area["difference_interval"]})
+    whole = _amount(found, {"value": area["difference"], **area["difference_interval"]})
     return f"{'; '.join(parts)}{shown}. Over the whole curve: {whole}."
 
 
@@ -54,7 +55,15 @@ def _labels(where: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _difference(found: Mapping[str, Any], one: Mapping[str, Any]) -> str:
-    return f"{number_text(one['labels'])}: {score_line(found['metric'], one)}"
+    return f"{number_text(one['labels'])}: {_amount(found, one)}"
+
+
+def _amount(found: Mapping[str, Any], one: Mapping[str, Any]) -> str:
+    """A difference with its interval: of shares in points."""
+    if not is_percent(found["metric"], found["points"][0]):
+        return score_line(found["metric"], one)
+    interval = f" [{100 * one['low']:.1f}, {100 * one['high']:.1f}]" if "low" in one else ""
+    return f"{100 * one['value']:.1f} points{interval}"
 
 
 def _saved(found: Mapping[str, Any], arm: str, first: str) -> list[str]:
@@ -79,8 +88,8 @@ def _more(found: Mapping[str, Any]) -> list[str]:
     """What the fitted law says of more labels, and how well it foretold the largest number."""
     told = []
     for law in found["laws"]:
-        missed = score_line(found["metric"], {"value": abs(law["foretold"] - law["reached"])})
-        step = score_line(found["metric"], {"value": law["step"]})
+        missed = _amount(found, {"value": abs(law["foretold"] - law["reached"])})
+        step = _amount(found, {"value": law["step"]})
         if law["more_labels"] is None:
             answer = "cannot be told from here: the curve is nearly flat, or would need a hundred times as many labels"
         else:
@@ -95,11 +104,10 @@ def _more(found: Mapping[str, Any]) -> list[str]:
 def _simple(found: Mapping[str, Any]) -> list[str]:
     """Where a simple method does better than every arm."""
     sign = 1 if found["rising"] else -1
-    lost = []
+    lost: dict[str, list[str]] = {}
     for one in found["simple"]:
         best = max(sign * point["value"] for point in found["points"] if point["labels"] == one["labels"])
         if sign * one["value"] > best:
-            lost.append(
-                f"{title_of(one['method'])} has {score_line(found['metric'], {'value': one['value']})} with {number_text(one['labels'])} labels, more than every arm"
-            )
-    return [f"{'; '.join(lost)}."] if lost else []
+            value = score_line(found["metric"], {"value": one["value"]})
+            lost.setdefault(title_of(one["method"]), []).append(f"{value} with {number_text(one['labels'])} labels")
+    return [f"{method} does better than every arm: {', '.join(where)}." for method, where in lost.items()]

@@ -102,7 +102,10 @@ class Task(ABC):
     fixed_inputs: ClassVar[tuple[str, ...]] = ()
     taught_variation: ClassVar[str] = "light"
     hub_task: ClassVar[str] = ""
-    lacks: ClassVar[Mapping[str, str]] = {"probe": "a probe tells classes apart"}
+    lacks: ClassVar[Mapping[str, str]] = {
+        "probe": "a probe tells classes apart",
+        "selftrain": "answers that are learned from are one class of several (pretune distill --unlabelled teaches a student)",
+    }
     labels: tuple[str, ...]
 
     @classmethod  # noqa: B027

@@ -18,6 +18,7 @@ from pretune.errors import DataError
 from pretune.metrics.base import Measured, Metric
 from pretune.metrics.multilabel import MultilabelMetric, best_threshold, label_matrix, threshold_of_cardinality
 from pretune.schema import Check, number
+from pretune.tasks.base import Task
 from pretune.tasks.baselines.parts import KnownLabels
 from pretune.tasks.blocks.multilabel import multilabel_blocks
 from pretune.tasks.labelling import Labelling, given_order, in_order
@@ -65,6 +66,7 @@ class MultilabelClassification(Labelling):
     answer: ClassVar[str] = "labels"
     problem_type: ClassVar[str] = "multi_label_classification"
     metric_type: ClassVar[type[Metric]] = MultilabelMetric
+    lacks: ClassVar[Mapping[str, str]] = {"selftrain": Task.lacks["selftrain"]}
     kept: ClassVar[Mapping[str, Check]] = {"threshold?": number(0, 1)}
 
     def __init__(

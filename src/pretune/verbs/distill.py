@@ -20,6 +20,7 @@ from pretune.verbs.reading import refuse_missing_data
 
 if TYPE_CHECKING:
     from pretune.engine.parallel import Cluster
+    from pretune.verbs.distill_rows import LearnedRows
 
 __all__ = ["DistillSettings", "distill"]
 
@@ -161,7 +162,6 @@ def _is_fine_tuned(place: str) -> bool:
 
 
 def _from_labels(settings: DistillSettings, say: Say, cluster: Cluster) -> Outcome:
-    from pretune.verbs.distill_rows import rows_to_learn
     from pretune.verbs.distill_student import build_learning
     from pretune.verbs.setup import forecast
 
@@ -169,9 +169,7 @@ def _from_labels(settings: DistillSettings, say: Say, cluster: Cluster) -> Outco
     if settings.dry_run:
         return forecast(
             settings,
-            lambda run: (
-                build_learning(settings, run, parent, rows_to_learn(settings, parent, say), say, cluster).learning
-            ),
+            lambda run: build_learning(settings, run, parent, _rows(settings, parent, say), say, cluster).learning,
         )
     with open_derived(settings, parent, cluster) as (settings, run, state):
         if state != "finished":
@@ -179,20 +177,29 @@ def _from_labels(settings: DistillSettings, say: Say, cluster: Cluster) -> Outco
         return _outcome(run, "is finished" if state != "finished" else WAS_FINISHED)
 
 
+def _rows(settings: DistillSettings, parent: RunFolder, say: Say) -> LearnedRows:
+    from pretune.verbs.distill_rows import rows_to_learn
+
+    return rows_to_learn(
+        settings, parent, say,
+        labelled=settings.data, unlabelled=settings.unlabelled, own_unlabelled=settings.teacher,
+    )  # fmt: skip
+
+
 def _learn(
     settings: DistillSettings, run: RunFolder, parent: RunFolder, say: Say, cluster: Cluster, *, resumed: bool
 ) -> None:
     """From the rows to the student's folder and what it is worth beside its teacher."""
-    from pretune.verbs.distill_rows import note_rows, rows_to_learn
+    from pretune.verbs.distill_rows import note_rows
     from pretune.verbs.distill_student import build_learning
     from pretune.verbs.labelled import calibrate
     from pretune.verbs.record import carry_out, write_model
 
     began = time.monotonic()
-    rows = rows_to_learn(settings, parent, say)
+    rows = _rows(settings, parent, say)
     setup, learning, notes = build_learning(settings, run, parent, rows, say, cluster)
     if cluster.is_first:
-        note_rows(run, parent, rows, notes)
+        note_rows(run, parent, rows, notes, kind="distillation")
 
     def close() -> None:
         task, student = setup.task, setup.kept or learning.model

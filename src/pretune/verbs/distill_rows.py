@@ -1,4 +1,4 @@
-"""The rows that a student learns from: its teacher's own, and others with and without labels, none of which is held out."""
+"""The rows that a run made from another learns from: the parent's own, and others with and without labels, none of which is held out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pretune.config import AsReadSettings
 from pretune.errors import DataError, RunError
 from pretune.runfolder import RunFolder
 from pretune.verbs.derived import unchanged_data
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from pretune.data.splits import Splits
-    from pretune.verbs.distill import DistillSettings
 
 __all__ = ["LearnedRows", "note_rows", "rows_to_learn"]
 
@@ -41,9 +41,12 @@ class LearnedRows:
     facts: dict[str, Any]
 
 
-def rows_to_learn(settings: DistillSettings, parent: RunFolder, say: Say) -> LearnedRows:
-    """The teacher's rows, those of ``--data`` among ``train`` and those of ``--unlabelled`` among ``unlabelled``; without a teacher
-    no unlabelled ones.
+def rows_to_learn(
+    settings: AsReadSettings, parent: RunFolder, say: Say, *, labelled: str | None = None, unlabelled: str | None = None,
+    own_unlabelled: bool = True,
+) -> LearnedRows:  # fmt: skip
+    """The rows that ``parent`` learned from, those of the place ``labelled`` among ``train``, and among ``unlabelled`` those of the
+    place of that name and, where ``own_unlabelled``, the run's own. ``settings`` say how other places are read.
 
     Of rows that the teacher did not learn from, those are dropped that also stand in its validation or test, or nearly do: the
     student is compared with it there. Raises :class:`DataError` for rows of another kind, :class:`RunError` for data that is
@@ -54,15 +57,15 @@ def rows_to_learn(settings: DistillSettings, parent: RunFolder, say: Say) -> Lea
 
     own, own_fingerprint = unchanged_data(parent, say)
     adding = _Adding(own, answer=task_named(parent.record["model"]["task"]).columns[-1])
-    if settings.data is not None:
-        read = read_like(parent, settings.data, settings, learned_by(parent, answers=True), say)
-        adding.labelled(read, settings.data)
-    if settings.teacher and len(own.get("unlabelled", ())):
+    if labelled is not None:
+        read = read_like(parent, labelled, settings, learned_by(parent, answers=True), say)
+        adding.labelled(read, labelled)
+    if own_unlabelled and len(own.get("unlabelled", ())):
         adding.unlabelled([own["unlabelled"]], "the run's own rows without labels", prefix="")
-    if settings.unlabelled is not None:
+    if unlabelled is not None:
         column = _without_answers(settings.column, own)
-        rows = read_like(parent, settings.unlabelled, replace(settings, column=column), learned_by(parent), say)
-        adding.unlabelled([*rows.values()], f"--unlabelled {settings.unlabelled}", prefix=_stem(settings.unlabelled))
+        rows = read_like(parent, unlabelled, replace(settings, column=column), learned_by(parent), say)
+        adding.unlabelled([*rows.values()], f"--unlabelled {unlabelled}", prefix=_stem(unlabelled))
     for note in adding.notes:
         say.note(note)
     data = adding.joined()
@@ -70,16 +73,16 @@ def rows_to_learn(settings: DistillSettings, parent: RunFolder, say: Say) -> Lea
     return LearnedRows(data, own_fingerprint, data_fingerprint(data), untouched, tuple(adding.notes), adding.facts)
 
 
-def note_rows(run: RunFolder, parent: RunFolder, rows: LearnedRows, notes: Sequence[str]) -> None:
-    """What run.json says of the rows; a resumed run has to find them as they were. Raises :class:`RunError`."""
-    before = run.record.get("distillation", {}).get("rows_fingerprint")
+def note_rows(run: RunFolder, parent: RunFolder, rows: LearnedRows, notes: Sequence[str], *, kind: str) -> None:
+    """What run.json says of the rows, in its part ``kind``; a resumed run has to find them as they were. Raises :class:`RunError`."""
+    before = run.record.get(kind, {}).get("rows_fingerprint")
     if before is not None and before != rows.fingerprint:
         raise RunError(
             f"{run.path} was begun with other rows than --data and --unlabelled hold now",
             "bring the old rows back, or start again with --overwrite",
         )
     told = {"rows_fingerprint": rows.fingerprint, "rows": rows.facts, "notes": [*rows.notes, *notes]}
-    run.update_record(reading=reading_of(parent), distillation=told)
+    run.update_record(**{"reading": reading_of(parent), kind: told})
 
 
 @dataclass
