@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DerivedSettings",
     "against_parent",
+    "compared_on_validation",
     "compression_text",
     "finished_parent",
     "open_derived",
@@ -129,6 +130,18 @@ def against_parent(run: RunFolder, parent: RunFolder, settings: Any, say: Say) -
     found["text"] = "\n".join([worth, *crowded(others_busy, neighbours.processors)])
     run.update_record(compression=found)
     return found
+
+
+def compared_on_validation(run: RunFolder, parent: RunFolder, settings: Any, say: Say) -> dict[str, Any]:
+    """The paired comparison of the run's model (B) with its parent's (A) on validation rows."""
+    from pretune.evaluation.compare import compare_records
+
+    rows, asked = _validation_rows(parent), AnsweringSettings(precision="fp32", threads=settings.threads)
+    bar = say.progress(len(rows) * 2, "comparing with the run it was made from")
+    sides = [_load(one, asked) for one in (parent, run)]
+    before, after = (_records(side, rows, bar.update) for side in sides)
+    bar.close()
+    return compare_records(before, after, sides[0].task.metric, names=(parent.path.name, run.path.name))
 
 
 def outcome_of(run: RunFolder, said: str, kind: str, told: Sequence[str], *, next_step: str) -> Outcome:

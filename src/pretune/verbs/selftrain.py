@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import time
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pretune.options import option
 from pretune.runfolder import RunFolder, now
 from pretune.sums import sealed_folder
 from pretune.verbs.declare import verb
-from pretune.verbs.derived import DerivedSettings, against_parent, finished_parent, open_derived, outcome_of, take_over
+from pretune.verbs.derived import DerivedSettings, compared_on_validation, finished_parent, open_derived, take_over
 from pretune.verbs.next_steps import next_line
 from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
 from pretune.verbs.proven import about_of, load_proven
@@ -144,8 +143,7 @@ def _go_on(
         assert setup.choosing is not None, "models are chosen by validation rows"
         calibrate(setup.task, learning.model, setup.rows["validation"], setup.choosing, learning.device, say)
         write_model(run, learning.model, setup.task.processor_to_save(setup.backbone), setup.task.to_dict())
-        found = against_parent(run, parent, settings, say)
-        _choose(run, parent, found, guard)
+        _choose(run, parent, compared_on_validation(run, parent, settings, say), guard)
 
     carry_out(run, settings, rows.data, setup, learning, began=began, resumed=resumed, close=close)
 
@@ -282,20 +280,17 @@ def _tasks(
     return plain, weak, strong
 
 
-def _choose(run: RunFolder, parent: RunFolder, found: dict[str, Any], guard: dict[str, Any]) -> None:
+def _choose(run: RunFolder, parent: RunFolder, comparison: dict[str, Any], guard: dict[str, Any]) -> None:
     """Keep the new model where it is better on validation; else the parent's takes its place."""
-    before, after = (found[side]["score"]["value"] for side in ("before", "after"))
-    rising = found["comparison"]["primary"]["rising"]
-    is_better = after > before if rising else after < before
-    verdict = found["comparison"]["verdict"]
-    run.update_record(
-        selftraining={
-            **run.record["selftraining"],
-            **guard,
-            "kept": "own" if is_better else "parent",
-            "verdict": verdict,
-        }
+    from pretune.evaluation.compare import as_sentence
+
+    pair = comparison["primary"]
+    is_better = (
+        pair["difference"] is not None and (pair["difference"] > 0) == pair["rising"] and pair["difference"] != 0
     )
+    told = {**run.record["selftraining"], **guard, "kept": "own" if is_better else "parent", "comparison": comparison}
+    told["notes"] = [*told["notes"], f"On validation, by which both were chosen: {as_sentence(comparison['verdict'])}"]
+    run.update_record(selftraining=told)
     if not is_better:
         _copy_model(run, parent)
 
@@ -303,7 +298,7 @@ def _choose(run: RunFolder, parent: RunFolder, found: dict[str, Any], guard: dic
 def _keep_parent(run: RunFolder, parent: RunFolder, guard: dict[str, Any], *, seconds: float) -> None:
     """The end of a run that learned nothing: its model is its parent's."""
     _copy_model(run, parent)
-    told = {**run.record["selftraining"], **guard, "kept": "parent", "verdict": ""}
+    told = {**run.record["selftraining"], **guard, "kept": "parent"}
     run.update_record(
         selftraining=told, result=parent.record["result"], status="finished", finished=now(), seconds=round(seconds, 1)
     )
@@ -317,20 +312,13 @@ def _copy_model(run: RunFolder, parent: RunFolder) -> None:
 def _outcome(run: RunFolder, said: str) -> Outcome:
     told = run.record["selftraining"]
     kept = (
-        "It is better on validation than the run it began from, and was kept."
+        "The model is better on validation than the one it began from, and was kept."
         if told["kept"] == "own"
         else "The model is that of the run it began from: learning from rows without labels was not shown to help."
     )
-    next_step = next_line("evaluate", run=str(run.path))
-    if "compression" in run.record:
-        outcome = outcome_of(run, said, "selftraining", told["notes"], next_step=next_step)
-        return dataclasses.replace(outcome, text=f"{kept}\n{outcome.text}")
-    text = "\n".join([f"{run.path} {said}.", *told["notes"], kept, next_step])
+    text = "\n".join([f"{run.path} {said}. {kept}", *told["notes"], next_line("evaluate", run=str(run.path))])
     facts = {
-        "run": str(run.path),
-        "status": run.record["status"],
-        "result": run.record["result"],
-        "selftraining": told,
+        "run": str(run.path), "status": run.record["status"], "result": run.record["result"], "selftraining": told,
         "model": str(run.model_dir),
-    }
+    }  # fmt: skip
     return Outcome(text=text, facts=facts)
