@@ -47,7 +47,9 @@ def test_it_learns_and_says_what_that_was_worth(method: str, place: Path) -> Non
     assert (told["kept"] == "own") == (difference > 0)
     log = [json.loads(line) for line in (place / method / "log.jsonl").read_text().splitlines()]
     steps = [line for line in log if line["kind"] == "step"]
-    assert all(0 <= line["parts"]["accepted"] <= 1 for line in steps), "the share of rows without labels that was learned from"
+    assert all(0 <= line["parts"]["accepted"] <= 1 for line in steps), (
+        "the share of rows without labels that was learned from"
+    )
     done("evaluate", place / method, *QUICK)
     done("report", place / method)
 
