@@ -91,6 +91,11 @@ def test_weights_that_do_not_fit_into_the_memory_that_is_free(monkeypatch: pytes
         refuse_too_large("a model", 3 * 2**30)
 
 
+def test_a_class_may_be_called_as_a_field_of_a_config_is(tmp_path: Path):
+    told = {"id2label": {"982": "ballplayer, baseball player"}, "label2id": {"ballplayer, baseball player": 982}}
+    check_config(told, tmp_path / "config.json", None)
+
+
 def test_a_tokenizer_is_tried_once(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = shutil.copytree(whole, tmp_path / "model")
     tokenizer(pre_tokenizer=split(r"\w+|[^\w\s]+"))(folder)

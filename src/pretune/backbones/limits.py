@@ -55,6 +55,8 @@ _LAYERS = re.compile(r"(layers?|depths?|blocks?|stages?|experts?|modules?|repeat
 _COUNTS = re.compile(r"^(num|n)_|(heads?|groups?|levels?|codebooks?|labels)$")
 _FREE = re.compile(r"(ids?|seed|theta|version|length|base|timestamps?|tokens?)$|^(bos|eos|pad|sep|cls|mask)_")
 """Of a config: numbers that name a token or a frequency, and make nothing large."""
+_NAMES = ("label2id.",)
+"""Of a config: what is called by people, "baseball player" too."""
 _FEWEST_LAYERS, _MOST_COUNTED, _MOST_SIZE, _MOST_LISTED = 512, 200_000, 10**8, 200_000
 """A file's weights bound its layers; a folder whose weights are in another form may have so many."""
 
@@ -134,7 +136,7 @@ def check_config(told: dict[str, Any], path: Path, weights: Weights | None) -> N
     """Raise :class:`ModelError` for a config whose numbers ask for more than the weights hold, or than any model has."""
     layers = max(_FEWEST_LAYERS, weights.tensors) if weights else _FEWEST_LAYERS
     for place, key, number in _numbers(told):
-        if _FREE.search(key):
+        if _FREE.search(key) or place.startswith(_NAMES):
             continue
         if key in ("image_size", "patch_size"):
             low, most = 0, MOST_SIDE
