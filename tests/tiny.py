@@ -129,6 +129,35 @@ def tiny_pictures(count: int, *, side: int = 32, seed: int = 0) -> list[dict[str
     return rows
 
 
+def tiny_masks(count: int, *, sides: tuple[int, int] = (40, 56), seed: int = 0) -> list[dict[str, Any]]:
+    """Rows of PNG bytes with a mask: blocks of 8 pixels, whose colour says their class; a corner has none."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    from pretune.answers import Mask
+    from pretune.answers.mask import NONE
+
+    rng = np.random.default_rng(seed)
+    rows = []
+    for number in range(count):
+        height, width = sides[0] + 8 * (number % 2), sides[1]
+        classes = rng.integers(0, len(LABELS), (height // 8, width // 8))
+        classes.flat[: len(LABELS)] = range(len(LABELS))
+        pixels = rng.integers(0, 60, (height, width, 3)).astype(np.uint8)
+        mask = np.kron(classes, np.ones((8, 8), dtype=int)).astype(np.uint8)
+        pixels[np.arange(height)[:, None], np.arange(width)[None], mask] += 150
+        mask[-4:, -4:] = NONE
+        held = io.BytesIO()
+        Image.fromarray(pixels).save(held, "PNG")
+        image = {"bytes": held.getvalue(), "path": f"{number}.png"}
+        rows.append(
+            {"id": str(number), "image": image, "mask": Mask.of(mask, LABELS).to_json(), "width": width, "height": height}
+        )  # fmt: skip
+    return rows
+
+
 WORDS = {"money": "see", "science": "oh no", "sport": "ay"}
 """What a clip of a class says: with a letter twice, with a space, and a short one."""
 

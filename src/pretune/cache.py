@@ -47,6 +47,7 @@ KINDS = {
     "tokens": "texts as tokens",
     "tagged": "texts as tokens, with the words to be tagged",
     "pixels": "pictures, decoded and scaled",
+    "masks": "masks, scaled as their pictures",
     "samples": "clips, decoded",
     "trunks": "outputs of frozen layers",
     "teachers": "answers of teachers",

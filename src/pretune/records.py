@@ -19,8 +19,10 @@ def _some(**fields: Check) -> Check:
 
 
 def _answer(value: Any) -> None:
-    """A label, text or number, or the labels or tags of a row."""
-    if isinstance(value, list):
+    """A label, text or number, the labels or tags of a row, or an object (a mask)."""
+    if isinstance(value, dict):
+        _OBJECT(value)
+    elif isinstance(value, list):
         listed(text())(value)
     elif not isinstance(value, str):
         number()(value)

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 from conftest import make_rows
-from pretune.answers import Label, Labels, Tags, TargetText, Text, Value
+from pretune.answers import Label, Labels, Mask, Tags, TargetText, Text, Value
 from pretune.backbones.cpu.fast import make_fast
+from pretune.backbones.fitted import fitted_geometry
 from pretune.backbones.generation import Generation, marks_of
 from pretune.backbones.image.geometry import geometry_of
 from pretune.backbones.text.encoder import TextEncoder
@@ -29,6 +30,7 @@ from pretune.tasks import (
     ImageClassification,
     ImageMultilabelClassification,
     ImageRegression,
+    SemanticSegmentation,
     SpeechRecognition,
     Task,
     TextClassification,
@@ -51,6 +53,7 @@ from tiny import (
     tiny_clips,
     tiny_encoder,
     tiny_image_backbone,
+    tiny_masks,
     tiny_pictures,
     tiny_sound_task,
     tiny_writer_backbone,
@@ -90,6 +93,8 @@ def _perfect(example: Example) -> Mapping[str, Any]:
         return {"id": example.id, "truth": truth, "target": target.values[0]}
     if isinstance(target, Text):
         return {"id": example.id, "truth": target.value, "text": target.value}
+    if isinstance(target, Mask):
+        return {"id": example.id, "truth": target.to_json(), "mask": target.to_json()}
     assert target is not None
     names = [target.name] if isinstance(target, Label) else sorted(target.values)
     answer = {"truth": names[0]} if isinstance(target, Label) else {"truth": names, "labels": names}
@@ -216,6 +221,26 @@ def _pictures(preset: str, *, several: bool = False, numbers: bool = False, **op
     )  # fmt: skip
 
 
+def _masks(preset: str, head: str, *, weighted: bool = False, **options: Any) -> TaskCase:
+    backbone = tiny_image_backbone(preset)
+    geometry = fitted_geometry(geometry_of(backbone.processor), (32, 64))
+    task = SemanticSegmentation(LABELS, geometry, head=head, **options)
+    task.weights_C = torch.tensor([0.5, 1.0, 3.0]) if weighted else None
+    model, _ = task.build(backbone, seed=0)
+    rows = tiny_masks(12)
+    examples = [Example(row["id"], {"image": row["image"]}, Mask.from_json(row["mask"])) for row in rows]
+
+    def load(folder: Any) -> torch.nn.Module:
+        from transformers import AutoModelForSemanticSegmentation
+
+        return AutoModelForSemanticSegmentation.from_pretrained(folder).eval()
+
+    unlabelled = Example("nobody-knows", examples[0].inputs)
+    return TaskCase(
+        task, model.eval(), examples, dataset_of(rows), unlabelled, _perfect, load, f"contract-{preset}-{head}", backbone
+    )  # fmt: skip
+
+
 def _clips(kind: str, **options: Any) -> TaskCase:
     task, backbone = tiny_sound_task(kind, **options)
     model, _ = task.build(backbone, seed=0)
@@ -281,6 +306,11 @@ TASK_CASES: dict[str, tuple[type[Task], Callable[[], TaskCase]]] = {
     "text-to-text of T5 with beams": (
         TextToText,
         lambda: _written("t5-tiny", generation=Generation(beam_size=3, no_repeat_ngram=2)),
+    ),
+    "semantic-segmentation unet": (SemanticSegmentation, lambda: _masks("resnet-10", "unet", augment="light")),
+    "semantic-segmentation deeplabv3plus weighted": (
+        SemanticSegmentation,
+        lambda: _masks("vit-micro", "deeplabv3plus", weighted=True),
     ),
     "image-classification resnet": (ImageClassification, lambda: _pictures("resnet-10", augment="light")),
 }
@@ -468,4 +498,5 @@ def every_window(case: TaskCase) -> list[list[Encoded]]:
 def as_arrays(item: Encoded) -> tuple[Any, ...]:
     """An item as comparable values."""
     arrays = {name: np.asarray(array).tolist() for name, array in item.arrays.items()}
-    return item.id, arrays, item.cost, item.target, item.weight
+    target = item.target.tolist() if isinstance(item.target, np.ndarray) else item.target
+    return item.id, arrays, item.cost, target, item.weight

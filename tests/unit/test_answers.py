@@ -15,6 +15,11 @@ CASES: dict[str, list[Any]] = {
     "labels": [["a", "b"], [], ["b"]],
     "value": [1.5, -2.0, 1e6],
     "tags": [["O", "B-X", "I-X"], ["O"], []],
+    "mask": [
+        {"size": [2, 3], "classes": ["car", "sky"], "counts": ["042", "42"]},
+        {"size": [1, 1], "classes": [], "counts": []},
+        {"size": [2, 3], "classes": ["sky"], "counts": ["06"]},
+    ],
     "text": ["a b", "", "ä\n"],
 }
 
@@ -35,7 +40,7 @@ def test_every_kind_keeps_its_promises(kind: str) -> None:
     assert answer_of(kind, None) is None
     assert ANSWERS[kind].read(None, "row 1") is None
     assert len(ANSWERS[kind].strata([*answers, None])) == 4, "one stratum a row, unlabelled ones too"
-    assert ANSWERS[kind].schema()["type"] in ("string", "array", "number")
+    assert ANSWERS[kind].schema()["type"] in ("string", "array", "number", "object")
     assert all(ANSWERS[kind].words)
     assert ANSWERS[kind].lack
     figures = ANSWERS[kind].passport(iter([*answers, None]))

@@ -2,14 +2,27 @@
 
 from pretune.answers.base import Answer, Trouble
 from pretune.answers.classes import Label, Labels
+from pretune.answers.mask import Mask
 from pretune.answers.tags import Tags
 from pretune.answers.target import TargetText
 from pretune.answers.text import Text
 from pretune.answers.value import Value
 
-__all__ = ["ANSWERS", "Answer", "Label", "Labels", "Tags", "TargetText", "Text", "Trouble", "Value", "answer_of"]
+__all__ = [
+    "ANSWERS",
+    "Answer",
+    "Label",
+    "Labels",
+    "Mask",
+    "Tags",
+    "TargetText",
+    "Text",
+    "Trouble",
+    "Value",
+    "answer_of",
+]
 
-ANSWERS: dict[str, type[Answer]] = {kind.kind: kind for kind in (Label, Labels, Value, Tags, Text, TargetText)}
+ANSWERS: dict[str, type[Answer]] = {kind.kind: kind for kind in (Label, Labels, Value, Tags, Mask, Text, TargetText)}
 """Every kind of answer by its word."""
 
 

@@ -35,7 +35,8 @@ class Answer(ABC):
     what equal rows stand with that contradict each other, and what to decide on. ``short``: it can
     be told beside a row in a few words. ``is_class``:
     the model chooses among names that the training rows have, so that rows are split by them. ``closed``: a row with a name that
-    training rows have not could never be answered right, in no part, and is refused.
+    training rows have not could never be answered right, in no part, and is refused. ``suffix`` is that of the file as which it can be
+    written too (:meth:`as_file`), "" for none.
     """
 
     kind: ClassVar[str]
@@ -45,6 +46,7 @@ class Answer(ABC):
     short: ClassVar[bool] = True
     is_class: ClassVar[bool] = False
     closed: ClassVar[bool] = False
+    suffix: ClassVar[str] = ""
 
     @classmethod
     def lacked(cls) -> str:
@@ -93,6 +95,10 @@ class Answer(ABC):
     @abstractmethod
     def said(self) -> str:
         """The answer in one line, for a terminal or a cell."""
+
+    def as_file(self, names: Sequence[str]) -> bytes:
+        """The answer as a file of its own, where it has a ``suffix``; ``names`` are those that the model chooses among."""
+        raise NotImplementedError(f"a {self.kind} is no file")
 
     def combined(self) -> str:
         """The answer as one word, equal for equal answers, for people to look at."""

@@ -96,6 +96,7 @@ def plan_adaptation(model: nn.Module, adapt: str, *, weight_decay: float, llrd_d
     layer from the top), ``llrd`` (all, each deeper layer ``llrd_decay`` times slower: Sun et al. 2019, arXiv 1905.05583,
     section 5.3.3).
 
+    A model with a ``trunk_rate`` lets all that lies under its head learn so much slower than the head.
     Biases, norms and other vectors get no weight decay. Raises :class:`UsageError` for an unknown mode or more layers than
     there are, :class:`ModelError` where the layers cannot be told apart.
     """
@@ -113,7 +114,11 @@ def plan_adaptation(model: nn.Module, adapt: str, *, weight_decay: float, llrd_d
         raise UsageError(
             f"--adapt is {adapt}, the model has {counted(num_layers, 'layer')}", f"at most top:{num_layers}, or full"
         )
-    scales = {part.depth: llrd_decay**part.depth if adapt == "llrd" else 1.0 for part in parts}
+    below = float(getattr(model, "trunk_rate", 1.0))
+    scales = {
+        part.depth: (llrd_decay**part.depth if adapt == "llrd" else 1.0) * (below if part.depth else 1.0)
+        for part in parts
+    }
     start = number if number is not None else 0 if adapt == "gradual" else deepest
     end = deepest if number is None else number
     groups = tuple(_groups(parts, scales, weight_decay))

@@ -74,6 +74,11 @@ class DataSettings(Settings):
         "as --group, from the names of the files: what this regular expression finds in each (its first group, if it has one); with a / in it, in the path",
         metavar="REGEX",
     )
+    ignore_class: tuple[str, ...] = option(
+        (),
+        "masks: classes, values or colours whose pixels have no right answer (several with commas), such as 11 or void; none: all have; default: those that a table calls void, and 255",
+        metavar="NAMES",
+    )
     splits: str = option(
         "auto",
         "do folders and files called train, val, test, ... stand for splits; none: they are classes or tables like others",

@@ -144,6 +144,11 @@ class TaskSettings(TextSettings, PoolingSettings, ImageSettings, AudioSettings, 
         "text-classification, image-multilabel-classification (several labels a row), text-regression (numbers), token-classification (tags), text-to-text (translations, summaries), speech-recognition, ...: pretune list --tasks shows all; auto: found from the columns",
         metavar="TASK",
     )
+    head: str = option(
+        "auto",
+        "what stands on the trunk where a task has several: unet or deeplabv3plus for semantic-segmentation; auto: the first, or the backbone's own",
+        metavar="HEAD",
+    )
     adapt: str = option(
         "full",
         "what learns: full, head, linear (logistic regression on the features, nothing else), top:N (head and N top layers), gradual (layer by layer), llrd (deeper layers slower)",

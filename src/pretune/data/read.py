@@ -21,6 +21,7 @@ from pretune.data.labels.checks import change_notes, label_findings, number_note
 from pretune.data.labels.names import label_names
 from pretune.data.labels.words import one_spelling_of_booleans
 from pretune.data.losses import refuse_mostly_lost
+from pretune.data.masks.tally import MaskTally
 from pretune.data.media.kinds import extras
 from pretune.data.media.rows import MediaTally
 from pretune.data.places.group_names import GroupTally, check_groups_asked
@@ -143,6 +144,7 @@ class _Reading:
         self.pairs: dict[bool, str] = {}
         self.class_orders: list[tuple[str, ...]] = []
         self.media: MediaTally | None = None
+        self.masks = MaskTally()
 
     def run(self, folder: Path) -> dict[str, Any]:
         """Read every table into ``folder``, mend labels and ids, and return the facts."""
@@ -157,8 +159,13 @@ class _Reading:
             self.writer.close()
         if self.media is not None:
             self.media.check(self.given)
+        self.masks.check(self.given)
         self._check_labels()
         self._name_labels()
+        self.masks.name(
+            self.writer, self.place.mask_tables, self.place.label_files, ignore=self.options.ignore_class,
+            learned=self.learned and self.learned.masks, encoding=self.options.encoding,
+        )  # fmt: skip
         self.findings += self.folds.findings()
         self._check_ids()
         facts = self._facts()
@@ -185,8 +192,7 @@ class _Reading:
                         self._note_ids(part, some)
                     self._write(part, some)
         finally:
-            if prepared.maker.media is not None:
-                prepared.maker.media.close()
+            prepared.maker.close()
         self._note_media(prepared)
         self.counts.update(prepared.maker.counts)
         self.groups.update(prepared.maker.group_names)
@@ -221,6 +227,8 @@ class _Reading:
         if self.media.kind != reader.kind:
             raise DataError(f"{self.given} holds tables of pictures and tables of clips", "give one of them")
         self.media.update(reader.tally)
+        if prepared.maker.masks is not None:
+            self.masks.update(prepared.maker.masks)
 
     def _write(self, split: str, rows: Rows) -> None:
         keep = _kept(split, rows)
@@ -230,6 +238,7 @@ class _Reading:
             self.writer.write("unlabelled", rows.pick([not kept for kept in keep]))
             rows = rows.pick(keep)
         if rows.ids:
+            self.masks.count(rows.answers.get("mask", ()))
             for kind, cells in rows.answers.items():
                 answers = [answer for cell in cells if (answer := answer_of(kind, cell)) is not None]
                 self.answers[kind] += len(answers)
@@ -332,7 +341,7 @@ class _Reading:
         self.notes += tag_notes(self.files, self.counts)
         self.notes += [] if self.options.encoding else encoding_notes(self.files)
         self.notes += self.groups.notes(self.options.group_from)
-        self.notes += self.media.notes() if self.media is not None else []
+        self.notes += [*(self.media.notes() if self.media is not None else []), *self.masks.notes()]
         return {
             "place": self.given,
             **({"media": self.media.facts()} if self.media is not None else {}),
@@ -341,6 +350,7 @@ class _Reading:
             "rows": {split: self.writer.rows[split] for split in sorted(self.writer.rows)},
             "labels": dict(self.labels.most_common(1000)),
             **({"answers": dict(self.answers)} if self.answers else {}),
+            **self.masks.facts(),
             **({"classes": classes} if (classes := self._classes()) else {}),
             "counts": {name: count for name, count in sorted(self.counts.items()) if count},
             "moved_to_unlabelled": moved,

@@ -34,6 +34,7 @@ _THINGS = {
     "words": "words",
     "tags": "tags",
     "target": "target texts",
+    "mask": "masks",
 }
 
 
@@ -42,7 +43,7 @@ class Reading:
     """What a model's rows were read as. ``columns``: role to column as a person told it ("" where there is none of it),
     ``found``: those that were read. ``width``: columns of tables that did not name theirs (0: they did). ``how``: options
     of text files (those of :data:`HOW`) that were told. ``clean``: steps of :data:`pretune.data.text.scrub.STEPS`. ``pairs``: did
-    rows hold two texts (None: not known)? ``needed`` are the roles that rows must have where they are read again.
+    rows hold two texts (None: not known)? ``masks``: the classes of the values of masks, None for no class. ``needed`` are the roles that rows must have where they are read again.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -51,6 +52,7 @@ class Reading:
     how: Mapping[str, str] = field(default_factory=dict)
     clean: tuple[str, ...] = ()
     pairs: bool | None = None
+    masks: Mapping[str, str | None] = field(default_factory=dict)
     needed: tuple[str, ...] = ()
 
     @classmethod
@@ -66,6 +68,7 @@ class Reading:
             how={name: value for name, value in told.items() if value not in (None, AUTO)},
             clean=(*settings.clean, *(("redact",) if settings.redact else ())),
             pairs="text_pair" in columns if columns else None,
+            masks=passport.get("facts", {}).get("read", {}).get("masks", {}).get("names", {}),
         )  # fmt: skip
 
     @classmethod

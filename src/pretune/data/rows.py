@@ -15,6 +15,7 @@ from pretune.data.columns.split import FoldTally, split_of_cell
 from pretune.data.formats.base import ABSENT, Chunk, Table
 from pretune.data.labels.lists import is_missing, parts_of
 from pretune.data.labels.words import MISSING_WORDS, plain_label
+from pretune.data.masks.rows import MaskReader
 from pretune.data.media.base import Find, Media
 from pretune.data.media.rows import MediaReader
 from pretune.data.places.group_names import GroupNames
@@ -91,6 +92,7 @@ class RowMaker:
         self._folds = folds or FoldTally(None)
         self._class_names = table.class_names.get(roles.label or roles.labels or "", ())
         self.media = MediaReader(roles.media[0], find, name) if roles.media is not None else None
+        self.masks = MaskReader(roles.mask, find, name) if roles.mask is not None and self.media is not None else None
         self.tagged: TagReader | None = None
         if roles.words is not None or roles.tags is not None:
             names = table.class_names.get(roles.tags or "", ())
@@ -162,9 +164,17 @@ class RowMaker:
         """The rows whose picture or clip can be used; the reader counts the others."""
         assert self.roles.media is not None, "there is a reader"
         found = reader(chunk.column(self.roles.media[1]), chunk.numbers)
+        if self.masks is not None:
+            rows.answers["mask"] = self.masks(chunk, found)
         rows = rows.pick([media is not None for media in found])
         rows.media = [media for media in found if media is not None]
         return rows
+
+    def close(self) -> None:
+        """End the threads that read files."""
+        for reader in (self.media, self.masks and self.masks.reader):
+            if reader is not None:
+                reader.close()
 
     def row_name(self, number: int) -> str:
         """What a row is called that has no id: its table and line."""

@@ -54,7 +54,7 @@ class Wanted:
 
     def columns(self, table: Table, name: str) -> dict[str, str]:
         """The columns to ask of a table. In which split or fold a row stands is nothing to a prediction."""
-        return self.learned.asked(table, {"split": "", "fold": "", **self.asked}, name)
+        return self.learned.asked(table, {"split": "", "fold": "", "mask": "", **self.asked}, name)
 
     def told(self, name: str, table: Table, roles: Roles) -> None:
         """Tell which columns the inputs are read from, where the format does not say that."""
@@ -102,7 +102,9 @@ def stream_rows(
         return
     with reading(place):
         found = find_place(place, options, ask=False)
-    for prepared in prepared_tables(found, {"split": "", "fold": "", **asked}, options, in_order=True, learned=learned):
+    for prepared in prepared_tables(
+        found, {"split": "", "fold": "", "mask": "", **asked}, options, in_order=True, learned=learned
+    ):
         _check_kind(prepared.maker, prepared.name, modality)
         wanted.told(prepared.name, prepared.table, prepared.roles)
         is_named = prepared.roles.id is not None and "id" not in prepared.table.roles
@@ -184,7 +186,7 @@ def _telling(maker: RowMaker, on_left_out: Callable[[DataError], None] | None) -
     try:
         yield maker
     finally:
-        maker.media.close()
+        maker.close()
 
 
 def _refuse(error: DataError) -> None:

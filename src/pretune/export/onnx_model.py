@@ -35,6 +35,8 @@ _DTYPES = {
     "tensor(bool)": np.bool_,
 }
 _ERRORS_ONLY = 3
+MAP_AXES, _MAP_CHANNELS = 4, 1
+"""Logits of maps are (B, C, h, w), others end with the classes."""
 
 
 class Answer(NamedTuple):
@@ -48,7 +50,7 @@ class OnnxModel(nn.Module):
 
     ``threads``: of one operator; default: as many as torch uses. Where the graph asks for it (:data:`ALONE`) the rows of a batch
     are run one after the other, each without its padding: an answer is the row's own, whatever it came with. ``width`` is how many
-    logits a row (or frame) has, where the graph says so.
+    logits a row (or frame, or place) has, where the graph says so.
     """
 
     def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
@@ -58,7 +60,8 @@ class OnnxModel(nn.Module):
         self.session = open_session(self.path, threads=threads)
         self.input_types = {one.name: _DTYPES[one.type] for one in self.session.get_inputs()}
         shape = next(one.shape for one in self.session.get_outputs() if one.name == LOGITS)
-        self.width = shape[-1] if shape and isinstance(shape[-1], int) else None
+        width = shape[_MAP_CHANNELS if len(shape) == MAP_AXES else -1] if shape else None
+        self.width = width if isinstance(width, int) else None
         self.alone = ALONE in self.session.get_modelmeta().custom_metadata_map
 
     def forward(self, **inputs: torch.Tensor) -> Answer:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from pretune.errors import ModelError, UsageError
-from pretune.export.onnx_model import LOGITS, Answer, as_array
+from pretune.export.onnx_model import LOGITS, MAP_AXES, Answer, as_array
 from pretune.files import fsync_file, translate_disk_errors
 
 __all__ = ["IR_FILE", "OpenVinoModel", "import_openvino", "write_openvino"]
@@ -58,7 +58,7 @@ class OpenVinoModel(nn.Module):
             self.compiled = openvino.Core().compile_model(str(self.path), "CPU", wanted)
             self.input_types = {one.any_name: one.element_type.to_dtype() for one in self.compiled.inputs}
             told = self.compiled.output(LOGITS).partial_shape
-            self.width = int(told[-1].get_length()) if told.rank.is_static and told[-1].is_static else None
+            self.width = _width_of(told)
         except Exception as error:  # the library's own kinds have no common base
             raise ModelError(
                 f"{self.path} cannot be run: {_last_line(error)}",
@@ -70,6 +70,14 @@ class OpenVinoModel(nn.Module):
         arrays = {name: as_array(inputs[name], kind) for name, kind in self.input_types.items()}
         found = self.compiled(arrays, share_outputs=False)[LOGITS]
         return Answer(torch.from_numpy(found).float().to(next(iter(inputs.values())).device))
+
+
+def _width_of(shape: Any) -> int | None:
+    """How many logits a row (or frame, or place of a map (B, C, h, w)) has; None where the graph leaves it open."""
+    if not shape.rank.is_static:
+        return None
+    width = shape[1] if len(shape) == MAP_AXES else shape[-1]
+    return int(width.get_length()) if width.is_static else None
 
 
 def _last_line(error: Exception) -> str:

@@ -22,12 +22,16 @@ READERS = {
     "image": ("pictures.py",),
     "audio": ("clips.py",),
     "tagged": ("tagged.py", "texts.py"),
+    "mask": ("masks.py", "pictures.py"),
     "terms": ("terms.py",),
     "pixels": ("pixels.py", "pictures.py"),
     "mel_bands": ("mel_bands.py", "clips.py"),
 }
 """The programs that make a model's inputs, by their own name or else by what they read."""
-_SHARED = {"tagged": (("pretune.data.text", "words.py"), ("pretune.answers", "schemes.py"))}
+_SHARED = {
+    "tagged": (("pretune.data.text", "words.py"), ("pretune.answers", "schemes.py")),
+    "mask": (("pretune.answers", "rle.py"),),
+}
 """Files of pretune itself that such a program uses."""
 _CARRIED = (".json", ".txt", ".model")
 _LEFT_BEHIND = ("pretune.json", "model.safetensors.index.json", SUMS_FILE)

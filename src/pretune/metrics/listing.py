@@ -5,6 +5,7 @@ from pretune.metrics.classification import ClassificationMetric
 from pretune.metrics.multilabel import MultilabelMetric
 from pretune.metrics.recognition import RecognitionMetric
 from pretune.metrics.regression import RegressionMetric
+from pretune.metrics.segmentation import SegmentationMetric
 from pretune.metrics.tagging import TaggingMetric
 from pretune.metrics.writing import WritingMetric
 
@@ -17,6 +18,7 @@ METRICS: tuple[type[Metric], ...] = (
     RegressionMetric,
     TaggingMetric,
     WritingMetric,
+    SegmentationMetric,
 )
 
 

@@ -5,6 +5,7 @@ A new kind of block is one function and one line of ``BLOCKS``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -127,7 +128,7 @@ def _inside(address: Any, kind: str) -> str:
 
 
 def pictures_block(block: Block) -> Markup:
-    """Small pictures side by side, each with a line under it."""
+    """Small pictures side by side, each with a line under it; ``wide`` ones in two columns. ``legend`` names the colours drawn in them."""
     rows = [
         {"image": _inside(row.get("image"), "data:image/"), "caption": plain(row.get("caption", ""))}
         for row in block.get("rows", [])
@@ -135,7 +136,14 @@ def pictures_block(block: Block) -> Markup:
     head = part("heading", text=str(block.get("title", "Pictures")), kind="block")
     if block.get("note"):
         head += part("paragraph", text=str(block["note"]), kind="note")
-    return head + part("pictures", rows=[row for row in rows if row["image"]])
+    if legend := [(plain(one.get("name")), _swatch(one.get("colour"))) for one in block.get("legend", [])]:
+        head += part("legend", rows=legend)
+    return head + part("pictures", rows=[row for row in rows if row["image"]], wide=bool(block.get("wide")))
+
+
+def _swatch(value: Any) -> str:
+    """``#rrggbb``; black for anything else."""
+    return value if isinstance(value, str) and re.fullmatch(r"#[0-9a-f]{6}", value) else "#000000"
 
 
 def _cut(content: str, most: int = 600) -> str:

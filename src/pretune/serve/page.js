@@ -132,11 +132,14 @@ function showAnswer(record, inside, outside) {
   const chosen = Array.isArray(answer) ? answer : [answer];
   const words = about.answer === "text" ? "Nothing was heard." : "None of the labels.";
   const said = chosen.map((one) => (typeof one === "number" ? String(Number(one.toPrecision(6))) : one)).join(", ");
+  const isMask = answer !== null && typeof answer === "object" && Array.isArray(answer.counts);
   const isMarked = record.entities !== undefined && current.row?.text !== undefined;
-  if (isMarked) at("said").replaceChildren(...marked(current.row.text, record.entities));
+  if (isMask) at("said").replaceChildren(...drawMask(answer));
+  else if (isMarked) at("said").replaceChildren(...marked(current.row.text, record.entities));
   else at("said").textContent = said || words;
   at("said").classList.toggle("quiet", !said);
   at("said").classList.toggle("marked", isMarked);
+  at("said").classList.toggle("masked", isMask);
   const shares = Object.entries(record.probabilities || {}).sort((one, other) => other[1] - one[1]);
   at("bars").replaceChildren(...shares.slice(0, FIRST_BARS).map((share) => bar(share, chosen)));
   at("rest-bars").replaceChildren(...shares.slice(FIRST_BARS).map((share) => bar(share, chosen)));
@@ -160,6 +163,63 @@ function marked(text, entities) {
     at = end;
   }
   return [...parts, signs.slice(at).join("")];
+}
+
+// Colours that people with any colour vision tell apart (Okabe and Ito), then more; those of the report.
+const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#f0e442", "#56b4e9", "#9467bd", "#7f7f7f", "#8c564b", "#bcbd22", "#17becf", "#ff9896", "#2c3c78", "#aec778", "#5a143c"];
+const OPACITY = 140; // of 255
+
+// The runs of a region as COCO writes them: down the columns, each told by its difference from the one two before it.
+function runs(text) {
+  const found = [];
+  let [value, shift] = [0, 0];
+  for (const letter of text) {
+    const code = letter.charCodeAt(0) - 48;
+    value += (code & 31) * 2 ** shift;
+    shift += 5;
+    if (code & 32) continue;
+    if (code & 16) value -= 2 ** shift;
+    found.push(found.length > 2 ? value + found[found.length - 2] : value);
+    [value, shift] = [0, 0];
+  }
+  return found;
+}
+
+// The classes over the picture, and a legend with their shares.
+function drawMask(mask) {
+  const [height, width] = mask.size;
+  const canvas = make("canvas", { width, height, role: "img", "aria-label": "the picture with the class of each pixel in its colour" });
+  const paint = canvas.getContext("2d");
+  const layer = new ImageData(width, height);
+  const legend = make("ul", { className: "legend" });
+  const parts = mask.classes.map((name, place) => {
+    const colour = COLOURS[Math.max(0, about.labels.indexOf(name)) % COLOURS.length];
+    const rgb = [1, 3, 5].map((start) => parseInt(colour.slice(start, start + 2), 16));
+    let [pixel, area] = [0, 0];
+    runs(mask.counts[place]).forEach((length, number) => {
+      const end = Math.min(pixel + length, width * height);
+      if (number % 2) {
+        area += length;
+        for (let i = pixel; i < end; i++) layer.data.set([...rgb, OPACITY], 4 * ((i % height) * width + Math.floor(i / height)));
+      }
+      pixel = end;
+    });
+    return { name, colour, share: area / (width * height) };
+  });
+  for (const { name, colour, share } of parts.sort((one, other) => other.share - one.share)) {
+    const spot = make("i", {});
+    spot.style.backgroundColor = colour;
+    legend.append(make("li", {}, spot, make("bdi", { textContent: name }), ` ${percent(share)}`));
+  }
+  const draw = (picture) => {
+    if (picture) paint.drawImage(picture, 0, 0, width, height);
+    createImageBitmap(layer).then((over) => paint.drawImage(over, 0, 0));
+  };
+  const shown = at("preview").querySelector("img");
+  if (!shown || (shown.complete && !shown.naturalWidth)) draw(null);
+  else if (shown.complete) draw(shown);
+  else shown.addEventListener("load", () => draw(shown));
+  return [canvas, legend];
 }
 
 function bar([label, share], chosen) {

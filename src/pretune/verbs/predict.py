@@ -6,11 +6,13 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pretune.answers import ANSWERS
 from pretune.config import AnsweringSettings, AsCleanedSettings, AsReadSettings
-from pretune.errors import DataError
+from pretune.errors import DataError, UsageError
+from pretune.files import translate_disk_errors, write_bytes
 from pretune.options import option
 from pretune.runfolder import RunFolder, open_run
 from pretune.verbs.declare import verb
@@ -20,6 +22,7 @@ from pretune.wording import agree, counted
 
 if TYPE_CHECKING:
     from pretune.data.reading import Reading
+    from pretune.tasks.base import Task
     from pretune.verbs.proven import Proven
 
 __all__ = ["PredictSettings", "predict", "with_its_texts"]
@@ -51,6 +54,10 @@ class PredictSettings(AnsweringSettings, AsReadSettings, AsCleanedSettings):
         None, "file to write to: a table where its name ends in .csv or .tsv, else JSON lines; default: standard output",
         metavar="FILE",
     )  # fmt: skip
+    save_files: str | None = option(
+        None, "write each answer that can be a file (a mask: PNG of class numbers, 255 for none) into this folder too",
+        metavar="FOLDER",
+    )  # fmt: skip
     calibrated: bool = option(True, "probabilities at the temperature fitted on validation")
     window_rows: int = option(4096, "rows held in memory at a time", low=1, high=1_000_000)
 
@@ -68,6 +75,7 @@ def predict(settings: PredictSettings, *, say: Say) -> Outcome:
         pretune predict runs/news new.csv --out labels.csv
         pretune predict runs/news inbox/ --column text=body
         pretune predict runs/ants photo.jpg another.jpg
+        pretune predict runs/streets photos/ --save-files masks/
         echo '{"id": "1", "text": "a fine film"}' | pretune predict runs/news -
         cat new.csv | pretune predict runs/news - --column text=title
     """
@@ -85,10 +93,32 @@ def predict(settings: PredictSettings, *, say: Say) -> Outcome:
     left_out = _LeftOut(say)
     rows = _any_of(_cleaned(_rows(settings, run, proven, reading, left_out), reading, left_out), left_out)
     records = _records(settings, proven, with_its_texts(run, reading, rows), say, left_out)
+    if settings.save_files is not None:
+        records = _saved(records, proven.task, Path(settings.save_files))
     if place is None:
         return Outcome(text="", facts={}, rows=records, at_end=lambda: _ending("", {}, left_out))
     count = write_records(place, records, proven.task)
     return _ending(f"{counted(count)} predicted, in {settings.out}", {"rows": count, "out": settings.out}, left_out)
+
+
+def _saved(records: Iterator[dict[str, Any]], task: Task, folder: Path) -> Iterator[dict[str, Any]]:
+    """The records, the answer of each written as a file called after its row. Raises :class:`UsageError` for answers that are no files."""
+    kind = ANSWERS[task.answer]
+    if not kind.suffix:
+        raise UsageError(f"--save-files: {task.name} answers with no files", "leave it out: answers stand in the lines")
+    return _written(records, task, folder)
+
+
+def _written(records: Iterator[dict[str, Any]], task: Task, folder: Path) -> Iterator[dict[str, Any]]:
+    kind, names = ANSWERS[task.answer], Counter[str]()
+    with translate_disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for record in records:
+        stem = PurePath(record["id"]).stem or "row"
+        names[stem] += 1
+        name = f"{stem}{f'-{names[stem]}' if names[stem] > 1 else ''}{kind.suffix}"
+        write_bytes(folder / name, kind.from_json(record[task.answer]).as_file(task.labels))
+        yield {**record, "file": name}
 
 
 @dataclass

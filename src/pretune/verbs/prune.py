@@ -198,6 +198,10 @@ def _refuse_strange(settings: PruneSettings, stage: TrainedModel) -> None:
     from pretune.verbs.prune_rounds import keep_of
 
     kind = stage.backbone.config.model_type
+    if "prune" in stage.task.lacks:
+        raise UsageError(
+            f"{stage.task.name} is not pruned: {stage.task.lacks['prune']}", "pretune distill RUN --student ..."
+        )
     if settings.vocabulary == "data" and stage.backbone.modality != "text":
         raise UsageError(f"--vocabulary data does nothing for {kind}: it reads no text", "leave it out")
     if not settings.takes_parts:

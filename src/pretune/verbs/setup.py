@@ -187,6 +187,7 @@ def make_learning(
     rate = settings.learning_rate
     if rate is None:
         rate = default_learning_rate(backbone, adapt, masked=settings.verb == "pretrain")
+        rate /= getattr(model, "trunk_rate", 1.0)
     adaptation = plan_adaptation(
         model, adapt, weight_decay=settings.weight_decay, llrd_decay=getattr(settings, "llrd_decay", 0.9)
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from pretune.data.columns.answers import tagged_columns, target_columns, value_column
 from pretune.data.columns.looks import Look, advised_label, column_flag, label_advice, listed, look_at, sampled
-from pretune.data.columns.media import TRANSCRIPT_NAMES, folder_column, media_column
+from pretune.data.columns.media import TRANSCRIPT_NAMES, folder_column, mask_column, media_column
 from pretune.data.columns.names import plain_name, roles_by_name
 from pretune.data.columns.roles import ANSWER_ROLES, CLASS_ROLES, ROLES, Roles
 from pretune.data.columns.split import split_role
@@ -182,6 +182,10 @@ def _add_media(finding: _Finding) -> bool:
         if "text" in roles:  # a text named beside pictures: text is wanted
             kinds -= {"image"}
         cells = {column: sampled(finding.sample, column) for column in finding.rest()}
+        mask = mask_column(finding.table, cells) if finding.table.named and len(cells) > 1 else None
+        if mask is not None:
+            del cells[mask]
+            finding.add({"mask": mask}, "its name and what it holds")
         if found := media_column(finding.table, cells, kinds, finding.name):
             roles[found[0]], finding.how[found[0]] = found[1], "what it holds"
     return bool({"image", "audio"} & roles.keys())

@@ -13,7 +13,7 @@ from pretune.data.media.kinds import HEAD_BYTES, kind_of_bytes, kind_of_name
 from pretune.data.places.folder_names import folder_depth
 from pretune.errors import DataError
 
-__all__ = ["MEDIA_NAMES", "TRANSCRIPT_NAMES", "folder_column", "media_column"]
+__all__ = ["MEDIA_NAMES", "TRANSCRIPT_NAMES", "folder_column", "mask_column", "media_column"]
 
 MEDIA_NAMES = (
     "image",
@@ -59,6 +59,10 @@ TRANSCRIPT_NAMES = (
     "文本",
     "句子",
 )
+_MASK_NAMES = (
+    "mask", "mask_path", "mask_file", "mask_filepath", "mask_name", "segmentation", "segmentation_mask", "segmentation_path", "seg", "seg_path",
+    "label_path", "annotation", "annotation_path", "label_mask", "掩码",
+)  # fmt: skip
 _SOUND = re.compile(r"audio|wav|speech|sound|clip|voice|音频")
 _LEAST_SHARE, _MIXED_SHARE = 0.9, 0.5
 _MOST_CELLS, _FEW_WORDS = 200, 4
@@ -97,6 +101,15 @@ def media_column(
             f"--column {found[column]}={column} for the {_NOUNS[found[column]]}, --column {found[column]}= for the texts",
         )
     return found[column], column
+
+
+def mask_column(table: Table, values: Mapping[str, Sequence[Any]]) -> str | None:
+    """The column that names or holds the masks of the rows' pictures: one with a usual name whose cells are pictures; None where there is none."""
+    by_plain = {re.sub(r"[\s\-]+", "_", column.strip().casefold()): column for column in values}
+    usual = [by_plain[word] for word in _MASK_NAMES if word in by_plain]
+    return next(
+        (one for one in usual if (table.media.get(one) or _Kinds(table, one, values[one]).kind) == "image"), None
+    )
 
 
 class _Kinds:

@@ -37,6 +37,7 @@ class Roles:
     value: str | None = None
     tags: str | None = None
     target: str | None = None
+    mask: str | None = None
     id: str | None = None
     group: str | None = None
     split: str | None = None

@@ -33,6 +33,7 @@ class Options:
     files: str | None = None
     trust_paths: bool = False
     group_from: str | None = None
+    ignore_class: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
 
 

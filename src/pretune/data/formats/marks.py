@@ -1,5 +1,5 @@
-"""Files that say what stands where in pictures: boxes (Pascal VOC, COCO, YOLO, LabelMe) and masks. No task learns from them
-yet; found, they are said to be what they are, and are neither rows nor classes.
+"""Files that say where in pictures objects stand: boxes (Pascal VOC, COCO, YOLO, LabelMe). No task learns from them yet; found, they
+are said to be what they are, and are neither rows nor classes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from pathlib import PurePosixPath
 
 from pretune.data.archives.streams import Entry
 from pretune.data.media.base import kind_of_entry
-from pretune.data.media.image import has_few_colours
 from pretune.data.places.place import LeftOut
 from pretune.errors import DataError
 
@@ -20,11 +19,7 @@ _FIX = "no task learns these yet; for labels of whole pictures put them into cla
 _HEAD_BYTES, _MOST_READ = 2**16, 50
 _NAME = re.compile(rb"<name>\s*([^<]{1,60}?)\s*</name>")
 _YOLO_LINE = re.compile(r"\d+(\s+[-+]?\d*\.?\d+(e-?\d+)?){4,}")
-_MASK_FOLDER = re.compile(
-    r"masks?|annots?|annotations?|seg(mentation)?s?(class|object)?|segmaps?|labels?|gt|ground_?truths?"
-)
-_MASK_ENDS = re.compile(r"[_\-. ](masks?|segmentation|seg|gt|labels?|annot|l)$", re.I)
-_TWINS_SHARE, _LOOKED_AT = 0.8, 3
+_LOOKED_AT = 3
 
 
 def marks_in(entries: Sequence[Entry]) -> list[LeftOut]:
@@ -34,7 +29,7 @@ def marks_in(entries: Sequence[Entry]) -> list[LeftOut]:
         return []
     names = {entry.name for entry in pictures}
     single = [e.name for e in entries if e.suffix and e.name not in names and e.name.removesuffix(e.suffix) in names]
-    found = [*_boxes(entries, pictures), *_masks(pictures), LeftOut("notes on single pictures, one file each", single)]
+    found = [*_boxes(entries, pictures), LeftOut("notes on single pictures, one file each", single)]
     return [one for one in found if one.names]
 
 
@@ -85,35 +80,3 @@ def _is_yolo(head: bytes) -> bool:
     """Lines of a class and four numbers or more; a picture without objects has an empty file."""
     lines = [line.strip() for line in head.decode("utf-8", "replace").splitlines() if line.strip()]
     return all(_YOLO_LINE.fullmatch(line) for line in lines[:20])
-
-
-def _masks(pictures: Sequence[Entry]) -> Iterator[LeftOut]:
-    """Folders called so whose pictures have the names of others, and few colours."""
-    by_folder: dict[PurePosixPath, list[Entry]] = {}
-    for entry in pictures:
-        by_folder.setdefault(PurePosixPath(entry.name).parent, []).append(entry)
-    named = {folder for folder in by_folder if any(map(_says_masks, folder.parts))}
-    others = {PurePosixPath(entry.name).stem for folder in by_folder.keys() - named for entry in by_folder[folder]}
-    names: list[str] = []
-    for folder in named:
-        some = by_folder[folder]
-        twins = sum(_MASK_ENDS.sub("", PurePosixPath(entry.name).stem) in others for entry in some)
-        if twins >= _TWINS_SHARE * len(some) and all(map(_few_colours, some[:_LOOKED_AT])):
-            names += [entry.name for entry in some]
-    yield LeftOut("masks, which say what each pixel shows", names, "masks", _FIX)
-
-
-def _says_masks(folder: str) -> bool:
-    """Whether a word of a folder's name, or its end, says masks: ``train_masks``, ``trainannot``, ``SegmentationClass``."""
-    words = re.split(r"[\W\d_]+", folder.casefold())
-    return any(_MASK_FOLDER.fullmatch(word) for word in words if word) or folder.casefold().endswith(
-        ("annot", "mask", "masks")
-    )
-
-
-def _few_colours(entry: Entry) -> bool:
-    try:
-        with entry.open() as stream:
-            return has_few_colours(stream, entry.name)
-    except (DataError, OSError):
-        return False

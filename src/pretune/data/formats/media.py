@@ -49,23 +49,29 @@ def media_kind(entries: Sequence[Entry], place: str) -> str | None:
     return kind
 
 
-def media_table(entries: Sequence[Entry], kind: str, classes: Sequence[str | None]) -> Table:
-    """One row a file: columns "file", "name", where there are classes "folder", and each folder of its path by ``folder:N``."""
+def media_table(
+    entries: Sequence[Entry], kind: str, classes: Sequence[str | None], masks: Sequence[Entry | None] = ()
+) -> Table:
+    """One row a file: columns "file", "name", where there are classes "folder", where there are masks "mask", and each folder of its
+    path by ``folder:N``."""
     facts: dict[str, object] = {
         "format": "pictures, one row a file" if kind == "image" else "clips, one row a file",
         "files": len(entries),
     }
     labelled = any(name is not None for name in classes)
-    columns = ("file", "name", "folder") if labelled else ("file", "name")
+    columns = ("file", "name", *(("folder",) if labelled else ()), *(("mask",) if masks else ()))
 
     def chunks() -> Iterator[Chunk]:
         for start in range(0, len(entries), _CHUNK_ROWS):
             some = entries[start : start + _CHUNK_ROWS]
             names = [entry.name for entry in some]
             values = {"file": some, "name": names, "folder": classes[start : start + _CHUNK_ROWS]}
+            values |= {"mask": masks[start : start + _CHUNK_ROWS]} if masks else {}
             yield Chunk(range(start + 1, start + 1 + len(some)), in_folders(names, values))
 
-    roles = {kind: "file", "id": "name"} | ({"label": "folder"} if labelled else {})
+    roles = (
+        {kind: "file", "id": "name"} | ({"label": "folder"} if labelled else {}) | ({"mask": "mask"} if masks else {})
+    )
     return Table(columns, False, chunks(), facts, roles=roles, in_folders=True)
 
 

@@ -84,7 +84,7 @@ def open_source(source: Source, options: Options) -> dict[str | None, Table]:
         if source.parallel:
             return {None: parallel_table(source.entries, options)}
         if source.media is not None:
-            return {None: media_table(source.entries, source.media, source.classes)}
+            return {None: media_table(source.entries, source.media, source.classes, source.masks)}
         found = _open(source.entries[0], options, source.stems)
         return {split: replace(table, stems=source.stems) for split, table in found.items()}
 

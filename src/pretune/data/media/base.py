@@ -85,6 +85,21 @@ REASONS = {
     "broken": Reason("are damaged or cut off", "is damaged or cut off"),
     "too_large": Reason("are larger than the limit", "is larger than the limit"),
     "too_long": Reason("are longer than the limit", "is longer than the limit"),
+    "lossy": Reason(
+        "are masks saved as JPEG, which changes their values",
+        "is a mask saved as JPEG, which changes its values",
+        "export {these} again as PNG",
+    ),
+    "many_values": Reason(
+        "have more values than a mask has classes (blurred colours, or no masks at all)",
+        "has more values than a mask has classes (blurred colours, or no mask at all)",
+        "export {these} without smoothing, as whole numbers or exact colours",
+    ),
+    "other_size": Reason(
+        "are masks of another shape than their pictures",
+        "is a mask of another shape than its picture",
+        "export {these} at the size of the pictures (turned as these are)",
+    ),
     "not_finite": Reason(
         "hold samples that are not numbers (NaN or infinite)", "holds samples that are not numbers (NaN or infinite)"
     ),

@@ -25,7 +25,7 @@ from pretune.data.media.look import sketches_of
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["MAX_PIXELS", "decode_image", "has_few_colours", "look_hash", "probe_image"]
+__all__ = ["LOSSY", "MAX_PIXELS", "decode_image", "has_few_colours", "load_image", "look_hash", "probe_image"]
 
 MAX_PIXELS = 64_000_000
 """Largest picture, in pixels: 192 MB once decoded."""
@@ -46,6 +46,10 @@ _SUFFIXES = {
 }
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _FEW_COLOURS = 64
+LOSSY = ("JPEG", "MPO", "JPEG2000")
+"""Formats whose pictures are not quite what was saved."""
+_FEW_SHARP, _SHARP_SHARE = 16, 0.6
+"""Of a mask that was saved as JPEG: some values of flat regions are left, and hold most of its pixels."""
 _quiet_lock = threading.Lock()
 
 
@@ -61,7 +65,7 @@ def decode_image(held: Mapping[str, Any]) -> Image:
             data = Path(name).read_bytes()
         except OSError as error:
             raise BrokenMedia("unreadable", name, error.strerror or "") from None
-    picture, _ = _upright(_loaded(io.BytesIO(data), name))
+    picture, _ = _upright(load_image(io.BytesIO(data), name))
     return _rgb(picture, name)
 
 
@@ -71,7 +75,7 @@ def probe_image(stream: BinaryIO, name: str, path: Path | None) -> Media:
     Raises :class:`BrokenMedia`.
     """
     data = whole_file(stream, name)
-    picture = _loaded(io.BytesIO(data), name)
+    picture = load_image(io.BytesIO(data), name)
     form, mode, changes = str(picture.format), picture.mode, _changes(picture, name)
     picture, turned = _upright(picture)
     grey = _rgb(picture, name).convert("L")
@@ -83,13 +87,17 @@ def probe_image(stream: BinaryIO, name: str, path: Path | None) -> Media:
     return Media(held, content, form, mode, look_hash(grey), width, height, changes=changes, name=name, sketch=sketch)
 
 
-def has_few_colours(stream: BinaryIO, name: str) -> bool:
-    """Whether a picture has at most as many colours as a mask has classes (64). Raises :class:`BrokenMedia`."""
-    picture = _loaded(io.BytesIO(whole_file(stream, name)), name)
-    return (
-        picture.mode in ("1", "L", "P", "RGB", "RGBA", "I;16", "I")
-        and len(np.unique(_pixels(picture), axis=0)) <= _FEW_COLOURS
-    )
+def has_few_colours(stream: BinaryIO, name: str) -> str:
+    """``few`` where a picture has at most as many colours as a mask has classes (64), ``blurred`` where it would have but for JPEG,
+    else ``many``. Raises :class:`BrokenMedia`.
+    """
+    picture = load_image(io.BytesIO(whole_file(stream, name)), name)
+    if picture.mode not in ("1", "L", "P", "RGB", "RGBA", "I;16", "I"):
+        return "many"
+    _, counts = np.unique(_pixels(picture), axis=0, return_counts=True)
+    if picture.format not in LOSSY:
+        return "few" if len(counts) <= _FEW_COLOURS else "many"
+    return "blurred" if np.sort(counts)[-_FEW_SHARP:].sum() >= _SHARP_SHARE * counts.sum() else "many"
 
 
 def _pixels(picture: Image) -> np.ndarray:
@@ -140,7 +148,7 @@ def _formats_for(stream: BinaryIO, name: str) -> tuple[str, ...]:
     raise BrokenMedia("foreign" if need == "coded" else need, name)
 
 
-def _loaded(stream: BinaryIO, name: str) -> Image:
+def load_image(stream: BinaryIO, name: str) -> Image:
     """The decoded picture, in its own mode. Raises :class:`BrokenMedia`."""
     from PIL import Image, UnidentifiedImageError
 

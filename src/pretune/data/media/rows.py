@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, cast
 
 from pretune.data.archives.streams import Entry
 from pretune.data.formats.base import ABSENT, Chunk
+from pretune.data.masks.probe import probe_mask
 from pretune.data.media.audio import MAX_SECONDS, probe_audio
 from pretune.data.media.base import BrokenMedia, Find, Media, mend_of, reason_words
 from pretune.data.media.image import MAX_PIXELS, probe_image
@@ -23,7 +24,10 @@ __all__ = ["MediaReader", "MediaTally", "small_chunks"]
 _CHUNK_ROWS, _FIRST_ROWS = 128, 8
 _CHUNK_BYTES = 2**25
 _SHOWN = 5
-_NOUNS = {"image": ("picture", "pictures"), "audio": ("clip", "clips")}
+_NOUNS = {"image": ("picture", "pictures"), "audio": ("clip", "clips"), "mask": ("mask", "masks")}
+_PROBES: Mapping[str, Callable[[BinaryIO, str, Path | None], Media]] = {
+    "image": probe_image, "audio": probe_audio, "mask": probe_mask,
+}  # fmt: skip
 _CHANGES = {
     "16_bit": "{n} {of} 16-bit grey; the values are divided by 257.",
     "float": "{n} {of} made of numbers with a point; they are scaled by 1 or by their maximum.",
@@ -96,7 +100,7 @@ class MediaTally:
             raise DataError(told, mend_of("web"))
 
     def _losses(self) -> Iterator[str]:
-        limit = f"{MAX_PIXELS // 10**6} Mpx" if self.kind == "image" else f"{MAX_SECONDS / 3600:g} hour"
+        limit = f"{MAX_PIXELS // 10**6} Mpx" if self.kind != "audio" else f"{MAX_SECONDS / 3600:g} hour"
         for reason, count in sorted(self.lost.items()):
             names = self.named.get(reason, [])
             shown = ", ".join(names) + (" ..." if count > len(names) else "")
@@ -144,7 +148,7 @@ class MediaReader:
         self.on_lost: Callable[[BrokenMedia], None] | None = None
         self.next_rows = _FIRST_ROWS
         self._find = find
-        self._probe = probe_image if kind == "image" else probe_audio
+        self._probe = _PROBES[kind]
         self._threads = min(8, os.cpu_count() or 1)
         self._pool: ThreadPoolExecutor | None = None
 
@@ -159,7 +163,7 @@ class MediaReader:
             self.tally.add(media)
             if isinstance(media, BrokenMedia) and self.on_lost is not None:
                 self.on_lost(media)
-        held_bytes = sum(len(media.held["bytes"] or b"") for media in found if isinstance(media, Media))
+        held_bytes = sum(len(media.held.get("bytes") or b"") for media in found if isinstance(media, Media))
         self.next_rows = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES * len(found) // max(1, held_bytes)))
         return [media if isinstance(media, Media) else None for media in found]
 

@@ -123,6 +123,7 @@ def _together(places: Sequence[Place]) -> Place:
         list(label_files.values()),
         [note for place in places for note in place.notes],
         [one for place in places for one in place.left_out],
+        [table for place in places for table in place.mask_tables],
     )
 
 

@@ -84,7 +84,7 @@ LABEL_FILE = re.compile(r"(.*[_\-])?(labels?|class|classes|emotions|label_names)
 @dataclass(frozen=True)
 class Source:
     """One table to read: a file, a folder of documents (one row each, all of class ``label``), pictures or clips (``media``
-    is their kind, ``classes`` names the class of each), or a loaded data set.
+    is their kind, ``classes`` names the class of each, ``masks`` has the mask of each where there are such), or a loaded data set.
 
     ``find`` finds the files that a table's rows name; ``stems`` are the names without suffix of the media files that it can
     find, each with its kind, ``num_beside`` of which lie in the same folder or archive that was given. ``told``: its split was
@@ -100,6 +100,7 @@ class Source:
     dataset: datasets.Dataset | None = None
     media: str | None = None
     classes: tuple[str | None, ...] = ()
+    masks: tuple[Entry | None, ...] = ()
     find: Find | None = None
     stems: Mapping[str, str] = field(default_factory=dict)
     num_beside: int = 0
@@ -141,13 +142,14 @@ class LeftOut:
 
 @dataclass
 class Place:
-    """What was found at the place that a person gave."""
+    """What was found at the place that a person gave. ``label_files`` may name class indices, ``mask_tables`` the values of masks."""
 
     sources: list[Source]
     stamps: list[object]
     label_files: list[Entry] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    mask_tables: list[Entry] = field(default_factory=list)
 
 
 def split_of_word(word: str) -> str | None:

@@ -14,6 +14,8 @@ from pretune.data.formats.conll import slots_in
 from pretune.data.formats.marks import marks_in
 from pretune.data.formats.media import media_kind, stems_of
 from pretune.data.formats.silent import is_silent_text
+from pretune.data.masks.names import is_mask_table
+from pretune.data.masks.pairs import MaskPairs, mask_pairs
 from pretune.data.media.base import Find, kind_of_entry
 from pretune.data.parallel import parallel_in
 from pretune.data.places.beside import named_files
@@ -71,7 +73,10 @@ def sorted_out(
     entries = [entry for entry in entries if not any(map(hidden, PurePosixPath(entry.name).parts))]
     marks = marks_in(entries)
     marked = {name for one in marks for name in one.names}
-    every, entries = entries, [entry for entry in entries if entry.name not in marked]
+    pairs = mask_pairs([entry for entry in entries if entry.name not in marked])
+    every, entries = entries, [entry for entry in entries if entry.name not in marked | pairs.masks]
+    mask_tables = [entry for entry in entries if is_mask_table(entry)] if pairs.of else []
+    entries = [entry for entry in entries if entry not in mask_tables]
     label_files = [entry for entry in entries if LABEL_FILE.fullmatch(PurePosixPath(entry.name).name)]
     if twins := slots_in(entries):
         return _twin_place(twins, entries, place, options)
@@ -86,7 +91,7 @@ def sorted_out(
         rows = [entry for entry in entries if entry not in label_files and not _about(entry) and is_silent_text(entry)]
     named = None if options.files is None else named_files(options)
     finding = (find_from, media) if named is None else (lambda _: named[0], named[1])
-    sources = _sources(rows, media, place, finding, options, ask=ask)
+    sources = _sources(rows, media, place, finding, options, pairs, ask=ask)
     if not sources:
         seen = ", ".join(entry.name for entry in entries[:5]) or "nothing"
         raise DataError(
@@ -106,7 +111,8 @@ def sorted_out(
         stamps,
         label_files,
         notes + forms_note([entry.name for entry in entries]),
-        [*marks, *unplaced, *unused],
+        [*marks, *(pairs.left_out if sources[0].masks else ()), *unplaced, *unused],
+        mask_tables=mask_tables,
     )
 
 
@@ -193,6 +199,7 @@ def _sources(
     place: str,
     finding: tuple[Callable[[Entry], Find], Sequence[Entry]],
     options: Options,
+    pairs: MaskPairs,
     *,
     ask: bool,
 ) -> list[Source]:
@@ -220,7 +227,7 @@ def _sources(
             "write one table, such as JSON lines with audio_filepath and text, or put the texts elsewhere",
         )
     if len(media) > len(rows):
-        return _media_sources(media, place, options, ask=ask)
+        return _media_sources(media, place, options, pairs, ask=ask)
     return _text_sources(rows, options)
 
 
@@ -271,13 +278,15 @@ def _names(source: Source) -> list[str]:
     return [entry.name for entry in source.entries] if source.media else [source.name]
 
 
-def _media_sources(media: Sequence[Entry], place: str, options: Options, *, ask: bool) -> list[Source]:
+def _media_sources(
+    media: Sequence[Entry], place: str, options: Options, pairs: MaskPairs, *, ask: bool
+) -> list[Source]:
     """One source a split; files of the rarer kind are left to be told as such."""
     kind = media_kind(media, place)
     files = [entry for entry in media if kind_of_entry(entry) == kind]
     names = [entry.name for entry in files]
     groups = folder_groups(names, use_splits=options.splits != "none")
-    if ask:
+    if ask and not pairs.of:
         check_depth(names, groups, place)
     name = PurePosixPath(place).name or "files"
     found = []
@@ -287,7 +296,8 @@ def _media_sources(media: Sequence[Entry], place: str, options: Options, *, ask:
             for i, depth in zip(group.places, group.depths, strict=True)
         )
         entries = tuple(files[i] for i in group.places)
-        found.append(Source(group.split or name, entries, group.split, media=kind, classes=tuple(classes)))
+        masks = tuple(pairs.of.get(entry.name) for entry in entries) if pairs.of else ()
+        found.append(Source(group.split or name, entries, group.split, media=kind, classes=tuple(classes), masks=masks))
     return found
 
 

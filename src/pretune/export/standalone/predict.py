@@ -34,13 +34,13 @@ import numpy as np
 
 READERS = {
     "text": "texts", "image": "pictures", "audio": "clips", "terms": "terms", "pixels": "pixels", "mel_bands": "mel_bands",
-    "tagged": "tagged",
+    "tagged": "tagged", "mask": "masks",
 }  # fmt: skip
 SHOWN = 5
 
 
 class Model:
-    """The model of a folder. ``answers`` gives one answer a row: label (or labels, with honest probabilities), number or text."""
+    """The model of a folder. ``answers`` gives one answer a row: label (or labels, with honest probabilities), number, text, mask."""
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
         check_sums(folder)
