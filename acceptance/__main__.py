@@ -12,7 +12,8 @@ from acceptance.machine import commit_here
 from acceptance.places import ROOT, data_root
 from acceptance.render import write_pages
 from acceptance.results import result_path, write_result
-from acceptance.running import NotMeasured, measure, missing_data
+from acceptance.running import measure, missing_data
+from acceptance.units import duration
 
 
 def main() -> int:
@@ -54,13 +55,9 @@ def _list(asked: argparse.Namespace) -> int:
         print(f"{part.title}:")
         for name in part.chapters:
             chapter = read_chapter(name)
-            print(f"  {name:<24} {_duration(chapter.minutes):>8}  {chapter.title}{_without(chapter)}")
+            print(f"  {name:<24} {duration(chapter.minutes):>16}  {chapter.title}{_without(chapter)}")
     print('measure with: make accept ARGS="CHAPTER ..." (or ARGS=all)')
     return 0
-
-
-def _duration(minutes: float) -> str:
-    return f"{minutes:.0f} min" if minutes >= 1 else f"{60 * minutes:.0f} s"
 
 
 def _without(chapter: Chapter) -> str:
@@ -86,15 +83,13 @@ def _measure(chapter: Chapter, into: Path) -> int:
             f"{chapter.name} is skipped: {', '.join(missing)} is not below {data_root()} (PRETUNE_DATA names another folder)"
         )
         return 0
-    _tell(f"{chapter.name}: about {_duration(chapter.minutes)}, in {into}")
-    try:
-        result = measure(chapter, into, _tell)
-    except NotMeasured as problem:
-        _tell(f"error: {problem}")
-        return 1
+    _tell(f"{chapter.name}: {duration(chapter.minutes)}, in {into}")
+    result, failed = measure(chapter, into, _tell)
     write_result(chapter.name, result)
     _tell(f"{chapter.name}: {len(result['claims'])} figures in {result_path(chapter.name).relative_to(ROOT)}")
-    return 0
+    for problem in failed:
+        _tell(f"error: {problem}")
+    return 1 if failed else 0
 
 
 def _render(asked: argparse.Namespace) -> int:

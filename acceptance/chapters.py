@@ -26,11 +26,14 @@ class ChapterError(Exception):
 
 @dataclass(frozen=True)
 class Step:
-    """One command. Its result is the JSON that it prints (``--json`` is added), or the file ``reads`` that it writes."""
+    """One command. Its result is the JSON that it prints (``--json`` is added), or the file ``reads`` that it writes. ``writes`` is the
+    folder that it makes where no ``--out`` says so.
+    """
 
     name: str
     run: str
     reads: str | None = None
+    writes: str | None = None
 
     @property
     def words(self) -> list[str]:
@@ -40,8 +43,8 @@ class Step:
     @property
     def makes(self) -> str | None:
         """The folder or file that it is told to write."""
-        words = self.words
-        return next((value for flag, value in itertools.pairwise(words) if flag in _OUT), None)
+        given = (value for flag, value in itertools.pairwise(self.words) if flag in _OUT)
+        return self.writes or next(given, None)
 
     def takes(self, made: str) -> bool:
         """Does a word of it name what another step makes?"""
@@ -147,7 +150,7 @@ def _step(path: Path, name: str, told: Any) -> Step:
     if isinstance(told, str):
         return Step(name, told.strip())
     _refuse_unknown(path, told, Step, besides={"name"})
-    return Step(name, told["run"].strip(), told.get("reads"))
+    return Step(name, told["run"].strip(), told.get("reads"), told.get("writes"))
 
 
 def _claims(path: Path, told: list[dict[str, Any]]) -> Iterator[Claim]:

@@ -11,7 +11,7 @@ from typing import Any
 from acceptance.chapters import Chapter, Claim, Part, read_chapter, read_contents
 from acceptance.places import ROOT
 from acceptance.results import read_result
-from acceptance.units import UNITS, reaches, threshold_text
+from acceptance.units import UNITS, duration, reaches, threshold_text
 
 __all__ = ["Measured", "pages", "read_all", "write_pages"]
 
@@ -189,6 +189,8 @@ def _chapter(measured: Measured, letters: dict[str, str]) -> Iterator[str]:
         yield "```"
         yield from (step.run for step in chapter.steps)
         yield "```"
+        yield ""
+        yield f"Again: `make accept ARGS={chapter.name}`, {duration(chapter.minutes)}."
     for name, text in chapter.files.items():
         yield ""
         yield f"`{name}`:"
@@ -221,7 +223,7 @@ def _table(measured: Measured, letters: dict[str, str]) -> Iterator[str]:
     said = [
         f"Seed {', '.join(map(str, sorted(seeds)))}." if seeds else "",
         f"Brackets: {chapter.brackets}." if chapter.brackets else "",
-        f"Of all: {of_all}." if of_all else "",
+        f"All of it {of_all}." if of_all else "",
     ]
     if any(said):
         yield ""

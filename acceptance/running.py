@@ -28,7 +28,7 @@ _BUSY = 0.3
 
 
 class NotMeasured(Exception):
-    """A step or a figure failed; the message says which, and what to do."""
+    """A step failed; the message says which, and what to do."""
 
 
 def missing_data(chapter: Chapter) -> list[str]:
@@ -36,37 +36,35 @@ def missing_data(chapter: Chapter) -> list[str]:
     return [need for need in chapter.needs.values() if place_of(need) is None]
 
 
-def measure(chapter: Chapter, into: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Run the steps that were not run in ``into`` before; the chapter's result, with the figures of other days that no step gives.
-
-    Raises :class:`NotMeasured`.
+def measure(chapter: Chapter, into: Path, say: Callable[[str], None]) -> tuple[dict[str, Any], list[str]]:
+    """Run the steps that were not run in ``into`` before. Gives the chapter's result, in which figures that were not measured now stay as
+    they were, and what failed: a step, behind which no other is run, or a figure that its step does not print.
     """
-    into.mkdir(parents=True, exist_ok=True)
     work = _Work(chapter, into, {name: str(place_of(need)) for name, need in chapter.needs.items()})
-    for name, text in chapter.files.items():
-        (into / name).write_text(work.placed_text(text), encoding="utf-8")
-    done = {step.name: work.do(step, say) for step in chapter.steps}
-    figures, problems = [], []
-    for claim in chapter.claims:
-        if claim.value is None:
-            continue
+    work.begin()
+    done: dict[str, dict[str, Any]] = {}
+    problems: list[str] = []
+    for step in chapter.steps:
         try:
-            figures.append(_figure(chapter, claim, done))
-        except NotThere as problem:
-            problems.append(f"{claim.name}: {problem}")
-    if problems:
-        raise NotMeasured("\n".join([f"{chapter.name}: figures that its steps do not print:", *problems]))
+            done[step.name] = work.do(step, say)
+        except NotMeasured as problem:
+            problems.append(str(problem))
+            break
+    figures = {one["name"]: one for one in read_result(chapter.name)["claims"]}
+    for claim in chapter.claims:
+        if claim.value is not None and all(step in done for step in claim.steps):
+            try:
+                figures[claim.name] = _figure(chapter, claim, done)
+            except NotThere as problem:
+                problems.append(f"{chapter.name}, {claim.name}: {problem}")
     last = {
         "commit": commit_here(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "seconds": round(sum(one["seconds"] for one in done.values()), 1),
         "machine": machine_here(),
     }
-    measured = {one["name"]: one for one in figures}
-    before = {one["name"]: one for one in read_result(chapter.name)["claims"]}
-    both = {**before, **measured}
-    claims = [both[claim.name] for claim in chapter.claims if claim.name in both]
-    return {"chapter": chapter.name, "claims": claims, "last_run": last}
+    claims = [figures[claim.name] for claim in chapter.claims if claim.name in figures]
+    return {"chapter": chapter.name, "claims": claims, "last_run": last}, problems
 
 
 @dataclass(frozen=True)
@@ -76,6 +74,12 @@ class _Work:
     chapter: Chapter
     folder: Path
     places: dict[str, str]
+
+    def begin(self) -> None:
+        """Make the folder and the files that the chapter brings."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name, text in self.chapter.files.items():
+            (self.folder / name).write_text(self._placed_text(text), encoding="utf-8")
 
     def do(self, step: Step, say: Callable[[str], None]) -> dict[str, Any]:
         """The record of a step: from the disk where it was run before, otherwise it is run now."""
@@ -124,7 +128,7 @@ class _Work:
         first, slash, rest = word.partition("/")
         return f"{self.places[first]}{slash}{rest}" if first in self.places else word
 
-    def placed_text(self, text: str) -> str:
+    def _placed_text(self, text: str) -> str:
         """A file's text, likewise."""
         for name, place in self.places.items():
             text = re.sub(rf"(?<![\w/.-]){re.escape(name)}/", lambda _, place=place: f"{place}/", text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["UNITS", "Unit", "reaches", "threshold_text"]
+__all__ = ["UNITS", "Unit", "duration", "reaches", "threshold_text"]
 
 
 @dataclass(frozen=True)
@@ -76,3 +76,10 @@ def reaches(asked: str, unit_name: str, result: dict[str, Any], digits: int | No
 def threshold_text(asked: str) -> str:
     """``≥ 95``, ``≤ 5``, ``= 48``, ``all``."""
     return asked.replace("at least", "≥").replace("at most", "≤").replace("exactly", "=")
+
+
+def duration(minutes: float) -> str:
+    """About how long a chapter takes, for people."""
+    if minutes < 1:
+        return "under a minute"
+    return f"about {minutes:.0f} minutes" if minutes < 90 else f"about {minutes / 60:.1f} hours"

@@ -11,7 +11,7 @@ from acceptance.chapters import Chapter, ChapterError, Claim, Step, read_chapter
 from acceptance.commands import problem_of, seed_of
 from acceptance.lookup import NotThere, look_up
 from acceptance.render import Measured
-from acceptance.running import NotMeasured, measure, missing_data
+from acceptance.running import measure, missing_data
 from acceptance.units import UNITS, reaches
 from tests.conftest import make_rows
 
@@ -111,7 +111,8 @@ def no_results(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 def test_a_chapter_runs_once_and_says_what_it_was_measured_on(tmp_path: Path, no_results: list[dict[str, Any]]) -> None:
     told: list[str] = []
-    first = measure(chapter(), tmp_path, told.append)
+    first, failed = measure(chapter(), tmp_path, told.append)
+    assert failed == []
     rows, doubled, by_hand = first["claims"]
     assert (rows["value"], doubled["value"]) == (12, 1)
     assert by_hand == no_results[0]
@@ -119,19 +120,26 @@ def test_a_chapter_runs_once_and_says_what_it_was_measured_on(tmp_path: Path, no
     assert rows["machine"] == "Abacus, 2 cores, no GPU; torch 2, transformers 5"
     assert rows["commands"] == ["python count.py rows.csv"]
     told.clear()
-    assert measure(chapter(), tmp_path, told.append)["claims"] == first["claims"]
+    assert measure(chapter(), tmp_path, told.append)[0]["claims"] == first["claims"]
     assert told == ["  look: was run before"]
     other = chapter(steps=(Step("look", "python count.py ./rows.csv"),))
-    with pytest.raises(NotMeasured, match="another command"):
-        measure(other, tmp_path, told.append)
+    assert "another command" in measure(other, tmp_path, told.append)[1][0]
 
 
 @pytest.mark.usefixtures("no_results")
-def test_what_fails_names_the_step_or_the_figure(tmp_path: Path) -> None:
-    with pytest.raises(NotMeasured, match="rows: score: no 'score' in"):
-        measure(chapter(claims=(Claim("rows", value="look score"),)), tmp_path, lambda _: None)
-    with pytest.raises(NotMeasured, match="look ended with code 1"):
-        measure(chapter(steps=(Step("look", "python count.py nothing.csv"),)), tmp_path / "2", lambda _: None)
+def test_what_fails_is_named_and_loses_no_other_figure(tmp_path: Path) -> None:
+    steps = (*chapter().steps, Step("lost", "python count.py nothing.csv"), Step("never", "python count.py rows.csv"))
+    claims = (
+        Claim("rows", unit="count", value="look rows"),
+        Claim("score", value="look score"),
+        Claim("of lost", value="lost rows"),
+        Claim("of never", value="never rows"),
+    )
+    result, failed = measure(chapter(steps=steps, claims=claims), tmp_path, lambda _: None)
+    assert [one["name"] for one in result["claims"]] == ["rows"]
+    assert len(failed) == 2
+    assert "lost ended with code 1" in failed[0]
+    assert "test, score: score: no 'score' in rows" in failed[1]
 
 
 @pytest.mark.slow
@@ -145,14 +153,13 @@ def test_figures_of_pretune_itself(tmp_path: Path) -> None:
     (reports / "finance.csv").write_text("text,label\n" + "".join(f"{r['text']},{r['label']}\n" for r in make_rows(9)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PRETUNE_DATA", str(tmp_path / "data"))
-        found = measure(
-            chapter(steps=steps, claims=claims, needs={"reports": "text/reports"}), tmp_path / "w", lambda _: None
-        )
+        needs = {"reports": "text/reports"}
+        found, _ = measure(chapter(steps=steps, claims=claims, needs=needs), tmp_path / "w", lambda _: None)
         assert found["claims"][0]["value"] == 9
         assert found["claims"][1]["value"] > 0
         steps = (Step("look", "pretune inspect reports/nothing.csv"),)
-        with pytest.raises(NotMeasured, match="look ended with code 2"):
-            measure(chapter(steps=steps, needs={"reports": "text/reports"}), tmp_path / "w2", lambda _: None)
+        _, failed = measure(chapter(steps=steps, needs=needs), tmp_path / "w2", lambda _: None)
+        assert "look ended with code 2" in failed[0]
 
 
 def test_absent_data_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
