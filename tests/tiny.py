@@ -16,6 +16,7 @@ from pretune.answers.schemes import to_iob2
 from pretune.backbones.adapt import Adaptation, plan_adaptation
 from pretune.backbones.audio.clips import hearing_of
 from pretune.backbones.cpu.fast import make_fast
+from pretune.backbones.generation import marks_of
 from pretune.backbones.image.geometry import geometry_of
 from pretune.backbones.load import Backbone, load_backbone, save_model
 from pretune.backbones.text.encoder import TextEncoder
@@ -357,6 +358,8 @@ def text_task(answer: str, encoder: TextEncoder, **options: Any) -> Any:
         encoder = TextEncoder(
             encoder.tokenizer, max_length=encoder.max_length, long_text="windows", segments=encoder.segments
         )
+    if answer == "writing":
+        return TextToText(encoder, **options)
     return TEXT_TASKS[answer](encoder=encoder, **{"labels": LABELS, **_TOLD.get(answer, {}), **options})
 
 
@@ -490,8 +493,12 @@ class Rig:
         fast: bool,
         options: dict[str, Any],
     ) -> Any:
-        backbone = tiny_backbone(family, layers=layers, dropout=dropout)
+        backbone = (
+            tiny_writer_backbone() if kind == "writing" else tiny_backbone(family, layers=layers, dropout=dropout)
+        )
         encoder = tiny_encoder(backbone, max_length=160)
+        if kind == "writing":
+            options |= {"marks": marks_of(backbone.config, backbone.tokenizer), "most": 160}
         made = uneven_rows(rows)
         answer = "label" if kind == "finetune" else kind
         data = dataset_of(ANSWERED.get(answer, list)(made))

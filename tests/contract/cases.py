@@ -389,6 +389,12 @@ def _words(_rig: Rig, rows: Sequence[int]) -> float:
     return float(sum(len(made[row]["words"]) for row in rows))
 
 
+def _tokens_written(rig: Rig, rows: Sequence[int]) -> float:
+    """Tokens of the target texts, an end mark behind each."""
+    tokenizer, made = rig.objective.task.encoder.tokenizer, written(uneven_rows(24))
+    return float(sum(len(tokenizer(made[row]["target"][0]).input_ids) for row in rows))
+
+
 def _masked_places(rig: Rig, rows: Sequence[int]) -> float:
     """Different places that carry a target, each row alone."""
     return float(sum(len(set(rig.batch([row]).extras["positions"].tolist())) for row in rows))
@@ -450,6 +456,7 @@ LEARN_CASES: dict[str, Callable[[], LearnCase]] = {
     "supervised numbers": lambda: _learn("numbers", lambda _, rows: float(len(rows))),
     "supervised tags": lambda: _learn("tags", _words),
     "supervised tags roberta": lambda: _learn("tags", _words, family="roberta"),
+    "supervised writing": lambda: _learn("writing", _tokens_written, least=1.1, label_smoothing=0.1),
     "distilled numbers": lambda: _learn("distil-numbers", lambda _, rows: float(len(rows)), least=0.2),
     "distilled tags": lambda: _learn("distil-tags", _words, least=0.2),
     "distilled text": lambda: _learn(

@@ -14,7 +14,7 @@ from pretune.backbones.presets.named import SCRATCH, preset_config, preset_token
 from pretune.backbones.presets_seq2seq import SEQ2SEQ_PRESETS, num_sentinels
 from pretune.backbones.processors import load_tokenizer
 from pretune.backbones.text.terms import count_terms
-from pretune.backbones.text.tokenizer import as_writer, count_texts, train_tokenizer
+from pretune.backbones.text.tokenizer import as_writer, count_texts, default_vocab_size, train_tokenizer
 from pretune.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ def scratch_text(
     else:
         kind = own_kind if tokenizer == "auto" else tokenizer
         count = count_texts(texts())
+        if writes and vocab_size is None:  # what is written costs as much for each token as the vocabulary is long
+            vocab_size = default_vocab_size(count.total) // 2
         found = train_tokenizer(texts, kind=kind, vocab_size=vocab_size, count=count)
         found = as_writer(found, num_sentinels(preset)) if writes else found
         notes = {"tokenizer_source": f"trained on {count.texts} texts"}

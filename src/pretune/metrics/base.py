@@ -209,6 +209,10 @@ class Metric(ABC):
         """The metric of a model whose folder's ``pretune.json`` says ``about``."""
         return cls()
 
+    def signature(self, records: Iterable[Record]) -> str:
+        """How the scores of these records were computed, where another program may do so otherwise; "" where there is one way."""
+        return ""
+
     @abstractmethod
     def measure(self, records: Iterable[Record]) -> Measured:
         """Lines of a predictions file, each with its answer and (where the metric needs one) its ``truth``, in their order.

@@ -53,7 +53,7 @@ def bleu_of(sums_K: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         precision = np.exp(np.log(smoothed / totals).mean(-1))
         brevity = np.where(said < truth, np.exp(1 - truth / said), 1.0)
-    return np.where(usable, 100 * precision * brevity, 0.0)[()]
+        return np.where(usable, 100 * precision * brevity, 0.0)[()]
 
 
 def rouge_f(answer: Sequence[str], reference: Sequence[str], order: int) -> float:

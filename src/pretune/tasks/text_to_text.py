@@ -47,7 +47,7 @@ __all__ = ["TextToText"]
 
 IGNORED = -100
 _PURPOSES = {"translation": "translation", "summarization": "summarization", "summarisation": "summarization"}
-_SMOOTHING, _SPARE_TOKENS = 0.1, 10
+_SMOOTHING, _SPARE_TOKENS, _BLOCK = 0.1, 10, 64
 _DECODING = ("beam_size", "length_penalty", "no_repeat_ngram", "max_new_tokens")
 
 
@@ -235,14 +235,20 @@ class TextToText(Task):
     def _losses_at(self, model: torch.nn.Module, batch: Batch, smoothing: float) -> torch.Tensor:
         """Of each item the loss of its tokens (B,), times its weight; the head runs at these tokens alone."""
         assert batch.targets is not None
-        real_BL = batch.targets != IGNORED
-        with head_at(model, real_BL):
-            logits_MV = model(**batch.inputs, use_cache=False).logits
-        losses_M = token_losses(logits_MV, batch.targets[real_BL], smoothing)
-        row_M = torch.nonzero(real_BL)[:, 0]
-        return (
-            torch.zeros(len(batch.ids), device=losses_M.device).index_add(0, row_M, losses_M) * batch.extras["weights"]
-        )
+        targets_N = batch.targets.reshape(-1)
+        places_M = torch.nonzero(targets_N != IGNORED)[:, 0]
+        places_P = _filled(places_M)
+        with head_at(model, places_P):
+            logits_PV = model(**batch.inputs, use_cache=False).logits
+        losses_P = token_losses(logits_PV, targets_N[places_P], smoothing)
+        return self._by_row(losses_P[: len(places_M)], places_M, batch)
+
+    @staticmethod
+    def _by_row(losses_M: torch.Tensor, places_M: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The sums (B,) over each item's tokens, which stand at these places of the flattened B * L, times the items' weights."""
+        assert batch.targets is not None
+        sums_B = torch.zeros(len(batch.ids), device=losses_M.device)
+        return sums_B.index_add(0, places_M // batch.targets.shape[1], losses_M) * batch.extras["weights"]
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> Loss:
         """Cross entropy with smoothed targets, summed over tokens."""
@@ -266,10 +272,10 @@ class TextToText(Task):
     def hard_losses(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Cross entropy with smoothed targets, summed over an item's tokens."""
         assert batch.targets is not None
-        real_BL = batch.targets != IGNORED
-        losses_M = token_losses(logits[real_BL], batch.targets[real_BL], self.label_smoothing)
-        row_M = torch.nonzero(real_BL)[:, 0]
-        return torch.zeros(len(batch.ids), device=logits.device).index_add(0, row_M, losses_M) * batch.extras["weights"]
+        targets_N = batch.targets.reshape(-1)
+        places_M = torch.nonzero(targets_N != IGNORED)[:, 0]
+        losses_M = token_losses(logits.flatten(0, 1)[places_M], targets_N[places_M], self.label_smoothing)
+        return self._by_row(losses_M, places_M, batch)
 
     def soft_losses(
         self, logits: torch.Tensor, teachers: torch.Tensor, batch: Batch, temperature: float
@@ -375,14 +381,19 @@ class TextToText(Task):
 
 
 @contextmanager
-def head_at(model: torch.nn.Module, real_BL: torch.Tensor) -> Iterator[None]:
-    """Within, the vocabulary head is given the states (B, L, H) of these places alone: its logits are (M, V)."""
+def head_at(model: torch.nn.Module, places_P: torch.Tensor) -> Iterator[None]:
+    """Within, the vocabulary head is given the states (B, L, H) at these places of the flattened B * L alone: its logits are (P, V)."""
     head: torch.nn.Module = model.get_output_embeddings()  # type: ignore[operator]
-    handle = head.register_forward_pre_hook(lambda _, given: (given[0][real_BL],))
+    handle = head.register_forward_pre_hook(lambda _, given: (given[0].flatten(0, 1)[places_P],))
     try:
         yield
     finally:
         handle.remove()
+
+
+def _filled(places_M: torch.Tensor) -> torch.Tensor:
+    """The places, the first again and again behind them up to a multiple of 64: kernels are made for few sizes then (docs/decisions.md, D63)."""
+    return torch.cat([places_M, places_M[:1].expand(-len(places_M) % _BLOCK)])
 
 
 def refuse_reader(backbone: Backbone) -> None:

@@ -18,12 +18,15 @@ __all__ = ["default_learning_rate", "find_backbone", "steady"]
 
 def steady(device: Device, backbone: Backbone, settings: TrainSettings) -> Device:
     """The device with fp32 for linear models, and for sound on a processor, unless bf16 was asked for: the processor library's
-    bf16 gradients of wav2vec 2.0's convolutions were not finite for some short clips (torch 2.15).
+    bf16 gradients of wav2vec 2.0's convolutions were not finite for some short clips (torch 2.15). Small encoder-decoders learn faster in
+    fp32 there: their products are small and of many sizes (docs/decisions.md, D148).
     """
     from pretune.backbones.linear import is_linear
 
     is_risky = backbone.modality == "audio" and device.device.type == "cpu"
-    is_exact = settings.precision == "auto" and (is_risky or is_linear(backbone.config))
+    writes = getattr(backbone.config, "is_encoder_decoder", False) and device.device.type == "cpu"
+    is_small = writes and int(getattr(backbone.config, "hidden_size", 768)) <= _SMALL_WRITER
+    is_exact = settings.precision == "auto" and (is_risky or is_small or is_linear(backbone.config))
     return dataclasses.replace(device, precision="fp32") if is_exact else device
 
 
@@ -88,7 +91,7 @@ def _refuse_other(settings: Any, reads: str, modality: str) -> None:
 
 _THINGS = {"text": "text", "image": "pictures", "audio": "sound"}
 _EXAMPLES = {"text": "scratch:bert-mini", "image": "scratch:resnet-18", "audio": "scratch:w2v-bert-tiny"}
-_TELEPHONE_HZ, _SCRIPT_ROWS = 12_000, 2_000
+_TELEPHONE_HZ, _SCRIPT_ROWS, _SMALL_WRITER = 12_000, 2_000, 256
 _COMMON_SIDES = (32, 64, 96, 128, 160, 192, 224)
 
 

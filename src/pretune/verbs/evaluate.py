@@ -89,6 +89,9 @@ def evaluate(settings: EvaluateSettings, *, say: Say) -> Outcome:
     if scaled := proven.task.calibration_on(records):
         evaluation["probabilities"] = {"calibrated": False, **scaled}
         evaluation["notes"].append(_calibration_note(scaled))
+    if signature := proven.task.metric.signature(records):
+        evaluation["signature"] = signature
+        evaluation["notes"].append(f"How it was computed: {signature}.")
     if answering := proven.task.answering():
         evaluation["answering"] = answering
     run.write_metrics(name, evaluation)
