@@ -45,6 +45,7 @@ from pretune.tasks import (
     AudioClassification,
     AudioMultilabelClassification,
     AudioRegression,
+    QuestionAnswering,
     SpeechRecognition,
     TextClassification,
     TextMultilabelClassification,
@@ -277,6 +278,27 @@ def written(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
+def asked(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows as passages with a question: the word after the one that it names; every fourth has no answer."""
+    found = []
+    for number, row in enumerate(rows):
+        passage, words = row["text"], words_of(row["text"])
+        place = (number * 5) % len(words)
+        start, stop = words[place]
+        before = passage[slice(*words[place - 1])] if place else "the start"
+        answers = [] if number % 4 == 3 else [{"text": passage[start:stop], "start": start}]
+        found.append(
+            {
+                "id": row["id"],
+                "text": f"what follows {before}?",
+                "text_pair": passage,
+                "span": answers,
+                "group": f"g{number // 2}",
+            }
+        )
+    return found
+
+
 def unlabelled(rows: Sequence[Mapping[str, Any]], answer: str) -> list[dict[str, Any]]:
     """The rows, every fourth without its ``answer``."""
     return [{**row, answer: None if number % 4 == 1 else row[answer]} for number, row in enumerate(rows)]
@@ -336,6 +358,7 @@ TEXT_TASKS: dict[str, Any] = {
     "numbers": TextRegression,
     "tags": TokenClassification,
     "writing": TextToText,
+    "span": QuestionAnswering,
 }
 """Tasks of texts by the kind of their answers."""
 ANSWERED: dict[str, Any] = {
@@ -344,6 +367,7 @@ ANSWERED: dict[str, Any] = {
     "numbers": numbered,
     "tags": tagged,
     "writing": written,
+    "span": asked,
 }
 """What gives rows of classes answers of that kind."""
 _TOLD: dict[str, dict[str, Any]] = {
@@ -354,10 +378,13 @@ _TOLD: dict[str, dict[str, Any]] = {
 
 def text_task(answer: str, encoder: TextEncoder, **options: Any) -> Any:
     """The task of texts with answers of this kind, as the rows of :data:`ANSWERED` need it."""
-    if answer == "tags":
+    if answer in ("tags", "span"):
         encoder = TextEncoder(
-            encoder.tokenizer, max_length=encoder.max_length, long_text="windows", segments=encoder.segments
-        )
+            encoder.tokenizer, max_length=encoder.max_length, long_text="windows", segments=encoder.segments,
+            slides_last=answer == "span",
+        )  # fmt: skip
+    if answer == "span":
+        return QuestionAnswering(encoder, longest=40, answers_all=False, **options)
     if answer == "writing":
         return TextToText(encoder, **options)
     return TEXT_TASKS[answer](encoder=encoder, **{"labels": LABELS, **_TOLD.get(answer, {}), **options})

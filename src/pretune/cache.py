@@ -46,6 +46,7 @@ KINDS = {
     "pairs": "pictures and clips that are copies of each other",
     "tokens": "texts as tokens",
     "tagged": "texts as tokens, with the words to be tagged",
+    "questions": "questions and windows of their passages, as tokens",
     "pixels": "pictures, decoded and scaled",
     "masks": "masks, scaled as their pictures",
     "samples": "clips, decoded",

@@ -18,12 +18,15 @@ def _some(**fields: Check) -> Check:
     return record({f"{name}?": check for name, check in fields.items()})
 
 
+_STRETCH = record({"text": text(), "start": whole(-1), "end?": whole(-1)})
+
+
 def _answer(value: Any) -> None:
-    """A label, text or number, the labels or tags of a row, or an object (a mask)."""
+    """A label, text or number, the labels or tags of a row, stretches of a passage, or an object (a mask)."""
     if isinstance(value, dict):
         _OBJECT(value)
     elif isinstance(value, list):
-        listed(text())(value)
+        listed(_STRETCH if any(isinstance(one, dict) for one in value) else text())(value)
     elif not isinstance(value, str):
         number()(value)
 

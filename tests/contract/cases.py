@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from conftest import make_rows
-from pretune.answers import Label, Labels, Mask, Tags, TargetText, Text, Value
+from pretune.answers import AnswerSpan, Label, Labels, Mask, Tags, TargetText, Text, Value
 from pretune.backbones.cpu.fast import make_fast
 from pretune.backbones.fitted import fitted_geometry
 from pretune.backbones.generation import Generation, marks_of
@@ -30,6 +30,7 @@ from pretune.tasks import (
     ImageClassification,
     ImageMultilabelClassification,
     ImageRegression,
+    QuestionAnswering,
     SemanticSegmentation,
     SpeechRecognition,
     Task,
@@ -45,6 +46,7 @@ from tiny import (
     TAGS,
     WORDS,
     Rig,
+    asked,
     dataset_of,
     numbered,
     several_labels,
@@ -91,6 +93,14 @@ def _perfect(example: Example) -> Mapping[str, Any]:
     if isinstance(target, TargetText):
         truth = target.values[0] if len(target.values) == 1 else list(target.values)
         return {"id": example.id, "truth": truth, "target": target.values[0]}
+    if isinstance(target, AnswerSpan):
+        best = target.references[0] if target.references else None
+        span = (
+            {"text": best.text, "start": best.start, "end": best.start + len(best.text)}
+            if best
+            else {"text": "", "start": -1, "end": -1}
+        )
+        return {"id": example.id, "truth": target.to_json(), "span": span}
     if isinstance(target, Text):
         return {"id": example.id, "truth": target.value, "text": target.value}
     if isinstance(target, Mask):
@@ -199,6 +209,30 @@ def _written(preset: str = "seq2seq-tiny", **options: Any) -> TaskCase:
     return TaskCase(
         task, make_fast(model).eval(), examples, dataset_of(rows), unlabelled, _perfect, load, name, backbone
     )
+
+
+def _asked(family: str = "bert", **options: Any) -> TaskCase:
+    """Passages with a question each, some without an answer."""
+    backbone = tiny_backbone(family)
+    encoder = tiny_encoder(backbone, long_text="windows", **options)
+    encoder.slides_last = True
+    task = QuestionAnswering(encoder, longest=40, answers_all=False, augment="light")
+    model, _ = task.build(backbone, seed=0)
+    rows = asked(uneven_rows(12))
+    inputs = [{name: row[name] for name in ("text", "text_pair")} for row in rows]
+    examples = [
+        Example(row["id"], given, AnswerSpan.from_json(row["span"])) for row, given in zip(rows, inputs, strict=True)
+    ]
+
+    def load(folder: Any) -> torch.nn.Module:
+        from transformers import AutoModelForQuestionAnswering
+
+        return AutoModelForQuestionAnswering.from_pretrained(folder).eval()
+
+    return TaskCase(
+        task, make_fast(model).eval(), examples, dataset_of(rows), Example("nobody-knows", inputs[0]), _perfect, load,
+        f"contract-asked-{family}-{options}", backbone,
+    )  # fmt: skip
 
 
 def _pictures(preset: str, *, several: bool = False, numbers: bool = False, **options: Any) -> TaskCase:
@@ -312,6 +346,9 @@ TASK_CASES: dict[str, tuple[type[Task], Callable[[], TaskCase]]] = {
         SemanticSegmentation,
         lambda: _masks("vit-micro", "deeplabv3plus", weighted=True),
     ),
+    "question-answering": (QuestionAnswering, _asked),
+    "question-answering windows": (QuestionAnswering, lambda: _asked(max_length=24)),
+    "question-answering roberta": (QuestionAnswering, lambda: _asked("roberta", max_length=40)),
     "image-classification resnet": (ImageClassification, lambda: _pictures("resnet-10", augment="light")),
 }
 
@@ -457,6 +494,9 @@ LEARN_CASES: dict[str, Callable[[], LearnCase]] = {
     "supervised tags": lambda: _learn("tags", _words),
     "supervised tags roberta": lambda: _learn("tags", _words, family="roberta"),
     "supervised writing": lambda: _learn("writing", _tokens_written, least=1.1, label_smoothing=0.1),
+    "supervised answers": lambda: _learn("span", lambda _, rows: float(len(rows)), augment="light"),
+    "supervised answers roberta": lambda: _learn("span", lambda _, rows: float(len(rows)), family="roberta"),
+    "distilled answers": lambda: _learn("distil-span", lambda _, rows: float(len(rows)), least=0.2),
     "distilled numbers": lambda: _learn("distil-numbers", lambda _, rows: float(len(rows)), least=0.2),
     "distilled tags": lambda: _learn("distil-tags", _words, least=0.2),
     "distilled text": lambda: _learn(

@@ -20,6 +20,7 @@ CASES: dict[str, list[Any]] = {
         {"size": [1, 1], "classes": [], "counts": []},
         {"size": [2, 3], "classes": ["sky"], "counts": ["06"]},
     ],
+    "span": [[{"text": "a b", "start": 3}], [], [{"text": "ä", "start": -1}, {"text": "a", "start": 0}]],
     "text": ["a b", "", "ä\n"],
 }
 

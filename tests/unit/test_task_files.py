@@ -21,6 +21,7 @@ LISTS = {
 KNOWN_ELSEWHERE = {
     "SpeechRecognition": {"explain/aims.py"},  # what of a transcript is explained
     "TokenClassification": {"tasks/rows/tagged.py"},  # its rows on disk
+    "QuestionAnswering": {"tasks/rows/questions.py"},  # its rows on disk
 }
 
 

@@ -3,26 +3,19 @@
 from pretune.answers.base import Answer, Trouble
 from pretune.answers.classes import Label, Labels
 from pretune.answers.mask import Mask
+from pretune.answers.span import AnswerSpan
 from pretune.answers.tags import Tags
 from pretune.answers.target import TargetText
 from pretune.answers.text import Text
 from pretune.answers.value import Value
 
 __all__ = [
-    "ANSWERS",
-    "Answer",
-    "Label",
-    "Labels",
-    "Mask",
-    "Tags",
-    "TargetText",
-    "Text",
-    "Trouble",
-    "Value",
-    "answer_of",
-]
+    "ANSWERS", "Answer", "AnswerSpan", "Label", "Labels", "Mask", "Tags", "TargetText", "Text", "Trouble", "Value", "answer_of",
+]  # fmt: skip
 
-ANSWERS: dict[str, type[Answer]] = {kind.kind: kind for kind in (Label, Labels, Value, Tags, Mask, Text, TargetText)}
+ANSWERS: dict[str, type[Answer]] = {
+    kind.kind: kind for kind in (Label, Labels, Value, Tags, AnswerSpan, Mask, Text, TargetText)
+}
 """Every kind of answer by its word."""
 
 

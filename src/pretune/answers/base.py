@@ -36,7 +36,9 @@ class Answer(ABC):
     be told beside a row in a few words. ``is_class``:
     the model chooses among names that the training rows have, so that rows are split by them. ``closed``: a row with a name that
     training rows have not could never be answered right, in no part, and is refused. ``suffix`` is that of the file as which it can be
-    written too (:meth:`as_file`), "" for none.
+    written too (:meth:`as_file`), "" for none. ``shares_text``: many rows of a group are asked
+    about one and the same text, so that rows of a group being alike tells nothing. ``placed`` says of what places in a text it is made,
+    which cleaning the text would move.
     """
 
     kind: ClassVar[str]
@@ -47,6 +49,8 @@ class Answer(ABC):
     is_class: ClassVar[bool] = False
     closed: ClassVar[bool] = False
     suffix: ClassVar[str] = ""
+    shares_text: ClassVar[bool] = False
+    placed: ClassVar[str] = ""
 
     @classmethod
     def lacked(cls) -> str:

@@ -28,6 +28,7 @@ class Tags(NameList):
     lack: ClassVar[str] = "tags"
     conflict: ClassVar[tuple[str, str]] = ("different tags", "the tags")
     is_class: ClassVar[bool] = True
+    placed: ClassVar[str] = "the tags of these rows belong to words at their places in the text"
 
     @classmethod
     def read(cls, cell: Any, where: str) -> Self | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pretune.answers import ANSWERS
 from pretune.config import CleanSettings
 from pretune.data.checks.rows import SHOWN_ROWS, column_batches
 from pretune.data.columns.roles import kinds_in
@@ -111,11 +112,12 @@ def english_stopwords() -> tuple[str, ...]:
 def _refuse_without_text(splits: Splits, settings: CleanSettings) -> None:
     """Raise :class:`UsageError` when text is to be cleaned that is not there, or whose words stand at places that cleaning would move."""
     step = next(iter(settings.clean), "redact" if settings.redact else None)
-    if step and any("words" in dataset.column_names for dataset in splits.values()):
+    placed = {ANSWERS[kind].placed for dataset in splits.values() for kind in kinds_in(dataset.column_names)} - {""}
+    if step and placed:
         flag = "--redact" if step == "redact" else f"--clean {step}"
         raise UsageError(
-            f"{flag} changes texts, and the tags of these rows belong to words at their places in the text",
-            "clean the words in the file before it is read; --deduplicate and --drop-leaks keep the places",
+            f"{flag} changes texts, and {min(placed)}",
+            "clean the texts in the file before it is read; --deduplicate and --drop-leaks keep the places",
         )
     if any("text" in dataset.column_names for dataset in splits.values()):
         return

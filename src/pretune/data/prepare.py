@@ -19,6 +19,7 @@ from pretune.data.media.rows import small_chunks
 from pretune.data.places.place import Place, Source
 from pretune.data.reading import Reading
 from pretune.data.rows import RowMaker
+from pretune.data.squad import join_answers
 from pretune.errors import DataError
 
 __all__ = ["Prepared", "prepared_tables"]
@@ -67,7 +68,7 @@ def prepared_tables(
             name = f"{source.name} ({inner_split})" if inner_split else source.name
             with reading(name):
                 told = asked if learned is None else learned.asked(table, asked, name)
-                table = join_indicators(table, told.get("labels"), name)
+                table = join_answers(join_indicators(table, told.get("labels"), name))
                 key = (table.columns, tuple(table.roles.items()))
                 sample = _sample(table)
                 if not sample:

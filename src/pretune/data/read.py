@@ -31,6 +31,7 @@ from pretune.data.prepare import Prepared, prepared_tables
 from pretune.data.read_notes import encoding_notes, row_notes, tag_notes
 from pretune.data.reading import Reading
 from pretune.data.rows import Rows
+from pretune.data.spans import span_notes
 from pretune.data.splits import Splits
 from pretune.data.store import SplitWriter, fingerprint, load_stored, store_folder
 from pretune.data.text.encodings import check_encoding_name
@@ -338,7 +339,7 @@ class _Reading:
         moved = {split: count for split, count in self.moved.items() if split != "unlabelled" and labelled}
         lack = lack_of(self.answers)
         self.notes += row_notes(self.counts, self.literal, moved, labelled=labelled, lack=lack)
-        self.notes += tag_notes(self.files, self.counts)
+        self.notes += [*tag_notes(self.files, self.counts), *span_notes(self.counts)]
         self.notes += [] if self.options.encoding else encoding_notes(self.files)
         self.notes += self.groups.notes(self.options.group_from)
         self.notes += [*(self.media.notes() if self.media is not None else []), *self.masks.notes()]

@@ -35,6 +35,7 @@ _THINGS = {
     "tags": "tags",
     "target": "target texts",
     "mask": "masks",
+    "span": "answers",
 }
 
 

@@ -19,6 +19,7 @@ from pretune.data.masks.rows import MaskReader
 from pretune.data.media.base import Find, Media
 from pretune.data.media.rows import MediaReader
 from pretune.data.places.group_names import GroupNames
+from pretune.data.spans import SpanReader, groups_of_passages
 from pretune.data.tagged import TaggedRows, TagReader
 from pretune.errors import DataError
 
@@ -97,6 +98,7 @@ class RowMaker:
         if roles.words is not None or roles.tags is not None:
             names = table.class_names.get(roles.tags or "", ())
             self.tagged = TagReader(roles, names, sample, self.counts, self.row_name)
+        self.spans = SpanReader(self.counts) if roles.span is not None else None
         self._known_labels: dict[tuple[type, Hashable], tuple[str | None, str]] = {}
 
     def __call__(self, chunk: Chunk) -> Rows:
@@ -113,7 +115,11 @@ class RowMaker:
             self.counts["names_without_group"] += groups.count(None)
         ids = self._table.row_names(self.name, chunk.numbers) if roles.id is None else self._ids(chunk, roles.id)
         words = None if tagged is None else tagged.words
-        rows = Rows(ids, texts, pairs, groups, self._answers(chunk, tagged), words, splits=self._splits(chunk))
+        answers = self._answers(chunk, tagged)
+        if self.spans is not None and pairs is not None:
+            answers["span"] = self._spans(chunk, self.spans, pairs)
+            groups = groups_of_passages(pairs, groups)
+        rows = Rows(ids, texts, pairs, groups, answers, words, splits=self._splits(chunk))
         return rows if self.media is None else self._with_media(rows, chunk, self.media)
 
     def _answers(self, chunk: Chunk, tagged: TaggedRows | None) -> dict[str, list[Any]]:
@@ -141,6 +147,16 @@ class RowMaker:
             answer = None if cell is ABSENT else TargetText.read(cell, f"{self._where(chunk, place)} (column {column})")
             found.append(None if answer is None else self._sound(answer.values))
         return found
+
+    def _spans(self, chunk: Chunk, reader: SpanReader, passages: Sequence[str]) -> list[Any]:
+        """The answers of each row in its passage, None where they are missing."""
+        self.counts["empty_passages"] += sum(1 for passage in passages if not passage.strip())
+        column = self.roles.span or ""
+        cells = (None if is_missing(cell) else cell for cell in chunk.column(column))
+        return [
+            reader(cell, passage, f"{self._where(chunk, place)} (column {column})")
+            for place, (cell, passage) in enumerate(zip(cells, passages, strict=True))
+        ]
 
     def _values(self, chunk: Chunk, column: str) -> list[float | None]:
         """The number of each row; None where it is missing, or a word such as ``nan`` stands there."""

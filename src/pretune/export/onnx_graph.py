@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pretune.backbones.head_outputs import logits_in
 from pretune.backbones.modes import evaluating
 from pretune.errors import ModelError
 from pretune.export.onnx_model import LOGITS
@@ -54,7 +55,7 @@ class LogitsOnly(nn.Module):
         self.model = model
 
         def forward(**inputs: torch.Tensor) -> torch.Tensor:
-            return model(**inputs).logits
+            return logits_in(model(**inputs))
 
         # torch 2.11 finds the free sizes of inputs by the names of the arguments, and none behind two asterisks.
         by_name = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]

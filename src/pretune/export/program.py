@@ -23,6 +23,7 @@ READERS = {
     "audio": ("clips.py",),
     "tagged": ("tagged.py", "texts.py"),
     "mask": ("masks.py", "pictures.py"),
+    "questions": ("questions.py", "texts.py"),
     "terms": ("terms.py",),
     "pixels": ("pixels.py", "pictures.py"),
     "mel_bands": ("mel_bands.py", "clips.py"),
@@ -31,6 +32,7 @@ READERS = {
 _SHARED = {
     "tagged": (("pretune.data.text", "words.py"), ("pretune.answers", "schemes.py")),
     "mask": (("pretune.answers", "rle.py"),),
+    "questions": (("pretune.answers", "span_search.py"),),
 }
 """Files of pretune itself that such a program uses."""
 _CARRIED = (".json", ".txt", ".model")

@@ -3,6 +3,7 @@
 from pretune.metrics.base import Metric, ScoreSpec
 from pretune.metrics.classification import ClassificationMetric
 from pretune.metrics.multilabel import MultilabelMetric
+from pretune.metrics.question_answering import QuestionAnsweringMetric
 from pretune.metrics.recognition import RecognitionMetric
 from pretune.metrics.regression import RegressionMetric
 from pretune.metrics.segmentation import SegmentationMetric
@@ -19,6 +20,7 @@ METRICS: tuple[type[Metric], ...] = (
     TaggingMetric,
     WritingMetric,
     SegmentationMetric,
+    QuestionAnsweringMetric,
 )
 
 

@@ -172,9 +172,13 @@ def points_block(block: Block) -> Markup:
 
 
 def tagged_block(block: Block) -> Markup:
-    """Texts with marked stretches: the truth above the answer; the first stay open."""
+    """Texts with marked stretches: the truth above the answer, a question (``title``) above both; the first stay open."""
     rows = [
-        {"id": plain(row.get("id")), "sides": [(side, _marked(row, side)) for side in ("truth", "answer")]}
+        {
+            "id": plain(row.get("id")),
+            "title": plain(row.get("title", "")),
+            "sides": [(side, _marked(row, side)) for side in ("truth", "answer")],
+        }
         for row in block.get("rows", [])
         if isinstance(row, Mapping)
     ]

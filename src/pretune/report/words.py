@@ -32,6 +32,8 @@ _TITLES = {
     "majority": "majority class",
     "most-frequent-transcript": "most frequent transcript",
     "most-frequent-tag": "each word's most frequent tag",
+    "nearest-sentence": "the sentence with most words of the question",
+    "nearest-name": "the name or number with most words of the question around it",
     "mean": "mean of the training rows",
     "tfidf-ridge": "TF-IDF with ridge regression",
     "pixels-ridge": "pixels and colours with ridge regression",

@@ -94,6 +94,7 @@ class Service:
             "modality": served.takes.modality,
             "fields": list(served.takes.fields),
             "needed": list(served.takes.needed),
+            "titles": dict(served.takes.titles),
             "cleaned": list(served.takes.steps),
             "labels": list(served.task.labels),
             "answer": served.task.answer,

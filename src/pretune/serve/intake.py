@@ -8,7 +8,7 @@ import binascii
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pretune.data.media.audio import clip_seconds
@@ -32,13 +32,14 @@ _ONLY = "the row"
 @dataclass(frozen=True)
 class Takes:
     """What rows of a model hold. ``pairs`` is whether it learned from two texts, None where that is not known. Texts are cleaned
-    by ``cleaned``, in steps that ``steps`` names, as those were that it learned from.
+    by ``cleaned``, in steps that ``steps`` names, as those were that it learned from. ``titles`` are what people call its fields.
     """
 
     modality: str
     pairs: bool | None = False
     steps: tuple[str, ...] = ()
     cleaned: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+    titles: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def fields(self) -> tuple[str, ...]:

@@ -112,9 +112,14 @@ def _row(takes: Takes) -> dict[str, Any]:
                 "type": ["string", "integer"],
                 "description": "comes back with the answer; default: the row's number",
             },
-            **{name: _ROW_WORDS[name] for name in takes.fields},
+            **{name: _field(name, takes) for name in takes.fields},
         },
     }
+
+
+def _field(name: str, takes: Takes) -> dict[str, Any]:
+    words = _ROW_WORDS[name]
+    return {**words, "description": f"the {takes.titles[name]}"} if name in takes.titles else words
 
 
 def _body(schema: dict[str, Any], takes: Takes) -> dict[str, Any]:

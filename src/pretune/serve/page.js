@@ -129,8 +129,9 @@ function milliseconds(count) {
 
 function showAnswer(record, inside, outside) {
   const answer = record[about.answer];
-  const chosen = Array.isArray(answer) ? answer : [answer];
-  const words = about.answer === "text" ? "Nothing was heard." : "None of the labels.";
+  const stretch = answer !== null && typeof answer === "object" && typeof answer.text === "string" ? answer : null; // of the second text
+  const chosen = stretch ? [stretch.text] : Array.isArray(answer) ? answer : [answer];
+  const words = stretch ? `The ${about.titles.text_pair || "text"} holds no answer.` : about.answer === "text" ? "Nothing was heard." : "None of the labels.";
   const said = chosen.map((one) => (typeof one === "number" ? String(Number(one.toPrecision(6))) : one)).join(", ");
   const isMask = answer !== null && typeof answer === "object" && Array.isArray(answer.counts);
   const isMarked = record.entities !== undefined && current.row?.text !== undefined;
@@ -140,13 +141,16 @@ function showAnswer(record, inside, outside) {
   at("said").classList.toggle("quiet", !said);
   at("said").classList.toggle("marked", isMarked);
   at("said").classList.toggle("masked", isMask);
+  at("passage").hidden = !stretch;
+  if (stretch) at("passage").replaceChildren(...marked(current.row.text_pair, stretch.text ? [{ ...stretch, type: "answer" }] : []));
   const shares = Object.entries(record.probabilities || {}).sort((one, other) => other[1] - one[1]);
   at("bars").replaceChildren(...shares.slice(0, FIRST_BARS).map((share) => bar(share, chosen)));
   at("rest-bars").replaceChildren(...shares.slice(FIRST_BARS).map((share) => bar(share, chosen)));
   at("rest").hidden = shares.length <= FIRST_BARS;
   at("rest-title").textContent = `All ${shares.length} labels`;
   const hint = about.explains && shares.length ? " Press a label to see what speaks for it." : "";
-  at("took").textContent = `Answered in ${milliseconds(inside)}, ${milliseconds(outside)} with the way there and back.${hint}`;
+  const sure = stretch && stretch.text && typeof record.probability === "number" ? `Probability ${percent(record.probability)}. ` : "";
+  at("took").textContent = `${sure}Answered in ${milliseconds(inside)}, ${milliseconds(outside)} with the way there and back.${hint}`;
   if (current.label) at("truth").textContent = `The data says: ${current.label}`;
   at("truth").hidden = !current.label;
   at("result").hidden = false;
@@ -367,7 +371,8 @@ function askText(label = null) {
 }
 
 function startTexts() {
-  at("lead").textContent = about.needed.length > 1 ? "Write two texts and see what the model says of them, with what confidence, and what its answer rests on." : "Write a text and see what the model says of it, with what confidence, and what its answer rests on.";
+  const { text, text_pair: pair } = about.titles;
+  at("lead").textContent = text && pair ? `Write a ${text} and a ${pair}, and see which words of the ${pair} answer it.` : about.needed.length > 1 ? "Write two texts and see what the model says of them, with what confidence, and what its answer rests on." : "Write a text and see what the model says of it, with what confidence, and what its answer rests on.";
   at("form").addEventListener("submit", (event) => {
     event.preventDefault();
     askText();
@@ -377,7 +382,7 @@ function startTexts() {
   });
   const given = new URLSearchParams(location.search);
   for (const name of about.fields) at(name).value = given.get(name) || "";
-  showPrograms({ row: Object.fromEntries(about.needed.map((name) => [name, "a text"])) });
+  showPrograms({ row: Object.fromEntries(about.needed.map((name) => [name, `a ${about.titles[name] || "text"}`])) });
   if (about.needed.every((name) => given.get(name))) askText();
 }
 
@@ -523,7 +528,8 @@ function startFiles() {
 
 function sampleButton(sample) {
   if (about.modality === "text") {
-    const words = about.fields.map((name) => sample[name]).filter(Boolean).join(" / ");
+    const shown = about.titles.text ? about.fields.slice(0, 1) : about.fields;
+    const words = shown.map((name) => sample[name]).filter(Boolean).join(" / ");
     const ask = () => {
       for (const name of about.fields) at(name).value = sample[name] || "";
       askText(sample.label);

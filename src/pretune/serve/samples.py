@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["samples_of"]
 
 _LOOKED_AT = 500
-_MOST_CHARACTERS = 400
+_MOST_CHARACTERS, _MOST_OF_PASSAGES = 400, 2000
 _MOST_BYTES = 2**19
 
 
@@ -62,7 +62,8 @@ def _label(row: Mapping[str, Any], modality: str) -> str | None:
 
 def _text(row: Mapping[str, Any], takes: Takes) -> dict[str, Any] | None:
     found = {name: row[name] for name in takes.fields if row.get(name)}
-    if not set(takes.needed) <= set(found) or sum(map(len, found.values())) > _MOST_CHARACTERS:
+    most = _MOST_OF_PASSAGES if takes.titles else _MOST_CHARACTERS
+    if not set(takes.needed) <= set(found) or sum(map(len, found.values())) > most:
         return None
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from pretune.backbones.cpu.layer import shorten_last_layer
+from pretune.backbones.head_outputs import logits_in
 from pretune.backbones.modes import evaluating
 from pretune.engine.devices import Device
 from pretune.tasks.base import EncodedRows, Learnable
@@ -20,7 +21,7 @@ def shorten(task: Learnable, model: torch.nn.Module, rows: EncodedRows, device: 
 
     def forward() -> torch.Tensor:
         with device.arithmetic():
-            return model(**batch.inputs).logits.detach().float()
+            return logits_in(model(**batch.inputs)).detach().float()
 
     with evaluating(model):
         return shorten_last_layer(model, forward)

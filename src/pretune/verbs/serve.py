@@ -199,7 +199,8 @@ def served_run(run: RunFolder, proven: Proven, reading: Reading, limits: Limits,
         ).to_dict()
 
     explains = isinstance(task, Explainable) and not any(task.unexplained())
-    takes = Takes(task.modality, reading.pairs if task.modality == "text" else False, reading.clean, reading.cleaned)
+    pairs = reading.pairs if task.modality == "text" else False
+    takes = Takes(task.modality, pairs, reading.clean, reading.cleaned, titles=task.titles)
     return Served(
         run.path.resolve().name, task, proven.model, proven.device, takes,
         standing=_standing(run, task.metric.primary),

@@ -108,7 +108,8 @@ class TextEncoder:
 
     ``long_text``: ``truncate`` keeps the start; ``head-tail`` the first quarter and the last three quarters of what fits
     (Sun et al. 2019, arXiv 1905.05583, section 5.3.1); ``windows`` cuts a row into pieces that overlap by a quarter.
-    Of a pair, the longer side is shortened first. ``segments`` None: as the tokenizer says.
+    Of a pair, the longer side is shortened first; with ``slides_last`` windows slide over its second side, whichever is longer.
+    ``segments`` None: as the tokenizer says.
     """
 
     def __init__(
@@ -118,12 +119,14 @@ class TextEncoder:
         max_length: int,
         long_text: str = "truncate",
         segments: bool | None = None,
+        slides_last: bool = False,
     ) -> None:
         if long_text not in LONG_TEXT:
             raise UsageError(f"--long-text is {long_text!r}", f"allowed: {', '.join(LONG_TEXT)}")
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.long_text = long_text
+        self.slides_last = slides_last
         self.segments = "token_type_ids" in tokenizer.model_input_names if segments is None else segments
         self.template: Template = read_template(tokenizer)
         if max_length < self.template.num_special(pair=True) + 2:
@@ -141,14 +144,15 @@ class TextEncoder:
     def identity(self) -> str:
         """A hash of all that decides the ids: the tokenizer's own description, the limit, what is done with long rows."""
         backend = plain_backend(self.tokenizer)
-        cut = [self.max_length, self.long_text, self.segments]
+        cut = [self.max_length, self.long_text, self.segments, *(["slides last"] if self.slides_last else [])]
         said = json.dumps([READING, backend.to_str(), *cut, self.template.identity()])
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
     def pieces_identity(self) -> str:
         """:meth:`identity` without the segment ids, which a model may lack: equal for pieces of equal tokens."""
         backend = plain_backend(self.tokenizer)
-        said = json.dumps([READING, backend.to_str(), self.max_length, self.long_text, self.template.identity()])
+        cut = [self.max_length, self.long_text, *(["slides last"] if self.slides_last else [])]
+        said = json.dumps([READING, backend.to_str(), *cut, self.template.identity()])
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
     def encode(
@@ -216,7 +220,7 @@ class TextEncoder:
     def _shorten(self, sides: list[np.ndarray], room: int) -> tuple[list[list[np.ndarray]], int]:
         """Cut the row's sides to ``room`` tokens: the pieces, and how many tokens are in none of them."""
         if self.long_text == "windows":
-            return _windows(sides, room)
+            return _windows(sides, room, len(sides) - 1 if self.slides_last else None)
         limits = _limits([len(side) for side in sides], room)
         keep = _head_tail if self.long_text == "head-tail" else _head
         kept = [keep(side, limit) for side, limit in zip(sides, limits, strict=True)]
@@ -281,9 +285,9 @@ def _head_tail(side: np.ndarray, limit: int) -> np.ndarray:
     return np.concatenate([side[:head], side[len(side) - (limit - head) :]])
 
 
-def _windows(sides: list[np.ndarray], room: int) -> tuple[list[list[np.ndarray]], int]:
-    """Slide over the longest side; of a pair, the other side (at most half the room) stands in every window."""
-    longest = max(range(len(sides)), key=lambda index: len(sides[index]))
+def _windows(sides: list[np.ndarray], room: int, over: int | None = None) -> tuple[list[list[np.ndarray]], int]:
+    """Slide over the side ``over`` (None: the longest); of a pair, the other side (at most half the room) stands in every window."""
+    longest = max(range(len(sides)), key=lambda index: len(sides[index])) if over is None else over
     others = [side if index == longest else side[: room // 2] for index, side in enumerate(sides)]
     width = room - sum(len(side) for index, side in enumerate(others) if index != longest)
     long_side = sides[longest]

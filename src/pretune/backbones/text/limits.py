@@ -21,8 +21,16 @@ SANE_MAX_LENGTH = 1_000_000
 FALLBACK_MAX_LENGTH = 512
 
 
-def encoder_for(backbone: Backbone, settings: TextSettings, *, long_text: str | None = None) -> TextEncoder:
-    """Text to tokens within what the model takes and the settings ask for; ``long_text`` where that is not the settings' to say.
+def encoder_for(
+    backbone: Backbone,
+    settings: TextSettings,
+    *,
+    long_text: str | None = None,
+    usual: int | None = None,
+    slides_last: bool = False,
+) -> TextEncoder:
+    """Text to tokens within what the model takes and the settings ask for; ``long_text`` where that is not the settings' to say,
+    ``usual`` the longest row where the settings tell none and the model takes more.
 
     Raises :class:`UsageError` for a longer row than the model takes.
     """
@@ -34,13 +42,14 @@ def encoder_for(backbone: Backbone, settings: TextSettings, *, long_text: str | 
         )
     return TextEncoder(
         backbone.tokenizer,
-        max_length=settings.max_length or most,
+        max_length=settings.max_length or min(most, usual or most),
         long_text=long_text or settings.long_text,
         segments=backbone.uses_segments,
+        slides_last=slides_last,
     )
 
 
-def encoder_of(backbone: Backbone, about: Mapping[str, Any]) -> TextEncoder:
+def encoder_of(backbone: Backbone, about: Mapping[str, Any], *, slides_last: bool = False) -> TextEncoder:
     """The encoder of a trained model, from what its ``pretune.json`` says. Raises :class:`CorruptFile` for rows longer than it takes."""
     most = max_length_of(backbone)
     if about["max_length"] > most:
@@ -53,6 +62,7 @@ def encoder_of(backbone: Backbone, about: Mapping[str, Any]) -> TextEncoder:
         max_length=about["max_length"],
         long_text=about["long_text"],
         segments=backbone.uses_segments,
+        slides_last=slides_last,
     )
 
 

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from pretune.answers import ANSWERS
 from pretune.cache import made_once
 from pretune.data.checks.contents import Contents
 from pretune.data.checks.rows import full_texts, text_batches
+from pretune.data.columns.roles import kinds_in
 from pretune.data.media.audio import decode_audio
 from pretune.data.media.base import BrokenMedia
 from pretune.data.near import pairs, pictures, sounds, texts
@@ -38,7 +40,20 @@ def with_near(contents: Contents) -> Contents:
     near = texts.find_near_texts(
         _distinct_texts(contents), len(contents.split_U), lambda rows: _texts_of(contents, rows)
     )
+    if contents.have("group") and any(ANSWERS[kind].shares_text for kind in _kinds(contents)):
+        near = _of_other_groups(near, np.array(contents.column("group"), dtype=object))
     return dataclasses.replace(contents, near=near)
+
+
+def _kinds(contents: Contents) -> list[str]:
+    return kinds_in(column for dataset in contents.splits.values() for column in dataset.column_names)
+
+
+def _of_other_groups(near: NearPairs, group_U: np.ndarray) -> NearPairs:
+    """The pairs whose contents are of two groups."""
+    apart_P = group_U[near.left_P] != group_U[near.right_P]
+    arrays = {name: getattr(near, name)[apart_P] for name in ("left_P", "right_P", "alike_P", "kind_P")}
+    return dataclasses.replace(near, **arrays)
 
 
 def _kept(contents: Contents, search: Callable[[Contents], NearPairs]) -> NearPairs:

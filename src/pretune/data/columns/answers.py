@@ -1,18 +1,21 @@
-"""Which columns hold words and tags, or numbers to estimate: by usual names, where what they hold agrees."""
+"""Which columns hold words and tags, answers in a passage, or numbers to estimate: by usual names, where what they hold agrees."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pretune.answers import AnswerSpan
 from pretune.answers.schemes import scheme_of
+from pretune.answers.span import NOWHERE
 from pretune.data.columns.looks import look_at
 from pretune.data.columns.names import plain_name
 from pretune.data.labels.lists import is_missing
 from pretune.data.labels.words import are_scores, as_numbers
 from pretune.data.tagged import are_places, items_of, named_tags, spans_in
+from pretune.errors import DataError
 
-__all__ = ["hold_words", "tagged_columns", "target_columns", "value_column"]
+__all__ = ["hold_words", "span_column", "tagged_columns", "target_columns", "value_column"]
 
 _WORDS = ("words", "tokens", "token", "word")
 _TAGS = (
@@ -25,6 +28,7 @@ _TARGETS = (
     ("source", "translation"), ("text", "translation"), ("article", "highlights"), ("article", "summary"), ("document", "summary"),
     ("dialogue", "summary"), ("text", "summary"), ("text", "target"), ("input", "target"), ("原文", "译文"), ("原文", "摘要"), ("正文", "摘要"),
 )  # fmt: skip
+_ANSWERS = ("answers", "answer", "span", "spans", "answer_span", "gold_answers", "答案")
 _AGREE = 0.9
 _FEW_CELLS = 200
 _FEW_TEXTS = 6
@@ -95,6 +99,27 @@ def _hold_texts(cells: Sequence[Any]) -> bool:
     first = [cell[0] if isinstance(cell, (list, tuple)) and cell else cell for cell in cells]
     look = look_at("", first)
     return look.is_text and not look.is_class and (look.distinct > 2 or look.rows < _FEW_TEXTS)
+
+
+def span_column(cells: Mapping[str, Sequence[Any]]) -> str | None:
+    """The column of a usual name whose cells are answers with their places in a passage; texts alone are none."""
+    named = {plain_name(column): column for column in reversed(list(cells))}
+    return next((named[name] for name in _ANSWERS if name in named and _hold_answers(cells[named[name]])), None)
+
+
+def _hold_answers(cells: Sequence[Any]) -> bool:
+    found = []
+    for cell in (cell for cell in cells[:_FEW_CELLS] if not is_missing(cell)):
+        try:
+            answer = AnswerSpan.read(cell, "")
+        except DataError:
+            return False
+        found += (
+            []
+            if answer is None
+            else [answer.references == () or any(one.start != NOWHERE for one in answer.references)]
+        )
+    return any(found) and sum(found) >= _AGREE * len(found)
 
 
 def value_column(cells: Mapping[str, Sequence[Any]]) -> str | None:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pretune.data.columns.answers import tagged_columns, target_columns, value_column
+from pretune.data.columns.answers import span_column, tagged_columns, target_columns, value_column
 from pretune.data.columns.looks import Look, advised_label, column_flag, label_advice, listed, look_at, sampled
 from pretune.data.columns.media import TRANSCRIPT_NAMES, folder_column, mask_column, media_column
-from pretune.data.columns.names import plain_name, roles_by_name
+from pretune.data.columns.names import passage_columns, plain_name, roles_by_name
 from pretune.data.columns.roles import ANSWER_ROLES, CLASS_ROLES, ROLES, Roles
 from pretune.data.columns.split import split_role
 from pretune.data.formats.base import Chunk, Table
@@ -102,6 +102,7 @@ def find_roles(
     if _add_media(finding):
         _add_beside_media(finding)
     else:
+        _add_span(finding)
         _add_tagged(finding)
         if table.named:
             _add_target(finding)
@@ -139,6 +140,26 @@ def _add_tagged(finding: _Finding) -> None:
         finding.free -= set(ANSWER_ROLES)
     if "words" in roles and finding.how.get("text") != "--column" and not _are_places(finding, roles["words"]):
         finding.free.discard("text")
+
+
+def _add_span(finding: _Finding) -> None:
+    """Fill in question, passage and answers where a column holds answers in a passage; the passages of a title are a group.
+
+    Raises :class:`DataError` where answers are named and no passage is found.
+    """
+    roles, table = finding.roles, finding.table
+    if table.named and "span" in finding.free and "span" not in roles and not {*ANSWER_ROLES} & roles.keys():
+        column = span_column({column: sampled(finding.sample, column) for column in finding.rest()})
+        finding.add({} if column is None else {"span": column}, "its name and what it holds")
+    if "span" not in roles:
+        return
+    finding.free -= set(ANSWER_ROLES)
+    finding.add(passage_columns(table.columns, set(roles.values())) if table.named else {}, "its name")
+    if lacking := [word for role, word in (("text", "question"), ("text_pair", "context")) if role not in roles]:
+        raise DataError(
+            f"{finding.name} has answers ({roles['span']}), and no column of them was found to be the {lacking[0]}: {', '.join(table.columns[:20])}",
+            f"name it: --column {lacking[0]}=NAME",
+        )
 
 
 def _are_places(finding: _Finding, column: str | None) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pretune.data.columns.media import MEDIA_NAMES, TRANSCRIPT_NAMES
 
-__all__ = ["is_known_name", "plain_name", "roles_by_name", "split_columns"]
+__all__ = ["is_known_name", "passage_columns", "plain_name", "roles_by_name", "split_columns"]
 
 _TEXT = (
     "text",
@@ -58,13 +58,18 @@ _PAIR_NAMES = (
     ("text_1", "text_2"),
     ("text", "text_pair"),
     ("question", "sentence"),
+    ("question", "context"),
     ("question", "passage"),
     ("question", "answer"),
     ("query", "passage"),
     ("query", "document"),
     ("文本1", "文本2"),
     ("句子1", "句子2"),
+    ("问题", "上下文"),
 )
+_QUESTIONS = ("question", "query", "question_text", "问题")
+_PASSAGES = ("context", "passage", "paragraph", "text", "document", "article", "上下文", "篇章")
+_TITLES = ("title", "article_title", "document_title", "doc_id", "document_id", "标题")
 _SURE_LABEL = ("label_text", "label_name", "label", "labels", "gold_label", "class_label", "标签")
 _LIKELY_LABEL = (
     "category",
@@ -128,6 +133,14 @@ def roles_by_name(columns: Sequence[str], taken: set[str], *, pairs: bool) -> tu
     if sure or likely:
         found["label"] = (sure or likely)[0]
     return found, []
+
+
+def passage_columns(columns: Sequence[str], taken: set[str]) -> dict[str, str]:
+    """Question, passage and title (the group) of rows whose answers stand in a passage, by usual names."""
+    by_plain = {plain_name(column): column for column in columns if column not in taken}
+    wanted = {"text": _QUESTIONS, "text_pair": _PASSAGES, "group": _TITLES}
+    found = {role: next((by_plain[name] for name in names if name in by_plain), None) for role, names in wanted.items()}
+    return {role: column for role, column in found.items() if column is not None}
 
 
 def split_columns(columns: Sequence[str], taken: set[str]) -> list[str]:

@@ -17,6 +17,8 @@ ANSWER_ROLES = tuple(kind for kind in ANSWERS if kind not in INPUT_ROLES)
 CLASS_ROLES = ("label", "labels")
 """The answers that are one word or several of a row, as people write them."""
 ROLES = (*INPUT_ROLES, *ANSWER_ROLES, "id", "group", "split", "fold")
+_ALSO_CALLED = {"question": "text", "context": "text_pair", "passage": "text_pair", "answers": "span"}
+"""Words of question answering for roles."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Roles:
     tags: str | None = None
     target: str | None = None
     mask: str | None = None
+    span: str | None = None
     id: str | None = None
     group: str | None = None
     split: str | None = None
@@ -74,6 +77,7 @@ def parse_columns(given: Iterable[str], group: str | None = None) -> dict[str, s
         role, equals, name = (part.strip() for part in word.partition("="))
         if not equals:
             raise UsageError(f"--column is {word!r}", "write role=name, for example --column text=title")
+        role = _ALSO_CALLED.get(role, role)
         if role not in ROLES:
             raise UsageError(f"--column is {word!r}: there is no role {role!r}", did_you_mean(role, ROLES))
         if asked.get(role, name) != name:

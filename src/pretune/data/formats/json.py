@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, TextIO
 
 from pretune.data.archives.streams import Entry
 from pretune.data.formats.base import ABSENT, CHUNK_CHARACTERS, Chunk, Table
 from pretune.data.places.place import split_of_word
+from pretune.data.squad import holds_articles, questions_of
 from pretune.data.text.encodings import open_text, read_lines
 from pretune.errors import DataError
 
@@ -104,6 +106,10 @@ def json_tables(entry: Entry, encoding: str) -> dict[str | None, Table]:
     if not start:
         raise DataError(f"{entry.name} is empty", "give a file with rows")
     if start.startswith("["):
+        first = next(iter(_first_elements(entry, encoding)), None)
+        if holds_articles([first]):
+            with open_text(entry.open(), encoding) as text:
+                return {None: _squad_table([row for row, _ in _elements(text, entry.name)], entry.name)}
         return {None: jsonl_rows(_array_batches(entry, encoding), entry.name, "JSON array")}
     return _document_tables(entry, encoding)
 
@@ -141,8 +147,15 @@ def _whole(text: str, name: str) -> Any:
 
 
 def _rows_table(rows: list[Any], name: str) -> Table:
+    if holds_articles(rows):
+        return _squad_table(rows, name)
     numbered = [(number, _checked(row, number, name)) for number, row in enumerate(rows, 1)]
     return jsonl_rows(iter([numbered] if numbered else []), name, "JSON object")
+
+
+def _squad_table(articles: list[Any], name: str) -> Table:
+    numbered = list(enumerate(questions_of(articles, name), 1))
+    return jsonl_rows(iter([numbered] if numbered else []), name, "SQuAD JSON")
 
 
 def _checked(row: Any, number: int, name: str) -> dict[str, Any]:
@@ -163,6 +176,11 @@ def _array_batches(entry: Entry, encoding: str) -> Iterator[list[tuple[int, dict
                 batch = []
     if batch:
         yield batch
+
+
+def _first_elements(entry: Entry, encoding: str) -> list[Any]:
+    with open_text(entry.open(), encoding) as text:
+        return [row for row, _ in islice(_elements(text, entry.name), 1)]
 
 
 def _elements(text: TextIO, name: str) -> Iterator[tuple[Any, bool]]:

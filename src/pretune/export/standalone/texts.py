@@ -66,13 +66,15 @@ def framed(sides: list[np.ndarray], frame: dict[str, Any]) -> tuple[np.ndarray, 
     return tuple(np.concatenate([np.asarray(part, dtype=np.int64) for part in one]) for one in (ids, segments))  # type: ignore[return-value]
 
 
-def shortened(sides: list[np.ndarray], room: int, long_text: str) -> list[list[np.ndarray]]:
-    """The row's tokens cut to ``room``: the start, the start and the end, or windows that overlap by a quarter."""
+def shortened(sides: list[np.ndarray], room: int, long_text: str, over: int | None = None) -> list[list[np.ndarray]]:
+    """The row's tokens cut to ``room``: the start, the start and the end, or windows that overlap by a quarter and slide over
+    the side ``over`` (None: the longest).
+    """
     if long_text != "windows":
         keep = head_tail if long_text == "head-tail" else lambda side, limit: side[:limit]
         limits = limits_of([len(side) for side in sides], room)
         return [[keep(side, limit) for side, limit in zip(sides, limits, strict=True)]]
-    longest = max(range(len(sides)), key=lambda number: len(sides[number]))
+    longest = max(range(len(sides)), key=lambda number: len(sides[number])) if over is None else over
     others = [side if number == longest else side[: room // 2] for number, side in enumerate(sides)]
     width = room - sum(len(side) for number, side in enumerate(others) if number != longest)
     last = max(0, len(others[longest]) - width)

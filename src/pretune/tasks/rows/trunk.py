@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from pretune.backbones.adapt import Adaptation
+from pretune.backbones.head_outputs import logits_in
 from pretune.backbones.modes import evaluating
 from pretune.backbones.ragged import RaggedArrays, RaggedWriter
 from pretune.backbones.trunk import Trunk, find_trunk
@@ -157,7 +158,7 @@ def trunk_of(
 
     def forward() -> torch.Tensor:
         with inference(device):
-            return model(**batch.inputs).logits.float()
+            return logits_in(model(**batch.inputs)).float()
 
     with evaluating(model):
         return find_trunk(model, adaptation, forward)
