@@ -343,9 +343,8 @@ class TextToText(Task):
         return writing_baselines(train, rows, self.truths(rows), self.metric, self.scored_as)
 
     def answering(self) -> dict[str, Any]:
-        """How answers are searched."""
-        limit = {"max_new_tokens": self.max_new_tokens} if self.max_new_tokens else {"per_token": self.per_token}
-        return {**self.generation.to_dict(), **limit}
+        """How answers are searched, as the options that ask for it."""
+        return {**self.generation.to_dict(), **({"max_new_tokens": self.max_new_tokens} if self.max_new_tokens else {})}
 
     def portable(self) -> dict[str, Any]:
         """Special tokens and padding."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pretune.errors import DataError, UsageError, did_you_mean
+from pretune.options import flag_of
 from pretune.runfolder import RunFolder, is_run
 from pretune.verbs.outcome import Say
 from pretune.wording import counted
@@ -157,7 +158,8 @@ def calibrate(
         predictions = predict_items(task, model, [rows[int(place)] for place in places], device)
         records = [task.record(p, choosing.truths[int(i)]) for p, i in zip(predictions, places, strict=True)]
         found, main = values_of(task.metric.measure(records)), task.metric.primary
-        say.note(f"{counted(len(records), 'validation row')}: {main} {found[main]:.4g} ({task.answering()})")
+        how = ", ".join(f"{flag_of(name)} {value}" for name, value in task.answering().items())
+        say.note(f"{counted(len(records), 'validation row')}: {main} {found[main]:.4g}{f' ({how})' if how else ''}")
         for warning in task.warnings(records):
             say.warn(warning)
         return
