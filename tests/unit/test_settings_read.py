@@ -46,7 +46,7 @@ OTHER_VALUES: dict[str, Any] = {
     "max_length": 32, "long_text": "windows", "tokenizer": "bpe", "vocab_size": 500, "group_by_length": False,
     "image_size": 32, "sampling_rate": 8000, "augment": "light", "beam_size": 4, "class_weights": "auto",
     "label_smoothing": 0.1, "mask_fraction": 0.5, "mask_whole_words": True, "bag_of_words": 0.5, "embeddings": "random",
-    "pack": "yes", "pooling": "mean",
+    "pack": "yes", "pooling": "mean", "head": "deeplabv3plus",
 }  # fmt: skip
 MADE = [
     *((FinetuneSettings, TASKS, task, task.name, check_settings) for task in TASKS),

@@ -45,14 +45,14 @@ def table_block(block: Block) -> Markup:
 
 
 def matrix_block(block: Block) -> Markup:
-    """A confusion matrix: a heat map up to 40 classes, and always the pairs most often confused."""
+    """A confusion matrix of what is ``counted`` (rows, pixels): a heat map up to 40 classes, and always the pairs most often confused."""
     labels = [str(label) for label in block.get("labels", [])]
     values = [[int(cell) for cell in row] for row in block.get("values", [])]
     if not labels or any(len(row) != len(labels) for row in values) or len(values) != len(labels):
         return part("paragraph", text="The matrix in metrics.json is not square; it is left out.", kind="note")
     title = str(block.get("title", "Confusion matrix"))
     row_title, column_title = str(block.get("row_title", "true")), str(block.get("column_title", "predicted"))
-    pairs = _pairs_table(labels, values, row_title, column_title)
+    pairs = _pairs_table(labels, values, row_title, column_title, str(block.get("counted", "rows")))
     if len(labels) > MOST_CLASSES:
         said = f"{title}: {number_text(len(labels))} classes are too many to draw. These pairs are confused most often."
         return part("paragraph", text=said) + pairs
@@ -63,7 +63,9 @@ def matrix_block(block: Block) -> Markup:
     return part("figure", drawing=chart, caption=title, note=note, scrolls=True) + pairs
 
 
-def _pairs_table(labels: Sequence[str], values: Sequence[Sequence[int]], row_title: str, column_title: str) -> Markup:
+def _pairs_table(
+    labels: Sequence[str], values: Sequence[Sequence[int]], row_title: str, column_title: str, counted: str
+) -> Markup:
     pairs = confused_pairs(labels, values)
     if not pairs:
         return part("paragraph", text="No two classes were confused.")
@@ -71,7 +73,7 @@ def _pairs_table(labels: Sequence[str], values: Sequence[Sequence[int]], row_tit
         [Cell(a), Cell(b), Cell(number_text(count), numeric=True), Cell(percent_text(share), numeric=True)]
         for a, b, count, share in pairs
     ]
-    return data_table("Most often confused", [row_title, column_title, "rows", "share of its row"], rows)
+    return data_table("Most often confused", [row_title, column_title, counted, "share of its row"], rows)
 
 
 def reliability_block(block: Block) -> Markup:

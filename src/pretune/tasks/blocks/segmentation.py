@@ -70,7 +70,7 @@ def _matrix(order: Sequence[str], names: Sequence[str], confusion_NCC: np.ndarra
     places = [names.index(name) for name in order]
     values = confusion_NCC.sum(axis=0)[:, :-1][np.ix_(places, places)]
     return {
-        "type": "matrix", "title": "Pixels: what is taken for what", "labels": list(order),
+        "type": "matrix", "title": "Pixels: what is taken for what", "counted": "pixels", "labels": list(order),
         "values": [[int(cell) for cell in row] for row in values],
     }  # fmt: skip
 
