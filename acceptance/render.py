@@ -206,20 +206,26 @@ def _chapter(measured: Measured, letters: dict[str, str]) -> Iterator[str]:
 
 
 def _table(measured: Measured, letters: dict[str, str]) -> Iterator[str]:
+    """A row a claim; a column that would be empty is left out."""
     chapter = measured.chapter
     seeds = {result["seed"] for result in measured.results.values() if "seed" in result}
     days = {name: result.get("note") for name, result in measured.results.items()}
     of_all = next(iter(days.values())) if len(days) > 1 and len(set(days.values())) == 1 else None
-    notes = {claim.name: _joined(claim.note, None if of_all else days.get(claim.name)) for claim in chapter.claims}
-    columns = ["figure", "reached", "asked", "n", "measured", *(["note"] if any(notes.values()) else [])]
-    yield f"| {' | '.join(columns)} |"
-    yield f"|{'|'.join('--:' if name == 'n' else '---' for name in columns)}|"
+    rows = []
     for claim in chapter.claims:
         result = measured.results.get(claim.name)
-        asked = _asked(claim, measured)
-        cells = [claim.name, _reached(measured, claim), asked, _rows(claim, result), _measured(result, letters)]
-        cells += [notes[claim.name]] if any(notes.values()) else []
-        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+        rows.append({
+            "figure": claim.name,
+            "reached": _reached(measured, claim),
+            "asked": _asked(claim, measured),
+            "n": _rows(claim, result),
+            "measured": _measured(result, letters),
+            "note": _joined(claim.note, None if of_all else days.get(claim.name)),
+        })  # fmt: skip
+    columns = [name for name in rows[0] if any(row[name] for row in rows)] if rows else []
+    yield f"| {' | '.join(columns)} |"
+    yield f"|{'|'.join('--:' if name == 'n' else '---' for name in columns)}|"
+    yield from (f"| {' | '.join(row[name].replace('|', chr(92) + '|') for name in columns)} |" for row in rows)
     said = [
         f"Seed {', '.join(map(str, sorted(seeds)))}." if seeds else "",
         f"Brackets: {chapter.brackets}." if chapter.brackets else "",
