@@ -18,8 +18,8 @@ _LIBRARIES = ("torch", "transformers", "onnxruntime", "scikit-learn", "numpy")
 
 @cache
 def commit_here() -> str:
-    """The commit of the working tree; with ``-dirty`` where what is measured differs from it."""
-    commit = _git("rev-parse", "--short", "HEAD")
+    """The last commit that changed what is measured; with ``-dirty`` where the working tree differs from it."""
+    commit = _git("log", "-1", "--format=%h", "--", *_MEASURED)
     return f"{commit}-dirty" if _git("status", "--porcelain", "--", *_MEASURED) else commit
 
 

@@ -19,6 +19,7 @@ from acceptance.lookup import NotThere, look_up
 from acceptance.machine import commit_here, machine_here, machine_text
 from acceptance.places import ROOT, place_of
 from acceptance.results import read_result
+from acceptance.units import UNITS
 from pretune.machine import Neighbours
 
 __all__ = ["NotMeasured", "measure", "missing_data"]
@@ -105,7 +106,7 @@ class _Work:
         if program == "pretune" and step.reads is None:
             words.append("--json")
         paths = os.pathsep.join([str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
-        neighbours, began = Neighbours(), time.monotonic()
+        commit, neighbours, began = commit_here(), Neighbours(), time.monotonic()
         ended = subprocess.run(
             [*start, *words], cwd=self.folder, env={**os.environ, "PYTHONPATH": paths}, stdout=subprocess.PIPE, text=True
         )  # fmt: skip
@@ -116,7 +117,7 @@ class _Work:
             )
         return {
             "command": step.run,
-            "commit": commit_here(),
+            "commit": commit,
             "date": time.strftime("%Y-%m-%d", time.gmtime()),
             "seconds": round(seconds, 1),
             "others_busy": round(neighbours.busy(), 2),
@@ -166,6 +167,7 @@ def _figure(chapter: Chapter, claim: Claim, done: dict[str, dict[str, Any]]) -> 
     commands = chapter.commands_of(claim)
     record = done[claim.steps[0]]
     busy = max(done[name]["others_busy"] for name in claim.steps)
+    hurried = UNITS[claim.unit].timed or any("--minutes" in command for command in commands)
     told = {
         "name": claim.name,
         "commands": commands,
@@ -180,7 +182,7 @@ def _figure(chapter: Chapter, claim: Claim, done: dict[str, dict[str, Any]]) -> 
         "commit": record["commit"],
         "date": record["date"],
         "machine": machine_text(machine_here()),
-        "note": f"beside other work, which kept {busy:.1f} processors busy" if busy > _BUSY else None,
+        "note": f"beside other work, which kept {busy:.1f} processors busy" if busy > _BUSY and hurried else None,
     }
     return {key: value for key, value in told.items() if value is not None}
 

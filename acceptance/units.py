@@ -10,12 +10,13 @@ __all__ = ["UNITS", "Unit", "duration", "reaches", "threshold_text"]
 
 @dataclass(frozen=True)
 class Unit:
-    """``factor`` makes the shown figure of the kept one; ``after`` stands behind it."""
+    """``factor`` makes the shown figure of the kept one; ``after`` stands behind it. ``timed``: other work on the machine changes it."""
 
     after: str
     digits: int
     factor: float = 1.0
     sign: bool = False
+    timed: bool = False
 
     def number(self, value: float, digits: int | None = None) -> str:
         """The figure alone."""
@@ -43,13 +44,13 @@ def _p_text(p: float | str) -> str:
 UNITS = {
     "share": Unit(" %", 2, 100.0),
     "points": Unit(" points", 1, 100.0, sign=True),
-    "times": Unit(" times", 2),
-    "ms": Unit(" ms", 2),
-    "seconds": Unit(" s", 1),
-    "minutes": Unit(" minutes", 1),
+    "times": Unit(" times", 2, timed=True),
+    "ms": Unit(" ms", 2, timed=True),
+    "seconds": Unit(" s", 1, timed=True),
+    "minutes": Unit(" minutes", 1, timed=True),
     "MB": Unit(" MB", 1),
     "GiB": Unit(" GiB", 2),
-    "a second": Unit(" a second", 1),
+    "a second": Unit(" a second", 1, timed=True),
     "number": Unit("", 3),
     "count": Unit("", 0),
     "of": Unit("", 0),
