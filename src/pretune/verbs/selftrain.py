@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["SelftrainSettings", "selftrain"]
 
 LEAST_RIGHT = 0.8
-"""Where accepted answers were right less often than this, learning from them did harm or nothing in every trial (docs/decisions.md)."""
+"""Where accepted answers were right less often than this, learning from them did harm or nothing in every trial (docs/decisions.md, D155)."""
 
 _FEWEST_ACCEPTED = 10
 
