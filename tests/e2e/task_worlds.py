@@ -115,6 +115,33 @@ def clips(answer: Callable[[str, int], dict[str, Any]]) -> Callable[[Path], Path
 
 
 SMALL_TEXT = ("--vocab-size", "300", "--max-steps", "12", "--learning-rate", "0.001")
+
+
+def translations(folder: Path) -> Path:
+    """Sentences of one made-up language and their words in another."""
+    rng = random.Random(0)
+    rows = [[rng.randrange(10) for _ in range(rng.randrange(2, 5))] for _ in range(2 * ROWS)]
+    pairs = [
+        {"source": " ".join(f"w{one}" for one in row), "target": " ".join(f"z{one}" for one in row)} for row in rows
+    ]
+    return lines(folder / "rows.jsonl", pairs)
+
+
+def masks(folder: Path) -> Path:
+    """Pictures of two colours, and the class of each pixel."""
+    rng, names = np.random.default_rng(0), sorted(COLOURS)
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir()
+    (folder / "classes.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+    for number in range(ROWS):
+        pixels = np.full((40, 48), number % 3, dtype=np.uint8)
+        pixels[:, 20 + number % 10 :] = (number + 1) % 3
+        coloured = np.array([COLOURS[name] for name in names])[pixels] + rng.integers(-30, 30, (40, 48, 3))
+        Image.fromarray(coloured.clip(0, 255).astype(np.uint8)).save(folder / "images" / f"{number}.png")
+        Image.fromarray(pixels).save(folder / "masks" / f"{number}.png")
+    return folder
+
+
 SMALL = ("--max-steps", "4", "--batch-size", "8")
 TEXT, PICTURE, CLIP = "scratch:bert-tiny", "scratch:resnet-10", "scratch:wav2vec2-tiny"
 ONE_LABEL, LABELS, VALUE = (), ("--column", "labels=names"), ("--column", "value=amount")
@@ -152,5 +179,12 @@ WORLDS: dict[str, World] = {
     ),
     "speech-recognition": World(
         clips(lambda name, _: {"text": name}), CLIP, lambda folder: folder / "1.wav", flags=SMALL
+    ),
+    "text-to-text": World(
+        translations, "scratch:t5-tiny", lambda folder: lines(folder / "asked.jsonl", [{"id": "a", "text": "w1 w2 w3"}]),
+        ("--column", "text=source"), ("--max-steps", "6"), "scratch:t5-tiny", ("--vocab-size", "320"),
+    ),
+    "semantic-segmentation": World(
+        masks, PICTURE, lambda folder: folder / "images" / "1.png", flags=("--max-steps", "6", "--batch-size", "8"), student=PICTURE
     ),
 }  # fmt: skip
