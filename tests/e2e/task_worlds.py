@@ -121,9 +121,7 @@ def translations(folder: Path) -> Path:
     """Sentences of one made-up language and their words in another."""
     rng = random.Random(0)
     rows = [[rng.randrange(10) for _ in range(rng.randrange(2, 5))] for _ in range(2 * ROWS)]
-    pairs = [
-        {"source": " ".join(f"w{one}" for one in row), "target": " ".join(f"z{one}" for one in row)} for row in rows
-    ]
+    pairs = [{"text": " ".join(f"w{one}" for one in row), "target": " ".join(f"z{one}" for one in row)} for row in rows]
     return lines(folder / "rows.jsonl", pairs)
 
 
@@ -182,7 +180,7 @@ WORLDS: dict[str, World] = {
     ),
     "text-to-text": World(
         translations, "scratch:t5-tiny", lambda folder: lines(folder / "asked.jsonl", [{"id": "a", "text": "w1 w2 w3"}]),
-        ("--column", "text=source"), ("--max-steps", "6"), "scratch:t5-tiny", ("--vocab-size", "320"),
+        ("--column", "text=text", "--column", "target=target"), ("--max-steps", "6"), "scratch:t5-tiny", ("--vocab-size", "320"),
     ),
     "semantic-segmentation": World(
         masks, PICTURE, lambda folder: folder / "images" / "1.png", flags=("--max-steps", "6", "--batch-size", "8"), student=PICTURE
