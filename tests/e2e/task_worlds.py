@@ -27,8 +27,8 @@ ROWS = 60
 
 @dataclass(frozen=True)
 class World:
-    """``write(folder)`` makes the data and gives its place; ``model`` and ``flags`` go to ``finetune``, ``columns`` to every verb
-    that reads the data, ``student`` to ``distill``; ``row(folder)`` is what ``predict`` is asked.
+    """``write(folder)`` makes the data and gives its place; ``model`` and ``flags`` go to ``finetune``, ``fresh`` and ``columns`` to
+    every verb that builds a model or reads the data, ``student`` to ``distill``; ``row(folder)`` is what ``predict`` is asked.
     """
 
     write: Callable[[Path], Path]
@@ -37,6 +37,7 @@ class World:
     columns: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     student: str = "layers:1"
+    fresh: tuple[str, ...] = ()
 
 
 def lines(place: Path, rows: list[dict[str, Any]]) -> Path:
@@ -114,9 +115,6 @@ def clips(answer: Callable[[str, int], dict[str, Any]]) -> Callable[[Path], Path
     return write
 
 
-SMALL_TEXT = ("--vocab-size", "300", "--max-steps", "12", "--learning-rate", "0.001")
-
-
 def translations(folder: Path) -> Path:
     """Sentences of one made-up language and their words in another."""
     rng = random.Random(0)
@@ -140,21 +138,23 @@ def masks(folder: Path) -> Path:
     return folder
 
 
+VOCABULARY = ("--vocab-size", "300")
+SMALL_TEXT = ("--max-steps", "12", "--learning-rate", "0.001")
 SMALL = ("--max-steps", "4", "--batch-size", "8")
 TEXT, PICTURE, CLIP = "scratch:bert-tiny", "scratch:resnet-10", "scratch:wav2vec2-tiny"
 ONE_LABEL, LABELS, VALUE = (), ("--column", "labels=names"), ("--column", "value=amount")
 
 WORLDS: dict[str, World] = {
     "text-classification": World(
-        texts(lambda name, _: {"label": name}), TEXT, asked_text, flags=SMALL_TEXT
+        texts(lambda name, _: {"label": name}), TEXT, asked_text, flags=SMALL_TEXT, fresh=VOCABULARY
     ),
     "text-multilabel-classification": World(
-        texts(lambda name, number: {"names": two(name, number, TEXTS)}), TEXT, asked_text, LABELS, SMALL_TEXT
+        texts(lambda name, number: {"names": two(name, number, TEXTS)}), TEXT, asked_text, LABELS, SMALL_TEXT, fresh=VOCABULARY
     ),
     "text-regression": World(
-        texts(lambda name, number: {"amount": len(name) + number / 7}), TEXT, asked_text, VALUE, SMALL_TEXT
+        texts(lambda name, number: {"amount": len(name) + number / 7}), TEXT, asked_text, VALUE, SMALL_TEXT, fresh=VOCABULARY
     ),
-    "token-classification": World(tags, TEXT, asked_text, flags=SMALL_TEXT),
+    "token-classification": World(tags, TEXT, asked_text, flags=SMALL_TEXT, fresh=VOCABULARY),
     "image-classification": World(
         pictures(lambda name, _: {"label": name}), PICTURE, lambda folder: folder / "1.png", flags=SMALL, student=PICTURE
     ),
