@@ -139,6 +139,8 @@ def read_chapter(name: str, folder: Path = CHAPTERS) -> Chapter:
     _refuse_unknown(path, told, Chapter, besides={"name"})
     steps = tuple(_step(path, key, value) for key, value in (told.pop("steps", None) or {}).items())
     claims = tuple(_claims(path, told.pop("claims", None) or []))
+    if not claims:
+        raise ChapterError(f"{path.name} claims nothing")
     chapter = Chapter(name=name, steps=steps, claims=claims, **told)
     for claim in claims:
         for step in claim.steps:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from acceptance import check, running
+from acceptance import check, digits, running
 from acceptance.chapters import Chapter, ChapterError, Claim, Step, read_chapter
 from acceptance.commands import problem_of, seed_of
 from acceptance.lookup import NotThere, look_up
@@ -207,4 +208,21 @@ def test_a_chapter_that_says_what_it_must_not_is_refused(tmp_path: Path) -> None
     assert "none of share" in refused(head + "{name: a, unit: apples}")
     assert "at least 95" in refused(head + "{name: a, asked: more}")
     assert "no step 'find'" in refused(head + "{name: a, value: find rows}")
+    assert "claims nothing" in refused(head.partition("claims")[0])
     assert "stands there twice" in refused(head + "{name: a}\n  - {name: a}")
+
+
+def test_few_digits_are_of_all_speakers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = [(digit, speaker, take) for digit in "01" for speaker in ("ann", "bo") for take in range(3)]
+    rows = [
+        {"audio_filepath": f"{digit}_{speaker}_{take}.wav", "label": digit, "speaker": speaker}
+        for digit, speaker, take in clips
+    ]
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    for row in rows:
+        (tmp_path / row["audio_filepath"]).write_bytes(b"RIFF")
+    monkeypatch.setattr("sys.argv", ["digits", str(tmp_path), str(tmp_path / "out"), "--each", "2"])
+    digits.main()
+    assert sorted(path.name for path in (tmp_path / "out" / "train" / "0").iterdir()) == ["0_ann_0.wav", "0_bo_0.wav"]
+    assert len(list((tmp_path / "out" / "test").rglob("*.wav"))) == 12
