@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from conftest import make_rows
 from pretune.answers.schemes import to_iob2
@@ -18,6 +19,7 @@ from pretune.backbones.audio.clips import hearing_of
 from pretune.backbones.cpu.fast import make_fast
 from pretune.backbones.generation import marks_of
 from pretune.backbones.image.geometry import geometry_of
+from pretune.backbones.image.letterbox import Canvas
 from pretune.backbones.load import Backbone, load_backbone, save_model
 from pretune.backbones.text.encoder import TextEncoder
 from pretune.backbones.text.limits import position_offset
@@ -45,6 +47,7 @@ from pretune.tasks import (
     AudioClassification,
     AudioMultilabelClassification,
     AudioRegression,
+    ObjectDetection,
     QuestionAnswering,
     SpeechRecognition,
     TextClassification,
@@ -158,6 +161,35 @@ def tiny_masks(count: int, *, sides: tuple[int, int] = (40, 56), seed: int = 0) 
             {"id": str(number), "image": image, "mask": Mask.of(mask, LABELS).to_json(), "width": width, "height": height}
         )  # fmt: skip
     return rows
+
+
+def tiny_boxes(count: int, *, seed: int = 0) -> list[dict[str, Any]]:
+    """Pictures of 128 x 112 pixels with a box of each size or none: a class is a colour, so that a model can learn it by heart."""
+    import io
+
+    rng = np.random.default_rng(seed)
+    rows = []
+    for number in range(count):
+        pixels = rng.integers(0, 60, (112, 128, 3), dtype=np.uint8)
+        boxes = []
+        for place, side in enumerate((100, 40, 12) if number % 4 == 1 else (12, 40) if number % 4 else ()):
+            label = (number + place) % len(LABELS)
+            x, y = int(rng.integers(0, 128 - side)), int(rng.integers(0, 112 - side))
+            pixels[y : y + side, x : x + side, label] += 150
+            boxes.append({"label": LABELS[label], "box": [float(x), float(y), float(x + side), float(y + side)]})
+        held = io.BytesIO()
+        Image.fromarray(pixels).save(held, "PNG")
+        image = {"bytes": held.getvalue(), "path": f"{number}.png"}
+        rows.append({"id": str(number), "image": image, "boxes": boxes, "width": 128, "height": 112})
+    return rows
+
+
+def tiny_boxed_task(preset: str = "resnet-10", **options: Any) -> tuple[ObjectDetection, Backbone]:
+    """Finds the boxes of :func:`tiny_boxes` on a canvas of 64 x 64 pixels."""
+    backbone = tiny_image_backbone(preset)
+    canvas = Canvas(64, 64, geometry_of(backbone.processor))
+    shapes = [[[10.0, 10.0], [16.0, 16.0]], [[24.0, 24.0], [20.0, 28.0]], [[50.0, 50.0], [40.0, 60.0]]]
+    return ObjectDetection(LABELS, canvas, shapes, **options), backbone
 
 
 WORDS = {"money": "see", "science": "oh no", "sport": "ay"}

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from conftest import make_rows
-from pretune.answers import AnswerSpan, Label, Labels, Mask, Tags, TargetText, Text, Value
+from pretune.answers import AnswerSpan, Boxes, Label, Labels, Mask, Tags, TargetText, Text, Value
 from pretune.backbones.cpu.fast import make_fast
 from pretune.backbones.fitted import fitted_geometry
 from pretune.backbones.generation import Generation, marks_of
@@ -30,6 +30,7 @@ from pretune.tasks import (
     ImageClassification,
     ImageMultilabelClassification,
     ImageRegression,
+    ObjectDetection,
     QuestionAnswering,
     SemanticSegmentation,
     SpeechRecognition,
@@ -52,6 +53,8 @@ from tiny import (
     several_labels,
     tagged,
     tiny_backbone,
+    tiny_boxed_task,
+    tiny_boxes,
     tiny_clips,
     tiny_encoder,
     tiny_image_backbone,
@@ -88,6 +91,9 @@ def _perfect(example: Example) -> Mapping[str, Any]:
     target = example.target
     if isinstance(target, Value):
         return {"id": example.id, "truth": target.number, "value": target.number}
+    if isinstance(target, Boxes):
+        told = [{**box, "score": 0.9} for box in target.to_json()]
+        return {"id": example.id, "truth": target.to_json(), "boxes": told}
     if isinstance(target, Tags):
         return {"id": example.id, "truth": list(target.values), "tags": list(target.values)}
     if isinstance(target, TargetText):
@@ -275,6 +281,24 @@ def _masks(preset: str, head: str, *, weighted: bool = False, **options: Any) ->
     )  # fmt: skip
 
 
+def _boxed(preset: str = "resnet-10", **options: Any) -> TaskCase:
+    """Small, middle and large boxes; one picture in four has none."""
+    rows = tiny_boxes(12)
+    task, backbone = tiny_boxed_task(preset, **options)
+    model, _ = task.build(backbone, seed=0)
+    examples = [Example(row["id"], {"image": row["image"]}, Boxes.from_json(row["boxes"])) for row in rows]
+
+    def load(folder: Any) -> torch.nn.Module:
+        from transformers import AutoModelForObjectDetection
+
+        return AutoModelForObjectDetection.from_pretrained(folder).eval()
+
+    unlabelled = Example("nobody-knows", examples[0].inputs)
+    return TaskCase(
+        task, model.eval(), examples, dataset_of(rows), unlabelled, _perfect, load, f"contract-boxes-{preset}-{options}", backbone
+    )  # fmt: skip
+
+
 def _clips(kind: str, **options: Any) -> TaskCase:
     task, backbone = tiny_sound_task(kind, **options)
     model, _ = task.build(backbone, seed=0)
@@ -334,6 +358,9 @@ TASK_CASES: dict[str, tuple[type[Task], Callable[[], TaskCase]]] = {
     "text-regression pairs": (TextRegression, lambda: _classification(numbers=True, pair=True, **SCALE)),
     "image-regression": (ImageRegression, lambda: _pictures("resnet-10", numbers=True, augment="light", **SCALE)),
     "audio-regression": (AudioRegression, lambda: _clips("sound-number", augment="light", **SCALE)),
+    "object-detection": (ObjectDetection, lambda: _boxed(augment="light")),
+    "object-detection pyramid": (ObjectDetection, lambda: _boxed(head="ssd-fpn")),
+    "object-detection vit": (ObjectDetection, lambda: _boxed("vit-micro", augment="strong", threshold=0.3)),
     "token-classification": (TokenClassification, _tagged),
     "token-classification windows": (TokenClassification, lambda: _tagged(max_length=12)),
     "text-to-text": (TextToText, _written),

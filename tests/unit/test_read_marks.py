@@ -12,8 +12,6 @@ from PIL import Image
 
 from media_files import numbered, put
 from pretune.config import DataSettings
-from pretune.data.checks.passport import passport
-from pretune.data.load import load_splits
 from pretune.data.read import read
 from pretune.data.splits import Splits
 from pretune.errors import DataError
@@ -54,27 +52,13 @@ def test_boxes_of_voc(tmp_path: Path) -> None:
         )
     write(tmp_path / "set" / "ImageSets" / "Main" / "train.txt", "0\n1\n2\n")
     splits = get(tmp_path / "set")
-    assert {name: len(rows) for name, rows in splits.items()} == {"unlabelled": 4}
-    assert marks(splits)["boxes"]["why"] == "boxes of RBC, WBC around objects, as Pascal VOC writes them"
-    assert marks(splits)["boxes"]["count"] == 5
-    found = passport(load_splits(DataSettings(data=str(tmp_path / "set"))))["findings"]
-    assert [one["severity"] for one in found if one["code"] == "boxes"] == ["warning"]
-    with pytest.raises(DataError, match=r"found were boxes of RBC, WBC .* which no task learns yet"):
-        find_task(splits)
+    assert {name: len(rows) for name, rows in splits.items()} == {"train": 3}
+    assert [box["label"] for box in splits["train"][0]["boxes"]] == ["RBC", "WBC"]
+    assert find_task(splits).name == "object-detection"
+    assert [one["code"] for one in splits.facts["read"]["left_out"]] == ["no-split"]
 
 
-def test_boxes_of_coco_yolo_and_labelme(tmp_path: Path) -> None:
-    coco = {"images": [{"id": 0, "file_name": "0.jpg"}], "annotations": [{"bbox": [1, 2, 3, 4]}], "categories": []}
-    put(tmp_path / "coco", numbered("train2017", name="{:012d}.jpg"))
-    write(tmp_path / "coco" / "annotations" / "instances_train2017.json", json.dumps(coco))
-    assert "COCO" in marks(get(tmp_path / "coco"))["boxes"]["why"]
-    put(tmp_path / "yolo", numbered("images/train", "images/val", name="{}.jpg"))
-    for split in ("train", "val"):
-        for number in range(4):
-            lines = "" if number == 3 else f"{number} 0.5 0.5 0.25 1e-2\n1 0.1 0.2 0.3 0.4\n"
-            write(tmp_path / "yolo" / "labels" / split / f"{number}.txt", lines)
-    found = marks(get(tmp_path / "yolo"))["boxes"]
-    assert ("YOLO" in found["why"], found["count"]) == (True, 8)
+def test_outlines_of_labelme(tmp_path: Path) -> None:
     put(tmp_path / "drawn", numbered("a", name="{}.jpg"))
     for number in range(4):
         write(
@@ -144,6 +128,5 @@ def test_damaged_marks_do_no_harm(tmp_path: Path) -> None:
 
 
 def test_real_sets(shared_data: Path) -> None:
-    assert marks(get(shared_data / "vision" / "bccd"))["boxes"]["count"] > 100
     camvid = get(shared_data / "vision" / "camvid")
     assert {name: len(rows) for name, rows in camvid.items()} == {"train": 62, "validation": 21, "test": 39}

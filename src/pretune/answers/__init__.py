@@ -1,6 +1,7 @@
 """What an answer is: one final class for each kind, and nowhere else is a kind switched on."""
 
 from pretune.answers.base import Answer, Trouble
+from pretune.answers.boxes import Boxes
 from pretune.answers.classes import Label, Labels
 from pretune.answers.mask import Mask
 from pretune.answers.span import AnswerSpan
@@ -10,11 +11,11 @@ from pretune.answers.text import Text
 from pretune.answers.value import Value
 
 __all__ = [
-    "ANSWERS", "Answer", "AnswerSpan", "Label", "Labels", "Mask", "Tags", "TargetText", "Text", "Trouble", "Value", "answer_of",
+    "ANSWERS", "Answer", "AnswerSpan", "Boxes", "Label", "Labels", "Mask", "Tags", "TargetText", "Text", "Trouble", "Value", "answer_of",
 ]  # fmt: skip
 
 ANSWERS: dict[str, type[Answer]] = {
-    kind.kind: kind for kind in (Label, Labels, Value, Tags, AnswerSpan, Mask, Text, TargetText)
+    kind.kind: kind for kind in (Label, Labels, Value, Tags, AnswerSpan, Mask, Boxes, Text, TargetText)
 }
 """Every kind of answer by its word."""
 

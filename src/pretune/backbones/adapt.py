@@ -6,7 +6,7 @@ Depth counts from the top: 0 is the head, 1 the top encoder layer, ..., the embe
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from pretune.wording import counted
 
 __all__ = ["Adaptation", "Part", "encoder_layers", "find_parts", "plan_adaptation"]
 
+_BOTTOM, _RESTING = "embeddings", "resting"
 MODES = ("full", "head", "linear", "top:N", "gradual", "llrd")
 GRADUAL_SHARE = 0.5
 
@@ -49,7 +50,7 @@ class Adaptation:
     @property
     def num_layers(self) -> int:
         """Encoder layers of the model."""
-        return len(self.parts) - 2
+        return sum(part.depth > 0 and part.title not in (_BOTTOM, _RESTING) for part in self.parts)
 
     def depth_at(self, progress: float) -> int:
         """The deepest depth that learns at ``progress`` (0 to 1) of the run.
@@ -91,12 +92,16 @@ class Adaptation:
         }
 
 
-def plan_adaptation(model: nn.Module, adapt: str, *, weight_decay: float, llrd_decay: float = 0.9) -> Adaptation:
+def plan_adaptation(
+    model: nn.Module, adapt: str, *, weight_decay: float, llrd_decay: float = 0.9, trunk_scale: float = 1.0,
+    resting: Sequence[nn.Module] = (),
+) -> Adaptation:  # fmt: skip
     """Plan what learns: ``full``, ``head`` (encoder frozen), ``linear`` (as ``head``; how it is learned differs), ``top:N`` (head and N top layers), ``gradual`` (layer by
     layer from the top), ``llrd`` (all, each deeper layer ``llrd_decay`` times slower: Sun et al. 2019, arXiv 1905.05583,
     section 5.3.3).
 
     A model with a ``trunk_rate`` lets all that lies under its head learn so much slower than the head.
+    What lies under the head learns ``trunk_scale`` times as fast, and the modules ``resting`` never.
     Biases, norms and other vectors get no weight decay. Raises :class:`UsageError` for an unknown mode or more layers than
     there are, :class:`ModelError` where the layers cannot be told apart.
     """
@@ -114,7 +119,8 @@ def plan_adaptation(model: nn.Module, adapt: str, *, weight_decay: float, llrd_d
         raise UsageError(
             f"--adapt is {adapt}, the model has {counted(num_layers, 'layer')}", f"at most top:{num_layers}, or full"
         )
-    below = float(getattr(model, "trunk_rate", 1.0))
+    parts = _with_resting(parts, resting)
+    below = trunk_scale * float(getattr(model, "trunk_rate", 1.0))
     scales = {
         part.depth: (llrd_decay**part.depth if adapt == "llrd" else 1.0) * (below if part.depth else 1.0)
         for part in parts
@@ -125,6 +131,18 @@ def plan_adaptation(model: nn.Module, adapt: str, *, weight_decay: float, llrd_d
     plan = Adaptation(adapt, parts, groups, start, end)
     plan.set_trainable(0.0)
     return plan
+
+
+def _with_resting(parts: tuple[Part, ...], resting: Sequence[nn.Module]) -> tuple[Part, ...]:
+    """The parts, and deeper than all of them one of what never learns."""
+    own = {id(parameter) for module in resting for parameter in module.parameters()}
+    if not own:
+        return parts
+    named = [pair for part in parts for pair in part.parameters if id(pair[1]) in own]
+    rest = [
+        part._replace(parameters=tuple(pair for pair in part.parameters if id(pair[1]) not in own)) for part in parts
+    ]
+    return (*rest, Part(parts[-1].depth + 1, _RESTING, tuple(named), tuple(resting)))
 
 
 def _top_number(adapt: str) -> int | None:
@@ -167,7 +185,7 @@ def find_parts(model: nn.Module) -> tuple[Part, ...]:
     named: list[list[tuple[str, nn.Parameter]]] = [[] for _ in range(bottom + 1)]
     for name, parameter in model.named_parameters():
         named[owner.get(id(parameter), bottom) if id(parameter) in in_base else 0].append((name, parameter))
-    titles = ["head", *(f"layer {index + 1}" for index in reversed(range(len(blocks)))), "embeddings"]
+    titles = ["head", *(f"layer {index + 1}" for index in reversed(range(len(blocks)))), _BOTTOM]
     return tuple(Part(depth, titles[depth], tuple(named[depth]), tuple(modules[depth])) for depth in range(bottom + 1))
 
 

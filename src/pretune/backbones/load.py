@@ -21,6 +21,7 @@ from torch import nn
 
 from pretune.backbones.classes import class_axes, join_classes, names_of
 from pretune.backbones.dense import make_dense_known
+from pretune.backbones.detection.model import known_detector
 from pretune.backbones.folder import check_folder, find_folder
 from pretune.backbones.layers import KeptLayers, keep_layers, whole_config
 from pretune.backbones.library import model_errors, quiet_transformers, save_model
@@ -301,6 +302,7 @@ def _load_config(name: str, folder: Path, trust_remote_code: bool) -> PreTrained
 
     make_known()
     make_dense_known()
+    known_detector()
     with quiet_transformers(), model_errors(name):
         return transformers.AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=trust_remote_code

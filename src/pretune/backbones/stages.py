@@ -20,7 +20,7 @@ from torch import nn
 from pretune.backbones.modes import evaluating
 from pretune.errors import ModelError
 
-__all__ = ["FeaturePyramid", "Stage", "StagedTrunk", "find_stages", "stages_at", "stages_of_dicts"]
+__all__ = ["FeaturePyramid", "Stage", "StagedTrunk", "find_stages", "resting_part", "stages_at", "stages_of_dicts"]
 
 _PROBE_PX = 256
 _POSITIONS = "interpolate_pos_encoding"
@@ -83,6 +83,31 @@ def stages_at(stages: Sequence[Stage], strides: Sequence[int], name: str = "the 
     return tuple(by_stride[stride] for stride in strides)
 
 
+def resting_part(trunk: nn.Module, stride: int) -> list[nn.Module]:
+    """The modules that make the map of ``stride`` and those below it: what a trained trunk keeps where little data changes the rest.
+
+    None where the trunk has no such map of its own.
+    """
+    stage = next((one for one in find_stages(trunk) if one.stride == stride and one.prefix < 0), None)
+    if stage is None:
+        return []
+    called: list[tuple[nn.Module, Any]] = []
+    hooks = [
+        module.register_forward_hook(lambda module, _, output: called.append((module, output)))
+        for module in trunk.modules()
+    ]
+    side = _probe_side(trunk)
+    try:
+        with evaluating(trunk), torch.no_grad():
+            states = states_of(trunk, torch.zeros(1, 3, side, side, device=next(trunk.parameters()).device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    last = max((place for place, (_, output) in enumerate(called) if output is states[stage.state]), default=-1)
+    plain = [module for module, _ in called[: last + 1] if not any(module.children())]
+    return [module for module in dict.fromkeys(plain) if any(True for _ in module.parameters())]
+
+
 def _probe_side(trunk: nn.Module) -> int:
     """A picture that every trunk takes: a transformer's own size where it has learned positions for one size alone."""
     size = getattr(getattr(trunk, "config", None), "image_size", None)
@@ -113,7 +138,7 @@ _OTHER = "choose another backbone, such as scratch:mobilenet-v2, scratch:resnet-
 
 
 def _of_tokens(trunk: nn.Module, states: Sequence[torch.Tensor], side: int) -> Iterator[Stage]:
-    """A simple pyramid of the last state of a transformer: a quarter, half, once and twice its patches' side."""
+    """A simple pyramid of the last state of a transformer: from a quarter to eight times its patches' side."""
     last = states[-1]
     told = getattr(trunk.config, "patch_size", None)
     patch = told if isinstance(told, int) else side
@@ -121,7 +146,7 @@ def _of_tokens(trunk: nn.Module, states: Sequence[torch.Tensor], side: int) -> I
     prefix = last.shape[1] - cells if last.ndim == 3 else -1
     if not cells or not 0 <= prefix < 16 or side % patch:
         raise ModelError(f"the inner states of {type(trunk).__name__} are no maps", _OTHER)
-    for scale in (4, 2, 1, -2):
+    for scale in (4, 2, 1, -2, -4, -8):
         stride = patch // scale if scale > 0 else patch * -scale
         if scale < 0 or patch % scale == 0:
             yield Stage(len(states) - 1, stride, last.shape[2], scale, prefix)

@@ -98,6 +98,11 @@ class DataSettings(Settings):
         "what stands on the lines of a text file: a table, one text each (lines), a label before (label-first) or behind (label-last) its text, one word each with its tag last (conll); auto: by name and by looking",
         choices=("auto", "table", "lines", "label-first", "label-last", "conll"),
     )
+    unlabelled_is: str = option(
+        "skip",
+        "what a picture is that has no file of boxes where others have one: skip (not labelled, not learned from), empty (a picture without objects)",
+        choices=("skip", "empty"),
+    )
     test_fold: str | None = option(
         None, "where a column says in which fold a row stands: the fold that is the test split", metavar="FOLD"
     )

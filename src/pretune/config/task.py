@@ -159,6 +159,11 @@ class TaskSettings(TextSettings, PoolingSettings, ImageSettings, AudioSettings, 
         True,
         "with --adapt head, linear or top:N: compute what does not learn once, keep it on disk and learn on the rest",
     )
+    head: str = option(
+        "auto",
+        "object detection: what finds boxes on the trunk's maps: ssd, ssd-fpn (on a feature pyramid); auto: ssd",
+        metavar="HEAD",
+    )
     class_weights: str = option(
         "none",
         "weigh classes by rarity; where rows have several labels: having one as much as not having it",

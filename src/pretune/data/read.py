@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from pretune.answers import ANSWERS, answer_of
 from pretune.config import DataSettings
+from pretune.data.boxes import BoxTally
 from pretune.data.columns.roles import ANSWER_ROLES, CLASS_ROLES, lack_of, parse_columns
 from pretune.data.columns.split import FoldTally
 from pretune.data.formats.base import Options, options_of
@@ -146,6 +147,7 @@ class _Reading:
         self.class_orders: list[tuple[str, ...]] = []
         self.media: MediaTally | None = None
         self.masks = MaskTally()
+        self.boxes = BoxTally()
 
     def run(self, folder: Path) -> dict[str, Any]:
         """Read every table into ``folder``, mend labels and ids, and return the facts."""
@@ -161,6 +163,7 @@ class _Reading:
         if self.media is not None:
             self.media.check(self.given)
         self.masks.check(self.given)
+        self.boxes.check(self.given)
         self._check_labels()
         self._name_labels()
         self.masks.name(
@@ -221,6 +224,8 @@ class _Reading:
         )
 
     def _note_media(self, prepared: Prepared) -> None:
+        if prepared.maker.boxes is not None:
+            self.boxes.update(prepared.maker.boxes.tally)
         reader = prepared.maker.media
         if reader is None:
             return
@@ -340,6 +345,8 @@ class _Reading:
         lack = lack_of(self.answers)
         self.notes += row_notes(self.counts, self.literal, moved, labelled=labelled, lack=lack)
         self.notes += [*tag_notes(self.files, self.counts), *span_notes(self.counts)]
+        self.notes += self.boxes.notes()
+        self.counts.update({f"boxes_{what}": num for what, num in self.boxes.counts.items()})
         self.notes += [] if self.options.encoding else encoding_notes(self.files)
         self.notes += self.groups.notes(self.options.group_from)
         self.notes += [*(self.media.notes() if self.media is not None else []), *self.masks.notes()]

@@ -36,6 +36,7 @@ _THINGS = {
     "target": "target texts",
     "mask": "masks",
     "span": "answers",
+    "boxes": "boxes",
 }
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pretune.answers import TargetText, Value
+from pretune.data.boxes import BoxReader
 from pretune.data.columns.roles import Roles
 from pretune.data.columns.split import FoldTally, split_of_cell
 from pretune.data.formats.base import ABSENT, Chunk, Table
@@ -94,6 +95,9 @@ class RowMaker:
         self._class_names = table.class_names.get(roles.label or roles.labels or "", ())
         self.media = MediaReader(roles.media[0], find, name) if roles.media is not None else None
         self.masks = MaskReader(roles.mask, find, name) if roles.mask is not None and self.media is not None else None
+        self.boxes = BoxReader(roles.boxes, table.class_names.get(roles.boxes, ())) if roles.boxes is not None else None
+        if self.boxes is not None and self.media is None:
+            raise DataError(f"{name} has boxes, and no column of pictures", "name it: --column image=NAME")
         self.tagged: TagReader | None = None
         if roles.words is not None or roles.tags is not None:
             names = table.class_names.get(roles.tags or "", ())
@@ -138,6 +142,8 @@ class RowMaker:
             found["tags"] = tagged.tags
         if roles.target is not None:
             found["target"] = self._targets(chunk, roles.target)
+        if roles.boxes is not None:
+            found["boxes"] = list(chunk.column(roles.boxes))
         return found
 
     def _targets(self, chunk: Chunk, column: str) -> list[list[str] | None]:
@@ -184,6 +190,8 @@ class RowMaker:
             rows.answers["mask"] = self.masks(chunk, found)
         rows = rows.pick([media is not None for media in found])
         rows.media = [media for media in found if media is not None]
+        if self.boxes is not None:
+            rows.answers["boxes"] = self.boxes(rows.answers["boxes"], rows.media, rows.ids)
         return rows
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ READERS = {
     "tagged": ("tagged.py", "texts.py"),
     "mask": ("masks.py", "pictures.py"),
     "questions": ("questions.py", "texts.py"),
+    "boxed": ("boxed.py", "pictures.py"),
     "terms": ("terms.py",),
     "pixels": ("pixels.py", "pictures.py"),
     "mel_bands": ("mel_bands.py", "clips.py"),

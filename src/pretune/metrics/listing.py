@@ -2,6 +2,7 @@
 
 from pretune.metrics.base import Metric, ScoreSpec
 from pretune.metrics.classification import ClassificationMetric
+from pretune.metrics.detection import DetectionMetric
 from pretune.metrics.multilabel import MultilabelMetric
 from pretune.metrics.question_answering import QuestionAnsweringMetric
 from pretune.metrics.recognition import RecognitionMetric
@@ -21,6 +22,7 @@ METRICS: tuple[type[Metric], ...] = (
     WritingMetric,
     SegmentationMetric,
     QuestionAnsweringMetric,
+    DetectionMetric,
 )
 
 

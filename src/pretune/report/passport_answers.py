@@ -46,18 +46,19 @@ def answer_parts(passport: Mapping[str, Any]) -> Markup:
 def _drawn(name: str, figures: Mapping[str, Any]) -> Markup:
     said = plain(figures.get("sentence", ""))
     note = f"{said[:1].upper()}{said[1:]}." if said else ""
-    if spread := figures.get("histogram"):
+    drawn = Markup("")
+    if (spread := figures.get("histogram")) and spread["counts"]:
         edges = spread["edges"]
         bins = list(zip(edges, edges[1:], spread["counts"], strict=False))
-        title = f"Numbers in {name}"
-        chart = responsive(lambda width: histogram(bins, title=title, x_title="number of a row", width=width))
-    elif shown := figures.get("bars"):
-        title = f"{shown['title']} in {name}"
+        title, x_title = f"{spread.get('title', 'Numbers')} in {name}", str(spread.get("x_title", "number of a row"))
+        chart = responsive(lambda width: histogram(bins, title=title, x_title=x_title, width=width))
+        drawn += part("figure", drawing=chart, caption=title, note=note)
+    if shown := figures.get("bars"):
+        named = f"{shown['title']} in {name}"
         rows = [(str(word) or "entity", count) for word, count in shown["counts"].items()]
-        chart = responsive(lambda width: bars(rows, title=title, width=width))
-    else:
-        return Markup("")
-    return part("figure", drawing=chart, caption=title, note=note)
+        chart = responsive(lambda width: bars(rows, title=named, width=width))
+        drawn += part("figure", drawing=chart, caption=named, note="" if drawn else note)
+    return drawn
 
 
 def _table(splits: Mapping[str, Mapping[str, Any]]) -> Markup:

@@ -131,8 +131,10 @@ function showAnswer(record, inside, outside) {
   const answer = record[about.answer];
   const stretch = answer !== null && typeof answer === "object" && typeof answer.text === "string" ? answer : null; // of the second text
   const chosen = stretch ? [stretch.text] : Array.isArray(answer) ? answer : [answer];
-  const words = stretch ? `The ${about.titles.text_pair || "text"} holds no answer.` : about.answer === "text" ? "Nothing was heard." : "None of the labels.";
-  const said = chosen.map((one) => (typeof one === "number" ? String(Number(one.toPrecision(6))) : one)).join(", ");
+  const words = stretch ? `The ${about.titles.text_pair || "text"} holds no answer.` : { text: "Nothing was heard.", boxes: "Nothing was found." }[about.answer] || "None of the labels.";
+  at("boxed").hidden = about.answer !== "boxes";
+  if (about.answer === "boxes") showBoxes(answer);
+  const said = about.answer === "boxes" ? counts(answer) : chosen.map((one) => (typeof one === "number" ? String(Number(one.toPrecision(6))) : one)).join(", ");
   const isMask = answer !== null && typeof answer === "object" && Array.isArray(answer.counts);
   const isMarked = record.entities !== undefined && current.row?.text !== undefined;
   if (isMask) at("said").replaceChildren(...drawMask(answer));
@@ -154,6 +156,54 @@ function showAnswer(record, inside, outside) {
   if (current.label) at("truth").textContent = `The data says: ${current.label}`;
   at("truth").hidden = !current.label;
   at("result").hidden = false;
+}
+
+// ---- boxes: drawn over the picture, those below the slider's score left out
+
+const COLOURS = ["#e6550d", "#1f77b4", "#2ca02c", "#9467bd", "#d62728", "#17becf", "#bcbd22", "#e377c2"];
+
+function counts(boxes) {
+  const found = new Map();
+  for (const { label } of boxes) found.set(label, (found.get(label) || 0) + 1);
+  return [...found].map(([label, count]) => `${count} ${label}`).join(", ");
+}
+
+function showBoxes(boxes) {
+  const picture = document.querySelector("#preview img");
+  if (!picture) return;
+  const canvas = make("canvas", { role: "img", "aria-label": "the picture with the boxes found" });
+  const least = boxes.length ? Math.min(...boxes.map((box) => box.score)) : 0;
+  const slider = make("input", { type: "range", min: String(Math.floor(100 * least)), max: "100", value: String(Math.floor(100 * least)), id: "least-score" });
+  const told = make("output", {});
+  const draw = () => {
+    const shown = boxes.filter((box) => 100 * box.score >= Number(slider.value));
+    drawBoxes(canvas, picture, shown);
+    told.textContent = ` ${slider.value}\u00a0%: ${shown.length} of ${boxes.length} shown`;
+  };
+  slider.addEventListener("input", draw);
+  at("boxed").replaceChildren(canvas, make("label", { htmlFor: "least-score" }, "Boxes scored at least "), slider, told);
+  if (picture.complete && picture.naturalWidth) draw();
+  else picture.addEventListener("load", draw, { once: true });
+}
+
+function drawBoxes(canvas, picture, boxes) {
+  [canvas.width, canvas.height] = [picture.naturalWidth, picture.naturalHeight];
+  const pen = canvas.getContext("2d");
+  const thick = Math.max(1, Math.max(canvas.width, canvas.height) / 300);
+  pen.drawImage(picture, 0, 0);
+  pen.font = `${8 * thick}px sans-serif`;
+  pen.textBaseline = "top";
+  for (const { label, box, score } of boxes) {
+    const [left, top, right, bottom] = box;
+    const words = `${label} ${Math.round(100 * score)}`;
+    pen.strokeStyle = pen.fillStyle = COLOURS[Math.max(0, about.labels.indexOf(label)) % COLOURS.length];
+    pen.lineWidth = thick;
+    pen.strokeRect(left, top, right - left, bottom - top);
+    const above = Math.max(0, top - 9 * thick);
+    pen.fillRect(left, above, pen.measureText(words).width + 2 * thick, 9 * thick);
+    pen.fillStyle = "#ffffff";
+    pen.fillText(words, left + thick, above);
+  }
 }
 
 // Places are counted in code points, as Python counts characters.

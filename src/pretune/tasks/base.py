@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pretune.config import TaskSettings
     from pretune.data.splits import Splits
 
-__all__ = ["EncodedRows", "Learnable", "Task", "finite_answers", "refuse_unlabelled", "windows_of"]
+__all__ = ["EncodedRows", "Learnable", "PartsPace", "Task", "finite_answers", "refuse_unlabelled", "windows_of"]
 
 
 class EncodedRows(Protocol):
@@ -72,6 +73,17 @@ class Learnable(Protocol):
     def merge(self, predictions: Sequence[Prediction], /) -> list[Prediction]:
         """One prediction a row."""
         ...
+
+
+@dataclass(frozen=True)
+class PartsPace:
+    """How fast the parts of a model learn: ``learning_rate`` of its head where the settings name none (None: the backbone's own),
+    ``trunk_scale`` times that what lies under it, and ``resting`` modules not at all.
+    """
+
+    learning_rate: float | None = None
+    trunk_scale: float = 1.0
+    resting: tuple[torch.nn.Module, ...] = ()
 
 
 class Task(ABC):
@@ -121,6 +133,10 @@ class Task(ABC):
     @abstractmethod
     def build(self, backbone: Backbone, *, seed: int) -> tuple[torch.nn.Module, LoadReport]:
         """The backbone with this task's head, and which weights are new."""
+
+    def parts_pace(self, model: torch.nn.Module, backbone: Backbone) -> PartsPace:
+        """How fast the parts of ``model``, which :meth:`build` made of ``backbone``, learn where all of it does."""
+        return PartsPace()
 
     @abstractmethod
     def encode(self, example: Example) -> list[Encoded]:

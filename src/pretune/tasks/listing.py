@@ -14,6 +14,7 @@ from pretune.tasks.base import Task
 from pretune.tasks.image_classification import ImageClassification, ImageMultilabelClassification
 from pretune.tasks.image_regression import ImageRegression
 from pretune.tasks.linear.classification import LINEAR_TASKS
+from pretune.tasks.object_detection import ObjectDetection
 from pretune.tasks.question_answering import QuestionAnswering
 from pretune.tasks.semantic_segmentation import SemanticSegmentation
 from pretune.tasks.speech_recognition import SpeechRecognition
@@ -43,6 +44,7 @@ TASKS: tuple[type[Task], ...] = (
     TextToText,
     SemanticSegmentation,
     QuestionAnswering,
+    ObjectDetection,
 )
 
 ALIASES = {"translation": TextToText.name, "summarization": TextToText.name, "summarisation": TextToText.name}

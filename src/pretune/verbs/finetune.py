@@ -187,6 +187,7 @@ def build_learning(
         streams=lambda objective: objective.streams(frozen.rows["train"], batch_size=batch_size, group_by_length=settings.group_by_length),
         goal=goal,
         default_epochs=default_epochs(task, rows["train"].lengths_N, batch_size),
+        parts_pace=task.parts_pace(model, backbone),
     )  # fmt: skip
     setup.learn_from(rows, fingerprint, task=task, choosing=choosing, pooling=pooling)
     learning.before_seconds = frozen.forecast_seconds

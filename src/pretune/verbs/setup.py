@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pretune.backbones.load import Backbone, LoadReport
     from pretune.engine.devices import Device
     from pretune.engine.parallel import Cluster
-    from pretune.tasks.base import Task
+    from pretune.tasks.base import PartsPace, Task
     from pretune.verbs.labelled import ChoosingRows
 
 __all__ = [
@@ -169,14 +169,16 @@ def make_learning(
     streams: Callable[[Any], Any],
     goal: dict[str, Any],
     default_epochs: float,
+    parts_pace: PartsPace | None = None,
 ) -> tuple[Setup, Learning]:
-    """Put the pieces of a training run together."""
+    """Put the pieces of a training run together. ``parts_pace`` is how fast the parts of the model learn, where its task says so."""
     from pretune.backbones.adapt import plan_adaptation
     from pretune.backbones.cpu.fast import make_fast
     from pretune.engine.average import Average
     from pretune.engine.batching import Feeds
     from pretune.engine.fit import Budget
     from pretune.engine.optim import Optim
+    from pretune.tasks.base import PartsPace
 
     if device.device.type == "cpu":
         make_fast(model)
@@ -185,12 +187,16 @@ def make_learning(
     model.to(device.device)
     adapt = getattr(settings, "adapt", "full")
     rate = settings.learning_rate
+    pace_of_parts = parts_pace or PartsPace()
+    if rate is None:
+        rate = pace_of_parts.learning_rate
     if rate is None:
         rate = default_learning_rate(backbone, adapt, masked=settings.verb == "pretrain")
         rate /= getattr(model, "trunk_rate", 1.0)
     adaptation = plan_adaptation(
-        model, adapt, weight_decay=settings.weight_decay, llrd_decay=getattr(settings, "llrd_decay", 0.9)
-    )
+        model, adapt, weight_decay=settings.weight_decay, llrd_decay=getattr(settings, "llrd_decay", 0.9),
+        trunk_scale=pace_of_parts.trunk_scale, resting=pace_of_parts.resting,
+    )  # fmt: skip
     learner = objective(adaptation)
     feeds = Feeds(
         streams(learner), seed=settings.seed, max_tokens=settings.max_tokens,

@@ -41,6 +41,7 @@ class Roles:
     target: str | None = None
     mask: str | None = None
     span: str | None = None
+    boxes: str | None = None
     id: str | None = None
     group: str | None = None
     split: str | None = None

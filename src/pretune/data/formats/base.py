@@ -34,6 +34,7 @@ class Options:
     trust_paths: bool = False
     group_from: str | None = None
     ignore_class: tuple[str, ...] = ()
+    unlabelled_is: str = "skip"
     names: tuple[str, ...] = ()
 
 

@@ -76,6 +76,8 @@ def open_source(source: Source, options: Options) -> dict[str | None, Table]:
     with reading(source.name):
         if source.dataset is not None:
             return {None: dataset_table(source.dataset, "data set")}
+        if source.table is not None:
+            return {None: source.table()}
         if source.documents:
             return {None: document_table(source.entries, options.encoding)}
         if source.twins:

@@ -132,7 +132,7 @@ class Media:
     """One file after one look. ``held`` has its ``bytes`` (None for a file on disk) and ``path``, ``name`` is what the data
     calls it, ``content`` the hash of its bytes. Pictures have ``look`` (perceptual hash), ``width`` and ``height`` (px, upright); clips ``seconds`` and ``rate``
     (Hz). ``sketch`` is what copies are found by (``media_look``, ``media_sound``). ``format`` and ``mode`` are words for people, ``changes`` what
-    reading will do to it, ``signs`` what is odd about it though it can be used (``silent``, ``clipped``); both are counted.
+    reading will do to it (``orientation`` is what EXIF says of how a picture is to be turned, 1: not at all), ``signs`` what is odd about it though it can be used (``silent``, ``clipped``); both are counted.
     """
 
     held: Mapping[str, Any]
@@ -148,6 +148,7 @@ class Media:
     signs: tuple[str, ...] = ()
     name: str = ""
     sketch: bytes = b""
+    orientation: int = 1
 
 
 Find = Callable[[str], Entry]

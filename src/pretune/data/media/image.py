@@ -77,14 +77,16 @@ def probe_image(stream: BinaryIO, name: str, path: Path | None) -> Media:
     data = whole_file(stream, name)
     picture = load_image(io.BytesIO(data), name)
     form, mode, changes = str(picture.format), picture.mode, _changes(picture, name)
-    picture, turned = _upright(picture)
+    picture, orientation = _upright(picture)
     grey = _rgb(picture, name).convert("L")
     held = {"bytes": None, "path": str(path)} if path is not None else {"bytes": data, "path": name}
     content = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
-    changes += ("turned_upright",) if turned else ()
+    changes += ("turned_upright",) if orientation > 1 else ()
     width, height = grey.size
     sketch = sketches_of(grey)
-    return Media(held, content, form, mode, look_hash(grey), width, height, changes=changes, name=name, sketch=sketch)
+    return Media(
+        held, content, form, mode, look_hash(grey), width, height, changes=changes, name=name, sketch=sketch, orientation=orientation
+    )  # fmt: skip
 
 
 def has_few_colours(stream: BinaryIO, name: str) -> str:
@@ -196,17 +198,17 @@ def _changes(picture: Image, name: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _upright(picture: Image) -> tuple[Image, bool]:
-    """The picture turned as its EXIF says, and whether it was; EXIF that cannot be read says nothing."""
+def _upright(picture: Image) -> tuple[Image, int]:
+    """The picture turned as its EXIF says, and what it says (1 to 8); EXIF that cannot be read says nothing (1)."""
     from PIL import ImageOps
 
     try:
         orientation = picture.getexif().get(0x0112, 1)
         if orientation in range(2, 9):
-            return ImageOps.exif_transpose(picture), True
+            return ImageOps.exif_transpose(picture), int(orientation)
     except Exception:  # damaged metadata raises many kinds, and does not spoil the pixels
-        return picture, False
-    return picture, False
+        return picture, 1
+    return picture, 1
 
 
 def _rgb(picture: Image, name: str) -> Image:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,8 @@ from pretune.data.media.base import Find
 
 if TYPE_CHECKING:
     import datasets
+
+    from pretune.data.formats.base import Table
 
 __all__ = [
     "ABOUT",
@@ -89,7 +91,8 @@ class Source:
     ``find`` finds the files that a table's rows name; ``stems`` are the names without suffix of the media files that it can
     find, each with its kind, ``num_beside`` of which lie in the same folder or archive that was given. ``told``: its split was
     told by name, and stands. ``twins``: its two entries hold the words and the tags of the same rows, line by line. ``parallel``: its
-    entries say the same line by line in several languages.
+    entries say the same line by line in several languages. ``table`` makes the table where the reader of a format that is spread over files
+    does.
     """
 
     name: str
@@ -107,6 +110,7 @@ class Source:
     told: bool = False
     twins: bool = False
     parallel: bool = False
+    table: Callable[[], Table] | None = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from pretune.data.masks.pairs import MaskPairs, mask_pairs
 from pretune.data.media.base import Find, kind_of_entry
 from pretune.data.parallel import parallel_in
 from pretune.data.places.beside import named_files
+from pretune.data.places.boxed import boxed_place
 from pretune.data.places.folder_names import (
     check_depth,
     folder_groups,
@@ -71,6 +72,8 @@ def sorted_out(
     which of them are the labels, refuse. Raises :class:`DataError`.
     """
     entries = [entry for entry in entries if not any(map(hidden, PurePosixPath(entry.name).parts))]
+    if (boxed := boxed_place(entries, place, find_from, options)) is not None:
+        return boxed
     marks = marks_in(entries)
     marked = {name for one in marks for name in one.names}
     pairs = mask_pairs([entry for entry in entries if entry.name not in marked])

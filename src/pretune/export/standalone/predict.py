@@ -34,7 +34,7 @@ import numpy as np
 
 READERS = {
     "text": "texts", "image": "pictures", "audio": "clips", "terms": "terms", "pixels": "pixels", "mel_bands": "mel_bands",
-    "tagged": "tagged", "mask": "masks", "questions": "questions",
+    "tagged": "tagged", "boxed": "boxed", "mask": "masks", "questions": "questions",
 }  # fmt: skip
 SHOWN = 5
 

@@ -1,0 +1,1 @@
+"""Boxes on the maps of a trunk: anchors, heads, and models made of both."""

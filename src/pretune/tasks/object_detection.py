@@ -1,0 +1,443 @@
+"""Boxes around objects of a picture, each with its class.
+
+Shapes: B items of a batch, A anchors of the canvas, C classes, K = C + 1 with the background first, M boxes, N rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self, final
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from pretune.answers import Boxes
+from pretune.backbones.detection.anchors import (
+    BACKGROUND,
+    IGNORED,
+    anchors_on,
+    box_coder,
+    chosen_boxes,
+    match_anchors,
+    shapes_for,
+)
+from pretune.backbones.detection.fresh import new_detector
+from pretune.backbones.detection.model import MODEL_TYPE
+from pretune.backbones.image.augment_boxes import BOX_AUGMENTS, varied_boxes
+from pretune.backbones.image.geometry import geometry_of
+from pretune.backbones.image.letterbox import Canvas, canvas_for, collate_canvas, fitted
+from pretune.backbones.limits import MOST_SIDE
+from pretune.backbones.stages import resting_part
+from pretune.config import READ_BY_MODALITY
+from pretune.data.media.image import decode_image
+from pretune.errors import DataError, UsageError, did_you_mean
+from pretune.metrics.base import Measured, Metric
+from pretune.metrics.detection import DetectionMetric, best_threshold
+from pretune.schema import Check, listed, number, text, whole
+from pretune.tasks.base import PartsPace, Task, finite_answers, refuse_unlabelled
+from pretune.tasks.baselines.boxes import prior_boxes
+from pretune.tasks.blocks.detection import detection_blocks
+from pretune.tasks.row_task import training_rows
+from pretune.tasks.rows.boxed import BoxedRows, BoxTarget, scaled_target, store_boxed
+from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction
+from pretune.wording import counted
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from pretune.backbones.load import Backbone, LoadReport
+    from pretune.config import TaskSettings
+    from pretune.data.splits import Splits
+
+__all__ = ["ObjectDetection"]
+
+STRIDES = (8, 16, 32)
+HEADS = {"ssd": 0, "ssd-fpn": 64}
+"""What finds boxes on the trunk's maps, and how wide a pyramid it puts between (Lin et al. 2017, arXiv 1612.03144); 0: none."""
+LONGEST_PX = 320
+NEGATIVES_A_POSITIVE, FEWEST_NEGATIVES = 3, 8
+"""Anchors of background that a picture is learned by: three to one that finds something (SSD, section 2.2), and some where none does."""
+_PLACE_DIGITS, _SCORE_DIGITS = 2, 6
+_FEW_RECORDS, _FAINT = 10, 0.1
+
+
+@final
+class ObjectDetection(Task):
+    """Boxes with classes. ``canvas`` is what pictures are scaled to, ``shapes`` those of the anchors of each stride; boxes scored
+    ``threshold`` or more are told as found.
+    """
+
+    name: ClassVar[str] = "object-detection"
+    modality: ClassVar[str] = "image"
+    columns: ClassVar[tuple[str, ...]] = ("image", "boxes")
+    answer: ClassVar[str] = Boxes.kind
+    metric_type: ClassVar[type[Metric]] = DetectionMetric
+    reads: ClassVar[tuple[str, ...]] = (*READ_BY_MODALITY["image"], "augment", "head")
+    kept: ClassVar[Mapping[str, Check]] = {
+        "labels": listed(text(), least=1, unique=True),
+        "canvas": listed(whole(1, MOST_SIDE), least=2),
+        "shapes": listed(listed(listed(number(above=0), least=2), least=1), least=1),
+        "head": text(*HEADS),
+        "augment": text(*BOX_AUGMENTS),
+        "threshold": number(0, 1),
+    }
+    default_batch_size: ClassVar[int] = 8
+    default_updates: ClassVar[int] = 1200
+    fixed_inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
+    taught_variation: ClassVar[str] = "none"
+    lacks: ClassVar[Mapping[str, str]] = {
+        **Task.lacks,
+        "prune": "parts of a trunk that its heads read at several depths are not taken out yet",
+        "explain": "object-detection gives many answers to a picture: what speaks for each box is not drawn",
+    }
+
+    def __init__(
+        self, labels: Sequence[str], canvas: Canvas, shapes: Sequence[Any], *, head: str = "ssd", augment: str = "none",
+        threshold: float = 0.5,
+    ) -> None:  # fmt: skip
+        self.labels = tuple(labels)
+        self.index = {label: number for number, label in enumerate(self.labels)}
+        self.canvas, self.shapes, self.head = canvas, [[list(map(float, one)) for one in own] for own in shapes], head
+        self.augmentation, self.threshold = augment, threshold
+        self.anchors_A4 = anchors_on(canvas.sides, STRIDES, self.shapes)
+        self.coder: Any = box_coder()
+        self.cost = max(1, canvas.height * canvas.width // 256)
+
+    @classmethod
+    def check(cls, data: Splits) -> None:
+        """Is there a box to learn?"""
+        cls._counted(data)
+
+    @classmethod
+    def _counted(cls, data: Splits) -> Counter[str]:
+        train = training_rows(data, cls.answer)
+        counts = Counter(box["label"] for boxes in train[cls.answer] for box in boxes or () if not box.get("aside"))
+        if not counts:
+            raise DataError(
+                f"none of the {counted(len(train), 'training picture')} has a box: there is nothing to learn",
+                "pretune inspect DATA shows what was read",
+            )
+        return counts
+
+    @classmethod
+    def start(cls, data: Splits, backbone: Backbone, settings: TaskSettings) -> Self:
+        """See :class:`pretune.tasks.base.Task`."""
+        head = "ssd" if settings.head == "auto" else settings.head
+        if head not in HEADS:
+            raise UsageError(f"--head is {head!r}", f"{did_you_mean(head, HEADS)}; {cls.name} has {', '.join(HEADS)}")
+        labels = sorted(cls._counted(data))
+        train = data["train"]
+        geometry = geometry_of(backbone.processor)
+        widths, heights = (np.array(train[name]) for name in ("width", "height"))
+        canvas = canvas_for(widths, heights, settings.image_size or LONGEST_PX, geometry)
+        shapes = _shapes(train, canvas, {label: place for place, label in enumerate(labels)})
+        augment = "light" if settings.augment == "auto" else settings.augment
+        return cls(labels, canvas, shapes, head=head, augment=augment)
+
+    def student(self, data: Splits, backbone: Backbone, settings: TaskSettings) -> Self:
+        """See :class:`pretune.tasks.base.Task`: on the same canvas and anchors."""
+        canvas = dataclasses.replace(self.canvas, geometry=geometry_of(backbone.processor))
+        return type(self)(self.labels, canvas, self.shapes, head=self.head, threshold=self.threshold)
+
+    def build(self, backbone: Backbone, *, seed: int) -> tuple[torch.nn.Module, LoadReport]:
+        """The detector of a folder that holds one for these classes and anchors, else one with a fresh head on the backbone."""
+        told: Any = backbone.config
+        if told.model_type == MODEL_TYPE:
+            names = tuple(told.id2label[number] for number in range(len(told.id2label)))
+            own = (self.labels, self.shapes, [*self.canvas.sides], HEADS[self.head])
+            if own == (names, told.shapes, [*told.canvas], told.pyramid_width):
+                return backbone.build("AutoModelForObjectDetection", seed=seed)
+        return new_detector(
+            backbone, seed=seed, labels=self.labels, strides=STRIDES, pyramid_width=HEADS[self.head], canvas=[*self.canvas.sides], shapes=self.shapes
+        )  # fmt: skip
+
+    def parts_pace(self, model: torch.nn.Module, backbone: Backbone) -> PartsPace:
+        """A trained trunk keeps its first layers (up to stride 4) and learns at a third of the head's rate."""
+        trunk: Any = model.trunk
+        if backbone.kind == "scratch":
+            return PartsPace(learning_rate=2e-3)
+        return PartsPace(learning_rate=2e-3, trunk_scale=0.3, resting=tuple(resting_part(trunk, stride=4)))
+
+    def inputs_identity(self) -> str:
+        """How pictures are scaled."""
+        return self.canvas.identity()
+
+    def encode(self, example: Example) -> list[Encoded]:
+        """One picture, decoded and scaled to the canvas."""
+        picture = decode_image(example.inputs["image"])
+        pixels = fitted(picture, self.canvas)
+        target = example.target
+        assert target is None or isinstance(target, Boxes), f"{type(target).__name__} are no boxes"
+        boxes = None if target is None else scaled_target(target.boxes, self.index, picture.size, pixels.shape)
+        arrays = {"pixels": pixels, "size": np.array(picture.size, dtype=np.int32)}
+        return [Encoded(example.id, arrays, self.cost, boxes, example.weight)]
+
+    def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> BoxedRows:
+        """See :class:`pretune.tasks.base.Task`."""
+        column = dataset[self.answer] if self.answer in dataset.column_names else [None] * len(dataset)
+        found = [None if cell is None else Boxes.from_json(cell).boxes for cell in column]
+        return store_boxed(dataset, self.canvas, found, self.index, self.cost, fingerprint=fingerprint)
+
+    @property
+    def num_outputs(self) -> int:
+        """Numbers of an anchor: four offsets, and a logit for the background and each class."""
+        return 5 + len(self.labels)
+
+    @property
+    def varies_rows(self) -> bool:
+        """All levels but ``none`` do."""
+        return self.augmentation != "none"
+
+    def augment(self, row: Encoded, rng: np.random.Generator) -> Encoded:
+        """The picture flipped, coloured, moved, drawn nearer or farther, its boxes with it."""
+        if row.target is None or not self.varies_rows:
+            return row
+        target: BoxTarget = row.target
+        before_M4, _, aside_M = target.arrays()
+        pixels, boxes_M4, lost_M = varied_boxes(row.arrays["pixels"], before_M4, self.augmentation, rng)
+        places = tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in boxes_M4.tolist())
+        changed = BoxTarget(places, target.classes, tuple((aside_M | lost_M).tolist()))
+        return Encoded(row.id, {**row.arrays, "pixels": pixels}, row.cost, changed, row.weight)
+
+    def reads_like(self, other: Task) -> bool:
+        """The same canvas and colours."""
+        return isinstance(other, ObjectDetection) and other.canvas == self.canvas
+
+    def collate(self, rows: Sequence[Encoded]) -> Batch:
+        """``targets``: ``classes`` (B, A) with 0 for background and -1 for what counts for nothing, ``offsets`` (B, A, 4). Matched here, so
+        that the loss's count is known before the loss: anchors that find a box, at least one a picture.
+        """
+        pixels = collate_canvas([row.arrays["pixels"] for row in rows], self.canvas)
+        classes_BA = torch.full((len(rows), len(self.anchors_A4)), IGNORED)
+        offsets_BA4 = torch.zeros(len(rows), len(self.anchors_A4), 4)
+        for place, row in enumerate(rows):
+            if row.target is not None:
+                classes_BA[place], offsets_BA4[place] = self._matched(row.target)
+        weights_B = torch.tensor([row.weight for row in rows], dtype=torch.float32)
+        labelled_B = torch.tensor([row.target is not None for row in rows])
+        positives_B = (classes_BA > BACKGROUND).sum(dim=1).clamp(min=1)
+        scales = [
+            (
+                row.arrays["pixels"].shape[1] / row.arrays["size"][0],
+                row.arrays["pixels"].shape[0] / row.arrays["size"][1],
+            )
+            for row in rows
+        ]
+        return Batch(
+            inputs={"pixel_values": pixels},
+            targets={"classes": classes_BA, "offsets": offsets_BA4},
+            counts={TERM: float((positives_B * weights_B)[labelled_B].sum())},
+            ids=tuple(row.id for row in rows),
+            num_tokens=self.cost * len(rows),
+            num_padded=self.cost * len(rows),
+            extras={
+                "weights": weights_B,
+                "labelled": labelled_B,
+                "positives": positives_B,
+                "scales": torch.tensor(scales, dtype=torch.float64),
+                "sizes": torch.from_numpy(np.stack([row.arrays["size"] for row in rows])),
+            },
+        )
+
+    def _matched(self, target: BoxTarget) -> tuple[torch.Tensor, torch.Tensor]:
+        """Class (A,) and offsets (A, 4) that the anchors are to give."""
+        boxes_M4, classes_M, aside_M = map(torch.from_numpy, target.arrays())
+        classes_A, number_A = match_anchors(self.anchors_A4, boxes_M4, classes_M, aside_M)
+        if not len(boxes_M4):
+            return classes_A, torch.zeros_like(self.anchors_A4)
+        offsets_A4 = self.coder.encode_single(boxes_M4[number_A], self.anchors_A4)
+        return classes_A, torch.where((classes_A > BACKGROUND)[:, None], offsets_A4, 0.0)
+
+    def logits_of(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """(B, A, 4 + K): offsets, then logits of the background and the classes."""
+        return model(**batch.inputs).logits
+
+    def loss(self, model: torch.nn.Module, batch: Batch) -> Loss:
+        """SSD's loss, summed over anchors."""
+        refuse_unlabelled(self, batch, rows="pictures without boxes", answer="list of boxes, which may be empty")
+        return Loss.of(self.hard_losses(self.logits_of(model, batch), batch).sum())
+
+    def is_labelled(self, batch: Batch) -> torch.Tensor:
+        """Those whose boxes are told, be it none."""
+        return batch.extras["labelled"]
+
+    def item_weights(self, batch: Batch) -> torch.Tensor:
+        """Anchors that find a box, at least one a picture."""
+        return batch.extras["weights"] * batch.extras["positives"]
+
+    def hard_losses(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """(B,) cross entropy of anchors that find something and of the hardest of the others, and the distance of the former's boxes
+        (SSD, section 2.2); sums over a picture, so that a batch's loss is that of its pictures.
+        """
+        classes_BA, offsets_BA4 = batch.targets["classes"], batch.targets["offsets"]
+        logits = logits.float()
+        each_BA = functional.cross_entropy(
+            logits[..., 4:].transpose(1, 2), classes_BA.clamp(min=BACKGROUND), reduction="none"
+        )
+        finds_BA, back_BA = classes_BA > BACKGROUND, classes_BA == BACKGROUND
+        wanted_B = (NEGATIVES_A_POSITIVE * finds_BA.sum(dim=1)).clamp(min=FEWEST_NEGATIVES)
+        hardness_BA = torch.where(back_BA, each_BA.detach(), -1.0)
+        rank_BA = hardness_BA.argsort(dim=1, descending=True, stable=True).argsort(dim=1, stable=True)
+        learned_BA = finds_BA | (back_BA & (rank_BA < wanted_B[:, None]))
+        apart_BA = functional.smooth_l1_loss(logits[..., :4], offsets_BA4, reduction="none").sum(dim=2)
+        found_B = (each_BA * learned_BA).sum(dim=1) + (apart_BA * finds_BA).sum(dim=1)
+        return found_B * batch.extras["weights"]
+
+    def soft_losses(
+        self, logits: torch.Tensor, teachers: torch.Tensor, batch: Batch, temperature: float
+    ) -> torch.Tensor:
+        """See :class:`pretune.tasks.base.Task`. Anchors count by how sure the teacher is that they find something, and as many again for
+        what is background to it: of all anchors nearly all are (after Chen et al. 2017, NeurIPS, section 3.2). The teacher's boxes are
+        learned where it finds something.
+        """
+        logits, teachers = logits.float(), teachers.float()
+        sure_BA = 1 - torch.softmax(teachers[..., 4:], dim=-1)[..., BACKGROUND]
+        back_BA = (1 - sure_BA) * torch.softmax(logits[..., 4:].detach(), dim=-1)[..., 1:].sum(dim=-1)
+        target_BAK = torch.softmax(teachers[..., 4:] / temperature, dim=-1)
+        said_BAK = torch.log_softmax(logits[..., 4:] / temperature, dim=-1)
+        apart_BA = functional.kl_div(said_BAK, target_BAK, reduction="none").sum(dim=-1) * temperature**2
+        moved_BA = functional.smooth_l1_loss(logits[..., :4], teachers[..., :4], reduction="none").sum(dim=-1)
+        per_B = ((sure_BA + back_BA) * apart_BA + sure_BA * moved_BA).sum(dim=1) / sure_BA.sum(dim=1).clamp(min=1.0)
+        return per_B * self.item_weights(batch)
+
+    def outputs(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """(B, A, 4 + C): the box of each anchor in shares of the canvas's sides, and the probability of each class, float64."""
+        logits = finite_answers(self.logits_of(model, batch), batch.ids).float()
+        anchors_A4 = self.anchors_A4.to(logits.device)
+        boxes = torch.stack([self.coder.decode_single(one, anchors_A4) for one in logits[..., :4]])
+        sides = torch.tensor([self.canvas.width, self.canvas.height] * 2, device=logits.device)
+        scores = torch.softmax(logits[..., 4:].double(), dim=-1)[..., 1:]
+        return torch.cat([(boxes / sides).clamp(-1.0, 2.0).double(), scores], dim=-1)
+
+    def predict(self, model: torch.nn.Module, batch: Batch) -> list[Prediction]:
+        """The boxes that stay after sorting out, the surest first, in pixels of the picture as it was given."""
+        outputs = self.outputs(model, batch).cpu()
+        sides = torch.tensor([self.canvas.width, self.canvas.height] * 2)
+        found = []
+        for row, said, scale, size in zip(
+            batch.ids, outputs, batch.extras["scales"].cpu(), batch.extras["sizes"].cpu(), strict=True
+        ):
+            kept = chosen_boxes((said[:, None, :4] * sides), said[:, 4:], self.canvas.sides)
+            places = kept.boxes_M4.double() / scale.repeat(2)
+            most = size.repeat(2).double()
+            places = torch.minimum(places.clamp(min=0.0), most)
+            boxes = [
+                {"label": self.labels[label], "box": [round(one, _PLACE_DIGITS) for one in place], "score": round(score, _SCORE_DIGITS)}
+                for place, score, label in zip(places.tolist(), kept.scores_M.tolist(), kept.classes_M.tolist(), strict=True)
+                if place[2] - place[0] > 0.01 and place[3] - place[1] > 0.01
+            ]  # fmt: skip
+            found.append(Prediction(row, boxes))
+        return found
+
+    def merge(self, predictions: Sequence[Prediction]) -> list[Prediction]:
+        """A picture is one item."""
+        return list(predictions)
+
+    def truths(self, dataset: Dataset) -> list[Any]:
+        """The boxes. One of a class that was never learned stays: it can only be missed."""
+        return [None if cell is None else Boxes.from_json(cell).to_json() for cell in self.cells(dataset)]
+
+    def record(self, prediction: Prediction, truth: Any = None) -> dict[str, Any]:
+        """Id, boxes with scores, and the truth where it is known."""
+        line = {"id": prediction.id, self.answer: prediction.answer}
+        return line if truth is None else {**line, "truth": truth}
+
+    def calibrate(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Find the score from which a box is told."""
+        rows = [self.metric.matched_row(record) for record in records]  # type: ignore[attr-defined]
+        self.threshold, f1, precision, recall = best_threshold(rows)
+        return [
+            f"boxes scored {self.threshold:.2f} or more are told as found: on validation {precision:.1%} of these are right and {recall:.1%} "
+            f"of the true ones among them (F1 {f1:.3f}, the best there is)"
+        ]
+
+    def calibrated(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The records with the boxes that are told as found."""
+        return [
+            {**record, self.answer: [box for box in record[self.answer] if box["score"] >= self.threshold]}
+            for record in records
+        ]
+
+    @property
+    def tolerance(self) -> float:
+        """Of a score."""
+        return 0.01
+
+    def warnings(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Says when nothing is found anywhere, and which classes could never be."""
+        told = []
+        truths = Counter(box["label"] for record in records for box in record.get("truth") or ())
+        if unknown := [name for name in truths if name not in self.index]:
+            told.append(
+                f"The rows have boxes of {', '.join(unknown[:5])}, which the model never learned: none of them can be found."
+            )
+        sure = any(box["score"] >= _FAINT for record in records for box in record[self.answer])
+        if len(records) >= _FEW_RECORDS and truths and not sure:
+            told.append(
+                f"No box is found in {counted(len(records), 'picture')}: learn longer (--epochs) or from a pre-trained backbone."
+            )
+        return told
+
+    def blocks(self, records: Sequence[Mapping[str, Any]], rows: Any) -> list[dict[str, Any]]:
+        """Scores by class, curves, what is taken for what, pictures with their boxes."""
+        return detection_blocks(records, rows, self.metric, self.threshold)  # type: ignore[arg-type]
+
+    def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, Measured], list[str]]:
+        """``prior-boxes``: the commonest class where its boxes mostly are."""
+        answers = prior_boxes(train, rows)
+        records = [
+            {"id": row, self.answer: boxes, "truth": truth}
+            for row, boxes, truth in zip(rows["id"], answers, self.truths(rows), strict=True)
+        ]
+        return {"prior-boxes": self.metric.measure(records)}, []
+
+    def processor_to_save(self, backbone: Backbone) -> Any:
+        """A processor that normalises as this model wants it; the canvas is its own."""
+        from transformers import ViTImageProcessor
+
+        geometry = self.canvas.geometry
+        return ViTImageProcessor(
+            size={"height": self.canvas.height, "width": self.canvas.width}, resample=geometry.resample,
+            image_mean=list(geometry.mean), image_std=list(geometry.std), rescale_factor=geometry.scale,
+        )  # fmt: skip
+
+    def portable(self) -> dict[str, Any]:
+        """The canvas, and what makes boxes of the graph's numbers."""
+        return {
+            "modality": self.modality, "reader": "boxed", "canvas": [*self.canvas.sides], "strides": [*STRIDES], "shapes": self.shapes,
+            "fill": [*self.canvas.fill], "mean": [*self.canvas.geometry.mean], "std": [*self.canvas.geometry.std],
+            "scale": self.canvas.geometry.scale, "resample": self.canvas.geometry.resample, "threshold": self.threshold,
+        }  # fmt: skip
+
+    @classmethod
+    def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> Self:
+        """See :class:`pretune.tasks.base.Task`."""
+        height, width = about["canvas"]
+        canvas = Canvas(height, width, geometry_of(backbone.processor))
+        return cls(
+            about["labels"], canvas, about["shapes"], head=about["head"], augment=about["augment"], threshold=about["threshold"]
+        )  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        """Classes, canvas, anchors, and the score from which boxes are told."""
+        return {
+            "task": self.name, "labels": list(self.labels), "head": self.head, "canvas": [*self.canvas.sides], "shapes": self.shapes,
+            "augment": self.augmentation, "threshold": self.threshold,
+        }  # fmt: skip
+
+
+def _shapes(train: Dataset, canvas: Canvas, index: dict[str, int]) -> list[list[list[float]]]:
+    """The anchors' shapes for the training boxes."""
+    boxes, classes = [], []
+    for cell, width, height in zip(train["boxes"], train["width"], train["height"], strict=True):
+        ratio = min(canvas.width / width, canvas.height / height)
+        target = scaled_target(
+            Boxes.from_json(cell or ()).boxes, index, (width, height), (height * ratio, width * ratio)
+        )  # type: ignore[arg-type]
+        places_M4, classes_M, aside_M = target.arrays()
+        boxes.append(places_M4[~aside_M])
+        classes.append(classes_M[~aside_M])
+    return shapes_for(np.concatenate(boxes), np.concatenate(classes), STRIDES)
