@@ -157,7 +157,7 @@ def _pictures(told: Sequence[_Told], rows: Rows) -> Iterator[dict[str, Any]]:
             for i in places
         ]
         if shown:
-            yield {"type": "pictures", "title": title, "note": note, "rows": shown}
+            yield {"type": "pictures", "title": title, "note": note, "rows": shown, "wide": True}
 
 
 def _caption(one: _Told) -> str:
