@@ -146,7 +146,7 @@ class TaskSettings(TextSettings, PoolingSettings, ImageSettings, AudioSettings, 
     )
     head: str = option(
         "auto",
-        "what stands on the trunk where a task has several: unet or deeplabv3plus for semantic-segmentation; auto: the first, or the backbone's own",
+        "what stands on the trunk where a task has several: unet or deeplabv3plus for semantic-segmentation, ssd or ssd-fpn for object-detection; auto: the first, or the backbone's own",
         metavar="HEAD",
     )
     adapt: str = option(
@@ -158,11 +158,6 @@ class TaskSettings(TextSettings, PoolingSettings, ImageSettings, AudioSettings, 
     cache_trunk: bool = option(
         True,
         "with --adapt head, linear or top:N: compute what does not learn once, keep it on disk and learn on the rest",
-    )
-    head: str = option(
-        "auto",
-        "object detection: what finds boxes on the trunk's maps: ssd, ssd-fpn (on a feature pyramid); auto: ssd",
-        metavar="HEAD",
     )
     class_weights: str = option(
         "none",
