@@ -32,6 +32,7 @@ from pretune.engine.devices import Device
 from pretune.engine.fit import Budget, fit
 from pretune.engine.optim import Optim
 from pretune.engine.parallel import Cluster
+from pretune.objectives.causal_text import CausalText
 from pretune.objectives.contrastive_audio import ContrastiveAudio
 from pretune.objectives.contrastive_image import ContrastiveImage
 from pretune.objectives.distil import Distil
@@ -39,8 +40,10 @@ from pretune.objectives.distil_features import DistilFeatures
 from pretune.objectives.distil_masked_text import DistilMaskedText
 from pretune.objectives.masked_image import MaskedImage
 from pretune.objectives.masked_text import MaskedText
+from pretune.objectives.permuted_text import PermutedText
 from pretune.objectives.pupil import ready
 from pretune.objectives.self_distil_image import SelfDistilImage
+from pretune.objectives.span_text import SpanText
 from pretune.objectives.supervised import Supervised
 from pretune.objectives.teaching import TaughtSettings
 from pretune.tasks import (
@@ -75,7 +78,10 @@ def tiny_backbone(family: str = "bert", *, layers: int = 2, dropout: float = 0.0
     trained = _trained(family)
     config = trained.config.__class__.from_dict(trained.config.to_dict())
     config.hidden_size, config.intermediate_size, config.num_hidden_layers = 32, 64, layers
-    config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
+    for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", *_DROPOUTS.get(family, ())):
+        setattr(config, name, dropout)
+    for name, value in _NARROW.get(family, {}).items():
+        setattr(config, name, value)
     return Backbone(trained.name, trained.kind, config, trained.tokenizer)
 
 
@@ -100,6 +106,12 @@ def tiny_writer_backbone(preset: str = "seq2seq-tiny") -> Backbone:
         ) = 2
         config.encoder_ffn_dim, config.decoder_ffn_dim, config.dropout = 64, 64, 0.0
     return Backbone(trained.name, trained.kind, config, trained.tokenizer)
+
+
+_NARROW: dict[str, dict[str, int]] = {
+    "gpt": {"n_inner": 64}, "llama": {"head_dim": 16, "num_key_value_heads": 2}, "xlnet": {"d_inner": 64, "d_head": 16},
+}  # fmt: skip
+_DROPOUTS = {"gpt": ("resid_pdrop", "embd_pdrop", "attn_pdrop"), "xlnet": ("dropout", "summary_last_dropout")}
 
 
 def tiny_image_backbone(preset: str = "vit-micro") -> Backbone:
@@ -351,6 +363,8 @@ def largest_difference(one: Mapping[str, torch.Tensor], other: Mapping[str, torc
     return max((one[name].double() - other[name].double()).abs().max().item() for name in one)
 
 
+TEXT_KINDS: dict[str, Any] = {"causal-text": CausalText, "permuted-text": PermutedText, "span-text": SpanText}
+"""Objectives that learn from texts without labels, made of a backbone and their own options."""
 PICTURE_KINDS: dict[str, Any] = {kind.name: kind for kind in (MaskedImage, ContrastiveImage, SelfDistilImage)}
 
 
@@ -462,6 +476,15 @@ class Rig:
             self.model = self.objective.model
             self.objective.adaptation = self._adaptation(adapt, fast)
             stored = self.objective.encode_rows(dataset_of(tiny_clips(rows)), fingerprint=f"rig-{rows}")
+        elif kind in TEXT_KINDS:
+            backbone = tiny_backbone(family, layers=layers, dropout=dropout)
+            made: dict[str, Any] = (
+                {"max_length": 48} if kind == "causal-text" else {"encoder": tiny_encoder(backbone, max_length=160)}
+            )
+            self.objective = TEXT_KINDS[kind](backbone, seed=seed, **{**made, **options})
+            self.model = self.objective.model
+            self.objective.adaptation = self._adaptation(adapt, fast)
+            stored = self.objective.encode_rows(dataset_of(uneven_rows(rows)), fingerprint=f"rig-{rows}")
         elif kind in ("speech", "sound"):
             stored = self._sound(kind, adapt, rows, fast, options)
         elif kind in TEACHING:

@@ -17,6 +17,7 @@ import torch
 
 from conftest import make_rows
 from pretune.answers import AnswerSpan, Boxes, Label, Labels, Mask, Tags, TargetText, Text, Value
+from pretune.backbones.blocks import BlockEncoder
 from pretune.backbones.cpu.fast import make_fast
 from pretune.backbones.fitted import fitted_geometry
 from pretune.backbones.generation import Generation, marks_of
@@ -36,11 +37,13 @@ from pretune.tasks import (
     SpeechRecognition,
     Task,
     TextClassification,
+    TextGeneration,
     TextMultilabelClassification,
     TextRegression,
     TextToText,
     TokenClassification,
 )
+from pretune.tasks.writing import Writing
 from pretune.types import Encoded, Example, Target
 from tiny import (
     LABELS,
@@ -241,6 +244,39 @@ def _asked(family: str = "bert", **options: Any) -> TaskCase:
     )  # fmt: skip
 
 
+def _going_on(family: str, **options: Any) -> TaskCase:
+    """Texts that are told whole; those without a target are prompts."""
+    backbone = tiny_backbone(family)
+    task = TextGeneration(
+        BlockEncoder(backbone.tokenizer, max_length=options.get("max_length", 128)), Writing(max_new_tokens=6)
+    )
+    model, _ = task.build(backbone, seed=0)
+    rows = [{"id": row["id"], "text": row["text"]} for row in uneven_rows(12)]
+    examples = [Example(row["id"], {"text": row["text"]}, Text(row["text"])) for row in rows]
+
+    def load(folder: Any) -> torch.nn.Module:
+        from transformers import AutoModelForCausalLM
+
+        return AutoModelForCausalLM.from_pretrained(folder).eval()
+
+    def perfect(example: Example) -> Mapping[str, Any]:
+        size = len(example.inputs["text"].encode())
+        return {
+            "id": example.id,
+            "truth": example.inputs["text"],
+            "text": "",
+            "nll": 0.0,
+            "tokens": 9,
+            "bytes": size,
+            "right": 9,
+        }
+
+    unlabelled = Example("nobody-knows", {"text": "the coach"})
+    return TaskCase(
+        task, make_fast(model).eval(), examples, dataset_of(rows), unlabelled, perfect, load, f"contract-writing-{options}", backbone
+    )  # fmt: skip
+
+
 def _pictures(preset: str, *, several: bool = False, numbers: bool = False, **options: Any) -> TaskCase:
     backbone = tiny_image_backbone(preset)
     made = ImageRegression if numbers else ImageMultilabelClassification if several else ImageClassification
@@ -376,6 +412,8 @@ TASK_CASES: dict[str, tuple[type[Task], Callable[[], TaskCase]]] = {
     "question-answering": (QuestionAnswering, _asked),
     "question-answering windows": (QuestionAnswering, lambda: _asked(max_length=24)),
     "question-answering roberta": (QuestionAnswering, lambda: _asked("roberta", max_length=40)),
+    "text-generation": (TextGeneration, lambda: _going_on("gpt")),
+    "text-generation blocks": (TextGeneration, lambda: _going_on("llama", max_length=12)),
     "image-classification resnet": (ImageClassification, lambda: _pictures("resnet-10", augment="light")),
 }
 
@@ -462,6 +500,18 @@ def _tokens_written(rig: Rig, rows: Sequence[int]) -> float:
 def _masked_places(rig: Rig, rows: Sequence[int]) -> float:
     """Different places that carry a target, each row alone."""
     return float(sum(len(set(rig.batch([row]).extras["positions"].tolist())) for row in rows))
+
+
+def _told_tokens(_rig: Rig, rows: Sequence[int]) -> float:
+    """Tokens of the rows' texts, and an end mark."""
+    encoder = _rig.objective.encoder
+    pieces = [piece for row in encoder.encode([one["text"] for one in uneven_rows(24)]) for piece in row]
+    assert len(pieces) == 24
+    return float(sum(len(pieces[row].input_ids) - 1 for row in rows))
+
+
+def _told_in_packs(rig: Rig, rows: Sequence[int]) -> float:
+    return float(sum(len(rig.batch([row]).targets) for row in rows))
 
 
 def _learn_sound(kind: str, *, least: float = 0.0, rate: float = 5e-3, updates: int = 60, **options: Any) -> LearnCase:
@@ -560,6 +610,12 @@ LEARN_CASES: dict[str, Callable[[], LearnCase]] = {
         "pretrain", _masked_places, least=1.0, pack_tokens=64, bag_of_words=1.0
     ),
     "masked text packed": lambda: _learn("pretrain", _masked_places, pack_tokens=64),
+    "permuted text": lambda: _learn("permuted-text", _told_in_packs, family="xlnet"),
+    "causal text": lambda: _learn("causal-text", _told_tokens, family="gpt", max_length=128, least=1.2),
+    "causal text llama": lambda: _learn("causal-text", _told_tokens, family="llama", max_length=128, least=1.2),
+    "causal text packed": lambda: _learn(
+        "causal-text", _told_in_packs, family="gpt", pack="yes", max_length=128, least=1.2
+    ),
     "masked text packed roberta": lambda: _learn("pretrain", _masked_places, pack_tokens=128, family="roberta"),
 }
 

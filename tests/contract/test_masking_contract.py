@@ -11,12 +11,13 @@ import torch
 from torch.nn import functional
 
 from pretune.backbones.adapt import plan_adaptation
+from pretune.backbones.heads import heads_at
 from pretune.backbones.text.encoder import TextPiece
 from pretune.backbones.text.store import TokenStore, encode_dataset
 from pretune.backbones.text.words import whole_words
 from pretune.engine.randomness import row_keys
 from pretune.errors import DataError
-from pretune.objectives.masked_text import MaskedText, heads_at
+from pretune.objectives.masked_text import MaskedText
 from tiny import Rig, dataset_of, largest_difference, tiny_backbone, tiny_encoder, uneven_rows, weights_of
 
 KINDS: dict[str, dict[str, Any]] = {"tokens": {}, "words": {"mask_whole_words": True}, "packs": {"pack_tokens": 64}}

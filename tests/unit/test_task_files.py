@@ -22,6 +22,7 @@ KNOWN_ELSEWHERE = {
     "SpeechRecognition": {"explain/aims.py"},  # what of a transcript is explained
     "TokenClassification": {"tasks/rows/tagged.py"},  # its rows on disk
     "QuestionAnswering": {"tasks/rows/questions.py"},  # its rows on disk
+    "TextGeneration": {"objectives/causal_text.py"},  # what it learns to do
 }
 
 

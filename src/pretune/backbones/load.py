@@ -34,6 +34,7 @@ from pretune.backbones.presets.named import SCRATCH, preset_modality
 from pretune.backbones.processors import load_processor, modality_of_folder, processor_facts
 from pretune.backbones.removed import remove_parts
 from pretune.backbones.scratch import fresh_linear, scratch_audio, scratch_image, scratch_text
+from pretune.backbones.text_kinds import encoder_class
 from pretune.errors import ModelError, UsageError, did_you_mean
 from pretune.wording import agree, counted
 
@@ -105,7 +106,10 @@ class Backbone:
         import transformers
 
         limited = within(_MOST_SECONDS, self.name) if self.folder else contextlib.nullcontext()
+        alone = encoder_class(self.config) if self.pooled is not None else None
         with quiet_transformers(), limited, torch.device("meta"), model_errors(self.name):
+            if alone is not None:
+                return alone._from_config(copy.deepcopy(self.config), dtype=torch.float32)
             return transformers.AutoModel.from_config(
                 copy.deepcopy(self.config), trust_remote_code=self.trust_remote_code, dtype=torch.float32
             )
@@ -195,7 +199,7 @@ class Backbone:
         import transformers
 
         if pooling:
-            return pooled_class(type(self.skeleton))  # type: ignore[arg-type]
+            return pooled_class(encoder_class(config) or type(self.skeleton))  # type: ignore[arg-type]
         auto = getattr(transformers, auto_class)
         if self.pooled is None and self.folder is not None:
             return auto

@@ -19,6 +19,7 @@ from pretune.config.task import (
     PretrainingSettings,
     TaskSettings,
     TextSettings,
+    WritingSettings,
 )
 from pretune.config.train import LabelledTrainSettings, OutSettings, RunSettings, TrainSettings
 
@@ -43,4 +44,5 @@ __all__ = [
     "TaskSettings",
     "TextSettings",
     "TrainSettings",
+    "WritingSettings",
 ]

@@ -19,6 +19,7 @@ __all__ = [
     "PretrainingSettings",
     "TaskSettings",
     "TextSettings",
+    "WritingSettings",
 ]
 
 READ_BY_MODALITY: Mapping[str, tuple[str, ...]] = {
@@ -113,6 +114,33 @@ class DecodingSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WritingSettings(Settings):
+    """How a model that writes goes on."""
+
+    temperature: float | None = option(
+        None,
+        "models that write: 0 takes the likeliest token, more draws more freely; default: 0.8",
+        low=0.0,
+        high=100.0,
+    )
+    top_p: float | None = option(
+        None,
+        "models that write: draw among the likeliest tokens that have this probability together; default: 0.95",
+        low=0.01,
+        high=1.0,
+    )
+    top_k: int | None = option(
+        None, "models that write: draw among so many of the likeliest tokens; default: all", low=1
+    )
+    stop: tuple[str, ...] = option(
+        (), "models that write: a word before which a text ends; may be given several times", metavar="WORD"
+    )
+    sampling_seed: int | None = option(
+        None, "models that write: another number draws another text; default: 0", low=0, high=2**32 - 1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class AnsweringSettings(Settings):
     """How a finished model answers."""
 
@@ -125,7 +153,9 @@ class AnsweringSettings(Settings):
         high=1000,
     )
     max_new_tokens: int | None = option(
-        None, "text-to-text: longest answer in tokens; default: as it was fine-tuned", low=1
+        None,
+        "text-to-text, text-generation: longest answer in tokens; default: as it was fine-tuned, text-generation 128",
+        low=1,
     )
     length_penalty: float | None = option(
         None, "text-to-text with beams: power of the length that a score is divided by; default: as it was fine-tuned", low=-10, high=10
@@ -183,10 +213,13 @@ class PretrainingSettings(TextSettings, ImageSettings, AudioSettings, AugmentSet
 
     objective: str = option(
         "auto",
-        "what to learn: masked-text, masked-image, contrastive-image, self-distillation-image, contrastive-audio; auto: by the backbone",
+        "what to learn: masked-text, causal-text (each token from those before it), span-text (T5: hidden stretches), permuted-text (XLNet: hidden tokens in a random order), masked-image, contrastive-image, self-distillation-image, contrastive-audio; auto: by the backbone",
         choices=(
             "auto",
             "masked-text",
+            "causal-text",
+            "span-text",
+            "permuted-text",
             "masked-image",
             "contrastive-image",
             "self-distillation-image",
@@ -195,7 +228,7 @@ class PretrainingSettings(TextSettings, ImageSettings, AudioSettings, AugmentSet
     )
     mask_fraction: float | None = option(
         None,
-        "share to mask; default: 0.15 of the tokens of a text, 0.75 of a picture, 0.65 of a clip (in spans that overlap)",
+        "share to mask; default: 0.15 of the tokens of a text (permuted-text: a sixth), 0.75 of a picture, 0.65 of a clip (in spans that overlap)",
         low=0.01,
         high=0.95,
     )

@@ -3,6 +3,7 @@
 from pretune.metrics.base import Metric, ScoreSpec
 from pretune.metrics.classification import ClassificationMetric
 from pretune.metrics.detection import DetectionMetric
+from pretune.metrics.language_model import LanguageModelMetric
 from pretune.metrics.multilabel import MultilabelMetric
 from pretune.metrics.question_answering import QuestionAnsweringMetric
 from pretune.metrics.recognition import RecognitionMetric
@@ -15,6 +16,7 @@ __all__ = ["METRICS", "spec_of"]
 
 METRICS: tuple[type[Metric], ...] = (
     ClassificationMetric,
+    LanguageModelMetric,
     MultilabelMetric,
     RecognitionMetric,
     RegressionMetric,

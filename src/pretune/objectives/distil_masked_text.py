@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from pretune.backbones.heads import IGNORED, heads_at, in_blocks
 from pretune.backbones.load import load_backbone
 from pretune.backbones.text.encoder import collate_text
 from pretune.backbones.text.limits import encoder_for
 from pretune.errors import ModelError
 from pretune.metrics.base import ScoreSpec
 from pretune.objectives.distil import Pupil
-from pretune.objectives.masked_text import IGNORED, heads_at, in_blocks
 from pretune.objectives.masked_text_pretraining import MaskedTextPretraining
 from pretune.objectives.pretraining import Measure, Pretraining
 from pretune.objectives.pupil import compared_inside

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pretune.errors import UsageError, did_you_mean
+from pretune.objectives.causal_text import CausalText
 from pretune.objectives.contrastive_audio import ContrastiveAudio
 from pretune.objectives.contrastive_image import ContrastiveImage
 from pretune.objectives.masked_image import MaskedImage
 from pretune.objectives.masked_text_pretraining import MaskedTextPretraining
+from pretune.objectives.permuted_text import PermutedText
 from pretune.objectives.pretraining import Pretraining
 from pretune.objectives.self_distil_image import SelfDistilImage
+from pretune.objectives.span_text import SpanText
 from pretune.options import Settings, refuse_unread
 
 if TYPE_CHECKING:
@@ -20,6 +23,9 @@ __all__ = ["PRETRAININGS", "check_settings", "find_pretraining"]
 
 PRETRAININGS: dict[str, type[Pretraining]] = {
     "masked-text": MaskedTextPretraining,
+    "causal-text": CausalText,
+    "span-text": SpanText,
+    "permuted-text": PermutedText,
     "masked-image": MaskedImage,
     "contrastive-image": ContrastiveImage,
     "self-distillation-image": SelfDistilImage,

@@ -9,15 +9,15 @@ Shapes: R rows, T tokens, M masked positions, H hidden size, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple, final
+from collections.abc import Callable
+from typing import NamedTuple, final
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 from pretune.backbones.adapt import Adaptation
+from pretune.backbones.heads import IGNORED, heads_at, in_blocks
 from pretune.backbones.text.encoder import TextEncoder, TextPiece, collate_text
 from pretune.backbones.text.packing import collate_packed, pack
 from pretune.backbones.text.store import TokenStore
@@ -29,7 +29,7 @@ from pretune.engine.randomness import row_keys, uniform
 from pretune.errors import DataError
 from pretune.types import TERM, Batch, Feed, Loss
 
-__all__ = ["IGNORED", "MaskedText", "heads_at", "in_blocks"]
+__all__ = ["MaskedText"]
 
 _CHOOSE, _REPLACE, _WORD, _COUNT = 0, 1, 2, 3
 _BUDGET_TOKENS = 8192  # padded, of a forward pass that only answers
@@ -38,44 +38,6 @@ _BUDGET_TOKENS = 8192  # padded, of a forward pass that only answers
 class _Masked(NamedTuple):
     pieces: list[TextPiece]
     chosen: list[np.ndarray]
-
-
-@contextmanager
-def heads_at(model: torch.nn.Module, positions_M: torch.Tensor) -> Iterator[None]:
-    """Within, the encoder's output (B, T, H) reaches the head as (1, M, H): only ``positions_M`` of the flattened B * T."""
-
-    def gather(_module: torch.nn.Module, _inputs: Any, output: Any) -> Any:
-        hidden = output[0]
-        picked = hidden.reshape(-1, hidden.shape[-1])[positions_M][None]
-        if isinstance(output, tuple):
-            return (picked, *output[1:])
-        output["last_hidden_state"] = picked
-        return output
-
-    base = getattr(model, model.base_model_prefix)  # type: ignore[arg-type]
-    handle = base.register_forward_hook(gather)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-IGNORED = -100
-"""The target of a place that was filled in."""
-
-_BLOCK = 64
-
-
-def in_blocks(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Masked positions and targets, filled up to a multiple of 64 with places that are ignored.
-
-    The processor's library compiles and keeps a kernel for each shape it meets: a new number of masked tokens at every
-    update would cost time and gigabytes.
-    """
-    assert batch.targets is not None
-    fill = -len(batch.targets) % _BLOCK
-    positions_M = functional.pad(batch.extras["positions"], (0, fill))
-    return positions_M, functional.pad(batch.targets, (0, fill), value=IGNORED)
 
 
 @final

@@ -10,16 +10,18 @@ import torch
 
 from pretune.backbones.text.cooccurrence import kept_vectors
 from pretune.backbones.text.limits import encoder_for, position_offset
-from pretune.backbones.text.store import TokenStore, encode_dataset
+from pretune.backbones.text_kinds import fills_in
 from pretune.config import READ_BY_MODALITY
 from pretune.errors import UsageError
 from pretune.metrics.base import ScoreSpec, Sums
 from pretune.objectives.masked_text import MaskedText
 from pretune.objectives.pretraining import Measure, Pretraining
-from pretune.types import Encoded, Feed, Loss
+from pretune.objectives.token_rows import TokenRows, store_of
+from pretune.types import Feed, Loss
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from transformers import PreTrainedConfig
 
     from pretune.backbones.load import Backbone
     from pretune.config import PretrainingSettings
@@ -74,6 +76,7 @@ class MaskedTextPretraining(Pretraining):
         "pack",
     )
     default_epochs: ClassVar[tuple[float, float]] = (10.0, 3.0)
+    models: ClassVar[str] = "a model that fills in (scratch:bert-mini)"
     reading: ClassVar[str] = (
         "Masked accuracy is the share of hidden tokens that were guessed right; perplexity is among how many tokens the model wavers."
     )
@@ -91,15 +94,20 @@ class MaskedTextPretraining(Pretraining):
         self.log_names = MaskedText.parts_with(settings.bag_of_words)
 
     @classmethod
+    def suits(cls, config: PreTrainedConfig) -> bool:
+        """Models that fill in."""
+        return fills_in(config)
+
+    @classmethod
     def start(
         cls, data: Splits, backbone: Backbone, settings: PretrainingSettings, *, seed: int
     ) -> MaskedTextPretraining:
         """See :class:`Pretraining`."""
         return cls(backbone, settings, seed=seed)
 
-    def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> _Tokens:
+    def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> TokenRows:
         """See :class:`Pretraining`."""
-        return _Tokens(encode_dataset(dataset, self.encoder, fingerprint=fingerprint))
+        return TokenRows.of(dataset, self.encoder, fingerprint=fingerprint)
 
     def begin(self, rows: EncodedRows, *, fingerprint: str) -> str:
         """Fresh token embeddings become vectors of which tokens stand together; see :func:`kept_vectors`."""
@@ -108,7 +116,7 @@ class MaskedTextPretraining(Pretraining):
         weights_VD = self.model.get_input_embeddings().weight  # type: ignore[operator, union-attr]
         vocabulary, width = weights_VD.shape
         vectors_VD = kept_vectors(
-            _store(rows), vocabulary=vocabulary, width=width, ignored=np.array(self.encoder.tokenizer.all_special_ids),
+            store_of(rows), vocabulary=vocabulary, width=width, ignored=np.array(self.encoder.tokenizer.all_special_ids),
             seed=self.seed, fingerprint=f"{fingerprint}:{self.encoder.identity()}",
         )  # fmt: skip
         counted_V = vectors_VD.any(axis=1)
@@ -120,7 +128,7 @@ class MaskedTextPretraining(Pretraining):
     def streams(self, rows: EncodedRows, *, batch_size: int, group_by_length: bool) -> dict[str, Stream]:
         """The one stream of rows or packs."""
         self._learner = self._made(self._pack_tokens(rows.lengths_N, group_by_length))
-        return self._learner.streams(_store(rows), batch_size=batch_size, group_by_length=group_by_length)
+        return self._learner.streams(store_of(rows), batch_size=batch_size, group_by_length=group_by_length)
 
     def _made(self, pack_tokens: int | None) -> MaskedText:
         return MaskedText(
@@ -143,7 +151,7 @@ class MaskedTextPretraining(Pretraining):
         self, rows: EncodedRows, device: Device, on_batch: Callable[[int], None] | None = None
     ) -> np.ndarray:
         """See :meth:`MaskedText.held_out_statistics`."""
-        return self._learner.held_out_statistics(self.model, _store(rows), device, on_batch=on_batch)
+        return self._learner.held_out_statistics(self.model, store_of(rows), device, on_batch=on_batch)
 
     def scores(self, sums_K: np.ndarray) -> dict[str, np.ndarray]:
         """See :func:`masked_scores`."""
@@ -151,31 +159,10 @@ class MaskedTextPretraining(Pretraining):
 
     def measures(self, rows: EncodedRows, device: Device) -> Sequence[Measure]:
         """Pseudo-perplexity on a sample of the held-out rows."""
-        found = self._learner.pseudo_perplexity_statistics(self.model, _store(rows), device)
+        found = self._learner.pseudo_perplexity_statistics(self.model, store_of(rows), device)
         note = f"Pseudo-perplexity masks one token at a time, on {len(found)} of the held-out rows."
         return [Measure(Sums(found, pseudo_scores), note)] if len(found) else []
 
     def to_dict(self) -> dict[str, Any]:
         """Name and longest row."""
         return {"task": self.name, "max_length": self.encoder.max_length}
-
-
-class _Tokens:
-    """A :class:`TokenStore` as encoded rows."""
-
-    def __init__(self, store: TokenStore) -> None:
-        self.store = store
-        self.lengths_N = store.lengths
-        self.ledger: dict[str, Any] = store.ledger.to_dict()
-
-    def __len__(self) -> int:
-        return len(self.store)
-
-    def __getitem__(self, index: int) -> Encoded:
-        piece = self.store.piece(index)
-        return Encoded(str(self.store.rows[index]), {"input_ids": piece.input_ids}, len(piece.input_ids))
-
-
-def _store(rows: EncodedRows) -> TokenStore:
-    assert isinstance(rows, _Tokens)
-    return rows.store

@@ -11,6 +11,7 @@ from pretune.tasks.question_answering import QuestionAnswering
 from pretune.tasks.semantic_segmentation import SemanticSegmentation
 from pretune.tasks.speech_recognition import SpeechRecognition
 from pretune.tasks.text_classification import TextClassification, TextMultilabelClassification
+from pretune.tasks.text_generation import TextGeneration
 from pretune.tasks.text_regression import TextRegression
 from pretune.tasks.text_to_text import TextToText
 from pretune.tasks.token_classification import TokenClassification
@@ -30,6 +31,7 @@ __all__ = [
     "SpeechRecognition",
     "Task",
     "TextClassification",
+    "TextGeneration",
     "TextMultilabelClassification",
     "TextRegression",
     "TextToText",

@@ -96,7 +96,8 @@ class Task(ABC):
     ``kept`` declares the fields that it adds to what :meth:`to_dict` of its bases keeps in ``pretune.json`` (:meth:`kept_fields`).
     ``taught_variation`` is how the rows of a student are varied whose teacher can be given the same ones (``--augment``), and
     ``learning_inputs`` are inputs of its batches that say nothing once a model has learned. ``hub_task`` is the hub's name of what
-    its models do, where a pipeline of transformers answers as pretune does. ``titles`` are what people call its inputs, where "text" would not do. ``lacks`` says of verbs that it cannot be used with why not:
+    its models do, where a pipeline of transformers answers as pretune does. ``titles`` are what people call its inputs, where "text" would not do. ``by_name``: it is
+    learned where it was asked for by its name, not wherever rows have its columns. ``lacks`` says of verbs that it cannot be used with why not:
     the other verbs take its runs, and ``pretune list --tasks`` shows both.
     """
 
@@ -114,6 +115,7 @@ class Task(ABC):
     fixed_inputs: ClassVar[tuple[str, ...]] = ()
     taught_variation: ClassVar[str] = "light"
     hub_task: ClassVar[str] = ""
+    by_name: ClassVar[bool] = False
     titles: ClassVar[Mapping[str, str]] = {}
     lacks: ClassVar[Mapping[str, str]] = {
         "probe": "a probe tells classes apart",

@@ -19,6 +19,7 @@ from pretune.tasks.question_answering import QuestionAnswering
 from pretune.tasks.semantic_segmentation import SemanticSegmentation
 from pretune.tasks.speech_recognition import SpeechRecognition
 from pretune.tasks.text_classification import TextClassification, TextMultilabelClassification
+from pretune.tasks.text_generation import TextGeneration
 from pretune.tasks.text_regression import TextRegression
 from pretune.tasks.text_to_text import TextToText
 from pretune.tasks.token_classification import TokenClassification
@@ -38,6 +39,7 @@ TASKS: tuple[type[Task], ...] = (
     TextClassification,
     TextMultilabelClassification,
     TextRegression,
+    TextGeneration,
     ImageRegression,
     AudioRegression,
     TokenClassification,
@@ -104,7 +106,7 @@ def check_settings(settings: Settings, task: type[Task]) -> None:
 
 
 def find_task(data: Splits, asked: str = "auto") -> type[Task]:
-    """The task called ``asked``, or with ``auto`` the first whose columns the training rows have.
+    """The task called ``asked``, or with ``auto`` the first whose columns the training rows have, of those that are not asked for by name.
 
     Raises :class:`DataError` where there is nothing to learn from, :class:`UsageError` for a task that the rows cannot teach.
     """
@@ -127,7 +129,7 @@ def find_task(data: Splits, asked: str = "auto") -> type[Task]:
             )
         return task
     for task in TASKS:
-        if found.issuperset(task.columns):
+        if not task.by_name and found.issuperset(task.columns):
             return task
     raise DataError("the training rows have no labels", f"{data.label_advice()}; `pretune pretrain` needs no labels")
 

@@ -190,7 +190,7 @@ def _evaluation(
 
     task, records = proven.task, records_by_seed[0]
     metric = task.metric
-    baselines, notes = task.baselines(data["train"], rows) if settings.baselines else ({}, [])
+    baselines, notes = task.baselines(_learned_rows(data), rows) if settings.baselines else ({}, [])
     notes = [*task.warnings(records), *chosen_by(settings.split if settings.data is None else ""), *notes]
     if settings.split == "train":
         notes = [
@@ -203,6 +203,11 @@ def _evaluation(
         blocks=[*task.blocks(records, rows), *task.explained(proven.model, records, rows)],
         baselines=baselines, leaked_N=known if settings.split != "train" else None, groups_N=groups_N, notes=notes, resamples=settings.resamples,
     )  # fmt: skip
+
+
+def _learned_rows(data: Splits) -> Dataset:
+    """The rows that the run learned from: those of pre-training may have no labels."""
+    return data["train" if "train" in data else "unlabelled"]
 
 
 def _outcome(run: RunFolder, split: str, evaluation: dict[str, Any]) -> Outcome:

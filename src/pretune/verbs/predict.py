@@ -1,4 +1,4 @@
-"""``pretune predict``: rows in, labels and probabilities out, in bounded memory."""
+"""``pretune predict``: rows in, answers out (labels and probabilities, transcripts, texts that go on), in bounded memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.answers import ANSWERS
-from pretune.config import AnsweringSettings, AsCleanedSettings, AsReadSettings
+from pretune.config import AnsweringSettings, AsCleanedSettings, AsReadSettings, WritingSettings
 from pretune.errors import DataError, UsageError
 from pretune.files import translate_disk_errors, write_bytes
 from pretune.options import option
@@ -23,6 +23,7 @@ from pretune.wording import agree, counted
 if TYPE_CHECKING:
     from pretune.data.reading import Reading
     from pretune.tasks.base import Task
+    from pretune.types import Encoded
     from pretune.verbs.proven import Proven
 
 __all__ = ["PredictSettings", "predict", "with_its_texts"]
@@ -38,7 +39,7 @@ _CHANGED = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictSettings(AnsweringSettings, AsReadSettings, AsCleanedSettings):
+class PredictSettings(AnsweringSettings, WritingSettings, AsReadSettings, AsCleanedSettings):
     """Settings of ``pretune predict``."""
 
     verb: ClassVar[str] = "predict"
@@ -49,6 +50,9 @@ class PredictSettings(AnsweringSettings, AsReadSettings, AsCleanedSettings):
         "files or folders with rows (pictures and clips too); - reads standard input: a JSON object, a text or a path on each line, or a table (CSV, TSV) with a header",
         positional=True,
         metavar="DATA",
+    )
+    prompt: tuple[str, ...] = option(
+        (), "a text to answer, or to go on from, in place of DATA; may be given several times", metavar="TEXT"
     )
     out: str | None = option(
         None, "file to write to: a table where its name ends in .csv or .tsv, else JSON lines; default: standard output",
@@ -74,11 +78,14 @@ def predict(settings: PredictSettings, *, say: Say) -> Outcome:
 
         pretune predict runs/news new.csv --out labels.csv
         pretune predict runs/news inbox/ --column text=body
+        pretune predict runs/stories --prompt "Once upon a time" --temperature 0.7
         pretune predict runs/ants photo.jpg another.jpg
         pretune predict runs/streets photos/ --save-files masks/
         echo '{"id": "1", "text": "a fine film"}' | pretune predict runs/news -
         cat new.csv | pretune predict runs/news - --column text=title
     """
+    if settings.prompt and settings.data != ("-",):
+        raise UsageError("--prompt and DATA were given", "give one of them")
     if len(settings.data) == 1:
         refuse_missing_data(settings.data[0])
     from pretune.verbs.proven import load_proven
@@ -159,6 +166,9 @@ def _rows(
     from pretune.data.stream import stream_rows
     from pretune.verbs.reading import as_learned, tell_reading
 
+    if settings.prompt:
+        yield from ({"id": str(number), "text": text} for number, text in enumerate(settings.prompt, 1))
+        return
     several = len(settings.data) > 1
     for place in settings.data:
         try:
@@ -223,18 +233,28 @@ def _records(
     settings: PredictSettings, proven: Proven, rows: Iterator[dict[str, Any]], say: Say, left_out: _LeftOut
 ) -> Iterator[dict[str, Any]]:
     """One record a row, window by window."""
-    from pretune.tasks.predicting import example_of, predict_items
+    from pretune.tasks.predicting import predict_items
 
     bar = say.progress(None, "predicting")
     while window := list(itertools.islice(rows, settings.window_rows)):
         # Ids need not be unique here; the place in the window is.
-        examples = (example_of(row, str(place)) for place, row in enumerate(window))
-        items = [item for example in examples for item in proven.task.encode(example)]
+        items = [item for place, row in enumerate(window) for item in _items(proven, row, place, left_out)]
         predictions = predict_items(proven.task, proven.model, items, proven.device)
         records = [proven.task.record(prediction) for prediction in predictions]
         honest = proven.task.calibrated(records) if settings.calibrated else None
         for record in records if honest is None else honest:
             yield {**record, "id": window[int(record["id"])]["id"]}
-        left_out.answered += len(window)
+            left_out.answered += 1
         bar.update(len(window))
     bar.close()
+
+
+def _items(proven: Proven, row: Mapping[str, Any], place: int, left_out: _LeftOut) -> list[Encoded]:
+    """The items of a row, called by its place; none where the model cannot read it (a prompt that is too long)."""
+    from pretune.tasks.predicting import example_of
+
+    try:
+        return proven.task.encode(example_of(row, str(place)))
+    except DataError as error:
+        left_out(DataError(error.problem.replace(f"row {place} ", f"row {row['id']} "), error.fix))
+        return []

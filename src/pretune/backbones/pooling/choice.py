@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pretune.backbones.pooling.pool import parse_pooling
 from pretune.backbones.pooling.told import told_pooling
+from pretune.backbones.text_kinds import reads_whole
 
 if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
@@ -42,4 +43,6 @@ def chosen_pooling(asked: str, backbone: Backbone) -> ChosenPooling:
     told = told_pooling(backbone.folder, getattr(backbone.config, "hidden_size", None))
     if told is not None:
         return ChosenPooling(told.modes, f"as {told.where} of {backbone.name} says", notes=told.notes)
+    if reads_whole(backbone.config):
+        return ChosenPooling(FRESH, f"as {backbone.config.model_type} is read")
     return ChosenPooling((), "as the architecture has it", is_open=True)

@@ -1,11 +1,14 @@
-"""Named sizes of models that start from fresh weights: ``scratch:bert-mini``; encoder-decoders are in :mod:`pretune.backbones.presets_seq2seq`.
+"""Named sizes of text models that start from fresh weights: ``scratch:bert-mini``, ``scratch:gpt-micro``; encoder-decoders are in :mod:`pretune.backbones.presets_seq2seq`.
 
 Sizes: Turc et al. 2019 (arXiv 1908.08962), table 1 and the released models; the feed-forward layer is four times as
-wide as the hidden one. RoBERTa (Liu et al. 2019, arXiv 1907.11692) takes the same sizes with byte-level BPE.
+wide as the hidden one. RoBERTa (Liu et al. 2019, arXiv 1907.11692) takes the same sizes with byte-level BPE. So do models that
+write: GPT-2 (Radford et al. 2019, section 2.3), Llama (Touvron et al. 2023, arXiv 2302.13971, section 2.2: its gated feed-forward
+layer is 8/3 as wide) and XLNet (Yang et al. 2019, arXiv 1906.08237); nano and micro are minGPT's sizes for processors.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pretune.backbones.presets.audio import AUDIO_PRESETS
@@ -39,20 +42,6 @@ class Size(NamedTuple):
     heads: int
 
 
-class Family(NamedTuple):
-    """What the sizes of one architecture share.
-
-    ``model_type`` is the name in transformers, ``tokenizer`` the kind that is trained for it, ``max_length`` the longest
-    row in tokens, ``position_offset`` says whether positions are counted from the padding id + 1 (RoBERTa).
-    """
-
-    model_type: str
-    tokenizer: str
-    max_length: int
-    position_offset: bool
-    extras: tuple[tuple[str, Any], ...] = ()
-
-
 SIZES = {
     "tiny": Size(2, 128, 2),
     "mini": Size(4, 256, 4),
@@ -60,9 +49,35 @@ SIZES = {
     "medium": Size(8, 512, 8),
     "base": Size(12, 768, 12),
 }
+WRITING_SIZES = {"nano": Size(3, 48, 3), "micro": Size(4, 128, 4), **SIZES}
+
+
+class Family(NamedTuple):
+    """What the sizes of one architecture share.
+
+    ``model_type`` is the name in transformers, ``tokenizer`` the kind that is trained for it, ``max_length`` the longest
+    row in tokens (None: positions have no end), ``position_offset`` says whether positions are counted from the padding id + 1
+    (RoBERTa). ``inner`` is the config's name for the width of the feed-forward layer, ``gated`` says whether that layer is gated;
+    ``head`` is its name for the width of an attention head, where it has to be told.
+    """
+
+    model_type: str
+    tokenizer: str
+    max_length: int | None
+    position_offset: bool = False
+    extras: tuple[tuple[str, Any], ...] = ()
+    sizes: Mapping[str, Size] = SIZES
+    inner: str = "intermediate_size"
+    gated: bool = False
+    head: str = ""
+
+
 FAMILIES = {
-    "bert": Family("bert", "wordpiece", 512, position_offset=False),
+    "bert": Family("bert", "wordpiece", 512),
     "roberta": Family("roberta", "bpe", 512, position_offset=True, extras=(("type_vocab_size", 1),)),
+    "gpt": Family("gpt2", "bpe", 512, sizes=WRITING_SIZES, inner="n_inner"),
+    "llama": Family("llama", "bpe", 512, extras=(("tie_word_embeddings", True),), sizes=WRITING_SIZES, gated=True),
+    "xlnet": Family("xlnet", "bpe", None, sizes=WRITING_SIZES, inner="d_inner", head="d_head"),
 }
 
 
@@ -83,14 +98,14 @@ def preset_modality(preset: str) -> str:
 
 
 def _text_presets() -> list[str]:
-    return [f"{family}-{size}" for family in FAMILIES for size in SIZES]
+    return [f"{name}-{size}" for name, family in FAMILIES.items() for size in family.sizes]
 
 
 def _parts(preset: str) -> tuple[Family, Size]:
     family, _, size = preset.rpartition("-")
-    if family not in FAMILIES or size not in SIZES:
+    if family not in FAMILIES or size not in FAMILIES[family].sizes:
         raise ModelError(f'"{SCRATCH}{preset}" is not a preset', did_you_mean(preset, preset_names()))
-    return FAMILIES[family], SIZES[size]
+    return FAMILIES[family], FAMILIES[family].sizes[size]
 
 
 def preset_tokenizer(preset: str) -> str:
@@ -109,16 +124,28 @@ def preset_config(preset: str, tokenizer: FastTokenizer) -> PreTrainedConfig:
 
     family, size = _parts(preset)
     pad_id = tokenizer.pad_token_id or 0
+    limits = {} if family.max_length is None else {
+        "max_position_embeddings": family.max_length + (pad_id + 1 if family.position_offset else 0)
+    }  # fmt: skip
     return AutoConfig.for_model(
         family.model_type,
         vocab_size=len(tokenizer),
         num_hidden_layers=size.layers,
         hidden_size=size.hidden,
         num_attention_heads=size.heads,
-        intermediate_size=4 * size.hidden,
-        max_position_embeddings=family.max_length + (pad_id + 1 if family.position_offset else 0),
         pad_token_id=pad_id,
         bos_token_id=tokenizer.cls_token_id,
         eos_token_id=tokenizer.sep_token_id,
+        **{family.inner: _inner_size(family, size)},
+        **({family.head: size.hidden // size.heads} if family.head else {}),
+        **limits,
         **dict(family.extras),
     )
+
+
+_GATED_MULTIPLE = 32
+
+
+def _inner_size(family: Family, size: Size) -> int:
+    """Four times the width; 8/3 of it where the layer is gated, which has a third matrix, up to the next multiple of 32."""
+    return -(-8 * size.hidden // (3 * _GATED_MULTIPLE)) * _GATED_MULTIPLE if family.gated else 4 * size.hidden

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
     from pretune.config import TextSettings
 
-__all__ = ["encoder_for", "encoder_of", "max_length_of", "position_offset"]
+__all__ = ["encoder_for", "encoder_of", "max_length_of", "most_tokens", "position_offset"]
 
 SANE_MAX_LENGTH = 1_000_000
 FALLBACK_MAX_LENGTH = 512
@@ -34,12 +34,7 @@ def encoder_for(
 
     Raises :class:`UsageError` for a longer row than the model takes.
     """
-    most = max_length_of(backbone)
-    if settings.max_length is not None and settings.max_length > most:
-        raise UsageError(
-            f"--max-length is {settings.max_length}, {backbone.name} takes {most} tokens at most",
-            f"give {most} or less, or --long-text windows",
-        )
+    most = most_tokens(backbone, settings.max_length)
     return TextEncoder(
         backbone.tokenizer,
         max_length=settings.max_length or min(most, usual or most),
@@ -47,6 +42,17 @@ def encoder_for(
         segments=backbone.uses_segments,
         slides_last=slides_last,
     )
+
+
+def most_tokens(backbone: Backbone, asked: int | None) -> int:
+    """Tokens of the longest row: those that were asked for, else what the model takes. Raises :class:`UsageError` for more than that."""
+    most = max_length_of(backbone)
+    if asked is not None and asked > most:
+        raise UsageError(
+            f"--max-length is {asked}, {backbone.name} takes {most} tokens at most",
+            f"give {most} or less, or --long-text windows",
+        )
+    return asked or most
 
 
 def encoder_of(backbone: Backbone, about: Mapping[str, Any], *, slides_last: bool = False) -> TextEncoder:

@@ -63,14 +63,20 @@ def pack(lengths: np.ndarray, capacity: int) -> list[np.ndarray]:
 
 
 def collate_packed(
-    groups: Sequence[Sequence[TextPiece]], padding: Padding, *, position_offset: int = 0, additive_mask: bool = False
+    groups: Sequence[Sequence[TextPiece]],
+    padding: Padding,
+    *,
+    position_offset: int = 0,
+    additive_mask: bool = False,
+    causal: bool = False,
 ) -> PackedBatch:
     """Each group of pieces as one sequence whose rows attend to themselves only.
 
     ``input_ids``, ``position_ids`` (and ``token_type_ids``) are (B, T) int64, ``attention_mask`` (B, 1, T, T): bool, as
     scaled-dot-product attention takes it, or ``additive_mask`` float32 for eager attention. ``position_offset`` is the
     position id of a row's first token (:func:`~pretune.backbones.load.position_offset`). Padding attends to itself, so
-    that no softmax is over nothing.
+    that no softmax is over nothing. ``causal``: a token attends to those before it alone, which positions that begin again do
+    not do by themselves.
     """
     lengths = [np.array([len(piece.input_ids) for piece in group]) for group in groups]
     totals_B = np.array([group.sum() for group in lengths])
@@ -92,7 +98,7 @@ def collate_packed(
         ]
         arrays["token_type_ids"] = _filled(real_BT, 0, segments)
     inputs = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    inputs["attention_mask"] = _block_mask(torch.from_numpy(owner_BT), additive_mask)
+    inputs["attention_mask"] = _block_mask(torch.from_numpy(owner_BT), additive_mask, causal)
     starts = [(b, start) for b, group in enumerate(lengths) for start in np.cumsum(group) - group]
     return PackedBatch(inputs, torch.tensor(np.array(starts)), int(totals_B.sum()), int(real_BT.size))
 
@@ -103,8 +109,9 @@ def _filled(real_BT: np.ndarray, fill: int, parts: Sequence[np.ndarray]) -> np.n
     return values_BT
 
 
-def _block_mask(owner_BT: torch.Tensor, additive: bool) -> torch.Tensor:
+def _block_mask(owner_BT: torch.Tensor, additive: bool, causal: bool) -> torch.Tensor:
     mask_B1TT = owner_BT[:, None, :, None] == owner_BT[:, None, None, :]
+    mask_B1TT = mask_B1TT.tril() if causal else mask_B1TT
     if not additive:
         return mask_B1TT
     return torch.zeros(mask_B1TT.shape).masked_fill(~mask_B1TT, torch.finfo(torch.float32).min)

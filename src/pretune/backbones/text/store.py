@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import numpy as np
 
-from pretune.backbones.text.encoder import Ledger, TextEncoder, TextPiece
+from pretune.backbones.text.encoder import Ledger, TextPiece
+from pretune.backbones.text.template import FastTokenizer
 from pretune.cache import made_once
 from pretune.files import fsync_file, write_json
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["Growing", "TokenStore", "encode_dataset", "open_array"]
+__all__ = ["Growing", "RowEncoder", "TokenStore", "encode_dataset", "open_array"]
 
 ROWS_AT_A_TIME = 1000
 FORMAT = 1
@@ -56,7 +57,24 @@ class TokenStore:
         return TextPiece(self._tokens[start:stop].astype(np.int32), segments)
 
 
-def encode_dataset(dataset: Dataset, encoder: TextEncoder, *, fingerprint: str) -> TokenStore:
+class RowEncoder(Protocol):
+    """Rows to pieces of tokens: :class:`TextEncoder`, or :class:`pretune.backbones.blocks.BlockEncoder`."""
+
+    tokenizer: FastTokenizer
+    segments: bool
+
+    def identity(self) -> str:
+        """A hash of all that decides the ids."""
+        ...
+
+    def encode(
+        self, texts: Sequence[str], pairs: Sequence[str] | None, *, ids: Sequence[str], ledger: Ledger
+    ) -> list[list[TextPiece]]:
+        """The pieces of each row."""
+        ...
+
+
+def encode_dataset(dataset: Dataset, encoder: RowEncoder, *, fingerprint: str) -> TokenStore:
     """The tokens of a data set with columns ``id``, ``text`` and perhaps ``text_pair``; from the cache when it has them.
 
     ``fingerprint`` names the data; the encoder's own identity (tokenizer, limit, what is done with long rows) is added
@@ -70,7 +88,7 @@ def encode_dataset(dataset: Dataset, encoder: TextEncoder, *, fingerprint: str) 
     )
 
 
-def _write(folder: Path, dataset: Dataset, encoder: TextEncoder) -> None:
+def _write(folder: Path, dataset: Dataset, encoder: RowEncoder) -> None:
     small = len(encoder.tokenizer) <= np.iinfo(np.uint16).max
     kinds: dict[str, Any] = {"tokens": np.uint16 if small else np.uint32, "rows": np.int64, "offsets": np.int64}
     if encoder.segments:
@@ -87,7 +105,7 @@ def _write(folder: Path, dataset: Dataset, encoder: TextEncoder) -> None:
     write_json(folder / "about.json", about)
 
 
-def _encoded(dataset: Dataset, encoder: TextEncoder, ledger: Ledger) -> Iterator[tuple[int, list[list[TextPiece]]]]:
+def _encoded(dataset: Dataset, encoder: RowEncoder, ledger: Ledger) -> Iterator[tuple[int, list[list[TextPiece]]]]:
     has_pairs = "text_pair" in dataset.column_names
     for start in range(0, len(dataset), ROWS_AT_A_TIME):
         columns = dataset[start : start + ROWS_AT_A_TIME]

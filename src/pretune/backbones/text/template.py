@@ -30,6 +30,7 @@ class FastTokenizer(Protocol):
     pad_token: str | None
     eos_token: str | None
     pad_token_id: int | None
+    bos_token_id: int | None
     eos_token_id: int | None
     unk_token_id: int | None
     cls_token_id: int | None
@@ -44,8 +45,8 @@ class FastTokenizer(Protocol):
         """The tokens of ids."""
         ...
 
-    def decode(self, token_ids: list[int]) -> str:
-        """The text of ids, special tokens included."""
+    def decode(self, token_ids: list[int], skip_special_tokens: bool = False) -> str:
+        """The text of ids, special tokens included unless they are skipped."""
         ...
 
     def save_pretrained(self, save_directory: str | Path) -> Any:
