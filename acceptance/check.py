@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ from acceptance.chapters import Chapter, ChapterError, Claim
 from acceptance.commands import problem_of
 from acceptance.places import CHAPTERS, RESULTS, ROOT
 from acceptance.render import Measured, pages, read_all
+from acceptance.units import UNITS
 
-__all__ = ["problems", "stale_pages"]
+__all__ = ["misquoted", "problems", "stale_pages"]
 
 _AGAIN = "python -m acceptance render"
+_QUOTING = ("README.md", "README.zh.md")
+_QUOTED = re.compile(r"(-?\d+(?:\.\d+)?) ?%? \[(-?\d+(?:\.\d+)?), (-?\d+(?:\.\d+)?)\]")
 
 
 def problems() -> list[str]:
@@ -27,7 +31,24 @@ def problems() -> list[str]:
     found = [*_strays(CHAPTERS, "*.yaml", {*measured, "contents"}), *_strays(RESULTS, "*.json", set(measured))]
     for one in measured.values():
         found += _of_chapter(one)
+    found += [problem for name in _QUOTING for problem in misquoted((ROOT / name).read_text("utf-8"), name, measured)]
     return found or stale_pages()
+
+
+def misquoted(text: str, name: str, measured: dict[str, Measured]) -> Iterator[str]:
+    """Figures with an interval that no result rounds to."""
+    units = {claim.name: UNITS[claim.unit] for one in measured.values() for claim in one.chapter.claims}
+    results = [result for one in measured.values() for result in one.results.values() if result["name"] in units]
+    figures = [
+        [units[result["name"]].factor * result[key] for key in ("value", "low", "high")]
+        for result in results
+        if "low" in result and "high" in result
+    ]
+    for quoted in _QUOTED.finditer(text):
+        slack = 0.5 * 10.0 ** -len(quoted[1].partition(".")[2]) + 1e-6
+        asked = [float(number) for number in quoted.groups()]
+        if not any(all(abs(a - b) <= slack for a, b in zip(asked, figure, strict=True)) for figure in figures):
+            yield f"{name}: {quoted[0]!r} is no figure of docs/results: quote the one of today"
 
 
 def stale_pages() -> list[str]:

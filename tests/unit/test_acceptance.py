@@ -196,6 +196,19 @@ def test_what_was_changed_after_it_was_measured_is_found() -> None:
     assert "is in times" in found(unit="times")
 
 
+def test_what_a_page_quotes_is_a_figure_of_today() -> None:
+    claims = (Claim("accuracy", value="look rows"), Claim("pearson", unit="number", value="look rows"))
+    results = {
+        "accuracy": {"name": "accuracy", "value": 0.90044, "low": 0.8947, "high": 0.9064},
+        "pearson": {"name": "pearson", "value": 0.875, "low": 0.866, "high": 0.883},
+    }
+    measured = {"test": Measured(chapter(claims=claims), results)}
+    right = "90.0 % [89.5, 90.6], 90 % [89, 91] and 0.875 [0.866, 0.883]"
+    assert list(check.misquoted(right, "README.md", measured)) == []
+    [problem] = check.misquoted("90.7 % [90.1, 91.3], n = 10,000", "README.md", measured)
+    assert problem.startswith("README.md: '90.7 % [90.1, 91.3]'")
+
+
 def test_a_chapter_that_says_what_it_must_not_is_refused(tmp_path: Path) -> None:
     def refused(text: str) -> str:
         (tmp_path / "x.yaml").write_text(text)
