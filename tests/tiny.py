@@ -477,7 +477,10 @@ class Rig:
             self.objective.adaptation = self._adaptation(adapt, fast)
             stored = self.objective.encode_rows(dataset_of(tiny_clips(rows)), fingerprint=f"rig-{rows}")
         elif kind in TEXT_KINDS:
-            backbone = tiny_backbone(family, layers=layers, dropout=dropout)
+            is_t5 = family == "t5"
+            backbone = (
+                tiny_writer_backbone("t5-tiny") if is_t5 else tiny_backbone(family, layers=layers, dropout=dropout)
+            )
             made: dict[str, Any] = (
                 {"max_length": 48} if kind == "causal-text" else {"encoder": tiny_encoder(backbone, max_length=160)}
             )

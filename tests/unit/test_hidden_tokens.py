@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
+from pretune.backbones.load import load_backbone, save_model
+from pretune.backbones.pooling.choice import chosen_pooling
 from pretune.backbones.text.encoder import TextPiece
 from pretune.engine.randomness import row_keys, uniform
 from pretune.objectives.span_text import hidden_places
-from tiny import CPU, Rig, dataset_of, uneven_rows
+from tiny import CPU, Rig, dataset_of, tiny_backbone, uneven_rows
 
 # --- permuted -----------------------------------------------------------------------------------------------------------
 
@@ -115,3 +118,48 @@ def test_stretches_are_of_three_tokens_and_a_single_token_is_hidden() -> None:
         hidden += int(places.sum())
     assert hidden / begins == pytest.approx(3.0, rel=0.03)
     assert hidden_places(1, 0.15, [np.zeros(1)] * 4).tolist() == [True]
+
+
+def test_what_is_read_and_what_is_written_give_the_row_back() -> None:
+    rig = Rig("span-text", family="t5", fraction=0.4)
+    tokenizer, special = rig.objective.encoder.tokenizer, set(rig.objective.special_ids.tolist())
+    sentinels = set(rig.objective.sentinels.tolist())
+    rows = rig.objective.encode_rows(dataset_of(uneven_rows(24)), fingerprint="rig-24")
+    for number in range(24):
+        batch = rig.batch([number])
+        source, target = batch.inputs["input_ids"][0].tolist(), batch.targets.tolist()
+        assert target[-1] == tokenizer.eos_token_id
+        stretches: dict[int, list[int]] = {}
+        for token in target[:-1]:
+            if token in sentinels:
+                stretches[token] = []
+                continue
+            stretches[[*stretches][-1]].append(token)
+        assert (
+            [*stretches]
+            == [token for token in source if token in sentinels]
+            == rig.objective.sentinels[: len(stretches)].tolist()
+        )
+        whole = [one for token in source for one in (stretches[token] if token in sentinels else [token])]
+        assert whole == rows.store.piece(number).input_ids.tolist()
+        assert batch.inputs["decoder_input_ids"][0, 1:].tolist() == target[:-1]
+        assert int(batch.extras["hidden"].sum()) == sum(token not in special for token in target)
+
+
+def test_the_encoder_of_a_t5_is_read_by_its_mean_and_saved_alone(tmp_path: Path) -> None:
+    rig = Rig("span-text", family="t5")
+    save_model(rig.model, rig.objective.encoder.tokenizer, tmp_path / "whole")
+    whole = load_backbone(str(tmp_path / "whole"))
+    assert chosen_pooling("auto", tiny_backbone("xlnet")).modes == ("mean",)
+    assert chosen_pooling("auto", tiny_backbone("gpt")).modes == (), "a decoder's own head reads the last token"
+    chosen = chosen_pooling("auto", whole)
+    assert chosen.modes == ("mean",)
+    told: dict[str, Any] = {"num_labels": 2, "pooling": chosen.modes}
+    model, report = whole.build("AutoModelForSequenceClassification", seed=0, **told)
+    assert {name.split(".")[0] for name in report.missing} == {"pooled_classifier"}
+    assert not any("decoder" in name for name, _ in model.named_parameters())
+    save_model(model, whole.tokenizer, tmp_path / "classes")
+    again, report = load_backbone(str(tmp_path / "classes")).build("AutoModelForSequenceClassification", seed=1, **told)
+    assert not report.missing
+    ids = torch.arange(5, 15)[None]
+    assert torch.equal(model.eval()(input_ids=ids).logits, again.eval()(input_ids=ids).logits)

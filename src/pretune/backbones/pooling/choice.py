@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pretune.backbones.pooling.pool import parse_pooling
 from pretune.backbones.pooling.told import told_pooling
-from pretune.backbones.text_kinds import reads_whole
+from pretune.backbones.text_kinds import goes_on, reads_whole
 
 if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
@@ -36,6 +36,8 @@ def chosen_pooling(asked: str, backbone: Backbone) -> ChosenPooling:
     """
     if asked != "auto":
         return ChosenPooling(parse_pooling(asked), "--pooling")
+    if backbone.folder is None and goes_on(backbone.config):
+        return ChosenPooling((), "as decoders are read: at the last token, which has seen all others")
     if backbone.folder is None:
         return ChosenPooling(FRESH, "as fresh encoders are read")
     if backbone.pooled is not None:
