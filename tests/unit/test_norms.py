@@ -46,6 +46,9 @@ def test_a_momentum_the_wrong_way_round_is_mended():
     model = nn.Sequential(nn.BatchNorm2d(4, momentum=0.997), nn.BatchNorm2d(4, momentum=0.1))
     mend_batch_norms(model)
     assert [norm.momentum for norm in norms_of(model)] == [0.01, 0.1]
+    fresh = nn.Sequential(nn.BatchNorm2d(4, momentum=0.997), nn.BatchNorm2d(4, momentum=0.1))
+    mend_batch_norms(fresh, fresh=True)
+    assert [norm.momentum for norm in norms_of(fresh)] == [0.1, 0.1], "fresh statistics have to follow the weights"
 
 
 def test_a_model_with_folded_norms_is_the_same_model_while_it_learns(tmp_path: Path):

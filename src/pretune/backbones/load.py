@@ -155,7 +155,7 @@ class Backbone:
             if self.folder is None:
                 model = kind._from_config(config, attn_implementation=self._attention(), dtype=torch.float32)
                 model.tie_weights()
-                mend_batch_norms(model)
+                mend_batch_norms(model, fresh=True)
                 return model, LoadReport(tuple(name for name, _ in model.named_parameters()), (), (), fresh=True)
             model, info = self._load(kind, config, pooling)
             report = self._with_classes(model, kind, _report(info), config_changes, seed)

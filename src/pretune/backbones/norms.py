@@ -10,7 +10,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 __all__ = ["StillBatchNorm2d", "mend_batch_norms"]
 
-MOMENTUM = 0.01
+MOMENTUM, FRESH_MOMENTUM = 0.01, 0.1
+"""Of trained statistics, which should move little, and of fresh ones: at 0.01 a fifth of their first values is left after 160 updates."""
 
 
 class StillBatchNorm2d(nn.BatchNorm2d):
@@ -21,7 +22,7 @@ class StillBatchNorm2d(nn.BatchNorm2d):
         return super().train(False)
 
 
-def mend_batch_norms(model: nn.Module) -> None:
+def mend_batch_norms(model: nn.Module, *, fresh: bool = False) -> None:
     """Let running statistics move slowly in norms that would replace them with each batch's, and keep norms still that hold none.
 
     TensorFlow's momentum is the share that stays, PyTorch's the share that is new. transformers' MobileNets carry 0.997
@@ -33,7 +34,7 @@ def mend_batch_norms(model: nn.Module) -> None:
         if not isinstance(module, _BatchNorm):
             continue
         if (module.momentum or 0.0) > 0.5:
-            module.momentum = MOMENTUM
+            module.momentum = FRESH_MOMENTUM if fresh else MOMENTUM
         if type(module) is nn.BatchNorm2d and _holds_no_statistics(module):
             module.__class__ = StillBatchNorm2d
             module.eval()
