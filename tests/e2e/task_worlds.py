@@ -115,6 +115,22 @@ def clips(answer: Callable[[str, int], dict[str, Any]]) -> Callable[[Path], Path
     return write
 
 
+def questions(folder: Path) -> Path:
+    """Who went where, each asked of a passage of its own."""
+    rows = []
+    for number in range(2 * ROWS):
+        who, where = ("Ann", "Bob", "Carla")[number % 3], ("Oslo", "Rio")[number % 2]
+        passage = f"In May {who} went to {where}. It rained there for {number} days."
+        answers = {"text": [where], "answer_start": [passage.index(where)]}
+        rows.append({"question": f"Where did {who} go?", "context": passage, "answers": answers})
+    return lines(folder / "rows.jsonl", rows)
+
+
+def asked_question(folder: Path) -> Path:
+    row = {"id": "a", "question": "Where did Bob go?", "context": "In May Bob went to Rio."}
+    return lines(folder / "asked.jsonl", [row])
+
+
 def translations(folder: Path) -> Path:
     """Sentences of one made-up language and their words in another."""
     rng = random.Random(0)
@@ -185,4 +201,5 @@ WORLDS: dict[str, World] = {
     "semantic-segmentation": World(
         masks, PICTURE, lambda folder: folder / "images" / "1.png", flags=("--max-steps", "6", "--batch-size", "8"), student=PICTURE
     ),
+    "question-answering": World(questions, TEXT, asked_question, flags=SMALL_TEXT, fresh=VOCABULARY),
 }  # fmt: skip

@@ -38,6 +38,11 @@ class Told:
     data: Path
     run: Path
 
+    @property
+    def row(self) -> Path:
+        """What ``predict`` is asked."""
+        return self.world.row(self.folder / "data")
+
 
 @pytest.fixture(scope="module", params=sorted(task.name for task in TASKS))
 def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Told:
@@ -88,7 +93,7 @@ def test_scores_of_rows_that_were_never_learned_from(told: Told) -> None:
 
 
 def test_predict_answers_as_its_schema_says(told: Told, tmp_path: Path) -> None:
-    (row,) = done("predict", told.run, told.world.row(told.data.parent), *QUICK).rows
+    (row,) = done("predict", told.run, told.row, *QUICK).rows
     proven = load_proven(RunFolder(told.run), AnsweringSettings(threads=1))
     assert misfit(row, proven.task.record_schema()) == ""
 
@@ -116,8 +121,8 @@ def test_what_is_made_smaller_answers_the_same_question(
 ) -> None:
     given = [told.world.student if word is None else word for word in words]
     if taken(verb, told, verb, told.run, *given, "--out", tmp_path / verb):
-        (row,) = done("predict", tmp_path / verb, told.world.row(told.data.parent), "--threads", "1").rows
-        (before,) = done("predict", told.run, told.world.row(told.data.parent), *QUICK).rows
+        (row,) = done("predict", tmp_path / verb, told.row, "--threads", "1").rows
+        (before,) = done("predict", told.run, told.row, *QUICK).rows
         assert row.keys() == before.keys()
         done("report", tmp_path / verb)
 
@@ -138,7 +143,7 @@ def test_the_service_answers_as_its_schema_says(told: Told) -> None:
     if why := told.kind.lacks.get("serve"):
         refused(call("serve", told.run, "--port", "0"), why.split()[-1])
         return
-    place = told.world.row(told.data.parent)
+    place = told.row
     held = {".png": "image", ".wav": "audio"}.get(place.suffix)
     row = {held: base64.b64encode(place.read_bytes()).decode()} if held else json.loads(place.read_text())
     run, settings = RunFolder(told.run), ServeSettings(run=str(told.run), threads=1)
@@ -151,8 +156,8 @@ def test_the_service_answers_as_its_schema_says(told: Told) -> None:
 
 
 def test_explain(told: Told, tmp_path: Path) -> None:
-    place = told.world.row(told.data.parent)
-    example = json.loads(place.read_text())["text"] if place.suffix == ".jsonl" else str(place)
+    place = told.row
+    example = json.loads(place.read_text()).get("text", "what?") if place.suffix == ".jsonl" else str(place)
     if taken("explain", told, "explain", told.run, example, "--threads", "1", "--out", tmp_path / "why.html"):
         assert "Traceback" not in (tmp_path / "why.html").read_text(encoding="utf-8")
 

@@ -21,6 +21,7 @@ CASES: dict[str, list[Any]] = {
         {"size": [2, 3], "classes": ["sky"], "counts": ["06"]},
     ],
     "span": [[{"text": "a b", "start": 3}], [], [{"text": "ä", "start": -1}, {"text": "a", "start": 0}]],
+    "target": [["a b"], ["ä", "b"], ["a\n"]],
     "text": ["a b", "", "ä\n"],
 }
 
