@@ -127,7 +127,7 @@ def questions(folder: Path) -> Path:
 
 
 def asked_question(folder: Path) -> Path:
-    row = {"id": "a", "question": "Where did Bob go?", "context": "In May Bob went to Rio."}
+    row = {"id": "a", "text": "Where did Bob go?", "text_pair": "In May Bob went to Rio."}
     return lines(folder / "asked.jsonl", [row])
 
 
