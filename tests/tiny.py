@@ -40,6 +40,7 @@ from pretune.objectives.distil_features import DistilFeatures
 from pretune.objectives.distil_masked_text import DistilMaskedText
 from pretune.objectives.masked_image import MaskedImage
 from pretune.objectives.masked_text import MaskedText
+from pretune.objectives.next_sample import NextSample
 from pretune.objectives.permuted_text import PermutedText
 from pretune.objectives.pupil import ready
 from pretune.objectives.self_distil_image import SelfDistilImage
@@ -56,10 +57,12 @@ from pretune.tasks import (
     TextClassification,
     TextMultilabelClassification,
     TextRegression,
+    TextToSpeech,
     TextToText,
     TokenClassification,
 )
 from pretune.tasks.rows.audio import frame_mask_of
+from pretune.tasks.rows.spoken_data import letters_of
 from pretune.tasks.teacher import KeptTeaching, LiveTeaching, Teacher, keep_teaching
 from pretune.types import Loss, Step
 
@@ -380,6 +383,25 @@ def tiny_sound_task(kind: str, *, told: bool = True, features: bool = False, **o
     return made(LABELS, hearing_of(backbone), **shared), backbone
 
 
+def tiny_voice() -> tuple[TextToSpeech, Backbone]:
+    """A small voice of two speakers for the rows of :func:`tiny_clips`, without dropout."""
+    backbone = load_backbone("scratch:tacotron-tiny", sampling_rate=8_000)
+    config: Any = backbone.config
+    config.hidden_size, config.decoder_size, config.prenet_size, config.postnet_size = 32, 48, 16, 24
+    config.dropout, config.prenet_dropout, config.state_dropout, config.num_postnet_layers = 0.0, 0.0, 0.0, 2
+    spelling = letters_of([*WORDS.values()])
+    config.tokens, config.vocab_size, config.speakers = list(spelling.tokens), len(spelling.tokens) + 1, ["ann", "bob"]
+    return TextToSpeech(spelling, config), backbone
+
+
+def spoken_rows(count: int, *, seed: int = 0) -> list[dict[str, Any]]:
+    """:func:`tiny_clips` said by two speakers in turn."""
+    return [
+        {**row, "speaker": "ab"[number % 2] + ("nn" if number % 2 == 0 else "ob")}
+        for number, row in enumerate(tiny_clips(count, seed=seed))
+    ]
+
+
 TEACHING = {"distil-masked": "text", "distil-pictures": "image", "distil-clips": "audio"}
 """Objectives that pre-train a student, and what their rows are."""
 
@@ -490,6 +512,19 @@ class Rig:
             stored = self.objective.encode_rows(dataset_of(uneven_rows(rows)), fingerprint=f"rig-{rows}")
         elif kind in ("speech", "sound"):
             stored = self._sound(kind, adapt, rows, fast, options)
+        elif kind == "next-sample":
+            backbone = load_backbone("scratch:wavenet-tiny", sampling_rate=8_000)
+            config: Any = backbone.config
+            config.residual_size, config.hidden_size, config.stack_depth, config.num_stacks = 16, 24, 4, 1
+            self.objective = NextSample(backbone, seed=seed)
+            self.model = self.objective.model
+            self.objective.adaptation = self._adaptation(adapt, fast)
+            stored = self.objective.encode_rows(dataset_of(tiny_clips(rows)), fingerprint=f"rig-{rows}")
+        elif kind == "voice":
+            task, backbone = tiny_voice()
+            self.model, _ = task.build(backbone, seed=seed)
+            self.objective = Supervised(task, self._adaptation(adapt, fast))
+            stored = task.encode_rows(dataset_of(spoken_rows(rows)), fingerprint=f"rig-{rows}")
         elif kind in TEACHING:
             stored = self._taught(kind, family, dropout, adapt, rows, fast, options)
         elif kind.startswith("distil"):

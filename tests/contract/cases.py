@@ -6,7 +6,9 @@ nothing of text, labels or masks.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ import numpy as np
 import torch
 
 from conftest import make_rows
-from pretune.answers import AnswerSpan, Boxes, Label, Labels, Mask, Tags, TargetText, Text, Value
+from pretune.answers import AnswerSpan, Boxes, Label, Labels, Mask, Tags, TargetText, Text, Value, Wave
 from pretune.backbones.blocks import BlockEncoder
 from pretune.backbones.cpu.fast import make_fast
 from pretune.backbones.fitted import fitted_geometry
@@ -40,6 +42,7 @@ from pretune.tasks import (
     TextGeneration,
     TextMultilabelClassification,
     TextRegression,
+    TextToSpeech,
     TextToText,
     TokenClassification,
 )
@@ -54,6 +57,7 @@ from tiny import (
     dataset_of,
     numbered,
     several_labels,
+    spoken_rows,
     tagged,
     tiny_backbone,
     tiny_boxed_task,
@@ -64,6 +68,7 @@ from tiny import (
     tiny_masks,
     tiny_pictures,
     tiny_sound_task,
+    tiny_voice,
     tiny_writer_backbone,
     uneven_rows,
     written,
@@ -97,6 +102,19 @@ def _perfect(example: Example) -> Mapping[str, Any]:
     if isinstance(target, Boxes):
         told = [{**box, "score": 0.9} for box in target.to_json()]
         return {"id": example.id, "truth": target.to_json(), "boxes": told}
+    if isinstance(target, Wave):
+        heard = {"text": example.inputs["text"], "heard": example.inputs["text"], "heard_true": example.inputs["text"]}
+        letters = {
+            "letters": 5,
+            "covered": 5,
+            "steps": 4,
+            "monotone": 4,
+            "peaks": 4.0,
+            "stopped": True,
+        }
+        near = {"mel_distance": 0.0, "mcd": 0.0, "seconds_off": 0.0, "true_seconds": 1.0}
+        truth = {"clip": target.cell(), "text": example.inputs["text"]}
+        return {"id": example.id, "audio": target.place, "truth": truth, **heard, **letters, **near}
     if isinstance(target, Tags):
         return {"id": example.id, "truth": list(target.values), "tags": list(target.values)}
     if isinstance(target, TargetText):
@@ -355,6 +373,28 @@ def _clips(kind: str, **options: Any) -> TaskCase:
     )  # fmt: skip
 
 
+def _spoken() -> TaskCase:
+    """Words said by two voices."""
+    task, backbone = tiny_voice()
+    model, _ = task.build(backbone, seed=0)
+    rows = spoken_rows(12)
+    clips = ["data:audio/wav;base64," + base64.b64encode(row["audio"]["bytes"]).decode() for row in rows]
+    examples = [
+        Example(row["id"], {"text": row["text"], "speaker": row["speaker"]}, Wave(clip))
+        for row, clip in zip(rows, clips, strict=True)
+    ]
+
+    def load(folder: Any) -> torch.nn.Module:
+        from transformers import AutoModelForTextToSpectrogram
+
+        return AutoModelForTextToSpectrogram.from_pretrained(folder).eval()
+
+    unlabelled = Example("nobody-knows", examples[0].inputs)
+    return TaskCase(
+        task, make_fast(model).eval(), examples, dataset_of(rows), unlabelled, _perfect, load, "contract-spoken", backbone
+    )  # fmt: skip
+
+
 TASK_CASES: dict[str, tuple[type[Task], Callable[[], TaskCase]]] = {
     "text-classification": (TextClassification, _classification),
     "text-classification pairs": (TextClassification, lambda: _classification(pair=True)),
@@ -397,6 +437,7 @@ TASK_CASES: dict[str, tuple[type[Task], Callable[[], TaskCase]]] = {
     "object-detection": (ObjectDetection, lambda: _boxed(augment="light")),
     "object-detection pyramid": (ObjectDetection, lambda: _boxed(head="ssd-fpn")),
     "object-detection vit": (ObjectDetection, lambda: _boxed("vit-micro", augment="strong", threshold=0.3)),
+    "text-to-speech": (TextToSpeech, _spoken),
     "token-classification": (TokenClassification, _tagged),
     "token-classification windows": (TokenClassification, lambda: _tagged(max_length=12)),
     "text-to-text": (TextToText, _written),
@@ -551,6 +592,45 @@ def _learn_sound(kind: str, *, least: float = 0.0, rate: float = 5e-3, updates: 
     return LearnCase(rig, range(9), wide, items, least, rate, updates)
 
 
+def _learn_voice() -> LearnCase:
+    rig = Rig("voice")
+
+    def wide(rows: Sequence[int]) -> Any:
+        """As if a longer text and a longer clip stood in the batch."""
+        batch = rig.batch([*rows])
+        inputs = {
+            name: torch.nn.functional.pad(value, (0, 7)) if value.ndim == 2 else value
+            for name, value in batch.inputs.items()
+        }
+        targets = torch.nn.functional.pad(batch.targets, (0, 0, 0, 9))
+        return dataclasses.replace(batch, inputs=inputs, targets=targets, num_padded=batch.num_padded + 9 * len(rows))
+
+    def items(rows: Sequence[int]) -> float:
+        """Frames of 100 samples, and what a whole step of three needs more."""
+        return float(sum(3 * math.ceil((1 + (2400 + 700 * (row % 4)) // 100) / 3) for row in rows))
+
+    return LearnCase(rig, range(9), wide, items, least=1.6, rate=5e-3, updates=80)
+
+
+def _learn_samples() -> LearnCase:
+    rig = Rig("next-sample")
+
+    def wide(rows: Sequence[int]) -> Any:
+        """As if a longer clip stood in the batch."""
+        batch = rig.batch([*rows])
+        inputs = {**batch.inputs, "codes": torch.nn.functional.pad(batch.inputs["codes"], (0, 900))}
+        inputs["frames"] = torch.nn.functional.pad(batch.inputs["frames"], (0, 0, 0, 9))
+        real = torch.nn.functional.pad(batch.extras["real"], (0, 900))
+        return dataclasses.replace(
+            batch, inputs=inputs, extras={"real": real}, num_padded=batch.num_padded + 900 * len(rows)
+        )
+
+    def items(rows: Sequence[int]) -> float:
+        return float(sum(2400 + 700 * (row % 4) for row in rows))
+
+    return LearnCase(rig, range(9), wide, items, least=3.5, rate=1e-2, updates=60)
+
+
 LEARN_CASES: dict[str, Callable[[], LearnCase]] = {
     "supervised text classification": lambda: _learn("finetune", lambda _, rows: float(len(rows))),
     "supervised text classification varied": lambda: _learn(
@@ -568,6 +648,8 @@ LEARN_CASES: dict[str, Callable[[], LearnCase]] = {
         label_smoothing=0.1,
     ),
     "supervised numbers": lambda: _learn("numbers", lambda _, rows: float(len(rows))),
+    "supervised text to speech": _learn_voice,
+    "next sample": _learn_samples,
     "supervised tags": lambda: _learn("tags", _words),
     "supervised tags roberta": lambda: _learn("tags", _words, family="roberta"),
     "supervised writing": lambda: _learn("writing", _tokens_written, least=1.1, label_smoothing=0.1),

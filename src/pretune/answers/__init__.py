@@ -9,13 +9,14 @@ from pretune.answers.tags import Tags
 from pretune.answers.target import TargetText
 from pretune.answers.text import Text
 from pretune.answers.value import Value
+from pretune.answers.wave import Wave
 
 __all__ = [
-    "ANSWERS", "Answer", "AnswerSpan", "Boxes", "Label", "Labels", "Mask", "Tags", "TargetText", "Text", "Trouble", "Value", "answer_of",
+    "ANSWERS", "Answer", "AnswerSpan", "Boxes", "Label", "Labels", "Mask", "Tags", "TargetText", "Text", "Trouble", "Value", "Wave", "answer_of",
 ]  # fmt: skip
 
 ANSWERS: dict[str, type[Answer]] = {
-    kind.kind: kind for kind in (Label, Labels, Value, Tags, AnswerSpan, Mask, Boxes, Text, TargetText)
+    kind.kind: kind for kind in (Label, Labels, Value, Tags, AnswerSpan, Mask, Boxes, Text, TargetText, Wave)
 }
 """Every kind of answer by its word."""
 

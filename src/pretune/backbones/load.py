@@ -28,6 +28,7 @@ from pretune.backbones.library import model_errors, quiet_transformers, save_mod
 from pretune.backbones.limits import Weights, within
 from pretune.backbones.linear import LINEAR_FEATURES, linear_features, make_known
 from pretune.backbones.norms import mend_batch_norms
+from pretune.backbones.own import make_own_known
 from pretune.backbones.pooling.folder import PooledFolder, pooled_folder
 from pretune.backbones.pooling.pool import POOLED, pooled_class
 from pretune.backbones.presets.named import SCRATCH, preset_modality
@@ -307,6 +308,7 @@ def _load_config(name: str, folder: Path, trust_remote_code: bool) -> PreTrained
     make_known()
     make_dense_known()
     known_detector()
+    make_own_known()
     with quiet_transformers(), model_errors(name):
         return transformers.AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=trust_remote_code

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pretune.backbones.folder import require_tokenizer
 from pretune.backbones.library import model_errors, quiet_transformers
 from pretune.backbones.linear import LINEAR_FEATURES, MODEL_TYPE, NoFiles
+from pretune.backbones.own import MelProcessor, is_own, mel_of
 from pretune.backbones.text.control import keep_text_plain
 from pretune.backbones.text.limits import max_length_of
 from pretune.backbones.text.terms import Terms
@@ -34,6 +35,8 @@ def modality_of_folder(config: PreTrainedConfig, folder: Path) -> str:
 
     if config.model_type == MODEL_TYPE:
         return _modality_of_linear(config, folder)
+    if is_own(config):
+        return "audio"
     for name in ("preprocessor_config.json", "processor_config.json"):
         path = folder / name
         if not path.exists():
@@ -63,6 +66,8 @@ def load_processor(modality: str, config: PreTrainedConfig, folder: Path, trust_
     """The processor of a folder. Raises :class:`ModelError` for one that is missing or belongs to other weights."""
     if config.model_type == MODEL_TYPE:
         return Terms.read(folder) if modality == "text" else NoFiles()
+    if is_own(config):
+        return MelProcessor(mel_of(config))
     if modality == "text":
         found = load_tokenizer(folder, trust_remote_code)
         if found.pad_token_id is not None and config.pad_token_id is None:

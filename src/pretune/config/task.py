@@ -163,6 +163,14 @@ class AnsweringSettings(Settings):
     no_repeat_ngram: int | None = option(
         None, "text-to-text: so many tokens in a row come only once in an answer; default: as it was fine-tuned", low=0
     )
+    take: int | None = option(
+        None, "text-to-speech: which of the ways of saying a text; another number, another take; default: 0", low=0
+    )
+    vocoder: str | None = option(
+        None,
+        "text-to-speech: a run of pretune pretrain scratch:wavenet-... that makes the sound; default: Griffin-Lim",
+        metavar="RUN",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +179,7 @@ class TaskSettings(TextSettings, PoolingSettings, ImageSettings, AudioSettings, 
 
     task: str = option(
         "auto",
-        "text-classification, image-multilabel-classification (several labels a row), text-regression (numbers), token-classification (tags), text-to-text (translations, summaries), speech-recognition, ...: pretune list --tasks shows all; auto: found from the columns",
+        "text-classification, image-multilabel-classification (several labels a row), text-regression (numbers), token-classification (tags), text-to-text (translations, summaries), speech-recognition, text-to-speech, ...: pretune list --tasks shows all; auto: found from the columns",
         metavar="TASK",
     )
     head: str = option(
@@ -213,7 +221,7 @@ class PretrainingSettings(TextSettings, ImageSettings, AudioSettings, AugmentSet
 
     objective: str = option(
         "auto",
-        "what to learn: masked-text, causal-text (each token from those before it), span-text (T5: hidden stretches), permuted-text (XLNet: hidden tokens in a random order), masked-image, contrastive-image, self-distillation-image, contrastive-audio; auto: by the backbone",
+        "what to learn: masked-text, causal-text (each token from those before it), span-text (T5: hidden stretches), permuted-text (XLNet: hidden tokens in a random order), masked-image, contrastive-image, self-distillation-image, contrastive-audio, next-sample; auto: by the backbone",
         choices=(
             "auto",
             "masked-text",
@@ -224,6 +232,7 @@ class PretrainingSettings(TextSettings, ImageSettings, AudioSettings, AugmentSet
             "contrastive-image",
             "self-distillation-image",
             "contrastive-audio",
+            "next-sample",
         ),
     )
     mask_fraction: float | None = option(

@@ -29,6 +29,7 @@ _THINGS = {
     "text_pair": "second texts",
     "image": "pictures",
     "audio": "clips",
+    "speaker": "speakers",
     "label": "labels",
     "value": "numbers",
     "words": "words",

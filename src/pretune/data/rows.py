@@ -37,8 +37,8 @@ def sound_text(text: str) -> str:
 @dataclass
 class Rows:
     """Canonical columns of some rows; None where there is no such column. ``answers`` holds, by kind, the JSON value of each row's
-    answer (None where it is missing), ``words`` the ``[start, end]`` of each word in the text, ``media`` the picture or clip of
-    each row, ``splits`` the split that the row itself names (None where it names none).
+    answer (None where it is missing), ``words`` the ``[start, end]`` of each word in the text, ``speakers`` who says
+    it, ``media`` the picture or clip of each row, ``splits`` the split that the row itself names (None where it names none).
     """
 
     ids: list[str]
@@ -47,6 +47,7 @@ class Rows:
     groups: list[str | None] | None
     answers: dict[str, list[Any]] = field(default_factory=dict)
     words: list[list[list[int]]] | None = None
+    speakers: list[str | None] | None = None
     media: list[Media] | None = None
     splits: list[str | None] | None = None
 
@@ -119,11 +120,12 @@ class RowMaker:
             self.counts["names_without_group"] += groups.count(None)
         ids = self._table.row_names(self.name, chunk.numbers) if roles.id is None else self._ids(chunk, roles.id)
         words = None if tagged is None else tagged.words
+        speakers = None if roles.speaker is None else self._names(chunk, roles.speaker)
         answers = self._answers(chunk, tagged)
         if self.spans is not None and pairs is not None:
             answers["span"] = self._spans(chunk, self.spans, pairs)
             groups = groups_of_passages(pairs, groups)
-        rows = Rows(ids, texts, pairs, groups, answers, words, splits=self._splits(chunk))
+        rows = Rows(ids, texts, pairs, groups, answers, words, speakers, splits=self._splits(chunk))
         return rows if self.media is None else self._with_media(rows, chunk, self.media)
 
     def _answers(self, chunk: Chunk, tagged: TaggedRows | None) -> dict[str, list[Any]]:
@@ -254,11 +256,16 @@ class RowMaker:
         return self._sound(ids)
 
     def _groups(self, chunk: Chunk, column: str) -> list[str | None]:
-        values = [
-            None if value is None or value is ABSENT or value == "" else str(value) for value in chunk.column(column)
-        ]
+        values = self._names(chunk, column)
         self.counts["rows_without_group"] += values.count(None)
         return values
+
+    @staticmethod
+    def _names(chunk: Chunk, column: str) -> list[str | None]:
+        """The cells as names, None for empty ones."""
+        return [
+            None if value is None or value is ABSENT or value == "" else str(value) for value in chunk.column(column)
+        ]
 
     def _splits(self, chunk: Chunk) -> list[str | None] | None:
         """The split that each row names, by its column of splits, or of folds where one was asked for."""

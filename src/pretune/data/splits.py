@@ -20,6 +20,7 @@ COLUMNS = (
     "words",
     "image",
     "audio",
+    "speaker",
     *ANSWER_ROLES,
     "group",
     "content",

@@ -114,7 +114,7 @@ def canonical_columns(rows: Rows, *, labels: bool) -> dict[str, list[Any]]:
     if labels or rows.media is None:
         columns |= {"text": rows.texts, "text_pair": rows.pairs}
     if labels:
-        columns |= {"words": rows.words, **rows.answers}
+        columns |= {"words": rows.words, "speaker": rows.speakers, **rows.answers}
     if rows.media is not None:
         pictures = bool(rows.media) and rows.media[0].width > 0
         columns["image" if pictures else "audio"] = [dict(media.held) for media in rows.media]

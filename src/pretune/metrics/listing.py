@@ -9,6 +9,7 @@ from pretune.metrics.question_answering import QuestionAnsweringMetric
 from pretune.metrics.recognition import RecognitionMetric
 from pretune.metrics.regression import RegressionMetric
 from pretune.metrics.segmentation import SegmentationMetric
+from pretune.metrics.synthesis import SynthesisMetric
 from pretune.metrics.tagging import TaggingMetric
 from pretune.metrics.writing import WritingMetric
 
@@ -20,6 +21,7 @@ METRICS: tuple[type[Metric], ...] = (
     MultilabelMetric,
     RecognitionMetric,
     RegressionMetric,
+    SynthesisMetric,
     TaggingMetric,
     WritingMetric,
     SegmentationMetric,

@@ -10,6 +10,7 @@ from pretune.objectives.contrastive_audio import ContrastiveAudio
 from pretune.objectives.contrastive_image import ContrastiveImage
 from pretune.objectives.masked_image import MaskedImage
 from pretune.objectives.masked_text_pretraining import MaskedTextPretraining
+from pretune.objectives.next_sample import NextSample
 from pretune.objectives.permuted_text import PermutedText
 from pretune.objectives.pretraining import Pretraining
 from pretune.objectives.self_distil_image import SelfDistilImage
@@ -30,6 +31,7 @@ PRETRAININGS: dict[str, type[Pretraining]] = {
     "contrastive-image": ContrastiveImage,
     "self-distillation-image": SelfDistilImage,
     "contrastive-audio": ContrastiveAudio,
+    "next-sample": NextSample,
 }
 """By the word of ``--objective``, in the order in which ``auto`` looks for one that suits the model."""
 

@@ -33,6 +33,7 @@ class Supervised(Objective):
     def __init__(self, task: Learnable, adaptation: Adaptation) -> None:
         self.task = task
         self.adaptation = adaptation
+        self.log_names = task.loss_parts
 
     def streams(self, rows: EncodedRows, *, batch_size: int, group_by_length: bool) -> dict[str, Stream]:
         """The one stream of labelled rows."""

@@ -32,7 +32,7 @@ _ONLY = "the row"
 @dataclass(frozen=True)
 class Takes:
     """What rows of a model hold. ``pairs`` is whether it learned from two texts, None where that is not known. Texts are cleaned
-    by ``cleaned``, in steps that ``steps`` names, as those were that it learned from. ``titles`` are what people call its fields.
+    by ``cleaned``, in steps that ``steps`` names, as those were that it learned from. ``titles`` are what people call its fields, ``more`` texts that may stand beside (a speaker).
     """
 
     modality: str
@@ -40,13 +40,14 @@ class Takes:
     steps: tuple[str, ...] = ()
     cleaned: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
     titles: Mapping[str, str] = field(default_factory=dict)
+    more: tuple[str, ...] = ()
 
     @property
     def fields(self) -> tuple[str, ...]:
         """The keys of a row beside its id."""
         if self.modality != "text":
             return (self.modality,)
-        return ("text",) if self.pairs is False else ("text", "text_pair")
+        return (*(("text",) if self.pairs is False else ("text", "text_pair")), *self.more)
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -204,8 +205,8 @@ def _inputs(value: Mapping[str, Any], takes: Takes) -> list[Any]:
 
 def _input(value: Any, takes: Takes) -> Any:
     """A text or file by itself is the row's first field, two texts are a pair."""
-    if isinstance(value, list) and len(value) == len(takes.fields) == 2:
-        return dict(zip(takes.fields, value, strict=True))
+    if isinstance(value, list) and len(value) == 2 and takes.modality == "text" and takes.pairs is not False:
+        return dict(zip(takes.fields, value, strict=False))
     return value if isinstance(value, Mapping) else {takes.fields[0]: value}
 
 

@@ -11,6 +11,7 @@ __all__ = ["body_of", "one_row_body", "queries", "responses_of", "with_token"]
 
 _TEXT = {"type": "string"}
 _ROW_WORDS = {
+    "speaker": {"type": "string", "description": "whose voice; the one with most clips where it is left out"},
     "text": {**_TEXT, "description": "the text"},
     "text_pair": {**_TEXT, "description": "the text that it is compared with"},
     "image": {**_TEXT, "format": "byte", "description": "the bytes of a picture file in base64 (a data: address too)"},

@@ -137,7 +137,9 @@ function showAnswer(record, inside, outside) {
   const said = about.answer === "boxes" ? counts(answer) : chosen.map((one) => (typeof one === "number" ? String(Number(one.toPrecision(6))) : one)).join(", ");
   const isMask = answer !== null && typeof answer === "object" && Array.isArray(answer.counts);
   const isMarked = record.entities !== undefined && current.row?.text !== undefined;
-  if (isMask) at("said").replaceChildren(...drawMask(answer));
+  const sound = typeof answer === "string" && answer.startsWith("data:audio/");
+  if (sound) at("said").replaceChildren(player(answer));
+  else if (isMask) at("said").replaceChildren(...drawMask(answer));
   else if (isMarked) at("said").replaceChildren(...marked(current.row.text, record.entities));
   else at("said").textContent = said || words;
   at("said").classList.toggle("quiet", !said);
@@ -204,6 +206,13 @@ function drawBoxes(canvas, picture, boxes) {
     pen.fillStyle = "#ffffff";
     pen.fillText(words, left + thick, above);
   }
+}
+
+function player(address) {
+  const made = document.createElement("audio");
+  made.controls = true;
+  made.src = address;
+  return made;
 }
 
 // Places are counted in code points, as Python counts characters.

@@ -13,6 +13,7 @@ from pretune.tasks.speech_recognition import SpeechRecognition
 from pretune.tasks.text_classification import TextClassification, TextMultilabelClassification
 from pretune.tasks.text_generation import TextGeneration
 from pretune.tasks.text_regression import TextRegression
+from pretune.tasks.text_to_speech import TextToSpeech
 from pretune.tasks.text_to_text import TextToText
 from pretune.tasks.token_classification import TokenClassification
 
@@ -34,6 +35,7 @@ __all__ = [
     "TextGeneration",
     "TextMultilabelClassification",
     "TextRegression",
+    "TextToSpeech",
     "TextToText",
     "TokenClassification",
     "check_settings",

@@ -46,6 +46,11 @@ class Learnable(Protocol):
     """The part of a task that learning and predicting use; see :class:`Task`."""
 
     @property
+    def loss_parts(self) -> tuple[str, ...]:
+        """The keys of its losses' logs."""
+        ...
+
+    @property
     def mixes(self) -> float:
         """Share of the items that are learned mixed with another."""
         ...
@@ -95,8 +100,8 @@ class Task(ABC):
     names the settings that it looks at and other tasks may not; one that was given and is not among them is refused.
     ``kept`` declares the fields that it adds to what :meth:`to_dict` of its bases keeps in ``pretune.json`` (:meth:`kept_fields`).
     ``taught_variation`` is how the rows of a student are varied whose teacher can be given the same ones (``--augment``), and
-    ``learning_inputs`` are inputs of its batches that say nothing once a model has learned. ``hub_task`` is the hub's name of what
-    its models do, where a pipeline of transformers answers as pretune does. ``titles`` are what people call its inputs, where "text" would not do. ``by_name``: it is
+    ``loss_parts`` are the keys of its losses' logs, ``learning_inputs`` inputs of its batches that say nothing once a model has learned. ``hub_task`` is the hub's name of what
+    its models do, where a pipeline of transformers answers as pretune does. ``more_inputs`` are columns that a row to be answered may have beside those it needs, ``titles`` what people call its inputs, where "text" would not do. ``by_name``: it is
     learned where it was asked for by its name, not wherever rows have its columns. ``lacks`` says of verbs that it cannot be used with why not:
     the other verbs take its runs, and ``pretune list --tasks`` shows both.
     """
@@ -113,10 +118,12 @@ class Task(ABC):
     kept: ClassVar[Mapping[str, Check]] = {"task": text()}
     learning_inputs: ClassVar[tuple[str, ...]] = ()
     fixed_inputs: ClassVar[tuple[str, ...]] = ()
+    more_inputs: ClassVar[tuple[str, ...]] = ()
     taught_variation: ClassVar[str] = "light"
     hub_task: ClassVar[str] = ""
     by_name: ClassVar[bool] = False
     titles: ClassVar[Mapping[str, str]] = {}
+    loss_parts: tuple[str, ...] = ()
     lacks: ClassVar[Mapping[str, str]] = {
         "probe": "a probe tells classes apart",
         "selftrain": "answers that are learned from are one class of several (pretune distill --unlabelled teaches a student)",

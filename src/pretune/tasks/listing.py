@@ -21,6 +21,7 @@ from pretune.tasks.speech_recognition import SpeechRecognition
 from pretune.tasks.text_classification import TextClassification, TextMultilabelClassification
 from pretune.tasks.text_generation import TextGeneration
 from pretune.tasks.text_regression import TextRegression
+from pretune.tasks.text_to_speech import TextToSpeech
 from pretune.tasks.text_to_text import TextToText
 from pretune.tasks.token_classification import TokenClassification
 
@@ -47,6 +48,7 @@ TASKS: tuple[type[Task], ...] = (
     SemanticSegmentation,
     QuestionAnswering,
     ObjectDetection,
+    TextToSpeech,
 )
 
 ALIASES = {"translation": TextToText.name, "summarization": TextToText.name, "summarisation": TextToText.name}

@@ -41,6 +41,11 @@ class EvaluateSettings(AnsweringSettings, AsReadSettings, AsCleanedSettings):
     baselines: bool = option(
         True, "score simple methods on the same rows: majority, and logistic regression on words or pixels"
     )
+    judge: str | None = option(
+        None,
+        "text-to-speech: a run of speech-recognition that listens to the clips, and to the true ones beside them",
+        metavar="RUN",
+    )
     resamples: int = option(2000, "bootstrap resamples of the intervals", low=100, high=100_000)
 
     def __post_init__(self) -> None:
@@ -65,9 +70,11 @@ def evaluate(settings: EvaluateSettings, *, say: Say) -> Outcome:
         pretune evaluate runs/news --split validation
         pretune evaluate runs/news --data other-site.csv --column text=headline
         pretune evaluate runs/words --beam-size 10
+        pretune evaluate runs/voice --judge runs/words
     """
     refuse_missing_data(settings.data)
     from pretune.report.card import model_card
+    from pretune.verbs.answer_files import answers_in_files
     from pretune.verbs.rows import name_groups
 
     run = open_run(settings.run)
@@ -78,7 +85,9 @@ def evaluate(settings: EvaluateSettings, *, say: Say) -> Outcome:
     proven, records_by_seed, seeds = predicted[0][0], [one[1] for one in predicted], [one[2] for one in predicted]
     records = records_by_seed[0]
     groups_N = name_groups(records, rows)
-    run.write_lines(run.predictions_name(name), records)
+    run.write_lines(
+        run.predictions_name(name), answers_in_files(records, proven.task.answer, run.path / "predictions", name)
+    )
     looks = run.count_look(name, "evaluate")
     evaluation = _evaluation(settings, proven, data, rows, records_by_seed, seeds, known, groups_N, looks=looks)
     if seen_as_text.any():
@@ -171,7 +180,12 @@ def _predict(
     bar = say.progress(len(encoded), f"predicting with {run.path.name}")
     predictions = predict_rows(proven.task, proven.model, encoded, proven.device, on_batch=bar.update)
     bar.close()
-    return proven, [proven.task.record(p, truth) for p, truth in zip(predictions, truths, strict=True)]
+    records = [proven.task.record(p, truth) for p, truth in zip(predictions, truths, strict=True)]
+    if settings.judge is None:
+        return proven, records
+    from pretune.verbs.judging import judged
+
+    return proven, judged(proven.task, records, truths, settings.judge, say)
 
 
 def _fingerprint(rows: Dataset) -> str:

@@ -195,7 +195,11 @@ def _parity(
     records = task.calibrated(records) or records
     raw = uncleaned(parent, "validation", rows.select(range(len(records)))["id"])
     cells = [
-        {key: _held(row[key]) for key in ("text", "text_pair", "words", "image", "audio") if row.get(key) is not None}
+        {
+            key: _held(row[key])
+            for key in ("text", "text_pair", "words", "image", "audio", "speaker")
+            if row.get(key) is not None
+        }
         for row in raw
     ]
     program = measure_program(folder, task, cells, records, threads=settings.threads)

@@ -86,6 +86,7 @@ def finetune(settings: FinetuneSettings, *, say: Say) -> Outcome:
         pretune finetune runs/base --data news.csv --out runs/news --epochs 5 --adapt llrd
         pretune finetune MODEL_DIR --data reviews.tsv --column text=review --column label=stars --seeds 3
         pretune finetune MODEL_DIR --data photos/ --adapt head --out runs/photos
+        pretune finetune scratch:tacotron-tiny --data clips.jsonl --task text-to-speech --out runs/voice
     """
     refuse_missing_data(*settings.every_place, out=settings.out)
     from pretune.engine.parallel import join_cluster

@@ -54,8 +54,9 @@ class PredictSettings(AnsweringSettings, WritingSettings, AsReadSettings, AsClea
     prompt: tuple[str, ...] = option(
         (), "a text to answer, or to go on from, in place of DATA; may be given several times", metavar="TEXT"
     )
+    speaker: str | None = option(None, "text-to-speech: whose voice says rows that name none", metavar="NAME")
     out: str | None = option(
-        None, "file to write to: a table where its name ends in .csv or .tsv, else JSON lines; default: standard output",
+        None, "file to write to: a table where its name ends in .csv or .tsv, else JSON lines; default: standard output. Answers that are files (WAV) go into a folder of its name, with manifest.jsonl where --out is a folder",
         metavar="FILE",
     )  # fmt: skip
     save_files: str | None = option(
@@ -81,6 +82,7 @@ def predict(settings: PredictSettings, *, say: Say) -> Outcome:
         pretune predict runs/stories --prompt "Once upon a time" --temperature 0.7
         pretune predict runs/ants photo.jpg another.jpg
         pretune predict runs/streets photos/ --save-files masks/
+        pretune predict runs/voice --prompt "seven" --speaker theo --out said/
         echo '{"id": "1", "text": "a fine film"}' | pretune predict runs/news -
         cat new.csv | pretune predict runs/news - --column text=title
     """
@@ -88,14 +90,15 @@ def predict(settings: PredictSettings, *, say: Say) -> Outcome:
         raise UsageError("--prompt and DATA were given", "give one of them")
     if len(settings.data) == 1:
         refuse_missing_data(settings.data[0])
+    from pretune.verbs.answer_files import MANIFEST, answers_in_files
     from pretune.verbs.proven import load_proven
     from pretune.verbs.reading import learned_by
     from pretune.verbs.tables import checked_place, write_records
 
     run = open_run(settings.run)
-    place = None if settings.out is None else checked_place(Path(settings.out))
     reading = learned_by(run, settings)
     proven = load_proven(run, settings)
+    place = None if settings.out is None else checked_place(Path(settings.out), proven.task)
     _tell_probabilities(settings, proven, say)
     left_out = _LeftOut(say)
     rows = _any_of(_cleaned(_rows(settings, run, proven, reading, left_out), reading, left_out), left_out)
@@ -104,7 +107,10 @@ def predict(settings: PredictSettings, *, say: Say) -> Outcome:
         records = _saved(records, proven.task, Path(settings.save_files))
     if place is None:
         return Outcome(text="", facts={}, rows=records, at_end=lambda: _ending("", {}, left_out))
-    count = write_records(place, records, proven.task)
+    kept = answers_in_files(
+        records, proven.task.answer, place.parent, place.stem if place.name != MANIFEST else "", fresh=False
+    )
+    count = write_records(place, kept, proven.task)
     return _ending(f"{counted(count)} predicted, in {settings.out}", {"rows": count, "out": settings.out}, left_out)
 
 
@@ -233,17 +239,23 @@ def _records(
     settings: PredictSettings, proven: Proven, rows: Iterator[dict[str, Any]], say: Say, left_out: _LeftOut
 ) -> Iterator[dict[str, Any]]:
     """One record a row, window by window."""
+    from pretune.answers import ANSWERS
     from pretune.tasks.predicting import predict_items
 
     bar = say.progress(None, "predicting")
+    of_files = ANSWERS[proven.task.answer].in_files
     while window := list(itertools.islice(rows, settings.window_rows)):
+        if settings.speaker is not None:
+            window = [{"speaker": settings.speaker, **row} for row in window]
         # Ids need not be unique here; the place in the window is.
         items = [item for place, row in enumerate(window) for item in _items(proven, row, place, left_out)]
         predictions = predict_items(proven.task, proven.model, items, proven.device)
         records = [proven.task.record(prediction) for prediction in predictions]
         honest = proven.task.calibrated(records) if settings.calibrated else None
         for record in records if honest is None else honest:
-            yield {**record, "id": window[int(record["id"])]["id"]}
+            row = window[int(record["id"])]
+            said = {key: row[key] for key in ("text", "speaker") if key in row} if of_files else {}
+            yield {**said, **record, "id": row["id"]}
             left_out.answered += 1
         bar.update(len(window))
     bar.close()

@@ -59,7 +59,7 @@ def pretrain(settings: PretrainSettings, *, say: Say) -> Outcome:
     """Learn from texts, pictures or sound without labels, from scratch or on from a model.
 
     Text: masked words are predicted. Pictures: masked patches are drawn again (ViT), or two views of one picture are told
-    from other pictures (convolutional nets). Sound: hidden frames are told from others of the clip. Rows of the splits ``train`` and ``unlabelled`` are learned from, labels are not
+    from other pictures (convolutional nets). Sound: hidden frames are told from others of the clip, or each sample from those before it (WaveNet). Rows of the splits ``train`` and ``unlabelled`` are learned from, labels are not
     looked at, validation and test rows are left out. With ``scratch:`` a text model's tokenizer is trained first. Held-out
     rows measure what was learned.
 
@@ -69,6 +69,7 @@ def pretrain(settings: PretrainSettings, *, say: Say) -> Outcome:
         pretune pretrain scratch:roberta-small --data news.csv --out runs/base --minutes 30
         pretune pretrain MODEL_DIR --data clinic-notes/ --out runs/adapted --epochs 3
         pretune pretrain scratch:vit-mini --data photos/ --out runs/eyes
+        pretune pretrain scratch:wavenet-tiny --data clips/ --out runs/sound
     """
     refuse_missing_data(*settings.every_place, out=settings.out)
     from pretune.engine.parallel import join_cluster

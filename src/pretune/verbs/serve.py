@@ -200,7 +200,7 @@ def served_run(run: RunFolder, proven: Proven, reading: Reading, limits: Limits,
 
     explains = isinstance(task, Explainable) and not any(task.unexplained())
     pairs = reading.pairs if task.modality == "text" else False
-    takes = Takes(task.modality, pairs, reading.clean, reading.cleaned, titles=task.titles)
+    takes = Takes(task.modality, pairs, reading.clean, reading.cleaned, titles=task.titles, more=task.more_inputs)
     return Served(
         run.path.resolve().name, task, proven.model, proven.device, takes,
         standing=_standing(run, task.metric.primary),

@@ -9,7 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pretune.answers import ANSWERS
 from pretune.errors import UsageError
+from pretune.verbs.answer_files import MANIFEST
 
 if TYPE_CHECKING:
     from pretune.tasks.base import Task
@@ -20,8 +22,13 @@ _TABLES = {".csv": ",", ".tsv": "\t"}
 _OTHERS = (".xlsx", ".xls", ".parquet", ".arrow", ".feather", ".zip", ".gz")
 
 
-def checked_place(path: Path) -> Path:
-    """The file to write to, before anything is computed. Raises :class:`UsageError` for a folder and for forms that are not written."""
+def checked_place(path: Path, task: Task) -> Path:
+    """The file to write to, before anything is computed; of answers that are files, the manifest in a folder. Raises :class:`UsageError` for
+    a folder where one file is written, and for forms that are not written.
+    """
+    if ANSWERS[task.answer].in_files and (path.is_dir() or not path.suffix):
+        path.mkdir(parents=True, exist_ok=True)
+        return path / MANIFEST
     if path.is_dir():
         raise UsageError(f"--out {path} is a folder", "give a file")
     if path.suffix.lower() in _OTHERS:

@@ -9,12 +9,15 @@ alone it learns short clips in fewer updates than a model that has to find its o
 mean 0 over a clip: a voice keeps its words, a steady hum vanishes.
 
 A frame is 20 ms at every size of both.
+
+``tacotron`` (:mod:`pretune.backbones.own`) says texts, ``wavenet`` tells each sample from those before it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pretune.backbones.own import TACOTRON_SIZES, WAVENET_SIZES, MelProcessor, mel_of, tacotron_config, wavenet_config
 from pretune.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,7 +61,12 @@ _CONFORMERS = {
 _CONFORMER_HZ = 16_000
 _BANDS, _STACK = 80, 2
 
-AUDIO_PRESETS: tuple[str, ...] = (*(f"wav2vec2-{size}" for size in _SIZES), *_CONFORMERS)
+AUDIO_PRESETS: tuple[str, ...] = (
+    *(f"wav2vec2-{size}" for size in _SIZES),
+    *_CONFORMERS,
+    *TACOTRON_SIZES,
+    *WAVENET_SIZES,
+)
 
 
 def only_rate_of(preset: str) -> int | None:
@@ -74,6 +82,10 @@ def audio_config(preset: str, sampling_rate: int) -> PreTrainedConfig:
 
     Raises :class:`UsageError` for a rate that the preset cannot hear.
     """
+    if preset in TACOTRON_SIZES:
+        return tacotron_config(preset, sampling_rate)
+    if preset in WAVENET_SIZES:
+        return wavenet_config(preset, sampling_rate)
     only = only_rate_of(preset)
     if only is None:
         return _wav2vec2(preset.partition("-")[2], sampling_rate)
@@ -134,6 +146,8 @@ def feature_extractor(preset: str, sampling_rate: int) -> Any:
     """
     import transformers
 
+    if preset in {*TACOTRON_SIZES, *WAVENET_SIZES}:
+        return MelProcessor(mel_of(audio_config(preset, sampling_rate)))
     if preset in _CONFORMERS:
         return transformers.SeamlessM4TFeatureExtractor(
             feature_size=_BANDS, num_mel_bins=_BANDS, sampling_rate=sampling_rate, stride=_STACK

@@ -8,7 +8,7 @@ from typing import Any
 
 from pretune.data.columns.answers import span_column, tagged_columns, target_columns, value_column
 from pretune.data.columns.looks import Look, advised_label, column_flag, label_advice, listed, look_at, sampled
-from pretune.data.columns.media import TRANSCRIPT_NAMES, folder_column, mask_column, media_column
+from pretune.data.columns.media import SPEAKER_NAMES, TRANSCRIPT_NAMES, folder_column, mask_column, media_column
 from pretune.data.columns.names import passage_columns, plain_name, roles_by_name
 from pretune.data.columns.roles import ANSWER_ROLES, CLASS_ROLES, ROLES, Roles
 from pretune.data.columns.split import split_role
@@ -224,6 +224,8 @@ def _add_beside_media(finding: _Finding) -> None:
         words |= {plain_name(column): column for column in texts}
         if "audio" in roles and (text := next((words[word] for word in TRANSCRIPT_NAMES if word in words), None)):
             found["text"] = text
+            if speaker := next((words[word] for word in SPEAKER_NAMES if word in words), None):
+                found["speaker"] = speaker
         finding.add(found, "its name")
         _add_value(finding)
     looks = finding.looks()

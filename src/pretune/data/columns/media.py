@@ -13,7 +13,7 @@ from pretune.data.media.kinds import HEAD_BYTES, kind_of_bytes, kind_of_name
 from pretune.data.places.folder_names import folder_depth
 from pretune.errors import DataError
 
-__all__ = ["MEDIA_NAMES", "TRANSCRIPT_NAMES", "folder_column", "mask_column", "media_column"]
+__all__ = ["MEDIA_NAMES", "SPEAKER_NAMES", "TRANSCRIPT_NAMES", "folder_column", "mask_column", "media_column"]
 
 MEDIA_NAMES = (
     "image",
@@ -63,6 +63,7 @@ _MASK_NAMES = (
     "mask", "mask_path", "mask_file", "mask_filepath", "mask_name", "segmentation", "segmentation_mask", "segmentation_path", "seg", "seg_path",
     "label_path", "annotation", "annotation_path", "label_mask", "掩码",
 )  # fmt: skip
+SPEAKER_NAMES = ("speaker", "speaker_id", "client_id", "spk", "spk_id", "voice", "reader", "说话人")
 _SOUND = re.compile(r"audio|wav|speech|sound|clip|voice|音频")
 _LEAST_SHARE, _MIXED_SHARE = 0.9, 0.5
 _MOST_CELLS, _FEW_WORDS = 200, 4

@@ -10,8 +10,8 @@ from pretune.errors import UsageError, did_you_mean
 
 __all__ = ["ANSWER_ROLES", "CLASS_ROLES", "INPUT_ROLES", "ROLES", "Roles", "kinds_in", "lack_of", "parse_columns"]
 
-INPUT_ROLES = ("text", "text_pair", "words", "image", "audio")
-"""What a row is answered from. ``words`` stands beside ``text``: where its words begin and end."""
+INPUT_ROLES = ("text", "text_pair", "words", "image", "audio", "speaker")
+"""What a row is answered from. ``words`` stands beside ``text``: where its words begin and end; ``speaker`` beside a clip and its text: who says it."""
 ANSWER_ROLES = tuple(kind for kind in ANSWERS if kind not in INPUT_ROLES)
 """The kinds of answers that have a column of their own (a transcript is the ``text`` of a clip)."""
 CLASS_ROLES = ("label", "labels")
@@ -34,6 +34,7 @@ class Roles:
     words: str | None = None
     image: str | None = None
     audio: str | None = None
+    speaker: str | None = None
     label: str | None = None
     labels: str | None = None
     value: str | None = None

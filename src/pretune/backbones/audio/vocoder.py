@@ -1,0 +1,50 @@
+"""Sound made of log-mel frames by a trained WaveNet, sample by sample.
+
+Shapes: B clips at a time, F frames, M mel bands, T samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pretune.backbones.audio.wavenet_sampler import Sampler, sound_of
+from pretune.errors import ModelError
+
+if TYPE_CHECKING:
+    from pretune.backbones.audio.mel import MelSpec
+
+__all__ = ["TEMPERATURE", "WaveNetVocoder"]
+
+TEMPERATURE = 0.9
+"""Under 1 fewer samples are drawn that break a wave; at 1 they are what the model thinks likely."""
+
+
+class WaveNetVocoder:
+    """``model`` is a :class:`pretune.backbones.audio.wavenet_model.WaveNetModel`; its frames have to be those of ``mel``.
+
+    Raises :class:`ModelError` where they are made otherwise.
+    """
+
+    def __init__(self, model: Any, mel: MelSpec, name: str) -> None:
+        if model.config.mel != mel.to_dict():
+            raise ModelError(
+                f"{name} was learned with spectra of {model.config.mel}, the voice says frames of {mel.to_dict()}",
+                "train both at one rate, from presets with the same mel bands (40: tacotron-tiny and -mini)",
+            )
+        self._network, self._mel = model.wavenet, mel
+        self._sampler = Sampler.of(model.wavenet)
+
+    def sounds(self, mels: Sequence[np.ndarray], keys: Sequence[int]) -> list[np.ndarray]:
+        """Samples (T,) of clips of frames (F, M), drawn by their keys: a clip is the same in every batch."""
+        frames_BFM = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(one) for one in mels], batch_first=True)
+        with torch.inference_mode():
+            given_B = torch.ones(len(mels), dtype=torch.bool)
+            heard_BFN2 = self._network.heard(frames_BFM, given_B).numpy()
+        lengths = [max(0, len(one) - 1) * self._mel.hop for one in mels]
+        rngs = [np.random.default_rng([key, 1]) for key in keys]
+        codes_BT = self._sampler.draw(heard_BFN2, max(lengths), rngs, TEMPERATURE)
+        return [sound_of(row[:length], self._network.codes) for row, length in zip(codes_BT, lengths, strict=True)]

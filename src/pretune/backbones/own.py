@@ -1,0 +1,125 @@
+"""Models that transformers does not have, in its form: their configs and classes are made known to its Auto classes, so that they are
+saved, loaded, counted and pruned as any model.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pretune.backbones.audio.mel import MelSpec
+from pretune.errors import CorruptFile
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+__all__ = [
+    "TACOTRON",
+    "TACOTRON_SIZES",
+    "WAVENET",
+    "WAVENET_SIZES",
+    "MelProcessor",
+    "is_own",
+    "make_own_known",
+    "mel_of",
+    "tacotron_config",
+    "wavenet_config",
+]
+
+TACOTRON, WAVENET = "pretune_tacotron2", "pretune_wavenet"
+
+
+class _Size(NamedTuple):
+    hidden: int
+    decoder: int
+    attention: int
+    prenet: int
+    step: int
+    bands: int
+    postnet: int
+    layers: int
+
+
+TACOTRON_SIZES = {
+    "tacotron-tiny": _Size(128, 256, 64, 96, step=3, bands=40, postnet=128, layers=4),
+    "tacotron-mini": _Size(192, 384, 96, 128, step=3, bands=40, postnet=192, layers=4),
+    "tacotron-small": _Size(256, 512, 128, 192, step=2, bands=80, postnet=256, layers=5),
+    "tacotron-base": _Size(512, 1024, 128, 256, step=1, bands=80, postnet=512, layers=5),
+}
+"""``base`` is the published size (Shen et al. 2018, section 2.2); small ones say several frames a step, which aligns sooner
+(Wang et al. 2017, arXiv 1703.10135, section 3.3)."""
+
+
+WAVENET_SIZES = {
+    "wavenet-tiny": (2, 8, 48, 64),
+    "wavenet-mini": (2, 9, 64, 128),
+    "wavenet-small": (3, 10, 64, 256),
+    "wavenet-base": (3, 10, 128, 512),
+}
+"""Stacks of so many layers, channels inside and of the skip sum. ``tiny`` sees 511 samples, ``base`` 3,070."""
+
+
+class MelProcessor:
+    """In place of a feature extractor: the model's config says how spectra are made."""
+
+    def __init__(self, mel: MelSpec) -> None:
+        self.mel = mel
+        self.sampling_rate = mel.rate
+
+    def save_pretrained(self, folder: object) -> None:
+        """Nothing is written beside the config."""
+
+
+def is_own(config: Any) -> bool:
+    """Is this the config of such a model?"""
+    return getattr(config, "model_type", None) in (TACOTRON, WAVENET)
+
+
+def mel_of(config: Any) -> MelSpec:
+    """How the model's spectra are made. Raises :class:`CorruptFile` where its config does not say that."""
+    try:
+        spec = MelSpec(**config.mel)
+        whole = [spec.rate, spec.window, spec.hop, spec.bands]
+        if not all(isinstance(number, int) and number > 0 for number in whole) or spec.window > spec.rate:
+            raise ValueError(f"mel is {config.mel}")
+    except (TypeError, ValueError) as error:
+        raise CorruptFile(f"config.json does not say how spectra are made: {error}", "copy the model's folder again") from None  # fmt: skip
+    return spec
+
+
+def tacotron_config(preset: str, rate: int) -> PreTrainedConfig:
+    """The config of a preset for sound of ``rate`` Hz; letters and voices are those that the task finds."""
+    size = TACOTRON_SIZES[preset]
+    spec = MelSpec.of_rate(rate, size.bands)
+    return make_own_known()[TACOTRON](
+        hidden_size=size.hidden, decoder_size=size.decoder, attention_size=size.attention, prenet_size=size.prenet,
+        frames_per_step=size.step, postnet_size=size.postnet, num_postnet_layers=size.layers, mel=spec.to_dict(),
+    )  # fmt: skip
+
+
+def wavenet_config(preset: str, rate: int) -> PreTrainedConfig:
+    """The config of a preset for sound of ``rate`` Hz."""
+    stacks, depth, inner, skip = WAVENET_SIZES[preset]
+    return make_own_known()[WAVENET](
+        hidden_size=skip,
+        residual_size=inner,
+        num_stacks=stacks,
+        stack_depth=depth,
+        mel=MelSpec.of_rate(rate, 40).to_dict(),
+    )
+
+
+@functools.cache
+def make_own_known() -> dict[str, Any]:
+    """The classes of the configs by model type, after they and the models are known to transformers' Auto classes."""
+    import transformers
+
+    from pretune.backbones.audio.tacotron_model import TacotronConfig, TacotronForTextToSpectrogram
+    from pretune.backbones.audio.wavenet_model import WaveNetConfig, WaveNetModel
+
+    transformers.AutoConfig.register(TACOTRON, TacotronConfig, exist_ok=True)
+    transformers.AutoModel.register(TacotronConfig, TacotronForTextToSpectrogram, exist_ok=True)
+    transformers.AutoModelForTextToSpectrogram.register(TacotronConfig, TacotronForTextToSpectrogram, exist_ok=True)
+    transformers.AutoConfig.register(WAVENET, WaveNetConfig, exist_ok=True)
+    transformers.AutoModel.register(WaveNetConfig, WaveNetModel, exist_ok=True)
+    return {TACOTRON: TacotronConfig, WAVENET: WaveNetConfig}

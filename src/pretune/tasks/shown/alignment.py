@@ -1,0 +1,42 @@
+"""How attention goes through the letters of a text while it is said: what learning is guided by, and what finds a bad clip without ears.
+
+Shapes: B rows, L letters, S decoder steps.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+__all__ = ["GUIDE_WIDTH", "attended", "off_diagonal"]
+
+GUIDE_WIDTH = 0.3
+"""Of the diagonal that attention is guided along (g is 0.2 in Tachibana et al. 2018, arXiv 1710.08969, section 4.1; texts here are shorter)."""
+_COVERED = 0.3
+"""A letter was said that got so much attention over all steps: about a step's, of the steps that say several letters."""
+
+
+def off_diagonal(steps_B: torch.Tensor, letters_B: torch.Tensor, attention_BSL: torch.Tensor) -> torch.Tensor:
+    """What attention costs at each place (B, S, L): 0 on the diagonal, 1 far from it, 0 behind a row's end."""
+    step_S = torch.arange(attention_BSL.shape[1], device=steps_B.device)
+    letter_L = torch.arange(attention_BSL.shape[2], device=steps_B.device)
+    through_BS = step_S[None] / steps_B.clamp(min=1)[:, None]
+    place_BL = letter_L[None] / letters_B.clamp(min=1)[:, None]
+    cost_BSL = 1 - torch.exp(-((through_BS[:, :, None] - place_BL[:, None]) ** 2) / (2 * GUIDE_WIDTH**2))
+    real_BSL = (step_S[None] < steps_B[:, None])[:, :, None] & (letter_L[None] < letters_B[:, None])[:, None]
+    return cost_BSL * real_BSL
+
+
+def attended(attention_SL: np.ndarray) -> dict[str, float]:
+    """``letters`` and how many of them were ``covered``, ``steps`` and how many of them do not go back (``monotone``), ``peaks``: the
+    sum of the steps' largest weights, ``skipped`` and ``repeated``: letters that were passed over, and steps that go back by two or more.
+    """
+    steps, letters = attention_SL.shape
+    way_S = attention_SL.argmax(axis=1)
+    forward = np.diff(way_S)
+    covered = int((attention_SL.sum(axis=0) >= _COVERED).sum())
+    return {
+        "letters": letters, "covered": covered, "skipped": letters - covered, "steps": steps,
+        "monotone": 1 + int((forward >= 0).sum()), "repeated": int((forward <= -2).sum()),
+        "peaks": round(float(attention_SL.max(axis=1).sum()), 4),
+    }  # fmt: skip

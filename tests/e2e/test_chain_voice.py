@@ -1,0 +1,139 @@
+"""A voice from clips and their texts: one small set through every verb, a judge and a WaveNet beside it, a stop and a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import soundfile
+from cli_calls import QUICK, call, done, refused
+from told_story import Killed, act_after, weights
+
+from pretune.files import read_json, read_json_lines
+from pretune.runfolder import RunFolder
+from serving import fetched, misfit, running
+from tiny import spoken_rows
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("short_timings")]
+
+VOICE = ("scratch:tacotron-tiny", "--task", "text-to-speech", *QUICK)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips, a voice, a judge and a WaveNet."""
+    place = tmp_path_factory.mktemp("voice")
+    lines = []
+    for row in spoken_rows(60):
+        (place / row["audio"]["path"]).write_bytes(row["audio"]["bytes"])
+        lines.append(json.dumps({"audio": row["audio"]["path"], "text": row["text"], "speaker": row["speaker"]}))
+    (place / "clips.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    data = ("--data", place / "clips.jsonl")
+    done("finetune", *VOICE, *data, "--max-steps", "6", "--out", place / "run")
+    done("finetune", "scratch:w2v-bert-tiny", *QUICK, *data, "--max-steps", "3", "--out", place / "ears")
+    done("pretrain", "scratch:wavenet-tiny", *QUICK, *data, "--max-steps", "2", "--out", place / "waves")
+    done("evaluate", place / "run", "--judge", place / "ears", *QUICK)
+    return place
+
+
+def test_clips_and_texts_alone_are_for_recognition(folder: Path) -> None:
+    assert read_json(folder / "ears" / "model" / "pretune.json")["task"] == "speech-recognition"
+    said = call("finetune", "scratch:w2v-bert-tiny", "--task", "text-to-speech", "--data", folder / "clips.jsonl", "--out", folder / "no")  # fmt: skip
+    refused(said, "does not speak(.|\n)*scratch:tacotron-tiny")
+
+
+def test_an_evaluated_voice_has_files_and_scores(folder: Path) -> None:
+    metrics = RunFolder(folder / "run").metrics["test"]
+    assert metrics["primary"] == "mel_distance"
+    assert set(metrics["baselines"]) == {"nearest-training-clip", "mean-frame"}
+    for name in ("stopped", "coverage", "diagonality", "judge_wer", "judge_wer_true", "duration_error"):
+        assert metrics["scores"][name]["value"] is not None, name
+    records = list(read_json_lines(folder / "run" / "predictions" / "test.jsonl"))
+    assert len(records) == metrics["n"]
+    for line in records:
+        samples, rate = soundfile.read(folder / "run" / "predictions" / line["audio"])
+        assert rate == 8_000
+        assert len(samples) / rate == pytest.approx(line["seconds"], abs=0.02)
+    assert read_json(folder / "run" / "model" / "config.json")["speakers"] == ["ann", "bob"]
+
+
+def test_predict_writes_clips_and_a_manifest_that_is_data(folder: Path) -> None:
+    out = folder / "said"
+    done("predict", folder / "run", "--prompt", "goal", "--prompt", "cell", "--speaker", "bob", "--out", out, *QUICK)
+    lines = list(read_json_lines(out / "manifest.jsonl"))
+    assert [line["text"] for line in lines] == ["goal", "cell"]
+    assert all((out / line["audio"]).is_file() for line in lines)
+    assert {line["speaker"] for line in lines} == {"bob"}
+    (row,) = done("predict", folder / "run", "--prompt", "goal", *QUICK).rows
+    assert row["audio"].startswith("data:audio/wav;base64,")
+    (other,) = done("predict", folder / "run", "--prompt", "goal", "--take", "1", *QUICK).rows
+    assert other["audio"] != row["audio"]
+    (drawn,) = done("predict", folder / "run", "--prompt", "goal", "--vocoder", folder / "waves", *QUICK).rows
+    assert drawn["audio"] != row["audio"]
+    unknown = call("predict", folder / "run", "--prompt", "goal", "--speaker", "zoe", *QUICK)
+    assert unknown.code == 1 or "nothing to predict" in unknown.err
+    assert "whom the model never heard" in unknown.err
+    refused(call("predict", folder / "run", "--prompt", "goal", "--vocoder", folder / "ears", *QUICK), "no WaveNet")
+
+
+def test_a_page_that_plays(folder: Path) -> None:
+    done("report", folder / "run")
+    page = (folder / "run" / "report.html").read_text(encoding="utf-8")
+    for said in ("Clips to hear", "Attention to the letters", "data:audio/wav;base64,", "mel distance after alignment"):
+        assert said in page
+    assert "Traceback" not in page
+
+
+def test_waves_are_held_against_simple_methods(folder: Path) -> None:
+    scores = RunFolder(folder / "waves").metrics["held-out"]["scores"]
+    assert {"bits_per_sample", "bits_given_mel", "bits_unigram", "bits_previous", "bits_linear"} == set(scores)
+
+
+def test_what_it_cannot_be_is_said(folder: Path, tmp_path: Path) -> None:
+    for verb in ("export", "prune", "quantize"):
+        refused(call(verb, folder / "run", "--out", tmp_path / verb), f"{verb} does not take text-to-speech")
+        assert not (tmp_path / verb).exists()
+    refused(call("explain", folder / "run", "goal", "--out", tmp_path / "why.html"), "answers with sound")
+
+
+def test_a_student_says_what_its_teacher_says(folder: Path, tmp_path: Path) -> None:
+    facts = done("distill", folder / "run", "--student", "scratch:tacotron-tiny", "--max-steps", "3", *QUICK, "--out", tmp_path / "small", "--json").facts  # fmt: skip
+    assert facts["status"] == "finished"
+    done("benchmark", folder / "run", tmp_path / "small", "--threads", "1")
+
+
+def test_serve_speaks(folder: Path) -> None:
+    with running(folder / "run") as service:
+        assert 'id="speaker"' in fetched(service.address)
+        description = json.loads(fetched(f"{service.address}openapi.json"))
+        said = json.loads(
+            fetched(f"{service.address}predict", {"rows": [{"id": "a", "text": "goal", "speaker": "bob"}]})
+        )
+    reply = description["paths"]["/predict"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert misfit(said, reply) == ""
+    assert said["rows"][0]["audio"].startswith("data:audio/wav;base64,")
+
+
+def test_a_stopped_and_a_killed_run_end_in_the_bits_of_the_straight_one(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("finetune", *VOICE, "--data", folder / "clips.jsonl", "--max-steps", "6", "--save-every", "2")
+    straight, stopped, killed = (tmp_path / name for name in ("straight", "stopped", "killed"))
+    done(*words, "--out", straight)
+    act_after(monkeypatch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert call(*words, "--out", stopped).code == 143
+    done(*words, "--out", stopped)
+
+    def die() -> None:
+        raise Killed
+
+    act_after(monkeypatch, 5, die)
+    with pytest.raises(Killed):
+        call(*words, "--out", killed)
+    done(*words, "--out", killed)
+    expected = weights(straight)
+    for run in (stopped, killed):
+        assert all((weights(run)[name] == expected[name]).all() for name in expected)
