@@ -396,19 +396,17 @@ class TextToSpeech(Task):
 
     def record(self, prediction: Prediction, truth: Any = None) -> dict[str, Any]:
         """Id and clip, how long it lasts, whether it stopped and how its letters were attended to; beside a true clip how far it is off."""
-        line = {
-            "id": prediction.id,
-            **({} if prediction.answer is None else {self.answer: prediction.answer}),
-            **prediction.detail,
-        }
+        line = {"id": prediction.id, self.answer: prediction.answer, **prediction.detail}
         if truth is None:
-            return line
-        line["text"] = truth["text"]
-        if prediction.answer is None:
             return line
         said_FM = self.mel.of(decode_audio(Wave(prediction.answer).cell(), self.mel.rate))
         path = truth["clip"].get("path")
-        return {**line, "truth": str(path or "a clip"), **self._off(said_FM, self._true_frames(truth["clip"]))}
+        return {
+            **line,
+            "text": truth["text"],
+            "truth": str(path or "a clip"),
+            **self._off(said_FM, self._true_frames(truth["clip"])),
+        }
 
     def _true_frames(self, cell: Any) -> np.ndarray:
         return self.mel.of(spoken_clip(cell, self.mel.rate) / np.float32(FULL_SCALE))
