@@ -1,6 +1,6 @@
 """Pictures varied together with what stands where in them: ``torchvision.transforms.v2`` on one picture and its mask.
 
-Geometry moves both alike, the mask by nearest neighbours; what a picture lacks after it was turned or moved is its mean colour, and of
+Both are moved alike, the mask by nearest neighbours; what a picture lacks after it was turned or moved is its mean colour, and of
 no class in the mask. Colours change the picture alone. Shapes: uint8 (H, W, 3) and (H, W).
 """
 
