@@ -207,6 +207,36 @@ def tiny_boxed_task(preset: str = "resnet-10", **options: Any) -> tuple[ObjectDe
     return ObjectDetection(LABELS, canvas, shapes, **options), backbone
 
 
+POINTS = ("left_hand", "right_hand", "nose")
+"""The points of a tiny pose."""
+
+
+def tiny_poses(count: int, *, sides: tuple[int, int] = (40, 56), seed: int = 0) -> list[dict[str, Any]]:
+    """Rows of PNG bytes with a red, a green and a blue square, and where their middles are; the last is unknown in every fourth."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(seed)
+    rows = []
+    for number in range(count):
+        height, width = sides[0] + 8 * (number % 2), sides[1]
+        pixels = rng.integers(0, 60, (height, width, 3)).astype(np.uint8)
+        points = []
+        for channel in range(len(POINTS)):
+            x, y = (int(one) for one in rng.integers(4, (width - 4, height - 4)))
+            pixels[y - 3 : y + 3, x - 3 : x + 3, channel] = 255
+            points.append([float(x), float(y), 1.0])
+        if number % 4 == 3:
+            points[-1] = [0.0, 0.0, 0.0]
+        held = io.BytesIO()
+        Image.fromarray(pixels).save(held, "PNG")
+        image = {"bytes": held.getvalue(), "path": f"{number}.png"}
+        rows.append({"id": str(number), "image": image, "keypoints": points, "width": width, "height": height})
+    return rows
+
+
 WORDS = {"money": "see", "science": "oh no", "sport": "ay"}
 """What a clip of a class says: with a letter twice, with a space, and a short one."""
 

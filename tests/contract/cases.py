@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from conftest import make_rows
-from pretune.answers import AnswerSpan, Boxes, Label, Labels, Mask, Tags, TargetText, Text, Value, Wave
+from pretune.answers import AnswerSpan, Boxes, Keypoints, Label, Labels, Mask, Tags, TargetText, Text, Value, Wave
 from pretune.backbones.blocks import BlockEncoder
 from pretune.backbones.cpu.fast import make_fast
 from pretune.backbones.fitted import fitted_geometry
@@ -33,6 +33,7 @@ from pretune.tasks import (
     ImageClassification,
     ImageMultilabelClassification,
     ImageRegression,
+    KeypointDetection,
     ObjectDetection,
     QuestionAnswering,
     SemanticSegmentation,
@@ -50,6 +51,7 @@ from pretune.tasks.writing import Writing
 from pretune.types import Encoded, Example, Target
 from tiny import (
     LABELS,
+    POINTS,
     TAGS,
     WORDS,
     Rig,
@@ -67,6 +69,7 @@ from tiny import (
     tiny_image_backbone,
     tiny_masks,
     tiny_pictures,
+    tiny_poses,
     tiny_sound_task,
     tiny_voice,
     tiny_writer_backbone,
@@ -132,6 +135,8 @@ def _perfect(example: Example) -> Mapping[str, Any]:
         return {"id": example.id, "truth": target.value, "text": target.value}
     if isinstance(target, Mask):
         return {"id": example.id, "truth": target.to_json(), "mask": target.to_json()}
+    if isinstance(target, Keypoints):
+        return {"id": example.id, "truth": target.to_json(), "keypoints": target.to_json()}
     assert target is not None
     names = [target.name] if isinstance(target, Label) else sorted(target.values)
     answer = {"truth": names[0]} if isinstance(target, Label) else {"truth": names, "labels": names}
@@ -353,6 +358,25 @@ def _boxed(preset: str = "resnet-10", **options: Any) -> TaskCase:
     )  # fmt: skip
 
 
+def _poses(preset: str, **options: Any) -> TaskCase:
+    backbone = tiny_image_backbone(preset)
+    geometry = fitted_geometry(geometry_of(backbone.processor), (32, 64))
+    task = KeypointDetection(POINTS, geometry, head="heatmap", **options)
+    model, _ = task.build(backbone, seed=0)
+    rows = tiny_poses(12)
+    examples = [Example(row["id"], {"image": row["image"]}, Keypoints.from_json(row["keypoints"])) for row in rows]
+
+    def load(folder: Any) -> torch.nn.Module:
+        from transformers import AutoModelForSemanticSegmentation
+
+        return AutoModelForSemanticSegmentation.from_pretrained(folder).eval()
+
+    unlabelled = Example("nobody-knows", examples[0].inputs)
+    return TaskCase(
+        task, model.eval(), examples, dataset_of(rows), unlabelled, _perfect, load, f"contract-{preset}-poses", backbone
+    )  # fmt: skip
+
+
 def _clips(kind: str, **options: Any) -> TaskCase:
     task, backbone = tiny_sound_task(kind, **options)
     model, _ = task.build(backbone, seed=0)
@@ -445,6 +469,7 @@ TASK_CASES: dict[str, tuple[type[Task], Callable[[], TaskCase]]] = {
         TextToText,
         lambda: _written("t5-tiny", generation=Generation(beam_size=3, no_repeat_ngram=2)),
     ),
+    "keypoint-detection": (KeypointDetection, lambda: _poses("resnet-10", augment="light")),
     "semantic-segmentation unet": (SemanticSegmentation, lambda: _masks("resnet-10", "unet", augment="light")),
     "semantic-segmentation deeplabv3plus weighted": (
         SemanticSegmentation,

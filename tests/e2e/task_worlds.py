@@ -154,6 +154,20 @@ def masks(folder: Path) -> Path:
     return folder
 
 
+def poses(folder: Path) -> Path:
+    """Pictures with a bright dot and a dark one, and a table of where they are."""
+    rng, rows = np.random.default_rng(0), ["file,left_dot_x,left_dot_y,right_dot_x,right_dot_y"]
+    for number in range(ROWS):
+        pixels = rng.integers(100, 150, (48, 64, 3)).astype(np.uint8)
+        left, right = rng.integers(6, (58, 42)), rng.integers(6, (58, 42))
+        for (x, y), shade in ((left, 255), (right, 0)):
+            pixels[y - 3 : y + 4, x - 3 : x + 4] = shade
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        rows.append(f"{number}.png,{left[0] + 0.5},{left[1] + 0.5},{right[0] + 0.5},{right[1] + 0.5}")
+    (folder / "rows.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return folder / "rows.csv"
+
+
 VOCABULARY = ("--vocab-size", "300")
 SMALL_TEXT = ("--max-steps", "12", "--learning-rate", "0.001")
 SMALL = ("--max-steps", "4", "--batch-size", "8")
@@ -197,6 +211,9 @@ WORLDS: dict[str, World] = {
     "text-to-text": World(
         translations, "scratch:t5-tiny", lambda folder: lines(folder / "asked.jsonl", [{"id": "a", "text": "w1 w2 w3"}]),
         ("--column", "text=text", "--column", "target=target"), ("--max-steps", "6"), "scratch:t5-tiny", ("--vocab-size", "320"),
+    ),
+    "keypoint-detection": World(
+        poses, PICTURE, lambda folder: folder / "1.png", flags=("--max-steps", "6", "--batch-size", "8"), student=PICTURE
     ),
     "semantic-segmentation": World(
         masks, PICTURE, lambda folder: folder / "images" / "1.png", flags=("--max-steps", "6", "--batch-size", "8"), student=PICTURE

@@ -20,6 +20,7 @@ CASES: dict[str, list[Any]] = {
         {"size": [1, 1], "classes": [], "counts": []},
         {"size": [2, 3], "classes": ["sky"], "counts": ["06"]},
     ],
+    "keypoints": [[[1.5, 2.0, 1.0], [0.0, 0.0, 0.0]], [[3.0, 4.0, 2.0]], [[1.5, 9.0, 1.0], [0.0, 0.0, 0.0]]],
     "span": [[{"text": "a b", "start": 3}], [], [{"text": "ä", "start": -1}, {"text": "a", "start": 0}]],
     "target": [["a b"], ["ä", "b"], ["a\n"]],
     "text": ["a b", "", "ä\n"],

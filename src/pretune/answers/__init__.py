@@ -3,6 +3,7 @@
 from pretune.answers.base import Answer, Trouble
 from pretune.answers.boxes import Boxes
 from pretune.answers.classes import Label, Labels
+from pretune.answers.keypoints import Keypoints
 from pretune.answers.mask import Mask
 from pretune.answers.span import AnswerSpan
 from pretune.answers.tags import Tags
@@ -12,11 +13,12 @@ from pretune.answers.value import Value
 from pretune.answers.wave import Wave
 
 __all__ = [
-    "ANSWERS", "Answer", "AnswerSpan", "Boxes", "Label", "Labels", "Mask", "Tags", "TargetText", "Text", "Trouble", "Value", "Wave", "answer_of",
+    "ANSWERS", "Answer", "AnswerSpan", "Boxes", "Keypoints", "Label", "Labels", "Mask", "Tags", "TargetText", "Text", "Trouble", "Value", "Wave",
+    "answer_of",
 ]  # fmt: skip
 
 ANSWERS: dict[str, type[Answer]] = {
-    kind.kind: kind for kind in (Label, Labels, Value, Tags, AnswerSpan, Mask, Boxes, Text, TargetText, Wave)
+    kind.kind: kind for kind in (Label, Labels, Value, Tags, AnswerSpan, Mask, Boxes, Keypoints, Text, TargetText, Wave)
 }
 """Every kind of answer by its word."""
 

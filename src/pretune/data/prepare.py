@@ -17,6 +17,7 @@ from pretune.data.formats.open import open_source, reading
 from pretune.data.labels.lists import join_indicators
 from pretune.data.media.rows import small_chunks
 from pretune.data.places.place import Place, Source
+from pretune.data.points.columns import join_points
 from pretune.data.reading import Reading
 from pretune.data.rows import RowMaker
 from pretune.data.squad import join_answers
@@ -43,7 +44,7 @@ class Prepared:
     @property
     def class_names(self) -> Sequence[str]:
         """The names that the file itself gives to class indices, in the order of these."""
-        return self.table.class_names.get(self.roles.label or self.roles.labels or "", ())
+        return self.table.class_names.get(self.roles.label or self.roles.labels or self.roles.keypoints or "", ())
 
 
 def prepared_tables(
@@ -68,7 +69,7 @@ def prepared_tables(
             name = f"{source.name} ({inner_split})" if inner_split else source.name
             with reading(name):
                 told = asked if learned is None else learned.asked(table, asked, name)
-                table = join_answers(join_indicators(table, told.get("labels"), name))
+                table = join_points(join_answers(join_indicators(table, told.get("labels"), name)), told, source.stems)
                 key = (table.columns, tuple(table.roles.items()))
                 sample = _sample(table)
                 if not sample:

@@ -28,6 +28,7 @@ from pretune.data.media.rows import MediaTally
 from pretune.data.places.group_names import GroupTally, check_groups_asked
 from pretune.data.places.inputs import STDIN, find_inputs, input_paths
 from pretune.data.places.place import Place, seen_bytes
+from pretune.data.points.rows import point_notes
 from pretune.data.prepare import Prepared, prepared_tables
 from pretune.data.read_notes import encoding_notes, row_notes, tag_notes
 from pretune.data.reading import Reading
@@ -344,7 +345,7 @@ class _Reading:
         moved = {split: count for split, count in self.moved.items() if split != "unlabelled" and labelled}
         lack = lack_of(self.answers)
         self.notes += row_notes(self.counts, self.literal, moved, labelled=labelled, lack=lack)
-        self.notes += [*tag_notes(self.files, self.counts), *span_notes(self.counts)]
+        self.notes += [*tag_notes(self.files, self.counts), *span_notes(self.counts), *point_notes(self.counts)]
         self.notes += self.boxes.notes()
         self.counts.update({f"boxes_{what}": num for what, num in self.boxes.counts.items()})
         self.notes += [] if self.options.encoding else encoding_notes(self.files)

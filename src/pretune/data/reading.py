@@ -36,6 +36,7 @@ _THINGS = {
     "tags": "tags",
     "target": "target texts",
     "mask": "masks",
+    "keypoints": "keypoints",
     "span": "answers",
     "boxes": "boxes",
 }

@@ -20,6 +20,7 @@ from pretune.data.masks.rows import MaskReader
 from pretune.data.media.base import Find, Media
 from pretune.data.media.rows import MediaReader
 from pretune.data.places.group_names import GroupNames
+from pretune.data.points.rows import PointReader
 from pretune.data.spans import SpanReader, groups_of_passages
 from pretune.data.tagged import TaggedRows, TagReader
 from pretune.errors import DataError
@@ -99,6 +100,7 @@ class RowMaker:
         self.boxes = BoxReader(roles.boxes, table.class_names.get(roles.boxes, ())) if roles.boxes is not None else None
         if self.boxes is not None and self.media is None:
             raise DataError(f"{name} has boxes, and no column of pictures", "name it: --column image=NAME")
+        self.points = PointReader(roles.keypoints, self.counts) if roles.keypoints is not None else None
         self.tagged: TagReader | None = None
         if roles.words is not None or roles.tags is not None:
             names = table.class_names.get(roles.tags or "", ())
@@ -190,6 +192,8 @@ class RowMaker:
         found = reader(chunk.column(self.roles.media[1]), chunk.numbers)
         if self.masks is not None:
             rows.answers["mask"] = self.masks(chunk, found)
+        if self.points is not None:
+            rows.answers["keypoints"] = self.points(chunk, found, self._where)
         rows = rows.pick([media is not None for media in found])
         rows.media = [media for media in found if media is not None]
         if self.boxes is not None:

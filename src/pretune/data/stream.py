@@ -54,7 +54,7 @@ class Wanted:
 
     def columns(self, table: Table, name: str) -> dict[str, str]:
         """The columns to ask of a table. In which split or fold a row stands is nothing to a prediction."""
-        return self.learned.asked(table, {"split": "", "fold": "", "mask": "", **self.asked}, name)
+        return self.learned.asked(table, {"split": "", "fold": "", "mask": "", "keypoints": "", **self.asked}, name)
 
     def told(self, name: str, table: Table, roles: Roles) -> None:
         """Tell which columns the inputs are read from, where the format does not say that."""
@@ -103,7 +103,7 @@ def stream_rows(
     with reading(place):
         found = find_place(place, options, ask=False)
     for prepared in prepared_tables(
-        found, {"split": "", "fold": "", "mask": "", **asked}, options, in_order=True, learned=learned
+        found, {"split": "", "fold": "", "mask": "", "keypoints": "", **asked}, options, in_order=True, learned=learned
     ):
         _check_kind(prepared.maker, prepared.name, modality)
         wanted.told(prepared.name, prepared.table, prepared.roles)

@@ -23,6 +23,7 @@ READERS = {
     "audio": ("clips.py",),
     "tagged": ("tagged.py", "texts.py"),
     "mask": ("masks.py", "pictures.py"),
+    "keypoints": ("points.py", "masks.py", "pictures.py"),
     "questions": ("questions.py", "texts.py"),
     "boxed": ("boxed.py", "pictures.py"),
     "terms": ("terms.py",),
@@ -33,6 +34,7 @@ READERS = {
 _SHARED = {
     "tagged": (("pretune.data.text", "words.py"), ("pretune.answers", "schemes.py")),
     "mask": (("pretune.answers", "rle.py"),),
+    "keypoints": (("pretune.answers", "rle.py"), ("pretune.answers", "peaks.py")),
     "questions": (("pretune.answers", "span_search.py"),),
 }
 """Files of pretune itself that such a program uses."""

@@ -3,6 +3,7 @@
 from pretune.metrics.base import Metric, ScoreSpec
 from pretune.metrics.classification import ClassificationMetric
 from pretune.metrics.detection import DetectionMetric
+from pretune.metrics.keypoints import KeypointMetric
 from pretune.metrics.language_model import LanguageModelMetric
 from pretune.metrics.multilabel import MultilabelMetric
 from pretune.metrics.question_answering import QuestionAnsweringMetric
@@ -25,6 +26,7 @@ METRICS: tuple[type[Metric], ...] = (
     TaggingMetric,
     WritingMetric,
     SegmentationMetric,
+    KeypointMetric,
     QuestionAnsweringMetric,
     DetectionMetric,
 )

@@ -5,6 +5,7 @@ from pretune.tasks.audio_regression import AudioRegression
 from pretune.tasks.base import EncodedRows, Task
 from pretune.tasks.image_classification import ImageClassification, ImageMultilabelClassification
 from pretune.tasks.image_regression import ImageRegression
+from pretune.tasks.keypoint_detection import KeypointDetection
 from pretune.tasks.listing import TASKS, check_settings, find_task, kept_task, task_named, task_on, task_restored
 from pretune.tasks.object_detection import ObjectDetection
 from pretune.tasks.question_answering import QuestionAnswering
@@ -26,6 +27,7 @@ __all__ = [
     "ImageClassification",
     "ImageMultilabelClassification",
     "ImageRegression",
+    "KeypointDetection",
     "ObjectDetection",
     "QuestionAnswering",
     "SemanticSegmentation",

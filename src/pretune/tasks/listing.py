@@ -13,6 +13,7 @@ from pretune.tasks.audio_regression import AudioRegression
 from pretune.tasks.base import Task
 from pretune.tasks.image_classification import ImageClassification, ImageMultilabelClassification
 from pretune.tasks.image_regression import ImageRegression
+from pretune.tasks.keypoint_detection import KeypointDetection
 from pretune.tasks.linear.classification import LINEAR_TASKS
 from pretune.tasks.object_detection import ObjectDetection
 from pretune.tasks.question_answering import QuestionAnswering
@@ -46,6 +47,7 @@ TASKS: tuple[type[Task], ...] = (
     TokenClassification,
     TextToText,
     SemanticSegmentation,
+    KeypointDetection,
     QuestionAnswering,
     ObjectDetection,
     TextToSpeech,

@@ -16,6 +16,7 @@ from pretune.data.formats.base import Chunk, Table
 from pretune.data.labels.lists import holds_lists, holds_several
 from pretune.data.labels.words import missing_words_are_empty
 from pretune.data.places.folder_names import folder_depth
+from pretune.data.points.columns import points_column
 from pretune.data.tagged import are_places, items_of
 from pretune.errors import DataError, did_you_mean
 
@@ -215,6 +216,10 @@ def _add_media(finding: _Finding) -> bool:
 def _add_beside_media(finding: _Finding) -> None:
     """The columns beside pictures or clips: transcript (of clips), label or labels, id. None of them has to be there."""
     roles, columns = finding.roles, finding.table.columns
+    if finding.table.named and "image" in roles and not {*ANSWER_ROLES} & roles.keys():
+        points = points_column({column: sampled(finding.sample, column) for column in finding.rest()})
+        finding.add({} if points is None else {"keypoints": points}, "its name and what it holds")
+        finding.free -= {*ANSWER_ROLES} if points is not None else set()
     if finding.table.named:
         found = finding.by_name()
         words = {plain_name(column): column for column in columns if column not in found.values()}

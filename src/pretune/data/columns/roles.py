@@ -41,6 +41,7 @@ class Roles:
     tags: str | None = None
     target: str | None = None
     mask: str | None = None
+    keypoints: str | None = None
     span: str | None = None
     boxes: str | None = None
     id: str | None = None

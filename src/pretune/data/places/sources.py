@@ -42,6 +42,7 @@ from pretune.data.places.place import (
     split_of_path,
     stamp_of,
 )
+from pretune.data.points.lsp import joints_in, lsp_table
 from pretune.errors import DataError, UsageError
 
 __all__ = ["placed", "sorted_out"]
@@ -85,6 +86,8 @@ def sorted_out(
         return _twin_place(twins, entries, place, options)
     if parallel := parallel_in([entry for entry in entries if not _about(entry)]):
         return _parallel_place(parallel, entries, place, options)
+    if (joints := joints_in(entries)) is not None:
+        return _posed_place(joints, entries, place)
     known = [
         entry for entry in entries if entry.suffix in (*TABLE_SUFFIXES, *TEXT_SUFFIXES) and entry not in label_files
     ]
@@ -156,6 +159,17 @@ def _parallel_place(
         *([LeftOut("about the data, or no file of the same lines in another language", rest)] if rest else []),
     ]
     return Place(sources, [stamp_of(entry) for entry in entries], [], notes, left_out)
+
+
+def _posed_place(joints: Entry, entries: Sequence[Entry], place: str) -> Place:
+    """The place of pictures with one file of all joints."""
+    pictures = [entry for entry in entries if kind_of_entry(entry) == "image"]
+    source = Source(
+        PurePosixPath(place).name or "pictures", (joints, *pictures), table=lambda: lsp_table(joints, pictures)
+    )
+    rest = [entry.name for entry in entries if entry not in (joints, *pictures)]
+    left_out = [LeftOut("about the data, or no pictures", rest)] if rest else []
+    return Place([source], [stamp_of(entry) for entry in entries], [], [], left_out)
 
 
 def _about(entry: Entry) -> bool:

@@ -1,0 +1,1 @@
+"""Points of pictures: how tables and files of poses are read."""
