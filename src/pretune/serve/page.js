@@ -131,10 +131,11 @@ function showAnswer(record, inside, outside) {
   const answer = record[about.answer];
   const stretch = answer !== null && typeof answer === "object" && typeof answer.text === "string" ? answer : null; // of the second text
   const chosen = stretch ? [stretch.text] : Array.isArray(answer) ? answer : [answer];
-  const words = stretch ? `The ${about.titles.text_pair || "text"} holds no answer.` : { text: "Nothing was heard.", boxes: "Nothing was found." }[about.answer] || "None of the labels.";
-  at("boxed").hidden = about.answer !== "boxes";
+  const words = stretch ? `The ${about.titles.text_pair || "text"} holds no answer.` : { text: "Nothing was heard.", boxes: "Nothing was found.", keypoints: "Numbered as below; pale where the model is unsure." }[about.answer] || "None of the labels.";
+  at("boxed").hidden = !["boxes", "keypoints"].includes(about.answer);
   if (about.answer === "boxes") showBoxes(answer);
-  const said = about.answer === "boxes" ? counts(answer) : chosen.map((one) => (typeof one === "number" ? String(Number(one.toPrecision(6))) : one)).join(", ");
+  if (about.answer === "keypoints") showPoints(answer);
+  const said = about.answer === "boxes" ? counts(answer) : about.answer === "keypoints" ? "" : chosen.map((one) => (typeof one === "number" ? String(Number(one.toPrecision(6))) : one)).join(", ");
   const isMask = answer !== null && typeof answer === "object" && Array.isArray(answer.counts);
   const isMarked = record.entities !== undefined && current.row?.text !== undefined;
   const sound = typeof answer === "string" && answer.startsWith("data:audio/");
@@ -160,9 +161,10 @@ function showAnswer(record, inside, outside) {
   at("result").hidden = false;
 }
 
-// ---- boxes: drawn over the picture, those below the slider's score left out
+// Colours that people with any colour vision tell apart (Okabe and Ito), then more; those of the report.
+const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#f0e442", "#56b4e9", "#9467bd", "#7f7f7f", "#8c564b", "#bcbd22", "#17becf", "#ff9896", "#2c3c78", "#aec778", "#5a143c"];
 
-const COLOURS = ["#e6550d", "#1f77b4", "#2ca02c", "#9467bd", "#d62728", "#17becf", "#bcbd22", "#e377c2"];
+// ---- boxes: drawn over the picture, those below the slider's score left out
 
 function counts(boxes) {
   const found = new Map();
@@ -186,6 +188,45 @@ function showBoxes(boxes) {
   at("boxed").replaceChildren(canvas, make("label", { htmlFor: "least-score" }, "Boxes scored at least "), slider, told);
   if (picture.complete && picture.naturalWidth) draw();
   else picture.addEventListener("load", draw, { once: true });
+}
+
+// ---- points: numbered on the picture, their names below
+
+const UNSURE = 0.15;
+
+function showPoints(points) {
+  const picture = document.querySelector("#preview img");
+  if (!picture) return;
+  const canvas = make("canvas", { role: "img", "aria-label": "the picture with the points found" });
+  const names = make("ol", {});
+  for (const [place, [x, y, sure]] of points.entries()) {
+    names.append(make("li", {}, make("bdi", { textContent: about.labels[place] }), ` ${x.toFixed(1)}, ${y.toFixed(1)} (${percent(sure)})`));
+  }
+  const draw = () => drawPoints(canvas, picture, points);
+  at("boxed").replaceChildren(canvas, names);
+  if (picture.complete && picture.naturalWidth) draw();
+  else picture.addEventListener("load", draw, { once: true });
+}
+
+function drawPoints(canvas, picture, points) {
+  [canvas.width, canvas.height] = [picture.naturalWidth, picture.naturalHeight];
+  const pen = canvas.getContext("2d");
+  const radius = Math.max(2, Math.max(canvas.width, canvas.height) / 80);
+  pen.drawImage(picture, 0, 0);
+  pen.font = `${2.5 * radius}px sans-serif`;
+  for (const [place, [x, y, sure]] of points.entries()) {
+    pen.globalAlpha = sure < UNSURE ? 0.45 : 1;
+    pen.fillStyle = COLOURS[place % COLOURS.length];
+    pen.beginPath();
+    pen.arc(x, y, radius, 0, 2 * Math.PI);
+    pen.fill();
+    pen.lineWidth = radius / 2;
+    pen.strokeStyle = "#ffffff";
+    pen.strokeText(place + 1, x + radius, y - radius);
+    pen.fillStyle = "#000000";
+    pen.fillText(place + 1, x + radius, y - radius);
+  }
+  pen.globalAlpha = 1;
 }
 
 function drawBoxes(canvas, picture, boxes) {
@@ -228,8 +269,6 @@ function marked(text, entities) {
   return [...parts, signs.slice(at).join("")];
 }
 
-// Colours that people with any colour vision tell apart (Okabe and Ito), then more; those of the report.
-const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#f0e442", "#56b4e9", "#9467bd", "#7f7f7f", "#8c564b", "#bcbd22", "#17becf", "#ff9896", "#2c3c78", "#aec778", "#5a143c"];
 const OPACITY = 140; // of 255
 
 // The runs of a region as COCO writes them: down the columns, each told by its difference from the one two before it.
