@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -213,3 +214,38 @@ def test_rows_of_other_numbers_of_points_are_refused(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text(lines, encoding="utf-8")
     with pytest.raises(DataError, match="has 3 points, rows before it 2"):
         read(DataSettings(data=str(tmp_path / "rows.jsonl")))
+
+
+def _coco(folder: Path, poses: list[list[list[float]]]) -> None:
+    """Pictures with these poses each, of a category with an id of its own."""
+    _pictures(folder / "images", [f"{number}.png" for number in range(len(poses))])
+    images = [
+        {"id": 10 + number, "file_name": f"{number}.png", "width": 60, "height": 40} for number in range(len(poses))
+    ]
+    category = {"id": 7, "name": "animal", "keypoints": ["left_eye", "right_eye"], "skeleton": []}
+    notes = [
+        {"id": 1, "image_id": 10 + number, "category_id": 7, "keypoints": pose, "bbox": [0, 0, 9, 9]}
+        for number, own in enumerate(poses)
+        for pose in own
+    ]
+    held = {"categories": [category], "images": images, "annotations": notes}
+    (folder / "keypoints.json").write_text(json.dumps(held), encoding="utf-8")
+
+
+def test_one_pose_a_picture_as_coco_writes_it(tmp_path: Path) -> None:
+    one = [1.0, 2.0, 2.0, 3.0, 4.0, 1.0]
+    _coco(tmp_path, [[one], [[5.0, 6.0, 2.0, 0.0, 0.0, 0.0]], [one], [one, one], []])
+    found = read(DataSettings(data=str(tmp_path)))
+    assert found.facts["read"]["classes"] == ["left_eye", "right_eye"]
+    rows = {row["id"]: row["keypoints"] for row in found["train"]}
+    assert rows["1.png"] == [[5.0, 6.0, 2.0], [0.0, 0.0, 0.0]]
+    assert len(rows) == 3
+    notes = " ".join(found.facts["read"]["notes"])
+    assert "1 picture shows several poses" in notes
+    assert "1 picture shows no pose" in notes
+
+
+def test_pictures_of_several_poses_stay_boxes(tmp_path: Path) -> None:
+    one = [1.0, 2.0, 2.0, 3.0, 4.0, 1.0]
+    _coco(tmp_path, [[one, one], [one, one], [one]])
+    assert "boxes" in read(DataSettings(data=str(tmp_path)))["train"].column_names

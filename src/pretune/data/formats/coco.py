@@ -21,7 +21,7 @@ from pretune.data.places.place import LeftOut, Source, split_of_path
 from pretune.errors import DataError
 from pretune.wording import agree, counted
 
-__all__ = ["coco_boxes", "coco_cells"]
+__all__ = ["coco_boxes", "coco_cells", "coco_json", "coco_key", "coco_pictures", "is_coco"]
 
 _MOST_BYTES = 2**30
 _KEYS = (b'"annotations"', b'"categories"', b'"licenses"', b'"info"')
@@ -30,8 +30,8 @@ _FIX = "see cocodataset.org, data format: images, annotations with image_id, cat
 
 def coco_boxes(told: Pictures) -> Boxed | None:
     """The pictures that the JSON files of a place list; None where there is no such file. Raises :class:`DataError`."""
-    files = [entry for entry in told.entries if entry.suffix == ".json" and _is_coco(head_of(entry))]
-    read = {entry: whole for entry in files if _has_boxes(whole := _json(entry))}
+    files = [entry for entry in told.entries if entry.suffix == ".json" and is_coco(head_of(entry))]
+    read = {entry: whole for entry in files if _has_boxes(whole := coco_json(entry))}
     if not read:
         return None
     chosen = _one_a_split(list(read), told)
@@ -74,13 +74,15 @@ def _table(names: Sequence[str], cells: Sequence[BoxCell]) -> Table:
     return box_table("as COCO writes them", list(names), list(names), lambda number: cells[number])
 
 
-def _is_coco(head: bytes) -> bool:
+def is_coco(head: bytes) -> bool:
+    """Whether a file that begins so may be one of COCO."""
     return head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{" and (
         b'"images"' in head or any(word in head for word in _KEYS[:2])
     )
 
 
-def _json(entry: Entry) -> Any:
+def coco_json(entry: Entry) -> Any:
+    """The whole of a file. Raises :class:`DataError` for one that is too large, or no JSON."""
     if entry.size > _MOST_BYTES:
         raise DataError(
             f"{entry.name} has {entry.size} bytes",
@@ -127,18 +129,18 @@ def coco_names(whole: Mapping[str, Any]) -> list[str]:
 def coco_cells(whole: Mapping[str, Any], name: str) -> tuple[list[str], list[BoxCell], list[str]]:
     """Names of the pictures, what is said of each, and sentences. Raises :class:`DataError` for what the format does not allow."""
     classes = _classes(whole, name)
-    places = _pictures(whole, name)
+    places = coco_pictures(whole, name)
     boxes: list[list[Box]] = [[] for _ in places]
     strays: list[Any] = []
     for number, one in enumerate(whole["annotations"]):
         if not isinstance(one, dict):
             raise DataError(f"{name}: annotation {number} is no object: {str(one)[:60]}", _FIX)
         said = f"annotation {one.get('id', number)}"
-        place = places.get(_key(one.get("image_id")))
+        place = places.get(coco_key(one.get("image_id")))
         if place is None:
             strays.append(one.get("image_id"))
             continue
-        label = classes.get(_key(one.get("category_id")))
+        label = classes.get(coco_key(one.get("category_id")))
         if label is None:
             raise DataError(
                 f"{name}: {said} is of category {one.get('category_id')!r}, which the file does not name",
@@ -165,7 +167,7 @@ def coco_cells(whole: Mapping[str, Any], name: str) -> tuple[list[str], list[Box
     return [file for _, file, _ in every], cells, notes
 
 
-def _key(value: Any) -> Any:
+def coco_key(value: Any) -> Any:
     """Ids as they are compared: 7 and 7.0 and "7" are one."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -178,7 +180,9 @@ def _classes(whole: Mapping[str, Any], name: str) -> dict[Any, str]:
         raise DataError(f"{name} has no categories", _FIX)
     found: dict[Any, str] = {}
     for one in told:
-        key, label = (_key(one.get("id")), str(one.get("name") or "").strip()) if isinstance(one, dict) else (None, "")
+        key, label = (
+            (coco_key(one.get("id")), str(one.get("name") or "").strip()) if isinstance(one, dict) else (None, "")
+        )
         if key is None or not label:
             raise DataError(f"{name} has a category without id or name: {str(one)[:60]}", _FIX)
         if found.get(key, label) != label:
@@ -190,11 +194,11 @@ def _classes(whole: Mapping[str, Any], name: str) -> dict[Any, str]:
     return found
 
 
-def _pictures(whole: Mapping[str, Any], name: str) -> dict[Any, tuple[int, str, tuple[int, int] | None]]:
+def coco_pictures(whole: Mapping[str, Any], name: str) -> dict[Any, tuple[int, str, tuple[int, int] | None]]:
     """Number, file and stated size of each picture by its id."""
     found: dict[Any, tuple[int, str, tuple[int, int] | None]] = {}
     for one in whole["images"]:
-        key = _key(one.get("id")) if isinstance(one, dict) else None
+        key = coco_key(one.get("id")) if isinstance(one, dict) else None
         file = one.get("file_name") if isinstance(one, dict) else None
         if key is None or not isinstance(file, str) or not file.strip():
             raise DataError(f"{name} lists a picture without id or file_name: {str(one)[:80]}", _FIX)

@@ -42,6 +42,7 @@ from pretune.data.places.place import (
     split_of_path,
     stamp_of,
 )
+from pretune.data.points.coco import posed_coco_place
 from pretune.data.points.lsp import joints_in, lsp_table
 from pretune.errors import DataError, UsageError
 
@@ -73,6 +74,8 @@ def sorted_out(
     which of them are the labels, refuse. Raises :class:`DataError`.
     """
     entries = [entry for entry in entries if not any(map(hidden, PurePosixPath(entry.name).parts))]
+    if (posed := posed_coco_place(entries, place, find_from, options)) is not None:
+        return posed
     if (boxed := boxed_place(entries, place, find_from, options)) is not None:
         return boxed
     marks = marks_in(entries)

@@ -1,0 +1,115 @@
+"""Keypoints as COCO writes them: JSON files with pictures, annotations with ``keypoints`` [x, y, v, x, ...] and a category that names
+them (Lin et al. 2014, arXiv 1405.0312). Read as poses where most pictures show one; else such a file is one of boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from pretune.data.archives.streams import Entry
+from pretune.data.formats.base import Chunk, Options, Table
+from pretune.data.formats.boxed import head_of
+from pretune.data.formats.coco import coco_json, coco_key, coco_pictures, is_coco
+from pretune.data.media.base import Find, kind_of_entry
+from pretune.data.places.place import LeftOut, Place, Source, split_of_path, stamp_of
+from pretune.errors import DataError
+from pretune.wording import agree, counted
+
+__all__ = ["posed_coco_place"]
+
+_CHUNK_ROWS = 500
+_WORD = b'"keypoints"'
+
+
+def posed_coco_place(
+    entries: Sequence[Entry], place: str, find_from: Callable[[Entry], Find], options: Options
+) -> Place | None:
+    """The place of pictures with one pose each; None where no file is of such. Raises :class:`DataError`."""
+    pictures = [entry for entry in entries if kind_of_entry(entry) == "image"]
+    files = [entry for entry in entries if entry.suffix == ".json" and is_coco(head_of(entry))] if pictures else []
+    files = [entry for entry in files if _WORD in head_of(entry) or "keypoints" in PurePosixPath(entry.name).name]
+    read = {entry: _poses(whole, entry.name) for entry in files if _names_of(whole := coco_json(entry))}
+    if not read or sum(one.several for one in read.values()) > sum(len(one.points) for one in read.values()):
+        return None
+    if len({one.names for one in read.values()}) > 1:
+        raise DataError(f"the files of {place} name different keypoints", "give files of the same category")
+    sources = [
+        Source(
+            entry.name, (entry,), None if options.splits == "none" else split_of_path(entry.name),
+            find=find_from(entry), table=lambda one=one: _table(one),
+        )
+        for entry, one in read.items()
+    ]  # fmt: skip
+    rest = [entry.name for entry in entries if entry not in read and entry not in pictures]
+    left_out = [LeftOut("beside pictures with keypoints", rest)] if rest else []
+    notes = [note for entry, one in read.items() for note in one.notes(entry.name)]
+    return Place(sources, [stamp_of(entry) for entry in entries], [], notes, left_out)
+
+
+class _Poses:
+    """The points of each picture that shows one pose, by its file; how many show several, or none."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = names
+        self.points: dict[str, Any] = {}
+        self.several = self.without = 0
+
+    def notes(self, name: str) -> list[str]:
+        """Sentences on pictures that are left out."""
+        told = ((self.several, "several poses"), (self.without, "no pose"))
+        return [
+            f"{name}: {counted(count, 'picture')} {agree(count, 'show', 'shows')} {what} and {agree(count, 'are', 'is')} left out: a picture is answered by one."
+            for count, what in told
+            if count
+        ]
+
+
+def _names_of(whole: Any) -> dict[Any, tuple[str, ...]]:
+    """The names of the points of each category that has some, by its id."""
+    categories = whole.get("categories") if isinstance(whole, dict) else None
+    return {
+        coco_key(one.get("id")): tuple(map(str, one["keypoints"]))
+        for one in (categories if isinstance(categories, list) else [])
+        if isinstance(one, dict) and isinstance(one.get("keypoints"), list) and one["keypoints"]
+    }
+
+
+def _poses(whole: Mapping[str, Any], name: str) -> _Poses:
+    of_category = _names_of(whole)
+    if len(set(of_category.values())) > 1:
+        raise DataError(f"{name} has categories with different keypoints", "give a file of one category")
+    found = _Poses(next(iter(of_category.values())))
+    marked: dict[Any, list[Any]] = {}
+    for one in whole["annotations"]:
+        points = one.get("keypoints") if isinstance(one, dict) and not one.get("iscrowd") else None
+        if isinstance(points, list) and coco_key(one.get("category_id")) in of_category and any(points[2::3]):
+            if len(points) != 3 * len(found.names):
+                raise DataError(
+                    f"{name}: annotation {one.get('id')} has {len(points)} numbers for {len(found.names)} keypoints",
+                    "x, y and v of each are expected",
+                )
+            marked.setdefault(coco_key(one.get("image_id")), []).append(points)
+    for key, (_, file, _) in coco_pictures(whole, name).items():
+        poses = marked.get(key, [])
+        found.several += len(poses) > 1
+        found.without += not poses
+        if len(poses) == 1:
+            found.points[file] = poses[0]
+    return found
+
+
+def _table(one: _Poses) -> Table:
+    files = list(one.points)
+
+    def chunks() -> Iterator[Chunk]:
+        for start in range(0, len(files), _CHUNK_ROWS):
+            some = files[start : start + _CHUNK_ROWS]
+            values = {"file": some, "name": some, "keypoints": [one.points[file] for file in some]}
+            yield Chunk(range(start + 1, start + 1 + len(some)), values.__getitem__)
+
+    return Table(
+        ("file", "name", "keypoints"), False, chunks(), {"format": "pictures with keypoints, as COCO writes them", "files": len(files)},
+        class_names={"keypoints": one.names}, roles={"image": "file", "id": "name", "keypoints": "keypoints"},
+    )  # fmt: skip
