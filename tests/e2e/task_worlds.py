@@ -13,6 +13,8 @@ import numpy as np
 import soundfile
 from PIL import Image
 
+from box_files import made_rows, voc
+
 __all__ = ["WORLDS", "World"]
 
 COLOURS = {"brick": (200, 60, 40), "grass": (40, 160, 60), "water": (40, 80, 200)}
@@ -219,4 +221,8 @@ WORLDS: dict[str, World] = {
         masks, PICTURE, lambda folder: folder / "images" / "1.png", flags=("--max-steps", "6", "--batch-size", "8"), student=PICTURE
     ),
     "question-answering": World(questions, TEXT, asked_question, flags=SMALL_TEXT, fresh=VOCABULARY),
+    "object-detection": World(
+        lambda folder: voc(folder, made_rows(pictures=16)), PICTURE, lambda folder: folder / "JPEGImages" / "test_0.png",
+        flags=("--max-steps", "6", "--batch-size", "8"), student=PICTURE, fresh=("--image-size", "96"),
+    ),
 }  # fmt: skip

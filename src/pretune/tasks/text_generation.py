@@ -62,6 +62,7 @@ class TextGeneration(Task):
     by_name: ClassVar[bool] = True
     lacks: ClassVar[Mapping[str, str]] = {
         **Task.lacks,
+        "finetune": "texts that go on are learned without labels: pretune pretrain MODEL --data DATA",
         **dict.fromkeys(("distill", "prune", "quantize"), _ALONE),
         "export": "texts are written token by token, which graphs and exported programs do not do; RUN/model is a folder that "
         "transformers' text-generation pipeline takes",
