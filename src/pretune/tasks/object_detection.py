@@ -60,7 +60,7 @@ HEADS = {"ssd": 0, "ssd-fpn": 64}
 LONGEST_PX = 320
 NEGATIVES_A_POSITIVE, FEWEST_NEGATIVES = 3, 8
 """Anchors of background that a picture is learned by: three to one that finds something (SSD, section 2.2), and some where none does."""
-_PLACE_DIGITS, _SCORE_DIGITS = 2, 6
+_PLACE_DIGITS, _SCORE_DIGITS = 2, 9
 _FEW_RECORDS, _FAINT = 10, 0.1
 
 

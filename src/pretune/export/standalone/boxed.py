@@ -81,7 +81,7 @@ class Reader:
                     {
                         "label": self.labels[label],
                         "box": [round(float(one), 2) for one in box],
-                        "score": round(score, 6),
+                        "score": round(score, 9),
                     }
                 )
         return {"boxes": found}
