@@ -37,7 +37,7 @@ def chosen_pooling(asked: str, backbone: Backbone) -> ChosenPooling:
     if asked != "auto":
         return ChosenPooling(parse_pooling(asked), "--pooling")
     if backbone.folder is None and goes_on(backbone.config):
-        return ChosenPooling((), "as decoders are read: at the last token, which has seen all others")
+        return ChosenPooling((), "as decoders are read: by their own head, at the last token")
     if backbone.folder is None:
         return ChosenPooling(FRESH, "as fresh encoders are read")
     if backbone.pooled is not None:
