@@ -56,10 +56,11 @@ def sources(claim: Claim) -> Iterator[tuple[str, str]]:
             yield step, path
 
 
-def as_printed(path: str) -> str:
-    """The path in what the small set gives: its scores, its first variant and kind of copy stand for others' of the same form."""
+def as_printed(path: str, facts: dict[str, Any]) -> str:
+    """The path in what the small set gives: its first score, variant and kind of copy stand for others' of the same form."""
+    first = next(iter(facts.get("scores", {})), "")
     scores = "|".join({score for task in TASKS for score in task.metric_type.specs})
-    path = re.sub(rf"^scores\.({scores})\b", "scores.accuracy", path)
+    path = re.sub(rf"^scores\.({scores})\b", f"scores.{first}", path)
     path = re.sub(rf"^baselines\.[\w-]+\.({scores})\b", "baselines.majority.accuracy", path)
     return re.sub(r"(variants|kinds)\[[^\]]+\]", r"\1.0", path)
 
@@ -70,7 +71,7 @@ def unprinted(chapter: Chapter, printed: dict[str, Any]) -> Iterator[str]:
             program, verb, *_ = chapter.step(name).words
             if program == "pretune" and verb in printed:
                 try:
-                    look_up(printed[verb], as_printed(path))
+                    look_up(printed[verb], as_printed(path, printed[verb]))
                 except NotThere as problem:
                     yield f"{chapter.name}, {claim.name}: {problem}"
 
