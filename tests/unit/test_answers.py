@@ -13,6 +13,12 @@ from pretune.errors import DataError
 CASES: dict[str, list[Any]] = {
     "label": ["a", "b", "a"],
     "labels": [["a", "b"], [], ["b"]],
+    "audio": ["a.wav", "b.wav", "a.wav"],
+    "boxes": [
+        [{"label": "cat", "box": [0.0, 1.0, 5.0, 6.5]}],
+        [],
+        [{"label": "dog", "box": [1.0, 1.0, 2.0, 2.0], "aside": "crowd"}],
+    ],
     "value": [1.5, -2.0, 1e6],
     "tags": [["O", "B-X", "I-X"], ["O"], []],
     "mask": [

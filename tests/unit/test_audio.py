@@ -28,9 +28,18 @@ def clip(seconds: float, seed: int = 0) -> np.ndarray:
     return rng.integers(-9000, 9000, round(seconds * 8000)).astype(np.int16)
 
 
+OF_THEIR_OWN = ("tacotron", "wavenet")
+"""What makes sound in place of hearing it."""
+
+
 @pytest.mark.parametrize(
     ("preset", "rate"),
-    [(name, hz) for name in AUDIO_PRESETS for hz in (8_000, 16_000) if only_rate_of(name) in (None, hz)],
+    [
+        (name, hz)
+        for name in AUDIO_PRESETS
+        for hz in (8_000, 16_000)
+        if only_rate_of(name) in (None, hz) and not name.startswith(OF_THEIR_OWN)
+    ],
 )
 def test_a_preset_hears_frames_of_20_ms(preset: str, rate: int) -> None:
     found = load_backbone(f"scratch:{preset}", sampling_rate=rate)

@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import make_rows
-from pretune.backbones import text as text_module
 from pretune.backbones.processors import load_tokenizer
+from pretune.backbones.text import encoder as text_module
 from pretune.backbones.text.control import control_tokens
 from pretune.backbones.text.encoder import TextEncoder
 from pretune.backbones.text.store import encode_dataset
