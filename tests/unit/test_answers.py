@@ -38,7 +38,9 @@ def test_every_kind_keeps_its_promises(kind: str) -> None:
     answers = [answer_of(kind, value) for value in CASES[kind]]
     assert all(isinstance(answer, ANSWERS[kind]) for answer in answers)
     assert [answer.to_json() for answer in answers if answer] == CASES[kind]
-    assert pa.array(CASES[kind], ANSWERS[kind].arrow()).to_pylist() == CASES[kind], "a column holds it"
+    if not ANSWERS[kind].in_files:
+        column = pa.array(CASES[kind], ANSWERS[kind].arrow()).to_pylist()
+        assert [answer_of(kind, value) for value in column] == answers, "a column holds it"
     first = answers[0]
     assert first is not None
     assert first.same(first)

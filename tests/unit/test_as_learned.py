@@ -15,6 +15,7 @@ import pytest
 import pretune
 from conftest import make_rows, write_csv
 from export_cases import SPLITS, finished_run
+from pretune.answers import ANSWERS
 from pretune.config import AsCleanedSettings, DataSettings
 from pretune.data.formats.base import Table
 from pretune.data.load import load_splits
@@ -242,7 +243,7 @@ LEARNED = Reading(
 )  # fmt: skip
 
 
-OTHERS = dict.fromkeys(("labels", "value", "tags"), "")
+OTHERS = dict.fromkeys((kind for kind in ANSWERS if kind not in ("label", "text", "audio")), "")
 
 
 def test_columns_of_old_are_asked_for_where_they_are() -> None:
