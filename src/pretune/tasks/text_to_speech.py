@@ -86,6 +86,7 @@ class TextToSpeech(Task):
     more_inputs: ClassVar[tuple[str, ...]] = ("speaker",)
     lacks: ClassVar[Mapping[str, str]] = {
         **Task.lacks,
+        "distill": "what a student of a voice learns from it is not made yet: train a smaller one on the same clips",
         "prune": "its recurrent layers have no heads or neurons that can be taken out alone",
         "quantize": "integers run on exported graphs, and its decoder, which says a step at a time, is not exported",
         "export": "its decoder says a step at a time, and predict.py runs graphs that answer at once",
