@@ -58,11 +58,12 @@ def test_fewer_rows_are_among_more(data: Path) -> None:
 
 def test_the_same_command_does_nothing_again_and_more_is_added(studied: Path, data: Path) -> None:
     words = ("study", *ARMS, "--data", data, "--seeds", "1", *SHARED, "--out", studied)
-    before = {run.name: run.stat().st_mtime_ns for run in studied.glob("*-0/run.json")}
+    before = {run: run.stat().st_mtime_ns for run in studied.glob("*-*-0/run.json")}
+    assert len(before) == len(ARMS) * 2
     assert "was finished" in done(*words, "--budgets", "20,all").out
     facts = done(*words, "--budgets", "20,40,all", "--json").facts
     assert {one["labels"] for one in facts["points"]} == {20, 40, facts["labels"]}
-    assert before == {name: (studied / name).stat().st_mtime_ns for name in before}
+    assert before == {run: run.stat().st_mtime_ns for run in before}
 
 
 def test_a_plan_writes_nothing(data: Path, tmp_path: Path) -> None:
