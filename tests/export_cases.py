@@ -14,8 +14,8 @@ import torch
 
 from clocks import HANG_SECONDS
 from conftest import write_csv
-from pretune.backbones.audio.clips import hearing_of
-from pretune.backbones.image.geometry import geometry_of
+from pretune.backbones.audio.clips import audio_spec_of
+from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.load import Backbone, load_backbone
 from pretune.files import write_json
 from pretune.runfolder import RunFolder
@@ -166,7 +166,7 @@ def _text_run(
 def _picture_run(place: Path, backbone: Backbone, kind: Any = ImageClassification, **options: Any) -> RunFolder:
     several = kind is ImageMultilabelClassification
     data = (_several_pictures if several else _pictures)(place.with_name(f"{place.name}-data"))
-    return finished_run(place, kind(LABELS, geometry_of(backbone.processor), **options), backbone, data)
+    return finished_run(place, kind(LABELS, image_transform_of(backbone.processor), **options), backbone, data)
 
 
 def _mobilenet() -> Backbone:
@@ -178,7 +178,7 @@ def _mobilenet() -> Backbone:
 def _sound_run(place: Path, kind: str, **options: bool) -> RunFolder:
     task, backbone = tiny_sound_task(kind, **options)
     key = {"speech": "text", "sound": "label", "sound-labels": "labels"}[kind]
-    data = _clips(place.with_name(f"{place.name}-data"), key, hearing_of(backbone).rate)
+    data = _clips(place.with_name(f"{place.name}-data"), key, audio_spec_of(backbone).rate)
     return finished_run(place, task, backbone, data)
 
 

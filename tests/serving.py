@@ -19,7 +19,7 @@ import torch
 from starlette.testclient import TestClient
 
 from clocks import HANG_SECONDS
-from pretune.backbones.image.geometry import geometry_of
+from pretune.backbones.image.transform import image_transform_of
 from pretune.explain.attributions import explain_example
 from pretune.explain.patience import Patience
 from pretune.serve.app import Served, Service, make_app
@@ -55,7 +55,7 @@ def served_as(
     if kind.startswith("image"):
         backbone = tiny_image_backbone("vit-micro")
         made: Any = ImageMultilabelClassification if kind.endswith("labels") else ImageClassification
-        task: Any = made(labels, geometry_of(backbone.processor))
+        task: Any = made(labels, image_transform_of(backbone.processor))
     elif kind in ("sound", "sound-labels", "speech"):
         task, backbone = tiny_sound_task(kind)
     else:

@@ -15,15 +15,15 @@ from PIL import Image
 from conftest import make_rows
 from pretune.answers.schemes import to_iob2
 from pretune.backbones.adapt import Adaptation, plan_adaptation
-from pretune.backbones.audio.clips import hearing_of
+from pretune.backbones.audio.clips import audio_spec_of
 from pretune.backbones.cpu.fast import make_fast
 from pretune.backbones.generation import marks_of
-from pretune.backbones.image.geometry import geometry_of
+from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.image.letterbox import Canvas
 from pretune.backbones.load import Backbone, load_backbone, save_model
 from pretune.backbones.text.encoder import TextEncoder
 from pretune.backbones.text.limits import position_offset
-from pretune.backbones.text.spelling import new_spelling
+from pretune.backbones.text.characters import new_vocabulary
 from pretune.backbones.text.store import encode_dataset
 from pretune.data.splits import Splits
 from pretune.data.text.words import words_of
@@ -42,7 +42,7 @@ from pretune.objectives.masked_image import MaskedImage
 from pretune.objectives.masked_text import MaskedText
 from pretune.objectives.next_sample import NextSample
 from pretune.objectives.permuted_text import PermutedText
-from pretune.objectives.pupil import ready
+from pretune.objectives.matched_student import ready
 from pretune.objectives.self_distil_image import SelfDistilImage
 from pretune.objectives.span_text import SpanText
 from pretune.objectives.supervised import Supervised
@@ -63,7 +63,7 @@ from pretune.tasks import (
 )
 from pretune.tasks.rows.audio import frame_mask_of
 from pretune.tasks.rows.spoken_data import letters_of
-from pretune.tasks.teacher import KeptTeaching, LiveTeaching, Teacher, keep_teaching
+from pretune.tasks.teacher import CachedTeaching, LiveTeaching, Teacher, cache_teaching
 from pretune.types import Loss, Step
 
 CPU = Device(torch.device("cpu"), "fp32", 1)
@@ -202,7 +202,7 @@ def tiny_boxes(count: int, *, seed: int = 0) -> list[dict[str, Any]]:
 def tiny_boxed_task(preset: str = "resnet-10", **options: Any) -> tuple[ObjectDetection, Backbone]:
     """Finds the boxes of :func:`tiny_boxes` on a canvas of 64 x 64 pixels."""
     backbone = tiny_image_backbone(preset)
-    canvas = Canvas(64, 64, geometry_of(backbone.processor))
+    canvas = Canvas(64, 64, image_transform_of(backbone.processor))
     shapes = [[[10.0, 10.0], [16.0, 16.0]], [[24.0, 24.0], [20.0, 28.0]], [[50.0, 50.0], [40.0, 60.0]]]
     return ObjectDetection(LABELS, canvas, shapes, **options), backbone
 
@@ -406,11 +406,11 @@ def tiny_sound_task(kind: str, *, told: bool = True, features: bool = False, **o
     backbone = tiny_audio_backbone(told=told, features=features)
     shared = {"mask": frame_mask_of(backbone), **options}
     if kind == "speech":
-        return SpeechRecognition(new_spelling(WORDS.values()), hearing_of(backbone), **shared), backbone
+        return SpeechRecognition(new_vocabulary(WORDS.values()), audio_spec_of(backbone), **shared), backbone
     if kind == "sound-number":
-        return AudioRegression((), hearing_of(backbone), **shared), backbone
+        return AudioRegression((), audio_spec_of(backbone), **shared), backbone
     made = AudioMultilabelClassification if kind == "sound-labels" else AudioClassification
-    return made(LABELS, hearing_of(backbone), **shared), backbone
+    return made(LABELS, audio_spec_of(backbone), **shared), backbone
 
 
 def tiny_voice() -> tuple[TextToSpeech, Backbone]:
@@ -519,7 +519,7 @@ class Rig:
         self.objective: Any
         if kind in PICTURE_KINDS:
             backbone = tiny_image_backbone(family)
-            self.objective = PICTURE_KINDS[kind](backbone, geometry_of(backbone.processor), seed=seed, **options)
+            self.objective = PICTURE_KINDS[kind](backbone, image_transform_of(backbone.processor), seed=seed, **options)
             self.model = self.objective.model
             self.objective.adaptation = self._adaptation(adapt, fast)
             stored: Any = self.objective.encode_rows(dataset_of(tiny_pictures(rows)), fingerprint=f"rig-{rows}")
@@ -624,9 +624,9 @@ class Rig:
         assert not lesson.left_out
         assert lesson.teacher is not None
         self.model, self.teacher = lesson.model, lesson.teacher
-        kept = keep_teaching(lesson.teacher, stored, stored, is_alike=True, fingerprint=f"rig-{rows}-{kind}")
+        kept = cache_teaching(lesson.teacher, stored, stored, is_alike=True, fingerprint=f"rig-{rows}-{kind}")
         assert kept is not None
-        teaching = LiveTeaching(lesson.teacher) if live else KeptTeaching([kept])
+        teaching = LiveTeaching(lesson.teacher) if live else CachedTeaching([kept])
         self.objective = Distil(
             task, self._adaptation(adapt, fast), teaching, matching=lesson.matching, **losses
         )  # fmt: skip

@@ -36,7 +36,7 @@ __all__ = [
     "entries",
     "holds",
     "limit_bytes",
-    "made_once",
+    "get_or_create",
     "opened",
     "writing",
 ]
@@ -99,7 +99,7 @@ class Hold:
         self._closing()
 
 
-def made_once(kind: str, name: str, read: Callable[[Path], Store], write: Callable[[Path], None]) -> Store:
+def get_or_create(kind: str, name: str, read: Callable[[Path], Store], write: Callable[[Path], None]) -> Store:
     """What ``read`` finds in the entry of ``kind`` and ``name``; ``write`` fills a new one first where it fails.
 
     Written aside and renamed: a broken-off writing leaves nothing. The entry stays as long as what ``read`` gave lives.

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pretune.cache import made_once
+from pretune.cache import get_or_create
 from pretune.errors import DiskFull
 
 __all__ = ["TrialFailed", "limit_this_process", "refuse", "same_package", "tried", "trust"]
@@ -42,7 +42,7 @@ def tried(module: str, arguments: Sequence[str], *, name: str, seconds: float, m
         (folder / _MARK).touch()
 
     try:
-        made_once("trials", key, _Mark, write)
+        get_or_create("trials", key, _Mark, write)
     except (OSError, DiskFull):  # it cannot be remembered
         _run(module, [str(seconds), str(megabytes), *arguments], seconds)
 
@@ -50,7 +50,7 @@ def tried(module: str, arguments: Sequence[str], *, name: str, seconds: float, m
 def trust(module: str, *, name: str, seconds: float, megabytes: float) -> None:
     """Remember what this process has just made itself as tried."""
     with contextlib.suppress(OSError, DiskFull):
-        made_once("trials", f"{module}:{name}:{seconds}:{megabytes}", _Mark, lambda folder: (folder / _MARK).touch())
+        get_or_create("trials", f"{module}:{name}:{seconds}:{megabytes}", _Mark, lambda folder: (folder / _MARK).touch())
 
 
 class _Mark:

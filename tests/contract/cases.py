@@ -21,9 +21,9 @@ from conftest import make_rows
 from pretune.answers import AnswerSpan, Boxes, Keypoints, Label, Labels, Mask, Tags, TargetText, Text, Value, Wave
 from pretune.backbones.blocks import BlockEncoder
 from pretune.backbones.cpu.fast import make_fast
-from pretune.backbones.fitted import fitted_geometry
+from pretune.backbones.fitted import fitted_transform
 from pretune.backbones.generation import Generation, marks_of
-from pretune.backbones.image.geometry import geometry_of
+from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.text.encoder import TextEncoder
 from pretune.backbones.text.limits import max_length_of
 from pretune.tasks import (
@@ -303,7 +303,7 @@ def _going_on(family: str, **options: Any) -> TaskCase:
 def _pictures(preset: str, *, several: bool = False, numbers: bool = False, **options: Any) -> TaskCase:
     backbone = tiny_image_backbone(preset)
     made = ImageRegression if numbers else ImageMultilabelClassification if several else ImageClassification
-    task = made(() if numbers else LABELS, geometry_of(backbone.processor), **options)
+    task = made(() if numbers else LABELS, image_transform_of(backbone.processor), **options)
     model, _ = task.build(backbone, seed=0)
     rows = several_labels(tiny_pictures(12)) if several else tiny_pictures(12)
     rows = numbered(rows) if numbers else rows
@@ -322,7 +322,7 @@ def _pictures(preset: str, *, several: bool = False, numbers: bool = False, **op
 
 def _masks(preset: str, head: str, *, weighted: bool = False, **options: Any) -> TaskCase:
     backbone = tiny_image_backbone(preset)
-    geometry = fitted_geometry(geometry_of(backbone.processor), (32, 64))
+    geometry = fitted_transform(image_transform_of(backbone.processor), (32, 64))
     task = SemanticSegmentation(LABELS, geometry, head=head, **options)
     task.weights_C = torch.tensor([0.5, 1.0, 3.0]) if weighted else None
     model, _ = task.build(backbone, seed=0)
@@ -360,7 +360,7 @@ def _boxed(preset: str = "resnet-10", **options: Any) -> TaskCase:
 
 def _poses(preset: str, **options: Any) -> TaskCase:
     backbone = tiny_image_backbone(preset)
-    geometry = fitted_geometry(geometry_of(backbone.processor), (32, 64))
+    geometry = fitted_transform(image_transform_of(backbone.processor), (32, 64))
     task = KeypointDetection(POINTS, geometry, head="heatmap", **options)
     model, _ = task.build(backbone, seed=0)
     rows = tiny_poses(12)

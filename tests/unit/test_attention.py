@@ -12,7 +12,7 @@ import torch
 
 from conftest import make_rows
 from pretune.backbones.cpu.fast import make_fast
-from pretune.backbones.image.geometry import geometry_of
+from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.load import Backbone
 from pretune.errors import ModelError, UsageError
 from pretune.explain.attention import Attention, attention_of, has_attention, rollout, strongest
@@ -64,7 +64,7 @@ def attended(task: Any, backbone: Backbone, example: Example) -> tuple[torch.nn.
 
 def of_picture(side: int | None = None) -> Attention:
     backbone = tiny_image_backbone("vit-micro")
-    task = ImageClassification(LABELS, geometry_of(backbone.processor).at(side))
+    task = ImageClassification(LABELS, image_transform_of(backbone.processor).at(side))
     return attended(task, backbone, Example("0", {"image": tiny_pictures(1)[0]["image"]}))[1]
 
 
@@ -167,7 +167,7 @@ def test_convolutional_nets_have_none():
 def reading_of_picture(preset: str) -> Reading:
     backbone = tiny_image_backbone(preset)
     example = Example("0", {"image": tiny_pictures(1)[0]["image"]})
-    return read_example(geometry_of(backbone.processor), example, backbone.config)
+    return read_example(image_transform_of(backbone.processor), example, backbone.config)
 
 
 def test_an_empty_text_is_refused():

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from browser import Browser, Page, browser
-from pretune.backbones.image.geometry import geometry_of
+from pretune.backbones.image.transform import image_transform_of
 from pretune.explain.attention import Attention, rollout
 from pretune.explain.attributions import Attribution, explain_example
 from pretune.explain.faithfulness import Faithfulness
@@ -298,7 +298,7 @@ def test_a_long_text_is_looked_at_piece_by_piece(chromium: Browser, tmp_path: Pa
 def test_weights_over_a_picture(chromium: Browser, tmp_path: Path, kind: str):
     if kind == "image":
         backbone = tiny_image_backbone("vit-micro")
-        task: object = ImageClassification(LABELS, geometry_of(backbone.processor))
+        task: object = ImageClassification(LABELS, image_transform_of(backbone.processor))
         example = Example("0", {"image": tiny_pictures(1)[0]["image"]})
         attention = attention_over(PATCHES, grid=(3, 3), kind=kind)
     else:

@@ -11,7 +11,7 @@ import torch
 from conftest import make_rows
 from pretune.answers import Label
 from pretune.backbones.cpu.fast import make_fast
-from pretune.backbones.image.geometry import geometry_of
+from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.text.encoder import TextEncoder
 from pretune.errors import DataError, UsageError
 from pretune.explain.attributions import explain_example
@@ -281,7 +281,7 @@ def test_a_model_without_gradients_is_explained_by_occlusion(planted: tuple[Text
 
 def test_a_convolutional_net_is_explained_by_grad_cam():
     backbone = tiny_image_backbone("resnet-18")
-    task = ImageClassification(LABELS, geometry_of(backbone.processor))
+    task = ImageClassification(LABELS, image_transform_of(backbone.processor))
     model = task.build(backbone, seed=0)[0].eval()
     example = Example("0", {"image": tiny_pictures(1)[0]["image"]})
     found = explain_example(task, model, example, CPU, label="money", orders=2)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pretune.backbones.audio import samples
-from pretune.backbones.audio.clips import Hearing, collate_clips, hearing_of, stored_clip
+from pretune.backbones.audio.clips import AudioSpec, collate_clips, audio_spec_of, stored_clip
 from pretune.backbones.audio.samples import store_samples
 from pretune.backbones.cpu.fast import make_fast
 from pretune.backbones.load import Backbone, load_backbone, save_model
@@ -19,8 +19,8 @@ from tiny import tiny_audio_backbone, tiny_image_backbone
 
 
 @pytest.fixture(scope="module")
-def hearing() -> Hearing:
-    return hearing_of(tiny_audio_backbone())
+def hearing() -> AudioSpec:
+    return audio_spec_of(tiny_audio_backbone())
 
 
 def clip(seconds: float, seed: int = 0) -> np.ndarray:
@@ -43,7 +43,7 @@ OF_THEIR_OWN = ("tacotron", "wavenet")
 )
 def test_a_preset_hears_frames_of_20_ms(preset: str, rate: int) -> None:
     found = load_backbone(f"scratch:{preset}", sampling_rate=rate)
-    hearing = hearing_of(found)
+    hearing = audio_spec_of(found)
     assert found.modality == "audio"
     assert hearing.rate == found.facts["sampling_rate"] == rate
     assert np.prod(hearing.strides) == rate // 50
@@ -52,7 +52,7 @@ def test_a_preset_hears_frames_of_20_ms(preset: str, rate: int) -> None:
     assert hearing.frames(hearing.least_samples - 1) == 0
 
 
-def test_frames_are_those_that_the_model_makes(hearing: Hearing) -> None:
+def test_frames_are_those_that_the_model_makes(hearing: AudioSpec) -> None:
     model, _ = tiny_audio_backbone().build("AutoModel", seed=0)
     model.eval()
     for length in (hearing.least_samples, 1000, 2345, 8000):
@@ -61,7 +61,7 @@ def test_frames_are_those_that_the_model_makes(hearing: Hearing) -> None:
         assert made == hearing.frames(length)
 
 
-def test_collated_clips_are_what_the_feature_extractor_makes(hearing: Hearing) -> None:
+def test_collated_clips_are_what_the_feature_extractor_makes(hearing: AudioSpec) -> None:
     processor = tiny_audio_backbone().processor
     clips = [clip(0.31), clip(0.5, 1), clip(0.1, 2)]
     inputs, lengths_B = collate_clips(clips, hearing)
@@ -75,12 +75,12 @@ def test_collated_clips_are_what_the_feature_extractor_makes(hearing: Hearing) -
     assert inputs["input_values"].shape[1] % 800 == 0
 
 
-def test_a_16_bit_file_is_stored_as_it_is(hearing: Hearing) -> None:
+def test_a_16_bit_file_is_stored_as_it_is(hearing: AudioSpec) -> None:
     wanted = np.arange(-32_768, 32_768, dtype=np.int16)
     np.testing.assert_array_equal(stored_clip((wanted / 32_768).astype(np.float32), hearing), wanted)
 
 
-def test_loud_clips_are_scaled_not_clipped_and_short_ones_lengthened(hearing: Hearing) -> None:
+def test_loud_clips_are_scaled_not_clipped_and_short_ones_lengthened(hearing: AudioSpec) -> None:
     loud = stored_clip(np.linspace(-4, 4, 1000, dtype=np.float32), hearing)
     assert loud.max() == 32_767
     assert len(set(loud.tolist())) > 990
@@ -91,7 +91,7 @@ def test_loud_clips_are_scaled_not_clipped_and_short_ones_lengthened(hearing: He
     assert len(stored_clip(np.empty(0, dtype=np.float32), hearing)) == hearing.least_samples
 
 
-def test_stored_clips_are_decoded_once(hearing: Hearing) -> None:
+def test_stored_clips_are_decoded_once(hearing: AudioSpec) -> None:
     wanted = [clip(0.1 * (1 + number % 3), number) for number in range(130)]
     asked: list[int] = []
 
@@ -107,7 +107,7 @@ def test_stored_clips_are_decoded_once(hearing: Hearing) -> None:
     assert sorted(asked) == [*range(130)]
 
 
-def test_sets_too_large_for_the_disk_are_decoded_each_time(hearing: Hearing, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sets_too_large_for_the_disk_are_decoded_each_time(hearing: AudioSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samples, "MAX_STORE_BYTES", 1000)
     store = store_samples(np.array([0.5, 0.25]), lambda index: clip(0.5 / (index + 1)), hearing, fingerprint="large")
     assert store.num_samples_N.tolist() == [4000, 2000]
@@ -120,14 +120,14 @@ def test_a_sound_model_comes_back_from_its_folder(tmp_path: Path) -> None:
     save_model(model, backbone.processor, tmp_path)
     again = load_backbone(str(tmp_path))
     assert again.modality == "audio"
-    assert hearing_of(again) == hearing_of(backbone)
+    assert audio_spec_of(again) == audio_spec_of(backbone)
     _, report = again.build("AutoModel", seed=0)
     assert not report.initialised
 
 
 def test_what_reads_no_samples_is_said() -> None:
     with pytest.raises(ModelError, match="reads neither samples nor log-mel features"):
-        hearing_of(_as_audio(tiny_image_backbone()))
+        audio_spec_of(_as_audio(tiny_image_backbone()))
     with pytest.raises(UsageError, match="--tokenizer does not fit"):
         load_backbone("scratch:wav2vec2-tiny", tokenizer="bpe")
     with pytest.raises(UsageError, match="--sampling-rate does not fit scratch:bert-tiny: it reads no sound"):

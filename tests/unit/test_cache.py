@@ -19,7 +19,7 @@ import pytest
 import pretune
 from pretune import cache as verb
 from pretune import cli
-from pretune.cache import LIMIT_GB, clean, discard, entries, limit_bytes, made_once
+from pretune.cache import LIMIT_GB, clean, discard, entries, limit_bytes, get_or_create
 from pretune.errors import UsageError
 from pretune.notices import telling
 from pretune.verbs import Silent
@@ -39,7 +39,7 @@ def keep(name: str, megabytes: float = 1.0) -> np.ndarray:
     def write(place: Path) -> None:
         (place / "values.bin").write_bytes(name.encode().ljust(round(megabytes * MEGABYTE), b"."))
 
-    return made_once("features", name, lambda place: np.fromfile(place / "values.bin", np.uint8), write)
+    return get_or_create("features", name, lambda place: np.fromfile(place / "values.bin", np.uint8), write)
 
 
 def names() -> list[str]:
@@ -66,7 +66,7 @@ def four() -> None:
 def test_an_entry_is_made_once_and_opening_it_is_a_use() -> None:
     four()
     made: list[str] = []
-    made_once(
+    get_or_create(
         "features", "a", lambda place: np.fromfile(place / "values.bin", np.uint8), lambda _: made.append("again")
     )
     assert made == []
@@ -114,7 +114,7 @@ def test_the_newest_stays_though_it_alone_is_over_the_limit(monkeypatch: pytest.
 def test_a_limit_that_is_no_size_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
     monkeypatch.setenv("PRETUNE_CACHE_GB", given)
     with pytest.raises(UsageError, match="PRETUNE_CACHE_GB"):
-        made_once("features", "x", lambda place: np.fromfile(place / "x"), lambda _: pytest.fail("it was made"))
+        get_or_create("features", "x", lambda place: np.fromfile(place / "x"), lambda _: pytest.fail("it was made"))
     monkeypatch.setenv("PRETUNE_CACHE_GB", "")
     assert limit_bytes() == LIMIT_GB * 1e9
 
@@ -239,12 +239,12 @@ def test_a_kill_in_the_middle_of_cleaning_leaves_nothing_that_is_read_as_whole(f
 def test_a_killed_writer_leaves_no_entry_and_its_rest_is_swept(folder: Path) -> None:
     code = """
         import pathlib, time
-        from pretune.cache import made_once
+        from pretune.cache import get_or_create
         def write(place):
             (place / "half.bin").write_bytes(b"x")
             print(place, flush=True)
             time.sleep(60)
-        made_once("features", "x", lambda place: None, write)
+        get_or_create("features", "x", lambda place: None, write)
     """
     with running(code) as process:
         aside = Path(process.stdout.readline().strip())  # type: ignore[union-attr]
@@ -280,7 +280,7 @@ def test_an_entry_that_goes_while_it_is_opened_is_made_again() -> None:
     def write(place: Path) -> None:
         (place / "values.bin").write_bytes(b"anew")
 
-    found = made_once("features", "a", read, write)
+    found = get_or_create("features", "a", read, write)
     assert bytes(found) == b"anew"
     assert len(reads) == 2
 
@@ -290,7 +290,7 @@ def test_two_writers_of_the_same_entry_both_read_the_first(folder: Path) -> None
         keep("same", 1)  # the other process, faster
         (place / "values.bin").write_bytes(b"slow")
 
-    found = made_once("features", "same", lambda place: np.fromfile(place / "values.bin", np.uint8), write)
+    found = get_or_create("features", "same", lambda place: np.fromfile(place / "values.bin", np.uint8), write)
     assert bytes(found[:4]) == b"same"
     assert len([*(folder / "features").iterdir()]) == 1
 

@@ -14,7 +14,7 @@ import torch
 from conftest import make_rows
 from pretune.backbones.load import load_backbone, save_model
 from pretune.backbones.text import cooccurrence
-from pretune.backbones.text.cooccurrence import cooccurrence_vectors, kept_vectors
+from pretune.backbones.text.cooccurrence import cooccurrence_vectors, cached_vectors
 from pretune.backbones.text.store import TokenStore, encode_dataset
 from pretune.config import PretrainingSettings
 from pretune.data.splits import Splits
@@ -114,7 +114,7 @@ def test_the_same_rows_are_counted_once_and_again_where_the_file_is_damaged(monk
     store = store_of(TEXTS)
 
     def kept(width: int = 8, fingerprint: str = "kept") -> np.ndarray:
-        return kept_vectors(
+        return cached_vectors(
             store, vocabulary=SIZE, width=width, ignored=SPECIAL, seed=0, fingerprint=fingerprint
         )  # fmt: skip
 

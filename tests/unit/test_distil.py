@@ -10,19 +10,19 @@ import torch
 
 from pretune.backbones.adapt import encoder_layers, plan_adaptation
 from pretune.backbones.cpu.fast import make_fast
-from pretune.backbones.image.geometry import geometry_of
+from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.inner_states import Listener
 from pretune.errors import ModelError
-from pretune.objectives.distil import Distil, Pupil
+from pretune.objectives.distil import Distil, MatchedStudent
 from pretune.objectives.inner_matching import hidden_distance, layer_map, relation_distance, relation_heads
-from pretune.objectives.pupil import ready
+from pretune.objectives.matched_student import ready
 from pretune.objectives.supervised import learned_item
 from pretune.tasks import ImageClassification, TextClassification
 from pretune.tasks import teacher as teaching_rows
 from pretune.tasks.predicting import predict_rows
 from pretune.tasks.rows.audio import FrameMask
 from pretune.tasks.soft_losses import softened_divergence, softened_divergence_of_several
-from pretune.tasks.teacher import JoinedRows, KeptTeaching, LiveTeaching, Teacher, keep_teaching
+from pretune.tasks.teacher import JoinedRows, CachedTeaching, LiveTeaching, Teacher, cache_teaching
 from tiny import (
     CPU,
     LABELS,
@@ -178,12 +178,12 @@ def test_the_teacher_is_run_once_a_row_and_its_words_are_read_again() -> None:
     teacher, rows = rig.teacher, rig.objective.task.encode_rows(dataset_of(uneven_rows(17)), fingerprint="once")
     done: list[int] = []
     for _ in range(2):
-        kept = keep_teaching(teacher, rows, rows, is_alike=True, fingerprint="once", on_batch=done.append)
+        kept = cache_teaching(teacher, rows, rows, is_alike=True, fingerprint="once", on_batch=done.append)
         assert kept is not None
     assert sum(done) == 17
     with torch.no_grad():
         next(teacher.model.parameters()).add_(1e-3)
-    keep_teaching(teacher, rows, rows, is_alike=True, fingerprint="once", on_batch=done.append)
+    cache_teaching(teacher, rows, rows, is_alike=True, fingerprint="once", on_batch=done.append)
     assert sum(done) == 34, "other weights are another teacher"
 
 
@@ -227,9 +227,9 @@ def test_a_student_on_other_tokens_learns_answers_alone() -> None:
         assert lesson.model is model
         assert "other pieces" in lesson.left_out
         own_rows = own.encode_rows(data, fingerprint="other-tokens")
-        kept = keep_teaching(teacher, own_rows, rows, is_alike=False, fingerprint="tokens")
+        kept = cache_teaching(teacher, own_rows, rows, is_alike=False, fingerprint="tokens")
         assert kept is not None
-        objective = Distil(task, plan_adaptation(model, "full", weight_decay=0.0), KeptTeaching([kept]))
+        objective = Distil(task, plan_adaptation(model, "full", weight_decay=0.0), CachedTeaching([kept]))
         stream = objective.streams(rows, batch_size=4, group_by_length=True)["rows"]
         batch = stream.collate(np.arange(12), np.arange(12, dtype=np.uint64))["rows"]
         by_id: dict[str, list[Any]] = {}
@@ -243,7 +243,7 @@ def test_a_student_on_other_tokens_learns_answers_alone() -> None:
 
 def test_a_varied_picture_is_shown_to_the_teacher_as_the_student_sees_it() -> None:
     backbone = tiny_image_backbone()
-    task = ImageClassification(LABELS, geometry_of(backbone.processor), augment="strong")
+    task = ImageClassification(LABELS, image_transform_of(backbone.processor), augment="strong")
     model, _ = task.build(backbone, seed=0)
     teacher = Teacher(ImageClassification(LABELS, task.geometry), task.build(backbone, seed=1)[0], CPU)
     rows = task.encode_rows(dataset_of(tiny_pictures(12)), fingerprint="varied")
@@ -293,9 +293,9 @@ def test_a_varied_text_is_given_to_the_teacher_as_the_student_reads_it() -> None
 
 def test_a_student_that_reads_smaller_pictures_sees_the_teachers_view_scaled_down() -> None:
     backbone = tiny_image_backbone("resnet-10")
-    large = ImageClassification(LABELS, geometry_of(backbone.processor).at(48))
+    large = ImageClassification(LABELS, image_transform_of(backbone.processor).at(48))
     small = ImageClassification(LABELS, large.geometry.at(16), augment="strong")
-    assert not small.reads_like(large)
+    assert not small.same_inputs_as(large)
     assert small.vary_as(large)
     teacher = Teacher(large, large.build(backbone, seed=1)[0], CPU)
     rows = large.encode_rows(dataset_of(tiny_pictures(8, side=60)), fingerprint="larger")
@@ -322,7 +322,7 @@ def test_a_student_that_reads_smaller_pictures_sees_the_teachers_view_scaled_dow
 
 
 def test_a_teacher_that_reads_smaller_pictures_cannot_be_given_the_students_view() -> None:
-    geometry = geometry_of(tiny_image_backbone("resnet-10").processor)
+    geometry = image_transform_of(tiny_image_backbone("resnet-10").processor)
     small, large = (ImageClassification(LABELS, geometry.at(side), augment="light") for side in (16, 48))
     assert not large.vary_as(small)
     assert large.view is large.geometry
@@ -341,7 +341,7 @@ def test_the_teacher_hears_what_is_hidden_from_the_student() -> None:
 
 def test_convolutions_are_compared_by_answers() -> None:
     backbone = tiny_image_backbone("resnet-10")
-    task = ImageClassification(LABELS, geometry_of(backbone.processor))
+    task = ImageClassification(LABELS, image_transform_of(backbone.processor))
     model, _ = task.build(backbone, seed=0)
     teacher = Teacher(task, task.build(backbone, seed=1)[0], CPU)
     rows = task.encode_rows(dataset_of(tiny_pictures(6)), fingerprint="convolved")
@@ -377,7 +377,7 @@ def test_a_student_comes_nearer_to_its_teacher_and_the_teacher_stays() -> None:
         first, last = (np.mean([step.parts[part] for step in some]) for some in (steps[:6], steps[end - 6 : end]))
         assert last < 0.8 * first, part
     assert all(step.parts["hidden"] == step.parts["attention"] == 0.0 for step in steps[30:]), "answers alone"
-    assert isinstance(rig.model, Pupil)
+    assert isinstance(rig.model, MatchedStudent)
     task = rig.objective.task
     rows = task.encode_rows(dataset_of(uneven_rows(24)), fingerprint="nearer")
     alike = [
@@ -395,7 +395,7 @@ def test_a_teacher_with_too_much_to_say_is_run_live_and_what_is_kept_is_read_how
 ) -> None:
     rig = Rig("distil", hidden=True)
     rows = rig.objective.task.encode_rows(dataset_of(uneven_rows(11)), fingerprint="full")
-    assert keep_teaching(rig.teacher, rows, rows, is_alike=True, fingerprint="kept before") is not None
-    monkeypatch.setattr(teaching_rows, "MAX_STORE_BYTES", teaching_rows.kept_bytes(rig.teacher, rows) - 1)
-    assert keep_teaching(rig.teacher, rows, rows, is_alike=True, fingerprint="kept before") is not None
-    assert keep_teaching(rig.teacher, rows, rows, is_alike=True, fingerprint="not before") is None
+    assert cache_teaching(rig.teacher, rows, rows, is_alike=True, fingerprint="kept before") is not None
+    monkeypatch.setattr(teaching_rows, "MAX_STORE_BYTES", teaching_rows.cached_bytes(rig.teacher, rows) - 1)
+    assert cache_teaching(rig.teacher, rows, rows, is_alike=True, fingerprint="kept before") is not None
+    assert cache_teaching(rig.teacher, rows, rows, is_alike=True, fingerprint="not before") is None

@@ -10,7 +10,7 @@ from torch.nn import functional
 from pretune.backbones.load import load_backbone
 from pretune.data.splits import Splits
 from pretune.errors import ModelError
-from pretune.objectives.distil import Pupil
+from pretune.objectives.distil import MatchedStudent
 from pretune.objectives.distil_features import DistilFeatures
 from pretune.objectives.distil_masked_text import DistilMaskedText
 from pretune.objectives.inner_matching import hidden_distance
@@ -52,7 +52,7 @@ def test_masked_words_are_cross_entropy_and_divergence_at_masked_places() -> Non
 
 def test_inner_states_of_a_row_count_once_for_each_masked_place() -> None:
     rig = Rig("distil-masked", attention=False)
-    assert isinstance(rig.model, Pupil)
+    assert isinstance(rig.model, MatchedStudent)
     batch = rig.batch([0, 3, 5])
     rig.model.eval()
     loss = rig.loss(batch)

@@ -328,7 +328,7 @@ def test_odd_pictures_are_read_alike(tmp_path: Path):
     """Turned by EXIF, transparent, grey, of 16 bits, with a palette, small, very long."""
     from PIL import Image
 
-    from pretune.backbones.image.geometry import centre_crop, geometry_of, resized
+    from pretune.backbones.image.transform import centre_crop, image_transform_of, resized
     from pretune.data.media.image import decode_image
     from pretune.export.standalone.pictures import Reader
     from tiny import tiny_image_backbone
@@ -347,7 +347,7 @@ def test_odd_pictures_are_read_alike(tmp_path: Path):
     colour.resize((7, 9)).save(tmp_path / "small.png")
     colour.resize((300, 33)).save(tmp_path / "long.png")
     colour.convert("CMYK").save(tmp_path / "print.jpg")
-    geometry = geometry_of(tiny_image_backbone("resnet-10").processor)
+    geometry = image_transform_of(tiny_image_backbone("resnet-10").processor)
     told = {"modality": "image", **geometry.__dict__}
     reader = Reader(tmp_path, {"inputs": told}, lambda name: pytest.fail(f"{name} is not needed"))
     for path in sorted(tmp_path.iterdir()):

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pretune.backbones.adapt import plan_adaptation
-from pretune.backbones.audio.clips import Hearing, collate_clips, hearing_of
+from pretune.backbones.audio.clips import AudioSpec, collate_clips, audio_spec_of
 from pretune.backbones.audio.filterbank import Filterbank
 from pretune.backbones.cpu import fast
 from pretune.backbones.load import load_backbone, save_model
@@ -33,8 +33,8 @@ RATE = 16_000
 
 
 @pytest.fixture(scope="module")
-def hearing() -> Hearing:
-    return hearing_of(tiny_audio_backbone(features=True))
+def hearing() -> AudioSpec:
+    return audio_spec_of(tiny_audio_backbone(features=True))
 
 
 def noise(samples: int, seed: int = 0) -> np.ndarray:
@@ -58,7 +58,7 @@ def extracted(clips: list[np.ndarray]) -> dict[str, torch.Tensor]:
 # --- what is heard ----------------------------------------------------------------------------------------------------
 
 
-def check_against_the_extractor(clips: list[np.ndarray], hearing: Hearing) -> None:
+def check_against_the_extractor(clips: list[np.ndarray], hearing: AudioSpec) -> None:
     inputs, lengths_B = collate_clips(clips, hearing)
     theirs = extracted(clips)
     frames_B = theirs["attention_mask"].sum(dim=1)
@@ -71,13 +71,13 @@ def check_against_the_extractor(clips: list[np.ndarray], hearing: Hearing) -> No
         assert not inputs["input_features"][row, frames:].any()
 
 
-def test_features_are_those_of_the_extractor(hearing: Hearing) -> None:
+def test_features_are_those_of_the_extractor(hearing: AudioSpec) -> None:
     check_against_the_extractor([sung(5000), noise(8000, 1), sung(hearing.least_samples, 2), noise(12_345, 3)], hearing)
     check_against_the_extractor([sung(720 + 160 * extra) for extra in range(4)], hearing)
 
 
 @pytest.mark.shared_data
-def test_features_of_real_clips_are_those_of_the_extractor(hearing: Hearing, shared_data: Path) -> None:
+def test_features_of_real_clips_are_those_of_the_extractor(hearing: AudioSpec, shared_data: Path) -> None:
     from pretune.tasks.rows.audio import clip_of
 
     places = sorted((shared_data / "speech" / "yesno").rglob("*.wav"))[:3]
@@ -86,19 +86,19 @@ def test_features_of_real_clips_are_those_of_the_extractor(hearing: Hearing, sha
     check_against_the_extractor(clips, hearing)
 
 
-def test_a_silent_clip_is_heard_as_nothing(hearing: Hearing) -> None:
+def test_a_silent_clip_is_heard_as_nothing(hearing: AudioSpec) -> None:
     inputs, _ = collate_clips([np.zeros(4000, np.int16)], hearing)
     assert inputs["input_features"].abs().max() < 0.01
 
 
-def test_batches_are_a_tenth_of_a_second_wide(hearing: Hearing) -> None:
+def test_batches_are_a_tenth_of_a_second_wide(hearing: AudioSpec) -> None:
     inputs, _ = collate_clips([noise(3000)], hearing)
     assert hearing.places_per_second == 50
     assert inputs["input_features"].shape == (1, 10, 160)
     assert hearing.frames_of(inputs) == 10
 
 
-def test_frames_are_those_that_the_model_makes(hearing: Hearing) -> None:
+def test_frames_are_those_that_the_model_makes(hearing: AudioSpec) -> None:
     model, _ = tiny_audio_backbone(features=True).build("AutoModel", seed=0)
     for samples in (hearing.least_samples, 5000, 16_000):
         inputs, _ = collate_clips([noise(samples)], hearing)
@@ -114,7 +114,7 @@ def test_frames_are_those_that_the_model_makes(hearing: Hearing) -> None:
 @pytest.mark.parametrize("preset", ["w2v-bert-tiny", "w2v-bert-mini"])
 def test_a_preset_hears_16_khz_alone(preset: str) -> None:
     found = load_backbone(f"scratch:{preset}")
-    hearing = hearing_of(found)
+    hearing = audio_spec_of(found)
     assert found.modality == "audio"
     assert (hearing.rate, hearing.bands, hearing.filterbank) == (RATE, 80, Filterbank(RATE, 80, 2))
     assert found.facts["sampling_rate"] == RATE
@@ -134,7 +134,7 @@ def test_a_model_comes_back_from_its_folder(tmp_path: Path) -> None:
     save_model(model, task.processor_to_save(backbone), tmp_path)
     again = load_backbone(str(tmp_path))
     assert again.modality == "audio"
-    assert hearing_of(again) == hearing_of(backbone)
+    assert audio_spec_of(again) == audio_spec_of(backbone)
     _, report = again.build("AutoModelForCTC", seed=0, vocab_size=len(task.spelling.tokens))
     assert not report.initialised
 
@@ -153,21 +153,21 @@ def test_a_folder_in_hub_layout_is_fine_tuned(tmp_path: Path) -> None:
     task = SpeechRecognition.start(Splits({"train": dataset_of(tiny_clips(6))}, {}), found, TaskSettings())
     _, report = task.build(found, seed=0)
     assert {name.partition(".")[0] for name in report.initialised} == {"lm_head"}
-    assert task.hearing == hearing_of(backbone)
+    assert task.hearing == audio_spec_of(backbone)
 
 
 def test_what_does_not_fit_together_is_said() -> None:
     backbone = tiny_audio_backbone(features=True)
     backbone.config.feature_projection_input_dim = 80
     with pytest.raises(ModelError, match="reads 80 features a frame, its feature extractor makes 160"):
-        hearing_of(backbone)
+        audio_spec_of(backbone)
     backbone.config.feature_projection_input_dim, backbone.config.add_adapter = 160, True
     with pytest.raises(ModelError, match="shortens its frames by an adapter"):
-        hearing_of(backbone)
+        audio_spec_of(backbone)
     mixed = tiny_audio_backbone()
     mixed.processor = backbone.processor
     with pytest.raises(ModelError, match="does not read features of this kind"):
-        hearing_of(mixed)
+        audio_spec_of(mixed)
 
 
 def test_pre_training_names_the_models_that_it_suits() -> None:
@@ -183,7 +183,7 @@ def test_pre_training_names_the_models_that_it_suits() -> None:
 # --- variation --------------------------------------------------------------------------------------------------------
 
 
-def test_hidden_bands_are_hidden_in_every_window(hearing: Hearing) -> None:
+def test_hidden_bands_are_hidden_in_every_window(hearing: AudioSpec) -> None:
     hidden_M = np.zeros(80, dtype=bool)
     hidden_M[10:25] = True
     clip = sung(8000)
@@ -265,7 +265,7 @@ def test_the_layers_are_told_apart() -> None:
     assert model.config.id2label == dict(enumerate(LABELS))
 
 
-def test_half_precision_gives_about_the_same(hearing: Hearing) -> None:
+def test_half_precision_gives_about_the_same(hearing: AudioSpec) -> None:
     task, backbone = tiny_sound_task("sound", features=True)
     model: Any = fast.make_fast(task.build(backbone, seed=0)[0].eval())
     rows = task.encode_rows(dataset_of(tiny_clips(4)), fingerprint="bf16-features")

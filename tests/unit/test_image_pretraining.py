@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from pretune.backbones.image.geometry import geometry_of
+from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.load import Backbone, load_backbone, save_model
 from pretune.engine import checkpoint
 from pretune.engine.batching import Feeds, Stream
@@ -34,7 +34,7 @@ def told(**changes: Any) -> Any:
 
 def masked(**options: Any) -> MaskedImage:
     backbone = tiny_image_backbone()
-    return MaskedImage(backbone, geometry_of(backbone.processor), **options)
+    return MaskedImage(backbone, image_transform_of(backbone.processor), **options)
 
 
 @pytest.mark.parametrize(("kind", "each"), [("masked-image", 1), *((kind, 2) for kind in TWO_VIEWS)])
@@ -169,7 +169,7 @@ def test_masked_autoencoding_goes_on_from_a_run_and_from_a_classifier(tmp_path: 
 
 def test_pictures_of_another_size_are_read_with_positions_for_their_patches(tmp_path: Path) -> None:
     backbone = tiny_image_backbone()
-    made = MaskedImage(backbone, geometry_of(backbone.processor).at(48))
+    made = MaskedImage(backbone, image_transform_of(backbone.processor).at(48))
     batch = made.collate([np.zeros((48, 48, 3), np.uint8)] * 2, np.arange(2, dtype=np.uint64), ["a", "b"])
     assert batch.num_items == 2 * (144 - 36)
     assert math.isfinite(made.loss(made.model, {"pictures": batch}, torch.Generator()).total.item())
@@ -192,7 +192,7 @@ def test_pictures_of_another_size_are_read_with_positions_for_their_patches(tmp_
 def test_what_cannot_be_masked_is_refused(preset: str, size: int, fraction: float, problem: str) -> None:
     backbone = tiny_image_backbone(preset)
     with pytest.raises(PretuneError, match=problem):
-        MaskedImage(backbone, geometry_of(backbone.processor).at(size), mask_fraction=fraction)
+        MaskedImage(backbone, image_transform_of(backbone.processor).at(size), mask_fraction=fraction)
 
 
 # --- two variations ---------------------------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ def test_what_is_saved_is_an_encoder_that_any_classifier_takes(kind: str, preset
         if preset != "mobilenet-v2"
         else load_backbone("scratch:mobilenet-v2", image_size=32)
     )
-    made = PICTURE_KINDS[kind](backbone, geometry_of(backbone.processor))
+    made = PICTURE_KINDS[kind](backbone, image_transform_of(backbone.processor))
     save_model(made.saved(), backbone.processor, tmp_path)
     model, info = AutoModelForImageClassification.from_pretrained(tmp_path, num_labels=3, output_loading_info=True)
     assert {name.split(".")[0] for name in info["missing_keys"]} == {"classifier"}

@@ -29,7 +29,7 @@ class Tiny:
     """A model with its task, some items and its float graph, prepared."""
 
     def __init__(self, folder: Path, modality: str) -> None:
-        from pretune.backbones.image.geometry import geometry_of
+        from pretune.backbones.image.transform import image_transform_of
 
         torch.manual_seed(0)
         self.folder = folder
@@ -39,7 +39,7 @@ class Tiny:
             rows = dataset_of(uneven_rows(16))
         else:
             backbone = tiny_image_backbone("resnet-10")
-            self.task = ImageClassification(LABELS, geometry_of(backbone.processor))
+            self.task = ImageClassification(LABELS, image_transform_of(backbone.processor))
             rows = dataset_of(tiny_pictures(16))
         self.model, _ = self.task.build(backbone, seed=0)
         for module in self.model.modules():

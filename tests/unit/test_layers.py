@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pretune.backbones.adapt import encoder_layers
-from pretune.backbones.image.geometry import geometry_of
+from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.layers import evenly_chosen, thinned
 from pretune.backbones.load import load_backbone, save_model
 from pretune.errors import ModelError, UsageError
@@ -51,7 +51,7 @@ def _taught(kind: str, folder: Path) -> tuple[Any, Any, dict[str, torch.Tensor]]
     elif kind == "pictures":
         backbone = tiny_image_backbone()
         backbone.config.num_hidden_layers = 4
-        task, rows = ImageClassification(LABELS, geometry_of(backbone.processor)), dataset_of(tiny_pictures(6))
+        task, rows = ImageClassification(LABELS, image_transform_of(backbone.processor)), dataset_of(tiny_pictures(6))
     else:
         task, backbone = tiny_sound_task(kind.removesuffix(" of features"), features=kind.endswith("features"))
         backbone.config.num_hidden_layers = 4
@@ -101,7 +101,7 @@ def test_what_cannot_be_thinned_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="layers:0"):
         thinned(found, 0)
     backbone = tiny_image_backbone("resnet-10")
-    task = ImageClassification(LABELS, geometry_of(backbone.processor))
+    task = ImageClassification(LABELS, image_transform_of(backbone.processor))
     save_model(task.build(backbone, seed=0)[0], backbone.processor, tmp_path / "maps")
     with pytest.raises(ModelError, match="no layers"):
         thinned(load_backbone(str(tmp_path / "maps")), 2)

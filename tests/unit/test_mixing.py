@@ -8,7 +8,7 @@ import torch
 
 from pretune.backbones.adapt import plan_adaptation
 from pretune.backbones.image.augment import AUGMENTS
-from pretune.backbones.image.geometry import geometry_of
+from pretune.backbones.image.transform import image_transform_of
 from pretune.errors import DataError
 from pretune.objectives.supervised import Supervised
 from pretune.tasks import ImageClassification
@@ -33,7 +33,7 @@ def test_the_share_told_is_the_share_seen() -> None:
 
 
 def task_of(**options: object) -> ImageClassification:
-    geometry = geometry_of(tiny_image_backbone("resnet-10").processor)
+    geometry = image_transform_of(tiny_image_backbone("resnet-10").processor)
     return ImageClassification(LABELS, geometry, augment="strong", **options)
 
 

@@ -13,7 +13,7 @@ from datasets import Dataset
 from torch.nn import functional
 
 from conftest import make_rows
-from pretune.backbones.image.geometry import geometry_of
+from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.load import load_backbone, save_model
 from pretune.config import TaskSettings
 from pretune.data.splits import Splits
@@ -152,7 +152,7 @@ def test_the_threshold_is_fitted_kept_and_used() -> None:
         record(made, (0.1, 0.05, 0.05), []),
     ]
     assert [one["labels"] for one in records] == [[], [], []]
-    decided = made.decided(records)
+    decided = made.with_fitted_threshold(records)
     assert [one["labels"] for one in decided] == [["money"], ["science", "sport"], []]
     assert made.threshold == 0.5, "to decide about validation rows changes nothing"
     made.calibrate(records)
@@ -233,7 +233,7 @@ def test_a_probability_is_a_sigmoid() -> None:
 
 
 def test_pictures_are_mixed_with_all_their_labels() -> None:
-    geometry = geometry_of(tiny_image_backbone("resnet-10").processor)
+    geometry = image_transform_of(tiny_image_backbone("resnet-10").processor)
     made = ImageMultilabelClassification(LABELS, geometry, augment="strong")
     assert made.mixes > 0
     pixels = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3)).astype(np.uint8)

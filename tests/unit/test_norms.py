@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from pretune.backbones.image.geometry import geometry_of
+from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.library import save_model
 from pretune.backbones.load import load_backbone
 from pretune.backbones.norms import StillBatchNorm2d, mend_batch_norms
@@ -59,7 +59,7 @@ def test_a_model_with_folded_norms_is_the_same_model_while_it_learns(tmp_path: P
         norm.running_var.fill_(0.999)  # type: ignore[union-attr]
     save_model(model, backbone.processor, tmp_path)
     folded = load_backbone(str(tmp_path))
-    task = ImageClassification(LABELS, geometry_of(folded.processor))
+    task = ImageClassification(LABELS, image_transform_of(folded.processor))
     loaded, _ = task.build(folded, seed=0)
     rows = task.encode_rows(dataset_of(tiny_pictures(8)), fingerprint="folded")
     batch = task.collate([rows[i] for i in range(8)])

@@ -19,7 +19,7 @@ from pretune.backbones.detection.anchors import (
     shapes_for,
 )
 from pretune.backbones.image.augment_boxes import LEAST_LEFT, varied_boxes
-from pretune.backbones.image.geometry import Geometry
+from pretune.backbones.image.transform import ImageTransform
 from pretune.backbones.image.letterbox import Canvas, canvas_for, collate_canvas, fitted
 from pretune.backbones.load import load_backbone
 from pretune.backbones.stages import resting_part
@@ -87,7 +87,7 @@ def test_a_box_that_leaves_the_picture_is_set_aside() -> None:
 def test_a_canvas_has_the_usual_shape_of_the_pictures_and_places_go_back() -> None:
     from PIL import Image
 
-    geometry = Geometry(crop=(224, 224), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    geometry = ImageTransform(crop=(224, 224), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     assert canvas_for(np.array([640, 640, 480]), np.array([480, 480, 640]), 320, geometry).sides == (256, 320)
     canvas = Canvas(64, 96, geometry)
     for size in ((200, 50), (50, 200), (96, 64), (3, 1000)):

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pretune.backbones.cpu.fast import make_fast
-from pretune.backbones.image.geometry import geometry_of
+from pretune.backbones.image.transform import image_transform_of
 from pretune.errors import ModelError
 from pretune.export.onnx_graph import LogitsOnly, export_graph, plain
 from pretune.export.onnx_model import OnnxModel
@@ -45,7 +45,7 @@ def text_case(family: str, kind: Any = TextClassification) -> Case:
 
 def picture_case(preset: str, kind: Any = ImageClassification) -> Case:
     backbone = tiny_image_backbone(preset) if preset.startswith(("vit", "resnet")) else _mobilenet()
-    return _built(kind(LABELS, geometry_of(backbone.processor)), backbone, tiny_pictures(9))
+    return _built(kind(LABELS, image_transform_of(backbone.processor)), backbone, tiny_pictures(9))
 
 
 def sound_case(kind: str, **options: bool) -> Case:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pretune.backbones.adapt import plan_adaptation
-from pretune.backbones.image.geometry import geometry_of
+from pretune.backbones.image.transform import image_transform_of
 from pretune.tasks import ImageClassification, TextClassification, TextMultilabelClassification
 from pretune.tasks.baselines.parts import KnownLabels
 from pretune.tasks.linear.head import find_linear_head, place, read, solve
@@ -39,7 +39,7 @@ def world(kind: str) -> tuple[Any, torch.nn.Module, Any]:
     """A task, its model and a data set; ``kind`` names what the head reads."""
     if kind == "pictures":
         backbone, data = tiny_image_backbone("resnet-10"), dataset_of(tiny_pictures(24))
-        task: Any = ImageClassification(LABELS, geometry_of(backbone.processor))
+        task: Any = ImageClassification(LABELS, image_transform_of(backbone.processor))
     elif kind.startswith("sound"):
         task, backbone = tiny_sound_task("sound", told=kind == "sound")
         data = dataset_of(tiny_clips(24))

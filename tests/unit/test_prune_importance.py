@@ -11,7 +11,7 @@ import torch
 from scipy.stats import spearmanr
 
 from conftest import make_rows
-from pretune.backbones.image.geometry import geometry_of
+from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.units import HEADS, features_of, units_of
 from pretune.compress.prune_importance import part_scores
 from pretune.errors import CheckFailed
@@ -94,7 +94,7 @@ def test_scores_agree_with_taking_heads_out(learned: Rig):
 def test_channels_of_a_sum_have_one_score_each():
     """Blocks of a stage add to the same channels: what all readers of one take in counts together."""
     backbone = tiny_image_backbone("resnet-18")
-    task = ImageClassification(LABELS, geometry_of(backbone.processor))
+    task = ImageClassification(LABELS, image_transform_of(backbone.processor))
     model, _ = task.build(backbone, seed=0)
     rows = task.encode_rows(dataset_of(tiny_pictures(9)), fingerprint="importance-pictures")
     scores = part_scores(task, model, rows, range(9), CPU)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from pretune.backbones.image.geometry import geometry_of
+from pretune.backbones.image.transform import image_transform_of
 from pretune.compress.prune_norms import follow_closely, settle_norms
 from pretune.tasks import ImageClassification, TextClassification
 from tiny import CPU, LABELS, dataset_of, tiny_backbone, tiny_encoder, tiny_image_backbone, tiny_pictures
@@ -16,7 +16,7 @@ from tiny import CPU, LABELS, dataset_of, tiny_backbone, tiny_encoder, tiny_imag
 
 def a_net() -> tuple[ImageClassification, Any, Any]:
     backbone = tiny_image_backbone("resnet-18")
-    task = ImageClassification(LABELS, geometry_of(backbone.processor))
+    task = ImageClassification(LABELS, image_transform_of(backbone.processor))
     model, _ = task.build(backbone, seed=0)
     return task, model, task.encode_rows(dataset_of(tiny_pictures(20)), fingerprint="norms")
 

@@ -12,7 +12,7 @@ from datasets import Dataset
 
 from conftest import make_rows
 from pretune.answers import Value
-from pretune.backbones.image.geometry import geometry_of
+from pretune.backbones.image.transform import image_transform_of
 from pretune.config import TaskSettings
 from pretune.data.splits import Splits
 from pretune.errors import DataError, ModelError, UsageError
@@ -133,7 +133,7 @@ def test_windows_are_averaged() -> None:
 
 
 def test_pictures_are_mixed_with_their_numbers() -> None:
-    geometry = geometry_of(tiny_image_backbone("resnet-10").processor)
+    geometry = image_transform_of(tiny_image_backbone("resnet-10").processor)
     made = ImageRegression((), geometry, augment="strong", **SCALE)
     pixels = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3)).astype(np.uint8)
     one, other = (Encoded(str(i), {"pixels": pixels[i]}, 4, target) for i, target in enumerate([2.0, -1.0]))
@@ -178,7 +178,7 @@ def test_the_distance_from_a_teacher_is_squared_whatever_the_temperature() -> No
 def test_a_task_comes_back_as_it_was_kept() -> None:
     made = task(max_length=24, long_text="windows")
     about = json.loads(json.dumps(made.to_dict()))
-    TextRegression.kept_fields()(about)
+    TextRegression.saved_fields()(about)
     again = TextRegression.restore(about, tiny_backbone())
     assert again.to_dict() == made.to_dict()
     assert (again.mean, again.spread, again.tolerance) == (made.mean, made.spread, made.tolerance)

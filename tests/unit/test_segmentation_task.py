@@ -21,11 +21,11 @@ from pretune.backbones.fitted import (
     common_size,
     fit_mask,
     fit_picture,
-    fitted_geometry,
+    fitted_transform,
     fitted_size,
     largest_of,
 )
-from pretune.backbones.image.geometry import geometry_of
+from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.load import save_model
 from pretune.config import TaskSettings
 from pretune.data.splits import Splits
@@ -42,7 +42,7 @@ def task_of(
     preset: str = "resnet-10", head: str = "unet", **options: Any
 ) -> tuple[SemanticSegmentation, torch.nn.Module]:
     backbone = tiny_image_backbone(preset)
-    task = SemanticSegmentation(LABELS, fitted_geometry(geometry_of(backbone.processor), SIZE), head=head, **options)
+    task = SemanticSegmentation(LABELS, fitted_transform(image_transform_of(backbone.processor), SIZE), head=head, **options)
     return task, task.build(backbone, seed=0)[0].eval()
 
 
@@ -242,9 +242,9 @@ def test_a_folder_says_the_size_and_colours_of_its_inputs_whatever_the_trunk(kin
             "interpolation": "bicubic",
         }
         backbone.processor = TimmWrapperImageProcessor(colours)
-    task = SemanticSegmentation(LABELS, fitted_geometry(geometry_of(backbone.processor), SIZE), head="unet")
+    task = SemanticSegmentation(LABELS, fitted_transform(image_transform_of(backbone.processor), SIZE), head="unet")
     model, _ = task.build(backbone, seed=0)
     save_model(model, task.processor_to_save(backbone), tmp_path)
     assert modality_of_folder(model.config, tmp_path) == "image"  # type: ignore[arg-type]
-    found = geometry_of(AutoImageProcessor.from_pretrained(tmp_path))
-    assert fitted_geometry(found, SIZE) == task.geometry
+    found = image_transform_of(AutoImageProcessor.from_pretrained(tmp_path))
+    assert fitted_transform(found, SIZE) == task.geometry

@@ -8,7 +8,7 @@ import pytest
 
 from pretune.backbones.library import save_model
 from pretune.backbones.load import load_backbone
-from pretune.backbones.text.spelling import Spelling, find_spelling, new_spelling, tidy
+from pretune.backbones.text.characters import CharVocabulary, find_vocabulary, new_vocabulary, tidy
 from pretune.errors import DataError
 from pretune.tasks import SpeechRecognition
 from tiny import tiny_audio_backbone, tiny_sound_task
@@ -17,7 +17,7 @@ TEXTS = ["oh no", " see  the sea ", "naïve", "你好"]
 
 
 def test_every_character_of_the_transcripts_is_in_the_vocabulary_once() -> None:
-    spelling = new_spelling(TEXTS)
+    spelling = new_vocabulary(TEXTS)
     assert set("ohnsetaïv你好") < set(spelling.tokens)
     assert len(set(spelling.tokens)) == len(spelling.tokens)
     assert spelling.tokens[spelling.blank_id] == "<pad>"
@@ -31,14 +31,14 @@ def test_transcripts_are_composed_and_their_spaces_single() -> None:
 
 
 def test_unknown_characters_are_the_unknown_token_and_are_not_written() -> None:
-    spelling = new_spelling(["abc"])
+    spelling = new_vocabulary(["abc"])
     ids = spelling.encode("axb")
     assert ids[1] == spelling.unknown_id
     assert spelling.decode(ids) == "ab"
 
 
 def test_a_bar_in_a_transcript_is_not_taken_for_a_space() -> None:
-    spelling = new_spelling(["a|b c"])
+    spelling = new_vocabulary(["a|b c"])
     assert spelling.delimiter != "|"
     assert spelling.decode(spelling.encode("a|b c")) == "a|b c"
 
@@ -46,16 +46,16 @@ def test_a_bar_in_a_transcript_is_not_taken_for_a_space() -> None:
 @pytest.mark.parametrize("texts", [[], [""], ["  ", "\n"]])
 def test_transcripts_without_a_character_are_refused(texts: list[str]) -> None:
     with pytest.raises(DataError, match="all training transcripts are empty"):
-        new_spelling(texts)
+        new_vocabulary(texts)
 
 
 def test_a_column_that_is_no_transcript_is_refused() -> None:
     with pytest.raises(DataError, match="different characters"):
-        new_spelling(["".join(chr(c) for c in range(0x4E00, 0x4E00 + 20_001))])
+        new_vocabulary(["".join(chr(c) for c in range(0x4E00, 0x4E00 + 20_001))])
 
 
 def test_the_tokenizer_spells_alike() -> None:
-    spelling = new_spelling(TEXTS)
+    spelling = new_vocabulary(TEXTS)
     tokenizer = spelling.tokenizer()
     for text in TEXTS:
         ids = list(spelling.encode(text))
@@ -64,8 +64,8 @@ def test_the_tokenizer_spells_alike() -> None:
 
 
 def test_it_comes_back_from_json_values() -> None:
-    spelling = new_spelling(TEXTS)
-    assert Spelling.from_dict(spelling.to_dict()) == spelling
+    spelling = new_vocabulary(TEXTS)
+    assert CharVocabulary.from_dict(spelling.to_dict()) == spelling
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def ctc_folder(tmp_path: Path) -> Path:
     """A saved CTC model that writes SEE, OH NO and AY in capitals."""
     backbone = tiny_audio_backbone()
     _, made = tiny_sound_task("speech")
-    task = SpeechRecognition(new_spelling(["SEE", "OH NO", "AY"]), tiny_sound_task("speech")[0].hearing)
+    task = SpeechRecognition(new_vocabulary(["SEE", "OH NO", "AY"]), tiny_sound_task("speech")[0].hearing)
     model, _ = task.build(backbone, seed=0)
     save_model(model, task.processor_to_save(made), tmp_path)
     return tmp_path
@@ -81,11 +81,11 @@ def ctc_folder(tmp_path: Path) -> Path:
 
 def test_a_folders_vocabulary_is_kept_where_it_has_all_characters(ctc_folder: Path) -> None:
     backbone = load_backbone(str(ctc_folder))
-    found = find_spelling(backbone, ["see", "oh", "say"])
+    found = find_vocabulary(backbone, ["see", "oh", "say"])
     assert found.case == "upper"
     assert found.encode("see") == found.encode("SEE")
     assert found.decode(found.encode("see")) == "SEE" == found.tidied("see")
-    assert find_spelling(backbone, ["SEE"]).case == ""
+    assert find_vocabulary(backbone, ["SEE"]).case == ""
     task = SpeechRecognition(found, tiny_sound_task("speech")[0].hearing)
     _, report = task.build(backbone, seed=0)
     assert not report.initialised
@@ -93,7 +93,7 @@ def test_a_folders_vocabulary_is_kept_where_it_has_all_characters(ctc_folder: Pa
 
 def test_a_new_vocabulary_is_made_where_characters_lack(ctc_folder: Path) -> None:
     backbone = load_backbone(str(ctc_folder))
-    found = find_spelling(backbone, ["quick fox"])
+    found = find_vocabulary(backbone, ["quick fox"])
     assert set("quickfox") < set(found.tokens)
     task = SpeechRecognition(found, tiny_sound_task("speech")[0].hearing)
     _, report = task.build(backbone, seed=0)

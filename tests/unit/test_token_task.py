@@ -350,7 +350,7 @@ def test_blocks_show_entities_as_text() -> None:
 def test_a_task_comes_back_as_it_was_kept() -> None:
     made = task(max_length=14)
     about = json.loads(json.dumps(made.to_dict()))
-    TokenClassification.kept_fields()(about)
+    TokenClassification.saved_fields()(about)
     again = TokenClassification.restore(about, tiny_backbone())
     assert again.to_dict() == made.to_dict()
     why, instead = made.unexplained()

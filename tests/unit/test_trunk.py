@@ -10,7 +10,7 @@ import torch
 
 from pretune.backbones.adapt import plan_adaptation
 from pretune.backbones.cpu.fast import make_fast
-from pretune.backbones.image.geometry import geometry_of
+from pretune.backbones.image.transform import image_transform_of
 from pretune.engine.batching import Feeds
 from pretune.engine.fit import Budget, fit
 from pretune.engine.optim import Optim
@@ -30,7 +30,7 @@ def world(kind: str) -> tuple[Task, torch.nn.Module, Any]:
         task: Task = TextClassification(LABELS, tiny_encoder(backbone))
     else:
         backbone, data = tiny_image_backbone(kind), dataset_of(tiny_pictures(18))
-        task = ImageClassification(LABELS, geometry_of(backbone.processor))
+        task = ImageClassification(LABELS, image_transform_of(backbone.processor))
     model, _ = task.build(backbone, seed=0)
     return task, make_fast(model), data
 

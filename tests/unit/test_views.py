@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from pretune.backbones.image import views
-from pretune.backbones.image.geometry import Geometry, collate_pixels
+from pretune.backbones.image.transform import ImageTransform, collate_pixels
 from pretune.backbones.image.views import DRAWS, VIEWS, Views
 from pretune.engine.randomness import row_keys, uniform
 
-GEOMETRY = Geometry((32, 32), 32)
+GEOMETRY = ImageTransform((32, 32), 32)
 
 
 def pictures(count: int = 6, *, low: int = 90, high: int = 150) -> list[np.ndarray]:
@@ -76,7 +76,7 @@ def test_a_cut_is_that_of_torchvision() -> None:
         [32, 32],
         antialias=False,
     )
-    found = Views(least_area=0.25).of([picture[:32, :32]], drawn, Geometry((32, 32), 32, scale=1.0))
+    found = Views(least_area=0.25).of([picture[:32, :32]], drawn, ImageTransform((32, 32), 32, scale=1.0))
     inner = (slice(None), slice(2, -2), slice(2, -2))  # torchvision cuts first: its rim sees no neighbour
     assert torch.allclose(found[0][inner], wanted[inner], atol=1e-2)
 
@@ -111,7 +111,7 @@ def test_a_hue_turn_keeps_brightness_and_grey_pictures_lose_their_colour() -> No
 def test_strength_and_frequency_are_those_of_the_recipe() -> None:
     drawn = draws(4000)
     flat = [np.full((8, 8, 3), 128, dtype=np.uint8)] * 4000
-    found = VIEWS["strong"].of(flat, drawn, Geometry((8, 8), 8))[:, 0, 0, 0]
+    found = VIEWS["strong"].of(flat, drawn, ImageTransform((8, 8), 8))[:, 0, 0, 0]
     brightness = found / (128 / 255)
     changed = (brightness - 1).abs() > 1e-5
     assert changed.float().mean() == pytest.approx(0.8, abs=0.02)

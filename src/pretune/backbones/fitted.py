@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pretune.answers.mask import NONE
-from pretune.backbones.image.geometry import Geometry
+from pretune.backbones.image.transform import ImageTransform
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -23,7 +23,7 @@ __all__ = [
     "common_size",
     "fit_mask",
     "fit_picture",
-    "fitted_geometry",
+    "fitted_transform",
     "fitted_size",
     "largest_of",
     "mean_colour",
@@ -34,7 +34,7 @@ ROUND_TO = 32
 _SHORTEST, _MOST_RATIO = 256, 2.5
 
 
-def fitted_geometry(geometry: Geometry, size: tuple[int, int]) -> Geometry:
+def fitted_transform(geometry: ImageTransform, size: tuple[int, int]) -> ImageTransform:
     """The geometry of a model's inputs at this size (height, width): its colours stay."""
     return dataclasses.replace(geometry, crop=size, exact=size, shortest=None)
 
@@ -57,12 +57,12 @@ def fitted_size(width: int, height: int, size: tuple[int, int]) -> tuple[int, in
     return min(size[0], max(1, round(height * scale))), min(size[1], max(1, round(width * scale)))
 
 
-def mean_colour(geometry: Geometry) -> tuple[int, ...]:
+def mean_colour(geometry: ImageTransform) -> tuple[int, ...]:
     """The colour that a model sees as nothing: 0 after normalising."""
     return tuple(round(min(255.0, max(0.0, one / geometry.scale))) for one in geometry.mean)
 
 
-def fit_picture(picture: Image, geometry: Geometry) -> np.ndarray:
+def fit_picture(picture: Image, geometry: ImageTransform) -> np.ndarray:
     """uint8 (H, W, 3)."""
     height, width = fitted_size(*picture.size, geometry.crop)
     scaled = picture if picture.size == (width, height) else picture.resize((width, height), geometry.resample)

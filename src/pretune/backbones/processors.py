@@ -129,7 +129,7 @@ def processor_facts(backbone: Backbone) -> dict[str, Any]:
             "tokenizer": type(backbone.tokenizer.backend_tokenizer.model).__name__,
         }
     if backbone.modality == "image":
-        from pretune.backbones.image.geometry import geometry_of
+        from pretune.backbones.image.transform import image_transform_of
 
-        return {"image_size": list(geometry_of(backbone.processor).crop)}
+        return {"image_size": list(image_transform_of(backbone.processor).crop)}
     return {"sampling_rate": int(backbone.processor.sampling_rate)}

@@ -18,7 +18,7 @@ from pretune.answers import ANSWERS
 from pretune.config import CleanSettings
 from pretune.data.checks.rows import SHOWN_ROWS, column_batches
 from pretune.data.columns.roles import kinds_in
-from pretune.data.held_apart import standing_in
+from pretune.data.held_apart import found_in
 from pretune.data.split import content_keys
 from pretune.data.splits import Splits
 from pretune.data.text.pii import redact
@@ -230,7 +230,7 @@ def _drop_near_leaks(rows: dict[str, datasets.Dataset]) -> tuple[dict[str, datas
     for name in ("train", "unlabelled"):
         if name not in rows or not held:
             continue
-        _, near_N = standing_in(rows[name], held)
+        _, near_N = found_in(rows[name], held)
         if near_N is None:
             raise UsageError(
                 "--drop-near-leaks compares pictures and clips by their sketches, and these were read without",

@@ -14,7 +14,7 @@ from pretune.data.split import content_keys
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["Apart", "held_apart", "standing_in"]
+__all__ = ["Apart", "held_apart", "found_in"]
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ class Apart:
 
 
 def held_apart(rows: datasets.Dataset, held: Mapping[str, datasets.Dataset]) -> Apart:
-    """``rows`` without those that stand in a split of ``held``, or nearly do (:func:`standing_in`)."""
-    same_N, near_N = standing_in(rows, held)
+    """``rows`` without those that stand in a split of ``held``, or nearly do (:func:`found_in`)."""
+    same_N, near_N = found_in(rows, held)
     dropped_N = same_N if near_N is None else same_N | near_N
     kept = rows.select(np.flatnonzero(~dropped_N))
     return Apart(kept, len(rows), int(same_N.sum()), None if near_N is None else int(near_N.sum()))
 
 
-def standing_in(rows: datasets.Dataset, held: Mapping[str, datasets.Dataset]) -> tuple[np.ndarray, np.ndarray | None]:
+def found_in(rows: datasets.Dataset, held: Mapping[str, datasets.Dataset]) -> tuple[np.ndarray, np.ndarray | None]:
     """Two bool (N,): the content of which rows stands in a split of ``held``, and of which other rows a near duplicate does
     (see ``near``; None for pictures and clips that were read without sketches, which are compared by content alone).
     """

@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from pretune.backbones.audio.clips import Hearing, collate_clips, hearing_of
-from pretune.backbones.image.geometry import Geometry, centre_crop, collate_pixels, geometry_of, resized
+from pretune.backbones.audio.clips import AudioSpec, collate_clips, audio_spec_of
+from pretune.backbones.image.transform import ImageTransform, centre_crop, collate_pixels, image_transform_of, resized
 from pretune.backbones.load import Backbone
 from pretune.backbones.text.encoder import TextEncoder, collate_text
 from pretune.backbones.text.limits import encoder_for
@@ -29,7 +29,7 @@ from pretune.wording import agree, counted
 
 __all__ = ["Reader", "Reading", "read_example", "reader_of", "reader_of_backbone"]
 
-Reader: TypeAlias = TextEncoder | Geometry | Hearing
+Reader: TypeAlias = TextEncoder | ImageTransform | AudioSpec
 """What makes a model's inputs: of texts, of pictures, of clips."""
 
 SHOWN_SIDE = 480
@@ -63,9 +63,9 @@ def reader_of(task: Task) -> Reader:
 def reader_of_backbone(backbone: Backbone, about: dict[str, Any]) -> Reader:
     """The same for a pre-trained model; ``about`` is its ``pretune.json``."""
     if backbone.modality == "image":
-        return geometry_of(backbone.processor).at(about.get("image_size"))
+        return image_transform_of(backbone.processor).at(about.get("image_size"))
     if backbone.modality == "audio":
-        return hearing_of(backbone)
+        return audio_spec_of(backbone)
     return encoder_for(backbone, TextSettings(max_length=about.get("max_length")))
 
 
@@ -74,7 +74,7 @@ def read_example(reader: Reader, example: Example, config: Any) -> Reading:
     :class:`ModelError` for a picture model whose patches are not known."""
     if isinstance(reader, TextEncoder):
         return _read_text(reader, example)
-    if isinstance(reader, Hearing):
+    if isinstance(reader, AudioSpec):
         return _read_clip(reader, example.inputs["audio"])
     return _read_picture(reader, example.inputs["image"], config)
 
@@ -101,7 +101,7 @@ def _unknown_note(encoder: TextEncoder, ids_T: np.ndarray) -> tuple[str, ...]:
     return (f"{unknown} of {counted(len(ids_T), 'token')} {agree(unknown, 'are', 'is')} unknown to the model.",)
 
 
-def _read_picture(geometry: Geometry, image: dict[str, Any], config: Any) -> Reading:
+def _read_picture(geometry: ImageTransform, image: dict[str, Any], config: Any) -> Reading:
     pixels = resized(decode_image(image), geometry)
     side: Any = getattr(config, "patch_size", None)
     sides: tuple[Any, ...] = tuple(side) if isinstance(side, (list, tuple)) else (side, side)
@@ -122,7 +122,7 @@ def _read_picture(geometry: Geometry, image: dict[str, Any], config: Any) -> Rea
     )
 
 
-def _read_clip(hearing: Hearing, audio: dict[str, Any]) -> Reading:
+def _read_clip(hearing: AudioSpec, audio: dict[str, Any]) -> Reading:
     clip = clip_of(audio, hearing)
     inputs, _ = collate_clips([clip], hearing)
     if not hearing.masked:

@@ -12,7 +12,7 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from pretune.backbones.text.spelling import tidy
+from pretune.backbones.text.characters import tidy
 from pretune.metrics.base import Measured, Metric, Record, ScoreSpec, Sums
 
 __all__ = ["RecognitionMetric", "confusions", "recognition_scores", "recognition_statistics"]

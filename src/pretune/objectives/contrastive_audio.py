@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from pretune.backbones.audio.clips import hearing_of, parts_of, without_own_masks
+from pretune.backbones.audio.clips import audio_spec_of, parts_of, without_own_masks
 from pretune.config import READ_BY_MODALITY
 from pretune.engine.batching import Stream, cut_by_budget
 from pretune.engine.devices import Device, inference
@@ -94,7 +94,7 @@ class ContrastiveAudio(Pretraining):
             )
         changes: dict[str, Any] = {} if backbone.config.mask_time_prob > 0 else {"mask_time_prob": 0.05}
         self.model, self.report = without_own_masks(backbone).build("AutoModelForPreTraining", seed=seed, **changes)
-        self.hearing = hearing_of(backbone)
+        self.hearing = audio_spec_of(backbone)
         self.mask_share = mask_share
         config = backbone.config
         self.diversity_weight = config.diversity_loss_weight if diversity_weight is None else diversity_weight

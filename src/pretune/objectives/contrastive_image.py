@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pretune.backbones.image.geometry import Geometry
+from pretune.backbones.image.transform import ImageTransform
 from pretune.objectives.two_views import Encoder, TwoViews, perceptron, seeded_heads
 from pretune.types import Feed, Loss
 
@@ -49,7 +49,7 @@ class ContrastiveImage(TwoViews):
     def __init__(
         self,
         backbone: Backbone,
-        geometry: Geometry,
+        geometry: ImageTransform,
         *,
         temperature: float = _TEMPERATURE,
         augment: str = "strong",

@@ -22,7 +22,7 @@ from pretune.tasks.rows.trunk import positions_of
 from pretune.tasks.teacher import Teaching
 from pretune.types import TERM, Batch, Feed, Loss
 
-__all__ = ["HARD_WEIGHT", "TEMPERATURE", "Distil", "Pupil"]
+__all__ = ["HARD_WEIGHT", "TEMPERATURE", "Distil", "MatchedStudent"]
 
 TEMPERATURE = 2.0
 HARD_WEIGHT = 0.1
@@ -35,7 +35,7 @@ Held to the teacher's states to the end, a student of two layers was right on 76
 _LOGITS, _STATES = "teacher_logits", "teacher_states"
 
 
-class Pupil(nn.Module):
+class MatchedStudent(nn.Module):
     """A student with what is held against its teacher's inner states: both learn, the student alone is kept.
 
     Its forward is the student's. ``listener`` hears the student.
@@ -63,7 +63,7 @@ class Distil(Objective):
 
     The loss of a row is ``hard_weight`` times the task's own and the rest times the distance from the teacher's softened answer
     (Hinton et al. 2015); a row without a right answer has the latter alone. In the first half of the run a model that is a
-    :class:`Pupil` adds the distances of inner states, each as they are. An update is normalised by the rows' weights, of
+    :class:`MatchedStudent` adds the distances of inner states, each as they are. An update is normalised by the rows' weights, of
     transcripts by frames.
     """
 
@@ -107,7 +107,7 @@ class Distil(Objective):
     def prepare(self, model: nn.Module, progress: float) -> None:
         """Training mode; what does not learn at ``progress`` rests in eval mode, its dropout too."""
         self.adaptation.train(model, progress)
-        self._looks_inside = isinstance(model, Pupil) and progress < INSIDE_SHARE
+        self._looks_inside = isinstance(model, MatchedStudent) and progress < INSIDE_SHARE
 
     def loss(self, model: nn.Module, feed: Feed, rng: torch.Generator) -> Loss:
         """See the class. ``log`` holds the sums of each distance over the rows that have it."""
@@ -118,14 +118,14 @@ class Distil(Objective):
         both_B = self.hard_weight * hard_B + (1 - self.hard_weight) * soft_B
         total = torch.where(self.task.is_labelled(batch), both_B, soft_B).sum()
         parts = {"hard": float(hard_B.detach().sum()), "soft": float(soft_B.detach().sum())}
-        if self._looks_inside and isinstance(model, Pupil):
+        if self._looks_inside and isinstance(model, MatchedStudent):
             for name, apart_B in self._inside(model, batch).items():
                 inside = (apart_B * self.task.item_weights(batch)).sum()
                 total, parts[name] = total + inside, float(inside.detach())
         return Loss.of(total, parts)
 
     @staticmethod
-    def _inside(model: Pupil, batch: Batch) -> dict[str, torch.Tensor]:
+    def _inside(model: MatchedStudent, batch: Batch) -> dict[str, torch.Tensor]:
         states = model.listener.take()
         assert states is not None, "every layer that is listened to is heard once a forward pass"
         found = model.matching(states, batch.extras[_STATES], positions_of(batch))._asdict()

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from pretune.backbones.audio.clips import hearing_of, without_own_masks
-from pretune.backbones.image.geometry import collate_pixels, geometry_of, interpolate_positions, patches_of
+from pretune.backbones.audio.clips import audio_spec_of, without_own_masks
+from pretune.backbones.image.transform import collate_pixels, image_transform_of, interpolate_positions, patches_of
 from pretune.backbones.image.views import DRAWS, VIEWS
 from pretune.backbones.load import load_backbone
 from pretune.engine.batching import Stream, cut_by_budget
@@ -66,9 +66,9 @@ class _Pictures:
     """Pictures of the student's size, varied by ``augment``, the same for both."""
 
     def __init__(self, backbone: Backbone, teacher: Backbone, settings: TaughtSettings) -> None:
-        self.geometry = geometry_of(backbone.processor).at(settings.image_size)
+        self.geometry = image_transform_of(backbone.processor).at(settings.image_size)
         self.augment = "light" if settings.augment == "auto" else settings.augment
-        other = geometry_of(teacher.processor)
+        other = image_transform_of(teacher.processor)
         if (other.mean, other.std, other.scale) != (self.geometry.mean, self.geometry.std, self.geometry.scale):
             raise ModelError(
                 "teacher and student scale the colours of pictures differently",
@@ -103,8 +103,8 @@ class _Clips:
     """Clips at the rate that both hear, all their frames heard by both."""
 
     def __init__(self, backbone: Backbone, teacher: Backbone) -> None:
-        self.hearing = hearing_of(backbone)
-        if hearing_of(teacher) != self.hearing or not self.hearing.masked:
+        self.hearing = audio_spec_of(backbone)
+        if audio_spec_of(teacher) != self.hearing or not self.hearing.masked:
             raise ModelError(
                 "teacher and student do not hear alike: sampling rate, what they read, or frames differ, or one is not told of padding",
                 "choose --student scratch:... of the teacher's family, or layers:K",

@@ -19,10 +19,10 @@ from pretune.backbones.text.encoder import collate_text
 from pretune.backbones.text.limits import encoder_for
 from pretune.errors import ModelError
 from pretune.metrics.base import ScoreSpec
-from pretune.objectives.distil import Pupil
+from pretune.objectives.distil import MatchedStudent
 from pretune.objectives.masked_text_pretraining import MaskedTextPretraining
 from pretune.objectives.pretraining import Measure, Pretraining
-from pretune.objectives.pupil import compared_inside
+from pretune.objectives.matched_student import compared_inside
 from pretune.objectives.teaching import TaughtSettings, at_rest
 from pretune.tasks.soft_losses import softened_divergence
 from pretune.types import Batch, Feed, Loss
@@ -116,7 +116,7 @@ class DistilMaskedText(Pretraining):
         """See the class."""
         batch = feed["text"]
         positions_M, targets_M = in_blocks(batch)
-        student = model.student if isinstance(model, Pupil) else model
+        student = model.student if isinstance(model, MatchedStudent) else model
         with heads_at(student, positions_M):
             logits_MV = model(**batch.inputs).logits[0].float()
         said_MV = self._said(batch, positions_M)
@@ -129,7 +129,7 @@ class DistilMaskedText(Pretraining):
             soft = torch.where(targets_M != IGNORED, apart_M, torch.zeros_like(apart_M)).sum()
             total = self.settings.hard_weight * hard + (1 - self.settings.hard_weight) * soft
             parts["soft"] = float(soft.detach())
-        if isinstance(model, Pupil):
+        if isinstance(model, MatchedStudent):
             for name, inside in self._inside(model, batch).items():
                 total, parts[name] = total + inside, float(inside.detach())
         return Loss.of(total, parts)
@@ -141,7 +141,7 @@ class DistilMaskedText(Pretraining):
         with heads_at(self.teacher, positions_M):
             return self.teacher(**_read_by(self.teacher, batch.inputs)).logits[0].float()
 
-    def _inside(self, model: Pupil, batch: Batch) -> dict[str, torch.Tensor]:
+    def _inside(self, model: MatchedStudent, batch: Batch) -> dict[str, torch.Tensor]:
         assert self.listener is not None, "a pupil's teacher is listened to"
         own, others = model.listener.take(), self.listener.take()
         assert own and others, "both have just been run"  # noqa: PT018

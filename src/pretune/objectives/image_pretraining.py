@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 import torch
 
-from pretune.backbones.image.geometry import Geometry, collate_pixels, geometry_of, pictures_of
+from pretune.backbones.image.transform import ImageTransform, collate_pixels, image_transform_of, pictures_of
 from pretune.backbones.image.views import DRAWS, VIEWS
 from pretune.config import READ_BY_MODALITY
 from pretune.engine.batching import Stream
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
     from pretune.config import PretrainingSettings
 
-__all__ = ["HeldOut", "ImagePretraining", "image_geometry", "told"]
+__all__ = ["HeldOut", "ImagePretraining", "pretraining_transform", "told"]
 
 _HELD_OUT_ROWS = 256
 """Held-out rows looked at together: among so many a variation has to find its twin."""
@@ -40,9 +40,9 @@ _SHOWN = 6
 _REMEDY = "lower --learning-rate, raise --batch-size, or choose another --objective"
 
 
-def image_geometry(backbone: Backbone, settings: PretrainingSettings) -> Geometry:
+def pretraining_transform(backbone: Backbone, settings: PretrainingSettings) -> ImageTransform:
     """The geometry of the backbone's pictures at the size that the settings ask for."""
-    return geometry_of(backbone.processor).at(settings.image_size)
+    return image_transform_of(backbone.processor).at(settings.image_size)
 
 
 class HeldOut(NamedTuple):
@@ -66,7 +66,7 @@ class ImagePretraining(Pretraining):
     shown: ClassVar[str]
     """What the page says of :meth:`blocks`."""
 
-    def __init__(self, geometry: Geometry, *, augment: str) -> None:
+    def __init__(self, geometry: ImageTransform, *, augment: str) -> None:
         self.geometry = geometry
         self.augment = augment
         self._last: dict[str, float] = {}

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import numpy as np
 import torch
 
-from pretune.backbones.image.geometry import Geometry, collate_pixels, patches_of
+from pretune.backbones.image.transform import ImageTransform, collate_pixels, patches_of
 from pretune.engine.devices import Device, inference
 from pretune.engine.randomness import torch_generator, uniform
 from pretune.errors import ModelError, UsageError
 from pretune.metrics.base import ScoreSpec
-from pretune.objectives.image_pretraining import ImagePretraining, image_geometry, told
+from pretune.objectives.image_pretraining import ImagePretraining, pretraining_transform, told
 from pretune.objectives.representation import HEALTH_READING, HEALTH_SPECS, NUM_HEALTH, health_statistics
 from pretune.tasks.base import EncodedRows
 from pretune.types import TERM, Batch, Feed, Loss
@@ -65,7 +65,7 @@ class MaskedImage(ImagePretraining):
     def __init__(
         self,
         backbone: Backbone,
-        geometry: Geometry,
+        geometry: ImageTransform,
         *,
         mask_fraction: float = _MASK_FRACTION,
         augment: str = "light",
@@ -92,7 +92,7 @@ class MaskedImage(ImagePretraining):
         """See :class:`pretune.objectives.pretraining.Pretraining`."""
         fraction = _MASK_FRACTION if settings.mask_fraction is None else settings.mask_fraction
         augment = "light" if settings.augment == "auto" else settings.augment
-        return cls(backbone, image_geometry(backbone, settings), mask_fraction=fraction, augment=augment, seed=seed)
+        return cls(backbone, pretraining_transform(backbone, settings), mask_fraction=fraction, augment=augment, seed=seed)
 
     def streams(self, rows: EncodedRows, *, batch_size: int, group_by_length: bool) -> dict[str, Stream]:
         """The one stream of pictures."""
@@ -178,7 +178,7 @@ class MaskedImage(ImagePretraining):
         return {**super().to_dict(), "mask_fraction": self.mask_fraction}
 
 
-def _autoencoder_config(config: Any, geometry: Geometry, mask_fraction: float) -> Any:
+def _autoencoder_config(config: Any, geometry: ImageTransform, mask_fraction: float) -> Any:
     """The masked autoencoder of a plain ViT. The decoder is half as wide as the encoder and two layers deep: for
     fine-tuning one layer is as good as eight (He et al. 2021, table 1a), and it is most of the work.
     """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import numpy as np
 import torch
 
-from pretune.backbones.text.cooccurrence import kept_vectors
+from pretune.backbones.text.cooccurrence import cached_vectors
 from pretune.backbones.text.limits import encoder_for, position_offset
 from pretune.backbones.text_kinds import fills_in
 from pretune.config import READ_BY_MODALITY
@@ -110,12 +110,12 @@ class MaskedTextPretraining(Pretraining):
         return TokenRows.of(dataset, self.encoder, fingerprint=fingerprint)
 
     def begin(self, rows: EncodedRows, *, fingerprint: str) -> str:
-        """Fresh token embeddings become vectors of which tokens stand together; see :func:`kept_vectors`."""
+        """Fresh token embeddings become vectors of which tokens stand together; see :func:`cached_vectors`."""
         if not self.report.fresh or self.settings.embeddings == "random":
             return ""
         weights_VD = self.model.get_input_embeddings().weight  # type: ignore[operator, union-attr]
         vocabulary, width = weights_VD.shape
-        vectors_VD = kept_vectors(
+        vectors_VD = cached_vectors(
             store_of(rows), vocabulary=vocabulary, width=width, ignored=np.array(self.encoder.tokenizer.all_special_ids),
             seed=self.seed, fingerprint=f"{fingerprint}:{self.encoder.identity()}",
         )  # fmt: skip

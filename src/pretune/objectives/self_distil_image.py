@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pretune.backbones.image.geometry import Geometry
+from pretune.backbones.image.transform import ImageTransform
 from pretune.objectives.two_views import Encoder, TwoViews, perceptron, seeded_heads
 from pretune.types import Feed, Loss
 
@@ -75,7 +75,7 @@ class SelfDistilImage(TwoViews):
     name: ClassVar[str] = "self-distillation-image"
     log_names: tuple[str, ...] = ("spread",)
 
-    def __init__(self, backbone: Backbone, geometry: Geometry, *, augment: str = "strong", seed: int = 0) -> None:
+    def __init__(self, backbone: Backbone, geometry: ImageTransform, *, augment: str = "strong", seed: int = 0) -> None:
         super().__init__(backbone, geometry, augment=augment, seed=seed)
         self.pair = _LearnerAndTeacher(self.encoder, seed)
         self.model = self.pair

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from pretune.backbones.image.geometry import Geometry, collate_pixels, interpolate_positions, patches_of
+from pretune.backbones.image.transform import ImageTransform, collate_pixels, interpolate_positions, patches_of
 from pretune.backbones.load import LoadReport
 from pretune.engine.devices import Device, inference
 from pretune.engine.randomness import seed_of
 from pretune.errors import UsageError
 from pretune.metrics.base import ScoreSpec
-from pretune.objectives.image_pretraining import ImagePretraining, image_geometry, told
+from pretune.objectives.image_pretraining import ImagePretraining, pretraining_transform, told
 from pretune.objectives.representation import HEALTH_READING, HEALTH_SPECS, NUM_HEALTH, distances, health_statistics
 from pretune.tasks.base import EncodedRows
 from pretune.types import TERM, Batch
@@ -98,7 +98,7 @@ class TwoViews(ImagePretraining):
     )
     encoder: Encoder
 
-    def __init__(self, backbone: Backbone, geometry: Geometry, *, augment: str, seed: int) -> None:
+    def __init__(self, backbone: Backbone, geometry: ImageTransform, *, augment: str, seed: int) -> None:
         super().__init__(geometry, augment=augment)
         body, self.report = backbone.build("AutoModel", seed=seed)
         if getattr(body, "pooler", None) is not None and hasattr(body.pooler, "dense"):
@@ -110,7 +110,7 @@ class TwoViews(ImagePretraining):
     @classmethod
     def start(cls, data: Splits, backbone: Backbone, settings: PretrainingSettings, *, seed: int) -> Self:
         """See :class:`pretune.objectives.pretraining.Pretraining`."""
-        return cls(backbone, image_geometry(backbone, settings), augment=_views_of(settings, cls.name), seed=seed)
+        return cls(backbone, pretraining_transform(backbone, settings), augment=_views_of(settings, cls.name), seed=seed)
 
     @abstractmethod
     def projected(self, features_VD: torch.Tensor) -> torch.Tensor:
@@ -177,7 +177,7 @@ def twins_found(features_VD: torch.Tensor) -> np.ndarray:
     return found_V.view(2, count).mean(dim=0).cpu().numpy()
 
 
-def _width_of(body: nn.Module, geometry: Geometry) -> int:
+def _width_of(body: nn.Module, geometry: ImageTransform) -> int:
     """Features of a picture, by looking at one."""
     body.eval()
     with torch.inference_mode():

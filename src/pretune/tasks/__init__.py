@@ -6,7 +6,7 @@ from pretune.tasks.base import EncodedRows, Task
 from pretune.tasks.image_classification import ImageClassification, ImageMultilabelClassification
 from pretune.tasks.image_regression import ImageRegression
 from pretune.tasks.keypoint_detection import KeypointDetection
-from pretune.tasks.listing import TASKS, check_settings, find_task, kept_task, task_named, task_on, task_restored
+from pretune.tasks.listing import TASKS, check_settings, find_task, saved_task, task_named, task_on, task_restored
 from pretune.tasks.object_detection import ObjectDetection
 from pretune.tasks.question_answering import QuestionAnswering
 from pretune.tasks.semantic_segmentation import SemanticSegmentation
@@ -42,7 +42,7 @@ __all__ = [
     "TokenClassification",
     "check_settings",
     "find_task",
-    "kept_task",
+    "saved_task",
     "task_named",
     "task_on",
     "task_restored",

@@ -98,7 +98,7 @@ class Task(ABC):
     answer in a record; ``metric_type`` says how answers are scored. Where the settings name none, ``default_batch_size`` is the rows of an update, ``default_updates`` how
     many of them small data gets and ``default_cost`` how much data (as :class:`EncodedRows` counts it) at most. ``reads``
     names the settings that it looks at and other tasks may not; one that was given and is not among them is refused.
-    ``kept`` declares the fields that it adds to what :meth:`to_dict` of its bases keeps in ``pretune.json`` (:meth:`kept_fields`).
+    ``kept`` declares the fields that it adds to what :meth:`to_dict` of its bases keeps in ``pretune.json`` (:meth:`saved_fields`).
     ``taught_variation`` is how the rows of a student are varied whose teacher can be given the same ones (``--augment``), and
     ``loss_parts`` are the keys of its losses' logs, ``learning_inputs`` inputs of its batches that say nothing once a model has learned. ``hub_task`` is the hub's name of what
     its models do, where a pipeline of transformers answers as pretune does. ``more_inputs`` are columns that a row to be answered may have beside those it needs, ``titles`` what people call its inputs, where "text" would not do. ``by_name``: it is
@@ -226,12 +226,12 @@ class Task(ABC):
         """(B,) of each item how far the answer is from a teacher's, both softened, times the item's weight."""
 
     @abstractmethod
-    def reads_like(self, other: Task) -> bool:
+    def same_inputs_as(self, other: Task) -> bool:
         """Are the items of both tasks the same pieces of the rows, so that one (varied, too) may be given to the other?"""
 
     def vary_as(self, teacher: Task) -> bool:
         """Vary rows so that ``teacher`` can be given the same ones (:meth:`for_teacher`); False where it cannot."""
-        return self.reads_like(teacher)
+        return self.same_inputs_as(teacher)
 
     def student(self, data: Splits, backbone: Backbone, settings: TaskSettings) -> Self:
         """The task of a student of this one's model, on another backbone: its answers mean the same."""
@@ -278,7 +278,7 @@ class Task(ABC):
     def record(self, prediction: Prediction, truth: Any = None) -> dict[str, Any]:
         """A line of a predictions file."""
 
-    def learn_as(self, data: Splits, settings: Any) -> None:  # noqa: B027 - a task may weigh all rows alike
+    def with_training_options(self, data: Splits, settings: Any) -> None:  # noqa: B027 - a task may weigh all rows alike
         """Weigh rows as ``settings`` of the run asked that first learned from ``data``: a restored task does not know it."""
 
     def calibrate(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -295,7 +295,7 @@ class Task(ABC):
         """
         return None
 
-    def decided(self, records: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    def with_fitted_threshold(self, records: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
         """Validation records with the answers that :meth:`calibrate` on them would give; as they are where it changes none."""
         return records
 
@@ -368,7 +368,7 @@ class Task(ABC):
         """What ``pretune.json`` beside the model keeps to rebuild the task."""
 
     @classmethod
-    def kept_fields(cls) -> Check:
+    def saved_fields(cls) -> Check:
         """What :meth:`restore` needs of ``pretune.json``: ``kept`` of the class and of all its bases."""
         fields: dict[str, Check] = {}
         for base in reversed(cls.__mro__):

@@ -77,14 +77,14 @@ class Classification(Labelling):
             weights = _weights_in(data, labels)
         return labels, {"class_weights": weights, "label_smoothing": settings.label_smoothing or 0.0}
 
-    def learn_as(self, data: Splits, settings: Any) -> None:
+    def with_training_options(self, data: Splits, settings: Any) -> None:
         """Labels are smoothed and classes weigh as they did."""
-        super().learn_as(data, settings)
+        super().with_training_options(data, settings)
         if settings.class_weights == "auto":
             self.class_weights_C = torch.tensor(_weights_in(data, self.labels), dtype=torch.float32)
 
     @classmethod
-    def kept_options(cls, about: Mapping[str, Any]) -> dict[str, Any]:
+    def saved_options(cls, about: Mapping[str, Any]) -> dict[str, Any]:
         """The temperature."""
         return {"temperature": float(about.get("temperature", 1.0))}
 

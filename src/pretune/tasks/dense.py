@@ -16,8 +16,8 @@ import torch
 from pretune.backbones.augment_masks import LEVELS
 from pretune.backbones.decoders import DECODERS
 from pretune.backbones.dense import build_dense, is_dense, own_head
-from pretune.backbones.fitted import ROUND_TO, common_size, fitted_geometry
-from pretune.backbones.image.geometry import Geometry, geometry_of, interpolate_positions, normalised, patches_of
+from pretune.backbones.fitted import ROUND_TO, common_size, fitted_transform
+from pretune.backbones.image.transform import ImageTransform, image_transform_of, interpolate_positions, normalised, patches_of
 from pretune.backbones.limits import MOST_SIDE
 from pretune.config import READ_BY_MODALITY
 from pretune.errors import UsageError, did_you_mean
@@ -60,7 +60,7 @@ class DenseTask(Task):
         "explain": "the answer is itself a picture of where the model sees what: what speaks for each place is not drawn",
     }
 
-    def __init__(self, labels: Sequence[str], geometry: Geometry, *, head: str, augment: str = "none") -> None:
+    def __init__(self, labels: Sequence[str], geometry: ImageTransform, *, head: str, augment: str = "none") -> None:
         self.labels = tuple(labels)
         self.index = {label: number for number, label in enumerate(self.labels)}
         self.geometry, self.head, self.augmentation = geometry, head, augment
@@ -85,13 +85,13 @@ class DenseTask(Task):
         return held
 
     @classmethod
-    def fit_of(cls, data: Splits, backbone: Backbone, settings: TaskSettings) -> Geometry:
+    def fit_of(cls, data: Splits, backbone: Backbone, settings: TaskSettings) -> ImageTransform:
         """The size that the training pictures are fitted into, with the colours of the backbone. Raises :class:`UsageError`."""
         if settings.image_size is not None and settings.image_size < ROUND_TO:
             raise UsageError(f"--image-size is {settings.image_size}", f"{cls.name} needs {ROUND_TO} pixels at least")
         train = data["train"]
-        return fitted_geometry(
-            geometry_of(backbone.processor), common_size(train["width"], train["height"], settings.image_size)
+        return fitted_transform(
+            image_transform_of(backbone.processor), common_size(train["width"], train["height"], settings.image_size)
         )
 
     @staticmethod
@@ -126,7 +126,7 @@ class DenseTask(Task):
         """How pictures are fitted."""
         return f"fitted:{self.geometry.identity()}"
 
-    def reads_like(self, other: Task) -> bool:
+    def same_inputs_as(self, other: Task) -> bool:
         """Pictures fitted alike."""
         return isinstance(other, DenseTask) and other.inputs_identity() == self.inputs_identity()
 
@@ -134,7 +134,7 @@ class DenseTask(Task):
         """See :class:`pretune.tasks.base.Task`: its pictures are fitted as its teacher's, its outputs mean the same."""
         student = type(self).start(data.replace(data, classes=list(self.labels)), backbone, settings)
         student.labels, student.index = self.labels, dict(self.index)
-        student.geometry = fitted_geometry(student.geometry, self.geometry.crop)
+        student.geometry = fitted_transform(student.geometry, self.geometry.crop)
         student.cost = self.cost
         return student
 
@@ -186,7 +186,7 @@ class DenseTask(Task):
     @classmethod
     def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> Self:
         """See :class:`pretune.tasks.base.Task`."""
-        geometry = fitted_geometry(geometry_of(backbone.processor), (int(about["size"][0]), int(about["size"][1])))
+        geometry = fitted_transform(image_transform_of(backbone.processor), (int(about["size"][0]), int(about["size"][1])))
         return cls(about["labels"], geometry, head=about["head"], augment=about["augment"])
 
     def to_dict(self) -> dict[str, Any]:

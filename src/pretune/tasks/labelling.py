@@ -67,7 +67,7 @@ class Labelling(RowTask):
         self.index = {label: number for number, label in enumerate(self.labels)}
         self.label_smoothing = label_smoothing
 
-    def learn_as(self, data: Splits, settings: Any) -> None:
+    def with_training_options(self, data: Splits, settings: Any) -> None:
         """Labels are smoothed as they were."""
         self.label_smoothing = settings.label_smoothing or 0.0
 

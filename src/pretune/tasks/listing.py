@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
     from pretune.data.splits import Splits
 
-__all__ = ["ALIASES", "TASKS", "check_settings", "find_task", "kept_task", "task_named", "task_on", "task_restored"]
+__all__ = ["ALIASES", "TASKS", "check_settings", "find_task", "saved_task", "task_named", "task_on", "task_restored"]
 
 TASKS: tuple[type[Task], ...] = (
     AudioClassification,
@@ -73,7 +73,7 @@ def task_on(kind: type[Task], backbone: Backbone) -> type[Task]:
     return found
 
 
-def kept_task(about: Mapping[str, Any]) -> type[Task] | None:
+def saved_task(about: Mapping[str, Any]) -> type[Task] | None:
     """The task that a model's ``pretune.json`` tells ``about``; None for one that has no answers (pre-training)."""
     kinds: tuple[type[Task], ...] = LINEAR_TASKS if "features" in about else TASKS
     return next((task for task in kinds if task.name == about["task"]), None)
@@ -84,7 +84,7 @@ def task_restored(about: Mapping[str, Any], backbone: Backbone) -> Task:
     model beside it is of another kind.
     """
     kind = task_on(task_named(about["task"]), backbone)
-    if kind is not kept_task(about):
+    if kind is not saved_task(about):
         raise CorruptFile(
             f"pretune.json of {backbone.name} tells of another kind of model than config.json",
             "the folder holds files of two runs: copy it again",

@@ -97,7 +97,7 @@ class MultilabelClassification(Labelling):
         return labels, {"positive_weights": weights, "label_smoothing": settings.label_smoothing or 0.0, "odds": odds}
 
     @classmethod
-    def kept_options(cls, about: Mapping[str, Any]) -> dict[str, Any]:
+    def saved_options(cls, about: Mapping[str, Any]) -> dict[str, Any]:
         """The threshold."""
         return {"threshold": float(about.get("threshold", 0.5))}
 
@@ -168,7 +168,7 @@ class MultilabelClassification(Labelling):
     def _above(self, probabilities_C: Sequence[float], threshold: float) -> tuple[str, ...]:
         return tuple(label for label, value in zip(self.labels, probabilities_C, strict=True) if value >= threshold)
 
-    def decided(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def with_fitted_threshold(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The records with the labels that the best threshold for them gives."""
         found_NC = self.matrix(records)
         threshold = self._fitted(found_NC, records)

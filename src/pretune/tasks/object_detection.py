@@ -27,7 +27,7 @@ from pretune.backbones.detection.anchors import (
 from pretune.backbones.detection.fresh import new_detector
 from pretune.backbones.detection.model import MODEL_TYPE
 from pretune.backbones.image.augment_boxes import BOX_AUGMENTS, varied_boxes
-from pretune.backbones.image.geometry import geometry_of
+from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.image.letterbox import Canvas, canvas_for, collate_canvas, fitted
 from pretune.backbones.limits import MOST_SIDE
 from pretune.backbones.stages import resting_part
@@ -130,7 +130,7 @@ class ObjectDetection(Task):
             raise UsageError(f"--head is {head!r}", f"{did_you_mean(head, HEADS)}; {cls.name} has {', '.join(HEADS)}")
         labels = sorted(cls._counted(data))
         train = data["train"]
-        geometry = geometry_of(backbone.processor)
+        geometry = image_transform_of(backbone.processor)
         widths, heights = (np.array(train[name]) for name in ("width", "height"))
         canvas = canvas_for(widths, heights, settings.image_size or LONGEST_PX, geometry)
         shapes = _shapes(train, canvas, {label: place for place, label in enumerate(labels)})
@@ -139,7 +139,7 @@ class ObjectDetection(Task):
 
     def student(self, data: Splits, backbone: Backbone, settings: TaskSettings) -> Self:
         """See :class:`pretune.tasks.base.Task`: on the same canvas and anchors."""
-        canvas = dataclasses.replace(self.canvas, geometry=geometry_of(backbone.processor))
+        canvas = dataclasses.replace(self.canvas, geometry=image_transform_of(backbone.processor))
         return type(self)(self.labels, canvas, self.shapes, head=self.head, threshold=self.threshold)
 
     def build(self, backbone: Backbone, *, seed: int) -> tuple[torch.nn.Module, LoadReport]:
@@ -202,7 +202,7 @@ class ObjectDetection(Task):
         changed = BoxTarget(places, target.classes, tuple((aside_M | lost_M).tolist()))
         return Encoded(row.id, {**row.arrays, "pixels": pixels}, row.cost, changed, row.weight)
 
-    def reads_like(self, other: Task) -> bool:
+    def same_inputs_as(self, other: Task) -> bool:
         """The same canvas and colours."""
         return isinstance(other, ObjectDetection) and other.canvas == self.canvas
 
@@ -416,7 +416,7 @@ class ObjectDetection(Task):
     def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> Self:
         """See :class:`pretune.tasks.base.Task`."""
         height, width = about["canvas"]
-        canvas = Canvas(height, width, geometry_of(backbone.processor))
+        canvas = Canvas(height, width, image_transform_of(backbone.processor))
         return cls(
             about["labels"], canvas, about["shapes"], head=about["head"], augment=about["augment"], threshold=about["threshold"]
         )  # fmt: skip

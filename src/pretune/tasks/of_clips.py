@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import torch
 
-from pretune.backbones.audio.clips import Hearing, hearing_of, run_model, without_own_masks
+from pretune.backbones.audio.clips import AudioSpec, audio_spec_of, run_model, without_own_masks
 from pretune.config import READ_BY_MODALITY
 from pretune.metrics.base import Measured
 from pretune.schema import Check, text
@@ -66,7 +66,7 @@ class OfClips(RowTask):
     auto_class: ClassVar[str] = "AutoModelForAudioClassification"
 
     def __init__(
-        self, labels: Sequence[str], hearing: Hearing, *, augment: str = "none", mask: FrameMask | None = None, **options: Any
+        self, labels: Sequence[str], hearing: AudioSpec, *, augment: str = "none", mask: FrameMask | None = None, **options: Any
     ) -> None:  # fmt: skip
         super().__init__(labels, **options)
         self.hearing = hearing
@@ -78,7 +78,7 @@ class OfClips(RowTask):
         """See :class:`pretune.tasks.base.Task`."""
         labels, options = cls.options_of(data, settings)
         return cls(
-            labels, hearing_of(backbone), augment=variation_of(settings), mask=frame_mask_of(backbone), **options
+            labels, audio_spec_of(backbone), augment=variation_of(settings), mask=frame_mask_of(backbone), **options
         )
 
     def build(self, backbone: Backbone, *, seed: int) -> tuple[torch.nn.Module, LoadReport]:
@@ -106,7 +106,7 @@ class OfClips(RowTask):
         """A model that is not told of padding reads clips of each length apart."""
         return not self.hearing.masked
 
-    def reads_like(self, other: Task) -> bool:
+    def same_inputs_as(self, other: Task) -> bool:
         """Clips at the same rate."""
         return isinstance(other, OfClips) and other.hearing.rate == self.hearing.rate
 
@@ -160,8 +160,8 @@ class OfClips(RowTask):
     def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> Self:
         """See :class:`pretune.tasks.base.Task`."""
         return cls(
-            about.get("labels", ()), hearing_of(backbone), augment=about.get("augment", "none"), mask=frame_mask_of(backbone),
-            **cls.kept_options(about),
+            about.get("labels", ()), audio_spec_of(backbone), augment=about.get("augment", "none"), mask=frame_mask_of(backbone),
+            **cls.saved_options(about),
         )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:

@@ -14,10 +14,10 @@ import torch
 
 from pretune.answers import answer_of
 from pretune.backbones.image.augment import AUGMENTS, Augment
-from pretune.backbones.image.geometry import (
-    Geometry,
+from pretune.backbones.image.transform import (
+    ImageTransform,
     collate_pixels,
-    geometry_of,
+    image_transform_of,
     interpolate_positions,
     patches_of,
     resized,
@@ -67,7 +67,7 @@ class OfPictures(RowTask):
     auto_class: ClassVar[str] = "AutoModelForImageClassification"
     fixed_inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
 
-    def __init__(self, labels: Sequence[str], geometry: Geometry, *, augment: str = "none", **options: Any) -> None:
+    def __init__(self, labels: Sequence[str], geometry: ImageTransform, *, augment: str = "none", **options: Any) -> None:
         super().__init__(labels, **options)
         self.geometry = self.view = geometry
         self.cost = patches_of(geometry)
@@ -77,7 +77,7 @@ class OfPictures(RowTask):
     def start(cls, data: Splits, backbone: Backbone, settings: TaskSettings) -> Self:
         """See :class:`pretune.tasks.base.Task`."""
         labels, options = cls.options_of(data, settings)
-        geometry = geometry_of(backbone.processor).at(settings.image_size)
+        geometry = image_transform_of(backbone.processor).at(settings.image_size)
         augment = settings.augment
         if augment == "auto":
             augment = "none" if settings.rests else "light"
@@ -136,13 +136,13 @@ class OfPictures(RowTask):
         weight = share * row.weight + (1 - share) * other.weight
         return Encoded(row.id, self._seen(pixels), row.cost, target_C.astype(np.float32), weight)
 
-    def reads_like(self, other: Task) -> bool:
+    def same_inputs_as(self, other: Task) -> bool:
         """Pictures scaled and cut alike."""
         return isinstance(other, OfPictures) and other.geometry.identity() == self.geometry.identity()
 
     def vary_as(self, teacher: Task) -> bool:
         """Pictures are varied at a larger teacher's size, and scaled down from there."""
-        if self.reads_like(teacher):
+        if self.same_inputs_as(teacher):
             return True
         if not isinstance(teacher, OfPictures) or min(teacher.geometry.crop) < max(self.geometry.crop):
             return False
@@ -239,8 +239,8 @@ class OfPictures(RowTask):
     @classmethod
     def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> Self:
         """See :class:`pretune.tasks.base.Task`."""
-        geometry = geometry_of(backbone.processor).at(about.get("image_size"))
-        return cls(about.get("labels", ()), geometry, augment=about.get("augment", "none"), **cls.kept_options(about))
+        geometry = image_transform_of(backbone.processor).at(about.get("image_size"))
+        return cls(about.get("labels", ()), geometry, augment=about.get("augment", "none"), **cls.saved_options(about))
 
     def to_dict(self) -> dict[str, Any]:
         """What the labels need, side of the pictures and how they were varied."""

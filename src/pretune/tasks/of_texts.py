@@ -122,7 +122,7 @@ class OfTexts(RowTask):
         columns = [{"name": name, "kind": "text"} for name in ("as it stands", "varied", "varied again")]
         return [{"type": "table", "title": "Varied texts", "note": note, "columns": columns, "rows": shown}]
 
-    def reads_like(self, other: Task) -> bool:
+    def same_inputs_as(self, other: Task) -> bool:
         """The same tokens; segment ids change none of them."""
         return isinstance(other, OfTexts) and other.encoder.pieces_identity() == self.encoder.pieces_identity()
 
@@ -159,7 +159,7 @@ class OfTexts(RowTask):
             encoder_of(backbone, about),
             augment=about.get("augment", "none"),
             pooling=about.get("pooling", ()),
-            **cls.kept_options(about),
+            **cls.saved_options(about),
         )
 
     def to_dict(self) -> dict[str, Any]:

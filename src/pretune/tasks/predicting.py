@@ -65,7 +65,7 @@ def predict_rows(
 
 def scores_of(task: Task, predictions: Sequence[Prediction], truths: Sequence[Any]) -> dict[str, float]:
     """Every score of labelled rows by name, with the answers that calibrating on them would give."""
-    records = task.decided([task.record(p, truth) for p, truth in zip(predictions, truths, strict=True)])
+    records = task.with_fitted_threshold([task.record(p, truth) for p, truth in zip(predictions, truths, strict=True)])
     return values_of(task.metric.measure(records))
 
 

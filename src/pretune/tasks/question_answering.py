@@ -193,7 +193,7 @@ class QuestionAnswering(Task):
         """See :class:`pretune.tasks.base.Task`."""
         return store_questions(self, dataset, fingerprint=fingerprint)
 
-    def reads_like(self, other: Task) -> bool:
+    def same_inputs_as(self, other: Task) -> bool:
         """The same tokens; segment ids change none of them."""
         return (
             isinstance(other, QuestionAnswering) and other.encoder.pieces_identity() == self.encoder.pieces_identity()
@@ -364,7 +364,7 @@ class QuestionAnswering(Task):
         self.null_threshold = best_threshold(records)
         return []
 
-    def decided(self, records: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    def with_fitted_threshold(self, records: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
         """The records with the answers that the best threshold for them gives."""
         if self.answers_all or not records:
             return records

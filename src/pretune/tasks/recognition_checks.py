@@ -16,8 +16,8 @@ from pretune.tasks.ctc_decoding import least_frames
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from pretune.backbones.audio.clips import Hearing
-    from pretune.backbones.text.spelling import Spelling
+    from pretune.backbones.audio.clips import AudioSpec
+    from pretune.backbones.text.characters import CharVocabulary
 
 __all__ = ["collapse_warnings", "refuse_other_writing", "refuse_too_long", "transcripts_found", "transcripts_of"]
 
@@ -28,7 +28,7 @@ _NOTHING_LEARNED = 0.9
 """Characters wrong, as a share: letters written at random get so far."""
 
 
-def refuse_too_long(train: Dataset, spelling: Spelling, hearing: Hearing) -> None:
+def refuse_too_long(train: Dataset, spelling: CharVocabulary, hearing: AudioSpec) -> None:
     """Raise :class:`DataError` where more than a fifth of the transcripts need more frames than CTC has in their clips."""
     if "seconds" not in train.column_names:
         return
@@ -114,7 +114,7 @@ def collapse_warnings(records: Sequence[Mapping[str, Any]]) -> list[str]:
     return []
 
 
-def refuse_other_writing(teachers: Spelling, teacher: Hearing, spelling: Spelling, hearing: Hearing) -> None:
+def refuse_other_writing(teachers: CharVocabulary, teacher: AudioSpec, spelling: CharVocabulary, hearing: AudioSpec) -> None:
     """Raise :class:`ModelError` where a teacher's frames cannot be held against a student's: other characters, other lengths."""
     if teachers.tokens != spelling.tokens:
         raise ModelError(

@@ -75,7 +75,7 @@ class Regression(RowTask):
         return [], cls._scale(data)
 
     @classmethod
-    def kept_options(cls, about: Mapping[str, Any]) -> dict[str, Any]:
+    def saved_options(cls, about: Mapping[str, Any]) -> dict[str, Any]:
         """The scale."""
         return {"mean": float(about["mean"]), "spread": float(about["spread"])}
 

@@ -50,7 +50,7 @@ class RowTask(Task):
 
     ``problem_type`` is what transformers calls the arity. ``pooling`` are the modes by which the head reads the states of the tokens;
     none: the head that the architecture has of its own. Options of ``__init__`` that a trained model needs again come from
-    :meth:`kept_options`.
+    :meth:`saved_options`.
     """
 
     auto_class: ClassVar[str]
@@ -73,7 +73,7 @@ class RowTask(Task):
 
     @classmethod
     @abstractmethod
-    def kept_options(cls, about: Mapping[str, Any]) -> dict[str, Any]:
+    def saved_options(cls, about: Mapping[str, Any]) -> dict[str, Any]:
         """The options of ``__init__`` that :meth:`to_dict` kept."""
 
     @abstractmethod

@@ -97,10 +97,10 @@ class SemanticSegmentation(DenseTask):
         areas = cls._areas_of(data)
         geometry, head = cls.fit_of(data, backbone, settings), cls.head_for(backbone, settings.head)
         task = cls(list(areas), geometry, head=head, augment=cls.level_of(settings))
-        task.learn_as(data, settings)
+        task.with_training_options(data, settings)
         return task
 
-    def learn_as(self, data: Splits, settings: Any) -> None:
+    def with_training_options(self, data: Splits, settings: Any) -> None:
         """Classes are weighed as they were."""
         if settings.class_weights == "auto":
             areas = self._areas_of(data)

@@ -15,8 +15,8 @@ import torch
 from torch.nn import functional
 
 from pretune.answers import Text
-from pretune.backbones.audio.clips import Hearing, hearing_of, run_model, without_own_masks
-from pretune.backbones.text.spelling import Spelling, find_spelling
+from pretune.backbones.audio.clips import AudioSpec, audio_spec_of, run_model, without_own_masks
+from pretune.backbones.text.characters import CharVocabulary, find_vocabulary
 from pretune.config import READ_BY_MODALITY
 from pretune.metrics.base import Measured, Metric
 from pretune.metrics.recognition import RecognitionMetric
@@ -83,11 +83,11 @@ class SpeechRecognition(Task):
     default_batch_size: ClassVar[int] = 8
     learning_inputs: ClassVar[tuple[str, ...]] = HIDDEN_FRAMES
     reads: ClassVar[tuple[str, ...]] = (*READ_BY_MODALITY["audio"], "augment", "beam_size")
-    kept: ClassVar = {"spelling": Spelling.fits, "augment?": text(*VARIATIONS), "beam_size?": whole(1, 1000)}
+    kept: ClassVar = {"spelling": CharVocabulary.fits, "augment?": text(*VARIATIONS), "beam_size?": whole(1, 1000)}
     labels: tuple[str, ...] = ()
 
     def __init__(
-        self, spelling: Spelling, hearing: Hearing, *, augment: str = "none", mask: FrameMask | None = None, beam_size: int = 1
+        self, spelling: CharVocabulary, hearing: AudioSpec, *, augment: str = "none", mask: FrameMask | None = None, beam_size: int = 1
     ) -> None:  # fmt: skip
         self.spelling = spelling
         self.hearing = hearing
@@ -98,8 +98,8 @@ class SpeechRecognition(Task):
     @classmethod
     def start(cls, data: Splits, backbone: Backbone, settings: TaskSettings) -> SpeechRecognition:
         """See :class:`pretune.tasks.base.Task`."""
-        hearing = hearing_of(backbone)
-        spelling = find_spelling(backbone, (text or "" for text in data["train"]["text"]))
+        hearing = audio_spec_of(backbone)
+        spelling = find_vocabulary(backbone, (text or "" for text in data["train"]["text"]))
         refuse_too_long(data["train"], spelling, hearing)
         return cls(
             spelling, hearing, augment=variation_of(settings), mask=frame_mask_of(backbone), beam_size=settings.beam_size
@@ -112,7 +112,7 @@ class SpeechRecognition(Task):
         )
 
     def processor_to_save(self, backbone: Backbone) -> Any:
-        """See :meth:`pretune.backbones.text.spelling.Spelling.processor`."""
+        """See :meth:`pretune.backbones.text.characters.CharVocabulary.processor`."""
         return self.spelling.processor(backbone.processor, features=self.hearing.filterbank is not None)
 
     def encode(self, example: Example) -> list[Encoded]:
@@ -157,10 +157,10 @@ class SpeechRecognition(Task):
     def student(self, data: Splits, backbone: Backbone, settings: TaskSettings) -> SpeechRecognition:
         """It writes with the same characters."""
         return SpeechRecognition(
-            self.spelling, hearing_of(backbone), augment=variation_of(settings), mask=frame_mask_of(backbone), beam_size=settings.beam_size
+            self.spelling, audio_spec_of(backbone), augment=variation_of(settings), mask=frame_mask_of(backbone), beam_size=settings.beam_size
         )  # fmt: skip
 
-    def reads_like(self, other: Task) -> bool:
+    def same_inputs_as(self, other: Task) -> bool:
         """Clips at the same rate."""
         return isinstance(other, SpeechRecognition) and other.hearing.rate == self.hearing.rate
 
@@ -325,7 +325,7 @@ class SpeechRecognition(Task):
     def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> SpeechRecognition:
         """See :class:`pretune.tasks.base.Task`."""
         return cls(
-            Spelling.from_dict(about["spelling"]), hearing_of(backbone), augment=about.get("augment", "none"),
+            CharVocabulary.from_dict(about["spelling"]), audio_spec_of(backbone), augment=about.get("augment", "none"),
             mask=frame_mask_of(backbone), beam_size=int(about.get("beam_size", 1)),
         )  # fmt: skip
 

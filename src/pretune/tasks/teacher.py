@@ -20,7 +20,7 @@ import torch
 
 from pretune.backbones.inner_states import Listener
 from pretune.backbones.ragged import RaggedArrays, RaggedWriter
-from pretune.cache import made_once
+from pretune.cache import get_or_create
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.files import check_free_space, write_json
@@ -28,12 +28,12 @@ from pretune.tasks.base import EncodedRows, Task
 from pretune.tasks.rows.trunk import BUDGET_COST, MAX_STORE_BYTES, padded_again, positions_of, without_padding
 from pretune.types import Batch, Encoded
 
-__all__ = ["JoinedRows", "KeptTeaching", "LiveTeaching", "Said", "Teacher", "Teaching", "keep_teaching", "kept_bytes"]
+__all__ = ["JoinedRows", "CachedTeaching", "LiveTeaching", "TeacherOutput", "Teacher", "Teaching", "cache_teaching", "cached_bytes"]
 
 _FORMAT = 1
 
 
-class Said(NamedTuple):
+class TeacherOutput(NamedTuple):
     """A teacher's logits (B, C) or (B, F, V), and its inner states (B, T, D) where they are asked for."""
 
     logits: torch.Tensor
@@ -51,7 +51,7 @@ class Teacher:
     heard: str = ""
     """What the listener hears, in words, for the name of what is kept."""
 
-    def says(self, batch: Batch) -> Said:
+    def says(self, batch: Batch) -> TeacherOutput:
         """Of a batch of its own task, on its own device."""
         self.model.eval()
         if self.listener is not None:
@@ -60,7 +60,7 @@ class Teacher:
             logits = self.task.logits_of(self.model, batch.to(self.device.device)).float()
         states = None if self.listener is None else self.listener.take()
         # Tensors of inference mode may not be part of a gradient's graph; their copies may.
-        return Said(logits.clone(), None if states is None else torch.cat([one.float() for one in states], dim=-1))
+        return TeacherOutput(logits.clone(), None if states is None else torch.cat([one.float() for one in states], dim=-1))
 
     def identity(self) -> str:
         """A hash of its weights and of what is heard of it."""
@@ -76,7 +76,7 @@ class Teacher:
 class Teaching(Protocol):
     """What a teacher says of the items of a batch. ``places`` are the rows' numbers, ``items`` what the student is given."""
 
-    def of(self, places: Sequence[int], items: Sequence[Encoded], batch: Batch, /) -> Said:
+    def of(self, places: Sequence[int], items: Sequence[Encoded], batch: Batch, /) -> TeacherOutput:
         """In the order and with the padding of ``batch``."""
         ...
 
@@ -87,26 +87,26 @@ class LiveTeaching:
 
     teacher: Teacher
 
-    def of(self, _places: Sequence[int], items: Sequence[Encoded], _batch: Batch) -> Said:
+    def of(self, _places: Sequence[int], items: Sequence[Encoded], _batch: Batch) -> TeacherOutput:
         """See :class:`Teaching`."""
         task = self.teacher.task
         return self.teacher.says(task.collate([task.for_teacher(item) for item in items]))
 
 
 @dataclass(frozen=True)
-class KeptTeaching:
+class CachedTeaching:
     """What the teacher said of each row as it stands. ``parts`` are stores, one after the other in the numbers of the rows."""
 
     parts: Sequence[_Kept]
 
-    def of(self, places: Sequence[int], _items: Sequence[Encoded], batch: Batch) -> Said:
+    def of(self, places: Sequence[int], _items: Sequence[Encoded], batch: Batch) -> TeacherOutput:
         """See :class:`Teaching`."""
         found = [self._at(place) for place in places]
         logits = [torch.from_numpy(np.array(one.logits)) for one in found]
         mask_BT = positions_of(batch)
         together = torch.cat(logits) if found[0].is_whole else _lengthened(logits, mask_BT)
         states = [torch.from_numpy(np.array(one.states)) for one in found if one.states is not None]
-        return Said(together, padded_again(states, mask_BT).float() if states else None)
+        return TeacherOutput(together, padded_again(states, mask_BT).float() if states else None)
 
     def _at(self, place: int) -> _KeptRow:
         for part in self.parts:
@@ -158,7 +158,7 @@ class _Kept:
         return _KeptRow(np.stack(logits).mean(axis=0), None, self._is_whole)
 
 
-def keep_teaching(
+def cache_teaching(
     teacher: Teacher,
     own_rows: EncodedRows,
     rows: EncodedRows,
@@ -176,14 +176,14 @@ def keep_teaching(
     numbers = None if is_alike else _by_id(own_rows, rows)
 
     def write(folder: Path) -> None:
-        size = kept_bytes(teacher, own_rows)
+        size = cached_bytes(teacher, own_rows)
         if is_alike and size > min(MAX_STORE_BYTES, shutil.disk_usage(folder).free // 2):
             raise _TooLargeError
         _write(folder, teacher, own_rows, size, on_batch)
 
     try:
         name = f"{_FORMAT}:{fingerprint}:{teacher.identity()}:{len(own_rows)}"
-        return made_once("teachers", name, lambda folder: _Kept(folder, len(own_rows), numbers), write)
+        return get_or_create("teachers", name, lambda folder: _Kept(folder, len(own_rows), numbers), write)
     except _TooLargeError:
         return None
 
@@ -199,8 +199,8 @@ def _by_id(own_rows: EncodedRows, rows: EncodedRows) -> list[np.ndarray]:
     return [np.array(places[rows[number].id]) for number in range(len(rows))]
 
 
-def kept_bytes(teacher: Teacher, rows: EncodedRows) -> int:
-    """The size of what :func:`keep_teaching` keeps, by the longest row: inner states and frames grow with the rows' lengths."""
+def cached_bytes(teacher: Teacher, rows: EncodedRows) -> int:
+    """The size of what :func:`cache_teaching` keeps, by the longest row: inner states and frames grow with the rows' lengths."""
     longest = int(np.argmax(rows.lengths_N))
     said = teacher.says(teacher.task.collate([rows[longest]]))
     share = int(rows.lengths_N.sum()) / int(rows.lengths_N[longest])

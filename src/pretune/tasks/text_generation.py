@@ -119,7 +119,7 @@ class TextGeneration(Task):
         """See :class:`pretune.tasks.base.Task`."""
         return store_texts(dataset, self.encoder, fingerprint=fingerprint)
 
-    def reads_like(self, other: Task) -> bool:
+    def same_inputs_as(self, other: Task) -> bool:
         """The same tokens."""
         return isinstance(other, TextGeneration) and other.encoder.identity() == self.encoder.identity()
 

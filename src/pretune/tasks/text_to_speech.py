@@ -22,7 +22,7 @@ from pretune.backbones.audio.mel import MelSpec
 from pretune.backbones.audio.vocoder import WaveNetVocoder
 from pretune.backbones.load import load_backbone
 from pretune.backbones.own import WAVENET, mel_of
-from pretune.backbones.text.spelling import Spelling
+from pretune.backbones.text.characters import CharVocabulary
 from pretune.config import READ_BY_MODALITY
 from pretune.data.media.audio import decode_audio
 from pretune.errors import DataError, ModelError, UsageError, did_you_mean
@@ -79,7 +79,7 @@ class TextToSpeech(Task):
     metric_type: ClassVar[type[Metric]] = SynthesisMetric
     default_updates: ClassVar[int] = 4000
     reads: ClassVar[tuple[str, ...]] = (*READ_BY_MODALITY["audio"], "take", "vocoder")
-    kept: ClassVar = {"spelling": Spelling.fits, "take?": whole(0), "vocoder?": text()}
+    kept: ClassVar = {"spelling": CharVocabulary.fits, "take?": whole(0), "vocoder?": text()}
     loss_parts: tuple[str, ...] = ("frames", "stop", "attention")
     taught_variation: ClassVar[str] = "none"
     by_name: ClassVar[bool] = True
@@ -94,7 +94,7 @@ class TextToSpeech(Task):
     }
     labels: tuple[str, ...] = ()
 
-    def __init__(self, spelling: Spelling, config: Any, *, take: int = 0, vocoder: str | None = None) -> None:
+    def __init__(self, spelling: CharVocabulary, config: Any, *, take: int = 0, vocoder: str | None = None) -> None:
         self.spelling, self.take, self.vocoder = spelling, take, vocoder
         self.mel: MelSpec = mel_of(config)
         self.speakers: tuple[str, ...] = tuple(config.speakers)
@@ -177,7 +177,7 @@ class TextToSpeech(Task):
         clips = spoken_clips(dataset, self.mel, fingerprint) if self.answer in dataset.column_names else None
         return SpokenRows(dataset, clips, self.mel, self._read)
 
-    def reads_like(self, other: Task) -> bool:
+    def same_inputs_as(self, other: Task) -> bool:
         """The same letters, voices and frames."""
         return (
             isinstance(other, TextToSpeech)

@@ -170,7 +170,7 @@ class TextToText(Task):
         """See :class:`pretune.tasks.base.Task`."""
         return store_written(self.encoder, self.writer, dataset, fingerprint=fingerprint)
 
-    def reads_like(self, other: Task) -> bool:
+    def same_inputs_as(self, other: Task) -> bool:
         """The same tokens."""
         return isinstance(other, TextToText) and other.encoder.pieces_identity() == self.encoder.pieces_identity()
 
@@ -365,7 +365,7 @@ class TextToText(Task):
             scored_as=about["scored_as"], per_token=about["per_token"], max_new_tokens=int(about.get("max_new_tokens", 0)), generation=generation,
         )  # fmt: skip
 
-    def learn_as(self, data: Splits, settings: Any) -> None:
+    def with_training_options(self, data: Splits, settings: Any) -> None:
         """Targets are smoothed as they were."""
         self.label_smoothing = _SMOOTHING if settings.label_smoothing is None else settings.label_smoothing
 

@@ -161,7 +161,7 @@ class TokenClassification(Task):
         """See :class:`pretune.tasks.base.Task`."""
         return store_tagged(self, dataset, fingerprint=fingerprint)
 
-    def reads_like(self, other: Task) -> bool:
+    def same_inputs_as(self, other: Task) -> bool:
         """The same tokens; segment ids change none of them."""
         return (
             isinstance(other, TokenClassification) and other.encoder.pieces_identity() == self.encoder.pieces_identity()

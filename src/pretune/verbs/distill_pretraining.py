@@ -102,9 +102,9 @@ def _build(
 def _image_size(teacher: Backbone) -> int | None:
     if teacher.modality != "image":
         return None
-    from pretune.backbones.image.geometry import geometry_of
+    from pretune.backbones.image.transform import image_transform_of
 
-    return geometry_of(teacher.processor).crop[0]
+    return image_transform_of(teacher.processor).crop[0]
 
 
 def _objective(settings: DistillSettings, teacher: Backbone, backbone: Backbone, data: Splits, say: Say) -> Pretraining:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pretune.config import AnsweringSettings, AudioSettings, BackboneSettings, ImageSettings, TaskSettings
 from pretune.errors import UsageError
 from pretune.runfolder import RunFolder
-from pretune.verbs.labelled import kept_under
+from pretune.verbs.labelled import cached_under
 from pretune.verbs.outcome import Say
 from pretune.verbs.proven import about_of, load_proven
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
     from pretune.data.splits import Splits
     from pretune.engine.parallel import Cluster
-    from pretune.objectives.pupil import Lesson
+    from pretune.objectives.matched_student import PreparedStudent
     from pretune.tasks.base import EncodedRows, Task
     from pretune.tasks.teacher import Teacher, Teaching
     from pretune.verbs.distill import DistillSettings
@@ -107,7 +107,7 @@ def build_learning(
     teacher = Teacher(proven.task, proven.model, device) if settings.teacher else None
     made = _Rows(learned, task, tuple(name for name in ("train", "unlabelled") if name in learned.data))
     with cluster.first_before_others():
-        at_its_size = teacher is not None and task.varies_rows and not task.reads_like(teacher.task)
+        at_its_size = teacher is not None and task.varies_rows and not task.same_inputs_as(teacher.task)
         keeper = proven.task if at_its_size else task
         rows = {name: made.encoded_by(keeper, name) for name in made.splits}
         rows["validation"] = made.encoded_by(task, "validation")
@@ -117,7 +117,7 @@ def build_learning(
     )  # fmt: skip
     student, report = task.build(backbone, seed=settings.seed)
     choosing = choosing_rows(task, learned.data, say)
-    lesson = _lesson(settings, task, student, teacher, joined)
+    lesson = _prepared(settings, task, student, teacher, joined)
     with cluster.first_before_others():
         objective = _objective(settings, made, lesson, rows, say)
     goal = goal_on_validation(
@@ -153,7 +153,7 @@ class _Rows:
         """What the rows of a split are kept under; the teacher's own rows under the name that its own run kept them."""
         learned = self.learned
         fingerprint = learned.own_fingerprint if name in learned.untouched else learned.fingerprint
-        return kept_under(fingerprint, learned.data, name)
+        return cached_under(fingerprint, learned.data, name)
 
     def encoded_by(self, task: Task, name: str) -> EncodedRows:
         """The rows of a split as ``task`` reads them."""
@@ -214,19 +214,19 @@ def _task_settings(settings: DistillSettings, parent: RunFolder, backbone: Backb
     )
 
 
-def _lesson(
+def _prepared(
     settings: DistillSettings, task: Task, student: torch.nn.Module, teacher: Teacher | None, rows: EncodedRows
-) -> Lesson:
-    from pretune.objectives.pupil import Lesson, ready
+) -> PreparedStudent:
+    from pretune.objectives.matched_student import PreparedStudent, ready
 
     if teacher is None:
-        return Lesson(student, None, None, "")
+        return PreparedStudent(student, None, None, "")
     hidden, attention = settings.hidden == "auto", settings.attention == "auto"
     return ready(task, student, teacher, rows, hidden=hidden, attention=attention, seed=settings.seed)
 
 
 def _objective(
-    settings: DistillSettings, made: _Rows, lesson: Lesson, rows: Mapping[str, EncodedRows], say: Say
+    settings: DistillSettings, made: _Rows, lesson: PreparedStudent, rows: Mapping[str, EncodedRows], say: Say
 ) -> Callable[[Adaptation], Any]:
     from pretune.objectives.distil import Distil
     from pretune.objectives.supervised import Supervised
@@ -242,24 +242,24 @@ def _objective(
 
 def _teaching(made: _Rows, teacher: Teacher, rows: Mapping[str, EncodedRows], say: Say) -> Teaching:
     """What the teacher says of the rows: kept where they stay as they are, said anew where they are varied or would fill a disk."""
-    from pretune.tasks.teacher import KeptTeaching, LiveTeaching, keep_teaching, kept_bytes
+    from pretune.tasks.teacher import CachedTeaching, LiveTeaching, cache_teaching, cached_bytes
 
     if made.task.varies_rows:
         return LiveTeaching(teacher)
     owns = {name: made.encoded_by(teacher.task, name) for name in made.splits}
-    size = sum(kept_bytes(teacher, own) for own in owns.values())
+    size = sum(cached_bytes(teacher, own) for own in owns.values())
     if size > _WORTH_TELLING:
         say.note(
             f"what the teacher says takes {size / 1e9:.1f} GB of the cache; with --hidden none --attention none its answers alone are kept"
         )
     bar = say.progress(sum(len(rows[name]) for name in made.splits), "asking the teacher")
     kept = [
-        keep_teaching(
+        cache_teaching(
             teacher, owns[name], rows[name],
-            is_alike=made.task.reads_like(teacher.task), fingerprint=made.named(name), on_batch=bar.update,
+            is_alike=made.task.same_inputs_as(teacher.task), fingerprint=made.named(name), on_batch=bar.update,
         )
         for name in made.splits
     ]  # fmt: skip
     bar.close()
     found = [part for part in kept if part is not None]
-    return KeptTeaching(found) if len(found) == len(kept) else LiveTeaching(teacher)
+    return CachedTeaching(found) if len(found) == len(kept) else LiveTeaching(teacher)

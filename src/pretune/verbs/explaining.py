@@ -179,7 +179,7 @@ def _task_models(run: RunFolder, settings: ExplainSettings) -> dict[str, Any]:
 def _pretrained_models(run: RunFolder, about: dict[str, Any], settings: ExplainSettings) -> dict[str, Any]:
     """The bare encoder of a run without labels, twice."""
     from pretune.backbones.cpu.fast import make_fast
-    from pretune.backbones.image.geometry import Geometry, interpolate_positions
+    from pretune.backbones.image.transform import ImageTransform, interpolate_positions
     from pretune.backbones.load import load_backbone
     from pretune.engine.devices import choose_device
     from pretune.explain.reading import reader_of_backbone
@@ -189,7 +189,7 @@ def _pretrained_models(run: RunFolder, about: dict[str, Any], settings: ExplainS
     reader = reader_of_backbone(backbone, about)
     models = [backbone.build("AutoModel", seed=0)[0].eval() for _ in range(2)]
     for model in models:
-        if isinstance(reader, Geometry):
+        if isinstance(reader, ImageTransform):
             interpolate_positions(model, backbone.config, reader)
     if device.device.type == "cpu":
         make_fast(models[0])

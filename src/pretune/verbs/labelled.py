@@ -31,14 +31,14 @@ __all__ = [
     "choosing_rows",
     "encode_labelled",
     "goal_on_validation",
-    "kept_under",
+    "cached_under",
 ]
 
 
 _SAMPLE_ROWS = 300
 
 
-def kept_under(fingerprint: str, data: Mapping[str, Dataset], name: str) -> str:
+def cached_under(fingerprint: str, data: Mapping[str, Dataset], name: str) -> str:
     """The name that the encoded rows of a split are kept under. Verbs that read the same rows alike find each other's."""
     return f"{fingerprint}:{name}:{len(data[name])}"
 
@@ -55,7 +55,7 @@ def encode_labelled(
     """The rows of ``train`` and ``validation`` as the task reads them; the first process encodes, the others find it done."""
     with cluster.first_before_others():
         return {
-            name: task.encode_rows(data[name], fingerprint=kept_under(fingerprint, data, name))
+            name: task.encode_rows(data[name], fingerprint=cached_under(fingerprint, data, name))
             for name in ("train", "validation")
         }
 

@@ -71,7 +71,7 @@ def set_up(settings: ProbeSettings, data: Splits, say: Say) -> ProbedModel:
     from pretune.verbs.backbone import find_backbone, steady
     from pretune.verbs.frozen import Frozen
     from pretune.verbs.head_pooling import decide_pooling
-    from pretune.verbs.labelled import kept_under
+    from pretune.verbs.labelled import cached_under
     from pretune.verbs.rows import check_ledgers, data_fingerprint
 
     learner = FinetuneSettings.from_dict(settings.to_dict(), adapt="head", augment="none")
@@ -87,7 +87,7 @@ def set_up(settings: ProbeSettings, data: Splits, say: Say) -> ProbedModel:
     names = [name for name in ("train", "validation", settings.split) if len(data.get(name, ()))]
     fingerprint = data_fingerprint(data)
     rows = {
-        name: task.encode_rows(data[name], fingerprint=kept_under(fingerprint, data, name)) for name in dict.fromkeys(names)
+        name: task.encode_rows(data[name], fingerprint=cached_under(fingerprint, data, name)) for name in dict.fromkeys(names)
     }  # fmt: skip
     check_ledgers({name: rows[name].ledger for name in ("train", settings.split)}, say)
     pooling = decide_pooling(task, settings.pooling, backbone, data, rows, device, say)

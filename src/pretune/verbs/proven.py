@@ -37,7 +37,7 @@ _ABOUT = record(
         ),
     }
 )
-"""What every ``pretune.json`` holds; each task has more (:meth:`pretune.tasks.base.Task.kept_fields`)."""
+"""What every ``pretune.json`` holds; each task has more (:meth:`pretune.tasks.base.Task.saved_fields`)."""
 
 __all__ = [
     "Proven",
@@ -187,9 +187,9 @@ def about_of(run: RunFolder) -> dict[str, Any]:
 
 def refuse_lacking(run: RunFolder, verb: str) -> None:
     """Raise :class:`pretune.errors.UsageError` where the task of a run says why ``verb`` cannot take it (its ``lacks``)."""
-    from pretune.tasks import kept_task
+    from pretune.tasks import saved_task
 
-    kind = kept_task(about_of(run))
+    kind = saved_task(about_of(run))
     if kind is not None and (why := kind.lacks.get(verb)):
         raise UsageError(
             f"pretune {verb} does not take {run.path}: {why}", "pretune list --tasks shows what each task goes with"
@@ -198,13 +198,13 @@ def refuse_lacking(run: RunFolder, verb: str) -> None:
 
 def about_in(folder: Path) -> dict[str, Any]:
     """``pretune.json`` of a model's folder. Raises :class:`pretune.errors.CorruptFile` where it is not what was written."""
-    from pretune.tasks import kept_task
+    from pretune.tasks import saved_task
 
     sums, path = Sums(folder), folder / "pretune.json"
     sums.check([path.name])
     about = require(read_json(path), _ABOUT, path)
-    if (task := kept_task(about)) is not None:
-        require(about, task.kept_fields(), path)
+    if (task := saved_task(about)) is not None:
+        require(about, task.saved_fields(), path)
     sums.miss(about)
     return about
 

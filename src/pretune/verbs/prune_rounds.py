@@ -73,7 +73,7 @@ class Pruning:
     def open(self, folder: Path) -> TrainedModel:
         """The model of a round, its task weighing rows as the pruned run's did."""
         stage = open_model(folder)
-        stage.task.learn_as(self.data, self.read)
+        stage.task.with_training_options(self.data, self.read)
         return stage
 
     @property
@@ -280,7 +280,7 @@ def recovery(
 def _teaching(pruning: Pruning) -> Teaching:
     """What the first model says of the rows: kept where they stay as they are, said anew where they are varied."""
     from pretune.backbones.cpu.fast import make_fast
-    from pretune.tasks.teacher import KeptTeaching, LiveTeaching, Teacher, keep_teaching
+    from pretune.tasks.teacher import CachedTeaching, LiveTeaching, Teacher, cache_teaching
 
     first, rows, device = pruning.first, pruning.rows["train"], pruning.device
     model = make_fast(first.model) if device.device.type == "cpu" else first.model
@@ -289,8 +289,8 @@ def _teaching(pruning: Pruning) -> Teaching:
         return LiveTeaching(teacher)
     bar = pruning.say.progress(len(rows), "asking the teacher")
     with pruning.cluster.first_before_others():
-        kept = keep_teaching(
+        kept = cache_teaching(
             teacher, rows, rows, is_alike=True, fingerprint=f"{pruning.fingerprint}:train", on_batch=bar.update
         )
     bar.close()
-    return LiveTeaching(teacher) if kept is None else KeptTeaching([kept])
+    return LiveTeaching(teacher) if kept is None else CachedTeaching([kept])

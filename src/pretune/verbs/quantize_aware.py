@@ -86,7 +86,7 @@ def _build(settings: QuantizeSettings, run: RunFolder, parent: RunFolder, say: S
     data, fingerprint = unchanged_data(parent, say)
     stage = _folded(parent, data)
     task, model = stage.task, stage.model
-    task.learn_as(data, own_settings(parent))
+    task.with_training_options(data, own_settings(parent))
     if convolves(model) and cluster.world > 1:
         raise UsageError(
             f"the ranges of a convolutional net are averaged over its rows in their order, and {cluster.world} processes would part them",

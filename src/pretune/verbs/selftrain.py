@@ -194,10 +194,10 @@ def _guard(settings: SelftrainSettings, parent: RunFolder, rows: LearnedRows, sa
 
 
 def _encoded(task: Any, rows: LearnedRows, name: str) -> EncodedRows:
-    from pretune.verbs.labelled import kept_under
+    from pretune.verbs.labelled import cached_under
 
     fingerprint = rows.own_fingerprint if name in rows.untouched else rows.fingerprint
-    return task.encode_rows(rows.data[name], fingerprint=kept_under(fingerprint, rows.data, name))
+    return task.encode_rows(rows.data[name], fingerprint=cached_under(fingerprint, rows.data, name))
 
 
 def _probabilities(proven: Proven, rows: EncodedRows) -> np.ndarray:
@@ -269,7 +269,7 @@ def _tasks(
     about = about_of(parent)
     plain = task_restored({**about, **({"augment": "none"} if "augment" in about else {})}, backbone)
     assert isinstance(plain, Classification), "others are refused"
-    plain.learn_as(learned.data, TaskSettings.from_dict(parent.record["settings"]))
+    plain.with_training_options(learned.data, TaskSettings.from_dict(parent.record["settings"]))
     if not varies or "augment" not in type(plain).reads:
         return plain, plain, plain
     weak, strong = (

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FRAMES_PER_SECOND",
-    "Hearing",
+    "AudioSpec",
     "collate_clips",
-    "hearing_of",
+    "audio_spec_of",
     "run_model",
     "stored_clip",
     "without_own_masks",
@@ -40,7 +40,7 @@ _WIDTHS_PER_SECOND = 10
 
 
 @dataclass(frozen=True)
-class Hearing:
+class AudioSpec:
     """How a model hears: ``rate`` in Hz, whether clips get mean 0 and variance 1, whether it is told what is padding,
     whether it can be told which frames to hide, and the windows (``kernels``, ``strides``) that make frames of samples:
     its own convolutions, or the windows of the ``filterbank`` whose features it reads (None: it reads samples).
@@ -108,7 +108,7 @@ class Hearing:
         return self.frames(width) if self.filterbank is None else width
 
 
-def hearing_of(backbone: Backbone) -> Hearing:
+def audio_spec_of(backbone: Backbone) -> AudioSpec:
     """What the backbone's feature extractor and config say. Raises :class:`ModelError` for a model that reads neither
     samples nor features of a known kind.
     """
@@ -127,7 +127,7 @@ def hearing_of(backbone: Backbone) -> Hearing:
             f"{called} reads neither samples nor log-mel features of a known kind",
             f"choose {_EXAMPLES}",
         )
-    return Hearing(
+    return AudioSpec(
         rate=int(processor.sampling_rate),
         normalize=bool(getattr(processor, "do_normalize", True)),
         masked=filterbank is not None or bool(getattr(processor, "return_attention_mask", False)),
@@ -155,7 +155,7 @@ def _check_width(called: str, config: Any, filterbank: Filterbank) -> None:
         )
 
 
-def stored_clip(samples_T: np.ndarray, hearing: Hearing) -> np.ndarray:
+def stored_clip(samples_T: np.ndarray, hearing: AudioSpec) -> np.ndarray:
     """Samples in [-1, 1] as int16 (T,): louder ones are scaled down to full scale, a clip too short for a frame gets silence."""
     loudest = float(np.abs(samples_T).max(initial=0.0))
     scaled = samples_T * (FULL_SCALE / max(1.0, loudest))
@@ -164,9 +164,9 @@ def stored_clip(samples_T: np.ndarray, hearing: Hearing) -> np.ndarray:
 
 
 def collate_clips(
-    clips: Sequence[np.ndarray], hearing: Hearing, hidden_bands: Sequence[np.ndarray | None] | None = None
+    clips: Sequence[np.ndarray], hearing: AudioSpec, hidden_bands: Sequence[np.ndarray | None] | None = None
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """What the model reads (:attr:`Hearing.reads`), float32 with zeros behind short clips, and, for a model that is told of
+    """What the model reads (:attr:`AudioSpec.reads`), float32 with zeros behind short clips, and, for a model that is told of
     padding, ``attention_mask`` (B, T or F); and the samples of each clip (B,) int64.
 
     Each clip is normalised alone (the feature extractors' arithmetic); of features, ``hidden_bands`` (M,) bool of a clip are
@@ -185,7 +185,7 @@ def collate_clips(
     return inputs, torch.tensor([len(clip) for clip in clips])
 
 
-def _heard(clip: np.ndarray, hearing: Hearing, hidden_M: np.ndarray | None) -> np.ndarray:
+def _heard(clip: np.ndarray, hearing: AudioSpec, hidden_M: np.ndarray | None) -> np.ndarray:
     """A clip as the model reads it: samples (T,) or features (F, ...)."""
     if hearing.filterbank is not None:
         return hearing.filterbank.features(clip, hidden_M)
@@ -209,7 +209,7 @@ def without_own_masks(backbone: Backbone) -> Backbone:
 
 
 def parts_of(
-    inputs: dict[str, torch.Tensor], lengths_B: torch.Tensor, hearing: Hearing
+    inputs: dict[str, torch.Tensor], lengths_B: torch.Tensor, hearing: AudioSpec
 ) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
     """Rows that may be run together, by number, and their inputs: all of them for a model that is told of padding.
 
@@ -228,7 +228,7 @@ def parts_of(
 
 
 def run_model(
-    model: torch.nn.Module, inputs: dict[str, torch.Tensor], lengths_B: torch.Tensor, hearing: Hearing
+    model: torch.nn.Module, inputs: dict[str, torch.Tensor], lengths_B: torch.Tensor, hearing: AudioSpec
 ) -> torch.Tensor:
     """The logits (B, ...) of a batch; frames (B, F, ...) are those of the longest clip."""
     if hearing.masked:

@@ -14,9 +14,9 @@ from typing import Protocol
 
 import numpy as np
 
-from pretune.backbones.audio.clips import Hearing
+from pretune.backbones.audio.clips import AudioSpec
 from pretune.backbones.text.store import Growing, open_array
-from pretune.cache import made_once
+from pretune.cache import get_or_create
 from pretune.files import check_free_space, fsync_file, write_json
 
 __all__ = ["Clips", "SampleStore", "store_samples"]
@@ -64,7 +64,7 @@ class _Decoded:
 
 
 def store_samples(
-    seconds_N: np.ndarray, read: Callable[[int], np.ndarray], hearing: Hearing, *, fingerprint: str
+    seconds_N: np.ndarray, read: Callable[[int], np.ndarray], hearing: AudioSpec, *, fingerprint: str
 ) -> Clips:
     """Clips that ``read`` (decode and resample one) gave, on disk; ``read`` itself for sets too large.
 
@@ -74,7 +74,7 @@ def store_samples(
     size = int(told_N.sum()) * 2
     if size > MAX_STORE_BYTES:
         return _Decoded(read, told_N)
-    return made_once(
+    return get_or_create(
         "samples",
         f"{_FORMAT}:{fingerprint}:{hearing.rate}:{hearing.least_samples}",
         SampleStore,

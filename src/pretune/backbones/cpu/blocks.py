@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn import functional
 
-from pretune.backbones.cpu.dropout import keep_mask, kept_scale
+from pretune.backbones.cpu.dropout import keep_mask, surviving_scale
 
 __all__ = ["AttentionBlock", "BlockPlan", "FeedForwardBlock", "FirstAttentionBlock"]
 
@@ -241,7 +241,7 @@ def _attend(
         return chances, None, chances, torch.bmm(chances, value)
     keep = keep_mask(chances.shape, plan.attention_dropout, plan.dtype)
     kept = chances * keep
-    return chances, keep, kept, torch.bmm(kept, value).mul_(kept_scale(plan.attention_dropout))
+    return chances, keep, kept, torch.bmm(kept, value).mul_(surviving_scale(plan.attention_dropout))
 
 
 def _attend_backward(
@@ -259,7 +259,7 @@ def _attend_backward(
     """Write the gradients of query, key and value into the three tensors of ``into``; ``query`` is the scaled one."""
     d_query, d_key, d_value = into
     if keep is not None:
-        d_mixed = d_mixed.mul_(kept_scale(plan.attention_dropout))
+        d_mixed = d_mixed.mul_(surviving_scale(plan.attention_dropout))
     torch.bmm(kept.transpose(1, 2), d_mixed, out=d_value)
     d_chances = torch.bmm(d_mixed, value.transpose(1, 2))
     if keep is not None:
@@ -276,7 +276,7 @@ def _add_and_norm(
     """LayerNorm(x + dropout(y)) in fp32, and what its backward pass needs; ``y`` is overwritten."""
     keep = keep_mask(y_NH.shape, plan.dropout, y_NH.dtype) if plan.dropout else None
     kept_NH = y_NH if keep is None else y_NH.mul_(keep)
-    summed = torch.add(x_NH, kept_NH.float(), alpha=1 if keep is None else kept_scale(plan.dropout))
+    summed = torch.add(x_NH, kept_NH.float(), alpha=1 if keep is None else surviving_scale(plan.dropout))
     out, mean, spread = torch.native_layer_norm(summed, [summed.shape[1]], weight, bias, plan.eps)
     return out, (summed, mean, spread, keep)
 
@@ -293,7 +293,7 @@ def _norm_backward(
     d_y = _filled(d_sum, plan.dtype)
     if keep is not None:
         d_y = d_y.clone() if d_y is d_sum else d_y  # the residual's gradient stays whole
-        d_y[: len(keep)].mul_(keep).mul_(kept_scale(plan.dropout))
+        d_y[: len(keep)].mul_(keep).mul_(surviving_scale(plan.dropout))
     return d_sum, d_y, (d_weight, d_bias)
 
 

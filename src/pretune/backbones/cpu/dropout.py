@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["FastDropout", "keep_mask", "kept_scale", "random_keep_mask"]
+__all__ = ["FastDropout", "keep_mask", "surviving_scale", "random_keep_mask"]
 
 _LEVELS = 256
 
@@ -14,7 +14,7 @@ def _cut(probability: float) -> int:
     return round(probability * _LEVELS)
 
 
-def kept_scale(probability: float) -> float:
+def surviving_scale(probability: float) -> float:
     """What kept values are multiplied by, so that the mean stays: 1 / (1 - ``probability`` rounded to 1/256)."""
     return _LEVELS / (_LEVELS - _cut(probability))
 
@@ -28,8 +28,8 @@ def keep_mask(shape: torch.Size, probability: float, dtype: torch.dtype) -> torc
 
 
 def random_keep_mask(shape: torch.Size, probability: float, dtype: torch.dtype) -> torch.Tensor:
-    """0 with ``probability`` (rounded to 1/256), else :func:`kept_scale`; drawn from torch's CPU generator."""
-    return keep_mask(shape, probability, dtype).mul_(kept_scale(probability))
+    """0 with ``probability`` (rounded to 1/256), else :func:`surviving_scale`; drawn from torch's CPU generator."""
+    return keep_mask(shape, probability, dtype).mul_(surviving_scale(probability))
 
 
 class FastDropout(nn.Module):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from pretune.backbones.image.geometry import Geometry, normalised
+from pretune.backbones.image.transform import ImageTransform, normalised
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,7 +29,7 @@ class Canvas:
 
     height: int
     width: int
-    geometry: Geometry
+    geometry: ImageTransform
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -47,7 +47,7 @@ class Canvas:
         return f"canvas:{self.height}:{self.width}:{self.geometry.resample}"
 
 
-def canvas_for(widths_N: np.ndarray, heights_N: np.ndarray, longest_px: int, geometry: Geometry) -> Canvas:
+def canvas_for(widths_N: np.ndarray, heights_N: np.ndarray, longest_px: int, geometry: ImageTransform) -> Canvas:
     """The canvas for pictures of these sizes: their usual shape (the median of width over height), its longer side
     ``longest_px``, both rounded up to multiples of 32.
     """

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pretune.backbones.image.geometry import Geometry
+from pretune.backbones.image.transform import ImageTransform
 from pretune.backbones.text.store import Growing, open_array
-from pretune.cache import made_once
+from pretune.cache import get_or_create
 from pretune.files import check_free_space, fsync_file, write_json
 
 __all__ = ["PixelStore", "store_pixels"]
@@ -48,7 +48,7 @@ class PixelStore:
 
 
 def store_pixels(
-    count: int, read: Callable[[int], np.ndarray], geometry: Geometry, *, fingerprint: str
+    count: int, read: Callable[[int], np.ndarray], geometry: ImageTransform, *, fingerprint: str
 ) -> Callable[[int], np.ndarray]:
     """Picture by number, from pixels on disk that ``read`` (decode and scale one) filled once; ``read`` itself for sets too large.
 
@@ -57,7 +57,7 @@ def store_pixels(
     side = geometry.shortest or max(geometry.exact or geometry.crop)
     if count * side * side * 4 > MAX_STORE_BYTES:
         return read
-    return made_once(
+    return get_or_create(
         "pixels",
         f"{_FORMAT}:{fingerprint}:{geometry.identity()}",
         PixelStore,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pretune.backbones.image.geometry import Geometry, normalised
+from pretune.backbones.image.transform import ImageTransform, normalised
 
 __all__ = ["DRAWS", "VIEWS", "Views"]
 
@@ -38,7 +38,7 @@ class Views:
     greyed: float = 0.2
     most_aspect: float = 4 / 3
 
-    def of(self, pictures: Sequence[np.ndarray], draws_BK: np.ndarray, geometry: Geometry) -> torch.Tensor:
+    def of(self, pictures: Sequence[np.ndarray], draws_BK: np.ndarray, geometry: ImageTransform) -> torch.Tensor:
         """``pixel_values`` (B, 3, H, W) of pictures uint8 (H, W, 3), by :data:`DRAWS` numbers in [0, 1) for each."""
         pixels_BHWC = _cut(pictures, *self._boxes(pictures, draws_BK), geometry.crop)
         if self.colour:

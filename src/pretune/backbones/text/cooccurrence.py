@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pretune.backbones.text.store import TokenStore
-from pretune.cache import made_once
+from pretune.cache import get_or_create
 from pretune.files import check_free_space
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-__all__ = ["cooccurrence_vectors", "kept_vectors"]
+__all__ = ["cooccurrence_vectors", "cached_vectors"]
 
 _FORMAT, _FILE = 1, "vectors.npy"
 
@@ -59,7 +59,7 @@ def cooccurrence_vectors(
     return vectors_VD / np.maximum(lengths_V, np.finfo(np.float32).tiny)
 
 
-def kept_vectors(
+def cached_vectors(
     store: TokenStore, *, vocabulary: int, width: int, ignored: np.ndarray, seed: int, fingerprint: str
 ) -> np.ndarray:
     """:func:`cooccurrence_vectors`, from the cache when it has those of the same rows: a run that goes on does not count again.
@@ -78,7 +78,7 @@ def kept_vectors(
         found = cooccurrence_vectors(store, vocabulary=vocabulary, width=width, ignored=ignored, seed=seed)
         np.save(folder / _FILE, found)
 
-    return made_once("embeddings", f"{_FORMAT}:{fingerprint}:{vocabulary}:{width}:{seed}", read, write)
+    return get_or_create("embeddings", f"{_FORMAT}:{fingerprint}:{vocabulary}:{width}:{seed}", read, write)
 
 
 def _stretches(store: TokenStore, vocabulary: int, ignored: np.ndarray, seed: int) -> csr_matrix:

@@ -12,7 +12,7 @@ import numpy as np
 
 from pretune.backbones.text.encoder import Ledger, TextPiece
 from pretune.backbones.text.template import FastTokenizer
-from pretune.cache import made_once
+from pretune.cache import get_or_create
 from pretune.files import fsync_file, write_json
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def encode_dataset(dataset: Dataset, encoder: RowEncoder, *, fingerprint: str) -
     ``fingerprint`` names the data; the encoder's own identity (tokenizer, limit, what is done with long rows) is added
     to it here. Raises :class:`~pretune.errors.DiskFull`.
     """
-    return made_once(
+    return get_or_create(
         "tokens",
         f"{FORMAT}:{fingerprint}:{encoder.identity()}",
         TokenStore,

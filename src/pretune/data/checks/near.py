@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pretune.answers import ANSWERS
-from pretune.cache import made_once
+from pretune.cache import get_or_create
 from pretune.data.checks.contents import Contents
 from pretune.data.checks.rows import full_texts, text_batches
 from pretune.data.columns.roles import kinds_in
@@ -61,7 +61,7 @@ def _kept(contents: Contents, search: Callable[[Contents], NearPairs]) -> NearPa
     if len(contents.split_U) < _KEPT_FROM:
         return search(contents)
     keys = hashlib.blake2b(np.array(contents.column("content"), dtype=np.uint64).tobytes(), digest_size=16)
-    return made_once(
+    return get_or_create(
         "pairs",
         f"{search.__name__} {keys.hexdigest()} {_version()}",
         pairs.load_pairs,

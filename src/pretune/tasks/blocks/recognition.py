@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pretune.backbones.text.spelling import tidy
+from pretune.backbones.text.characters import tidy
 from pretune.metrics.recognition import confusions, recognition_statistics
 from pretune.tasks.shown.audio import HOW_TO_READ
 

@@ -62,7 +62,7 @@ class _Linear(Labelling):
             "explain a run of a neural network",
         )
 
-    def reads_like(self, other: Task) -> bool:
+    def same_inputs_as(self, other: Task) -> bool:
         """The same features of the same rows."""
         return isinstance(other, _Linear) and other.inputs_identity() == self.inputs_identity()
 
@@ -136,7 +136,7 @@ class _OfTerms(_Linear):
     @classmethod
     def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> Self:
         """See :class:`pretune.tasks.base.Task`."""
-        return cls(about["labels"], backbone.processor, **cls.kept_options(about))
+        return cls(about["labels"], backbone.processor, **cls.saved_options(about))
 
 
 def _of_terms(row_id: str, ids_T: np.ndarray, values_T: np.ndarray, target: Any, weight: float) -> Encoded:
@@ -220,7 +220,7 @@ class _OfMelBands(_OfNumbers):
     @classmethod
     def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> Self:
         """See :class:`pretune.tasks.base.Task`."""
-        return cls(about["labels"], int(backbone.config.rate), **cls.kept_options(about))
+        return cls(about["labels"], int(backbone.config.rate), **cls.saved_options(about))
 
 
 class _OfPixels(_OfNumbers):
@@ -261,7 +261,7 @@ class _OfPixels(_OfNumbers):
     @classmethod
     def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> Self:
         """See :class:`pretune.tasks.base.Task`."""
-        return cls(about["labels"], **cls.kept_options(about))
+        return cls(about["labels"], **cls.saved_options(about))
 
 
 @final

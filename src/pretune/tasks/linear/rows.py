@@ -15,7 +15,7 @@ import numpy as np
 from pretune.backbones.ragged import RaggedArrays, RaggedWriter
 from pretune.backbones.text.store import open_array
 from pretune.backbones.text.terms import Terms
-from pretune.cache import made_once
+from pretune.cache import get_or_create
 from pretune.files import fsync_file, write_json
 from pretune.types import Encoded
 
@@ -56,7 +56,7 @@ def store_terms(dataset: Dataset, terms: Terms, numbers: dict[str, int], *, fing
                 values.put(places, [one for _, one in found])
         write_json(folder / "about.json", {"ids": ids.facts, "values": values.facts})
 
-    return made_once(_KIND, f"{_FORMAT}:terms:{fingerprint}:{terms.identity()}", StoredTerms, write)
+    return get_or_create(_KIND, f"{_FORMAT}:terms:{fingerprint}:{terms.identity()}", StoredTerms, write)
 
 
 class TermRows:
@@ -93,7 +93,7 @@ def store_numbers(count: int, numbers_of: Callable[[int], np.ndarray], *, name: 
             raise ValueError(f"{folder} is incomplete")
         return found
 
-    return made_once(_KIND, f"{_FORMAT}:numbers:{name}:{count}", read, write)
+    return get_or_create(_KIND, f"{_FORMAT}:numbers:{name}:{count}", read, write)
 
 
 class NumberRows:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pretune.backbones.audio.clips import FRAMES_PER_SECOND, FULL_SCALE, Hearing, collate_clips, stored_clip
+from pretune.backbones.audio.clips import FRAMES_PER_SECOND, FULL_SCALE, AudioSpec, collate_clips, stored_clip
 from pretune.backbones.audio.samples import Clips, store_samples
 from pretune.data.media.audio import decode_audio
 from pretune.types import Encoded
@@ -52,12 +52,12 @@ HIDDEN_FRAMES = ("mask_time_indices",)
 """The input that says which frames are hidden: none, once a model has learned."""
 
 
-def clip_of(audio: Mapping[str, Any], hearing: Hearing) -> np.ndarray:
+def clip_of(audio: Mapping[str, Any], hearing: AudioSpec) -> np.ndarray:
     """An ``audio`` cell decoded, at the model's rate: int16 (T,). Raises :class:`pretune.errors.DataError` naming the file."""
     return stored_clip(decode_audio(audio, hearing.rate), hearing)
 
 
-def clips_of(dataset: Dataset, hearing: Hearing, fingerprint: str) -> Clips:
+def clips_of(dataset: Dataset, hearing: AudioSpec, fingerprint: str) -> Clips:
     """The clips of every row, decoded once and kept on disk."""
     cells = dataset.with_format("arrow")[:]["audio"]
     if "seconds" in dataset.column_names:
@@ -78,7 +78,7 @@ class ClipRows:
         self,
         dataset: Dataset,
         clips: Clips,
-        hearing: Hearing,
+        hearing: AudioSpec,
         targets: Callable[[int], Any] | None = None,
         weights_N: np.ndarray | None = None,
     ) -> None:
@@ -106,7 +106,7 @@ class ClipRows:
         )
 
 
-def batch_of_clips(rows: Sequence[Encoded], hearing: Hearing) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+def batch_of_clips(rows: Sequence[Encoded], hearing: AudioSpec) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """The model's inputs and the samples of each clip (B,).
 
     Of features, the bands of ``arrays["bands"]`` (M,) are hidden. ``mask_time_indices`` (B, F) says which frames to hide
@@ -123,7 +123,7 @@ def batch_of_clips(rows: Sequence[Encoded], hearing: Hearing) -> tuple[dict[str,
     return inputs, lengths_B
 
 
-def real_frames(inputs: dict[str, torch.Tensor], lengths_B: torch.Tensor, hearing: Hearing) -> torch.Tensor:
+def real_frames(inputs: dict[str, torch.Tensor], lengths_B: torch.Tensor, hearing: AudioSpec) -> torch.Tensor:
     """Which frames of a batch are of clips and not of padding, bool (B, F)."""
     frames_B = torch.tensor([hearing.frames(int(length)) for length in lengths_B])
     return torch.arange(hearing.frames_of(inputs))[None] < frames_B[:, None]
@@ -229,7 +229,7 @@ def learned_clip(
     rng: np.random.Generator,
     variation: Variation,
     mask: FrameMask | None,
-    hearing: Hearing,
+    hearing: AudioSpec,
     is_usable: Callable[[int], bool] | None = None,
 ) -> Encoded:
     """The clip as it is learned from this time: varied, with frames of it hidden, and bands where the model reads features.

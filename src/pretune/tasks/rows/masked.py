@@ -17,7 +17,7 @@ from pretune.answers import Mask
 from pretune.backbones.fitted import fit_mask, fit_picture
 from pretune.backbones.image.pixels import store_pixels
 from pretune.backbones.text.store import Growing, open_array
-from pretune.cache import made_once
+from pretune.cache import get_or_create
 from pretune.data.media.image import decode_image
 from pretune.files import check_free_space, fsync_file, write_json
 from pretune.tasks.dense import OWN, DenseTask
@@ -47,7 +47,7 @@ def store_masked(task: DenseTask, dataset: Dataset, *, fingerprint: str) -> Mask
     masks = None
     if "mask" in dataset.column_names:
         about = f"{_FORMAT}:{fingerprint}:{identity}:{json.dumps(task.labels)}"
-        masks = made_once("masks", about, _StoredMasks, lambda folder: _write(folder, task, dataset))
+        masks = get_or_create("masks", about, _StoredMasks, lambda folder: _write(folder, task, dataset))
     return MaskedRows(dataset, picture, masks, task.cost)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pretune.backbones.image.geometry import Geometry, patches_of, resized
+from pretune.backbones.image.transform import ImageTransform, patches_of, resized
 from pretune.backbones.image.pixels import store_pixels
 from pretune.data.media.image import decode_image
 from pretune.types import Encoded
@@ -43,7 +43,7 @@ class StoredPictures:
 
 
 def store_pictures(
-    dataset: Dataset, geometry: Geometry, *, fingerprint: str, targets: Sequence[Any] | None = None
+    dataset: Dataset, geometry: ImageTransform, *, fingerprint: str, targets: Sequence[Any] | None = None
 ) -> StoredPictures:
     """Every picture of ``dataset`` scaled as ``geometry`` says, kept on disk under ``fingerprint``.
 

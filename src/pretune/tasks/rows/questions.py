@@ -16,7 +16,7 @@ import numpy as np
 from pretune.answers import AnswerSpan
 from pretune.backbones.text.encoder import Ledger
 from pretune.backbones.text.store import Growing, open_array
-from pretune.cache import made_once
+from pretune.cache import get_or_create
 from pretune.files import fsync_file, write_json
 from pretune.types import Encoded, Example
 
@@ -41,7 +41,7 @@ _UNLABELLED = -2
 def store_questions(task: QuestionAnswering, dataset: Dataset, *, fingerprint: str) -> QuestionRows:
     """The items of a data set's rows, from the cache when it has them. Raises :class:`~pretune.errors.DiskFull`."""
     about = json.dumps([task.cut(), task.inputs_identity()], sort_keys=True)
-    return made_once(
+    return get_or_create(
         "questions",
         f"{_FORMAT}:{fingerprint}:{about}",
         lambda folder: QuestionRows(folder, dataset),

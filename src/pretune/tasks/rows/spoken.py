@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pretune.backbones.audio.clips import FULL_SCALE, Hearing
+from pretune.backbones.audio.clips import FULL_SCALE, AudioSpec
 from pretune.backbones.audio.mel import MelSpec, trimmed
 from pretune.backbones.audio.samples import Clips, store_samples
 from pretune.data.media.audio import decode_audio
@@ -35,7 +35,7 @@ def spoken_clips(dataset: Dataset, mel: MelSpec, fingerprint: str) -> Clips:
     """The clips of every row, decoded once and kept on disk."""
     cells = dataset.with_format("arrow")[:]["audio"]
     seconds_N = np.asarray(dataset["seconds"] if "seconds" in dataset.column_names else np.zeros(len(dataset)))
-    hearing = Hearing(mel.rate, normalize=False, masked=True, hides=False, kernels=(), strides=())
+    hearing = AudioSpec(mel.rate, normalize=False, masked=True, hides=False, kernels=(), strides=())
     return store_samples(
         seconds_N.astype(np.float64), lambda index: spoken_clip(cells[index].as_py(), mel.rate), hearing, fingerprint=f"{fingerprint}:trimmed"
     )  # fmt: skip

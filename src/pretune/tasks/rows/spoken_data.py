@@ -10,7 +10,7 @@ import numpy as np
 
 from pretune.backbones.audio.mel import MelSpec
 from pretune.backbones.own import TACOTRON
-from pretune.backbones.text.spelling import BLANK, UNKNOWN, Spelling, new_spelling
+from pretune.backbones.text.characters import BLANK, UNKNOWN, CharVocabulary, new_vocabulary
 from pretune.errors import CorruptFile, ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -35,18 +35,18 @@ def refuse_other_backbone(backbone: Backbone, adapt: str) -> None:
         raise UsageError(f"--adapt is {adapt}, and text-to-speech has no head on a trunk", "leave --adapt out")
 
 
-def letters_of(texts: Sequence[str]) -> Spelling:
+def letters_of(texts: Sequence[str]) -> CharVocabulary:
     """The letters of the texts in lower case. Raises :class:`pretune.errors.DataError` where there are none."""
-    found = new_spelling(text.lower() for text in texts)
-    return Spelling(found.tokens, delimiter=found.delimiter, case="lower")
+    found = new_vocabulary(text.lower() for text in texts)
+    return CharVocabulary(found.tokens, delimiter=found.delimiter, case="lower")
 
 
-def spelling_in(config: Any) -> Spelling:
+def spelling_in(config: Any) -> CharVocabulary:
     """The letters of a trained model. Raises :class:`CorruptFile` where its config has none."""
     tokens = getattr(config, "tokens", None)
     if not isinstance(tokens, list) or tokens[:2] != [BLANK, UNKNOWN] or len(tokens) + 1 != config.vocab_size:
         raise CorruptFile("config.json does not name the model's letters", "copy the model's folder again")
-    return Spelling(tuple(map(str, tokens)), delimiter=str(tokens[2]), case="lower")
+    return CharVocabulary(tuple(map(str, tokens)), delimiter=str(tokens[2]), case="lower")
 
 
 def speakers_of(rows: Dataset) -> tuple[str, ...]:
@@ -58,7 +58,7 @@ def speakers_of(rows: Dataset) -> tuple[str, ...]:
 
 
 def refuse_new(
-    texts: Sequence[str], spelling: Spelling, speakers: Sequence[str], known: Sequence[str], name: str
+    texts: Sequence[str], spelling: CharVocabulary, speakers: Sequence[str], known: Sequence[str], name: str
 ) -> None:
     """Raise :class:`ModelError` where rows have letters or voices that a trained model has not."""
     letters = {letter for text in texts for letter in spelling.tidied(text)} - {" "} - {*spelling.tokens}
@@ -71,7 +71,7 @@ def refuse_new(
             )
 
 
-def frames_per_letter(rows: Dataset, spelling: Spelling, mel: MelSpec) -> float:
+def frames_per_letter(rows: Dataset, spelling: CharVocabulary, mel: MelSpec) -> float:
     """Median frames of a letter, the end counted as one; a usual number where rows do not tell how long they last."""
     if "seconds" not in rows.column_names:
         return _TYPICAL

@@ -16,7 +16,7 @@ import numpy as np
 from pretune.answers import Tags
 from pretune.backbones.text.encoder import Ledger
 from pretune.backbones.text.store import Growing, open_array
-from pretune.cache import made_once
+from pretune.cache import get_or_create
 from pretune.files import fsync_file, write_json
 from pretune.types import Encoded, Example
 
@@ -40,7 +40,7 @@ _KINDS: dict[str, type] = {
 def store_tagged(task: TokenClassification, dataset: Dataset, *, fingerprint: str) -> TaggedRows:
     """The items of a data set's rows, from the cache when it has them. Raises :class:`~pretune.errors.DiskFull`."""
     about = json.dumps([task.to_dict(), task.inputs_identity()], sort_keys=True)
-    return made_once(
+    return get_or_create(
         "tagged",
         f"{_FORMAT}:{fingerprint}:{about}",
         lambda folder: TaggedRows(folder, dataset),

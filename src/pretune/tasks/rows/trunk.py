@@ -19,7 +19,7 @@ from pretune.backbones.head_outputs import logits_in
 from pretune.backbones.modes import evaluating
 from pretune.backbones.ragged import RaggedArrays, RaggedWriter
 from pretune.backbones.trunk import Trunk, find_trunk
-from pretune.cache import holds, made_once
+from pretune.cache import holds, get_or_create
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.files import check_free_space, write_json
@@ -202,7 +202,7 @@ def keep_trunk(
     """
     if _bytes_of_a_row(task, trunk, rows, device) * len(rows) > MAX_STORE_BYTES:
         return None
-    return made_once(
+    return get_or_create(
         _KIND,
         _name(task, trunk, device, fingerprint),
         lambda folder: TrunkRows(folder, rows),

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pretune.backbones.audio.clips import Hearing
-from pretune.backbones.image.geometry import Geometry, centre_crop, patches_of
+from pretune.backbones.audio.clips import AudioSpec
+from pretune.backbones.image.transform import ImageTransform, centre_crop, patches_of
 from pretune.types import Encoded
 
 __all__ = ["Parts", "clip_parts", "picture_parts"]
@@ -54,7 +54,7 @@ class Parts:
         return np.bincount(self.places[is_own], weights=values[is_own], minlength=self.count)
 
 
-def picture_parts(pixels: np.ndarray, geometry: Geometry, row_id: str) -> Parts:
+def picture_parts(pixels: np.ndarray, geometry: ImageTransform, row_id: str) -> Parts:
     """Squares of a picture uint8 (H, W, 3)'s crop, at most 14 a side; a blank is the crop's mean colour."""
     crop = centre_crop(pixels, geometry.crop)
     rows, columns = (_squares(side) for side in crop.shape[:2])
@@ -80,7 +80,7 @@ def _squares(side: int) -> int:
     return next((count for count in range(most, most // 2, -1) if side % count == 0), most)
 
 
-def clip_parts(clip: np.ndarray, hearing: Hearing, row_id: str) -> Parts:
+def clip_parts(clip: np.ndarray, hearing: AudioSpec, row_id: str) -> Parts:
     """Stretches of a clip int16 (T,) of like length, 60 ms at least and 50 at most; a blank is silence."""
     frames = hearing.frames(len(clip))
     longest = max(1, int(len(clip) / (SHORTEST_STRETCH_SECONDS * hearing.rate)))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pretune.backbones.image.geometry import Geometry, centre_crop, collate_pixels
+from pretune.backbones.image.transform import ImageTransform, centre_crop, collate_pixels
 from pretune.backbones.modes import evaluating
 from pretune.tasks.shown.thumbnails import SIDE, picture_address
 
@@ -19,7 +19,7 @@ __all__ = ["grad_cam", "overlay", "saliency"]
 
 
 def saliency(
-    model: torch.nn.Module, pixels: list[np.ndarray], geometry: Geometry
+    model: torch.nn.Module, pixels: list[np.ndarray], geometry: ImageTransform
 ) -> tuple[list[np.ndarray], str] | None:
     """A map in 0..1 of each picture uint8 (H, W, 3), of its crop's size, and the name of the method; None where neither works
     (a graph of another engine gives no gradients)."""

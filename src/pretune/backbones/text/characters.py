@@ -21,7 +21,7 @@ from pretune.schema import Misfit, listed, record, text
 if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
 
-__all__ = ["Spelling", "find_spelling", "new_spelling", "tidy"]
+__all__ = ["CharVocabulary", "find_vocabulary", "new_vocabulary", "tidy"]
 
 BLANK, UNKNOWN = "<pad>", "<unk>"
 _DELIMITERS = ("|", "▁", "\u241f")
@@ -43,7 +43,7 @@ def tidy(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Spelling:
+class CharVocabulary:
     """Tokens of one character each; the blank of CTC, the token of unknown characters and the one that stands for a space.
 
     ``case`` (``""``, ``"upper"`` or ``"lower"``) is what is done to transcripts first, for a vocabulary that knows one case only.
@@ -113,7 +113,7 @@ class Spelling:
         return kind(extractor, self.tokenizer())
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values, for ``Spelling(**...)``."""
+        """JSON values, for ``CharVocabulary(**...)``."""
         return {
             "tokens": list(self.tokens), "blank": self.blank, "unknown": self.unknown, "delimiter": self.delimiter, "case": self.case,
         }  # fmt: skip
@@ -127,7 +127,7 @@ class Spelling:
                 raise Misfit(f"is {told[name]!r}, which is none of the tokens", name)
 
     @classmethod
-    def from_dict(cls, told: dict[str, Any]) -> Spelling:
+    def from_dict(cls, told: dict[str, Any]) -> CharVocabulary:
         """The spelling that :meth:`to_dict` kept."""
         return cls(**{**told, "tokens": tuple(told["tokens"])})
 
@@ -136,7 +136,7 @@ def _is_written(token: str) -> bool:
     return len(token) == 1
 
 
-def new_spelling(texts: Iterable[str]) -> Spelling:
+def new_vocabulary(texts: Iterable[str]) -> CharVocabulary:
     """A vocabulary of every character of the transcripts, in order of code point. Raises :class:`DataError` for too many."""
     characters = sorted({c for text in texts for c in tidy(text)} - {" "})
     if not characters:
@@ -150,22 +150,22 @@ def new_spelling(texts: Iterable[str]) -> Spelling:
             "is --column text=... the right column?",
         )
     delimiter = next(mark for mark in _DELIMITERS if mark not in characters)
-    return Spelling((BLANK, UNKNOWN, delimiter, *characters), delimiter=delimiter)
+    return CharVocabulary((BLANK, UNKNOWN, delimiter, *characters), delimiter=delimiter)
 
 
-def find_spelling(backbone: Backbone, texts: Iterable[str]) -> Spelling:
+def find_vocabulary(backbone: Backbone, texts: Iterable[str]) -> CharVocabulary:
     """The vocabulary of the backbone's folder where it has all characters of the transcripts (in one case at least), else a new one."""
     characters = {c for text in texts for c in tidy(text)} - {" "}
-    told = _folder_spelling(backbone)
+    told = _folder_vocabulary(backbone)
     if told is not None:
         for case in ("", "upper", "lower"):
             changed = {c.upper() if case == "upper" else c.lower() if case == "lower" else c for c in characters}
             if changed and changed <= set(told.tokens) - {told.delimiter}:
-                return Spelling(told.tokens, told.blank, told.unknown, told.delimiter, case)
-    return new_spelling([*characters])
+                return CharVocabulary(told.tokens, told.blank, told.unknown, told.delimiter, case)
+    return new_vocabulary([*characters])
 
 
-def _folder_spelling(backbone: Backbone) -> Spelling | None:
+def _folder_vocabulary(backbone: Backbone) -> CharVocabulary | None:
     """The vocabulary beside a CTC model, where it is a plain list of characters."""
     folder = backbone.folder
     if folder is None or not (folder / "vocab.json").exists():
@@ -182,4 +182,4 @@ def _folder_spelling(backbone: Backbone) -> Spelling | None:
     is_plain = all(len(token) == 1 or token.startswith(("<", "[")) for token in tokens)
     if not is_plain or sorted(numbers.values()) != [*range(len(tokens))] or not {*special} <= {*tokens}:
         return None
-    return Spelling(tokens, *special)
+    return CharVocabulary(tokens, *special)

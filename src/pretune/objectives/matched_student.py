@@ -15,18 +15,18 @@ from torch import nn
 from pretune.backbones.adapt import encoder_layers
 from pretune.backbones.inner_states import Listener, attention_inputs
 from pretune.backbones.modes import evaluating
-from pretune.objectives.distil import Pupil
+from pretune.objectives.distil import MatchedStudent
 from pretune.objectives.inner_matching import InnerMatching, layer_map, relation_heads
 from pretune.tasks.base import EncodedRows, Task
 from pretune.tasks.teacher import Teacher
 
-__all__ = ["Inside", "Lesson", "compared_inside", "ready"]
+__all__ = ["Inside", "PreparedStudent", "compared_inside", "ready"]
 
 _TRIED_ROWS = 3
 
 
-class Lesson(NamedTuple):
-    """``model`` is what learns: the student, or a :class:`Pupil` around it. ``teacher`` is listened to where it is needed; None for a
+class PreparedStudent(NamedTuple):
+    """``model`` is what learns: the student, or a :class:`MatchedStudent` around it. ``teacher`` is listened to where it is needed; None for a
     student that learns alone.
 
     ``matching`` is that of the pupil; ``left_out`` says in words why not all that was asked for is compared.
@@ -40,15 +40,15 @@ class Lesson(NamedTuple):
 
 def ready(
     task: Task, student: nn.Module, teacher: Teacher, rows: EncodedRows, *, hidden: bool, attention: bool, seed: int
-) -> Lesson:
+) -> PreparedStudent:
     """What of ``hidden`` states and ``attention`` of student and teacher can be compared on the student's ``rows``.
 
     Call it before :func:`pretune.backbones.cpu.fast.make_fast` sees the student.
     """
-    plain = Lesson(student, teacher, None, "")
+    plain = PreparedStudent(student, teacher, None, "")
     if not hidden and not attention:
         return plain
-    if not task.reads_like(teacher.task):
+    if not task.same_inputs_as(teacher.task):
         why = "only answers are compared: teacher and student cut rows into other pieces (tokenizer, size or rate)"
         return plain._replace(left_out=why)
     if task.runs_in_parts or teacher.task.runs_in_parts:
@@ -66,13 +66,13 @@ def ready(
     if found is None:
         return plain._replace(left_out=left_out)
     heard = dataclasses.replace(teacher, listener=found.listener, heard=found.heard)
-    return Lesson(found.pupil, heard, found.pupil.matching, left_out)
+    return PreparedStudent(found.pupil, heard, found.pupil.matching, left_out)
 
 
 class Inside(NamedTuple):
     """A pupil, what listens to its teacher, and what it hears, in words."""
 
-    pupil: Pupil
+    pupil: MatchedStudent
     listener: Listener
     heard: str
 
@@ -120,7 +120,7 @@ def _tried(
         pairs, heads, student_width=mine[0].shape[-1], teacher_width=theirs[0].shape[-1], seed=seed
     )
     told = f"levels {levels}{' and relations' if relations else ''}"
-    return Inside(Pupil(student, matching, own), others, told)
+    return Inside(MatchedStudent(student, matching, own), others, told)
 
 
 def _are_alike(mine: list[torch.Tensor], theirs: list[torch.Tensor]) -> bool:

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PATCH",
-    "Geometry",
+    "ImageTransform",
     "centre_crop",
     "collate_pixels",
-    "geometry_of",
+    "image_transform_of",
     "interpolate_positions",
     "normalised",
     "patches_of",
@@ -41,7 +41,7 @@ _CROP_SHARE = 224 / 256
 
 
 @dataclass(frozen=True)
-class Geometry:
+class ImageTransform:
     """What is done to a picture: scaled so that the shorter side is ``shortest`` (or to ``exact`` height and width), the
     middle ``crop`` (height, width) cut out, ``scale`` times the pixels less ``mean`` over ``std``.
 
@@ -56,25 +56,25 @@ class Geometry:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     scale: float = 1 / 255
 
-    def at(self, image_size: int | None) -> Geometry:
+    def at(self, image_size: int | None) -> ImageTransform:
         """The same for pictures of another size, the crop's share of the picture kept."""
         if image_size is None or self.crop == (image_size, image_size):
             return self
         share = self.crop[0] / self.shortest if self.shortest else 1.0
         shortest = None if self.exact else math.floor(image_size / share)
         exact = (image_size, image_size) if self.exact else None
-        return Geometry((image_size, image_size), shortest, exact, self.resample, self.mean, self.std, self.scale)
+        return ImageTransform((image_size, image_size), shortest, exact, self.resample, self.mean, self.std, self.scale)
 
     def identity(self) -> str:
         """The same text for the same stored pixels (scaling and crop; mean and scale come later)."""
         return f"{self.shortest}:{self.exact}:{self.resample}:{self.crop}"
 
 
-def geometry_of(processor: Any) -> Geometry:
+def image_transform_of(processor: Any) -> ImageTransform:
     """The geometry of an image processor of transformers. Raises :class:`ModelError` for one that cannot be read."""
     told = processor.to_dict()
     if "data_config" in told:
-        return _timm_geometry(told["data_config"])
+        return _timm_transform(told["data_config"])
     size, crop = dict(told.get("size") or {}), dict(told.get("crop_size") or {})
     if told.get("do_resize", True) and not ({"shortest_edge"} <= set(size) or {"height", "width"} <= set(size)):
         raise ModelError(
@@ -87,7 +87,7 @@ def geometry_of(processor: Any) -> Geometry:
     if cut is None:
         cut = (int(shortest), int(shortest)) if shortest else (224, 224)
     is_normal = told.get("do_normalize", True)
-    return Geometry(
+    return ImageTransform(
         crop=cut,
         shortest=None if shortest is None else int(shortest),
         exact=exact,
@@ -98,10 +98,10 @@ def geometry_of(processor: Any) -> Geometry:
     )
 
 
-def _timm_geometry(told: dict[str, Any]) -> Geometry:
+def _timm_transform(told: dict[str, Any]) -> ImageTransform:
     """timm's own words (``crop_pct``, ``interpolation``): the shorter side is the input's divided by crop_pct."""
     height, width = int(told["input_size"][1]), int(told["input_size"][2])
-    return Geometry(
+    return ImageTransform(
         crop=(height, width),
         shortest=math.floor(height / float(told.get("crop_pct") or _CROP_SHARE)),
         resample=_RESAMPLE.get(str(told.get("interpolation", "bilinear")), 2),
@@ -110,7 +110,7 @@ def _timm_geometry(told: dict[str, Any]) -> Geometry:
     )
 
 
-def resized(picture: Image, geometry: Geometry) -> np.ndarray:
+def resized(picture: Image, geometry: ImageTransform) -> np.ndarray:
     """An RGB picture scaled as the geometry says, not cut yet: uint8 (H, W, 3). Sides are those of the crop at least.
 
     A picture longer than twice its height (or the reverse) loses its ends, which no crop of the middle sees.
@@ -129,7 +129,7 @@ def resized(picture: Image, geometry: Geometry) -> np.ndarray:
     return centre_crop(pixels, (min(pixels.shape[0], most), min(pixels.shape[1], most)))
 
 
-def scaled_to(pixels: np.ndarray, geometry: Geometry) -> np.ndarray:
+def scaled_to(pixels: np.ndarray, geometry: ImageTransform) -> np.ndarray:
     """A picture that is cut already, scaled to the geometry's crop: uint8 (H, W, 3)."""
     from PIL import Image
 
@@ -149,18 +149,18 @@ def centre_crop(pixels: np.ndarray, crop: tuple[int, int]) -> np.ndarray:
     return pixels[top : top + crop[0], left : left + crop[1]]
 
 
-def patches_of(geometry: Geometry) -> int:
+def patches_of(geometry: ImageTransform) -> int:
     """The cost of a picture: squares of 16 x 16 pixels that its crop holds, at least 1."""
     return max(1, math.ceil(geometry.crop[0] / PATCH) * math.ceil(geometry.crop[1] / PATCH))
 
 
-def collate_pixels(pictures: Sequence[np.ndarray], geometry: Geometry) -> torch.Tensor:
+def collate_pixels(pictures: Sequence[np.ndarray], geometry: ImageTransform) -> torch.Tensor:
     """``pixel_values`` (B, 3, H, W) float32 of pictures uint8 (H, W, 3): cut to the crop, scaled and normalised."""
     pixels_BHWC = torch.from_numpy(np.stack([centre_crop(picture, geometry.crop) for picture in pictures]))
     return normalised(pixels_BHWC.float(), geometry)
 
 
-def normalised(pixels_BHWC: torch.Tensor, geometry: Geometry) -> torch.Tensor:
+def normalised(pixels_BHWC: torch.Tensor, geometry: ImageTransform) -> torch.Tensor:
     """``pixel_values`` (B, 3, H, W) of float32 pixels from 0 to 255: scaled and normalised as the geometry says."""
     std_C = torch.tensor(geometry.std)
     gain_C, shift_C = geometry.scale / std_C, -torch.tensor(geometry.mean) / std_C
@@ -168,13 +168,13 @@ def normalised(pixels_BHWC: torch.Tensor, geometry: Geometry) -> torch.Tensor:
     return torch.addcmul(shift_C, pixels_BHWC, gain_C).permute(0, 3, 1, 2)
 
 
-def pictures_of(pixels_BCHW: torch.Tensor, geometry: Geometry) -> np.ndarray:
+def pictures_of(pixels_BCHW: torch.Tensor, geometry: ImageTransform) -> np.ndarray:
     """The pictures that :func:`normalised` made these ``pixel_values`` of, uint8 (B, H, W, 3)."""
     scaled_BHWC = pixels_BCHW.float().permute(0, 2, 3, 1) * torch.tensor(geometry.std) + torch.tensor(geometry.mean)
     return (scaled_BHWC / geometry.scale).round().clamp(0, 255).byte().numpy()
 
 
-def interpolate_positions(model: torch.nn.Module, config: Any, geometry: Geometry) -> None:
+def interpolate_positions(model: torch.nn.Module, config: Any, geometry: ImageTransform) -> None:
     """Let a model whose positions were learned for one size of picture (a ViT) take pictures of the geometry's size."""
     size = getattr(config, "image_size", None)
     is_other = isinstance(size, int) and geometry.crop != (size, size)
