@@ -18,12 +18,12 @@ from pretune.backbones.adapt import Adaptation, plan_adaptation
 from pretune.backbones.audio.clips import audio_spec_of
 from pretune.backbones.cpu.fast import make_fast
 from pretune.backbones.generation import marks_of
-from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.image.letterbox import Canvas
+from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.load import Backbone, load_backbone, save_model
+from pretune.backbones.text.characters import new_vocabulary
 from pretune.backbones.text.encoder import TextEncoder
 from pretune.backbones.text.limits import position_offset
-from pretune.backbones.text.characters import new_vocabulary
 from pretune.backbones.text.store import encode_dataset
 from pretune.data.splits import Splits
 from pretune.data.text.words import words_of
@@ -40,9 +40,9 @@ from pretune.objectives.distil_features import DistilFeatures
 from pretune.objectives.distil_masked_text import DistilMaskedText
 from pretune.objectives.masked_image import MaskedImage
 from pretune.objectives.masked_text import MaskedText
+from pretune.objectives.matched_student import ready
 from pretune.objectives.next_sample import NextSample
 from pretune.objectives.permuted_text import PermutedText
-from pretune.objectives.matched_student import ready
 from pretune.objectives.self_distil_image import SelfDistilImage
 from pretune.objectives.span_text import SpanText
 from pretune.objectives.supervised import Supervised

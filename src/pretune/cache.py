@@ -34,9 +34,9 @@ __all__ = [
     "clean",
     "discard",
     "entries",
+    "get_or_create",
     "holds",
     "limit_bytes",
-    "get_or_create",
     "opened",
     "writing",
 ]

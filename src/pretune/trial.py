@@ -50,7 +50,9 @@ def tried(module: str, arguments: Sequence[str], *, name: str, seconds: float, m
 def trust(module: str, *, name: str, seconds: float, megabytes: float) -> None:
     """Remember what this process has just made itself as tried."""
     with contextlib.suppress(OSError, DiskFull):
-        get_or_create("trials", f"{module}:{name}:{seconds}:{megabytes}", _Mark, lambda folder: (folder / _MARK).touch())
+        get_or_create(
+            "trials", f"{module}:{name}:{seconds}:{megabytes}", _Mark, lambda folder: (folder / _MARK).touch()
+        )
 
 
 class _Mark:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pretune.backbones.audio import samples
-from pretune.backbones.audio.clips import AudioSpec, collate_clips, audio_spec_of, stored_clip
+from pretune.backbones.audio.clips import AudioSpec, audio_spec_of, collate_clips, stored_clip
 from pretune.backbones.audio.samples import store_samples
 from pretune.backbones.cpu.fast import make_fast
 from pretune.backbones.load import Backbone, load_backbone, save_model

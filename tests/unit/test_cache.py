@@ -19,7 +19,7 @@ import pytest
 import pretune
 from pretune import cache as verb
 from pretune import cli
-from pretune.cache import LIMIT_GB, clean, discard, entries, limit_bytes, get_or_create
+from pretune.cache import LIMIT_GB, clean, discard, entries, get_or_create, limit_bytes
 from pretune.errors import UsageError
 from pretune.notices import telling
 from pretune.verbs import Silent

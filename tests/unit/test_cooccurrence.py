@@ -14,7 +14,7 @@ import torch
 from conftest import make_rows
 from pretune.backbones.load import load_backbone, save_model
 from pretune.backbones.text import cooccurrence
-from pretune.backbones.text.cooccurrence import cooccurrence_vectors, cached_vectors
+from pretune.backbones.text.cooccurrence import cached_vectors, cooccurrence_vectors
 from pretune.backbones.text.store import TokenStore, encode_dataset
 from pretune.config import PretrainingSettings
 from pretune.data.splits import Splits

@@ -22,7 +22,7 @@ from pretune.tasks import teacher as teaching_rows
 from pretune.tasks.predicting import predict_rows
 from pretune.tasks.rows.audio import FrameMask
 from pretune.tasks.soft_losses import softened_divergence, softened_divergence_of_several
-from pretune.tasks.teacher import JoinedRows, CachedTeaching, LiveTeaching, Teacher, cache_teaching
+from pretune.tasks.teacher import CachedTeaching, JoinedRows, LiveTeaching, Teacher, cache_teaching
 from tiny import (
     CPU,
     LABELS,

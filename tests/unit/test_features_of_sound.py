@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pretune.backbones.adapt import plan_adaptation
-from pretune.backbones.audio.clips import AudioSpec, collate_clips, audio_spec_of
+from pretune.backbones.audio.clips import AudioSpec, audio_spec_of, collate_clips
 from pretune.backbones.audio.filterbank import Filterbank
 from pretune.backbones.cpu import fast
 from pretune.backbones.load import load_backbone, save_model

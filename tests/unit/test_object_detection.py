@@ -19,8 +19,8 @@ from pretune.backbones.detection.anchors import (
     shapes_for,
 )
 from pretune.backbones.image.augment_boxes import LEAST_LEFT, varied_boxes
-from pretune.backbones.image.transform import ImageTransform
 from pretune.backbones.image.letterbox import Canvas, canvas_for, collate_canvas, fitted
+from pretune.backbones.image.transform import ImageTransform
 from pretune.backbones.load import load_backbone
 from pretune.backbones.stages import resting_part
 from pretune.export.standalone import boxed as standalone

@@ -21,8 +21,8 @@ from pretune.backbones.fitted import (
     common_size,
     fit_mask,
     fit_picture,
-    fitted_transform,
     fitted_size,
+    fitted_transform,
     largest_of,
 )
 from pretune.backbones.image.transform import image_transform_of
@@ -42,7 +42,9 @@ def task_of(
     preset: str = "resnet-10", head: str = "unet", **options: Any
 ) -> tuple[SemanticSegmentation, torch.nn.Module]:
     backbone = tiny_image_backbone(preset)
-    task = SemanticSegmentation(LABELS, fitted_transform(image_transform_of(backbone.processor), SIZE), head=head, **options)
+    task = SemanticSegmentation(
+        LABELS, fitted_transform(image_transform_of(backbone.processor), SIZE), head=head, **options
+    )
     return task, task.build(backbone, seed=0)[0].eval()
 
 

@@ -23,8 +23,8 @@ __all__ = [
     "common_size",
     "fit_mask",
     "fit_picture",
-    "fitted_transform",
     "fitted_size",
+    "fitted_transform",
     "largest_of",
     "mean_colour",
 ]

@@ -14,7 +14,7 @@ from pretune.data.split import content_keys
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["Apart", "held_apart", "found_in"]
+__all__ = ["Apart", "found_in", "held_apart"]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from pretune.backbones.audio.clips import AudioSpec, collate_clips, audio_spec_of
+from pretune.backbones.audio.clips import AudioSpec, audio_spec_of, collate_clips
 from pretune.backbones.image.transform import ImageTransform, centre_crop, collate_pixels, image_transform_of, resized
 from pretune.backbones.load import Backbone
 from pretune.backbones.text.encoder import TextEncoder, collate_text

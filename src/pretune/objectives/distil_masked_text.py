@@ -21,8 +21,8 @@ from pretune.errors import ModelError
 from pretune.metrics.base import ScoreSpec
 from pretune.objectives.distil import MatchedStudent
 from pretune.objectives.masked_text_pretraining import MaskedTextPretraining
-from pretune.objectives.pretraining import Measure, Pretraining
 from pretune.objectives.matched_student import compared_inside
+from pretune.objectives.pretraining import Measure, Pretraining
 from pretune.objectives.teaching import TaughtSettings, at_rest
 from pretune.tasks.soft_losses import softened_divergence
 from pretune.types import Batch, Feed, Loss

@@ -92,7 +92,9 @@ class MaskedImage(ImagePretraining):
         """See :class:`pretune.objectives.pretraining.Pretraining`."""
         fraction = _MASK_FRACTION if settings.mask_fraction is None else settings.mask_fraction
         augment = "light" if settings.augment == "auto" else settings.augment
-        return cls(backbone, pretraining_transform(backbone, settings), mask_fraction=fraction, augment=augment, seed=seed)
+        return cls(
+            backbone, pretraining_transform(backbone, settings), mask_fraction=fraction, augment=augment, seed=seed
+        )
 
     def streams(self, rows: EncodedRows, *, batch_size: int, group_by_length: bool) -> dict[str, Stream]:
         """The one stream of pictures."""

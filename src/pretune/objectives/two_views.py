@@ -110,7 +110,9 @@ class TwoViews(ImagePretraining):
     @classmethod
     def start(cls, data: Splits, backbone: Backbone, settings: PretrainingSettings, *, seed: int) -> Self:
         """See :class:`pretune.objectives.pretraining.Pretraining`."""
-        return cls(backbone, pretraining_transform(backbone, settings), augment=_views_of(settings, cls.name), seed=seed)
+        return cls(
+            backbone, pretraining_transform(backbone, settings), augment=_views_of(settings, cls.name), seed=seed
+        )
 
     @abstractmethod
     def projected(self, features_VD: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,13 @@ from pretune.backbones.augment_masks import LEVELS
 from pretune.backbones.decoders import DECODERS
 from pretune.backbones.dense import build_dense, is_dense, own_head
 from pretune.backbones.fitted import ROUND_TO, common_size, fitted_transform
-from pretune.backbones.image.transform import ImageTransform, image_transform_of, interpolate_positions, normalised, patches_of
+from pretune.backbones.image.transform import (
+    ImageTransform,
+    image_transform_of,
+    interpolate_positions,
+    normalised,
+    patches_of,
+)
 from pretune.backbones.limits import MOST_SIDE
 from pretune.config import READ_BY_MODALITY
 from pretune.errors import UsageError, did_you_mean
@@ -186,7 +192,9 @@ class DenseTask(Task):
     @classmethod
     def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> Self:
         """See :class:`pretune.tasks.base.Task`."""
-        geometry = fitted_transform(image_transform_of(backbone.processor), (int(about["size"][0]), int(about["size"][1])))
+        geometry = fitted_transform(
+            image_transform_of(backbone.processor), (int(about["size"][0]), int(about["size"][1]))
+        )
         return cls(about["labels"], geometry, head=about["head"], augment=about["augment"])
 
     def to_dict(self) -> dict[str, Any]:

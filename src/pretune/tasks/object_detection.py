@@ -27,8 +27,8 @@ from pretune.backbones.detection.anchors import (
 from pretune.backbones.detection.fresh import new_detector
 from pretune.backbones.detection.model import MODEL_TYPE
 from pretune.backbones.image.augment_boxes import BOX_AUGMENTS, varied_boxes
-from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.image.letterbox import Canvas, canvas_for, collate_canvas, fitted
+from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.limits import MOST_SIDE
 from pretune.backbones.stages import resting_part
 from pretune.config import READ_BY_MODALITY

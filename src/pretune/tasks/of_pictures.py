@@ -67,7 +67,9 @@ class OfPictures(RowTask):
     auto_class: ClassVar[str] = "AutoModelForImageClassification"
     fixed_inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
 
-    def __init__(self, labels: Sequence[str], geometry: ImageTransform, *, augment: str = "none", **options: Any) -> None:
+    def __init__(
+        self, labels: Sequence[str], geometry: ImageTransform, *, augment: str = "none", **options: Any
+    ) -> None:
         super().__init__(labels, **options)
         self.geometry = self.view = geometry
         self.cost = patches_of(geometry)

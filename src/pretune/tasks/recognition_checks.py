@@ -114,7 +114,9 @@ def collapse_warnings(records: Sequence[Mapping[str, Any]]) -> list[str]:
     return []
 
 
-def refuse_other_writing(teachers: CharVocabulary, teacher: AudioSpec, spelling: CharVocabulary, hearing: AudioSpec) -> None:
+def refuse_other_writing(
+    teachers: CharVocabulary, teacher: AudioSpec, spelling: CharVocabulary, hearing: AudioSpec
+) -> None:
     """Raise :class:`ModelError` where a teacher's frames cannot be held against a student's: other characters, other lengths."""
     if teachers.tokens != spelling.tokens:
         raise ModelError(

@@ -28,7 +28,16 @@ from pretune.tasks.base import EncodedRows, Task
 from pretune.tasks.rows.trunk import BUDGET_COST, MAX_STORE_BYTES, padded_again, positions_of, without_padding
 from pretune.types import Batch, Encoded
 
-__all__ = ["JoinedRows", "CachedTeaching", "LiveTeaching", "TeacherOutput", "Teacher", "Teaching", "cache_teaching", "cached_bytes"]
+__all__ = [
+    "CachedTeaching",
+    "JoinedRows",
+    "LiveTeaching",
+    "Teacher",
+    "TeacherOutput",
+    "Teaching",
+    "cache_teaching",
+    "cached_bytes",
+]
 
 _FORMAT = 1
 
@@ -60,7 +69,9 @@ class Teacher:
             logits = self.task.logits_of(self.model, batch.to(self.device.device)).float()
         states = None if self.listener is None else self.listener.take()
         # Tensors of inference mode may not be part of a gradient's graph; their copies may.
-        return TeacherOutput(logits.clone(), None if states is None else torch.cat([one.float() for one in states], dim=-1))
+        return TeacherOutput(
+            logits.clone(), None if states is None else torch.cat([one.float() for one in states], dim=-1)
+        )
 
     def identity(self) -> str:
         """A hash of its weights and of what is heard of it."""

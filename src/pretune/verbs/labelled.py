@@ -27,11 +27,11 @@ __all__ = [
     "ChoosingRows",
     "also_in_train",
     "as_begun",
+    "cached_under",
     "calibrate",
     "choosing_rows",
     "encode_labelled",
     "goal_on_validation",
-    "cached_under",
 ]
 
 

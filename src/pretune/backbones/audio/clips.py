@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 __all__ = [
     "FRAMES_PER_SECOND",
     "AudioSpec",
-    "collate_clips",
     "audio_spec_of",
+    "collate_clips",
     "run_model",
     "stored_clip",
     "without_own_masks",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["FastDropout", "keep_mask", "surviving_scale", "random_keep_mask"]
+__all__ = ["FastDropout", "keep_mask", "random_keep_mask", "surviving_scale"]
 
 _LEVELS = 256
 

@@ -22,7 +22,7 @@ from pretune.files import check_free_space
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-__all__ = ["cooccurrence_vectors", "cached_vectors"]
+__all__ = ["cached_vectors", "cooccurrence_vectors"]
 
 _FORMAT, _FILE = 1, "vectors.npy"
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pretune.backbones.image.transform import ImageTransform, patches_of, resized
 from pretune.backbones.image.pixels import store_pixels
+from pretune.backbones.image.transform import ImageTransform, patches_of, resized
 from pretune.data.media.image import decode_image
 from pretune.types import Encoded
 

@@ -19,7 +19,7 @@ from pretune.backbones.head_outputs import logits_in
 from pretune.backbones.modes import evaluating
 from pretune.backbones.ragged import RaggedArrays, RaggedWriter
 from pretune.backbones.trunk import Trunk, find_trunk
-from pretune.cache import holds, get_or_create
+from pretune.cache import get_or_create, holds
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.files import check_free_space, write_json
