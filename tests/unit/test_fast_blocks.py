@@ -17,6 +17,9 @@ from tiny import largest_difference
 
 ROWS, TOKENS, WIDTH = 3, 11, 32
 
+# What fp32 sums in another order differ by, on any processor: either way is up to 3.3e-6 off float64.
+ROUNDING = 1e-5
+
 
 def encoder(family: str = "bert", dropout: float = 0.0, **changes: Any) -> nn.Module:
     import transformers
@@ -83,7 +86,7 @@ def test_blocks_equal_the_layers_code_with_the_same_draws(
     model = encoder(family, dropout)
     ours = make_fast(copy.deepcopy(model))
     assert len(taken(ours)) == 2
-    assert_same(ours, plain(model, monkeypatch), 2e-6)
+    assert_same(ours, plain(model, monkeypatch), ROUNDING)
 
 
 @pytest.mark.parametrize("few_rows", [0, 64], ids=["filled up", "as they are"])
@@ -114,7 +117,7 @@ def test_what_is_frozen_gets_no_gradient_and_the_rest_the_same(monkeypatch: pyte
         ):
             parameter.requires_grad_(False)
     ours = make_fast(copy.deepcopy(model))
-    assert_same(ours, plain(model, monkeypatch), 2e-6)
+    assert_same(ours, plain(model, monkeypatch), ROUNDING)
     assert all(p.grad is None for p in ours.parameters() if not p.requires_grad)
 
 

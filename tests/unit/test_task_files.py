@@ -20,8 +20,6 @@ LISTS = {
 }
 KNOWN_ELSEWHERE = {
     "SpeechRecognition": {"explain/aims.py"},  # what of a transcript is explained
-    "TokenClassification": {"tasks/rows/tagged.py"},  # its rows on disk
-    "QuestionAnswering": {"tasks/rows/questions.py"},  # its rows on disk
     "TextGeneration": {"objectives/causal_text.py"},  # what it learns to do
 }
 

@@ -8,6 +8,7 @@ answer. Shapes: B items of a batch, T tokens of an item, P tokens of its passage
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
@@ -31,7 +32,7 @@ from pretune.tasks.baselines.questions import lexical_baselines
 from pretune.tasks.blocks.questions import question_blocks
 from pretune.tasks.question_threshold import best_threshold
 from pretune.tasks.row_task import training_rows
-from pretune.tasks.rows.questions import ABOUT, QuestionRows, store_questions
+from pretune.tasks.rows.items import ArrayKind, Counted, ItemRows, store_items
 from pretune.tasks.soft_losses import softened_divergence
 from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction
 from pretune.wording import counted
@@ -54,6 +55,13 @@ _NOBODY = (0, 0)
 _LOST = (-1, -1)
 _FEW_RECORDS = 10
 _VARIATIONS = ("none", "light")
+ABOUT = ("first", "base", "windows", "lost")
+"""Of an item: the place of its passage among its tokens, the character of the row's passage at which its own begins, the number of
+the row's items, and how many tokens of the question it lacks."""
+_KEPT = {
+    "input_ids": ArrayKind(np.int32), "segment_ids": ArrayKind(np.uint8), "spans": ArrayKind(np.int32, (2,)),
+    "passage": ArrayKind(np.uint8), "row": ArrayKind(np.int32),
+}  # fmt: skip
 
 
 @final
@@ -189,9 +197,15 @@ class QuestionAnswering(Task):
         room = (self.encoder.max_length - self.encoder.template.num_special(pair=True)) // 2
         return len(self.encoder.tokens_of([question])[0]) - len(read) if len(read) >= room else 0
 
-    def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> QuestionRows:
-        """See :class:`pretune.tasks.base.Task`."""
-        return store_questions(self, dataset, fingerprint=fingerprint)
+    def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> ItemRows:
+        """See :class:`pretune.tasks.base.Task`. The ledger counts what long questions lost."""
+
+        def count(items: Sequence[Encoded]) -> Counted:
+            about = items[0].arrays
+            return Counted(empty=not len(about["spans"]), lost=int(about["row"][ABOUT.index("lost")]))
+
+        about = json.dumps([fingerprint, self.cut(), self.inputs_identity()], sort_keys=True)
+        return store_items(self, dataset, _KEPT, count, about=about, unknown=self.encoder.tokenizer.unk_token_id)
 
     def same_inputs_as(self, other: Task) -> bool:
         """The same tokens; segment ids change none of them."""

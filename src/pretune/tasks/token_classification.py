@@ -8,6 +8,7 @@ it has the most text on both sides. Shapes: B items of a batch, T tokens of an i
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
@@ -29,7 +30,7 @@ from pretune.schema import Check, listed, text, whole
 from pretune.tasks.base import Task, finite_answers, refuse_unlabelled, windows_of
 from pretune.tasks.blocks.tagging import tagging_blocks
 from pretune.tasks.row_task import training_rows
-from pretune.tasks.rows.tagged import TaggedRows, store_tagged
+from pretune.tasks.rows.items import ArrayKind, Counted, ItemRows, store_items
 from pretune.tasks.soft_losses import softened_divergence
 from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction
 from pretune.wording import counted
@@ -49,6 +50,10 @@ _FEW_RECORDS = 10
 PLACES, WORDS, SPANS, ROW = "places", "words", "spans", "row"
 """Of an item: the tokens (W,) at which its words are read, the words' numbers in their row (W,), their characters (W, 2), and of the row
 the number of its words and of its items (2,)."""
+_KEPT = {
+    "input_ids": ArrayKind(np.int32), "segment_ids": ArrayKind(np.uint8), PLACES: ArrayKind(np.int32), WORDS: ArrayKind(np.int32),
+    SPANS: ArrayKind(np.int32, (2,)), ROW: ArrayKind(np.int32),
+}  # fmt: skip
 
 
 @final
@@ -157,9 +162,15 @@ class TokenClassification(Task):
             )
         return [self.index[tag] for tag in tags]
 
-    def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> TaggedRows:
-        """See :class:`pretune.tasks.base.Task`."""
-        return store_tagged(self, dataset, fingerprint=fingerprint)
+    def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> ItemRows:
+        """See :class:`pretune.tasks.base.Task`. The ledger counts words without a token as lost."""
+
+        def count(items: Sequence[Encoded]) -> Counted:
+            words = int(items[0].arrays[ROW][0])
+            return Counted(empty=not words, lost=words - sum(len(item.arrays[WORDS]) for item in items))
+
+        about = json.dumps([fingerprint, self.to_dict(), self.inputs_identity()], sort_keys=True)
+        return store_items(self, dataset, _KEPT, count, about=about, unknown=self.encoder.tokenizer.unk_token_id)
 
     def same_inputs_as(self, other: Task) -> bool:
         """The same tokens; segment ids change none of them."""
