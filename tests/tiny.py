@@ -14,13 +14,14 @@ from PIL import Image
 
 from conftest import make_rows
 from pretune.answers.schemes import to_iob2
-from pretune.backbones.adapt import Adaptation, plan_adaptation
+from pretune.backbones.adapt import LORA, Adaptation, adapt_low_rank, plan_adaptation
 from pretune.backbones.audio.clips import audio_spec_of
 from pretune.backbones.cpu.fast import make_fast
 from pretune.backbones.generation import marks_of
 from pretune.backbones.image.letterbox import Canvas
 from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.load import Backbone, load_backbone, save_model
+from pretune.backbones.lora import LowRankSpec
 from pretune.backbones.text.characters import new_vocabulary
 from pretune.backbones.text.encoder import TextEncoder
 from pretune.backbones.text.limits import position_offset
@@ -664,6 +665,8 @@ class Rig:
         return encode_dataset(data, encoder, fingerprint=f"rig-{rows}")
 
     def _adaptation(self, adapt: str, fast: bool) -> Adaptation:
+        if adapt == LORA:
+            adapt_low_rank(self.model, LowRankSpec(rank=4, alpha=8.0), seed=self.seed)
         if fast:
             make_fast(self.model)
         return plan_adaptation(self.model, adapt, weight_decay=0.01)

@@ -135,7 +135,7 @@ def test_errors() -> None:
     model = build("bert")
     with pytest.raises(UsageError, match="the model has 3 layers"):
         plan(model, "top:4")
-    for wrong in ("top:N", "top:-1", "lora", "ful"):
+    for wrong in ("top:N", "top:-1", "low", "ful"):
         with pytest.raises(UsageError, match="allowed"):
             plan(model, wrong)
     shared = build("albert", num_hidden_groups=1, embedding_size=4)

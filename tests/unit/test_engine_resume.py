@@ -23,6 +23,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "llrd, cosine": {"adapt": "llrd", "schedule": "cosine"},
     "top:1": {"adapt": "top:1"},
     "head": {"adapt": "head"},
+    "lora": {"adapt": "lora"},
     "micro-batches": {"micro_batch_size": 3, "schedule": "constant"},
     "features of sound": {"kind": "speech", "features": True, "augment": "strong"},
     "distilled, inner states too": {"kind": "distil", "hidden": True, "attention": True},
@@ -31,7 +32,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "masked packs": {"kind": "pretrain", "pack_tokens": 64, "rows": 48, "batch_size": 6},
 }
 
-QUICK = ("full", "gradual")
+QUICK = ("full", "gradual", "lora")
 
 
 def finish(rig: Rig, start: int) -> None:

@@ -6,21 +6,24 @@ Depth counts from the top: 0 is the head, 1 the top encoder layer, ..., the embe
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
+from pretune.backbones.lora import LowRankSpec, add_low_rank, low_rank_names
 from pretune.errors import ModelError, UsageError, did_you_mean
 from pretune.types import ParameterGroup
 from pretune.wording import counted
 
-__all__ = ["Adaptation", "Part", "encoder_layers", "find_parts", "plan_adaptation"]
+__all__ = ["LORA", "Adaptation", "Part", "adapt_low_rank", "encoder_layers", "find_parts", "plan_adaptation"]
 
-_BOTTOM, _RESTING = "embeddings", "resting"
-MODES = ("full", "head", "linear", "top:N", "gradual", "llrd")
+_BOTTOM, _RESTING, _LOW_RANK = "embeddings", "resting", "low rank"
+LORA = "lora"
+MODES = ("full", "head", "linear", "top:N", "gradual", "llrd", LORA)
 GRADUAL_SHARE = 0.5
 
 
@@ -38,7 +41,7 @@ class Adaptation:
     """A plan of what learns. ``groups`` hold every parameter of the model exactly once, frozen ones too.
 
     ``num_layers`` encoder layers were found; ``start_depth`` is the deepest depth that learns at the start and
-    ``end_depth`` at the end (they differ for ``gradual`` only).
+    ``end_depth`` at the end (they differ for ``gradual`` only). ``added`` counts the numbers that low rank adds to the model while it learns.
     """
 
     mode: str
@@ -46,11 +49,8 @@ class Adaptation:
     groups: tuple[ParameterGroup, ...]
     start_depth: int
     end_depth: int
-
-    @property
-    def num_layers(self) -> int:
-        """Encoder layers of the model."""
-        return sum(part.depth > 0 and part.title not in (_BOTTOM, _RESTING) for part in self.parts)
+    num_layers: int
+    added: int = 0
 
     def depth_at(self, progress: float) -> int:
         """The deepest depth that learns at ``progress`` (0 to 1) of the run.
@@ -83,22 +83,24 @@ class Adaptation:
     def facts(self) -> dict[str, object]:
         """What run.json says of the plan: parameters that learn at the start and at the end, by count."""
         count = {part.depth: sum(parameter.numel() for _, parameter in part.parameters) for part in self.parts}
+        at_end = sum(number for depth, number in count.items() if depth <= self.end_depth)
         return {
             "adapt": self.mode,
             "layers": self.num_layers,
-            "parameters": sum(count.values()),
+            "parameters": sum(count.values()) - self.added,
             "learning_at_start": sum(number for depth, number in count.items() if depth <= self.start_depth),
-            "learning_at_end": sum(number for depth, number in count.items() if depth <= self.end_depth),
+            "learning_at_end": at_end,
+            "learning_share": at_end / max(1, sum(count.values())),
         }
 
 
 def plan_adaptation(
     model: nn.Module, adapt: str, *, weight_decay: float, llrd_decay: float = 0.9, trunk_scale: float = 1.0,
-    resting: Sequence[nn.Module] = (),
+    resting: Sequence[nn.Module] = (), fresh: Collection[str] = (),
 ) -> Adaptation:  # fmt: skip
     """Plan what learns: ``full``, ``head`` (encoder frozen), ``linear`` (as ``head``; how it is learned differs), ``top:N`` (head and N top layers), ``gradual`` (layer by
     layer from the top), ``llrd`` (all, each deeper layer ``llrd_decay`` times slower: Sun et al. 2019, arXiv 1905.05583,
-    section 5.3.3).
+    section 5.3.3), ``lora`` (the head, what :func:`adapt_low_rank` added, and the weights called ``fresh``, which were drawn at random).
 
     A model with a ``trunk_rate`` lets all that lies under its head learn so much slower than the head.
     What lies under the head learns ``trunk_scale`` times as fast, and the modules ``resting`` never.
@@ -119,18 +121,47 @@ def plan_adaptation(
         raise UsageError(
             f"--adapt is {adapt}, the model has {counted(num_layers, 'layer')}", f"at most top:{num_layers}, or full"
         )
-    parts = _with_resting(parts, resting)
+    added = low_rank_names(model)
+    parts = _with_resting(_low_rank_parts(model, parts, added, fresh) if adapt == LORA else parts, resting)
     below = trunk_scale * float(getattr(model, "trunk_rate", 1.0))
     scales = {
         part.depth: (llrd_decay**part.depth if adapt == "llrd" else 1.0) * (below if part.depth else 1.0)
         for part in parts
     }
+    if adapt == LORA:
+        number = 1
     start = number if number is not None else 0 if adapt == "gradual" else deepest
     end = deepest if number is None else number
     groups = tuple(_groups(parts, scales, weight_decay))
-    plan = Adaptation(adapt, parts, groups, start, end)
+    numbers = sum(parameter.numel() for name, parameter in model.named_parameters() if name in added)
+    plan = Adaptation(adapt, parts, groups, start, end, num_layers, numbers)
     plan.set_trainable(0.0)
     return plan
+
+
+def adapt_low_rank(model: nn.Module, spec: LowRankSpec, *, seed: int) -> tuple[str, ...]:
+    """Let the matrices of the trunk's layers learn by low rank, in place; returns their names. Raises as :func:`add_low_rank`."""
+    head = {id(inner) for module in find_parts(model)[0].modules for inner in module.modules()}
+    return add_low_rank(model, spec, head=head, seed=seed)
+
+
+def _low_rank_parts(
+    model: nn.Module, parts: tuple[Part, ...], added: Collection[str], fresh: Collection[str]
+) -> tuple[Part, ...]:
+    """The head with what is new, what low rank added, and the rest. The words that a trained model writes with are no head of ours: they rest.
+
+    Where statistics of batches are normed by, those that were learned are kept.
+    """
+    words = getattr(model, "get_output_embeddings", lambda: None)()
+    written = {id(parameter) for parameter in words.parameters()} if isinstance(words, nn.Module) else set[int]()
+    own = {name for name, parameter in parts[0].parameters if id(parameter) not in written} | {*fresh}
+    named = [pair for part in parts for pair in part.parameters]
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    return (
+        Part(0, parts[0].title, tuple(pair for pair in named if pair[0] in own), ()),
+        Part(1, _LOW_RANK, tuple(pair for pair in named if pair[0] in added), ()),
+        Part(2, _RESTING, tuple(pair for pair in named if pair[0] not in own and pair[0] not in added), tuple(norms)),
+    )
 
 
 def _with_resting(parts: tuple[Part, ...], resting: Sequence[nn.Module]) -> tuple[Part, ...]:

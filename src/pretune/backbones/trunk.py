@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pretune.backbones.adapt import Adaptation
+from pretune.backbones.adapt import LORA, Adaptation
 from pretune.backbones.pooling.pool import Pool
 
 __all__ = ["Trunk", "find_trunk"]
@@ -126,7 +126,7 @@ def find_trunk(model: nn.Module, adaptation: Adaptation, forward: Callable[[], t
     ``forward()`` gives the model's logits (B, C) for some rows, without dropout; it is called a few times.
     """
     frozen = adaptation.frozen_modules(1.0)
-    if adaptation.end_depth != adaptation.start_depth or not frozen:
+    if adaptation.end_depth != adaptation.start_depth or not frozen or adaptation.mode == LORA:
         return None
     base: nn.Module = getattr(model, "base_model", model)
     deepest = adaptation.end_depth

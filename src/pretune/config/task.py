@@ -189,10 +189,19 @@ class TaskSettings(TextSettings, PoolingSettings, ImageSettings, AudioSettings, 
     )
     adapt: str = option(
         "full",
-        "what learns: full, head, linear (logistic regression on the features, nothing else), top:N (head and N top layers), gradual (layer by layer), llrd (deeper layers slower)",
+        "what learns: full, head, linear (logistic regression on the features, nothing else), top:N (head and N top layers), gradual (layer by layer), llrd (deeper layers slower), lora (head and a change of low rank to each matrix, merged at the end)",
         metavar="MODE",
     )
     llrd_decay: float = option(0.9, "with --adapt llrd: each deeper layer learns this much slower", low=0.1, high=1.0)
+    lora_rank: int = option(8, "with --adapt lora: rank of the changes", low=1, high=4096)
+    lora_alpha: float | None = option(
+        None, "with --adapt lora: changes count alpha/rank times; default: twice the rank", low=1e-3, high=1e6
+    )
+    lora_targets: str = option(
+        "all",
+        "with --adapt lora: the matrices that change, by the last word of their names, as in query,value; all: those of all layers",
+        metavar="NAMES",
+    )
     cache_trunk: bool = option(
         True,
         "with --adapt head, linear or top:N: compute what does not learn once, keep it on disk and learn on the rest",

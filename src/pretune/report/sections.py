@@ -22,6 +22,7 @@ from pretune.report.words import (
     duration_text,
     is_percent,
     number_text,
+    percent_text,
     percent_tick,
     plain,
     tick_text,
@@ -69,6 +70,7 @@ def done_section(record: Record) -> Section:
             "Newly initialised",
             "all other weights" if embeddings else _some([plain(name) for name in model.get("initialised") or []]),
         ),
+        ("Weights that learned", _learned_weights(training)),
         ("Exported as", _exported(record.get("export"))),
         ("Learnt for", _learnt(training)),
         ("Seed", _seeds(settings)),
@@ -128,6 +130,20 @@ def _learnt(training: Record) -> str:
     if training.get("precision"):
         found.append(f"in {plain(training['precision'])}")
     return ", ".join(found)
+
+
+def _learned_weights(training: Record) -> str:
+    """What share of the weights learned, where not all did; and that what was added to them was merged."""
+    share, merged = training.get("learning_share"), training.get("merged")
+    if not isinstance(share, float) or share >= 1.0:
+        return ""
+    said = f"{number_text(training['learning_at_end'])}, {percent_text(share)} of all"
+    if not merged:
+        return said
+    return (
+        f"{said}; changes of low rank to {counted(merged['matrices'], 'matrix', 'matrices')} were merged into the weights: read again, the folder's outputs "
+        f"differ by {merged['largest_difference']:.1e} at most on {counted(merged['rows'], 'row')}"
+    )
 
 
 def _machine(machine: Record, training: Record) -> str:

@@ -43,6 +43,7 @@ _READ_BY_ADAPT = {
     "--adapt full": (),
     "--adapt gradual": (),
     "--adapt llrd": ("llrd_decay",),
+    "--adapt lora": ("lora_rank", "lora_alpha", "lora_targets"),
     "--adapt head": ("cache_trunk",),
     "--adapt linear": ("cache_trunk",),
     "--adapt top:N": ("cache_trunk",),
@@ -86,6 +87,7 @@ def finetune(settings: FinetuneSettings, *, say: Say) -> Outcome:
         pretune finetune runs/base --data news.csv --out runs/news --epochs 5 --adapt llrd
         pretune finetune MODEL_DIR --data reviews.tsv --column text=review --column label=stars --seeds 3
         pretune finetune MODEL_DIR --data photos/ --adapt head --out runs/photos
+        pretune finetune MODEL_DIR --data reviews.tsv --adapt lora --lora-rank 16
         pretune finetune scratch:tacotron-tiny --data clips.jsonl --task text-to-speech --out runs/voice
     """
     refuse_missing_data(*settings.every_place, out=settings.out)
@@ -198,6 +200,7 @@ def build_learning(
 
 def _task(settings: FinetuneSettings, data: Splits, backbone: Backbone, run: RunFolder) -> Task:
     """The task that the rows and settings ask for. Raises :class:`UsageError` for settings that it would not look at."""
+    from pretune.backbones.adapt import LORA
     from pretune.config import TrainSettings
     from pretune.tasks import check_settings, find_task, task_on
     from pretune.tasks.labelling import Labelling
@@ -208,6 +211,10 @@ def _task(settings: FinetuneSettings, data: Splits, backbone: Backbone, run: Run
     refuse_unread(
         settings, f"--adapt {'top:N' if settings.adapt.startswith('top:') else settings.adapt}", _READ_BY_ADAPT
     )
+    if settings.adapt == LORA and backbone.kind == "scratch":
+        raise UsageError(
+            f"--adapt lora leaves the trunk as it is, and that of {backbone.name} was not trained", "use --adapt full"
+        )
     if settings.adapt == "linear":
         of_updates = {spec.name for spec in dataclasses.fields(TrainSettings)} - _NOT_OF_UPDATES
         why = "does nothing for a linear model (--adapt linear, linear:...): there are no updates"

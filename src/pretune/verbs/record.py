@@ -15,6 +15,7 @@ from pretune.options import Settings
 from pretune.runfolder import RunFolder, machine_facts, now
 from pretune.sums import SEALED, sealed_folder
 from pretune.verbs.learning import Learning
+from pretune.verbs.merging import merge
 from pretune.verbs.outcome import Say
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ def carry_out(
         say.warn(note)
     learning.go()
     if cluster.is_first:
+        merged = merge(setup, learning)
         close()
+        if merged is not None:
+            run.update_record(training={**run.record["training"], "merged": merged.check(run, learning)})
         finish_model(
             run, learning, seconds=time.monotonic() - began, result={"metric": learning.goal.metric, **learning.best}
         )
@@ -91,7 +95,7 @@ def prepare_run(
         device=learning.device.to_dict(),
         backbone=setup.backbone.facts,
         model={
-            "parameters": sum(p.numel() for p in (setup.kept or learning.model).parameters()),
+            "parameters": sum(p.numel() for p in (setup.kept or learning.model).parameters()) - setup.adaptation.added,
             "task": setup.task.name if setup.task else setup.objective.name,
             "labels": list(setup.task.labels) if setup.task else [],
             "initialised": ["all weights"] if setup.report.fresh else list(setup.report.initialised),

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from pretune.backbones.adapt import Adaptation
     from pretune.backbones.load import Backbone, LoadReport
+    from pretune.backbones.lora import LowRankSpec
     from pretune.engine.devices import Device
     from pretune.engine.parallel import Cluster
     from pretune.tasks.base import PartsPace, Task
@@ -172,7 +173,7 @@ def make_learning(
     parts_pace: PartsPace | None = None,
 ) -> tuple[Setup, Learning]:
     """Put the pieces of a training run together. ``parts_pace`` is how fast the parts of the model learn, where its task says so."""
-    from pretune.backbones.adapt import plan_adaptation
+    from pretune.backbones.adapt import LORA, adapt_low_rank, plan_adaptation
     from pretune.backbones.cpu.fast import make_fast
     from pretune.engine.average import Average
     from pretune.engine.batching import Feeds
@@ -180,22 +181,19 @@ def make_learning(
     from pretune.engine.optim import Optim
     from pretune.tasks.base import PartsPace
 
+    adapt = getattr(settings, "adapt", "full")
+    if adapt == LORA:
+        adapt_low_rank(model, _low_rank(settings), seed=settings.seed)
     if device.device.type == "cpu":
         make_fast(model)
     if settings.activation_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
     model.to(device.device)
-    adapt = getattr(settings, "adapt", "full")
-    rate = settings.learning_rate
     pace_of_parts = parts_pace or PartsPace()
-    if rate is None:
-        rate = pace_of_parts.learning_rate
-    if rate is None:
-        rate = default_learning_rate(backbone, adapt, masked=settings.verb == "pretrain")
-        rate /= getattr(model, "trunk_rate", 1.0)
+    rate = _rate(settings, backbone, model, adapt, pace_of_parts)
     adaptation = plan_adaptation(
         model, adapt, weight_decay=settings.weight_decay, llrd_decay=getattr(settings, "llrd_decay", 0.9),
-        trunk_scale=pace_of_parts.trunk_scale, resting=pace_of_parts.resting,
+        trunk_scale=pace_of_parts.trunk_scale, resting=pace_of_parts.resting, fresh=report.initialised,
     )  # fmt: skip
     learner = objective(adaptation)
     feeds = Feeds(
@@ -216,14 +214,40 @@ def make_learning(
     return Setup(backbone, report, adaptation, learner, rate), learning
 
 
+def _low_rank(settings: Any) -> LowRankSpec:
+    """What ``--adapt lora`` and its options ask for."""
+    from pretune.backbones.lora import ALL, LowRankSpec
+
+    words = () if settings.lora_targets == ALL else settings.lora_targets.split(",")
+    alpha = 2.0 * settings.lora_rank if settings.lora_alpha is None else settings.lora_alpha
+    return LowRankSpec(settings.lora_rank, alpha, tuple(word.strip() for word in words))
+
+
+def _rate(settings: Any, backbone: Backbone, model: torch.nn.Module, adapt: str, pace: PartsPace) -> float:
+    """The peak learning rate: as asked, else as the task says, else by the backbone."""
+    if settings.learning_rate is not None:
+        return settings.learning_rate
+    if pace.learning_rate is not None:
+        return pace.learning_rate
+    masked = settings.verb == "pretrain"
+    return default_learning_rate(backbone, adapt, masked=masked) / getattr(model, "trunk_rate", 1.0)
+
+
 def _flops_per_token(model: torch.nn.Module) -> float:
-    """2 a weight forward and 4 backward for weights that learn, embeddings and attention's quadratic part left out
-    (Kaplan et al. 2020, arXiv 2001.08361, section 2.1)."""
+    """2 a weight forward and 4 backward for weights that learn (2 for those that low rank adapts, which the gradient passes), embeddings
+    and attention's quadratic part left out (Kaplan et al. 2020, arXiv 2001.08361, section 2.1)."""
     import torch
 
+    from pretune.backbones.lora import LowRank
+
+    passed = {
+        id(held.original)
+        for held in model.modules()
+        if isinstance(held, torch.nn.utils.parametrize.ParametrizationList) and isinstance(held[0], LowRank)
+    }
     tables = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
     matrices = [p for p in model.parameters() if p.ndim > 1 and id(p) not in tables]
-    return float(sum(p.numel() * (6 if p.requires_grad else 2) for p in matrices))
+    return float(sum(p.numel() * (6 if p.requires_grad else 4 if id(p) in passed else 2) for p in matrices))
 
 
 def forecast(settings: TrainSettings, build: Callable[[RunFolder], Learning], *, updates: int = 4) -> Outcome:

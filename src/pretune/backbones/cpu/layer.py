@@ -15,6 +15,7 @@ from torch import nn
 
 from pretune.backbones.cpu.blocks import AttentionBlock, BlockPlan, FeedForwardBlock, FirstAttentionBlock
 from pretune.backbones.cpu.dropout import FastDropout
+from pretune.backbones.lora import is_low_rank
 from pretune.backbones.modes import evaluating
 
 __all__ = ["LONGEST", "shorten_last_layer", "take_over_layers"]
@@ -86,7 +87,7 @@ def _part(layer: nn.Module, name: str) -> Any:
 def _has_parts(layer: nn.Module) -> bool:
     """Are all parts there, of the very types that the blocks compute, and is nobody listening inside?"""
     kinds = {**dict.fromkeys(_LINEARS, nn.Linear), **dict.fromkeys(_NORMS, nn.LayerNorm), **dict.fromkeys(_DROPOUTS, FastDropout)}  # fmt: skip
-    if any(type(_part(layer, name)) is not kind for name, kind in kinds.items()):
+    if any(not _is_a(_part(layer, name), kind) for name, kind in kinds.items()):
         return False
     inner = [_part(layer, name) for name in _INNER]
     heard = any(part._forward_hooks or part._forward_pre_hooks or part._backward_hooks for part in inner)
@@ -95,6 +96,11 @@ def _has_parts(layer: nn.Module) -> bool:
         _part(layer, "intermediate.dense").bias,
     ]
     return not heard and None not in told and not getattr(layer, "is_decoder", False)
+
+
+def _is_a(part: Any, kind: type[nn.Module]) -> bool:
+    """Of this very type, or with weights that are adapted by low rank: a block reads the adapted ones, and gives them their gradients."""
+    return type(part) is kind or (isinstance(part, kind) and is_low_rank(part))
 
 
 def _agrees(layer: nn.Module) -> bool:
