@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -185,9 +186,11 @@ def test_a_head_that_there_is_not_is_refused() -> None:
 def test_a_trunk_learns_slower_than_its_fresh_decoder() -> None:
     from pretune.backbones.adapt import plan_adaptation
 
-    _, model = task_of()
-    model.config.trunk_rate = 0.3  # type: ignore[union-attr]
-    plan = plan_adaptation(model, "full", weight_decay=0.01)
+    task, model = task_of()
+    fresh = tiny_image_backbone("resnet-10")
+    assert task.parts_pace(model, fresh).trunk_scale == 1.0
+    pace = task.parts_pace(model, dataclasses.replace(fresh, kind="folder"))
+    plan = plan_adaptation(model, "full", weight_decay=0.01, trunk_scale=pace.trunk_scale)
     scales = {name: group.lr_scale for group in plan.groups for name in group.names}
     assert {scale for name, scale in scales.items() if name.startswith("trunk.")} == {0.3}
     assert {scale for name, scale in scales.items() if not name.startswith("trunk.")} == {1.0}

@@ -102,7 +102,6 @@ def plan_adaptation(
     layer from the top), ``llrd`` (all, each deeper layer ``llrd_decay`` times slower: Sun et al. 2019, arXiv 1905.05583,
     section 5.3.3), ``lora`` (the head, what :func:`adapt_low_rank` added, and the weights called ``fresh``, which were drawn at random).
 
-    A model with a ``trunk_rate`` lets all that lies under its head learn so much slower than the head.
     What lies under the head learns ``trunk_scale`` times as fast, and the modules ``resting`` never.
     Biases, norms and other vectors get no weight decay. Raises :class:`UsageError` for an unknown mode or more layers than
     there are, :class:`ModelError` where the layers cannot be told apart.
@@ -123,9 +122,8 @@ def plan_adaptation(
         )
     added = low_rank_names(model)
     parts = _with_resting(_low_rank_parts(model, parts, added, fresh) if adapt == LORA else parts, resting)
-    below = trunk_scale * float(getattr(model, "trunk_rate", 1.0))
     scales = {
-        part.depth: (llrd_decay**part.depth if adapt == "llrd" else 1.0) * (below if part.depth else 1.0)
+        part.depth: (llrd_decay**part.depth if adapt == "llrd" else 1.0) * (trunk_scale if part.depth else 1.0)
         for part in parts
     }
     if adapt == LORA:

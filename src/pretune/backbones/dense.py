@@ -27,8 +27,6 @@ DENSE = "pretune_dense"
 AUTO_CLASS = "AutoModelForSemanticSegmentation"
 _OF_CLASSES = ("id2label", "label2id", "architectures", "problem_type", "transformers_version")
 """Of a trunk's config: what is about a classifier that it had."""
-TRUNK_RATE = 0.3
-"""The learning rate of a trained trunk under a fresh decoder, as a share of the decoder's."""
 
 
 def is_dense(config: Any) -> bool:
@@ -85,11 +83,6 @@ def make_dense_known() -> Any:
             self.classifier = nn.Conv2d(decoder.channels, config.num_labels, 1)
             self.post_init()
 
-        @property
-        def trunk_rate(self) -> float:
-            """See :data:`TRUNK_RATE`; fresh trunks learn as fast as the rest."""
-            return float(getattr(self.config, "trunk_rate", 1.0))
-
         def _init_weights(self, module: nn.Module) -> None:
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -125,8 +118,7 @@ def build_dense(backbone: Backbone, head: str, *, seed: int, **outputs: Any) -> 
     stages = decoder.stages(find_stages(trunk), backbone.name)
     kind = make_dense_known()
     config = kind.config_class(
-        trunk={key: value for key, value in trunk.config.to_dict().items() if key not in _OF_CLASSES}, head=head, stages=[stage.to_dict() for stage in stages],
-        trunk_rate=1.0 if report.fresh else TRUNK_RATE, **outputs,
+        trunk={key: value for key, value in trunk.config.to_dict().items() if key not in _OF_CLASSES}, head=head, stages=[stage.to_dict() for stage in stages], **outputs,
     )  # fmt: skip
     with quiet_transformers(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -82,8 +82,8 @@ class Learnable(Protocol):
 
 @dataclass(frozen=True)
 class PartsPace:
-    """How fast the parts of a model learn: ``learning_rate`` of its head where the settings name none (None: the backbone's own),
-    ``trunk_scale`` times that what lies under it, and ``resting`` modules not at all.
+    """How fast the parts of a model learn whose head is fresh: ``learning_rate`` of the head where the settings name none (None: the
+    one at which the backbone's own rate is its trunk's), ``trunk_scale`` times that what lies under it, and ``resting`` modules not at all.
     """
 
     learning_rate: float | None = None

@@ -28,7 +28,7 @@ from pretune.backbones.limits import MOST_SIDE
 from pretune.config import READ_BY_MODALITY
 from pretune.errors import UsageError, did_you_mean
 from pretune.schema import Check, listed, text, whole
-from pretune.tasks.base import Task, finite_answers
+from pretune.tasks.base import PartsPace, Task, finite_answers
 from pretune.types import Batch, Encoded, Prediction
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["OWN", "OWN_HEAD", "DenseTask"]
 
 OWN_HEAD = "own"
+TRUNK_RATE = 0.3
 OWN = "own_size"
 """Of an item: the height and width of its picture as it came (2,)."""
 
@@ -115,6 +116,11 @@ class DenseTask(Task):
         )  # fmt: skip
         interpolate_positions(model, backbone.config, self.geometry)
         return model, report
+
+    def parts_pace(self, model: torch.nn.Module, backbone: Backbone) -> PartsPace:
+        """A trained trunk learns at a third of its decoder's rate; a fresh one, and a model made to answer so, as one."""
+        is_one = backbone.kind == "scratch" or self.head == OWN_HEAD
+        return PartsPace(trunk_scale=1.0 if is_one else TRUNK_RATE)
 
     def processor_to_save(self, backbone: Backbone) -> Any:
         """Size and colours of the model's inputs, in a form that every trunk has (timm's own writes no file). That pictures are filled up

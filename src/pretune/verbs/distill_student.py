@@ -132,6 +132,7 @@ def build_learning(
         streams=lambda one: one.streams(joined, batch_size=batch_size, group_by_length=settings.group_by_length),
         goal=goal,
         default_epochs=default_epochs(task, joined.lengths_N, batch_size),
+        parts_pace=task.parts_pace(student, backbone),
     )  # fmt: skip
     setup.learn_from(rows, learned.own_fingerprint, task=task, choosing=choosing, pooling=pooling)
     setup.kept = student

@@ -254,6 +254,7 @@ def _build(
         streams=lambda one: one.streams(rows["train"], rows["unlabelled"], batch_size=batch_size, group_by_length=settings.group_by_length),
         goal=goal,
         default_epochs=default_epochs(plain, rows["train"].lengths_N, batch_size),
+        parts_pace=plain.parts_pace(model, backbone),
     )  # fmt: skip
     setup.learn_from(rows, learned.own_fingerprint, task=plain, choosing=choosing)
     return setup, learning

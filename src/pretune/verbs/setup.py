@@ -190,7 +190,7 @@ def make_learning(
         model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
     model.to(device.device)
     pace_of_parts = parts_pace or PartsPace()
-    rate = _rate(settings, backbone, model, adapt, pace_of_parts)
+    rate = _rate(settings, backbone, adapt, pace_of_parts)
     adaptation = plan_adaptation(
         model, adapt, weight_decay=settings.weight_decay, llrd_decay=getattr(settings, "llrd_decay", 0.9),
         trunk_scale=pace_of_parts.trunk_scale, resting=pace_of_parts.resting, fresh=report.initialised,
@@ -223,14 +223,14 @@ def _low_rank(settings: Any) -> LowRankSpec:
     return LowRankSpec(settings.lora_rank, alpha, tuple(word.strip() for word in words))
 
 
-def _rate(settings: Any, backbone: Backbone, model: torch.nn.Module, adapt: str, pace: PartsPace) -> float:
+def _rate(settings: Any, backbone: Backbone, adapt: str, pace: PartsPace) -> float:
     """The peak learning rate: as asked, else as the task says, else by the backbone."""
     if settings.learning_rate is not None:
         return settings.learning_rate
     if pace.learning_rate is not None:
         return pace.learning_rate
     masked = settings.verb == "pretrain"
-    return default_learning_rate(backbone, adapt, masked=masked) / getattr(model, "trunk_rate", 1.0)
+    return default_learning_rate(backbone, adapt, masked=masked) / pace.trunk_scale
 
 
 def _flops_per_token(model: torch.nn.Module) -> float:
