@@ -93,15 +93,17 @@ def test_waves_are_held_against_simple_methods(folder: Path) -> None:
 
 
 def test_what_it_cannot_be_is_said(folder: Path, tmp_path: Path) -> None:
-    for verb, more in (
-        ("export", ()),
-        ("prune", ()),
-        ("quantize", ()),
-        ("distill", ("--student", "scratch:tacotron-tiny")),
-    ):
-        refused(call(verb, folder / "run", *more, "--out", tmp_path / verb), f"pretune {verb} does not take")
+    for verb in ("export", "prune", "quantize"):
+        refused(call(verb, folder / "run", "--out", tmp_path / verb), f"pretune {verb} does not take")
         assert not (tmp_path / verb).exists()
     refused(call("explain", folder / "run", "goal", "--out", tmp_path / "why.html"), "answers with sound")
+
+
+def test_a_student_learns_what_frames_its_teacher_says(folder: Path, tmp_path: Path) -> None:
+    words = ("--student", "scratch:tacotron-tiny", "--max-steps", "2", *QUICK)
+    done("distill", folder / "run", *words, "--out", tmp_path / "student")
+    (row,) = done("predict", tmp_path / "student", "--prompt", "goal", *QUICK).rows
+    assert row["audio"].startswith("data:audio/wav;base64,")
 
 
 def test_benchmark_times_a_voice(folder: Path) -> None:

@@ -14,24 +14,22 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from pretune.answers import Wave
 from pretune.backbones.audio.clips import FULL_SCALE
 from pretune.backbones.audio.mel import MelSpec
-from pretune.backbones.audio.vocoder import WaveNetVocoder
-from pretune.backbones.load import load_backbone
-from pretune.backbones.own import WAVENET, mel_of
+from pretune.backbones.audio.vocoder import WaveNetVocoder, vocoder_in
+from pretune.backbones.own import mel_of
 from pretune.backbones.text.characters import CharVocabulary
 from pretune.config import READ_BY_MODALITY
 from pretune.data.media.audio import decode_audio
-from pretune.errors import DataError, ModelError, UsageError, did_you_mean
+from pretune.errors import DataError, ModelError, did_you_mean
 from pretune.metrics.base import Measured, Metric
-from pretune.metrics.synthesis import SynthesisMetric, apart
+from pretune.metrics.synthesis import SynthesisMetric
 from pretune.schema import text, whole
 from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
-from pretune.tasks.baselines.synthesis import mean_frames, nearest_clips
-from pretune.tasks.blocks.synthesis import attention_picture, bad_clips, synthesis_blocks
+from pretune.tasks.baselines.synthesis import distances, nearest_clips, simple_voices, true_frames
+from pretune.tasks.blocks.synthesis import attention_picture, clip_warnings, synthesis_blocks
 from pretune.tasks.row_task import training_rows
 from pretune.tasks.rows.spoken import SpokenRows, spoken_clip, spoken_clips
 from pretune.tasks.rows.spoken_data import (
@@ -45,6 +43,7 @@ from pretune.tasks.rows.spoken_data import (
 from pretune.tasks.rows.trunk import POSITIONS
 from pretune.tasks.shown.alignment import attended, off_diagonal
 from pretune.tasks.shown.audio import shown_clip
+from pretune.tasks.spoken_losses import spoken_losses, taught_losses
 from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction
 
 if TYPE_CHECKING:
@@ -56,10 +55,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TextToSpeech"]
 
-STOP_WEIGHT, LAST_WEIGHT = 1.0, 5.0
-"""Of "is this step the last" beside frames, and of the steps that are, which are few."""
-GUIDE_WEIGHT = 5.0
-"""Of attention off the diagonal."""
 _LEAST_FRAMES, _TIMES_LONGER = 60, 4.0
 _PICTURES = 6
 
@@ -86,7 +81,6 @@ class TextToSpeech(Task):
     more_inputs: ClassVar[tuple[str, ...]] = ("speaker",)
     lacks: ClassVar[Mapping[str, str]] = {
         **Task.lacks,
-        "distill": "what a student of a voice learns from it is not made yet: train a smaller one on the same clips",
         "prune": "its recurrent layers have no heads or neurons that can be taken out alone",
         "quantize": "integers run on exported graphs, and its decoder, which says a step at a time, is not exported",
         "export": "its decoder says a step at a time, and predict.py runs graphs that answer at once",
@@ -131,6 +125,11 @@ class TextToSpeech(Task):
     def build(self, backbone: Backbone, *, seed: int) -> tuple[torch.nn.Module, LoadReport]:
         """The model that the backbone is."""
         return backbone.build("AutoModelForTextToSpectrogram", seed=seed)
+
+    @property
+    def runs_in_parts(self) -> bool:
+        """Letters are read once and frames said step by step: what layers hold has no place in common with the answer."""
+        return True
 
     def inputs_identity(self) -> str:
         """How spectra are made, and who speaks."""
@@ -256,29 +255,10 @@ class TextToSpeech(Task):
         return Loss.of(sum(parts.values(), torch.zeros(())).sum(), log)
 
     def _parts(self, logits: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
-        """Each part of the loss summed over the frames of a row (B,), times its weight."""
+        """Each part of the loss summed over the frames of a row (B,)."""
         assert batch.targets is not None, "there are true frames"
-        bands, frames_B = self.mel.bands, batch.extras["frames"]
-        before, after, stop_BF, off_BF = logits.float().split([bands, bands, 1, 1], dim=-1)
-        place_BF = torch.arange(logits.shape[1], device=logits.device)[None]
-        mask_BF = (place_BF < frames_B[:, None]).float()
-
-        def summed(values_BF: torch.Tensor) -> torch.Tensor:
-            return (values_BF * mask_BF).sum(dim=1) * batch.extras["weights"]
-
-        def differences(said_BFM: torch.Tensor) -> torch.Tensor:
-            apart_BFM = said_BFM - batch.targets
-            return (apart_BFM.abs() + apart_BFM**2).mean(dim=-1)
-
-        last_BF = (place_BF >= frames_B[:, None] - self.step).float()
-        ends_BF = functional.binary_cross_entropy_with_logits(
-            stop_BF[..., 0], last_BF, reduction="none", pos_weight=torch.tensor(LAST_WEIGHT, device=logits.device)
-        )
-        return {
-            "frames": summed(differences(before) + differences(after)),
-            "stop": STOP_WEIGHT * summed(ends_BF),
-            "attention": GUIDE_WEIGHT * summed(off_BF[..., 0]),
-        }
+        parts = spoken_losses(logits, batch.targets, batch.extras["frames"], self.step)
+        return {name: values_B * batch.extras["weights"] for name, values_B in parts.items()}
 
     def is_labelled(self, batch: Batch) -> torch.Tensor:
         """Those with a clip."""
@@ -296,17 +276,7 @@ class TextToSpeech(Task):
         self, logits: torch.Tensor, teachers: torch.Tensor, batch: Batch, temperature: float
     ) -> torch.Tensor:
         """How far frames and ends are from a teacher's that was told the same true frames, summed over the frames of each row."""
-        bands, frames_B = self.mel.bands, batch.extras["frames"]
-        mask_BF = (torch.arange(logits.shape[1], device=logits.device)[None] < frames_B[:, None]).float()
-        teacher_BFM = teachers[..., bands : 2 * bands].float()
-        apart_BF = torch.zeros_like(mask_BF)
-        for said_BFM in logits[..., : 2 * bands].float().split(bands, dim=-1):
-            apart_BF = apart_BF + ((said_BFM - teacher_BFM).abs() + (said_BFM - teacher_BFM) ** 2).mean(dim=-1)
-        end_BF = functional.binary_cross_entropy_with_logits(
-            logits[..., 2 * bands].float(), torch.sigmoid(teachers[..., 2 * bands].float()), reduction="none"
-        )
-        off_BF = GUIDE_WEIGHT * logits[..., 2 * bands + 1].float()
-        return ((apart_BF + end_BF + off_BF) * mask_BF).sum(dim=1) * batch.extras["weights"]
+        return taught_losses(logits, teachers, batch.extras["frames"]) * batch.extras["weights"]
 
     def outputs(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """What frames it says, told the true ones before each step, (B, F, M); 0 behind a row's end."""
@@ -347,15 +317,7 @@ class TextToSpeech(Task):
     @cached_property
     def _spoken_by(self) -> WaveNetVocoder | None:
         """Raises :class:`UsageError` where the vocoder's folder holds no WaveNet."""
-        if self.vocoder is None:
-            return None
-        found = load_backbone(self.vocoder)
-        if found.config.model_type != WAVENET:
-            raise UsageError(
-                f"--vocoder {self.vocoder} is no WaveNet ({found.config.model_type})",
-                "make one of the same clips: pretune pretrain scratch:wavenet-tiny --data CLIPS",
-            )
-        return WaveNetVocoder(found.build("AutoModel", seed=0)[0].eval(), self.mel, self.vocoder)
+        return None if self.vocoder is None else vocoder_in(self.vocoder, self.mel)
 
     def answering(self) -> dict[str, Any]:
         """``take`` and what makes the sound."""
@@ -406,24 +368,13 @@ class TextToSpeech(Task):
             **line,
             "text": truth["text"],
             "truth": str(path or "a clip"),
-            **self._off(said_FM, self._true_frames(truth["clip"])),
+            **distances(self.mel, said_FM, true_frames(self.mel, truth["clip"])),
         }
-
-    def _true_frames(self, cell: Any) -> np.ndarray:
-        return self.mel.of(spoken_clip(cell, self.mel.rate) / np.float32(FULL_SCALE))
 
     @property
     def tolerance(self) -> float:
         """Phases that are searched for magnify what engines differ by."""
         return 0.1
-
-    def _off(self, said_FM: np.ndarray, true_FM: np.ndarray) -> dict[str, float]:
-        """How far frames are from true ones."""
-        distance, mcd = apart(self.mel.logs(said_FM), self.mel.logs(true_FM))
-        said, true = (len(one) * self.mel.hop / self.mel.rate for one in (said_FM, true_FM))
-        return {
-            "mel_distance": round(distance, 4), "mcd": round(mcd, 4), "true_seconds": true, "seconds_off": round(abs(said - true), 4),
-        }  # fmt: skip
 
     def record_schema(self) -> dict[str, Any]:
         """With what is told of the clip."""
@@ -442,22 +393,7 @@ class TextToSpeech(Task):
 
     def warnings(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
         """Says which clips are likely wrong."""
-        told = {
-            "did not stop": "were cut off at the most frames that such texts get",
-            "letters were passed over": "have letters that attention passed over",
-            "attention went back": "have attention that goes back: something may be said twice",
-        }
-        found = [
-            f"{len(places)} of {len(records)} clips {told[what]} (the first is {records[places[0]]['id']})"
-            for what, places in bad_clips(records).items()
-        ]
-        lost = [record for record in records if record.get("unread")]
-        found += (
-            [f"{len(lost)} of {len(records)} texts have characters that the model never learned: they are passed over"]
-            if lost
-            else []
-        )
-        return found
+        return clip_warnings(records)
 
     def blocks(self, records: Sequence[Mapping[str, Any]], rows: Any) -> list[dict[str, Any]]:
         """Clips to hear beside the true ones, and what is likely wrong."""
@@ -487,17 +423,10 @@ class TextToSpeech(Task):
         """``nearest-training-clip``: a real clip of the same text and voice, or of the nearest text; ``mean-frame``: the mean frame of the
         training clips for their median length, which is no speech.
         """
-        cells, clip_cells = self.cells(train), self.cells(rows)
-
-        mean_M, length = mean_frames(len(cells), lambda place: self._true_frames(cells[place]))
-        flat_FM = np.repeat(mean_M[None], length, axis=0)
-        real, flat = [], []
-        for place, cell in zip(nearest_clips(train, rows), clip_cells, strict=True):
-            true_FM = self._true_frames(cell)
-            real.append(self._off(self._true_frames(cells[place]), true_FM))
-            flat.append(self._off(flat_FM, true_FM))
+        cells = self.cells(train)
+        simple = simple_voices(self.mel, cells, self.cells(rows), nearest_clips(train, rows))
         note = "nearest-training-clip plays a real recording of the nearest text: it shows how far two clips of one text lie apart."
-        return {"nearest-training-clip": self.metric.measure(real), "mean-frame": self.metric.measure(flat)}, [note]
+        return {name: self.metric.measure(found) for name, found in simple.items()}, [note]
 
     def portable(self) -> dict[str, Any]:
         """Letters, voices and spectra."""

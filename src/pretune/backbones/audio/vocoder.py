@@ -12,12 +12,14 @@ import numpy as np
 import torch
 
 from pretune.backbones.audio.wavenet_sampler import Sampler, sound_of
-from pretune.errors import ModelError
+from pretune.backbones.load import load_backbone
+from pretune.backbones.own import WAVENET
+from pretune.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from pretune.backbones.audio.mel import MelSpec
 
-__all__ = ["TEMPERATURE", "WaveNetVocoder"]
+__all__ = ["TEMPERATURE", "WaveNetVocoder", "vocoder_in"]
 
 TEMPERATURE = 0.9
 """Under 1 fewer samples are drawn that break a wave; at 1 they are what the model thinks likely."""
@@ -48,3 +50,14 @@ class WaveNetVocoder:
         rngs = [np.random.default_rng([key, 1]) for key in keys]
         codes_BT = self._sampler.draw(heard_BFN2, max(lengths), rngs, TEMPERATURE)
         return [sound_of(row[:length], self._network.codes) for row, length in zip(codes_BT, lengths, strict=True)]
+
+
+def vocoder_in(folder: str, mel: MelSpec) -> WaveNetVocoder:
+    """The WaveNet of a folder or run. Raises :class:`UsageError` where it holds none, :class:`ModelError` where its frames are others."""
+    found = load_backbone(folder)
+    if found.config.model_type != WAVENET:
+        raise UsageError(
+            f"--vocoder {folder} is no WaveNet ({found.config.model_type})",
+            "make one of the same clips: pretune pretrain scratch:wavenet-tiny --data CLIPS",
+        )
+    return WaveNetVocoder(found.build("AutoModel", seed=0)[0].eval(), mel, folder)

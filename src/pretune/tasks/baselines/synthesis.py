@@ -1,19 +1,27 @@
-"""What needs no model and answers a text with sound: a real clip of the training rows, or no speech at all."""
+"""What needs no model and answers a text with sound: a real clip of the training rows, or no speech at all.
+
+Shapes: F frames, M mel bands.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pretune.backbones.audio.clips import FULL_SCALE
+from pretune.metrics.synthesis import apart
+from pretune.tasks.rows.spoken import spoken_clip
+
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["mean_frames", "nearest_clips"]
+    from pretune.backbones.audio.mel import MelSpec
+
+__all__ = ["distances", "nearest_clips", "simple_voices", "true_frames"]
 
 _MOST_CLIPS = 500
-Record = Mapping[str, Any]
 
 
 def nearest_clips(train: Dataset, rows: Dataset) -> list[int]:
@@ -37,8 +45,32 @@ def nearest_clips(train: Dataset, rows: Dataset) -> list[int]:
     return found
 
 
-def mean_frames(count: int, clip_of: Callable[[int], np.ndarray]) -> tuple[np.ndarray, int]:
-    """The mean frame (M,) of ``count`` training clips (``clip_of(i)``: (F, M)), evenly taken where they are many, and their median length."""
-    places = np.unique(np.linspace(0, count - 1, min(count, _MOST_CLIPS)).astype(int))
-    clips: Sequence[np.ndarray] = [clip_of(int(place)) for place in places]
-    return np.concatenate(clips).mean(axis=0), int(np.median([len(clip) for clip in clips]))
+def true_frames(mel: MelSpec, cell: Any) -> np.ndarray:
+    """Log-mel frames (F, M) of a row's clip."""
+    return mel.of(spoken_clip(cell, mel.rate) / np.float32(FULL_SCALE))
+
+
+def distances(mel: MelSpec, said_FM: np.ndarray, true_FM: np.ndarray) -> dict[str, float]:
+    """How far frames are from true ones, and how much longer or shorter, as a record tells it (dB, seconds)."""
+    distance, mcd = apart(mel.logs(said_FM), mel.logs(true_FM))
+    said, true = (len(frames) * mel.hop / mel.rate for frames in (said_FM, true_FM))
+    return {
+        "mel_distance": round(distance, 4), "mcd": round(mcd, 4), "true_seconds": true, "seconds_off": round(abs(said - true), 4),
+    }  # fmt: skip
+
+
+def simple_voices(
+    mel: MelSpec, train: Sequence[Any], rows: Sequence[Any], nearest: Sequence[int]
+) -> dict[str, list[dict[str, float]]]:
+    """How far rows' clips are from ``nearest-training-clip`` (its place among ``train`` for each row) and from ``mean-frame``: the mean frame
+    of the training clips, evenly taken where they are many, for their median length, which is no speech.
+    """
+    some = np.unique(np.linspace(0, len(train) - 1, min(len(train), _MOST_CLIPS)).astype(int)).tolist()
+    clips = [true_frames(mel, train[place]) for place in some]
+    flat_FM = np.repeat(np.concatenate(clips).mean(axis=0)[None], int(np.median([len(clip) for clip in clips])), axis=0)
+    found: dict[str, list[dict[str, float]]] = {"nearest-training-clip": [], "mean-frame": []}
+    for place, cell in zip(nearest, rows, strict=True):
+        true_FM = true_frames(mel, cell)
+        found["nearest-training-clip"].append(distances(mel, true_frames(mel, train[place]), true_FM))
+        found["mean-frame"].append(distances(mel, flat_FM, true_FM))
+    return found

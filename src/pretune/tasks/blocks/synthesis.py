@@ -15,7 +15,7 @@ import numpy as np
 from pretune.answers import Wave
 from pretune.tasks.shown.audio import shown_clip
 
-__all__ = ["HOW_TO_READ", "attention_picture", "bad_clips", "synthesis_blocks"]
+__all__ = ["HOW_TO_READ", "attention_picture", "bad_clips", "clip_warnings", "synthesis_blocks"]
 
 HOW_TO_READ = "In a spectrum time runs to the right and pitch upwards; dark is loud."
 _SHOWN, _WORST = 8, 8
@@ -30,6 +30,24 @@ def bad_clips(records: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
         "attention went back": [place for place, one in enumerate(records) if one.get("repeated", 0) > 0],
     }
     return {what: places for what, places in found.items() if places}
+
+
+def clip_warnings(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which clips are likely wrong, and which texts were not wholly read."""
+    told = {
+        "did not stop": "were cut off at the most frames that such texts get",
+        "letters were passed over": "have letters that attention passed over",
+        "attention went back": "have attention that goes back: something may be said twice",
+    }
+    found = [
+        f"{len(places)} of {len(records)} clips {told[what]} (the first is {records[places[0]]['id']})"
+        for what, places in bad_clips(records).items()
+    ]
+    if unread := sum(bool(record.get("unread")) for record in records):
+        found.append(
+            f"{unread} of {len(records)} texts have characters that the model never learned: they are passed over"
+        )
+    return found
 
 
 def synthesis_blocks(
