@@ -460,6 +460,7 @@ TASK_CASES: dict[str, tuple[type[Task], Callable[[], TaskCase]]] = {
     "audio-regression": (AudioRegression, lambda: _clips("sound-number", augment="light", **SCALE)),
     "object-detection": (ObjectDetection, lambda: _boxed(augment="light")),
     "object-detection pyramid": (ObjectDetection, lambda: _boxed(head="ssd-fpn")),
+    "object-detection two stages": (ObjectDetection, lambda: _boxed(head="faster-rcnn", augment="light")),
     "object-detection vit": (ObjectDetection, lambda: _boxed("vit-micro", augment="strong", threshold=0.3)),
     "text-to-speech": (TextToSpeech, _spoken),
     "token-classification": (TokenClassification, _tagged),

@@ -176,7 +176,7 @@ SMALL = ("--max-steps", "4", "--batch-size", "8")
 TEXT, PICTURE, CLIP = "scratch:bert-tiny", "scratch:resnet-10", "scratch:wav2vec2-tiny"
 ONE_LABEL, LABELS, VALUE = (), ("--column", "labels=names"), ("--column", "value=amount")
 
-WORLDS: dict[str, World] = {
+WORLDS: dict[str, World] = {  # by the task's name, and behind a blank what is special
     "text-classification": World(
         texts(lambda name, _: {"label": name}), TEXT, asked_text, flags=SMALL_TEXT, fresh=VOCABULARY
     ),
@@ -224,5 +224,9 @@ WORLDS: dict[str, World] = {
     "object-detection": World(
         lambda folder: voc(folder, made_rows(pictures=16)), PICTURE, lambda folder: folder / "JPEGImages" / "test_0.png",
         flags=("--max-steps", "6", "--batch-size", "8"), student=PICTURE, fresh=("--image-size", "96"),
+    ),
+    "object-detection faster-rcnn": World(
+        lambda folder: voc(folder, made_rows(pictures=16)), PICTURE, lambda folder: folder / "JPEGImages" / "test_0.png",
+        flags=("--head", "faster-rcnn", "--max-steps", "6", "--batch-size", "8"), student=PICTURE, fresh=("--image-size", "96"),
     ),
 }  # fmt: skip

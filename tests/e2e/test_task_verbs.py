@@ -47,13 +47,15 @@ class Told:
 OF_THEIR_OWN = {"text-to-speech"}
 """Answers are files, and rows have no path to ask by: tests/e2e/test_chain_voice.py."""
 
-FINETUNED = sorted(task.name for task in TASKS if "finetune" not in task.lacks and task.name not in OF_THEIR_OWN)
+FINETUNED = sorted(
+    {task.name for task in TASKS if "finetune" not in task.lacks and task.name not in OF_THEIR_OWN} | WORLDS.keys()
+)
 
 
 @pytest.fixture(scope="module", params=FINETUNED)
 def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Told:
     assert request.param in WORLDS, f"{request.param} has no world in tests/e2e/task_worlds.py"
-    world = WORLDS[request.param]
+    world, name = WORLDS[request.param], request.param.split()[0]
     folder = tmp_path_factory.mktemp(request.param)
     (folder / "data").mkdir()
     place = world.write(folder / "data")
@@ -67,11 +69,11 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         *world.flags,
         *QUICK,
         "--task",
-        request.param,
+        name,
     )
     done(*words, "--out", folder / "run")
     done("evaluate", folder / "run", *QUICK, "--resamples", "100")
-    return Told(task_named(request.param), world, folder, place, folder / "run")
+    return Told(task_named(name), world, folder, place, folder / "run")
 
 
 def taken(verb: str, told: Told, *words: object) -> bool:

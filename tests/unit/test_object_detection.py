@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torchvision.models.detection._utils import BoxCoder
 
 from pretune.answers import Boxes
 from pretune.answers.boxes import Box, overlap
@@ -13,8 +14,8 @@ from pretune.backbones.detection.anchors import (
     BACKGROUND,
     IGNORED,
     anchors_on,
-    box_coder,
     chosen_boxes,
+    decoded,
     match_anchors,
     shapes_for,
 )
@@ -30,9 +31,9 @@ from pretune.types import TERM, Encoded, Example
 from tiny import tiny_boxed_task, tiny_boxes
 
 
-def learned() -> tuple[ObjectDetection, torch.nn.Module, list[Encoded]]:
+def learned(head: str = "ssd") -> tuple[ObjectDetection, torch.nn.Module, list[Encoded]]:
     """The tiny task, its model and the items of twelve pictures."""
-    task, backbone = tiny_boxed_task()
+    task, backbone = tiny_boxed_task(head=head)
     model, _ = task.build(backbone, seed=0)
     rows = tiny_boxes(12)
     items = [task.encode(Example(row["id"], {"image": row["image"]}, Boxes.from_json(row["boxes"])))[0] for row in rows]
@@ -134,7 +135,8 @@ def test_the_program_beside_an_export_makes_the_same_boxes() -> None:
     ours = standalone.anchors_on([64, 96], [8, 16], shapes)
     assert np.allclose(anchors.numpy(), ours)
     offsets = 3 * torch.randn(len(anchors), 4, generator=generator)
-    boxes = box_coder().decode_single(offsets, anchors)  # type: ignore[attr-defined]
+    boxes = decoded(offsets, anchors)
+    assert torch.allclose(boxes, BoxCoder((10.0, 10.0, 5.0, 5.0)).decode_single(offsets, anchors), atol=1e-3)
     assert np.allclose(boxes.numpy(), standalone.decoded(offsets.double().numpy(), ours), atol=1e-3)
     scores = torch.softmax(2 * torch.randn(len(anchors), 4, generator=generator), dim=-1)[:, 1:].double()
     found = chosen_boxes(boxes.double()[:, None], scores, (64, 96))
@@ -144,8 +146,9 @@ def test_the_program_beside_an_export_makes_the_same_boxes() -> None:
     assert found.scores_M.tolist() == pytest.approx([score for score, _, _ in theirs])
 
 
-def test_a_batchs_loss_is_the_sum_of_its_pictures_and_empty_ones_teach() -> None:
-    task, model, items = learned()
+@pytest.mark.parametrize("head", ["ssd", "faster-rcnn"])
+def test_a_batchs_loss_is_the_sum_of_its_pictures_and_empty_ones_teach(head: str) -> None:
+    task, model, items = learned(head)
     with torch.no_grad():
         whole = task.loss(model, task.collate(items))
         parts = [task.loss(model, task.collate([item])).total for item in items]
@@ -170,9 +173,17 @@ def test_a_trained_trunk_keeps_its_first_layers() -> None:
     assert sum(len(group.parameters) for group in plan.groups) == len(list(model.parameters()))
 
 
-@pytest.mark.parametrize("name", ["scratch:mobilenet-v2", "scratch:vgg-11", "scratch:resnet-10"])
-def test_heads_fit_any_trunk(name: str) -> None:
-    task, _, items = learned()
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("scratch:mobilenet-v2", "ssd"),
+        ("scratch:vgg-11", "ssd"),
+        ("scratch:resnet-10", "ssd"),
+        ("scratch:mobilenet-v2", "faster-rcnn"),
+    ],
+)
+def test_heads_fit_any_trunk(name: str, head: str) -> None:
+    task, _, items = learned(head)
     backbone = load_backbone(name, image_size=64)
     model, report = task.build(backbone, seed=0)
     assert report.fresh

@@ -1,6 +1,7 @@
 """Boxes around objects of a picture, each with its class.
 
-Shapes: B items of a batch, A anchors of the canvas, C classes, K = C + 1 with the background first, M boxes, N rows.
+What its heads learn and say is in :mod:`pretune.tasks.detection`. Shapes: B items of a batch, P places that are answered for, C classes,
+M boxes, N rows.
 """
 
 from __future__ import annotations
@@ -12,18 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from pretune.answers import Boxes
-from pretune.backbones.detection.anchors import (
-    BACKGROUND,
-    IGNORED,
-    anchors_on,
-    box_coder,
-    chosen_boxes,
-    match_anchors,
-    shapes_for,
-)
+from pretune.backbones.detection.anchors import chosen_boxes
 from pretune.backbones.detection.fresh import new_detector
 from pretune.backbones.detection.model import MODEL_TYPE
 from pretune.backbones.image.augment_boxes import BOX_AUGMENTS, varied_boxes
@@ -40,6 +32,8 @@ from pretune.schema import Check, listed, number, text, whole
 from pretune.tasks.base import PartsPace, Task, finite_answers, refuse_unlabelled
 from pretune.tasks.baselines.boxes import prior_boxes
 from pretune.tasks.blocks.detection import detection_blocks
+from pretune.tasks.detection.kinds import HEADS, STRIDES, HeadKind, head_for, shapes_of_rows
+from pretune.tasks.detection.two_stages import LUCK
 from pretune.tasks.row_task import training_rows
 from pretune.tasks.rows.boxed import BoxedRows, BoxTarget, scaled_target, store_boxed
 from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction
@@ -54,12 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ObjectDetection"]
 
-STRIDES = (8, 16, 32)
-HEADS = {"ssd": 0, "ssd-fpn": 64}
-"""What finds boxes on the trunk's maps, and how wide a pyramid it puts between (Lin et al. 2017, arXiv 1612.03144); 0: none."""
 LONGEST_PX = 320
-NEGATIVES_A_POSITIVE, FEWEST_NEGATIVES = 3, 8
-"""Anchors of background that a picture is learned by: three to one that finds something (SSD, section 2.2), and some where none does."""
 _PLACE_DIGITS, _SCORE_DIGITS = 2, 9
 _FEW_RECORDS, _FAINT = 10, 0.1
 
@@ -102,8 +91,7 @@ class ObjectDetection(Task):
         self.index = {label: number for number, label in enumerate(self.labels)}
         self.canvas, self.shapes, self.head = canvas, [[list(map(float, one)) for one in own] for own in shapes], head
         self.augmentation, self.threshold = augment, threshold
-        self.anchors_A4 = anchors_on(canvas.sides, STRIDES, self.shapes)
-        self.coder: Any = box_coder()
+        self.learner = head_for(head, canvas, self.shapes, len(self.labels))
         self.cost = max(1, canvas.height * canvas.width // 256)
 
     @classmethod
@@ -133,7 +121,7 @@ class ObjectDetection(Task):
         geometry = image_transform_of(backbone.processor)
         widths, heights = (np.array(train[name]) for name in ("width", "height"))
         canvas = canvas_for(widths, heights, settings.image_size or LONGEST_PX, geometry)
-        shapes = _shapes(train, canvas, {label: place for place, label in enumerate(labels)})
+        shapes = shapes_of_rows(train, canvas, {label: place for place, label in enumerate(labels)})
         augment = "light" if settings.augment == "auto" else settings.augment
         return cls(labels, canvas, shapes, head=head, augment=augment)
 
@@ -148,10 +136,11 @@ class ObjectDetection(Task):
         if told.model_type == MODEL_TYPE:
             names = tuple(told.id2label[number] for number in range(len(told.id2label)))
             own = (self.labels, self.shapes, [*self.canvas.sides], HEADS[self.head])
-            if own == (names, told.shapes, [*told.canvas], told.pyramid_width):
+            if own == (names, told.shapes, [*told.canvas], HeadKind(told.pyramid_width, told.proposals)):
                 return backbone.build("AutoModelForObjectDetection", seed=seed)
         return new_detector(
-            backbone, seed=seed, labels=self.labels, strides=STRIDES, pyramid_width=HEADS[self.head], canvas=[*self.canvas.sides], shapes=self.shapes
+            backbone, seed=seed, labels=self.labels, strides=STRIDES, canvas=[*self.canvas.sides], shapes=self.shapes,
+            **HEADS[self.head]._asdict(),
         )  # fmt: skip
 
     def parts_pace(self, model: torch.nn.Module, backbone: Backbone) -> PartsPace:
@@ -183,8 +172,8 @@ class ObjectDetection(Task):
 
     @property
     def num_outputs(self) -> int:
-        """Numbers of an anchor: four offsets, and a logit for the background and each class."""
-        return 5 + len(self.labels)
+        """Numbers of a place that is answered for."""
+        return self.learner.num_outputs
 
     @property
     def varies_rows(self) -> bool:
@@ -192,7 +181,8 @@ class ObjectDetection(Task):
         return self.augmentation != "none"
 
     def augment(self, row: Encoded, rng: np.random.Generator) -> Encoded:
-        """The picture flipped, coloured, moved, drawn nearer or farther, its boxes with it."""
+        """The picture flipped, coloured, moved, drawn nearer or farther, its boxes with it; and the luck by which samples are drawn."""
+        row = dataclasses.replace(row, arrays={**row.arrays, LUCK: rng.integers(2**63, dtype=np.uint64)})
         if row.target is None or not self.varies_rows:
             return row
         target: BoxTarget = row.target
@@ -207,18 +197,11 @@ class ObjectDetection(Task):
         return isinstance(other, ObjectDetection) and other.canvas == self.canvas
 
     def collate(self, rows: Sequence[Encoded]) -> Batch:
-        """``targets``: ``classes`` (B, A) with 0 for background and -1 for what counts for nothing, ``offsets`` (B, A, 4). Matched here, so
-        that the loss's count is known before the loss: anchors that find a box, at least one a picture.
-        """
+        """``targets`` are the head's; matched here, so that the loss's count is known before the loss."""
         pixels = collate_canvas([row.arrays["pixels"] for row in rows], self.canvas)
-        classes_BA = torch.full((len(rows), len(self.anchors_A4)), IGNORED)
-        offsets_BA4 = torch.zeros(len(rows), len(self.anchors_A4), 4)
-        for place, row in enumerate(rows):
-            if row.target is not None:
-                classes_BA[place], offsets_BA4[place] = self._matched(row.target)
+        targets, counts_B = self.learner.targets(rows)
         weights_B = torch.tensor([row.weight for row in rows], dtype=torch.float32)
         labelled_B = torch.tensor([row.target is not None for row in rows])
-        positives_B = (classes_BA > BACKGROUND).sum(dim=1).clamp(min=1)
         scales = [
             (
                 row.arrays["pixels"].shape[1] / row.arrays["size"][0],
@@ -228,89 +211,53 @@ class ObjectDetection(Task):
         ]
         return Batch(
             inputs={"pixel_values": pixels},
-            targets={"classes": classes_BA, "offsets": offsets_BA4},
-            counts={TERM: float((positives_B * weights_B)[labelled_B].sum())},
+            targets=dict(targets),
+            counts={TERM: float((counts_B * weights_B)[labelled_B].sum())},
             ids=tuple(row.id for row in rows),
             num_tokens=self.cost * len(rows),
             num_padded=self.cost * len(rows),
             extras={
                 "weights": weights_B,
                 "labelled": labelled_B,
-                "positives": positives_B,
+                "counts": counts_B,
                 "scales": torch.tensor(scales, dtype=torch.float64),
                 "sizes": torch.from_numpy(np.stack([row.arrays["size"] for row in rows])),
             },
         )
 
-    def _matched(self, target: BoxTarget) -> tuple[torch.Tensor, torch.Tensor]:
-        """Class (A,) and offsets (A, 4) that the anchors are to give."""
-        boxes_M4, classes_M, aside_M = map(torch.from_numpy, target.arrays())
-        classes_A, number_A = match_anchors(self.anchors_A4, boxes_M4, classes_M, aside_M)
-        if not len(boxes_M4):
-            return classes_A, torch.zeros_like(self.anchors_A4)
-        offsets_A4 = self.coder.encode_single(boxes_M4[number_A], self.anchors_A4)
-        return classes_A, torch.where((classes_A > BACKGROUND)[:, None], offsets_A4, 0.0)
-
     def logits_of(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        """(B, A, 4 + K): offsets, then logits of the background and the classes."""
-        return model(**batch.inputs).logits
+        """See the head: :mod:`pretune.tasks.detection`."""
+        return self.learner.logits_of(model, batch)
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> Loss:
-        """SSD's loss, summed over anchors."""
+        """The head's, summed over pictures."""
         refuse_unlabelled(self, batch, rows="pictures without boxes", answer="list of boxes, which may be empty")
-        return Loss.of(self.hard_losses(self.logits_of(model, batch), batch).sum())
+        return Loss.of(self.hard_losses(self.learner.learned_logits_of(model, batch), batch).sum())
 
     def is_labelled(self, batch: Batch) -> torch.Tensor:
         """Those whose boxes are told, be it none."""
         return batch.extras["labelled"]
 
     def item_weights(self, batch: Batch) -> torch.Tensor:
-        """Anchors that find a box, at least one a picture."""
-        return batch.extras["weights"] * batch.extras["positives"]
+        """What the head counts a picture for."""
+        return batch.extras["weights"] * batch.extras["counts"]
 
     def hard_losses(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """(B,) cross entropy of anchors that find something and of the hardest of the others, and the distance of the former's boxes
-        (SSD, section 2.2); sums over a picture, so that a batch's loss is that of its pictures.
-        """
-        classes_BA, offsets_BA4 = batch.targets["classes"], batch.targets["offsets"]
-        logits = logits.float()
-        each_BA = functional.cross_entropy(
-            logits[..., 4:].transpose(1, 2), classes_BA.clamp(min=BACKGROUND), reduction="none"
-        )
-        finds_BA, back_BA = classes_BA > BACKGROUND, classes_BA == BACKGROUND
-        wanted_B = (NEGATIVES_A_POSITIVE * finds_BA.sum(dim=1)).clamp(min=FEWEST_NEGATIVES)
-        hardness_BA = torch.where(back_BA, each_BA.detach(), -1.0)
-        rank_BA = hardness_BA.argsort(dim=1, descending=True, stable=True).argsort(dim=1, stable=True)
-        learned_BA = finds_BA | (back_BA & (rank_BA < wanted_B[:, None]))
-        apart_BA = functional.smooth_l1_loss(logits[..., :4], offsets_BA4, reduction="none").sum(dim=2)
-        found_B = (each_BA * learned_BA).sum(dim=1) + (apart_BA * finds_BA).sum(dim=1)
-        return found_B * batch.extras["weights"]
+        """(B,) the head's loss."""
+        return self.learner.losses(logits, batch) * batch.extras["weights"]
 
     def soft_losses(
         self, logits: torch.Tensor, teachers: torch.Tensor, batch: Batch, temperature: float
     ) -> torch.Tensor:
-        """See :class:`pretune.tasks.base.Task`. Anchors count by how sure the teacher is that they find something, and as many again for
-        what is background to it: of all anchors nearly all are (after Chen et al. 2017, NeurIPS, section 3.2). The teacher's boxes are
-        learned where it finds something.
-        """
-        logits, teachers = logits.float(), teachers.float()
-        sure_BA = 1 - torch.softmax(teachers[..., 4:], dim=-1)[..., BACKGROUND]
-        back_BA = (1 - sure_BA) * torch.softmax(logits[..., 4:].detach(), dim=-1)[..., 1:].sum(dim=-1)
-        target_BAK = torch.softmax(teachers[..., 4:] / temperature, dim=-1)
-        said_BAK = torch.log_softmax(logits[..., 4:] / temperature, dim=-1)
-        apart_BA = functional.kl_div(said_BAK, target_BAK, reduction="none").sum(dim=-1) * temperature**2
-        moved_BA = functional.smooth_l1_loss(logits[..., :4], teachers[..., :4], reduction="none").sum(dim=-1)
-        per_B = ((sure_BA + back_BA) * apart_BA + sure_BA * moved_BA).sum(dim=1) / sure_BA.sum(dim=1).clamp(min=1.0)
-        return per_B * self.item_weights(batch)
+        """See :class:`pretune.tasks.base.Task`."""
+        return self.learner.distances(logits, teachers, temperature) * self.item_weights(batch)
 
     def outputs(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        """(B, A, 4 + C): the box of each anchor in shares of the canvas's sides, and the probability of each class, float64."""
-        logits = finite_answers(self.logits_of(model, batch), batch.ids).float()
-        anchors_A4 = self.anchors_A4.to(logits.device)
-        boxes = torch.stack([self.coder.decode_single(one, anchors_A4) for one in logits[..., :4]])
-        sides = torch.tensor([self.canvas.width, self.canvas.height] * 2, device=logits.device)
-        scores = torch.softmax(logits[..., 4:].double(), dim=-1)[..., 1:]
-        return torch.cat([(boxes / sides).clamp(-1.0, 2.0).double(), scores], dim=-1)
+        """(B, P, 4 + C): the box of each place in shares of the canvas's sides, and the probability of each class, float64."""
+        answers = finite_answers(self.learner.answers_of(model, batch), batch.ids).float()
+        boxes_BP4, scores_BPC = self.learner.places_of(answers)
+        sides = torch.tensor([self.canvas.width, self.canvas.height] * 2, device=answers.device)
+        return torch.cat([(boxes_BP4 / sides).clamp(-1.0, 2.0).double(), scores_BPC], dim=-1)
 
     def predict(self, model: torch.nn.Module, batch: Batch) -> list[Prediction]:
         """The boxes that stay after sorting out, the surest first, in pixels of the picture as it was given."""
@@ -408,7 +355,7 @@ class ObjectDetection(Task):
         """The canvas, and what makes boxes of the graph's numbers."""
         return {
             "modality": self.modality, "reader": "boxed", "canvas": [*self.canvas.sides], "strides": [*STRIDES], "shapes": self.shapes,
-            "fill": [*self.canvas.fill], "mean": [*self.canvas.geometry.mean], "std": [*self.canvas.geometry.std],
+            "proposals": HEADS[self.head].proposals, "fill": [*self.canvas.fill], "mean": [*self.canvas.geometry.mean], "std": [*self.canvas.geometry.std],
             "scale": self.canvas.geometry.scale, "resample": self.canvas.geometry.resample, "threshold": self.threshold,
         }  # fmt: skip
 
@@ -427,17 +374,3 @@ class ObjectDetection(Task):
             "task": self.name, "labels": list(self.labels), "head": self.head, "canvas": [*self.canvas.sides], "shapes": self.shapes,
             "augment": self.augmentation, "threshold": self.threshold,
         }  # fmt: skip
-
-
-def _shapes(train: Dataset, canvas: Canvas, index: dict[str, int]) -> list[list[list[float]]]:
-    """The anchors' shapes for the training boxes."""
-    boxes, classes = [], []
-    for cell, width, height in zip(train["boxes"], train["width"], train["height"], strict=True):
-        ratio = min(canvas.width / width, canvas.height / height)
-        target = scaled_target(
-            Boxes.from_json(cell or ()).boxes, index, (width, height), (height * ratio, width * ratio)
-        )  # type: ignore[arg-type]
-        places_M4, classes_M, aside_M = target.arrays()
-        boxes.append(places_M4[~aside_M])
-        classes.append(classes_M[~aside_M])
-    return shapes_for(np.concatenate(boxes), np.concatenate(classes), STRIDES)

@@ -18,8 +18,9 @@ __all__ = [
     "IGNORED",
     "Found",
     "anchors_on",
-    "box_coder",
     "chosen_boxes",
+    "decoded",
+    "encoded",
     "match_anchors",
     "shapes_for",
 ]
@@ -28,17 +29,30 @@ BACKGROUND, IGNORED = 0, -1
 """The class of an anchor that is to find nothing, and of one that may find what it likes."""
 
 _CODER = (10.0, 10.0, 5.0, 5.0)
+MOST_LOG = math.log(1000.0 / 16)
+"""Of a side's offset: a model's number beyond it would make a box of no size that is."""
 _LEAST_RATIO, _MOST_RATIO, _LEAST_STEP = 1.25, 3.0, 1.3
 MOST_BEFORE, MOST_BOXES, LEAST_SCORE, MOST_OVERLAP = 400, 200, 0.01, 0.45
 """Boxes of a class that are sorted out, boxes of a picture that stay, the score that they need, and how much two of a class may overlap
 (SSD: Liu et al. 2016, arXiv 1512.02325, section 3.1)."""
 
 
-def box_coder() -> object:
-    """Boxes as offsets from anchors, and back (Ren et al. 2015, arXiv 1506.01497, section 3.1.2); torchvision's."""
+def decoded(offsets: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """Boxes (..., 4) that lie ``offsets`` away from ``places``: torchvision's, in steps that every exporter of graphs can follow."""
+    x, y, across, down = (offsets[..., side] / scale for side, scale in enumerate(_CODER))
+    width, height = places[..., 2] - places[..., 0], places[..., 3] - places[..., 1]
+    middle_x, middle_y = places[..., 0] + (0.5 + x) * width, places[..., 1] + (0.5 + y) * height
+    half_x, half_y = across.clamp(max=MOST_LOG).exp() * width / 2, down.clamp(max=MOST_LOG).exp() * height / 2
+    return torch.stack([middle_x - half_x, middle_y - half_y, middle_x + half_x, middle_y + half_y], dim=-1)
+
+
+def encoded(boxes: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """How far boxes (..., 4) lie from ``places`` (Ren et al. 2015, arXiv 1506.01497, section 3.1.2); torchvision's. Not finite from a
+    place of no area.
+    """
     from torchvision.models.detection._utils import BoxCoder
 
-    return BoxCoder(_CODER)
+    return BoxCoder(_CODER).encode_single(boxes.reshape(-1, 4), places.reshape(-1, 4)).reshape(boxes.shape)
 
 
 def shapes_for(boxes_M4: np.ndarray, classes_M: np.ndarray, strides: Sequence[int]) -> list[list[list[float]]]:

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from pretune.backbones.detection.sampling import Truth
+from pretune.backbones.detection.two_stages import TwoStageHead
 from pretune.backbones.stages import FeaturePyramid, StagedTrunk, stages_of_dicts
 
 __all__ = ["MODEL_TYPE", "NAMES_OF_CLASSES", "TRUNK", "SsdHead", "known_detector"]
@@ -67,10 +69,11 @@ def known_detector() -> Any:
 
         def __init__(
             self, trunk_config: Any = None, stages: Sequence[Mapping[str, int]] = (),
-            canvas: Sequence[int] = (320, 320), shapes: Sequence[Any] = (), pyramid_width: int = 0, **named: Any,
+            canvas: Sequence[int] = (320, 320), shapes: Sequence[Any] = (), pyramid_width: int = 0,
+            proposals: int = 0, **named: Any,
         ) -> None:  # fmt: skip
             self.stages, self.canvas, self.shapes = [*stages], [*canvas], [*shapes]
-            self.pyramid_width = pyramid_width
+            self.pyramid_width, self.proposals = pyramid_width, proposals
             self.trunk_config = _trunk_config(trunk_config)
             super().__init__(**named)
 
@@ -87,7 +90,7 @@ def known_detector() -> Any:
             width = config.pyramid_width
             self.pyramid = FeaturePyramid(self.staged.channels, width) if width else None
             channels = [width] * len(config.stages) if width else self.staged.channels
-            self.head = SsdHead(channels, [len(own) for own in config.shapes], config.num_labels)
+            self.head = _head(config, channels, self.staged.strides)
             self.post_init()
 
         def _init_weights(self, module: nn.Module) -> None:
@@ -99,15 +102,30 @@ def known_detector() -> Any:
             elif isinstance(module, nn.BatchNorm2d):
                 module.reset_parameters()
 
-        def forward(self, pixel_values: torch.Tensor, **_: Any) -> Any:
-            """``logits`` (B, A, 4 + K): offsets from the anchors, then a logit for the background and each class."""
+        def forward(self, pixel_values: torch.Tensor, truth: Truth | None = None, **_: Any) -> Any:
+            """``logits`` (B, A, 4 + K): offsets from the anchors, then a logit for the background and each class; of two stages what
+            :class:`TwoStageHead` says, with ``truth`` of what is learned by.
+            """
             maps = self.staged(self.trunk, pixel_values)
-            return SequenceClassifierOutput(logits=self.head(maps if self.pyramid is None else self.pyramid(maps)))
+            maps = maps if self.pyramid is None else self.pyramid(maps)
+            if isinstance(self.head, TwoStageHead):
+                return self.head(maps, truth)
+            return SequenceClassifierOutput(logits=self.head(maps))
 
     transformers.AutoConfig.register(MODEL_TYPE, DetectorConfig, exist_ok=True)
     transformers.AutoModel.register(DetectorConfig, Detector, exist_ok=True)
     transformers.AutoModelForObjectDetection.register(DetectorConfig, Detector, exist_ok=True)
     return Detector
+
+
+def _head(config: Any, channels: Sequence[int], strides: Sequence[int]) -> nn.Module:
+    """Of two stages where regions are to be proposed, else of one."""
+    if not config.proposals:
+        return SsdHead(channels, [len(own) for own in config.shapes], config.num_labels)
+    return TwoStageHead(
+        config.pyramid_width, config.num_labels, proposals=config.proposals, canvas=config.canvas, strides=strides,
+        shapes=config.shapes,
+    )  # fmt: skip
 
 
 def _trunk_config(told: Any) -> Any:

@@ -1,6 +1,7 @@
 """Pictures on a canvas for the detector in this folder, and boxes of what its graph says; :mod:`predict` uses it.
 
-Shapes: B items of a batch, A anchors of the canvas, C classes, M boxes; H, W the sides of the canvas in pixels.
+A detector of two stages says where its regions lie before what it says of them.
+Shapes: B items of a batch, A anchors of the canvas (or regions), C classes, M boxes; H, W the sides of the canvas in pixels.
 """
 
 from __future__ import annotations
@@ -63,10 +64,13 @@ class Reader:
     def answer(self, outputs: list[np.ndarray], items: list[Item]) -> dict[str, Any]:
         """The boxes scored high enough to be told, the surest first."""
         (said_AK,), (item,) = outputs, items
+        places_A4 = self.anchors_A4
+        if self.told.get("proposals"):
+            places_A4, said_AK = said_AK[:, :4].astype(np.float64), said_AK[:, 4:]
         logits_AK = said_AK[:, 4:].astype(np.float64)
         powers_AK = np.exp(logits_AK - logits_AK.max(axis=1, keepdims=True))
         scores_AC = (powers_AK / powers_AK.sum(axis=1, keepdims=True))[:, 1:]
-        boxes_A4 = decoded(said_AK[:, :4].astype(np.float64), self.anchors_A4)
+        boxes_A4 = decoded(said_AK[:, :4].astype(np.float64), places_A4)
         tall, wide = self.told["canvas"]
         boxes_A4 = np.clip(boxes_A4, 0.0, [wide, tall, wide, tall])
         width, height = item.size
