@@ -12,12 +12,13 @@ from typing import Any
 
 import yaml
 
-from acceptance.places import CHAPTERS
+from acceptance.places import CHAPTERS, ROOT
 from acceptance.units import UNITS
 
 __all__ = ["Chapter", "ChapterError", "Claim", "Part", "Step", "read_chapter", "read_contents"]
 
 _OUT = ("--out", "--json")
+_OURS = "repository/"
 
 
 class ChapterError(Exception):
@@ -84,7 +85,9 @@ class Claim:
 
 @dataclass(frozen=True)
 class Chapter:
-    """A chapter of the page. ``needs`` are names in its commands and what they stand for; ``files`` are written before the first step."""
+    """A chapter of the page. ``needs`` are names in its commands and what they stand for; ``files`` are written before the first step
+    (``repository/PATH``: what stands in that file).
+    """
 
     name: str
     title: str
@@ -137,6 +140,7 @@ def read_chapter(name: str, folder: Path = CHAPTERS) -> Chapter:
         raise ChapterError(f"there is no chapter {name!r}: python -m acceptance list")
     told = yaml.safe_load(path.read_text(encoding="utf-8"))
     _refuse_unknown(path, told, Chapter, besides={"name"})
+    told["files"] = {key: _text_of(path, text) for key, text in (told.get("files") or {}).items()}
     steps = tuple(_step(path, key, value) for key, value in (told.pop("steps", None) or {}).items())
     claims = tuple(_claims(path, told.pop("claims", None) or []))
     if not claims:
@@ -179,3 +183,13 @@ def _refuse_unknown(
     for key in told:
         if key not in known:
             raise ChapterError(f"{path.name}: {key!r} is none of {', '.join(sorted(known))}")
+
+
+def _text_of(path: Path, text: str) -> str:
+    """A file's text; ``repository/PATH`` stands for a file of this one, so that nothing is written twice."""
+    if not text.startswith(_OURS):
+        return text
+    place = ROOT / text.removeprefix(_OURS).strip()
+    if not place.is_file():
+        raise ChapterError(f"{path.name}: there is no file {text.strip()}")
+    return place.read_text(encoding="utf-8")
