@@ -12,7 +12,7 @@ import inspect
 import logging
 import shutil
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,16 @@ from torch import nn
 from pretune.backbones.head_outputs import logits_in
 from pretune.backbones.modes import evaluating
 from pretune.errors import ModelError
-from pretune.export.onnx_model import LOGITS
+from pretune.export.onnx_model import LOGITS, encoder_beside
 from pretune.files import fsync_file, translate_disk_errors
 from pretune.tasks.base import Task
 from pretune.types import Batch
 
 __all__ = [
     "OPSET",
+    "ByName",
     "LogitsOnly",
+    "checked_signature",
     "example_inputs",
     "export_graph",
     "first_line",
@@ -37,6 +39,7 @@ __all__ = [
     "plain",
     "quiet_torch_export",
     "take_graph",
+    "write_graph",
 ]
 
 OPSET = 20
@@ -47,20 +50,27 @@ BATCH, LENGTH = "batch", "length"
 NAME_SCOPES = "pkg.torch.onnx.name_scopes"
 
 
-class LogitsOnly(nn.Module):
-    """A model of transformers that takes the inputs ``names``, all of them and by name, and gives its logits and nothing else."""
+class ByName(nn.Module):
+    """``run`` of ``model`` as a module that takes the inputs ``names``, all of them and by name."""
 
-    def __init__(self, model: nn.Module, names: Iterable[str]) -> None:
+    def __init__(self, model: nn.Module, names: Iterable[str], run: Callable[[Mapping[str, torch.Tensor]], Any]) -> None:
         super().__init__()
         self.model = model
 
-        def forward(**inputs: torch.Tensor) -> torch.Tensor:
-            return logits_in(model(**inputs))
+        def forward(**inputs: torch.Tensor) -> Any:
+            return run(inputs)
 
         # torch 2.11 finds the free sizes of inputs by the names of the arguments, and none behind two asterisks.
         by_name = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
         forward.__signature__ = inspect.Signature(by_name)  # type: ignore[attr-defined]
         self.forward = forward
+
+
+class LogitsOnly(ByName):
+    """A model of transformers that takes the inputs ``names`` and gives its logits and nothing else."""
+
+    def __init__(self, model: nn.Module, names: Iterable[str]) -> None:
+        super().__init__(model, names, lambda inputs: logits_in(model(**inputs)))
 
 
 def export_graph(task: Task, model: nn.Module, batch: Batch, path: Path) -> dict[str, Any]:
@@ -71,15 +81,25 @@ def export_graph(task: Task, model: nn.Module, batch: Batch, path: Path) -> dict
     pictures are the task's. Raises :class:`ModelError` where the model cannot be traced, or only for one length.
     """
     inputs = example_inputs(task, batch)
-    with plain(model) as traced, quiet_torch_export():
+    free = free_sizes(task, inputs)
+    with plain(model) as traced:
+        write_graph(LogitsOnly(traced, inputs), inputs, free, [LOGITS], path)
+    return checked_signature(path, free)
+
+
+def write_graph(
+    module: nn.Module, inputs: Mapping[str, torch.Tensor], free: Mapping[str, Mapping[int, str]], outputs: Sequence[str], path: Path
+) -> None:  # fmt: skip
+    """Trace ``module``, which takes ``inputs`` by name, and write its graph. Raises :class:`ModelError` where that cannot be done."""
+    with quiet_torch_export():
         try:
             program = torch.onnx.export(
-                LogitsOnly(traced, inputs).eval(), (), kwargs=inputs, dynamo=True, dynamic_shapes=free_sizes(task, inputs),
-                opset_version=OPSET, output_names=[LOGITS], verbose=False,
+                module.eval(), (), kwargs=dict(inputs), dynamo=True, dynamic_shapes=dict(free),
+                opset_version=OPSET, output_names=list(outputs), verbose=False,
             )  # fmt: skip
         except Exception as error:  # the exporter raises many kinds
             raise ModelError(
-                f"{type(model).__name__} cannot be written as ONNX: {first_line(error)}",
+                f"{type(module.model).__name__} cannot be written as ONNX: {first_line(error)}",
                 "this architecture cannot be exported; `pretune serve RUN` runs it as it is",
             ) from error
     assert program is not None, "the exporter gives a program where it writes no file"
@@ -88,7 +108,6 @@ def export_graph(task: Task, model: nn.Module, batch: Batch, path: Path) -> dict
         program.save(str(path))
         for written in sorted(path.parent.glob(f"{path.name}*")):
             fsync_file(written)
-    return _checked_signature(path, free_sizes(task, inputs))
 
 
 def _forget_sources(model: Any) -> None:
@@ -152,15 +171,17 @@ def quiet_torch_export() -> Iterator[None]:
 
 
 def take_graph(source: Path, path: Path) -> dict[str, Any]:
-    """Copy a graph that is there already (with weights beside it, where it has them) to ``path``; its signature."""
+    """Copy a graph that is there already (with weights and an encoder beside it, where it has them) to ``path``; its signature."""
     with translate_disk_errors(path):
-        for held in sorted(source.parent.glob(f"{source.name}*")):
-            shutil.copyfile(held, path.with_name(held.name))
-            fsync_file(path.with_name(held.name))
-    return _signature(path)
+        for place in (source, encoder_beside(source)):
+            for held in sorted(place.parent.glob(f"{place.name}*")):
+                shutil.copyfile(held, path.with_name(held.name))
+                fsync_file(path.with_name(held.name))
+    encoder = encoder_beside(path)
+    return {**_signature(path), **({"encoder": _signature(encoder)} if encoder.exists() else {})}
 
 
-def _checked_signature(path: Path, free: Mapping[str, Mapping[int, str]]) -> dict[str, Any]:
+def checked_signature(path: Path, free: Mapping[str, Mapping[int, str]]) -> dict[str, Any]:
     """What the graph takes and gives. Raises :class:`ModelError` where a size that must stay free has become a number."""
     signature = _signature(path)
     told = {one["name"]: one["shape"] for one in signature["inputs"]}

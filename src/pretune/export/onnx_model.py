@@ -18,7 +18,7 @@ from pretune.errors import ModelError
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-__all__ = ["ALONE", "GRAPH_FILE", "LOGITS", "Answer", "OnnxModel", "as_array", "open_session"]
+__all__ = ["ALONE", "GRAPH_FILE", "LOGITS", "Answer", "OnnxModel", "as_array", "encoder_beside", "open_session"]
 
 GRAPH_FILE = "model.onnx"
 LOGITS = "logits"
@@ -37,6 +37,11 @@ _DTYPES = {
 _ERRORS_ONLY = 3
 MAP_AXES, _MAP_CHANNELS = 4, 1
 """Logits of maps are (B, C, h, w), others end with the classes."""
+
+
+def encoder_beside(path: Path) -> Path:
+    """Where beside the graph of a decoder the one lies that reads its sources."""
+    return path.with_name(f"{path.stem}_encoder{path.suffix}")
 
 
 class Answer(NamedTuple):
@@ -109,10 +114,10 @@ def as_array(tensor: torch.Tensor, kind: Any) -> np.ndarray:
     return np.ascontiguousarray(tensor.detach().cpu().numpy().astype(kind, copy=False))
 
 
-def open_session(path: Path, *, threads: int | None = None) -> InferenceSession:
+def open_session(path: Path, *, threads: int | None = None, gives: str = LOGITS) -> InferenceSession:
     """ONNX Runtime's session for a graph, on the processor; ``threads`` of one operator, default: as many as torch uses.
 
-    Raises :class:`ModelError` for a file that cannot be run, and for inputs and outputs that no model of pretune has.
+    Raises :class:`ModelError` for a file that cannot be run, and for inputs and outputs that no model of pretune has; ``gives`` is one of these.
     """
     import onnxruntime
 
@@ -129,13 +134,13 @@ def open_session(path: Path, *, threads: int | None = None) -> InferenceSession:
         raise ModelError(
             f"{path} cannot be run: {said[:300]}", "the file is damaged or foreign: export the run again"
         ) from None
-    _refuse_foreign(path, session)
+    _refuse_foreign(path, session, gives)
     return session
 
 
-def _refuse_foreign(path: Path, session: InferenceSession) -> None:
+def _refuse_foreign(path: Path, session: InferenceSession, gives: str) -> None:
     outputs = [one.name for one in session.get_outputs()]
     odd = [f"{one.name} {one.type}" for one in session.get_inputs() if one.type not in _DTYPES]
-    if LOGITS not in outputs or odd:
-        told = f"its outputs are {', '.join(outputs)}" if LOGITS not in outputs else f"it takes {', '.join(odd)}"
-        raise ModelError(f"{path} is no graph of pretune: {told}", f"give one that pretune exported (output {LOGITS})")
+    if gives not in outputs or odd:
+        told = f"its outputs are {', '.join(outputs)}" if gives not in outputs else f"it takes {', '.join(odd)}"
+        raise ModelError(f"{path} is no graph of pretune: {told}", f"give one that pretune exported (output {gives})")

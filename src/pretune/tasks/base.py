@@ -102,7 +102,8 @@ class Task(ABC):
     ``taught_variation`` is how the rows of a student are varied whose teacher can be given the same ones (``--augment``), and
     ``loss_parts`` are the keys of its losses' logs, ``learning_inputs`` inputs of its batches that say nothing once a model has learned. ``hub_task`` is the hub's name of what
     its models do, where a pipeline of transformers answers as pretune does. ``more_inputs`` are columns that a row to be answered may have beside those it needs, ``titles`` what people call its inputs, where "text" would not do. ``by_name``: it is
-    learned where it was asked for by its name, not wherever rows have its columns. ``lacks`` says of verbs that it cannot be used with why not:
+    learned where it was asked for by its name, not wherever rows have its columns. ``by_tokens``: an answer is written token by token, each read
+    with those before it. ``lacks`` says of verbs that it cannot be used with why not:
     the other verbs take its runs, and ``pretune list --tasks`` shows both.
     """
 
@@ -122,6 +123,7 @@ class Task(ABC):
     taught_variation: ClassVar[str] = "light"
     hub_task: ClassVar[str] = ""
     by_name: ClassVar[bool] = False
+    by_tokens: ClassVar[bool] = False
     titles: ClassVar[Mapping[str, str]] = {}
     loss_parts: tuple[str, ...] = ()
     lacks: ClassVar[Mapping[str, str]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -102,14 +102,20 @@ def _refuse_other_engines(settings: ExportSettings, parent: RunFolder) -> None:
 def _write_and_compare(settings: ExportSettings, parent: RunFolder, folder: Path, say: Say) -> dict[str, Any]:
     """Write the deliverable to ``folder``; what run.json says of it: format, signature and parity."""
     from pretune.export.graph_limits import trust_graph
-    from pretune.export.onnx_model import GRAPH_FILE
+    from pretune.export.onnx_model import GRAPH_FILE, encoder_beside
     from pretune.export.program import add_program, carry_files
 
     task, model = _plain_model(settings, parent)
+    if task.by_tokens and settings.to != "onnx":
+        raise UsageError(
+            f"--to {settings.to} does not fit {task.name}: answers are written step by step, with two graphs of ONNX Runtime",
+            "use --to onnx",
+        )
     rows, items = _rows_to_compare(task, own_data(parent)["validation"])
     carry_files(parent.model_dir, folder)
     signature = _write_graph(settings, parent, task, model, items, folder)
-    trust_graph(folder / GRAPH_FILE)
+    for place in (folder / GRAPH_FILE, encoder_beside(folder / GRAPH_FILE)):
+        trust_graph(place)
     about = {**about_of(parent), "reading": learned_by(parent).to_dict(), **_answering(task, say)}
     reads_pairs = "text_pair" in rows.column_names
     add_program(folder, task, about, engine=_ENGINES[settings.to], graph=signature, reads_pairs=reads_pairs)
@@ -131,7 +137,7 @@ def _plain_model(settings: ExportSettings, parent: RunFolder) -> tuple[Task, tor
 
 def _answering(task: Task, say: Say) -> dict[str, Any]:
     """What the exported run changes of how answers are searched."""
-    if task.answering().get("beam_size", 1) == 1:
+    if task.by_tokens or task.answering().get("beam_size", 1) == 1:
         return {}
     say.warn("predict.py takes the most probable character of each frame: the exported run has --beam-size 1")
     return {"beam_size": 1}
@@ -144,7 +150,11 @@ def _rows_to_compare(task: Task, rows: Dataset) -> tuple[Dataset, list[Encoded]]
 
     some = rows.select(range(min(len(rows), _MOST_ROWS)))
     listed: list[dict[str, Any]] = some.to_list()
-    encoded = [task.encode(example_of(row, str(place))) for place, row in enumerate(listed)]
+    examples = [example_of(row, str(place)) for place, row in enumerate(listed)]
+    if task.by_tokens:  # what a model says of the next token is compared after the right ones before it
+        answers = [answer_of(task.answer, row.get(task.answer)) for row in listed]
+        examples = [replace(one, target=answer) for one, answer in zip(examples, answers, strict=True)]
+    encoded = [task.encode(example) for example in examples]
     count = min(len(some), chosen_rows((sum(item.cost for item in items) for items in encoded), _MOST_ROWS))
     return some.select(range(count)), [item for items in encoded[:count] for item in items]
 
@@ -153,18 +163,20 @@ def _write_graph(
     settings: ExportSettings, parent: RunFolder, task: Task, model: torch.nn.Module, items: list[Encoded], folder: Path
 ) -> dict[str, Any]:
     """The graph itself, in the form that was asked for; its signature."""
-    from pretune.export.onnx_graph import export_graph, take_graph
+    from pretune.export.graph_writer import GraphWriter
+    from pretune.export.onnx_graph import take_graph
     from pretune.export.onnx_model import GRAPH_FILE, OnnxModel
     from pretune.export.openvino_model import IR_FILE, write_openvino
     from pretune.export.torch_program import PROGRAM_FILE, write_program
+    from pretune.export.writing_graphs import write_graphs
 
     batch = task.collate(items[:_SHOWN_TO_TRACER])
     if settings.to == "torch":
         return write_program(task, model, batch, folder / PROGRAM_FILE)
-    if isinstance(model, OnnxModel):
+    if isinstance(model, (OnnxModel, GraphWriter)):
         signature = take_graph(model.path, folder / GRAPH_FILE)
     else:
-        signature = export_graph(task, model, batch, folder / GRAPH_FILE)
+        signature = write_graphs(task, model, batch, folder / GRAPH_FILE)
     if settings.to == "openvino":
         write_openvino(folder / GRAPH_FILE, folder / IR_FILE)
         for path in folder.glob(f"{GRAPH_FILE}*"):
@@ -217,6 +229,11 @@ def _held(cell: Any) -> Any:
 def _refuse_beyond(settings: ExportSettings, parity: dict[str, Any]) -> None:
     for name, what in (("graph", "the exported model"), ("program", "predict.py")):
         found = parity[name]
+        if found["same"] < settings.least_same * found["rows"]:
+            raise CheckFailed(
+                f"{what} writes {found['same']} of {found['rows']} texts as they were, less than --least-same {settings.least_same:g}",
+                "nothing was written. Allow fewer with --least-same",
+            )
         if not found["largest"] <= settings.tolerance:
             raise CheckFailed(
                 f"{what} gives outputs that differ by up to {found['largest']:.2g} on {found['rows']} validation rows, "

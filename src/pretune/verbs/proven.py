@@ -126,7 +126,7 @@ def _load_graph(run: RunFolder, settings: AnsweringSettings, engine: str) -> Pro
     from pretune.backbones.load import load_backbone
     from pretune.export.engines import load_engine
     from pretune.export.graph_limits import check_graph
-    from pretune.export.onnx_model import GRAPH_FILE
+    from pretune.export.onnx_model import GRAPH_FILE, encoder_beside
     from pretune.export.openvino_model import IR_FILE
     from pretune.tasks import task_restored
 
@@ -138,8 +138,8 @@ def _load_graph(run: RunFolder, settings: AnsweringSettings, engine: str) -> Pro
     about = _labelled(run)
     asked = _asked(settings, about["task"])
     task = task_restored({**about, **asked}, load_backbone(str(run.model_dir), weights=False))
-    for name in (GRAPH_FILE, IR_FILE):
-        check_graph(run.model_dir / name)
+    for place in (run.model_dir / GRAPH_FILE, encoder_beside(run.model_dir / GRAPH_FILE), run.model_dir / IR_FILE):
+        check_graph(place)
     device = graph_device(settings.threads)
     model = load_engine(engine, run.model_dir, threads=device.threads)
     answers = task.num_outputs

@@ -37,10 +37,10 @@ def emptied(folder: Path) -> Path:
 
 def write_float_graph(task: Task, model: torch.nn.Module, parent: RunFolder, path: Path) -> Path:
     """Export ``model`` to ``path``, traced with a few of the parent's training rows."""
-    from pretune.export.onnx_graph import export_graph
+    from pretune.export.writing_graphs import write_graphs
 
     rows = own_data(parent)["train"]
-    export_graph(task, model, task.collate(_items(task, rows, 3)[:3]), path)
+    write_graphs(task, model, task.collate(_items(task, rows, 3)[:3]), path)
     return path
 
 
