@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["Search", "State", "Steps", "own_tokens", "search_tokens"]
+__all__ = ["Search", "State", "Steps", "encoder_beside", "own_tokens", "search_tokens"]
 
 State: TypeAlias = Mapping[str, np.ndarray]
 """What a step reads beside its tokens, by the names of the graph's inputs: rows first."""
@@ -21,6 +22,11 @@ Noise: TypeAlias = Callable[[np.ndarray, int, int], np.ndarray]
 
 _NEVER = np.float32(-1e9)
 """The score that transformers gives what is not there yet."""
+
+
+def encoder_beside(path: Path) -> Path:
+    """Where beside the graph of a decoder the one lies that reads its sources."""
+    return path.with_name(f"{path.stem}_encoder{path.suffix}")
 
 
 @dataclass(frozen=True)
@@ -54,37 +60,41 @@ class Steps:
         self._outputs = [one.name for one in step.get_outputs()]
         self.reads = "input_ids" if encoder is None else "decoder_input_ids"
 
-    def begin(self, ids_BT: np.ndarray, mask_BT: np.ndarray, first_BL: np.ndarray | None = None) -> tuple[np.ndarray, State]:  # fmt: skip
-        """Logits (B, L, V) and the state behind the tokens of a prompt, padded on the left; of an encoder-decoder, which reads a source, behind
-        the first tokens that it writes.
-        """
-        count = len(ids_BT)
-        past = {
-            name: np.zeros((count, shape[1], 0, shape[3]), dtype=np.float32)
+    def opened(self, ids_BT: np.ndarray, mask_BT: np.ndarray) -> State:
+        """The state before the first token: nothing is kept yet, a source is read."""
+        state = {
+            name: np.zeros((len(ids_BT), shape[1], 0, shape[3]), dtype=np.float32)
             for name, shape in self._inputs.items()
             if name.startswith("past_")
         }
         if self._encoder is None:
-            return self.step(ids_BT, {**past, "attention_mask": mask_BT[:, :0]}, mask_BT)
-        assert first_BL is not None, "an encoder-decoder writes behind a first token"
-        told = {"input_ids": ids_BT, "attention_mask": mask_BT}
-        cross = dict(zip([one.name for one in self._encoder.get_outputs()], self._encoder.run(None, told), strict=True))
-        return self.step(first_BL, {**past, **cross, "attention_mask": mask_BT})
+            return {**state, "attention_mask": mask_BT[:, :0]}
+        read = self._encoder.run(None, {"input_ids": ids_BT, "attention_mask": mask_BT})
+        names = [one.name for one in self._encoder.get_outputs()]
+        return {**state, **dict(zip(names, read, strict=True)), "attention_mask": mask_BT}
+
+    def begin(self, ids_BT: np.ndarray, mask_BT: np.ndarray, first_BL: np.ndarray | None = None) -> tuple[np.ndarray, State]:  # fmt: skip
+        """Logits (B, L, V) and the state behind the tokens of a prompt, padded on the left; of an encoder-decoder, which reads a source, behind
+        the first tokens that it writes.
+        """
+        state = self.opened(ids_BT, mask_BT)
+        return self.step(ids_BT, state, mask_BT) if first_BL is None else self.step(first_BL, state)
 
     def step(self, ids_RL: np.ndarray, state: State, mask_RL: np.ndarray | None = None) -> tuple[np.ndarray, State]:
         """Logits (R, L, V) and the state behind these tokens; ``mask_RL`` says which are padding, where some are."""
-        held = dict(state)
-        feeds = {**held, self.reads: ids_RL}
+        feed = self.feed(ids_RL, state, mask_RL)
+        logits, *presents = self._step.run(self._outputs, {name: feed[name] for name in self._inputs})
+        names = [name.replace("present_", "past_") for name in self._outputs[1:]]
+        return logits, {**state, "attention_mask": feed["attention_mask"], **dict(zip(names, presents, strict=True))}
+
+    def feed(self, ids_RL: np.ndarray, state: State, mask_RL: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """What a step is given, and more."""
+        feed = {**state, self.reads: ids_RL}
         if self._encoder is None:
             added_RL = np.ones_like(ids_RL) if mask_RL is None else mask_RL
-            mask_RT = np.concatenate([held["attention_mask"], added_RL], axis=1)
-            held["attention_mask"] = feeds["attention_mask"] = mask_RT
-            feeds["position_ids"] = np.maximum(mask_RT.cumsum(axis=1) - 1, 0)[:, -ids_RL.shape[1] :]
-        given = {name: feeds[name] for name in self._inputs}
-        logits, *presents = self._step.run(self._outputs, given)
-        for name, value in zip(self._outputs[1:], presents, strict=True):
-            held[name.replace("present_", "past_")] = value
-        return logits, held
+            mask_RT = feed["attention_mask"] = np.concatenate([state["attention_mask"], added_RL], axis=1)
+            feed["position_ids"] = np.maximum(mask_RT.cumsum(axis=1) - 1, 0)[:, -ids_RL.shape[1] :]
+        return feed
 
 
 def own_tokens(ids: Sequence[int], ends: Sequence[int], first: int | None = None) -> list[int]:
@@ -106,20 +116,20 @@ def search_tokens(
     if how.beam_size > 1:
         return _by_beams(steps, logits_BV, state, how, limits_B, before)
     written: list[list[int]] = [[] for _ in limits_B]
-    rows = np.arange(len(written))
+    rows: list[int] = list(range(len(written)))
     while True:
         scores = _adjusted(logits_BV, how, [[*before[row], *written[row]] for row in rows], [len(written[row]) for row in rows], [limits_B[row] for row in rows])  # fmt: skip
         if how.temperature > 0 and noise is not None:
             step = len(written[rows[0]])
-            scores = _warped(scores, how) + noise(rows, step, scores.shape[1]).astype(np.float32)
+            scores = _warped(scores, how) + noise(np.array(rows), step, scores.shape[1]).astype(np.float32)
         tokens = scores.argmax(axis=1)
         for row, token in zip(rows, tokens.tolist(), strict=True):
             written[row].append(token)
-        going = [place for place, row in enumerate(rows) if _goes_on(int(row), written[row], how, limits_B, stops)]
+        going = [place for place, row in enumerate(rows) if _goes_on(row, written[row], how, limits_B, stops)]
         if not going:
             return written
         if len(going) < len(rows):
-            rows, tokens, state = rows[going], tokens[going], _picked(state, going)
+            rows, tokens, state = [rows[place] for place in going], tokens[going], _picked(state, going)
         logits, state = steps.step(tokens[:, None], state)
         logits_BV = logits[:, -1].astype(np.float32)
 

@@ -5,6 +5,7 @@ Shapes: B rows, L tokens written, T tokens read.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from pretune.backbones.token_search import Steps
+from pretune.backbones.token_search import Steps, encoder_beside
 from pretune.errors import ModelError
-from pretune.export.onnx_model import Answer, OnnxModel, encoder_beside, open_session
+from pretune.export.onnx_model import Answer, OnnxModel, open_session
 
 __all__ = ["GraphWriter", "open_graph"]
 
@@ -39,11 +40,14 @@ class GraphWriter(nn.Module):
         place = encoder_beside(step.path)
         encoder = open_session(place, threads=threads, gives="cross_key_0") if wanted else None
         if encoder is not None and wanted != {one.name: one.shape[1] for one in encoder.get_outputs()}:
-            raise ModelError(f"{step.path} and {place.name} are not of one model", "copy the folder again, or export anew")
+            raise ModelError(
+                f"{step.path} and {place.name} are not of one model", "copy the folder again, or export anew"
+            )
         self.steps = Steps(step.session, encoder)
 
-    def forward(self, **inputs: torch.Tensor) -> Answer:
-        """Logits (B, L, V) after each of the tokens that are told."""
+    def forward(self, *, use_cache: bool = False, **inputs: torch.Tensor) -> Answer:
+        """Logits (B, L, V) after each of the tokens that are told; nothing is kept of them."""
+        assert not use_cache, "what is written step by step is asked of `steps`"
         arrays = {name: value.cpu().numpy().astype(np.int64) for name, value in inputs.items()}
         told = (arrays["input_ids"], arrays["attention_mask"], arrays.get("decoder_input_ids"))
         if self.alone:
@@ -52,6 +56,13 @@ class GraphWriter(nn.Module):
         else:
             logits_BLV, _ = self.steps.begin(*told)
         return Answer(torch.from_numpy(logits_BLV).float().to(inputs["input_ids"].device))
+
+    def feeds(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
+        """What its graphs are given for known tokens, by the names of the inputs of both."""
+        arrays = {name: value.cpu().numpy().astype(np.int64) for name, value in inputs.items()}
+        state = self.steps.opened(arrays["input_ids"], arrays["attention_mask"])
+        told = self.steps.feed(arrays[self.steps.reads], state, arrays["attention_mask"])
+        return {**arrays, **told}
 
     def _alone(self, ids_1T: Any, mask_1T: Any, told_1L: Any) -> np.ndarray:
         """One row without the padding behind what it reads."""

@@ -21,8 +21,9 @@ from torch import nn
 
 from pretune.backbones.head_outputs import logits_in
 from pretune.backbones.modes import evaluating
+from pretune.backbones.token_search import encoder_beside
 from pretune.errors import ModelError
-from pretune.export.onnx_model import LOGITS, encoder_beside
+from pretune.export.onnx_model import LOGITS
 from pretune.files import fsync_file, translate_disk_errors
 from pretune.tasks.base import Task
 from pretune.types import Batch
@@ -53,7 +54,9 @@ NAME_SCOPES = "pkg.torch.onnx.name_scopes"
 class ByName(nn.Module):
     """``run`` of ``model`` as a module that takes the inputs ``names``, all of them and by name."""
 
-    def __init__(self, model: nn.Module, names: Iterable[str], run: Callable[[Mapping[str, torch.Tensor]], Any]) -> None:
+    def __init__(
+        self, model: nn.Module, names: Iterable[str], run: Callable[[Mapping[str, torch.Tensor]], Any]
+    ) -> None:
         super().__init__()
         self.model = model
 

@@ -18,7 +18,7 @@ from pretune.errors import ModelError
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-__all__ = ["ALONE", "GRAPH_FILE", "LOGITS", "Answer", "OnnxModel", "as_array", "encoder_beside", "open_session"]
+__all__ = ["ALONE", "GRAPH_FILE", "LOGITS", "Answer", "OnnxModel", "as_array", "open_session"]
 
 GRAPH_FILE = "model.onnx"
 LOGITS = "logits"
@@ -37,11 +37,6 @@ _DTYPES = {
 _ERRORS_ONLY = 3
 MAP_AXES, _MAP_CHANNELS = 4, 1
 """Logits of maps are (B, C, h, w), others end with the classes."""
-
-
-def encoder_beside(path: Path) -> Path:
-    """Where beside the graph of a decoder the one lies that reads its sources."""
-    return path.with_name(f"{path.stem}_encoder{path.suffix}")
 
 
 class Answer(NamedTuple):

@@ -90,10 +90,12 @@ def measure_parity(
         batch = task.collate([items[int(place)] for place in places])
         said = {}
         for side, model in ((True, before), (False, after)):
-            repeating = _Repeating(model)
+            # What writes token by token is asked anew by each of its steps.
+            repeating = model if task.by_tokens else _Repeating(model)
             with torch.inference_mode():
                 said[side] = task.outputs(repeating, batch).double()
-                repeating.again()
+                if isinstance(repeating, _Repeating):
+                    repeating.again()
                 predictions = task.predict(repeating, batch)
             for place, prediction in zip(places, predictions, strict=True):
                 found[side][int(place)] = prediction

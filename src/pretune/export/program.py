@@ -26,6 +26,7 @@ READERS = {
     "keypoints": ("points.py", "masks.py", "pictures.py"),
     "questions": ("questions.py", "texts.py"),
     "boxed": ("boxed.py", "pictures.py"),
+    "written": ("written.py", "texts.py"),
     "terms": ("terms.py",),
     "pixels": ("pixels.py", "pictures.py"),
     "mel_bands": ("mel_bands.py", "clips.py"),
@@ -36,6 +37,7 @@ _SHARED = {
     "mask": (("pretune.answers", "rle.py"),),
     "keypoints": (("pretune.answers", "rle.py"), ("pretune.answers", "peaks.py")),
     "questions": (("pretune.answers", "span_search.py"),),
+    "written": (("pretune.backbones", "token_search.py"),),
 }
 """Files of pretune itself that such a program uses."""
 _CARRIED = (".json", ".txt", ".model")

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from pretune.backbones.token_search import encoder_beside
 from pretune.errors import ModelError
 from pretune.export.onnx_graph import ByName, checked_signature, export_graph, plain, write_graph
-from pretune.export.onnx_model import LOGITS, encoder_beside
+from pretune.export.onnx_model import LOGITS
 from pretune.tasks.base import Task
 from pretune.types import Batch
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pretune.answers import answer_of
 from pretune.backbones.modes import evaluating
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
@@ -23,14 +24,18 @@ _TIMED_ITEMS = 64
 _INPUTS = ("text", "text_pair", "words", "image", "audio", "speaker")
 
 
-def example_of(row: Mapping[str, Any], name: str) -> Example:
-    """The inputs of a row that was read, as an example called ``name``, its answer left out."""
-    return Example(name, {key: row[key] for key in _INPUTS if key in row})
+def example_of(row: Mapping[str, Any], name: str, answer: str = "") -> Example:
+    """The inputs of a row that was read, as an example called ``name``; with its ``answer`` of this kind, else that is left out."""
+    target = answer_of(answer, row.get(answer)) if answer else None
+    return Example(name, {key: row[key] for key in _INPUTS if key in row}, target)
 
 
 def items_of(task: Task, rows: Iterable[Mapping[str, Any]]) -> list[Encoded]:
-    """The items of rows that were read, encoded as they are answered (not varied); their ids are places, from "0"."""
-    return [item for place, row in enumerate(rows) for item in task.encode(example_of(row, str(place)))]
+    """The items of rows that were read, encoded as they are answered (not varied); their ids are places, from "0". Those of a task that
+    writes token by token have their answers: what it says of a token is told those before it.
+    """
+    answer = task.answer if task.by_tokens else ""
+    return [item for place, row in enumerate(rows) for item in task.encode(example_of(row, str(place), answer))]
 
 
 def answering(

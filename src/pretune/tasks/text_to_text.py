@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 import numpy as np
 import torch
 
 from pretune.answers import TargetText
-from pretune.backbones.generation import Generation, Marks, generate, marks_of
+from pretune.backbones.generation import Generation, Marks, generate, marks_of, search_of
 from pretune.backbones.text.encoder import LONG_TEXT, TextEncoder, TextPiece, collate_text
 from pretune.backbones.text.limits import encoder_for, encoder_of, max_length_of
 from pretune.backbones.text.template import plain_backend
@@ -33,7 +32,8 @@ from pretune.tasks.row_task import training_rows
 from pretune.tasks.rows.trunk import POSITIONS
 from pretune.tasks.rows.written import WrittenRows, item_of, store_written
 from pretune.tasks.soft_losses import softened_divergence
-from pretune.tasks.written_losses import token_losses
+from pretune.tasks.writers import refuse_reader, refuse_untied
+from pretune.tasks.written_losses import filled, head_at, token_losses
 from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ __all__ = ["TextToText"]
 
 IGNORED = -100
 _PURPOSES = {"translation": "translation", "summarization": "summarization", "summarisation": "summarization"}
-_SMOOTHING, _SPARE_TOKENS, _BLOCK = 0.1, 10, 64
+_SMOOTHING, _SPARE_TOKENS = 0.1, 10
 _DECODING = ("beam_size", "length_penalty", "no_repeat_ngram", "max_new_tokens")
 
 
@@ -79,10 +79,10 @@ class TextToText(Task):
         "no_repeat_ngram?": whole(0),
     }
     taught_variation: ClassVar[str] = "none"
+    by_tokens: ClassVar[bool] = True
     lacks: ClassVar[Mapping[str, str]] = {
         **Task.lacks,
         "explain": "text-to-text writes token by token: what speaks for each of them is not drawn",
-        "export": "text-to-text is answered token by token: no exported program does that yet; RUN/model is a plain transformers folder",
         "quantize": "text-to-text is answered token by token, and 8-bit graphs of that are not made yet",
         "prune": "text-to-text has two stacks of layers, of which pruning knows one",
     }
@@ -137,7 +137,7 @@ class TextToText(Task):
     def build(self, backbone: Backbone, *, seed: int) -> tuple[torch.nn.Module, LoadReport]:
         """The model that transformers has for the backbone; its folder says how its answers begin and end."""
         model, report = backbone.build("AutoModelForSeq2SeqLM", seed=seed)
-        _refuse_untied(backbone, report)
+        refuse_untied(backbone, report)
         told: Any = model.generation_config
         told.decoder_start_token_id, told.eos_token_id, told.pad_token_id, told.forced_bos_token_id, told.forced_eos_token_id = (
             self.marks.start, self.marks.end, self.marks.pad, self.marks.first, None,
@@ -237,7 +237,7 @@ class TextToText(Task):
         assert batch.targets is not None
         targets_N = batch.targets.reshape(-1)
         places_M = torch.nonzero(targets_N != IGNORED)[:, 0]
-        places_P = _filled(places_M)
+        places_P = filled(places_M)
         with head_at(model, places_P):
             logits_PV = model(**batch.inputs, use_cache=False).logits
         losses_P = token_losses(logits_PV, targets_N[places_P], smoothing)
@@ -347,9 +347,19 @@ class TextToText(Task):
         return {**self.generation.to_dict(), **({"max_new_tokens": self.max_new_tokens} if self.max_new_tokens else {})}
 
     def portable(self) -> dict[str, Any]:
-        """Special tokens and padding."""
+        """Special tokens and padding; how answers are searched, and how long they may be."""
         template = dataclasses.asdict(self.encoder.template)
-        return {"modality": self.modality, "reader": "written", **dataclasses.asdict(self.encoder.padding), **template}
+        told = {
+            "start": self.marks.start, "search": dataclasses.asdict(search_of(self.generation, self.marks)), "most": self.most,
+            "spare_tokens": _SPARE_TOKENS,
+        }  # fmt: skip
+        return {
+            "modality": self.modality,
+            "reader": "written",
+            **dataclasses.asdict(_right(self.encoder.padding)),
+            **template,
+            **told,
+        }
 
     @classmethod
     def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> Self:
@@ -379,49 +389,6 @@ class TextToText(Task):
         }  # fmt: skip
 
 
-@contextmanager
-def head_at(model: torch.nn.Module, places_P: torch.Tensor) -> Iterator[None]:
-    """Within, the vocabulary head is given the states (B, L, H) at these places of the flattened B * L alone: its logits are (P, V)."""
-    head: torch.nn.Module = model.get_output_embeddings()  # type: ignore[operator]
-    handle = head.register_forward_pre_hook(lambda _, given: (given[0].flatten(0, 1)[places_P],))
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def _filled(places_M: torch.Tensor) -> torch.Tensor:
-    """The places, the first again and again behind them up to a multiple of 64: kernels are made for few sizes then (docs/decisions.md, D63)."""
-    return torch.cat([places_M, places_M[:1].expand(-len(places_M) % _BLOCK)])
-
-
-def refuse_reader(backbone: Backbone) -> None:
-    """Raise :class:`ModelError` for a backbone that writes no texts, or whose tokenizer pads on the left."""
-    if not getattr(backbone.config, "is_encoder_decoder", False):
-        raise ModelError(
-            f"{backbone.name} ({backbone.config.model_type}) reads texts and writes none",
-            "choose an encoder-decoder: scratch:seq2seq-tiny, or a folder of T5, BART, Marian or Pegasus",
-        )
-
-
 def _right(padding: Any) -> Any:
     """Encoders are padded behind the text."""
     return dataclasses.replace(padding, left=False, segments=False)
-
-
-def _refuse_untied(backbone: Backbone, report: LoadReport) -> None:
-    """Raise :class:`ModelError` for a folder without its input embeddings: transformers 5 fills them in silence from the output layer
-    (transformers issue 48154), and the answers would be noise."""
-    if report.fresh or backbone.folder is None:
-        return
-    from safetensors import safe_open
-
-    names: list[str] = []
-    for path in backbone.folder.glob("*.safetensors"):
-        with safe_open(path, "pt") as held:
-            names += held.keys()
-    if names and not any(name.endswith(("shared.weight", "embed_tokens.weight")) for name in names):
-        raise ModelError(
-            f"{backbone.name}: the file of weights holds no embeddings of input tokens (shared.weight)",
-            "the folder was saved without its tied weights: copy it again from where it was trained",
-        )

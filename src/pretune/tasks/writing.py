@@ -75,7 +75,7 @@ def _written(
         [ids_T.tolist() for ids_T in prompts], encoder.end, writing.stop,
     )  # fmt: skip
     found = write_tokens(
-        model, inputs, search_for(writing, encoder), [most] * len(prompts), Marks(encoder.start[-1], -1, pad_id),
+        model, inputs, search_for(writing, encoder), [most] * len(prompts), Marks(pad_id, pad_id, pad_id),
         noise=_noise(prompts, writing.sampling_seed), stops=said.stops if writing.stop else None,
     )  # fmt: skip
     return [said.written(row, ids_T) for row, ids_T in enumerate(found)]

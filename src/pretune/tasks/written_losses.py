@@ -1,15 +1,20 @@
-"""The loss of tokens that are written, with its gradient in one pass over the logits.
+"""The loss of tokens that are written, with its gradient in one pass over the logits, which are made at these tokens alone.
 
-Shapes: M target tokens, V tokens of the vocabulary.
+Shapes: M target tokens, P places that the head is run at, V tokens of the vocabulary; B items of a batch, L tokens written, H numbers of
+a state.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
-__all__ = ["token_losses"]
+__all__ = ["filled", "head_at", "token_losses"]
+
+_BLOCK = 64
 
 
 def token_losses(logits_MV: torch.Tensor, targets_M: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
@@ -41,3 +46,19 @@ class _Smoothed(torch.autograd.Function):
             found_MV.sub_(grad_M1 * (ctx.smoothing / shares_MV.shape[1]))
         found_MV.scatter_add_(1, targets_M[:, None], -(1 - ctx.smoothing) * grad_M1)
         return found_MV, None, None
+
+
+@contextmanager
+def head_at(model: torch.nn.Module, places_P: torch.Tensor) -> Iterator[None]:
+    """Within, the vocabulary head is given the states (B, L, H) at these places of the flattened B * L alone: its logits are (P, V)."""
+    head: torch.nn.Module = model.get_output_embeddings()  # type: ignore[operator]
+    handle = head.register_forward_pre_hook(lambda _, given: (given[0].flatten(0, 1)[places_P],))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def filled(places_M: torch.Tensor) -> torch.Tensor:
+    """The places, the first again and again behind them up to a multiple of 64: kernels are made for few sizes then (docs/decisions.md, D63)."""
+    return torch.cat([places_M, places_M[:1].expand(-len(places_M) % _BLOCK)])

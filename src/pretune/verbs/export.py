@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -51,6 +51,9 @@ class ExportSettings(DerivedSettings):
         low=0.0,
         high=1.0,
     )
+    least_same: float = option(
+        0.99, "texts that are written token by token: share of validation rows that must be answered by the same text", low=0.0, high=1.0
+    )  # fmt: skip
 
 
 @verb(ExportSettings)
@@ -101,8 +104,9 @@ def _refuse_other_engines(settings: ExportSettings, parent: RunFolder) -> None:
 
 def _write_and_compare(settings: ExportSettings, parent: RunFolder, folder: Path, say: Say) -> dict[str, Any]:
     """Write the deliverable to ``folder``; what run.json says of it: format, signature and parity."""
+    from pretune.backbones.token_search import encoder_beside
     from pretune.export.graph_limits import trust_graph
-    from pretune.export.onnx_model import GRAPH_FILE, encoder_beside
+    from pretune.export.onnx_model import GRAPH_FILE
     from pretune.export.program import add_program, carry_files
 
     task, model = _plain_model(settings, parent)
@@ -144,17 +148,14 @@ def _answering(task: Task, say: Say) -> dict[str, Any]:
 
 
 def _rows_to_compare(task: Task, rows: Dataset) -> tuple[Dataset, list[Encoded]]:
-    """The first validation rows, and the items of each."""
+    """The first validation rows, and the items of each; where answers are written token by token, with the right ones."""
     from pretune.export.parity import chosen_rows
     from pretune.tasks.predicting import example_of
 
     some = rows.select(range(min(len(rows), _MOST_ROWS)))
     listed: list[dict[str, Any]] = some.to_list()
-    examples = [example_of(row, str(place)) for place, row in enumerate(listed)]
-    if task.by_tokens:  # what a model says of the next token is compared after the right ones before it
-        answers = [answer_of(task.answer, row.get(task.answer)) for row in listed]
-        examples = [replace(one, target=answer) for one, answer in zip(examples, answers, strict=True)]
-    encoded = [task.encode(example) for example in examples]
+    answer = task.answer if task.by_tokens else ""
+    encoded = [task.encode(example_of(row, str(place), answer)) for place, row in enumerate(listed)]
     count = min(len(some), chosen_rows((sum(item.cost for item in items) for items in encoded), _MOST_ROWS))
     return some.select(range(count)), [item for items in encoded[:count] for item in items]
 
@@ -218,7 +219,8 @@ def _parity(
     bar.close()
     if not program.rows:
         say.warn(f"predict.py is not proven: it could read none of {program.unread} rows ({program.unread_because})")
-    return {"tolerance": settings.tolerance, "graph": graph.to_dict(), "program": program.to_dict()}
+    told = {"tolerance": settings.tolerance, "least_same": settings.least_same if task.by_tokens else 0.0}
+    return {**told, "graph": graph.to_dict(), "program": program.to_dict()}
 
 
 def _held(cell: Any) -> Any:
@@ -229,7 +231,7 @@ def _held(cell: Any) -> Any:
 def _refuse_beyond(settings: ExportSettings, parity: dict[str, Any]) -> None:
     for name, what in (("graph", "the exported model"), ("program", "predict.py")):
         found = parity[name]
-        if found["same"] < settings.least_same * found["rows"]:
+        if found["same"] < parity["least_same"] * found["rows"]:
             raise CheckFailed(
                 f"{what} writes {found['same']} of {found['rows']} texts as they were, less than --least-same {settings.least_same:g}",
                 "nothing was written. Allow fewer with --least-same",

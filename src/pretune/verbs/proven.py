@@ -124,9 +124,10 @@ def open_model(folder: Path | str, **changes: Any) -> TrainedModel:
 def _load_graph(run: RunFolder, settings: AnsweringSettings, engine: str) -> Proven:
     """A model that another engine than torch runs, on the processor."""
     from pretune.backbones.load import load_backbone
+    from pretune.backbones.token_search import encoder_beside
     from pretune.export.engines import load_engine
     from pretune.export.graph_limits import check_graph
-    from pretune.export.onnx_model import GRAPH_FILE, encoder_beside
+    from pretune.export.onnx_model import GRAPH_FILE
     from pretune.export.openvino_model import IR_FILE
     from pretune.tasks import task_restored
 

@@ -35,6 +35,7 @@ import numpy as np
 READERS = {
     "text": "texts", "image": "pictures", "audio": "clips", "terms": "terms", "pixels": "pixels", "mel_bands": "mel_bands",
     "tagged": "tagged", "boxed": "boxed", "mask": "masks", "questions": "questions", "keypoints": "points",
+    "written": "written",
 }  # fmt: skip
 SHOWN = 5
 
@@ -45,10 +46,12 @@ class Model:
     def __init__(self, folder: Path, threads: int | None = None) -> None:
         check_sums(folder)
         self.about: dict[str, Any] = json.loads((folder / "pretune.json").read_text(encoding="utf-8"))
-        self.logits_of = open_engine(folder, self.about, threads)
         inputs = self.about["inputs"]
         reader = beside(READERS[inputs.get("reader", inputs["modality"])])
         self.reader = reader.Reader(folder, self.about, beside)
+        # What writes token by token takes many steps to an answer, and opens its graphs itself.
+        opens = getattr(self.reader, "opened", None)
+        self.logits_of = opens(folder, threads, open_session) if opens else open_engine(folder, self.about, threads)
         self.cleaned = beside("rows").cleaner_of(self.about, beside)
 
     def answers(
@@ -176,12 +179,7 @@ def open_engine(
     """A function from the model's inputs by name to its logits."""
     names = [one["name"] for one in about["graph"]["inputs"]]
     if about["engine"] == "onnxruntime":
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it reports its use unless it is told before its import
-        import onnxruntime
-
-        settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = threads or 0
-        session = onnxruntime.InferenceSession(str(folder / "model.onnx"), settings, providers=["CPUExecutionProvider"])
+        session = open_session(folder / "model.onnx", threads)
         return lambda inputs: np.asarray(session.run(["logits"], {name: inputs[name] for name in names})[0])
     if about["engine"] == "openvino":
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # openvino reports its use unless this is absent
@@ -201,6 +199,16 @@ def open_engine(
             return program(**{name: torch.from_numpy(inputs[name]) for name in names}).numpy()
 
     return run
+
+
+def open_session(path: Path, threads: int | None) -> Any:
+    """A graph, for ONNX Runtime."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it reports its use unless it is told before its import
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = threads or 0
+    return onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
 
 
 class Unanswered:
