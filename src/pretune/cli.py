@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.errors import CheckFailed, DiskFull, PretuneError, UsageError, did_you_mean
 from pretune.verbs import VERBS, Outcome, Progress, load_verb
+from pretune.verbs.synonyms import VERB_WORDS
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -80,7 +81,7 @@ def _dispatch(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(_overview())
         return 0 if words else UsageError.exit_code
-    if words[0] == "--version":
+    if words[0] in ("-V", "--version"):
         from pretune import __version__
 
         print(f"pretune {__version__}")
@@ -88,7 +89,8 @@ def _dispatch(words: list[str]) -> int:
     names = [entry.name for entry in VERBS]
     if words[0] not in names:
         what = "option" if words[0].startswith("-") else "verb"
-        raise UsageError(f"there is no {what} {words[0]!r}", did_you_mean(words[0], names))
+        meant = VERB_WORDS.get(words[0].lower(), words[0])
+        raise UsageError(f"there is no {what} {words[0]!r}", did_you_mean(meant, names))
     return _run(words[0], words[1:])
 
 

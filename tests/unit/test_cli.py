@@ -28,6 +28,7 @@ from pretune.options import option
 from pretune.verbs import VERBS, Outcome, Say, Silent, verb
 from pretune.verbs.flags import verb_parser
 from pretune.verbs.proven import open_model
+from pretune.verbs.synonyms import VERB_WORDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +145,25 @@ def test_wrong_use_is_told_in_a_few_lines(capsys: pytest.CaptureFixture[str], wo
     assert len(lines) <= 3
 
 
+def test_names_of_other_tools_are_understood(capsys: pytest.CaptureFixture[str]):
+    facts = facts_of(
+        capsys, "scratch:x", "--data=d.csv", "--lr", "3e-5", "--num_train_epochs=4", "--per-device-train-batch-size", "8",
+        "--max-grad-norm", "2", "--output-dir", "runs/a", "--warmup-steps", "50", "--no_group_by_length",
+    )  # fmt: skip
+    assert (facts["learning_rate"], facts["epochs"], facts["batch_size"]) == (3e-5, 4.0, 8)
+    assert (facts["clip"], facts["out"], facts["warmup"]) == (2.0, "runs/a", "50")
+    assert facts["group_by_length"] is False
+    assert run("scratch:x", "--data", "d.csv", "--num_epoch_s", "3") == 2
+    assert "no option --num_epoch_s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("word", "verb"), sorted(VERB_WORDS.items()))
+def test_verbs_of_other_tools_are_guessed(word: str, verb: str, capsys: pytest.CaptureFixture[str]):
+    assert word not in {entry.name for entry in VERBS}
+    assert cli.main([word, "x"]) == 2
+    assert f'did you mean "{verb}"?' in capsys.readouterr().err
+
+
 def test_unknown_verb(capsys: pytest.CaptureFixture[str]):
     assert cli.main(["finetun", "--data", "x"]) == 2
     assert 'did you mean "finetune"?' in capsys.readouterr().err
@@ -162,8 +182,9 @@ def test_overview_names_every_verb_with_its_summary(capsys: pytest.CaptureFixtur
 
 
 def test_version(capsys: pytest.CaptureFixture[str]):
-    assert cli.main(["--version"]) == 0
-    assert capsys.readouterr().out == f"pretune {pretune.__version__}\n"
+    for word in ("--version", "-V"):
+        assert cli.main([word]) == 0
+        assert capsys.readouterr().out == f"pretune {pretune.__version__}\n"
 
 
 def test_help_of_a_verb_groups_options_and_ends_with_examples(capsys: pytest.CaptureFixture[str]):

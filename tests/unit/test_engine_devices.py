@@ -42,6 +42,13 @@ def test_a_resumed_run_keeps_its_number_format_and_threads() -> None:
 
 
 @pytest.mark.usefixtures("on_cpu")
+def test_a_gpu_that_there_is_not_is_refused_and_the_processor_can_be_asked_for() -> None:
+    with pytest.raises(UsageError, match="no GPU here"):
+        choose_device("cuda")
+    assert choose_device("cpu", precision="fp32").device.type == "cpu"
+
+
+@pytest.mark.usefixtures("on_cpu")
 def test_a_run_begun_on_a_gpu_is_refused_on_a_cpu_with_what_to_do() -> None:
     with pytest.raises(UsageError) as error:
         choose_device(like={"device": "cuda:0", "precision": "bf16", "threads": 1})

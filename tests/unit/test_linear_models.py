@@ -108,8 +108,8 @@ def test_a_linear_model_is_computed_in_fp32_where_the_machine_would_round(
 ) -> None:
     choose = devices.choose_device
 
-    def of_bf16(*, precision: str = "auto", **told: Any) -> Any:
-        return choose(precision="bf16" if precision == "auto" else precision, **told)
+    def of_bf16(*asked: str, precision: str = "auto", **told: Any) -> Any:
+        return choose(*asked, precision="bf16" if precision == "auto" else precision, **told)
 
     monkeypatch.setattr(devices, "choose_device", of_bf16)
     assert load_proven(open_run(runs[kind]), AnsweringSettings()).device.precision == "fp32"

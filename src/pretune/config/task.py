@@ -145,6 +145,9 @@ class AnsweringSettings(Settings):
     """How a finished model answers."""
 
     precision: str = option("auto", "number format of matrix products", choices=("auto", "fp32", "bf16"))
+    device: str = option(
+        "auto", "where to compute: auto takes a GPU where there is one", choices=("auto", "cpu", "cuda")
+    )
     threads: int | None = option(None, "processor threads; default: all", low=1)
     beam_size: int | None = option(
         None,

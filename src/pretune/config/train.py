@@ -83,6 +83,12 @@ class TrainSettings(Settings):
     )
     group_by_length: bool = option(True, "put rows of like length in one batch (less padding); batches stay shuffled")
     seed: int = option(0, "seed of every draw (initialisation, order, masks, dropout)", low=0, high=2**32 - 1)
+    device: str = option(
+        "auto",
+        "where to compute: auto takes a GPU where there is one",
+        choices=("auto", "cpu", "cuda"),
+        not_in_identity=True,
+    )
     threads: int | None = option(None, "processor threads; default: all", low=1, not_in_identity=True)
 
     @property

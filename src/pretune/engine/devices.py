@@ -44,19 +44,27 @@ class Device:
         return {"device": str(self.device), "precision": self.precision, "threads": self.threads}
 
 
-def choose_device(*, precision: str = "auto", threads: int | None = None, like: dict[str, Any] | None = None) -> Device:
-    """The device to compute on; ``like`` (from run.json) repeats an earlier choice, so that a resumed run stays exact.
+def choose_device(
+    asked: str = "auto", *, precision: str = "auto", threads: int | None = None, like: dict[str, Any] | None = None
+) -> Device:
+    """The device to compute on: ``asked`` is ``cpu``, ``cuda`` or ``auto``, which takes a GPU where there is one. ``like`` (from run.json) repeats
+    an earlier choice, so that a resumed run stays exact.
 
-    Raises :class:`UsageError` when the machine of ``like`` had a device that this one lacks.
+    Raises :class:`UsageError` for a GPU where there is none, or when ``like`` was made on another kind of device.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS_KEPT)
     keep_freed_memory()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    has_gpu = torch.cuda.is_available()
+    if asked == "cuda" and not has_gpu:
+        raise UsageError(
+            "torch finds no GPU here (--device cuda)", "leave --device out, or install a torch built for your GPU"
+        )
+    device = torch.device("cuda" if has_gpu and asked != "cpu" else "cpu")
     if like:
         if str(like["device"]).split(":")[0] != device.type:
             raise UsageError(
-                f"the run was begun on {like['device']}, this machine has {device.type}",
-                "go on on a machine of the same kind, or start again with --overwrite",
+                f"the run was begun on {like['device']}, and is to go on on {device.type}",
+                "go on on a device of the same kind, or start again with --overwrite",
             )
         precision, threads = like["precision"], like["threads"]
     if threads:

@@ -56,6 +56,9 @@ class ExplainSettings(AsCleanedSettings):
     out: str | None = option(None, "page to write; default: RUN/attention.html", metavar="FILE")
     png: str | None = option(None, "also write one layer and head, or the rollout, as a picture", metavar="FILE")
     svg: str | None = option(None, "the same as a drawing", metavar="FILE")
+    device: str = option(
+        "auto", "where to compute: auto takes a GPU where there is one", choices=("auto", "cpu", "cuda")
+    )
     threads: int | None = option(None, "processor threads; default: all", low=1)
 
 

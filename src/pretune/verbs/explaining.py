@@ -184,7 +184,7 @@ def _pretrained_models(run: RunFolder, about: dict[str, Any], settings: ExplainS
     from pretune.engine.devices import choose_device
     from pretune.explain.reading import reader_of_backbone
 
-    device = choose_device(precision="fp32", threads=settings.threads)
+    device = choose_device(settings.device, precision="fp32", threads=settings.threads)
     backbone = load_backbone(str(run.model_dir))
     reader = reader_of_backbone(backbone, about)
     models = [backbone.build("AutoModel", seed=0)[0].eval() for _ in range(2)]

@@ -135,7 +135,7 @@ def _plain_model(settings: ExportSettings, parent: RunFolder) -> tuple[Task, tor
     if about_of(parent)["engine"] != "torch":
         proven = load_proven(parent, asked)
         return proven.task, proven.model
-    choose_device(precision="fp32", threads=settings.threads)
+    choose_device("cpu", precision="fp32", threads=settings.threads)
     return load_plain(parent, asked)
 
 

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from pretune.errors import UsageError
 from pretune.options import Settings, flag_of, name_of, value_type
 from pretune.verbs.declare import VerbFunction, describe_option, is_required, nearest
+from pretune.verbs.synonyms import own_flag
 
 __all__ = ["parse_flags", "verb_parser"]
 
@@ -89,14 +90,21 @@ def _sort_words(cls: type[Settings], words: Sequence[str]) -> tuple[list[str], l
     takes_value, flags, positionals, rest = _all_flags(cls), [], [], list(words)
     while rest:
         word = rest.pop(0)
-        name = word.split("=")[0]
         if word == "-" or not word.startswith("-"):
             positionals.append(word)
             continue
+        given, equals, value = word.partition("=")
+        name = own_flag(given, takes_value)
+        word = f"{name}{equals}{value}"
         if name not in takes_value:
             guess = nearest(name, takes_value)
-            raise UsageError(f"{cls.verb} has no option {name}", f"{guess} {_see_help(cls)}".strip())
-        if takes_value[name] and word == name and rest and rest[0].split("=")[0] not in takes_value:
+            raise UsageError(f"{cls.verb} has no option {given}", f"{guess} {_see_help(cls)}".strip())
+        if (
+            takes_value[name]
+            and word == name
+            and rest
+            and own_flag(rest[0].split("=")[0], takes_value) not in takes_value
+        ):
             word = f"{name}={rest.pop(0)}"
         flags.append(word)
     return flags, positionals

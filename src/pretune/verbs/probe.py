@@ -61,6 +61,9 @@ class ProbeSettings(  # pyright: ignore[reportIncompatibleVariableOverride]
     seed: int = option(0, "seed of the rows taken and of new weights", low=0, high=2**32 - 1)
     resamples: int = option(2000, "bootstrap resamples of the intervals", low=100, high=100_000)
     precision: str = option("auto", "number format of matrix products", choices=("auto", "fp32", "bf16"))
+    device: str = option(
+        "auto", "where to compute: auto takes a GPU where there is one", choices=("auto", "cpu", "cuda")
+    )
     threads: int | None = option(None, "processor threads; default: all", low=1)
 
 

@@ -81,7 +81,9 @@ def set_up(settings: ProbeSettings, data: Splits, say: Say) -> ProbedModel:
             f"{settings.backbone} has no features that something would have to be learned on",
             f"train it at once: pretune finetune {settings.backbone} --data {settings.place}",
         )
-    device = steady(choose_device(precision=settings.precision, threads=settings.threads), backbone, learner)
+    device = steady(
+        choose_device(settings.device, precision=settings.precision, threads=settings.threads), backbone, learner
+    )
     task = task_on(find_task(data), backbone).start(data, backbone, learner)
     assert isinstance(task, Labelling), "a probe tells classes apart"
     names = [name for name in ("train", "validation", settings.split) if len(data.get(name, ()))]

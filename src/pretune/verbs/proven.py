@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +86,7 @@ def load_proven(run: RunFolder, settings: AnsweringSettings) -> Proven:
         return _load_graph(run, settings, engine)
     task, model = load_plain(run, settings)
     exact = settings.precision == "auto" and is_linear(model.config)
-    device = choose_device(precision="fp32" if exact else settings.precision, threads=settings.threads)
+    device = choose_device(settings.device, precision="fp32" if exact else settings.precision, threads=settings.threads)
     if device.device.type == "cpu":
         make_fast(model)
     return Proven(task, model.to(device.device).eval(), device)
@@ -154,11 +154,9 @@ def _load_graph(run: RunFolder, settings: AnsweringSettings, engine: str) -> Pro
 
 def graph_device(threads: int | None) -> Device:
     """Where other engines than torch run here: the processor, in fp32."""
-    import torch
-
     from pretune.engine.devices import choose_device
 
-    return replace(choose_device(precision="fp32", threads=threads), device=torch.device("cpu"))
+    return choose_device("cpu", precision="fp32", threads=threads)
 
 
 def _asked(settings: AnsweringSettings, task: str) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def choose(settings: TrainSettings, run: RunFolder, cluster: Cluster) -> Device:
     from pretune.engine.devices import choose_device
 
     like = run.record.get("device") if is_run(run.path) else None
-    device = choose_device(precision=settings.precision, threads=settings.threads, like=like)
+    device = choose_device(settings.device, precision=settings.precision, threads=settings.threads, like=like)
     # Each process measures for itself: where one finds bf16 no faster, all take fp32.
     return dataclasses.replace(device, precision="fp32") if cluster.any(device.precision == "fp32") else device
 
