@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pretune.verbs.compare import compare
     from pretune.verbs.demo import demo
     from pretune.verbs.distill import distill
+    from pretune.verbs.drift import drift
     from pretune.verbs.evaluate import evaluate
     from pretune.verbs.explain import explain
     from pretune.verbs.export import export
@@ -46,6 +47,7 @@ __all__ = [
     "compare",
     "demo",
     "distill",
+    "drift",
     "evaluate",
     "explain",
     "export",

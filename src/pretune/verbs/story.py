@@ -27,6 +27,9 @@ VERBS: tuple[VerbEntry, ...] = (
     VerbEntry("evaluate", "prove", "score a run on a split, with intervals and baselines"),
     VerbEntry("predict", "prove", "rows in, labels and probabilities out, as JSON lines"),
     VerbEntry("compare", "prove", "say whether one run is better than another, on the same rows"),
+    VerbEntry(
+        "drift", "prove", "say whether new rows are like those a run was held against, and what accuracy to expect"
+    ),
     VerbEntry("benchmark", "prove", "measure runs side by side: accuracy, latency, throughput, size, memory"),
     VerbEntry("distill", "shrink", "teach a small model what a large one knows, with and without labels; compare"),
     VerbEntry("prune", "shrink", "take out what matters least: heads, neurons, channels, tokens; recover; compare"),
