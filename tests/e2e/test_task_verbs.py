@@ -180,3 +180,9 @@ def test_a_page_of_it(told: Told, tmp_path: Path) -> None:
 def test_probe(told: Told) -> None:
     words = ("probe", told.world.model, *told.world.fresh, "--data", told.data, *told.world.columns, *QUICK)
     taken("probe", told, *words)
+
+
+def test_drift_of_rows_that_were_not_learned_from(told: Told, tmp_path: Path) -> None:
+    words = ("drift", told.run, told.data, *told.world.columns, "--split", "train", *QUICK)
+    if taken("drift", told, *words, "--permutations", "99", "--resamples", "100", "--out", tmp_path / "page.html"):
+        assert "Traceback" not in (tmp_path / "page.html").read_text(encoding="utf-8")

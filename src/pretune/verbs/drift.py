@@ -39,7 +39,7 @@ class DriftSettings(AnsweringSettings, AsReadSettings, AsCleanedSettings):
         "the run's rows to hold the new ones against; auto: validation, else test, else train",
         choices=("auto", "validation", "test", "train"),
     )
-    max_rows: int = option(2000, "rows of either set that are looked at, drawn at random", low=20, high=20_000)
+    max_rows: int = option(2000, "rows of either set that are looked at, drawn at random", low=10, high=20_000)
     alpha: float = option(0.05, "how often drift may be found where there is none", low=0.0001, high=0.5)
     strict: bool = option(False, "exit with 1 where drift was found")
     permutations: int = option(499, "reshuffles of each permutation test", low=99, high=99_999)

@@ -23,7 +23,7 @@ from pretune.evaluation.drift.two_sample import (
 
 __all__ = ["LEAST_ROWS", "Drift", "Tested", "find_drift"]
 
-LEAST_ROWS = 20
+LEAST_ROWS = 10
 """Rows that either set needs: with fewer no test says anything."""
 
 

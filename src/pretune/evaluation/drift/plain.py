@@ -163,7 +163,7 @@ def _cells_and_rates(rows: Dataset, name: str) -> Iterable[tuple[Any, Any]]:
 
 def _clip_measures(samples_T: np.ndarray, decibels_MF: np.ndarray) -> dict[str, float]:
     power_M = (10 ** (decibels_MF / 10)).mean(axis=1)
-    loud_F = decibels_MF.max(axis=0)
+    loud_F = decibels_MF.mean(axis=0)
     return {
         "seconds": len(samples_T) / _RATE,
         "loudness (dB)": float(10 * np.log10(np.mean(samples_T.astype(np.float64) ** 2) + _SILENCE)),

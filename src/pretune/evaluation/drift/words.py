@@ -52,7 +52,7 @@ def typical_words(
     if not words:
         return [], []
     old_W, new_W = (np.array([counts[word] for word in words], dtype=np.float64) for counts in (olds, news))
-    share_W = (old_W + new_W) / (old_rows + new_rows)
+    share_W = np.clip((old_W + new_W) / (old_rows + new_rows), 0.01, 0.99)
 
     def log_odds(counts_W: np.ndarray, rows: int) -> np.ndarray:
         return np.log((counts_W + share_W) / (rows - counts_W + 1 - share_W))
