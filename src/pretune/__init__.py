@@ -1,18 +1,20 @@
 """pretune: from raw data to a small, proven model.
 
 Each verb of the command line is a function here: ``pretune.finetune("scratch:bert-mini", data="news.csv", epochs=3)``.
-A verb is loaded when it is first used, so that ``import pretune`` stays fast. ``pretune.open_model("runs/news")`` gives the torch model
-of a finished run, its task and tokenizer.
+A verb is loaded when it is first used, so that ``import pretune`` stays fast. ``run = pretune.load("runs/news")`` is a finished run:
+``run.predict(["a text"])``, ``run.scores``, ``run.report()``. ``pretune.open_model("runs/news")`` gives its torch model, task and tokenizer.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pretune.errors import PretuneError, PretuneWarning
     from pretune.study.run import run
     from pretune.study.study import study
     from pretune.verbs.benchmark import benchmark
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from pretune.verbs.finetune import finetune
     from pretune.verbs.inspect import inspect
     from pretune.verbs.list import list  # noqa: A004
+    from pretune.verbs.loaded import load
     from pretune.verbs.predict import predict
     from pretune.verbs.pretrain import pretrain
     from pretune.verbs.probe import probe
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "PretuneError",
+    "PretuneWarning",
     "__version__",
     "benchmark",
     "cache",
@@ -54,6 +59,7 @@ __all__ = [
     "finetune",
     "inspect",
     "list",
+    "load",
     "open_model",
     "predict",
     "pretrain",
@@ -71,14 +77,18 @@ __all__ = [
 # ONNX Runtime 1.29 and later reports its use to its makers from its import on, unless it is told before.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-_VERBS = frozenset(__all__) - {"__version__", "open_model"}
+_OTHERS = {
+    "PretuneError": "pretune.errors",
+    "PretuneWarning": "pretune.errors",
+    "load": "pretune.verbs.loaded",
+    "open_model": "pretune.verbs.proven",
+}
+_VERBS = frozenset(__all__) - {"__version__", *_OTHERS}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "open_model":
-        from pretune.verbs.proven import open_model
-
-        return open_model
+    if name in _OTHERS:
+        return getattr(importlib.import_module(_OTHERS[name]), name)
     if name not in _VERBS:
         raise AttributeError(f"module 'pretune' has no attribute {name!r}")
     from pretune.verbs.declare import load_verb

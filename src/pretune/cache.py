@@ -42,6 +42,7 @@ __all__ = [
 ]
 
 KINDS = {
+    "given": "rows that a program gave in place of a file",
     "tables": "data as it was read",
     "pairs": "pictures and clips that are copies of each other",
     "tokens": "texts as tokens",

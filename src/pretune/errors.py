@@ -18,6 +18,7 @@ __all__ = [
     "ModelError",
     "NonFiniteUpdate",
     "PretuneError",
+    "PretuneWarning",
     "RunError",
     "UsageError",
     "did_you_mean",
@@ -41,6 +42,10 @@ class PretuneError(ValueError):
     def to_dict(self) -> dict[str, object]:
         """The error as ``--json`` prints it."""
         return {"error": type(self).__name__, "problem": self.problem, "fix": self.fix, "exit_code": self.exit_code}
+
+
+class PretuneWarning(UserWarning):
+    """What must not be missed, where a program called: the command line prints it as ``warning: ...``."""
 
 
 class UsageError(PretuneError):

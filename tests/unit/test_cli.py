@@ -387,7 +387,13 @@ def test_verbs_are_attributes_of_the_package(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delitem(vars(pretune), "finetune", raising=False)
     assert pretune.finetune is finetune
     vars(pretune).pop("finetune")
-    assert set(pretune.__all__) == {entry.name for entry in VERBS} | {"__version__", "open_model"}
+    assert set(pretune.__all__) == {entry.name for entry in VERBS} | {
+        "__version__",
+        "open_model",
+        "load",
+        "PretuneError",
+        "PretuneWarning",
+    }
     assert pretune.open_model is open_model
     assert set(pretune.__all__) <= set(dir(pretune))
     with pytest.raises(AttributeError, match="bake"):

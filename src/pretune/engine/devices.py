@@ -21,6 +21,9 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _KERNELS_KEPT = "256"
 """Compiled matrix kernels oneDNN keeps, one a shape; its own 1,024 held gigabytes where every batch has another length."""
 
+THREADS_AT_START = torch.get_num_threads()
+"""Before any run asked for others."""
+
 _WORTH_IT = 1.3
 """bf16 is chosen where its matrix product is this much faster than fp32's."""
 

@@ -14,10 +14,15 @@ from typing import Any, Protocol, TypeVar, cast
 from pretune.errors import UsageError
 from pretune.notices import telling
 from pretune.options import Settings, value_type
-from pretune.verbs.outcome import Outcome, Say, Silent
+from pretune.types import SPLIT_NAMES
+from pretune.verbs.outcome import Outcome, Say
+from pretune.verbs.program import PythonSay, as_it_was
 from pretune.verbs.story import VERBS
 
 __all__ = ["VerbFunction", "build_settings", "describe_option", "is_required", "load_verb", "nearest", "verb"]
+
+_DATA = ("DATA", "NEW_DATA")
+"""What options are called that take data: files or, in Python, rows."""
 
 S = TypeVar("S", bound=Settings)
 S_contra = TypeVar("S_contra", bound=Settings, contravariant=True)
@@ -64,8 +69,9 @@ def verb(settings_class: type[S]) -> Callable[[_Story[S]], VerbFunction]:
 
         @functools.wraps(function)
         def call(*positional: Any, say: Say | None = None, **options: Any) -> Outcome:
-            settings = build_settings(settings_class, positional, options)
-            return run(settings, say=Silent() if say is None else say)
+            with as_it_was():
+                settings = build_settings(settings_class, positional, options)
+                return run(settings, say=PythonSay() if say is None else say)
 
         made = cast(Any, call)
         made.settings_class, made.run, made.story = settings_class, run, inspect.getdoc(function) or ""
@@ -92,7 +98,8 @@ def build_settings(settings_class: type[S], positional: Iterable[Any], options: 
     twice = given.keys() & options.keys()
     if twice:
         raise UsageError(f"{settings_class.verb} was given {min(twice)} twice", "give it once, by position or by name")
-    values = {key: _plain(value) for key, value in {**given, **options}.items()}
+    values = _placed(settings_class, {**given, **options})
+    values = {key: _plain(value) for key, value in values.items()}
     for spec in specs.values():
         if is_required(spec) and spec.name not in values:
             raise UsageError(f"{settings_class.verb} needs {spec.name}", spec.metadata.get("help", ""))
@@ -112,6 +119,38 @@ def _place(settings_class: type[Settings], values: list[Any]) -> dict[str, Any]:
             f"{settings_class.verb} was given {len(values)} positional arguments", f"it takes {takes}; the rest by name"
         )
     return dict(zip(names, values, strict=False))
+
+
+def _placed(settings_class: type[Settings], values: dict[str, Any]) -> dict[str, Any]:
+    """Rows in memory, given where data is taken, as the file in the cache that holds them; those in splits as one file a split."""
+    places = {spec.name for spec in dataclasses.fields(settings_class) if spec.metadata.get("metavar") in _DATA}
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        _, many, _ = value_type(settings_class, name)
+        if name not in places or _is_place(value, many):
+            found[name] = value
+            continue
+        from pretune.data.given import is_in_splits, place_of
+
+        if is_in_splits(value):
+            if others := sorted({*value} - places):
+                taken = ", ".join(sorted({*SPLIT_NAMES} & places)) or "rows without splits"
+                raise UsageError(
+                    f"{settings_class.verb} was given the split {others[0]!r} as {name}", f"it takes {taken}"
+                )
+            found |= {split: place_of(rows) for split, rows in value.items()}
+        elif many and isinstance(value, (list, tuple)) and all(hasattr(one, "columns") for one in value):
+            found[name] = tuple(map(place_of, value))
+        else:
+            found[name] = place_of(value)
+    return found
+
+
+def _is_place(value: Any, many: bool) -> bool:
+    """Is this a path, or several of them where several are taken?"""
+    if value is None or isinstance(value, (str, os.PathLike, bool, int, float)):
+        return True
+    return many and isinstance(value, (list, tuple)) and all(isinstance(one, (str, os.PathLike)) for one in value)
 
 
 def _plain(value: Any) -> Any:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from pretune.verbs.shown_html import html_text
+
 __all__ = ["WAS_FINISHED", "Outcome", "Progress", "Say", "Silent"]
 
 WAS_FINISHED = "was finished before; nothing was computed"
@@ -29,6 +31,10 @@ class Outcome:
     def to_dict(self) -> dict[str, Any]:
         """The facts, with the exit code."""
         return {**self.facts, "exit_code": self.exit_code}
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: what it says to a person. Rows that are streamed are not taken by being looked at."""
+        return html_text(self.text or "rows: iterate over .rows")
 
 
 class Progress(Protocol):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pretune.types import Encoded
     from pretune.verbs.proven import Proven
 
-__all__ = ["PredictSettings", "predict", "with_its_texts"]
+__all__ = ["PredictSettings", "predict", "predicted", "with_its_texts"]
 
 _SHOWN = 5
 _CHANGED = {
@@ -90,14 +90,19 @@ def predict(settings: PredictSettings, *, say: Say) -> Outcome:
         raise UsageError("--prompt and DATA were given", "give one of them")
     if len(settings.data) == 1:
         refuse_missing_data(settings.data[0])
-    from pretune.verbs.answer_files import MANIFEST, answers_in_files
     from pretune.verbs.proven import load_proven
+
+    run = open_run(settings.run)
+    return predicted(settings, run, load_proven(run, settings), say)
+
+
+def predicted(settings: PredictSettings, run: RunFolder, proven: Proven, say: Say) -> Outcome:
+    """What ``predict`` does with the loaded model of ``run``."""
+    from pretune.verbs.answer_files import MANIFEST, answers_in_files
     from pretune.verbs.reading import learned_by
     from pretune.verbs.tables import checked_place, write_records
 
-    run = open_run(settings.run)
     reading = learned_by(run, settings)
-    proven = load_proven(run, settings)
     place = None if settings.out is None else checked_place(Path(settings.out), proven.task)
     _tell_probabilities(settings, proven, say)
     left_out = _LeftOut(say)
