@@ -169,7 +169,7 @@ def _rows(rows: Sequence[Facts]) -> Markup:
     texts = [
         [Cell(plain(row["id"])), *(Cell(_cut(plain(row[name]))) for name in ("text", "text_pair") if name in row)]
         for row in rows
-        if "text" in row and not pictures
+        if row.get("text") and not pictures
     ]
     columns = ["row", "text", "second text"][: max((len(row) for row in texts), default=0)]
     note = "Those that the classifier, which saw neither, is surest of."
