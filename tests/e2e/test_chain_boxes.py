@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from pathlib import Path
 
@@ -12,10 +11,8 @@ from told_story import Story
 
 from box_files import NAMES, coco, made_rows, voc
 from export_cases import run_alone
-from pretune.answers import Boxes
 from pretune.files import read_json, read_json_lines
 from pretune.runfolder import RunFolder
-from serving import fetched, misfit, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("short_timings")]
 
@@ -87,20 +84,6 @@ def test_a_program_without_pretune_says_the_same(story: Story, tmp_path: Path) -
     assert [box["label"] for box in line["boxes"]] == [box["label"] for box in row["boxes"]]
 
 
-@pytest.mark.parametrize(
-    ("verb", "words"),
-    [
-        ("distill", ("--student", "scratch:resnet-10", "--max-steps", "3", *QUICK)),
-        ("quantize", ("--threads", "1")),
-    ],
-)
-def test_what_is_made_smaller_still_answers(verb: str, words: tuple[str, ...], story: Story, tmp_path: Path) -> None:
-    facts = done(verb, story.news, *words, "--out", tmp_path / verb, "--json").facts
-    assert facts["status"] == "finished"
-    (row,) = done("predict", tmp_path / verb, story.data / "JPEGImages" / "test_0.png", "--threads", "1").rows
-    assert all({"label", "box", "score"} <= box.keys() for box in row["boxes"])
-
-
 def test_a_report_shows_boxes_on_their_pictures(story: Story) -> None:
     done("report", story.news)
     page = (story.news / "report.html").read_text(encoding="utf-8")
@@ -122,12 +105,3 @@ def test_what_is_not_done_says_why(story: Story, tmp_path: Path) -> None:
 def test_explain_says_why_not_and_what_to_do(story: Story, tmp_path: Path) -> None:
     words = ("explain", story.news, story.data / "JPEGImages" / "test_0.png", "--out", tmp_path / "why.html")
     refused(call(*words), r"gives many answers to a picture(.|\n)*pretune report")
-
-
-def test_the_service_gives_boxes_as_its_schema_says(story: Story) -> None:
-    picture = (story.data / "JPEGImages" / "test_0.png").read_bytes()
-    with running(story.news, "--threads", "1") as service:
-        body = {"rows": [{"image": base64.b64encode(picture).decode()}]}
-        (row,) = json.loads(fetched(service.address + "predict", body))["rows"]
-        assert not misfit(row["boxes"], Boxes.schema(sorted(NAMES)))
-        assert "showBoxes" in fetched(service.address)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from export_cases import run_alone
 from pretune.answers import Mask
 from pretune.files import read_json, read_json_lines
 from pretune.runfolder import RunFolder
-from serving import fetched, misfit, running
 from tiny import LABELS, tiny_masks
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("short_timings")]
@@ -80,15 +78,6 @@ def test_a_program_without_pretune_says_the_same(run: Path, data: Path, tmp_path
     assert Mask.from_json(other["mask"]).same(Mask.from_json(own["mask"]), 1e-3)
 
 
-def test_students_and_eight_bits(run: Path, tmp_path: Path) -> None:
-    done("distill", run, "--student", "scratch:resnet-10", "--max-steps", "4", *QUICK, "--out", tmp_path / "student")
-    done("evaluate", tmp_path / "student", *QUICK)
-    facts = done("compare", run, tmp_path / "student", "--json").facts
-    assert facts["primary"]["name"] == "mean_iou"
-    facts = done("quantize", run, "--threads", "1", "--out", tmp_path / "int8", "--json").facts
-    assert facts["compression"]["smaller"] > 2
-
-
 def test_what_it_does_not_take_is_said(run: Path, data: Path, tmp_path: Path) -> None:
     refused(call("prune", run, "--max-steps", "2", *QUICK, "--out", tmp_path / "p"), "does not take(.|\n)*distill")
     refused(call("explain", run, data / "images" / "1.png", "--out", tmp_path / "x.html"), "pretune report")
@@ -102,18 +91,6 @@ def test_a_report_shows_pictures_with_truth_and_answer(run: Path) -> None:
         assert said in page
     assert 'class="legend"' in page
     assert "Traceback" not in page
-
-
-def test_serve_answers_with_masks_as_its_schema_says(run: Path, data: Path) -> None:
-    import base64
-
-    held = base64.b64encode((data / "images" / "1.png").read_bytes()).decode()
-    with running(run) as service:
-        description = json.loads(fetched(f"{service.address}openapi.json"))
-        said = json.loads(fetched(f"{service.address}predict", {"rows": [{"id": "a", "image": held}]}))
-    reply = description["paths"]["/predict"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
-    assert misfit(said, reply) == ""
-    assert Image.open(io.BytesIO(base64.b64decode(held))).size == tuple(reversed(said["rows"][0]["mask"]["size"]))
 
 
 def test_another_set_is_scored_with_the_names_that_were_learned(run: Path, data: Path, tmp_path: Path) -> None:

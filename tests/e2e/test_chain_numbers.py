@@ -17,7 +17,6 @@ from told_story import Story, write_rows
 from export_cases import run_alone
 from pretune.files import read_json, read_json_lines
 from pretune.runfolder import RunFolder
-from serving import fetched, misfit, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("short_timings")]
 
@@ -127,23 +126,6 @@ def test_students_and_comparisons(story: Story) -> None:
     assert facts["primary"]["low"] <= facts["primary"]["difference"] <= facts["primary"]["high"]
 
 
-@pytest.mark.parametrize(("verb", "words"), [("prune", ("--max-steps", "3", *QUICK)), ("quantize", ("--threads", "1"))])
-def test_what_is_made_smaller_still_answers(verb: str, words: tuple[str, ...], story: Story, tmp_path: Path) -> None:
-    facts = done(verb, story.news, *words, "--out", tmp_path / verb, "--json").facts
-    assert facts["status"] == "finished"
-    assert facts["compression"]["smaller"] > 1
-    low, high = done("predict", tmp_path / verb, given(tmp_path), "--threads", "1").rows
-    assert low["value"] < high["value"]
-
-
-def test_benchmark_ranks_by_the_correlation(story: Story, tmp_path: Path) -> None:
-    words = ("benchmark", story.news, story.weak, "--threads", "1", "--out", tmp_path / "table", "--json")
-    facts = done(*words, "--seconds", "0.01").facts
-    assert facts["exit_code"] == 0
-    assert "pearson" in json.dumps(facts)
-    done("report", tmp_path / "table")
-
-
 def test_a_report_shows_answers_beside_truths(story: Story) -> None:
     done("report", story.news)
     page = (story.news / "report.html").read_text(encoding="utf-8")
@@ -163,18 +145,6 @@ def test_a_number_is_explained(story: Story, tmp_path: Path) -> None:
     assert float(found["answer"]) < 3
     assert "place among the training numbers" in (tmp_path / "why.html").read_text(encoding="utf-8")
     refused(call("explain", story.news, "fair", "--label", "5", "--out", tmp_path / "no.html"), "gives no label")
-
-
-def test_serve_answers_with_numbers_as_its_schema_says(story: Story) -> None:
-    with running(story.news) as service:
-        assert "<html" in fetched(service.address)
-        description = json.loads(fetched(f"{service.address}openapi.json"))
-        said = json.loads(fetched(f"{service.address}predict", {"rows": ROWS}))
-    reply = description["paths"]["/predict"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
-    assert misfit(said, reply) == ""
-    low, high = said["rows"]
-    assert low["value"] < high["value"]
-    assert misfit({**said, "rows": [{**low, "value": "1.5"}]}, reply) == "answer.rows[0].value is no number"
 
 
 @pytest.mark.parametrize(

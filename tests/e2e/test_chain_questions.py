@@ -111,15 +111,6 @@ def test_students_and_comparisons(story: Story) -> None:
     assert facts["n"] == RunFolder(story.news).metrics["test"]["n"]
 
 
-@pytest.mark.parametrize(("verb", "words"), [("prune", ("--max-steps", "3", *QUICK)), ("quantize", ("--threads", "1"))])
-def test_what_is_made_smaller_still_answers(verb: str, words: tuple[str, ...], story: Story, tmp_path: Path) -> None:
-    facts = done(verb, story.news, *words, "--out", tmp_path / verb, "--json").facts
-    assert facts["status"] == "finished"
-    assert facts["compression"]["smaller"] > 1
-    (row,) = done("predict", tmp_path / verb, given(tmp_path), "--threads", "1").rows
-    assert row["span"].keys() == {"text", "start", "end"}
-
-
 def test_a_report_marks_answers_in_their_passages(story: Story) -> None:
     for run in (story.news, story.weak):
         done("report", run)

@@ -16,7 +16,6 @@ from told_story import Killed, Story, act_after, weights
 from export_cases import run_alone
 from pretune.files import read_json, read_json_lines
 from pretune.runfolder import RunFolder
-from serving import fetched, misfit, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("short_timings")]
 
@@ -123,15 +122,6 @@ def test_students_and_comparisons(story: Story) -> None:
     assert facts["n"] == RunFolder(story.news).metrics["test"]["n"]
 
 
-@pytest.mark.parametrize(("verb", "words"), [("prune", ("--max-steps", "3", *QUICK)), ("quantize", ("--threads", "1"))])
-def test_what_is_made_smaller_still_answers(verb: str, words: tuple[str, ...], story: Story, tmp_path: Path) -> None:
-    facts = done(verb, story.news, *words, "--out", tmp_path / verb, "--json").facts
-    assert facts["status"] == "finished"
-    assert facts["compression"]["smaller"] > 1
-    (row,) = done("predict", tmp_path / verb, given(tmp_path), "--threads", "1").rows
-    assert len(row["tags"]) == len(row["words"]) == 11
-
-
 def test_a_report_shows_entities_in_their_texts(story: Story) -> None:
     for run in (story.news, story.weak):
         done("report", run)
@@ -146,18 +136,6 @@ def test_explain_says_why_not_and_what_to_do(story: Story, tmp_path: Path) -> No
     words = ("explain", story.news, TEXT, "--out", tmp_path / "why.html")
     refused(call(*words), r"gives an answer for each word(.|\n)*pretune report")
     assert not (tmp_path / "why.html").exists()
-
-
-def test_serve_answers_with_tags_as_its_schema_says(story: Story) -> None:
-    with running(story.news) as service:
-        assert "<html" in fetched(service.address)
-        description = json.loads(fetched(f"{service.address}openapi.json"))
-        said = json.loads(fetched(f"{service.address}predict", {"rows": [{"id": "a", "text": TEXT}]}))
-    reply = description["paths"]["/predict"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
-    assert misfit(said, reply) == ""
-    assert said["rows"] == done("predict", story.news, "-", *QUICK, stdin=json.dumps({"id": "a", "text": TEXT})).rows
-    wrong = [{**said["rows"][0], "tags": ["B-NOBODY"]}]
-    assert misfit({**said, "rows": wrong}, reply)
 
 
 def test_a_stopped_and_a_killed_run_end_in_the_bits_of_the_straight_one(
