@@ -22,7 +22,7 @@ _STRETCH = record({"text": text(), "start": whole(-1), "end?": whole(-1)})
 
 
 def _answer(value: Any) -> None:
-    """A label, text or number, the labels or tags of a row, its boxes, points or stretches of its passage, or an object (a mask)."""
+    """A label, text or number, the labels or tags of a row, its boxes, points, stretches of its passage or a vector, or an object (a mask)."""
     if isinstance(value, dict):
         _OBJECT(value)
     elif isinstance(value, list) and value and isinstance(value[0], dict) and "box" in value[0]:
@@ -30,7 +30,8 @@ def _answer(value: Any) -> None:
     elif isinstance(value, list) and value and isinstance(value[0], list):
         listed(listed(number(), least=3))(value)
     elif isinstance(value, list):
-        listed(_STRETCH if any(isinstance(one, dict) for one in value) else text())(value)
+        is_vector = bool(value) and all(isinstance(one, int | float) for one in value)
+        listed(number() if is_vector else _STRETCH if any(isinstance(one, dict) for one in value) else text())(value)
     elif not isinstance(value, str):
         number()(value)
 

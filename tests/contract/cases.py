@@ -24,6 +24,7 @@ from pretune.backbones.cpu.fast import make_fast
 from pretune.backbones.fitted import fitted_transform
 from pretune.backbones.generation import Generation, marks_of
 from pretune.backbones.image.transform import image_transform_of
+from pretune.backbones.load import load_backbone
 from pretune.backbones.text.encoder import TextEncoder
 from pretune.backbones.text.limits import max_length_of
 from pretune.tasks import (
@@ -37,6 +38,7 @@ from pretune.tasks import (
     ObjectDetection,
     QuestionAnswering,
     SemanticSegmentation,
+    SentenceEmbedding,
     SpeechRecognition,
     Task,
     TextClassification,
@@ -267,6 +269,39 @@ def _asked(family: str = "bert", **options: Any) -> TaskCase:
     )  # fmt: skip
 
 
+def _paired(*, scored: bool = False) -> TaskCase:
+    """Texts with another about the same; scored, by how long they are."""
+    backbone = tiny_backbone()
+    scale = (0.0, 5.0) if scored else None
+    task = SentenceEmbedding(tiny_encoder(backbone), pooling=("mean",), width=backbone.config.hidden_size, scale=scale)
+    model, _ = task.build(backbone, seed=0)
+    rows: list[dict[str, Any]] = [
+        {"id": row["id"], "text": row["text"], **({"text_pair": other["text"], "value": float(number % 6)} if scored else {"target": [other["text"]]})}
+        for number, (row, other) in enumerate(zip(uneven_rows(12), make_rows(12, seed=3), strict=True))
+    ]  # fmt: skip
+    examples = [
+        Example(
+            row["id"], {name: row[name] for name in ("text", "text_pair") if name in row},
+            Value(row["value"]) if scored else TargetText((row["target"][0],)),
+        )
+        for row in rows
+    ]  # fmt: skip
+
+    def perfect(example: Example) -> Mapping[str, Any]:
+        number = float(example.target.number) if isinstance(example.target, Value) else 0.0
+        known = {"truth": number, "similarity": number / 5} if scored else {"truth": "a text", "rank": 1}
+        return {"id": example.id, "vector": [1.0], "pair_vector": [1.0], **known}
+
+    def load(folder: Any) -> torch.nn.Module:
+        backbone.tokenizer.save_pretrained(str(folder))
+        return task.build(load_backbone(str(folder)), seed=0)[0].eval()
+
+    unlabelled = Example("nobody-knows", {"text": examples[0].inputs["text"]})
+    return TaskCase(
+        task, make_fast(model).eval(), examples, dataset_of(rows), unlabelled, perfect, load, f"contract-paired-{scored}", backbone
+    )  # fmt: skip
+
+
 def _going_on(family: str, **options: Any) -> TaskCase:
     """Texts that are told whole; those without a target are prompts."""
     backbone = tiny_backbone(family)
@@ -479,6 +514,8 @@ TASK_CASES: dict[str, tuple[type[Task], Callable[[], TaskCase]]] = {
     "question-answering": (QuestionAnswering, _asked),
     "question-answering windows": (QuestionAnswering, lambda: _asked(max_length=24)),
     "question-answering roberta": (QuestionAnswering, lambda: _asked("roberta", max_length=40)),
+    "sentence-embedding": (SentenceEmbedding, _paired),
+    "sentence-embedding scored": (SentenceEmbedding, lambda: _paired(scored=True)),
     "text-generation": (TextGeneration, lambda: _going_on("gpt")),
     "text-generation blocks": (TextGeneration, lambda: _going_on("llama", max_length=12)),
     "image-classification resnet": (ImageClassification, lambda: _pictures("resnet-10", augment="light")),

@@ -141,6 +141,15 @@ def translations(folder: Path) -> Path:
     return lines(folder / "rows.jsonl", pairs)
 
 
+def pairs(folder: Path) -> Path:
+    """Two sentences each that say the same number of things of one kind."""
+    rng, rows = random.Random(0), []
+    for _ in range(2 * ROWS):
+        things = [rng.randrange(10) for _ in range(3)]
+        rows.append({"text": " ".join(f"w{one}" for one in things), "other": " ".join(f"z{one}" for one in things)})
+    return lines(folder / "rows.jsonl", rows)
+
+
 def masks(folder: Path) -> Path:
     """Pictures of two colours, and the class of each pixel."""
     rng, names = np.random.default_rng(0), sorted(COLOURS)
@@ -221,6 +230,9 @@ WORLDS: dict[str, World] = {  # by the task's name, and behind a blank what is s
         masks, PICTURE, lambda folder: folder / "images" / "1.png", flags=("--max-steps", "6", "--batch-size", "8"), student=PICTURE
     ),
     "question-answering": World(questions, TEXT, asked_question, flags=SMALL_TEXT, fresh=VOCABULARY),
+    "sentence-embedding": World(
+        pairs, TEXT, asked_text, ("--column", "text=text", "--column", "target=other"), SMALL_TEXT, fresh=VOCABULARY
+    ),
     "object-detection": World(
         lambda folder: voc(folder, made_rows(pictures=16)), PICTURE, lambda folder: folder / "JPEGImages" / "test_0.png",
         flags=("--max-steps", "6", "--batch-size", "8"), student=PICTURE, fresh=("--image-size", "96"),

@@ -30,6 +30,7 @@ CASES: dict[str, list[Any]] = {
     "span": [[{"text": "a b", "start": 3}], [], [{"text": "ä", "start": -1}, {"text": "a", "start": 0}]],
     "target": [["a b"], ["ä", "b"], ["a\n"]],
     "text": ["a b", "", "ä\n"],
+    "vector": [[0.6, 0.8], [-1.0, 0.0], [0.0, 2.5, 1.0]],
 }
 
 

@@ -10,15 +10,17 @@ from pretune.answers.tags import Tags
 from pretune.answers.target import TargetText
 from pretune.answers.text import Text
 from pretune.answers.value import Value
+from pretune.answers.vector import Vector
 from pretune.answers.wave import Wave
 
 __all__ = [
-    "ANSWERS", "Answer", "AnswerSpan", "Boxes", "Keypoints", "Label", "Labels", "Mask", "Tags", "TargetText", "Text", "Trouble", "Value", "Wave",
+    "ANSWERS", "Answer", "AnswerSpan", "Boxes", "Keypoints", "Label", "Labels", "Mask", "Tags", "TargetText", "Text", "Trouble", "Value", "Vector", "Wave",
     "answer_of",
 ]  # fmt: skip
 
 ANSWERS: dict[str, type[Answer]] = {
-    kind.kind: kind for kind in (Label, Labels, Value, Tags, AnswerSpan, Mask, Boxes, Keypoints, Text, TargetText, Wave)
+    kind.kind: kind
+    for kind in (Label, Labels, Value, Tags, AnswerSpan, Mask, Boxes, Keypoints, Text, TargetText, Wave, Vector)
 }
 """Every kind of answer by its word."""
 

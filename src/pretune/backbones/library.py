@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from pretune.backbones.pooling.embedder import write_sentence_files
 from pretune.backbones.pooling.folder import plain_form
 from pretune.backbones.pooling.pool import modes_of
 from pretune.backbones.presets.named import SCRATCH, preset_names
@@ -24,7 +25,8 @@ def save_model(model: nn.Module, processor: Any, folder: Path) -> None:
     """Write a Hugging Face folder (safetensors, config, tokenizer or image processor) and force it to the disk.
 
     Where parts were pruned that the config cannot say, their places hold zeros (:mod:`pretune.backbones.removed`). A pooled
-    classifier is written as transformers' own class reads it, where it can be (:mod:`pretune.backbones.pooling.folder`).
+    classifier is written as transformers' own class reads it, where it can be (:mod:`pretune.backbones.pooling.folder`), and with a sentence
+    encoder stands what sentence-transformers reads.
     Raises :class:`~pretune.errors.DiskFull` when there is no room.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -35,6 +37,9 @@ def save_model(model: nn.Module, processor: Any, folder: Path) -> None:
         else:
             plain.save_pretrained(folder)  # type: ignore[operator]
         processor.save_pretrained(folder)
+        if modes := getattr(model, "pooled_by", ()):
+            config: Any = model.config
+            write_sentence_files(folder, modes, width=config.hidden_size, longest=getattr(model, "longest", None))
         for path in sorted(folder.iterdir()):
             if path.is_file():
                 fsync_file(path)

@@ -29,6 +29,7 @@ from pretune.backbones.limits import Weights, within
 from pretune.backbones.linear import LINEAR_FEATURES, linear_features, make_known
 from pretune.backbones.norms import mend_batch_norms
 from pretune.backbones.own import make_own_known
+from pretune.backbones.pooling.embedder import embedder_class
 from pretune.backbones.pooling.folder import PooledFolder, pooled_folder
 from pretune.backbones.pooling.pool import POOLED, pooled_class
 from pretune.backbones.presets.named import SCRATCH, preset_modality
@@ -136,21 +137,22 @@ class Backbone:
         return takes and told and getattr(self.config, "type_vocab_size", 2) > 1
 
     def build(
-        self, auto_class: str, *, seed: int, pooling: Sequence[str] = (), **config_changes: Any
+        self, auto_class: str, *, seed: int, pooling: Sequence[str] = (), embeds: bool = False, **config_changes: Any
     ) -> tuple[nn.Module, LoadReport]:
         """The model with a head, float32, on the CPU: ``build("AutoModelForMaskedLM", seed=0)``.
 
         ``config_changes`` (``num_labels=4``, ``id2label=...``, dropouts) are set on a copy of the config. With ``pooling`` (its
-        modes) the head is a linear one on the pooled states, whatever ``auto_class``. Weights that are
+        modes) the head is a linear one on the pooled states, whatever ``auto_class``, and with ``embeds`` there is none: what is pooled is given
+        as a vector of length 1. Weights that are
         not in the folder are drawn from ``seed`` and named in the report. A classifier of the folder is joined to ``id2label`` by
         name (:mod:`pretune.backbones.classes`). What config.json says was pruned is taken out. Raises :class:`ModelError`.
         """
         config = head_config(self._changed_config(config_changes), auto_class)
         if self.kept_layers is not None:
             config = whole_config(config, self.kept_layers)
-        setattr(config, POOLED, {"modes": list(pooling)} if pooling else None)
+        setattr(config, POOLED, {"modes": list(pooling)} if pooling and not embeds else None)
         with quiet_transformers(), torch.random.fork_rng(devices=[]), model_errors(self.name):
-            kind = self._class(auto_class, config, pooling)
+            kind = self._class(auto_class, config, pooling, embeds=embeds)
             torch.manual_seed(_weights_seed(seed))
             self._refuse_larger_than_its_weights()
             if self.folder is None:
@@ -195,12 +197,13 @@ class Backbone:
                 "config.json and model.safetensors belong to different models: copy the folder again",
             )
 
-    def _class(self, auto_class: str, config: PreTrainedConfig, pooling: Sequence[str]) -> Any:
+    def _class(self, auto_class: str, config: PreTrainedConfig, pooling: Sequence[str], *, embeds: bool) -> Any:
         """What makes the model: transformers' class that looks it up, or where that cannot be asked the model's own."""
         import transformers
 
         if pooling:
-            return pooled_class(encoder_class(config) or type(self.skeleton))  # type: ignore[arg-type]
+            encoder: Any = encoder_class(config) or type(self.skeleton)
+            return embedder_class(encoder, tuple(pooling)) if embeds else pooled_class(encoder)
         auto = getattr(transformers, auto_class)
         if self.pooled is None and self.folder is not None:
             return auto

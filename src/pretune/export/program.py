@@ -25,6 +25,7 @@ READERS = {
     "mask": ("masks.py", "pictures.py"),
     "keypoints": ("points.py", "masks.py", "pictures.py"),
     "questions": ("questions.py", "texts.py"),
+    "embedded": ("embedded.py", "texts.py"),
     "boxed": ("boxed.py", "pictures.py"),
     "written": ("written.py", "texts.py"),
     "terms": ("terms.py",),

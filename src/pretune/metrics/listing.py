@@ -3,6 +3,7 @@
 from pretune.metrics.base import Metric, ScoreSpec
 from pretune.metrics.classification import ClassificationMetric
 from pretune.metrics.detection import DetectionMetric
+from pretune.metrics.embedding import EmbeddingMetric
 from pretune.metrics.keypoints import KeypointMetric
 from pretune.metrics.language_model import LanguageModelMetric
 from pretune.metrics.multilabel import MultilabelMetric
@@ -29,6 +30,7 @@ METRICS: tuple[type[Metric], ...] = (
     KeypointMetric,
     QuestionAnsweringMetric,
     DetectionMetric,
+    EmbeddingMetric,
 )
 
 

@@ -102,7 +102,8 @@ class Distil(Objective):
             return {"rows": batch}
 
         order_N = getattr(rows, "order_N", None)  # of rows with two lengths
-        return {"rows": Stream(rows.lengths_N, collate, batch_size, group_by_length, order_N=order_N)}
+        is_whole = self.task.ties_rows
+        return {"rows": Stream(rows.lengths_N, collate, batch_size, group_by_length, is_whole, order_N=order_N)}
 
     def prepare(self, model: nn.Module, progress: float) -> None:
         """Training mode; what does not learn at ``progress`` rests in eval mode, its dropout too."""

@@ -45,7 +45,8 @@ class Supervised(Objective):
             }
 
         order_N = getattr(rows, "order_N", None)  # of rows with two lengths
-        return {"labelled": Stream(rows.lengths_N, collate, batch_size, group_by_length, order_N=order_N)}
+        is_whole = self.task.ties_rows
+        return {"labelled": Stream(rows.lengths_N, collate, batch_size, group_by_length, is_whole, order_N=order_N)}
 
     def prepare(self, model: torch.nn.Module, progress: float) -> None:
         """Training mode; what does not learn at ``progress`` rests in eval mode, its dropout too."""

@@ -10,6 +10,7 @@ from pretune.tasks.listing import TASKS, check_settings, find_task, saved_task, 
 from pretune.tasks.object_detection import ObjectDetection
 from pretune.tasks.question_answering import QuestionAnswering
 from pretune.tasks.semantic_segmentation import SemanticSegmentation
+from pretune.tasks.sentence_embedding import SentenceEmbedding
 from pretune.tasks.speech_recognition import SpeechRecognition
 from pretune.tasks.text_classification import TextClassification, TextMultilabelClassification
 from pretune.tasks.text_generation import TextGeneration
@@ -31,6 +32,7 @@ __all__ = [
     "ObjectDetection",
     "QuestionAnswering",
     "SemanticSegmentation",
+    "SentenceEmbedding",
     "SpeechRecognition",
     "Task",
     "TextClassification",

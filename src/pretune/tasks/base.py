@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
@@ -53,6 +53,11 @@ class Learnable(Protocol):
     @property
     def mixes(self) -> float:
         """Share of the items that are learned mixed with another."""
+        ...
+
+    @property
+    def ties_rows(self) -> bool:
+        """Does the loss of a row depend on the others of its update?"""
         ...
 
     def augment(self, row: Encoded, rng: np.random.Generator, /) -> Encoded:
@@ -103,7 +108,8 @@ class Task(ABC):
     ``loss_parts`` are the keys of its losses' logs, ``learning_inputs`` inputs of its batches that say nothing once a model has learned. ``hub_task`` is the hub's name of what
     its models do, where a pipeline of transformers answers as pretune does. ``more_inputs`` are columns that a row to be answered may have beside those it needs, ``titles`` what people call its inputs, where "text" would not do. ``by_name``: it is
     learned where it was asked for by its name, not wherever rows have its columns. ``by_tokens``: an answer is written token by token, each read
-    with those before it. ``lacks`` says of verbs that it cannot be used with why not:
+    with those before it. ``answers_alone``: it learns from pairs of texts, and answers
+    single ones too. ``answers_untrained``: a trained model answers before it has learned anything, and stands among those that are chosen from. ``lacks`` says of verbs that it cannot be used with why not:
     the other verbs take its runs, and ``pretune list --tasks`` shows both.
     """
 
@@ -124,6 +130,8 @@ class Task(ABC):
     hub_task: ClassVar[str] = ""
     by_name: ClassVar[bool] = False
     by_tokens: ClassVar[bool] = False
+    answers_alone: ClassVar[bool] = False
+    answers_untrained: ClassVar[bool] = False
     titles: ClassVar[Mapping[str, str]] = {}
     loss_parts: tuple[str, ...] = ()
     lacks: ClassVar[Mapping[str, str]] = {
@@ -135,6 +143,11 @@ class Task(ABC):
     @classmethod  # noqa: B027
     def check(cls, data: Splits) -> None:
         """Raise :class:`pretune.errors.DataError` where these rows cannot teach it; before any model is looked for."""
+
+    @classmethod
+    def lacking(cls, found: Collection[str]) -> list[str]:
+        """The columns that it learns from and that are not among those of the rows."""
+        return [column for column in cls.columns if column not in found]
 
     @classmethod
     @abstractmethod
@@ -174,6 +187,11 @@ class Task(ABC):
     @property
     def runs_in_parts(self) -> bool:
         """Does the model read a batch in several forward passes? What happens inside it then has other rows than the batch."""
+        return False
+
+    @property
+    def ties_rows(self) -> bool:
+        """Does the loss of a row depend on the others of its update, so that none may be cut?"""
         return False
 
     def augment(self, row: Encoded, rng: np.random.Generator) -> Encoded:

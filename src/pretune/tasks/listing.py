@@ -18,6 +18,7 @@ from pretune.tasks.linear.classification import LINEAR_TASKS
 from pretune.tasks.object_detection import ObjectDetection
 from pretune.tasks.question_answering import QuestionAnswering
 from pretune.tasks.semantic_segmentation import SemanticSegmentation
+from pretune.tasks.sentence_embedding import SentenceEmbedding
 from pretune.tasks.speech_recognition import SpeechRecognition
 from pretune.tasks.text_classification import TextClassification, TextMultilabelClassification
 from pretune.tasks.text_generation import TextGeneration
@@ -51,6 +52,7 @@ TASKS: tuple[type[Task], ...] = (
     QuestionAnswering,
     ObjectDetection,
     TextToSpeech,
+    SentenceEmbedding,
 )
 
 ALIASES = {"translation": TextToText.name, "summarization": TextToText.name, "summarisation": TextToText.name}
@@ -117,16 +119,17 @@ def find_task(data: Splits, asked: str = "auto") -> type[Task]:
     train = data.get("train")
     if train is None or len(train) == 0:
         unlabelled = len(data.get("unlabelled", ()))
+        column = "label" if asked == "auto" else task_named(asked).columns[-1]
         raise DataError(
             "there are no training rows"
             + (f" with labels, only {unlabelled} without" if unlabelled else "")
             + _found_instead(data),
-            f"{data.label_advice()}; `pretune pretrain` needs no labels",
+            f"{data.label_advice(column)}; `pretune pretrain` needs no labels",
         )
     found = set(train.column_names)
     if asked != "auto":
         task = task_named(asked)
-        if lacking := [column for column in task.columns if column not in found]:
+        if lacking := task.lacking(found):
             raise UsageError(
                 f"--task {asked} needs the columns {', '.join(task.columns)}, the rows lack {', '.join(lacking)}",
                 data.label_advice() if lacking[0] == "label" else f"name them: --column {lacking[0]}=NAME",

@@ -195,6 +195,8 @@ def build_learning(
     setup.learn_from(rows, fingerprint, task=task, choosing=choosing, pooling=pooling)
     learning.before_seconds = frozen.forecast_seconds
     _begin_linear(settings, learning, task, frozen, data["train"])
+    if task.answers_untrained and learning.begin is None and not report.fresh:
+        learning.begin = lambda: None  # what it answers before the first update is evaluated, and may be the best
     return setup, learning
 
 

@@ -101,7 +101,15 @@ def learned_by(run: RunFolder, asked: AsCleanedSettings | None = None, *, answer
         clean = (*(step for step in asked.clean if step != "none"), *redacts)
     if asked is not None and asked.redact is not None:
         clean = (*(step for step in clean if step != "redact"), *(("redact",) if asked.redact else ()))
+    if _answers_alone(about.get("task", "")):
+        found = replace(found, pairs=None)
     return replace(found, clean=clean, needed=_needed(about.get("task", ""), found, answers=answers))
+
+
+def _answers_alone(task: str) -> bool:
+    from pretune.tasks import TASKS
+
+    return any(one.answers_alone for one in TASKS if one.name == task)
 
 
 def with_reading(run: RunFolder, about: Mapping[str, Any]) -> dict[str, Any]:

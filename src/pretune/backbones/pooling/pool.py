@@ -6,7 +6,7 @@ Shapes: B rows of a batch, T positions, F features of a position, P pooled featu
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +18,18 @@ from pretune.errors import UsageError, did_you_mean
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["HEAD", "MODES", "OWN", "POOLED", "Pool", "modes_of", "parse_pooling", "pooled_class"]
+__all__ = [
+    "HEAD",
+    "MODES",
+    "OWN",
+    "POOLED",
+    "Pool",
+    "modes_of",
+    "parse_pooling",
+    "pooled_class",
+    "pooled_states",
+    "trunk_class",
+]
 
 MODES = ("first", "max", "mean", "weighted-mean", "last")
 """In the order in which several are joined, which is that of sentence-transformers."""
@@ -67,10 +78,15 @@ class Pool(nn.Module):
 
     def forward(self, output: Any, mask_BT: torch.Tensor | None) -> torch.Tensor:
         """(B, P) float32 of an encoder's output; ``mask_BT`` says which positions are real, None that all are."""
-        states_BTF = output.last_hidden_state.float()
-        is_real_BT = torch.ones(states_BTF.shape[:2], device=states_BTF.device) if mask_BT is None else mask_BT
-        pooled_BP = torch.cat([_pooled(mode, states_BTF, is_real_BT.bool()) for mode in self.modes], dim=-1)
+        pooled_BP = pooled_states(self.modes, output, mask_BT)
         return functional.layer_norm(pooled_BP, pooled_BP.shape[-1:], eps=_EPS)
+
+
+def pooled_states(modes: Sequence[str], output: Any, mask_BT: torch.Tensor | None) -> torch.Tensor:
+    """(B, P) float32: the real positions' states by each of ``modes``, joined. ``mask_BT`` says which are real, None that all are."""
+    states_BTF = output.last_hidden_state.float()
+    is_real_BT = torch.ones(states_BTF.shape[:2], device=states_BTF.device) if mask_BT is None else mask_BT
+    return torch.cat([_pooled(mode, states_BTF, is_real_BT.bool()) for mode in modes], dim=-1)
 
 
 def _pooled(mode: str, states_BTF: torch.Tensor, is_real_BT: torch.Tensor) -> torch.Tensor:
@@ -95,20 +111,13 @@ def pooled_class(encoder: type[PreTrainedModel]) -> type[PreTrainedModel]:
     The class stands beside the encoder's other heads: the same base class, prefix of names and first weights. Its modes are
     those of the config (:func:`modes_of`).
     """
-    import inspect
-
-    from transformers import PreTrainedModel
-
-    family = next(base for base in encoder.__mro__[1:] if issubclass(base, PreTrainedModel))
-    has_pooler = "add_pooling_layer" in inspect.signature(encoder.__init__).parameters
+    family, made = trunk_class(encoder)
 
     class Pooled(family):  # type: ignore[misc, valid-type]
         def __init__(self, config: Any) -> None:
             super().__init__(config)
             modes = modes_of(config)
-            setattr(
-                self, self.base_model_prefix, encoder(config, **({"add_pooling_layer": False} if has_pooler else {}))
-            )
+            setattr(self, self.base_model_prefix, made(config))
             self.pool = Pool(modes)
             self.dropout = nn.Dropout(_dropout_of(config))
             setattr(self, HEAD, nn.Linear(config.hidden_size * len(modes), config.num_labels))
@@ -129,6 +138,17 @@ def pooled_class(encoder: type[PreTrainedModel]) -> type[PreTrainedModel]:
 
     Pooled.__name__ = Pooled.__qualname__ = f"Pooled{encoder.__name__.removesuffix('Model')}Classifier"
     return Pooled
+
+
+def trunk_class(encoder: type[PreTrainedModel]) -> tuple[type[PreTrainedModel], Callable[[Any], nn.Module]]:
+    """The base class of an ``encoder`` and its heads, and what makes the encoder of a config, without a pooler of its own."""
+    import inspect
+
+    from transformers import PreTrainedModel
+
+    family = next(base for base in encoder.__mro__[1:] if issubclass(base, PreTrainedModel))
+    has_pooler = "add_pooling_layer" in inspect.signature(encoder.__init__).parameters
+    return family, lambda config: encoder(config, **({"add_pooling_layer": False} if has_pooler else {}))
 
 
 def _dropout_of(config: Any) -> float:

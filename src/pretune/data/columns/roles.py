@@ -44,6 +44,7 @@ class Roles:
     keypoints: str | None = None
     span: str | None = None
     boxes: str | None = None
+    vector: str | None = None
     id: str | None = None
     group: str | None = None
     split: str | None = None

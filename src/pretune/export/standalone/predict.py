@@ -35,13 +35,13 @@ import numpy as np
 READERS = {
     "text": "texts", "image": "pictures", "audio": "clips", "terms": "terms", "pixels": "pixels", "mel_bands": "mel_bands",
     "tagged": "tagged", "boxed": "boxed", "mask": "masks", "questions": "questions", "keypoints": "points",
-    "written": "written",
+    "written": "written", "embedded": "embedded",
 }  # fmt: skip
 SHOWN = 5
 
 
 class Model:
-    """The model of a folder. ``answers`` gives one answer a row: label (or labels, with honest probabilities), number, text, mask, points."""
+    """The model of a folder. ``answers`` gives one answer a row: label (or labels, with honest probabilities), number, text, mask, points, vector."""
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
         check_sums(folder)

@@ -273,6 +273,7 @@ class OnTrunk:
     """A task whose model runs on the kept outputs of its trunk; for rows of :func:`keep_trunk` only."""
 
     mixes = 0.0
+    ties_rows = False
     loss_parts: tuple[str, ...] = ()
 
     def __init__(self, task: Task, trunk: Trunk) -> None:
