@@ -14,8 +14,9 @@ from cases import TASK_CASES
 from pretune.answers import Text
 from pretune.engine.devices import inference
 from pretune.errors import UsageError
-from pretune.explain.aims import EmptyAnswer
+from pretune.explain.aim import EmptyAnswer
 from pretune.explain.attributions import explain_example
+from pretune.explain.place_aims import PlacedTask
 from pretune.tasks import SpeechRecognition
 from pretune.tasks.labelling import Labelling
 from pretune.tasks.regression import Regression
@@ -26,8 +27,9 @@ pytestmark = pytest.mark.slow
 LABELLING = [name for name, (kind, _) in TASK_CASES.items() if issubclass(kind, Labelling)]
 WRITING = [name for name, (kind, _) in TASK_CASES.items() if issubclass(kind, SpeechRecognition)]
 NUMBERS = [name for name, (kind, _) in TASK_CASES.items() if issubclass(kind, Regression)]
+PLACED = [name for name, (kind, _) in TASK_CASES.items() if issubclass(kind, PlacedTask)]
 REFUSING = [name for name, (kind, _) in TASK_CASES.items() if "explain" in kind.lacks]
-assert {*LABELLING, *WRITING, *NUMBERS, *REFUSING} == {*TASK_CASES}, "a task whose answers nothing explains"
+assert {*LABELLING, *WRITING, *NUMBERS, *PLACED, *REFUSING} == {*TASK_CASES}, "a task whose answers nothing explains"
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -43,6 +45,24 @@ def test_a_number_is_explained_in_units_of_its_spread(name: str):
     assert "place among the training numbers" in found.faithfulness.sentence
     with pytest.raises(UsageError, match="no label to choose"):
         explain_example(case.task, case.model, case.examples[0], CPU, label="9")
+
+
+@pytest.mark.parametrize("name", PLACED)
+def test_a_place_is_explained(name: str):
+    case = TASK_CASES[name][1]()
+    found = explain_example(case.task, case.model, case.examples[1], CPU, orders=3)
+    assert found.explained in case.task.labels
+    heat = np.array(found.heat)
+    assert np.isfinite(heat).all()
+    assert found.method == "integrated gradients" or (heat.max() > 0 and "HiResCAM" in found.method)
+    assert found.faithfulness is not None
+    assert found.faithfulness.important[0] == pytest.approx(found.probability, abs=1e-5)
+    assert "drawn" in found.notes[0]
+    assert found.picture.startswith("data:image/jpeg")
+    again = explain_example(case.task, case.model, case.examples[1], CPU, label=found.explained, orders=0)
+    assert again.probability == pytest.approx(found.probability, abs=1e-6)
+    with pytest.raises(UsageError, match="not among those trained on"):
+        explain_example(case.task, case.model, case.examples[1], CPU, label="nobody knows it")
 
 
 @pytest.mark.parametrize("name", REFUSING)

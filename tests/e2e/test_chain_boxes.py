@@ -102,6 +102,17 @@ def test_what_is_not_done_says_why(story: Story, tmp_path: Path) -> None:
     refused(call("prune", story.news, "--out", tmp_path / "pruned"), r"several depths(.|\n)*pretune list --tasks")
 
 
-def test_explain_says_why_not_and_what_to_do(story: Story, tmp_path: Path) -> None:
-    words = ("explain", story.news, story.data / "JPEGImages" / "test_0.png", "--out", tmp_path / "why.html")
-    refused(call(*words), r"gives many answers to a picture(.|\n)*pretune report")
+def test_explain_draws_what_speaks_for_the_surest_box(story: Story, tmp_path: Path) -> None:
+    words = (
+        "explain",
+        story.news,
+        story.data / "JPEGImages" / "test_0.png",
+        "--threads",
+        "1",
+        "--out",
+        tmp_path / "why.html",
+    )
+    facts = done(*words, "--json").facts["attribution"]
+    assert facts["explained"] in NAMES
+    assert "surest box" in facts["notes"][0]
+    assert "HiResCAM" in (tmp_path / "why.html").read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,13 @@ from conftest import make_rows
 from pretune.answers import Label
 from pretune.backbones.cpu.fast import make_fast
 from pretune.backbones.image.transform import image_transform_of
+from pretune.backbones.stages import Stage, StagedTrunk
 from pretune.backbones.text.encoder import TextEncoder
 from pretune.errors import DataError, UsageError
 from pretune.explain.attributions import explain_example
 from pretune.explain.faithfulness import deletion_test
 from pretune.tasks import ImageClassification, TextClassification
-from pretune.tasks.shown.saliency import grad_cam
+from pretune.tasks.shown.saliency import grad_cam, map_activation
 from pretune.tasks.shown.text_parts import shown_tokens, text_parts
 from pretune.types import Example
 from tiny import CPU, LABELS, tiny_backbone, tiny_encoder, tiny_image_backbone, tiny_pictures
@@ -293,3 +295,28 @@ def test_a_convolutional_net_is_explained_by_grad_cam():
     assert found.picture.startswith("data:image/jpeg;base64,")
     assert found.overlay.startswith("data:image/jpeg;base64,")
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_map_of_a_place_stays_at_that_place():
+    """Of maps of two strides, what is explained hangs on one cell of the finer one."""
+
+    class Trunk(torch.nn.Module):
+        def forward(self, pixel_values: torch.Tensor, output_hidden_states: bool = False) -> Any:
+            states = [torch.nn.functional.avg_pool2d(pixel_values, stride) for stride in (8, 16)]
+            return SimpleNamespace(hidden_states=states)
+
+    class Detector(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.staged = StagedTrunk((Stage(0, 8, 3), Stage(1, 16, 3)))
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return self.staged(Trunk(), pixels)[0][:, :, 2, 3].sum(dim=1)
+
+    model, pixels = Detector(), torch.rand(2, 3, 64, 64, requires_grad=True)
+    heat = map_activation(model, lambda: model(pixels))
+    assert heat is not None
+    assert heat.shape == (2, 8, 8)
+    assert (heat[:, 2, 3] > 0).all()
+    assert np.count_nonzero(heat) == 2
+    assert map_activation(torch.nn.Linear(1, 1), lambda: torch.zeros(1)) is None

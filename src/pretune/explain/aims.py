@@ -6,7 +6,7 @@ Shapes: B rows of a batch, M items, C classes, F frames, V characters of the voc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ import torch
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.errors import UsageError
+from pretune.explain.aim import Aim, EmptyAnswer
+from pretune.explain.place_aims import PlacedTask, place_aim
 from pretune.tasks.labelling import Labelling
 from pretune.tasks.predicting import BUDGET_TOKENS, predict_items
 from pretune.tasks.regression import Regression
@@ -21,49 +23,27 @@ from pretune.tasks.speech_recognition import SpeechRecognition
 from pretune.types import Batch, Encoded, Prediction
 from pretune.wording import figure
 
-__all__ = ["Aim", "EmptyAnswer", "Explainable", "aim_at"]
+__all__ = ["Explainable", "aim_at"]
 
-Explainable = Labelling | Regression | SpeechRecognition
+Explainable = Labelling | Regression | SpeechRecognition | PlacedTask
 """Tasks whose answers have parts, and a figure to share among them."""
 
 
-class EmptyAnswer(UsageError):
-    """The model answers with nothing, which nothing speaks for."""
-
-
-class Aim(Protocol):
-    """One figure of an answer. ``explained`` names it, ``probability`` is the model's confidence in it (or what ``figure`` calls it).
-
-    ``measure`` says in words what :meth:`score` gives.
-    """
-
-    measure: str
-    figure: str
-    answer: str | tuple[str, ...]
-    explained: str
-    probability: float
-    notes: tuple[str, ...]
-
-    def score(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """What is shared among the parts, (B,), of the model's logits (B, C) or (B, F, V); gradients flow through it."""
-        ...
-
-    def probabilities(self, items: Sequence[Encoded]) -> np.ndarray:
-        """The model's confidence in ``explained`` for each item, (M,) from 0 to 1."""
-        ...
-
-
 def aim_at(task: Explainable, model: torch.nn.Module, device: Device, item: Encoded, label: str | None) -> Aim:
-    """The label asked for or the most probable one; the number; the transcript of a clip.
+    """The label asked for or the most probable one; the number; the transcript of a clip; a box, region or point of a picture.
 
-    Raises :class:`UsageError` for a label of a task without any, :class:`EmptyAnswer` for a transcript without a character.
+    Raises :class:`UsageError` for a label of a task without any, :class:`EmptyAnswer` for a transcript without a character and a
+    picture in which nothing is found.
     """
     if isinstance(task, Labelling):
         return _LabelAim(task, model, device, item, label)
+    if isinstance(task, PlacedTask):
+        return place_aim(task, model, device, item, label)
     if label is not None:
         raise UsageError(f"{task.name} gives no label to choose", "leave the label out")
     if isinstance(task, Regression):
         return _NumberAim(task, model, device, item)
+    assert isinstance(task, SpeechRecognition)
     return _TranscriptAim(task, model, device, item)
 
 
@@ -72,7 +52,7 @@ class _Predicted(NamedTuple):
     values: list[float]
 
 
-class _LabelAim:
+class _LabelAim(Aim):
     """The log-odds of a class, and its calibrated probability (at the fitted temperature)."""
 
     measure, figure = "log-odds of the answer", "probability"
@@ -104,7 +84,7 @@ class _LabelAim:
         return [by_place[item.id] for item in named]
 
 
-class _NumberAim:
+class _NumberAim(Aim):
     """The number, in units of the training rows' spread; the deletion test watches its place among the training rows: the share of a
     normal distribution of their mean and spread that lies below it.
     """
@@ -132,7 +112,7 @@ class _NumberAim:
         return places_M.numpy()
 
 
-class _TranscriptAim:
+class _TranscriptAim(Aim):
     """The log-likelihood of the transcript that the model writes, over all its alignments (Graves et al. 2006, equation 3)."""
 
     measure, figure = "log-likelihood of the transcript", "probability"

@@ -15,7 +15,8 @@ import torch
 from pretune.backbones.modes import evaluating
 from pretune.engine.devices import Device
 from pretune.errors import UsageError
-from pretune.explain.aims import Aim, Explainable, aim_at
+from pretune.explain.aim import Aim
+from pretune.explain.aims import Explainable, aim_at
 from pretune.explain.faithfulness import ORDERS, Faithfulness, deletion_test
 from pretune.explain.gradients import CLOSE, MOST_STEPS, Completeness, class_activation, integrated_gradients
 from pretune.explain.patience import OutOfTime, Patience
@@ -112,7 +113,7 @@ def explain_example(
     return Attribution(
         kind=task.modality, method=scores.method, answer=aim.answer, explained=aim.explained, probability=aim.probability,
         measure=aim.measure, figure=aim.figure, completeness=scores.completeness, faithfulness=test,
-        notes=(*parts.notes, *aim.notes, *_short_of(scores), *told), **_shown(task.modality, parts, scores),
+        notes=(*parts.notes, *aim.notes, *_short_of(scores), *told), **_shown(task.modality, parts, scores, aim),
     )  # fmt: skip
 
 
@@ -159,14 +160,14 @@ def _scored(
     if next(model.parameters(), None) is None:
         return _occlusion(parts, aim)
     if task.modality == "image":
-        heat = class_activation(task, model, parts, aim, device.device)
-        if heat is not None:
-            spread = _spread(heat, parts.places.shape)
-            return _Scores("Grad-CAM", parts.scores_of(spread), heat=heat)
-    found = integrated_gradients(task, model, parts, aim, device.device, patience)
-    if found is None:
+        found = class_activation(task, model, parts, aim, device.device)
+        if found is not None:
+            method, heat = found
+            return _Scores(method, parts.scores_of(_spread(heat, parts.places.shape)), heat=heat)
+    shared = integrated_gradients(task, model, parts, aim, device.device, patience)
+    if shared is None:
         return _occlusion(parts, aim)
-    return _Scores("integrated gradients", parts.scores_of(found[0]), found[1])
+    return _Scores("integrated gradients", parts.scores_of(shared[0]), shared[1])
 
 
 def _occlusion(parts: Parts, aim: Aim) -> _Scores:
@@ -183,7 +184,7 @@ def _spread(heat: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     return torch.nn.functional.interpolate(held, size=tuple(shape), mode="bilinear")[0, 0].double().numpy()
 
 
-def _shown(kind: str, parts: Parts, scores: _Scores) -> dict[str, Any]:
+def _shown(kind: str, parts: Parts, scores: _Scores, aim: Aim) -> dict[str, Any]:
     """What of the scores belongs to this kind of example."""
     if kind == "text":
         return {"pieces": parts.names, "spans": parts.spans, "scores": tuple(scores.scores_N.tolist())}
@@ -191,10 +192,11 @@ def _shown(kind: str, parts: Parts, scores: _Scores) -> dict[str, Any]:
         return {"times": parts.seconds[:-1], "seconds": parts.seconds[-1], "scores": tuple(scores.scores_N.tolist())}
     assert parts.pixels is not None, "pictures have pixels"
     heat = scores.scores_N.reshape(parts.grid) if scores.heat is None else scores.heat
-    warm = _spread(np.maximum(heat, 0.0), parts.places.shape)
+    drawn = aim.drawn(parts.pixels)
+    warm = _spread(np.maximum(heat, 0.0), drawn.shape[:2])
     warm = warm / warm.max() if warm.max() > 0 else warm
     return {
         "heat": tuple(tuple(float(value) for value in row) for row in heat),
-        "picture": picture_address(parts.pixels, SHOWN_SIDE),
-        "overlay": overlay(parts.pixels, warm, SHOWN_SIDE),
+        "picture": picture_address(drawn, SHOWN_SIDE),
+        "overlay": overlay(drawn, warm, SHOWN_SIDE),
     }

@@ -6,17 +6,19 @@ Shapes: B rows of a batch, N parts of an item, P positions of the model's input,
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from pretune.explain.aims import Aim, Explainable
+from pretune.explain.aim import Aim
+from pretune.explain.aims import Explainable
 from pretune.explain.patience import Patience
 from pretune.tasks.shown.parts import Parts
-from pretune.tasks.shown.saliency import grad_cam
+from pretune.tasks.shown.saliency import grad_cam, map_activation
 from pretune.types import Batch
 
 __all__ = ["Completeness", "class_activation", "integrated_gradients"]
@@ -150,8 +152,22 @@ def _path_integral(
 
 def class_activation(
     task: Explainable, model: torch.nn.Module, parts: Parts, aim: Aim, device: torch.device
-) -> np.ndarray | None:
-    """Grad-CAM of what ``aim`` names: (h, w), the last feature maps' size, 0 or more. None for a model without feature maps."""
+) -> tuple[str, np.ndarray] | None:
+    """Which form of Grad-CAM of what ``aim`` names, and its map: (h, w), the feature maps' size, 0 or more. None for a model without feature
+    maps.
+    """
     batch = task.collate([parts.item]).to(device)
-    found = grad_cam(model, batch.inputs["pixel_values"], lambda logits_BC: aim.score(logits_BC, batch))
-    return None if found is None else found[0]
+    pixels = batch.inputs["pixel_values"] = batch.inputs["pixel_values"].clone().requires_grad_()
+    found = map_activation(model, lambda: aim.score(task.logits_of(model, batch).float(), batch))
+    if found is not None:
+        return "Grad-CAM place by place (HiResCAM)", _of_picture(found[0], pixels.shape[-2:], parts.places.shape)
+    found = grad_cam(model, pixels.detach(), lambda logits_BC: aim.score(logits_BC, batch))
+    return None if found is None else ("Grad-CAM", found[0])
+
+
+def _of_picture(heat_hw: np.ndarray, canvas: Sequence[int], size: Sequence[int]) -> np.ndarray:
+    """The part of a canvas's map that lies over the picture of ``size`` (height, width) in its upper left corner."""
+    whole = torch.from_numpy(np.ascontiguousarray(heat_hw))[None, None]
+    large = torch.nn.functional.interpolate(whole, size=tuple(canvas), mode="bilinear")[..., : size[0], : size[1]]
+    rows, columns = (math.ceil(own * cell / side) for own, cell, side in zip(size, heat_hw.shape, canvas, strict=True))
+    return torch.nn.functional.adaptive_avg_pool2d(large, (rows, columns))[0, 0].numpy()

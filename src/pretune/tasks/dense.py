@@ -16,7 +16,7 @@ import torch
 from pretune.backbones.augment_masks import LEVELS
 from pretune.backbones.decoders import DECODERS
 from pretune.backbones.dense import build_dense, is_dense, own_head
-from pretune.backbones.fitted import ROUND_TO, common_size, fitted_transform
+from pretune.backbones.fitted import ROUND_TO, common_size, fitted_size, fitted_transform
 from pretune.backbones.image.transform import (
     ImageTransform,
     image_transform_of,
@@ -29,7 +29,8 @@ from pretune.config import READ_BY_MODALITY
 from pretune.errors import UsageError, did_you_mean
 from pretune.schema import Check, listed, text, whole
 from pretune.tasks.base import PartsPace, Task, finite_answers
-from pretune.types import Batch, Encoded, Prediction
+from pretune.tasks.shown.parts import Parts, fitted_parts
+from pretune.types import Batch, Encoded, Example, Prediction
 
 if TYPE_CHECKING:
     from pretune.backbones.load import Backbone, LoadReport
@@ -64,7 +65,6 @@ class DenseTask(Task):
     lacks: ClassVar[Mapping[str, str]] = {
         **Task.lacks,
         "prune": "which channels of a decoder and its trunk belong together is not known yet; distill to a smaller trunk",
-        "explain": "the answer is itself a picture of where the model sees what: what speaks for each place is not drawn",
     }
 
     def __init__(self, labels: Sequence[str], geometry: ImageTransform, *, head: str, augment: str = "none") -> None:
@@ -165,6 +165,12 @@ class DenseTask(Task):
             return {"pixel_values": torch.zeros(len(rows), 3, 1, 1)}, len(rows)
         pixels_BHWC = torch.from_numpy(np.stack([row.arrays["pixels"] for row in rows]))
         return {"pixel_values": normalised(pixels_BHWC.float(), self.geometry)}, self.cost * len(rows)
+
+    def parts(self, example: Example) -> Parts:
+        """Squares of the fitted picture."""
+        (item,) = self.encode(dataclasses.replace(example, target=None))
+        height, width = item.arrays[OWN].tolist()
+        return fitted_parts(item, fitted_size(width, height, self.geometry.crop))
 
     def logits_of(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """(B, C, h, w)."""

@@ -60,10 +60,6 @@ class KeypointDetection(DenseTask):
     heads: ClassVar[tuple[str, ...]] = ("heatmap",)
     default_batch_size: ClassVar[int] = 16
     default_updates: ClassVar[int] = 1500
-    lacks: ClassVar[Mapping[str, str]] = {
-        **DenseTask.lacks,
-        "explain": "the answer is itself the place where the model sees each point: what speaks for it is not drawn",
-    }
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)

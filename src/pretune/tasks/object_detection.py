@@ -20,7 +20,7 @@ from pretune.backbones.detection.fresh import new_detector
 from pretune.backbones.detection.model import MODEL_TYPE
 from pretune.backbones.image.augment_boxes import BOX_AUGMENTS, varied_boxes
 from pretune.backbones.image.letterbox import Canvas, canvas_for, collate_canvas, fitted
-from pretune.backbones.image.transform import image_transform_of
+from pretune.backbones.image.transform import ImageTransform, image_transform_of
 from pretune.backbones.limits import MOST_SIDE
 from pretune.backbones.stages import resting_part
 from pretune.config import READ_BY_MODALITY
@@ -36,6 +36,7 @@ from pretune.tasks.detection.kinds import HEADS, STRIDES, HeadKind, head_for, sh
 from pretune.tasks.detection.two_stages import LUCK
 from pretune.tasks.row_task import training_rows
 from pretune.tasks.rows.boxed import BoxedRows, BoxTarget, scaled_target, store_boxed
+from pretune.tasks.shown.parts import Parts, fitted_parts
 from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction
 from pretune.wording import counted
 
@@ -80,7 +81,6 @@ class ObjectDetection(Task):
     lacks: ClassVar[Mapping[str, str]] = {
         **Task.lacks,
         "prune": "parts of a trunk that its heads read at several depths are not taken out yet",
-        "explain": "object-detection gives many answers to a picture: what speaks for each box is not drawn",
     }
 
     def __init__(
@@ -224,6 +224,16 @@ class ObjectDetection(Task):
                 "sizes": torch.from_numpy(np.stack([row.arrays["size"] for row in rows])),
             },
         )
+
+    @property
+    def geometry(self) -> ImageTransform:
+        """How pictures are scaled and normalised."""
+        return self.canvas.geometry
+
+    def parts(self, example: Example) -> Parts:
+        """Squares of the scaled picture."""
+        (item,) = self.encode(dataclasses.replace(example, target=None))
+        return fitted_parts(item, item.arrays["pixels"].shape[:2])
 
     def logits_of(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """See the head: :mod:`pretune.tasks.detection`."""

@@ -80,7 +80,7 @@ class Subject:
 
     def attribution(self, settings: ExplainSettings) -> Attribution | None:
         """What speaks for the answer; None of a pre-trained run, and, with a note, where the model writes nothing."""
-        from pretune.explain.aims import EmptyAnswer
+        from pretune.explain.aim import EmptyAnswer
         from pretune.explain.attributions import explain_example
         from pretune.explain.faithfulness import ORDERS
 

@@ -64,9 +64,13 @@ class DetectionHead(ABC):
     def distances(self, logits: torch.Tensor, teachers: torch.Tensor, temperature: float) -> torch.Tensor:
         """(B,) how far the logits are from a teacher's of the same anchors, of one thing that counts on average."""
 
-    @abstractmethod
     def answers_of(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        """The part of the logits that answers are made of, (B, P, numbers)."""
+        """What answers are made of, (B, P, numbers): all that a graph of another engine gives."""
+        return model(**batch.inputs).logits
+
+    @abstractmethod
+    def answers_in(self, logits: torch.Tensor) -> torch.Tensor:
+        """The same as a part of :meth:`logits_of`."""
 
     @abstractmethod
     def places_of(self, answers: torch.Tensor) -> Places:

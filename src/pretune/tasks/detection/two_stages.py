@@ -127,9 +127,9 @@ class TwoStages(DetectionHead):
         finds_BP = 1 - torch.softmax(said_BPK[..., 8:], dim=-1)[..., BACKGROUND]
         return first_B + _mean((named_BP + finds_BP * moved_BP) * alike_BP, alike_BP)
 
-    def answers_of(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        """What is said of regions; a graph of another engine gives nothing else."""
-        return model(**batch.inputs).logits
+    def answers_in(self, logits: torch.Tensor) -> torch.Tensor:
+        """What is said of regions."""
+        return self._parts(logits)[1]
 
     def places_of(self, answers: torch.Tensor) -> Places:
         """A box for each region."""

@@ -14,7 +14,7 @@ from pretune.backbones.audio.clips import AudioSpec
 from pretune.backbones.image.transform import ImageTransform, centre_crop, patches_of
 from pretune.types import Encoded
 
-__all__ = ["Parts", "clip_parts", "picture_parts"]
+__all__ = ["Parts", "clip_parts", "fitted_parts", "picture_parts"]
 
 MOST_SQUARES_A_SIDE = 14
 MOST_STRETCHES = 50
@@ -57,16 +57,24 @@ class Parts:
 def picture_parts(pixels: np.ndarray, geometry: ImageTransform, row_id: str) -> Parts:
     """Squares of a picture uint8 (H, W, 3)'s crop, at most 14 a side; a blank is the crop's mean colour."""
     crop = centre_crop(pixels, geometry.crop)
-    rows, columns = (_squares(side) for side in crop.shape[:2])
+    return fitted_parts(Encoded(row_id, {"pixels": crop}, patches_of(geometry)), crop.shape[:2])
+
+
+def fitted_parts(item: Encoded, size: tuple[int, ...]) -> Parts:
+    """The same of an item whose picture is of ``size`` (height, width) and stands in the upper left corner of its pixels."""
+    pixels, (height, width) = item.arrays["pixels"], size
+    crop = pixels[:height, :width]
+    rows, columns = (_squares(side) for side in (height, width))
     down_H, across_W = (
-        np.arange(side) * count // side for side, count in zip(crop.shape[:2], (rows, columns), strict=True)
+        np.arange(side) * count // side for side, count in zip((height, width), (rows, columns), strict=True)
     )
     places_HW = down_H[:, None] * columns + across_W[None]
     mean = np.rint(crop.mean(axis=(0, 1))).astype(np.uint8)
-    cost = patches_of(geometry)
 
     def without(taken_N: np.ndarray) -> Encoded:
-        return Encoded(row_id, {"pixels": np.where(taken_N[places_HW][..., None], mean, crop)}, cost)
+        changed = np.array(pixels)
+        changed[:height, :width] = np.where(taken_N[places_HW][..., None], mean, crop)
+        return Encoded(item.id, {**item.arrays, "pixels": changed}, item.cost)
 
     return Parts(
         without(np.zeros(rows * columns, dtype=bool)), rows * columns, without, "the picture's mean colour", places_HW,

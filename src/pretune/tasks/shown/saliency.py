@@ -13,9 +13,10 @@ import torch
 
 from pretune.backbones.image.transform import ImageTransform, centre_crop, collate_pixels
 from pretune.backbones.modes import evaluating
+from pretune.backbones.stages import StagedTrunk
 from pretune.tasks.shown.thumbnails import SIDE, picture_address
 
-__all__ = ["grad_cam", "overlay", "saliency"]
+__all__ = ["grad_cam", "map_activation", "overlay", "saliency"]
 
 
 def saliency(
@@ -64,6 +65,35 @@ def grad_cam(
             parameter.requires_grad_(was)
     weights = gradient.mean(dim=(2, 3), keepdim=True)
     return torch.relu((weights * kept[0]).sum(dim=1)).detach().float().cpu().numpy()
+
+
+def map_activation(model: torch.nn.Module, run: Callable[[], torch.Tensor]) -> np.ndarray | None:
+    """(B, h, w) of a model that reads its trunk's maps at several strides, over the finest: each map times the gradient of what is
+    explained, place by place, summed over channels, what is above 0 added up over the maps.
+
+    Unlike Grad-CAM's mean gradient of a whole map this stays where the answer is made (HiResCAM: Draelos & Carin 2020, arXiv 2011.08891).
+    ``run`` runs the model and gives one figure a picture (B,). None for a model without such maps.
+    """
+    staged = next((module for module in model.modules() if isinstance(module, StagedTrunk)), None)
+    if staged is None:
+        return None
+    kept: list[torch.Tensor] = []
+
+    def keep(_module: torch.nn.Module, _inputs: Any, maps: Any) -> None:
+        kept.extend(maps)
+
+    handle = staged.register_forward_hook(keep)
+    try:
+        with torch.enable_grad():
+            gradients = torch.autograd.grad(run().sum(), kept, allow_unused=True)
+    finally:
+        handle.remove()
+    heat = torch.zeros(len(kept[0]), 1, *kept[0].shape[-2:], device=kept[0].device)
+    for one, gradient in zip(kept, gradients, strict=True):
+        if gradient is not None:
+            own = torch.relu((one * gradient).sum(dim=1, keepdim=True)).float()
+            heat = heat + torch.nn.functional.interpolate(own, size=heat.shape[-2:], mode="bilinear")
+    return heat[:, 0].detach().cpu().numpy()
 
 
 def _rollout(model: torch.nn.Module, inputs: torch.Tensor) -> np.ndarray | None:
