@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pretune.report.blocks import pictures_block
 from pretune.report.layout import Banner, Page, Section, Tile, part, write_page
 from pretune.report.passport_answers import answer_parts, answer_tiles
 from pretune.report.passport_checks import leak_checks
@@ -28,13 +29,15 @@ from pretune.wording import counted
 __all__ = ["passport_page", "write_passport_page"]
 
 
-def write_passport_page(passport: Mapping[str, Any], out: Path, title: str) -> Path:
+def write_passport_page(
+    passport: Mapping[str, Any], out: Path, title: str, sheet: Sequence[Mapping[str, Any]] = ()
+) -> Path:
     """Write the passport as one self-contained page to the file ``out`` and return it. Parts it lacks are left out."""
-    return write_page(passport_page(passport, title), out)
+    return write_page(passport_page(passport, title, sheet), out)
 
 
-def passport_page(passport: Mapping[str, Any], title: str) -> Page:
-    """What the page of a passport shows."""
+def passport_page(passport: Mapping[str, Any], title: str, sheet: Sequence[Mapping[str, Any]] = ()) -> Page:
+    """What the page of a passport shows; ``sheet`` are blocks of pictures."""
     chapters = (
         (
             "findings",
@@ -42,6 +45,7 @@ def passport_page(passport: Mapping[str, Any], title: str) -> Page:
             (findings(passport), overlaps(passport), conflicts(passport), kinds_table(passport), leak_checks(passport)),
         ),
         ("splits", "Splits and answers", (splits_table(passport), balance(passport), answer_parts(passport))),
+        ("sheet", "Pictures and what is marked on them", tuple(pictures_block(block) for block in sheet)),
         (
             "lengths",
             lengths_heading(passport),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import CleanSettings, DataSettings
 from pretune.errors import UsageError
@@ -15,6 +15,9 @@ from pretune.verbs.inspect_pairs import check_lines, pair_lines
 from pretune.verbs.next_steps import next_line, proposed_start
 from pretune.verbs.outcome import Outcome, Say
 from pretune.wording import counted
+
+if TYPE_CHECKING:
+    from pretune.data.splits import Splits
 
 __all__ = ["InspectSettings", "inspect"]
 
@@ -80,7 +83,7 @@ def inspect(settings: InspectSettings, *, say: Say) -> Outcome:
     if settings.measure_leak_checks is not None:
         say.note("planting copies of the rows and looking for them")
         found["leak_checks"] = measure_checks(splits, settings.measure_leak_checks)
-    pages = _write(Path(settings.out), found, settings.place) if settings.out else []
+    pages = _write(Path(settings.out), found, settings.place, splits) if settings.out else []
     serious = [f for f in found["findings"] if f["severity"] in ("warning", "error")]
     text = _text(settings, found, pages, modality_of(splits))
     return Outcome(text=text, facts={**found, "pages": pages}, exit_code=1 if settings.strict and serious else 0)
@@ -98,15 +101,17 @@ def _corpus(place: str) -> Any:
     return concatenate_datasets([found[name].select_columns(common) for name in found])
 
 
-def _write(folder: Path, found: dict[str, Any], title: str) -> list[str]:
+def _write(folder: Path, found: dict[str, Any], title: str, splits: Splits) -> list[str]:
     from pretune.files import write_json
     from pretune.report.passport_page import write_passport_page
+    from pretune.report.passport_sheet import sheet_of
 
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out {folder} is a file", "give a folder")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "data.json", found)
-    return [str(folder / "data.json"), str(write_passport_page(found, folder / "passport.html", _title(title)))]
+    page = write_passport_page(found, folder / "passport.html", _title(title), sheet_of(splits, splits.facts))
+    return [str(folder / "data.json"), str(page)]
 
 
 def _title(place: str) -> str:

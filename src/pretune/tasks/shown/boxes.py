@@ -61,7 +61,7 @@ def drawn(picture: Image, truth: Sequence[Box], told: Sequence[Box], names: Sequ
                 pen,
                 box.x1 * scale,
                 box.y1 * scale,
-                f"{signs.get(box.label, '?')} {round(100 * (box.score or 0))}",
+                signs.get(box.label, "?") + ("" if box.score is None else f" {round(100 * box.score)}"),
                 COLOURS[place % len(COLOURS)],
             )
     return np.asarray(sheet, dtype=np.uint8)

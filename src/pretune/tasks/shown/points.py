@@ -11,7 +11,7 @@ from pretune.answers.sides import bones_of, side_of
 from pretune.data.media.image import decode_image
 from pretune.tasks.shown.thumbnails import picture_address
 
-__all__ = ["both_poses", "drawn_pose"]
+__all__ = ["both_poses", "drawn_pose", "one_pose"]
 
 _SIDE, _GAP, _RADIUS = 300, 6, 4
 _COLOURS = {"left": (230, 159, 0), "right": (0, 114, 178), "": (255, 255, 255)}
@@ -42,13 +42,24 @@ def both_poses(
     image: Mapping[str, Any], truth: Sequence[Sequence[float]], answer: Sequence[Sequence[float]], names: Sequence[str]
 ) -> str:
     """The address of one picture: with its true points, then with the answered ones."""
+    pixels, scale = _small(image)
+    gap = np.full((pixels.shape[0], _GAP, 3), 255, dtype=np.uint8)
+    one, other = (drawn_pose(pixels, points, names, scale) for points in (truth, answer))
+    joined = np.concatenate([one, gap, other], axis=1)
+    return picture_address(joined, max(joined.shape))
+
+
+def one_pose(image: Mapping[str, Any], points: Sequence[Sequence[float]], names: Sequence[str]) -> str:
+    """The address of one picture with its points."""
+    pixels, scale = _small(image)
+    return picture_address(drawn_pose(pixels, points, names, scale), _SIDE)
+
+
+def _small(image: Mapping[str, Any]) -> tuple[np.ndarray, float]:
+    """A picture whose longer side is 300 pixels, and by what it was scaled."""
     from PIL import Image
 
     picture = decode_image(image)
     scale = _SIDE / max(picture.size)
     size = (max(1, round(picture.size[0] * scale)), max(1, round(picture.size[1] * scale)))
-    pixels = np.asarray(picture.resize(size, Image.Resampling.BILINEAR))
-    gap = np.full((pixels.shape[0], _GAP, 3), 255, dtype=np.uint8)
-    one, other = (drawn_pose(pixels, points, names, scale) for points in (truth, answer))
-    joined = np.concatenate([one, gap, other], axis=1)
-    return picture_address(joined, max(joined.shape))
+    return np.asarray(picture.resize(size, Image.Resampling.BILINEAR)), scale
