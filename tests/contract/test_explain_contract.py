@@ -16,9 +16,9 @@ from pretune.engine.devices import inference
 from pretune.errors import UsageError
 from pretune.explain.aim import EmptyAnswer
 from pretune.explain.attributions import explain_example
-from pretune.explain.place_aims import PlacedTask
 from pretune.tasks import SpeechRecognition
 from pretune.tasks.labelling import Labelling
+from pretune.tasks.placed import PlacedTask
 from pretune.tasks.regression import Regression
 from tiny import CPU
 

@@ -15,8 +15,9 @@ from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.errors import UsageError
 from pretune.explain.aim import Aim, EmptyAnswer
-from pretune.explain.place_aims import PlacedTask, place_aim
+from pretune.explain.place_aims import PlaceAim
 from pretune.tasks.labelling import Labelling
+from pretune.tasks.placed import PlacedTask
 from pretune.tasks.predicting import BUDGET_TOKENS, predict_items
 from pretune.tasks.regression import Regression
 from pretune.tasks.speech_recognition import SpeechRecognition
@@ -38,7 +39,7 @@ def aim_at(task: Explainable, model: torch.nn.Module, device: Device, item: Enco
     if isinstance(task, Labelling):
         return _LabelAim(task, model, device, item, label)
     if isinstance(task, PlacedTask):
-        return place_aim(task, model, device, item, label)
+        return PlaceAim(task, model, device, item, label)
     if label is not None:
         raise UsageError(f"{task.name} gives no label to choose", "leave the label out")
     if isinstance(task, Regression):

@@ -29,6 +29,7 @@ from pretune.config import READ_BY_MODALITY
 from pretune.errors import UsageError, did_you_mean
 from pretune.schema import Check, listed, text, whole
 from pretune.tasks.base import PartsPace, Task, finite_answers
+from pretune.tasks.placed import PlacedTask
 from pretune.tasks.shown.parts import Parts, fitted_parts
 from pretune.types import Batch, Encoded, Example, Prediction
 
@@ -45,7 +46,7 @@ OWN = "own_size"
 """Of an item: the height and width of its picture as it came (2,)."""
 
 
-class DenseTask(Task):
+class DenseTask(PlacedTask):
     """Answers for places. ``head`` is the decoder (of :data:`pretune.backbones.decoders.DECODERS`, or ``own`` for a model of transformers
     that has one), ``geometry`` how pictures become inputs, ``augmentation`` how they are varied.
     """

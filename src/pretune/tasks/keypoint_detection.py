@@ -27,6 +27,7 @@ from pretune.tasks.base import refuse_unlabelled
 from pretune.tasks.baselines.keypoints import keypoint_baselines
 from pretune.tasks.blocks.keypoints import keypoint_blocks
 from pretune.tasks.dense import OWN, DenseTask
+from pretune.tasks.placed import PointPlace
 from pretune.tasks.row_task import training_rows
 from pretune.tasks.rows.pointed import PointedRows, fit_points, store_pointed
 from pretune.tasks.soft_losses import softened_divergence
@@ -169,6 +170,10 @@ class KeypointDetection(DenseTask):
             )
         apart_BJ = softened_divergence(logits.flatten(2), teachers.flatten(2), temperature)
         return apart_BJ.mean(dim=1) * self.item_weights(batch)
+
+    def explained_place(self, logits: torch.Tensor, label: str | None) -> PointPlace:
+        """A point."""
+        return PointPlace(self.labels, self.geometry.crop, logits, label)
 
     def outputs_of(self, logits_BChw: torch.Tensor) -> torch.Tensor:
         """The share of each place in its point's map; a map sums to 1."""

@@ -34,6 +34,7 @@ from pretune.tasks.baselines.boxes import prior_boxes
 from pretune.tasks.blocks.detection import detection_blocks
 from pretune.tasks.detection.kinds import HEADS, STRIDES, HeadKind, head_for, shapes_of_rows
 from pretune.tasks.detection.two_stages import LUCK
+from pretune.tasks.placed import BoxPlace, PlacedTask
 from pretune.tasks.row_task import training_rows
 from pretune.tasks.rows.boxed import BoxedRows, BoxTarget, scaled_target, store_boxed
 from pretune.tasks.shown.parts import Parts, fitted_parts
@@ -55,7 +56,7 @@ _FEW_RECORDS, _FAINT = 10, 0.1
 
 
 @final
-class ObjectDetection(Task):
+class ObjectDetection(PlacedTask):
     """Boxes with classes. ``canvas`` is what pictures are scaled to, ``shapes`` those of the anchors of each stride; boxes scored
     ``threshold`` or more are told as found.
     """
@@ -234,6 +235,10 @@ class ObjectDetection(Task):
         """Squares of the scaled picture."""
         (item,) = self.encode(dataclasses.replace(example, target=None))
         return fitted_parts(item, item.arrays["pixels"].shape[:2])
+
+    def explained_place(self, logits: torch.Tensor, label: str | None) -> BoxPlace:
+        """A box."""
+        return BoxPlace(self.learner, self.labels, self.threshold, logits, label)
 
     def logits_of(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """See the head: :mod:`pretune.tasks.detection`."""

@@ -26,6 +26,7 @@ from pretune.tasks.base import refuse_unlabelled
 from pretune.tasks.baselines.segmentation import segmentation_baselines
 from pretune.tasks.blocks.segmentation import segmentation_blocks
 from pretune.tasks.dense import OWN, DenseTask
+from pretune.tasks.placed import RegionPlace
 from pretune.tasks.row_task import training_rows
 from pretune.tasks.rows.masked import MaskedRows, store_masked
 from pretune.tasks.soft_losses import softened_divergence
@@ -191,6 +192,10 @@ class SemanticSegmentation(DenseTask):
             )
         apart_Bhw = softened_divergence(logits.permute(0, 2, 3, 1), teachers.permute(0, 2, 3, 1), temperature)
         return apart_Bhw.mean(dim=(1, 2)) * self.item_weights(batch)
+
+    def explained_place(self, logits: torch.Tensor, label: str | None) -> RegionPlace:
+        """The places of a class."""
+        return RegionPlace(self.labels, self.geometry.crop, logits, label)
 
     def outputs_of(self, logits_BChw: torch.Tensor) -> torch.Tensor:
         """Probabilities of the classes at each place of the model's map."""
