@@ -160,7 +160,7 @@ def class_activation(
     pixels = batch.inputs["pixel_values"] = batch.inputs["pixel_values"].clone().requires_grad_()
     found = map_activation(model, lambda: aim.score(task.logits_of(model, batch).float(), batch))
     if found is not None:
-        return "Grad-CAM place by place (HiResCAM)", _of_picture(found[0], pixels.shape[-2:], parts.places.shape)
+        return "HiResCAM", _of_picture(found[0], pixels.shape[-2:], parts.places.shape)
     found = grad_cam(model, pixels.detach(), lambda logits_BC: aim.score(logits_BC, batch))
     return None if found is None else ("Grad-CAM", found[0])
 

@@ -30,6 +30,10 @@ _HOW = {
         "Grad-CAM (Selvaraju et al. 2017): the last feature maps, weighted by how much each raises the log-odds of the answer; "
         "{cells} before they are drawn over the picture."
     ),
+    "HiResCAM": (
+        "HiResCAM (Draelos & Carin 2020), Grad-CAM place by place: the maps that the model reads, each place times how much it raises the "
+        "{measure}; {cells} before they are drawn over the picture."
+    ),
     "occlusion": (
         "Occlusion: by how much the answer's probability falls when a part alone is replaced by {blank}. This model gives no "
         "gradients, which would need fewer questions."
