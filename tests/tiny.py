@@ -44,6 +44,7 @@ from pretune.objectives.masked_text import MaskedText
 from pretune.objectives.matched_student import ready
 from pretune.objectives.next_sample import NextSample
 from pretune.objectives.permuted_text import PermutedText
+from pretune.objectives.replaced_text import ReplacedText
 from pretune.objectives.self_distil_image import SelfDistilImage
 from pretune.objectives.span_text import SpanText
 from pretune.objectives.supervised import Supervised
@@ -397,7 +398,12 @@ def largest_difference(one: Mapping[str, torch.Tensor], other: Mapping[str, torc
     return max((one[name].double() - other[name].double()).abs().max().item() for name in one)
 
 
-TEXT_KINDS: dict[str, Any] = {"causal-text": CausalText, "permuted-text": PermutedText, "span-text": SpanText}
+TEXT_KINDS: dict[str, Any] = {
+    "causal-text": CausalText,
+    "permuted-text": PermutedText,
+    "span-text": SpanText,
+    "replaced-text": ReplacedText,
+}
 """Objectives that learn from texts without labels, made of a backbone and their own options."""
 PICTURE_KINDS: dict[str, Any] = {kind.name: kind for kind in (MaskedImage, ContrastiveImage, SelfDistilImage)}
 

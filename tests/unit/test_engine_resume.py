@@ -29,6 +29,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "distilled, inner states too": {"kind": "distil", "hidden": True, "attention": True},
     "masked": {"kind": "pretrain"},
     "masked words, gradual": {"kind": "pretrain", "mask_whole_words": True, "adapt": "gradual"},
+    "replaced": {"kind": "replaced-text"},
     "masked packs": {"kind": "pretrain", "pack_tokens": 64, "rows": 48, "batch_size": 6},
 }
 

@@ -233,13 +233,14 @@ class PretrainingSettings(TextSettings, ImageSettings, AudioSettings, AugmentSet
 
     objective: str = option(
         "auto",
-        "what to learn: masked-text, causal-text (each token from those before it), span-text (T5: hidden stretches), permuted-text (XLNet: hidden tokens in a random order), masked-image, contrastive-image, self-distillation-image, contrastive-audio, next-sample; auto: by the backbone",
+        "what to learn: masked-text, causal-text (each token from those before it), span-text (T5: hidden stretches), permuted-text (XLNet: hidden tokens in a random order), replaced-text (ELECTRA: which tokens a small generator put there), masked-image, contrastive-image, self-distillation-image, contrastive-audio, next-sample; auto: by the backbone",
         choices=(
             "auto",
             "masked-text",
             "causal-text",
             "span-text",
             "permuted-text",
+            "replaced-text",
             "masked-image",
             "contrastive-image",
             "self-distillation-image",

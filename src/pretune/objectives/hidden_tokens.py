@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from pretune.data.splits import Splits
     from pretune.tasks.base import EncodedRows
 
-__all__ = ["HiddenTokens", "number_of"]
+__all__ = ["BUDGET_TOKENS", "HiddenTokens", "number_of"]
 
-_BUDGET_TOKENS = 8192  # padded, of a forward pass that only answers
+BUDGET_TOKENS = 8192  # padded, of a forward pass that only answers
 
 
 def number_of(available: int, fraction: float, draw: float) -> int:
@@ -114,7 +114,7 @@ class HiddenTokens(Pretraining):
         stats_NK = np.zeros((len(store), 3))
         keys = row_keys(0, "held-out", 0, np.arange(len(store)))
         self.model.eval()
-        for places in cut_by_budget(store.lengths, max_cost=_BUDGET_TOKENS, max_rows=2**31):
+        for places in cut_by_budget(store.lengths, max_cost=BUDGET_TOKENS, max_rows=2**31):
             pieces = [store.piece(int(i)) for i in places]
             batch = self.collate(pieces, keys[places], [str(i) for i in places]).to(device.device)
             with inference(device):

@@ -13,6 +13,7 @@ from pretune.objectives.masked_text_pretraining import MaskedTextPretraining
 from pretune.objectives.next_sample import NextSample
 from pretune.objectives.permuted_text import PermutedText
 from pretune.objectives.pretraining import Pretraining
+from pretune.objectives.replaced_text import ReplacedText
 from pretune.objectives.self_distil_image import SelfDistilImage
 from pretune.objectives.span_text import SpanText
 from pretune.options import Settings, refuse_unread
@@ -27,6 +28,7 @@ PRETRAININGS: dict[str, type[Pretraining]] = {
     "causal-text": CausalText,
     "span-text": SpanText,
     "permuted-text": PermutedText,
+    "replaced-text": ReplacedText,
     "masked-image": MaskedImage,
     "contrastive-image": ContrastiveImage,
     "self-distillation-image": SelfDistilImage,
