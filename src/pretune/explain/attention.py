@@ -17,7 +17,16 @@ import torch
 from pretune.errors import ModelError, UsageError
 from pretune.explain.reading import Reading
 
-__all__ = ["Attention", "attention_of", "has_attention", "rollout", "strongest"]
+__all__ = [
+    "Attention",
+    "attention_of",
+    "check_size",
+    "checked_difference",
+    "has_attention",
+    "rollout",
+    "rows_of",
+    "strongest",
+]
 
 MOST_BYTES = 2 * 2**30
 _CLOSE = 1e-3
@@ -52,7 +61,7 @@ def attention_of(plain: torch.nn.Module, ordinary: torch.nn.Module, reading: Rea
     weights would not fit into memory.
     """
     config: Any = plain.config
-    _check_size(config, len(reading.tokens))
+    check_size(config, len(reading.tokens))
     device = next(ordinary.parameters()).device
     inputs = {name: tensor.to(device) for name, tensor in reading.inputs.items()}
     with torch.inference_mode():
@@ -61,16 +70,22 @@ def attention_of(plain: torch.nn.Module, ordinary: torch.nn.Module, reading: Rea
     found = None if outputs is None else outputs.attentions
     if not found:
         return None
-    difference = float((_answer(outputs) - expected).abs().max() / expected.abs().max().clamp(min=1.0))
-    if not difference <= _CLOSE:
-        raise ModelError(
-            f"{config.model_type} answers otherwise with plain attention (by {difference:.2g}): its weights cannot be shown",
-            "this is a model that computes attention in its own way",
-        )
+    difference = checked_difference(_answer(outputs), expected, config.model_type)
     reading = _with_prefix(reading, found[0].shape[-1])
     count = len(reading.tokens)
     layers = tuple(_of_layer(layer, count, config.model_type) for layer in found)
     return Attention(reading=reading, layers=layers, rolled=tuple(rollout(layers)), difference=difference)
+
+
+def checked_difference(found: torch.Tensor, expected: torch.Tensor, model_type: str) -> float:
+    """How far the outputs of plain attention are from the ordinary ones. Raises :class:`ModelError` where that is too far."""
+    difference = float((found - expected).abs().max() / expected.abs().max().clamp(min=1.0))
+    if not difference <= _CLOSE:
+        raise ModelError(
+            f"{model_type} answers otherwise with plain attention (by {difference:.2g}): its weights cannot be shown",
+            "this is a model that computes attention in its own way",
+        )
+    return difference
 
 
 def has_attention(config: Any) -> bool:
@@ -78,7 +93,7 @@ def has_attention(config: Any) -> bool:
     return isinstance(getattr(config, "num_attention_heads", None), int)
 
 
-def _check_size(config: Any, positions: int) -> None:
+def check_size(config: Any, positions: int) -> None:
     """Raise :class:`UsageError` where the weights of so many positions take more than 2 GiB."""
     heads = config.num_hidden_layers * config.num_attention_heads
     if 4 * heads * positions**2 > MOST_BYTES:
@@ -123,7 +138,12 @@ def _of_layer(weights: torch.Tensor, count: int, model_type: str) -> np.ndarray:
             "weight for every pair of positions",
             "the attributions of a fine-tuned run say what its answer hangs on",
         )
-    found = weights[0, :, :count, :count].float().cpu().numpy()
+    return rows_of(weights, count, count, model_type)
+
+
+def rows_of(weights: torch.Tensor, rows: int, columns: int, model_type: str) -> np.ndarray:
+    """(H, rows, columns) of the one item of a batch, each row a share of 1. Raises :class:`ModelError` where they are not."""
+    found = weights[0, :, :rows, :columns].float().cpu().numpy()
     worst = float(np.abs(found.sum(axis=-1) - 1).max())
     if not worst <= _SUM_CLOSE:
         raise ModelError(

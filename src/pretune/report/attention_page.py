@@ -45,7 +45,7 @@ _SAYS = (
 @dataclass(frozen=True, kw_only=True)
 class Explained:
     """One example, explained. ``run`` and ``task`` name the model; ``attribution`` is None for a model that gives no label,
-    ``attention`` for one that has none. ``chosen`` is what the page shows first. ``facts`` are told at its end."""
+    ``attention`` for one that has none; ``written`` is the text of one that writes. ``chosen`` is what the page shows first. ``facts`` are told at its end."""
 
     run: str
     task: str
@@ -56,6 +56,7 @@ class Explained:
     chosen: Chosen | None = None
     truth: str = ""
     notes: tuple[str, ...] = ()
+    written: str | None = None
     facts: tuple[tuple[str, str], ...] = ()
 
 
@@ -92,6 +93,15 @@ def _title(found: Explained) -> str:
 
 def _lead(found: Explained) -> list[str]:
     one = found.attribution
+    if found.written is not None:
+        truth = f" The row's own text is: {found.truth}" if found.truth else ""
+        lines = [f"The model writes: {found.written}{truth}"]
+        if any(name.startswith("→ ") for name in (found.attention.reading.tokens if found.attention else ())):
+            lines.append(
+                "Written tokens stand behind the source with an arrow before them. The row of a written token is the cross attention of the step that wrote it: where in the source it "
+                "looked. Rows of source tokens are the encoder's own attention."
+            )
+        return lines
     if one is None:
         return [
             f"This is a run of {found.task}: it gives no label or transcript here that could be explained. Its attention can be looked at."

@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -28,7 +28,16 @@ if TYPE_CHECKING:
     from pretune.config import TaskSettings
     from pretune.data.splits import Splits
 
-__all__ = ["EncodedRows", "Learnable", "PartsPace", "Task", "finite_answers", "refuse_unlabelled", "windows_of"]
+__all__ = [
+    "EncodedRows",
+    "Learnable",
+    "PartsPace",
+    "Steps",
+    "Task",
+    "finite_answers",
+    "refuse_unlabelled",
+    "windows_of",
+]
 
 
 class EncodedRows(Protocol):
@@ -94,6 +103,14 @@ class PartsPace:
     learning_rate: float | None = None
     trunk_scale: float = 1.0
     resting: tuple[torch.nn.Module, ...] = ()
+
+
+class Steps(NamedTuple):
+    """The steps in which a text was written: its tokens, and what stood before each. A decoder reads prompt and text as one: ``read_T``."""
+
+    written_L: np.ndarray
+    before_L: np.ndarray
+    read_T: np.ndarray | None = None
 
 
 class Task(ABC):
@@ -341,6 +358,10 @@ class Task(ABC):
     def warnings(self, records: Sequence[Mapping[str, Any]]) -> Sequence[str]:
         """What is wrong with these predictions as a whole, in plain words; nothing when all is well."""
         return ()
+
+    def steps_of(self, example: Example, text: str) -> Steps:
+        """The steps in which its model writes ``text`` for an example."""
+        raise NotImplementedError(f"{self.name} does not write token by token")
 
     def unexplained(self) -> tuple[str, str]:
         """Why its answers are not explained row by row, and what to do instead; nothing where they are."""

@@ -26,7 +26,7 @@ from pretune.errors import DataError, UsageError
 from pretune.metrics.base import Measured, Metric
 from pretune.metrics.language_model import LIKELIHOOD, LanguageModelMetric
 from pretune.schema import Check, whole
-from pretune.tasks.base import Task, finite_answers, refuse_unlabelled, windows_of
+from pretune.tasks.base import Steps, Task, finite_answers, refuse_unlabelled, windows_of
 from pretune.tasks.blocks.likelihood import likelihood_blocks, token_frequencies
 from pretune.tasks.row_task import training_rows
 from pretune.tasks.rows.texts import WholeTexts, block_of, bytes_of, store_texts
@@ -60,14 +60,14 @@ class TextGeneration(Task):
     reads: ClassVar[tuple[str, ...]] = (*(one for one in READ_BY_MODALITY["text"] if one != "long_text"), *_WRITING)
     kept: ClassVar[Mapping[str, Check]] = {"max_length": whole(2)}
     by_name: ClassVar[bool] = True
+    by_tokens: ClassVar[bool] = True
     lacks: ClassVar[Mapping[str, str]] = {
         **Task.lacks,
         "finetune": "texts that go on are learned without labels: pretune pretrain MODEL --data DATA",
         **dict.fromkeys(("distill", "prune", "quantize"), _ALONE),
-        "export": "texts are written token by token, which graphs and exported programs do not do; RUN/model is a folder that "
-        "transformers' text-generation pipeline takes",
+        "export": "a folder is proven on the validation rows of a fine-tuned run, which pre-training has none of; RUN/model is a folder "
+        "that transformers' text-generation pipeline takes",
         "benchmark": "how long an answer takes depends on how long it is",
-        "explain": "text-generation gives no answer whose parts could be left out",
     }
 
     def __init__(self, encoder: BlockEncoder, writing: Writing = Writing()) -> None:  # noqa: B008 - it never changes
@@ -200,6 +200,11 @@ class TextGeneration(Task):
         nll_B, tokens_B, right_B = (_by_item(one.double(), batch).tolist() for one in told)
         size_B = batch.extras["row"][:, 1].tolist()
         return [list(one) for one in zip(nll_B, tokens_B, map(float, size_B), right_B, strict=True)]
+
+    def steps_of(self, example: Example, text: str) -> Steps:
+        """Prompt and text as one, cut to the context."""
+        ids_T = self.encoder.prompt(example.inputs["text"] + text)[: self.encoder.max_length]
+        return Steps(ids_T[1:], ids_T[:-1], ids_T)
 
     def merge(self, predictions: Sequence[Prediction]) -> list[Prediction]:
         """The likelihood of a row is that of its blocks together."""

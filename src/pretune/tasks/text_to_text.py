@@ -25,7 +25,7 @@ from pretune.errors import DataError, ModelError, UsageError
 from pretune.metrics.base import Measured, Metric
 from pretune.metrics.writing import WritingMetric
 from pretune.schema import Check, number, text, whole
-from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
+from pretune.tasks.base import Steps, Task, finite_answers, refuse_unlabelled
 from pretune.tasks.baselines.writing import scored_as, writing_baselines
 from pretune.tasks.blocks.writing import writing_blocks, writing_warnings
 from pretune.tasks.row_task import training_rows
@@ -82,7 +82,6 @@ class TextToText(Task):
     by_tokens: ClassVar[bool] = True
     lacks: ClassVar[Mapping[str, str]] = {
         **Task.lacks,
-        "explain": "text-to-text writes token by token: what speaks for each of them is not drawn",
         "quantize": "text-to-text is answered token by token, and 8-bit graphs of that are not made yet",
         "prune": "text-to-text has two stacks of layers, of which pruning knows one",
     }
@@ -303,6 +302,11 @@ class TextToText(Task):
             Prediction(row, line.strip(), (), {"cut_off": True} if one.cut_off else {})
             for row, line, one in zip(batch.ids, said, written, strict=True)
         ]
+
+    def steps_of(self, example: Example, text: str) -> Steps:
+        """Each token behind those before it, the first behind the start mark."""
+        written_L = self.writer.encode([text])[0][0].input_ids
+        return Steps(written_L, np.concatenate([[self.marks.start], written_L[:-1]]))
 
     def merge(self, predictions: Sequence[Prediction]) -> list[Prediction]:
         """A row is one item."""

@@ -173,7 +173,7 @@ def _write_page(
 
     page = Explained(
         run=subject.run.path.name, task=subject.task_name, texts=subject.texts, clip=subject.clip,
-        attribution=attribution, attention=attention, chosen=chosen, truth=subject.truth, notes=tuple(notes),
+        attribution=attribution, attention=attention, chosen=chosen, truth=subject.truth, notes=tuple(notes), written=subject.written.text if subject.written else None,
         facts=tuple(subject.facts(attribution, attention)),
     )  # fmt: skip
     with writing("--out", out):
@@ -208,6 +208,9 @@ def _outcome(
 ) -> Outcome:  # fmt: skip
     facts: dict[str, Any] = {"run": str(subject.run.path), "task": subject.task_name, "kind": subject.kind}
     lines = []
+    if subject.written is not None:
+        facts["written"] = subject.written.text
+        lines.append(f"the model writes: {subject.written.text}")
     if attribution is not None:
         facts["attribution"] = {
             key: value for key, value in attribution.to_dict().items() if key not in ("picture", "overlay")

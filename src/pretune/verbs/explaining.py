@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pretune.explain.attention import Attention
     from pretune.explain.attributions import Attribution
     from pretune.explain.reading import Reader
+    from pretune.explain.written_attention import WrittenAttention
     from pretune.tasks.base import Task
     from pretune.types import Example
     from pretune.verbs.explain import ExplainSettings
@@ -31,9 +32,9 @@ _GIVE = {"text": '"a text in quotes"', "image": "a picture's file", "audio": "a 
 _MOST_GENERATIONS = 20
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Subject:
-    """A model and one example. ``ordinary`` is the model as it answers, ``plain`` another of the same weights.
+    """A model and one example, and what was written for it where texts are. ``ordinary`` is the model as it answers, ``plain`` another of the same weights.
 
     ``task`` is None for a pre-trained run; ``reader`` makes the model's inputs.
     """
@@ -49,6 +50,7 @@ class Subject:
     example: Example
     truth: str = ""
     notes: list[str] = field(default_factory=list)
+    written: WrittenAttention | None = None
 
     @property
     def architecture(self) -> str:
@@ -88,7 +90,7 @@ class Subject:
         for flag, is_given in given.items():
             if is_given and not (self.task and self.task.labels):
                 raise UsageError(f"{flag} does not fit: {self.task_name} gives no label", "leave it out")
-        if self.task is None:
+        if self.task is None or self.task.by_tokens:
             return None
         try:
             return explain_example(
@@ -102,10 +104,16 @@ class Subject:
         """The attention of the model; None, with a note, where there is none to show."""
         from pretune.explain.attention import attention_of, has_attention
         from pretune.explain.reading import read_example
+        from pretune.explain.written_attention import written_attention
 
         config: Any = self.plain.config
-        reading = read_example(self.reader, self.example, config) if has_attention(config) else None
-        found = None if reading is None else attention_of(self.plain, self.ordinary, reading)
+        found = None
+        if has_attention(config) and self.task is not None and self.task.by_tokens:
+            self.written = written_attention(self.task, self.plain, self.ordinary, self.example, self.device)
+            found = self.written.attention
+        elif has_attention(config):
+            reading = read_example(self.reader, self.example, config)
+            found = attention_of(self.plain, self.ordinary, reading)
         if found is None:
             self.notes.append(f"This model ({config.model_type}) has no attention between all positions to show.")
         return found
@@ -263,6 +271,8 @@ def _truth(row: Mapping[str, Any], kind: str) -> str:
     label, labels = row.get("label"), row.get("labels")
     if label is None and not labels and kind == "audio":
         label = row.get("text")
+    if label is None and not labels and row.get("target"):
+        label = row["target"][0]
     return str(label) if label is not None else ", ".join(labels) if labels else ""
 
 
