@@ -12,6 +12,7 @@ Runtime makes its 8-bit operators of them when it opens the file. Tables of embe
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import difflib
 import io
 import logging
@@ -22,13 +23,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from pretune.backbones.token_search import encoder_beside
 from pretune.errors import ModelError, UsageError
 from pretune.files import fsync_file, translate_disk_errors
 
 if TYPE_CHECKING:
     from onnxruntime.quantization import CalibrationDataReader
 
-__all__ = ["Feeds", "Layer", "Recipe", "calibrate", "layers_of", "prepare", "to_keep", "write_int8"]
+__all__ = ["Feeds", "Layer", "Recipe", "calibrate", "layers_of", "parts_of", "prepare", "to_keep", "write_int8"]
 
 Feeds = Sequence[Mapping[str, np.ndarray]]
 """Batches as a graph takes them, by the names of its inputs; all of the same lengths."""
@@ -39,6 +41,7 @@ _AROUND_CONVOLUTIONS = (
     "Reshape", "Flatten", "Squeeze", "Transpose",
 )  # fmt: skip
 _SMALLEST_TABLE = 4096
+_READING = "encoder: "
 _ONLY_CONSTANT = {"MatMulConstBOnly": True, "DefaultTensorType": 1}
 
 
@@ -73,10 +76,26 @@ class Recipe:
         return f"static, {self.calibration} ranges"
 
 
+def parts_of(path: Path) -> list[Path]:
+    """The graph, and the one beside it that reads its sources, where it has that."""
+    encoder = encoder_beside(path)
+    return [path, encoder] if encoder.exists() else [path]
+
+
 def prepare(source: Path, target: Path) -> list[Layer]:
-    """Write a copy of ``source`` that can be quantised: layers are called by their modules' names, and what the exporter
-    noted of its own way is left out. Returns its layers. Raises :class:`ModelError` where there is nothing to quantise.
+    """Write a copy of ``source``, and of what reads its sources, that can be quantised: layers are called by their modules' names, and
+    what the exporter noted of its own way is left out. Returns its layers. Raises :class:`ModelError` where there is nothing to quantise.
     """
+    parts = parts_of(source)
+    return [layer for part, place in zip(parts, _places(target, parts), strict=True) for layer in _prepare(part, place)]
+
+
+def _places(target: Path, parts: Sequence[Path]) -> list[Path]:
+    """Where the parts of ``target`` are written that is made of these."""
+    return [target, encoder_beside(target)][: len(parts)]
+
+
+def _prepare(source: Path, target: Path) -> list[Layer]:
     import onnx
 
     model = onnx.load(str(source))
@@ -132,11 +151,22 @@ def to_keep(layers: Sequence[Layer], wanted: Sequence[str]) -> tuple[str, ...]:
 
 
 def calibrate(prepared: Path, feeds: Feeds, how: str) -> dict[str, tuple[float, float]]:
-    """The range of every float tensor on ``feeds``: ``minmax``, or without outliers by ``percentile`` (99.999) or ``entropy``."""
+    """The range of every float tensor on ``feeds``: ``minmax``, or without outliers by ``percentile`` (99.999) or ``entropy``; those of what
+    reads sources under its own name.
+    """
+    graph, *encoder = parts_of(prepared)
+    found = _calibrate(graph, feeds, how)
+    for part in encoder:
+        found |= {f"{_READING}{name}": both for name, both in _calibrate(part, feeds, how).items()}
+    return found
+
+
+def _calibrate(prepared: Path, feeds: Feeds, how: str) -> dict[str, tuple[float, float]]:
     import onnx
     from onnxruntime.quantization import CalibrationMethod, create_calibrator
 
     model = onnx.load(str(prepared), load_external_data=False)
+    feeds = _own(model, feeds)
     method = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}[how]
     augmented = prepared.with_name(f"{prepared.stem}-calibrating.onnx")
     try:
@@ -154,6 +184,20 @@ def calibrate(prepared: Path, feeds: Feeds, how: str) -> dict[str, tuple[float, 
 
 def write_int8(prepared: Path, target: Path, recipe: Recipe, feeds: Feeds) -> None:
     """Quantise ``prepared`` (see :func:`prepare`) into ``target``. ``feeds`` are needed by static recipes only."""
+    parts = parts_of(prepared)
+    for part, place in zip(parts, _places(target, parts), strict=True):
+        mark = "" if part == prepared else _READING
+        ranges = {name.removeprefix(mark): both for name, both in recipe.ranges.items() if name.startswith(_READING) == bool(mark)}  # fmt: skip
+        _write_int8(part, place, dataclasses.replace(recipe, ranges=ranges), feeds)
+
+
+def _own(model: Any, feeds: Feeds) -> Feeds:
+    """The feeds without what another part is given."""
+    names = {one.name for one in model.graph.input}
+    return [{name: value for name, value in feed.items() if name in names} for feed in feeds]
+
+
+def _write_int8(prepared: Path, target: Path, recipe: Recipe, feeds: Feeds) -> None:
     import onnx
 
     with translate_disk_errors(target), _quietly():
@@ -193,7 +237,7 @@ def _write_static(prepared: Path, target: Path, recipe: Recipe, feeds: Feeds) ->
         for name, (low, high) in recipe.ranges.items()
     }
     quantize_static(
-        str(prepared), str(target), _reader(feeds[:1]),
+        str(prepared), str(target), _reader(_own(model, feeds[:1])),
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=_kinds(model), nodes_to_exclude=[*recipe.keep_float, *bare],
         per_channel=True, reduce_range=recipe.narrow, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pretune.compress.int8_graph import Feeds, Layer, Recipe, write_int8
+from pretune.compress.int8_graph import Feeds, Layer, Recipe, parts_of, write_int8
 
 __all__ = ["Sensitivity", "sensitivities"]
 
@@ -51,7 +51,8 @@ def sensitivities(
             write_int8(prepared, alone, dataclasses.replace(recipe, keep_float=kept), feeds)
             change = float(np.mean((answer(alone) - reference) ** 2)) / spread
         finally:
-            alone.unlink(missing_ok=True)
+            for part in parts_of(alone):
+                part.unlink(missing_ok=True)
         found.append(Sensitivity(group, change))
         on_group(1)
     return sorted(found, key=lambda one: -one.change)

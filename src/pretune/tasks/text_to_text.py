@@ -82,7 +82,6 @@ class TextToText(Task):
     by_tokens: ClassVar[bool] = True
     lacks: ClassVar[Mapping[str, str]] = {
         **Task.lacks,
-        "quantize": "text-to-text is answered token by token, and 8-bit graphs of that are not made yet",
         "prune": "text-to-text has two stacks of layers, of which pruning knows one",
     }
     labels: tuple[str, ...] = ()

@@ -12,8 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pretune.compress.int8_graph import Feeds, Layer, Recipe, calibrate, prepare, to_keep, write_int8
-from pretune.export.onnx_model import ALONE, OnnxModel
+from pretune.compress.int8_graph import Feeds, Layer, Recipe, calibrate, parts_of, prepare, to_keep, write_int8
+from pretune.export.graph_writer import GraphWriter, open_graph
+from pretune.export.onnx_model import ALONE
 from pretune.verbs.outcome import Say
 from pretune.wording import counted
 
@@ -54,7 +55,7 @@ class Trial:
             "score": self.score,
             "lost_points": round(self.lost, 3),
             "latency_1_ms": round(self.latency.p50_ms, 3) if self.latency else 0.0,
-            "bytes": self.path.stat().st_size,
+            "bytes": sum(part.stat().st_size for part in parts_of(self.path)),
         }
 
 
@@ -101,11 +102,14 @@ class Subject:
     def feeds(self) -> Feeds:
         """The calibration rows, eight at a time, all of one length."""
         whole = self.task.collate(self.items).inputs
-        names = OnnxModel(self.source, threads=1).input_types
-        return [
-            {name: whole[name][start : start + _BATCH].numpy() for name in names}
+        graph = open_graph(self.source, threads=1)
+        parts = [
+            {name: value[start : start + _BATCH] for name, value in whole.items()}
             for start in range(0, len(self.items), _BATCH)
         ]
+        if isinstance(graph, GraphWriter):
+            return [graph.feeds(part) for part in parts]
+        return [{name: part[name].numpy() for name in graph.input_types} for part in parts]
 
     def ranges(self, how: str) -> dict[str, tuple[float, float]]:
         """The ranges of the activations, measured once a way."""
@@ -131,9 +135,10 @@ class Subject:
         return predict_rows(self.task, self.open(path), self._rows, self.device)
 
     def lost(self, score: float) -> float:
-        """Points (hundredths) that a score is worse than the float graph's."""
-        rising = self.task.metric.specs[self.task.metric.primary].rising
-        return 100 * (self.score - score if rising else score - self.score)
+        """Points (hundredths of a share) that a score is worse than the float graph's."""
+        spec = self.task.metric.specs[self.task.metric.primary]
+        lost = self.score - score if spec.rising else score - self.score
+        return lost if spec.unit == "points" else 100 * lost
 
     def allowed(self, most_loss: float) -> float:
         """Points that may be lost: what is asked, and one row's worth, which is no evidence."""
@@ -141,7 +146,7 @@ class Subject:
 
     def open(self, path: Path) -> torch.nn.Module:
         """The graph as a module that the task calls."""
-        return OnnxModel(path, threads=self.threads).eval()
+        return open_graph(path, threads=self.threads).eval()
 
     def attempt(self, recipe: Recipe, name: str) -> Trial:
         """Round the graph by ``recipe`` and score it."""
