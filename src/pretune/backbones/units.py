@@ -7,7 +7,7 @@ other module sees them, so a part whose makers' rows and readers' columns are go
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-__all__ = ["Reader", "Unit", "base_of", "features_of", "keep_parts", "units_of"]
+__all__ = ["WRITERS", "Reader", "Unit", "base_of", "features_of", "keep_parts", "units_of"]
 
 HEADS, FEED_FORWARD, CHANNELS = "heads", "feed-forward", "channels"
 
@@ -63,6 +63,12 @@ _FEED_FORWARD = (
     ("ffn1.intermediate_dense", "ffn1.output_dense"),
     ("ffn2.intermediate_dense", "ffn2.output_dense"),
 )
+_OF_WRITERS = (("fc1", "fc2"), ("DenseReluDense.wi", "DenseReluDense.wo"))
+"""Those of encoder-decoders, on both sides."""
+WRITERS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("bart", "marian", "mbart", "pegasus"), ("encoder_ffn_dim", "decoder_ffn_dim")), "t5": ("d_ff",),
+}  # fmt: skip
+"""Encoder-decoders whose feed-forward layers are known, and what their configs call the width of these."""
 _HEAD_COUNTS = ("num_attention_heads", "n_heads", "num_heads")
 _HEAD_SIZES = ("attention_head_size", "head_dim", "head_size")
 _RELATIVE = ("linear_pos", "pos_bias_u")
@@ -78,6 +84,8 @@ def units_of(model: nn.Module) -> list[Unit]:
         return list(_mobilenet(base))
     if kind == "timm_wrapper":
         return list(_vgg(base)) if hasattr(base, "features") and hasattr(base, "pre_logits") else []
+    if kind in WRITERS:
+        return [unit for name, layer in base.named_modules() for unit in _feed_forward(name, layer, _OF_WRITERS)]
     return [unit for name, layer in base.named_modules() for unit in _transformer_layer(name, layer)]
 
 
@@ -104,7 +112,11 @@ def _transformer_layer(name: str, layer: nn.Module) -> Iterator[Unit]:
             count = output.in_features // size
             yield Unit(f"{name}.{told.owner}", HEADS, count, makers, (Reader(output, size),), owner)
             break
-    for inner, outer in _FEED_FORWARD:
+    yield from _feed_forward(name, layer, _FEED_FORWARD)
+
+
+def _feed_forward(name: str, layer: nn.Module, known: Sequence[tuple[str, str]]) -> Iterator[Unit]:
+    for inner, outer in known:
         maker, reader = _at(layer, inner), _at(layer, outer)
         if _all_linear(maker, reader) and maker.out_features == reader.in_features:
             yield Unit(f"{name}.{inner}", FEED_FORWARD, maker.out_features, (Reader(maker),), (Reader(reader),))

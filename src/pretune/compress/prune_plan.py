@@ -5,7 +5,7 @@
   2.0 and HuBERT divide their width by the number of heads, so that their configs cannot say a missing one: which heads are
   gone is kept by name (:mod:`pretune.backbones.removed`). Each layer keeps as many as any other all the same: to let layers
   share one number by what their heads are worth was no better (docs/decisions.md, D57).
-- ResNet: the widths of its stages. MobileNetV2: how much its blocks expand. VGG: ``mlp_ratio``, and channels by name.
+- Encoder-decoders: feed-forward neurons of both sides alone. ResNet: the widths of its stages. MobileNetV2: how much its blocks expand. VGG: ``mlp_ratio``, and channels by name.
 
 A share of weights is meant. Where a part is both made and read by parts of its own kind (channels of ResNet and VGG) the
 square root of the share is kept of each, as the weights between them are the product of both.
@@ -23,7 +23,7 @@ from torch import nn
 
 from pretune.backbones.library import quiet_transformers
 from pretune.backbones.removed import REMOVED, removed_of, renamed
-from pretune.backbones.units import CHANNELS, FEED_FORWARD, HEADS, Unit, keep_parts, units_of
+from pretune.backbones.units import CHANNELS, FEED_FORWARD, HEADS, WRITERS, Unit, keep_parts, units_of
 from pretune.errors import UsageError
 
 __all__ = ["Plan", "Shares", "apply_plan", "choose_parts", "plan_of"]
@@ -53,7 +53,7 @@ def plan_of(model: nn.Module, config: Any, shares: Shares, *, first_counts: Mapp
     units = units_of(model)
     if not units:
         raise UsageError(
-            f"{config.model_type} cannot be pruned: which of its parts belong together is known for BERT, RoBERTa, ELECTRA, DistilBERT, ViT, wav2vec 2.0, HuBERT, w2v-bert, ResNet, MobileNetV2 and VGG",
+            f"{config.model_type} cannot be pruned: which of its parts belong together is known for BERT, RoBERTa, ELECTRA, DistilBERT, ViT, wav2vec 2.0, HuBERT, w2v-bert, ResNet, MobileNetV2, VGG, T5, BART, Marian and Pegasus",
             "pretune distill teaches a smaller model of another architecture what this one knows",
         )
     narrow = copy.deepcopy(config)
@@ -93,8 +93,9 @@ def _narrow(config: Any, shares: Shares) -> None:
         told = config.model_args or {}
         config.model_args = {**told, "mlp_ratio": round(told.get("mlp_ratio", 1.0) * shares.channels, 4)}
     else:
-        name = "hidden_dim" if kind == "distilbert" else "intermediate_size"
-        setattr(config, name, _rounded(getattr(config, name), shares.feed_forward))
+        usual = ("hidden_dim",) if kind == "distilbert" else ("intermediate_size",)
+        for name in WRITERS.get(kind, usual):
+            setattr(config, name, _rounded(getattr(config, name), shares.feed_forward))
     if kind == "vit":
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         config.head_dim, config.num_attention_heads = size, max(1, round(config.num_attention_heads * shares.heads))
@@ -135,5 +136,9 @@ def apply_plan(model: nn.Module, plan: Plan, kept: Mapping[str, list[int]]) -> N
     if removed:
         setattr(config, REMOVED, removed)
     for module in model.modules():
-        if hasattr(module, "save_pretrained"):
+        if not hasattr(module, "save_pretrained"):
+            continue
+        if module.config is own or config.model_type not in WRITERS:
             module.config = config
+        for name in WRITERS.get(config.model_type, ()):  # each side of a T5 has a config of its own
+            setattr(module.config, name, getattr(config, name))

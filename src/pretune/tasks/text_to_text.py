@@ -80,10 +80,6 @@ class TextToText(Task):
     }
     taught_variation: ClassVar[str] = "none"
     by_tokens: ClassVar[bool] = True
-    lacks: ClassVar[Mapping[str, str]] = {
-        **Task.lacks,
-        "prune": "text-to-text has two stacks of layers, of which pruning knows one",
-    }
     labels: tuple[str, ...] = ()
 
     def __init__(

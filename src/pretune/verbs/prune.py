@@ -204,6 +204,11 @@ def _refuse_strange(settings: PruneSettings, stage: TrainedModel) -> None:
         )
     if settings.vocabulary == "data" and stage.backbone.modality != "text":
         raise UsageError(f"--vocabulary data does nothing for {kind}: it reads no text", "leave it out")
+    if settings.vocabulary == "data" and stage.task.by_tokens:
+        raise UsageError(
+            f"--vocabulary data does not fit {stage.task.name}: a token that no row has may still be written",
+            "leave it out",
+        )
     if not settings.takes_parts:
         return
     units = units_of(stage.model)
