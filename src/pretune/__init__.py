@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pretune.errors import PretuneError, PretuneWarning
+    from pretune.study.multitask import multitask
     from pretune.study.run import run
     from pretune.study.study import study
     from pretune.verbs.benchmark import benchmark
@@ -60,6 +61,7 @@ __all__ = [
     "inspect",
     "list",
     "load",
+    "multitask",
     "open_model",
     "predict",
     "pretrain",

@@ -83,7 +83,8 @@ _RUN = _some(
     verb=text(), command=text(), status=text(), settings=_OBJECT, parents=listed(text()), started=text(), finished=text(),
     stopped=text(), problem=maybe(text()), seconds=number(0), machine=_OBJECT, backbone=_OBJECT, training=_OBJECT, device=_OBJECT,
     reading=maybe(_OBJECT), data_fingerprint=text(), seed_runs=listed(text()), compression=_OBJECT, distillation=_OBJECT,
-    pruning=_OBJECT, selftraining=_OBJECT, quantization=_OBJECT, export=_OBJECT,
+    pruning=_OBJECT, selftraining=_OBJECT, quantization=_OBJECT, export=_OBJECT, joint=_OBJECT,
+    tasks=mapped(_some(data_fingerprint=text(), labels=listed(text()), pooling=maybe(_POOLING), batch_size=whole(1), task=text(), rows=whole(0))),
     model=_some(task=text(), labels=listed(text()), initialised=listed(text()), unexpected=listed(text()), parameters=whole(0), pooling=maybe(_POOLING), pooled=_POOLED),
     linear_model=record({"strength": number(above=0)}), choosing=_some(rows=whole(0), also_in_train=whole(0)),
     result=_some(metric=text(), value=number(), epoch=maybe(number(0)), step=whole(0), values=listed(number()), mean=number(), sd=number(), lost=record({"step": whole(0), "value": number()})),
@@ -107,6 +108,17 @@ _STUDY = _some(
     differences=listed(_some(arm=text(), labels=whole(1), value=_FIGURE, low=_FIGURE, high=_FIGURE, better=maybe(text()))),
     labels_saved=listed(_some(arm=text(), labels=whole(1), needed=maybe(number()), needed_low=maybe(number()), needed_high=maybe(number()))),
 )  # fmt: skip
+_COMPARED = _some(better=maybe(text()), verdict=text(), n=whole(0), primary=_OBJECT, names=listed(text()))
+_MULTITASK = _some(
+    split=text(), text=listed(text()), weights=mapped(number(0)), asked=_OBJECT,
+    tasks=listed(
+        record({
+            "name": text(), "metric": text(), "score": _SCORE, "task?": text(), "run?": text(), "rising?": flag, "result?": _OBJECT,
+            "alone?": record({"score": _SCORE, "run?": text(), "result?": _OBJECT}), "comparison?": _COMPARED,
+        })
+    ),
+    rows_right=maybe(record({"tasks": listed(text()), "score": _SCORE, "alone?": _SCORE, "comparison?": _COMPARED})),
+)  # fmt: skip
 _OF_FILES: dict[str, Check] = {
     "run.json": _RUN,
     "data.json": _PASSPORT,
@@ -115,6 +127,7 @@ _OF_FILES: dict[str, Check] = {
     "benchmark.json": _BENCHMARK,
     "recipe.json": _RECIPE,
     "study.json": _STUDY,
+    "multitask.json": _MULTITASK,
 }
 _OF_LINES: dict[str, Check] = {
     "log.jsonl": _some(kind=text(), step=whole(0), epoch=number(0), scores=mapped(number()), loss=number()),

@@ -195,7 +195,14 @@ def test_twin_files(tmp_path: Path) -> None:
     assert {name: len(rows) for name, rows in splits.items()} == {"train": 3, "validation": 3}
     assert first(splits, "validation") == WHOLE
     assert splits["train"]["id"][0] == "train/seq.in:1"
-    assert "Left out: dev/label, train/label (labels of whole rows" in notes(splits)
+    assert "--column label=label reads them" in notes(splits)
+    labelled = load_splits(DataSettings(data=str(tmp_path), column=("label=label",)))["validation"]
+    assert labelled[0] | {"id": "", "words": []} == {"id": "", "text": TEXT, "words": [], "label": "news"}
+    assert labelled["id"] == splits["validation"]["id"]
+    (tmp_path / "dev" / "label").write_text("news\n")
+    with pytest.raises(DataError, match=r"dev/seq\.in has more lines than dev/label, which ends at line 1"):
+        get(tmp_path)
+    (tmp_path / "dev" / "label").write_text("news\n" * 3)
     (tmp_path / "dev" / "seq.out").write_text("O\n")
     with pytest.raises(DataError, match=r"dev/seq\.in has more lines than dev/seq\.out, which ends at line 1"):
         get(tmp_path)

@@ -25,6 +25,7 @@ from pretune.metrics.base import values_of
 from pretune.report.blocks import render_block
 from pretune.tasks import TokenClassification, find_task
 from pretune.tasks.predicting import predict_items
+from pretune.tasks.token_classification import IGNORED
 from pretune.types import Encoded, Example, Prediction
 from tiny import CPU, TAGS, Rig, dataset_of, tagged, tiny_backbone, tiny_encoder, uneven_rows
 
@@ -195,12 +196,25 @@ def test_unequal_words_and_tags_are_refused_by_row() -> None:
         task().encode(example_of("Ann went to Oslo.", ["O", "O"]))
 
 
-def test_an_unknown_tag_is_refused_by_name() -> None:
-    with pytest.raises(DataError, match='row r1 has the tag "B-PLACE"'):
-        task().encode(example_of("Ann went", ["O", "B-PLACE"]))
-    rows = dataset_of([{"id": "r1", "text": "Ann", "words": [[0, 3]], "tags": ["B-PLACE"]}])
-    with pytest.raises(DataError, match='"B-PLACE", which the model never learned'):
-        task().truths(rows)
+def test_an_unknown_tag_teaches_nothing_and_counts_as_missed() -> None:
+    (item,) = task().encode(example_of("Ann went", ["O", "B-PLACE"]))
+    assert item.target[1] == IGNORED
+    rows = dataset_of(
+        [
+            {"id": "r1", "text": "Ann", "words": [[0, 3]], "tags": ["B-PLACE"]},
+            {"id": "r2", "text": "Bo", "words": [[0, 2]], "tags": ["B-SPORT"]},
+        ]
+    )
+    truths = task().truths(rows)
+    assert truths == [["B-PLACE"], ["B-SPORT"]]
+    records = [
+        {"id": "r1", "tags": ["B-SPORT"], "truth": truths[0]},
+        {"id": "r2", "tags": ["B-SPORT"], "truth": truths[1]},
+    ]
+    assert task().metric.measure(records).scores()["exact"] == 0.5
+    assert task().warnings(records)[0].startswith("1 word of the rows has tags that the model never learned (B-PLACE)")
+    with pytest.raises(DataError, match='"B-PLACE", which the model never learned, and none that it did'):
+        task().truths(rows.select([0]))
     with pytest.raises(DataError, match="tags=NAME"):
         task().truths(dataset_of([{"id": "1", "text": "x"}]))
 

@@ -19,7 +19,16 @@ from pretune.errors import ModelError, UsageError, did_you_mean
 from pretune.types import ParameterGroup
 from pretune.wording import counted
 
-__all__ = ["LORA", "Adaptation", "Part", "adapt_low_rank", "encoder_layers", "find_parts", "plan_adaptation"]
+__all__ = [
+    "LORA",
+    "Adaptation",
+    "Part",
+    "adapt_low_rank",
+    "encoder_layers",
+    "find_parts",
+    "plan_adaptation",
+    "timm_classifier",
+]
 
 _BOTTOM, _RESTING, _LOW_RANK = "embeddings", "resting", "low rank"
 LORA = "lora"
@@ -198,7 +207,7 @@ def find_parts(model: nn.Module) -> tuple[Part, ...]:
     blocks = _layer_list(base)
     bottom = len(blocks) + 1
     depth_of = {id(block): len(blocks) - index for index, block in enumerate(blocks)}
-    head = _timm_classifier(base)
+    head = timm_classifier(base)
     if head is not None:
         depth_of[id(head)] = 0
     modules: list[list[nn.Module]] = [[] for _ in range(bottom + 1)]
@@ -226,7 +235,7 @@ def encoder_layers(model: nn.Module) -> list[nn.Module]:
 def _layer_list(base: nn.Module) -> list[nn.Module]:
     """The encoder's largest list of like blocks, lowest first; empty when its layers share one block's weights."""
     told = getattr(getattr(base, "config", None), "num_hidden_layers", None)
-    kinds = nn.ModuleList if _timm_classifier(base) is None else (nn.ModuleList, nn.Sequential)
+    kinds = nn.ModuleList if timm_classifier(base) is None else (nn.ModuleList, nn.Sequential)
     lists = [list(module) for module in base.modules() if isinstance(module, kinds)]
     alike = [
         blocks for blocks in lists if len({type(block) for block in blocks}) == 1 and (len(blocks) > 1 or told == 1)
@@ -234,7 +243,7 @@ def _layer_list(base: nn.Module) -> list[nn.Module]:
     return max(alike, key=_size, default=[])
 
 
-def _timm_classifier(base: nn.Module) -> nn.Module | None:
+def timm_classifier(base: nn.Module) -> nn.Module | None:
     """The classifier inside a model of timm; None for other models."""
     told = getattr(base, "get_classifier", None)
     found = told() if callable(told) and hasattr(base, "pretrained_cfg") else None

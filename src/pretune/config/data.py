@@ -64,6 +64,11 @@ class DataSettings(Settings):
         "what labels are: class takes each number as a class; auto: also, but refuses numbers that are scores to estimate",
         choices=("auto", "class"),
     )
+    unseen_labels: str = option(
+        "refuse",
+        "rows of validation and test with a label that no training row has: refuse them, or missed: they stay, and no answer to them is right",
+        choices=("refuse", "missed"),
+    )
     group: str | None = option(
         None,
         "column whose equal values stay on one side of every split (a patient, a speaker); folder:1 is the first folder of a file's path",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pretune.answers import ANSWERS, Answer, answer_of
+from pretune.answers import ANSWERS, Answer, Label, answer_of
 from pretune.config import DataSettings
 from pretune.data.columns.roles import kinds_in
 from pretune.data.splits import Splits
@@ -138,7 +138,11 @@ def complete_splits(splits: Splits, settings: DataSettings) -> Splits:
     kinds = kinds_in(result["train"].column_names)
     unseen = _unseen(labels)
     if unseen and any(ANSWERS[kind].closed for kind in kinds):
-        raise _unlearnable(unseen, list(labels["train"]), settings.place)
+        if settings.unseen_labels == "refuse" or any(
+            ANSWERS[kind].closed and ANSWERS[kind] is not Label for kind in kinds
+        ):
+            raise _unlearnable(unseen, list(labels["train"]), settings.place)
+        facts["unseen_labels"] = sorted({label for names in unseen.values() for label in names})
     facts["rows"] = {name: len(rows) for name, rows in result.items()}
     facts["labels"] = labels
     facts["notes"] += [_unseen_note(name, names, kinds[0]) for name, names in unseen.items()]
@@ -352,7 +356,7 @@ def _unlearnable(unseen: Mapping[str, Mapping[str, int]], known: Sequence[str], 
     name, strange = next(iter(unseen.items()))
     return DataError(
         f"{place}: {name} has labels that train does not have: {_shown(strange)}; a model could never learn them",
-        f"mend the label or remove these rows from {name} (train has: {', '.join(known[:10])})",
+        f"mend the label or remove these rows from {name} (train has: {', '.join(known[:10])}); where a row has one label, --unseen-labels missed keeps them as rows to which no answer is right",
     )
 
 

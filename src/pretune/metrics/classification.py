@@ -80,7 +80,7 @@ def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 def classification_statistics(probabilities_NC: np.ndarray, truth_N: np.ndarray, *, bins: int = BINS) -> np.ndarray:
     """What each row adds to the sums, float64 ``(N, 3C + 2 + 3 * bins)``.
 
-    ``truth_N`` holds class indices 0..C-1. The predicted class is the most probable one (the first of equals). Log loss
+    ``truth_N`` holds class indices 0..C-1, and -1 where the truth is none of the classes: no answer to that row is right. The predicted class is the most probable one (the first of equals). Log loss
     is in nats, its probability held above the float64 epsilon. The Brier term is the squared distance over all classes
     (Brier 1950), 0..2, halved for two classes, as scikit-learn has it. The confidence is the largest probability; bins
     are of equal width, their upper edge included (Guo et al. 2017, section 2).
@@ -89,15 +89,17 @@ def classification_statistics(probabilities_NC: np.ndarray, truth_N: np.ndarray,
     truth_N = np.asarray(truth_N, dtype=np.int64)
     num_rows, num_classes = probabilities_NC.shape
     assert truth_N.shape == (num_rows,), f"{truth_N.shape} truths for {num_rows} rows"
-    assert num_rows == 0 or (truth_N.min() >= 0 and truth_N.max() < num_classes), "a truth is not a class index"
+    assert num_rows == 0 or (truth_N.min() >= -1 and truth_N.max() < num_classes), "a truth is not a class index"
     stats_NK = np.zeros((num_rows, 3 * num_classes + 2 + 3 * bins))
     row_N = np.arange(num_rows)
     predicted_N = probabilities_NC.argmax(axis=1)
-    confidence_N, given_N = probabilities_NC[row_N, predicted_N], probabilities_NC[row_N, truth_N]
+    known_M = np.flatnonzero(truth_N >= 0)
+    confidence_N, given_N = probabilities_NC[row_N, predicted_N], np.zeros(num_rows)
+    given_N[known_M] = probabilities_NC[known_M, truth_N[known_M]]
     correct_N = predicted_N == truth_N
-    stats_NK[row_N, truth_N] = 1
+    stats_NK[known_M, truth_N[known_M]] = 1
     stats_NK[row_N, num_classes + predicted_N] = 1
-    stats_NK[row_N, 2 * num_classes + truth_N] = correct_N
+    stats_NK[known_M, 2 * num_classes + truth_N[known_M]] = correct_N[known_M]
     stats_NK[:, 3 * num_classes] = -np.log(np.clip(given_N, np.finfo(np.float64).eps, 1))
     squares_N = np.einsum("nc,nc->n", probabilities_NC, probabilities_NC) - 2 * given_N + 1
     stats_NK[:, 3 * num_classes + 1] = np.maximum(squares_N, 0) * (0.5 if num_classes <= 2 else 1.0)
@@ -131,9 +133,10 @@ def averages(truth_C: np.ndarray, predicted_C: np.ndarray, correct_C: np.ndarray
 
 def _mcc(sums: ClassificationSums) -> np.ndarray:
     """Matthews correlation for any number of classes (Gorodkin 2004, equation 8); 0 where it is not defined."""
-    rows, correct = sums.truth.sum(-1), sums.correct.sum(-1)
+    rows, correct = sums.predicted.sum(-1), sums.correct.sum(-1)
+    others = rows - sums.truth.sum(-1)
     together = correct * rows - (sums.truth * sums.predicted).sum(-1)
-    spread_truth = rows**2 - (sums.truth**2).sum(-1)
+    spread_truth = rows**2 - (sums.truth**2).sum(-1) - others**2
     spread_predicted = rows**2 - (sums.predicted**2).sum(-1)
     return ratio(together, np.sqrt(spread_truth * spread_predicted))
 
@@ -145,7 +148,7 @@ def classification_scores(sums_K: np.ndarray, num_classes: int, bins: int = BINS
     without a row, as scikit-learn does. ``ece`` is the expected calibration error (Guo et al. 2017, equation 3).
     """
     sums = named_sums(sums_K, num_classes, bins)
-    rows = sums.truth.sum(-1)
+    rows = sums.predicted.sum(-1)
     recall_C = ratio(sums.correct, sums.truth)
     scores = {
         "accuracy": ratio(sums.correct.sum(-1), rows),
@@ -175,7 +178,9 @@ def wilson(successes: float, n: float) -> Interval:
 
 @final
 class ClassificationMetric(Metric):
-    """Scores of one label a row; ``labels`` names the classes. A row is right where its most probable class is the truth."""
+    """Scores of one label a row; ``labels`` names the classes. A row is right where its most probable class is the truth, and never where
+    the truth is none of them (``takes_unseen``: such rows are scored).
+    """
 
     answer: ClassVar[str] = "label"
     primary: str = "accuracy"
@@ -190,25 +195,27 @@ class ClassificationMetric(Metric):
         "ece": ScoreSpec(rising=False, title="expected calibration error"),
     }
 
-    def __init__(self, labels: Sequence[str]) -> None:
-        self.labels = tuple(labels)
+    def __init__(self, labels: Sequence[str], *, takes_unseen: bool = False) -> None:
+        self.labels, self.takes_unseen = tuple(labels), takes_unseen
 
     @classmethod
     def of(cls, about: Mapping[str, Any]) -> Self:
         """See :class:`~pretune.metrics.base.Metric`."""
-        return cls(about["labels"])
+        return cls(about["labels"], takes_unseen=about.get("unseen_labels", False))
 
     def measure(self, records: Iterable[Record]) -> Measured:
         """See :class:`~pretune.metrics.base.Metric`. Raises :class:`DataError` when a truth is none of the labels."""
         index = {label: number for number, label in enumerate(self.labels)}
         probabilities, truths = [], []
         for record in records:
-            if record["truth"] not in index:
+            if record["truth"] not in index and not self.takes_unseen:
                 known = ", ".join(self.labels[:10])
                 raise DataError(f'row {record["id"]} has the label "{record["truth"]}"', f"the labels are: {known}")
             probabilities.append([float(record["probabilities"].get(label, 0.0)) for label in self.labels])
-            truths.append(index[record["truth"]])
-        return self.of_probabilities(np.array(probabilities).reshape(-1, len(self.labels)), np.array(truths))
+            truths.append(index.get(record["truth"], -1))
+        return self.of_probabilities(
+            np.array(probabilities).reshape(-1, len(self.labels)), np.array(truths, dtype=np.int64)
+        )
 
     def of_probabilities(self, probabilities_NC: np.ndarray, truth_N: np.ndarray) -> Sums:
         """The same of probabilities (N, C) and class indices (N,)."""

@@ -35,18 +35,18 @@ class Supervised(Objective):
         self.adaptation = adaptation
         self.log_names = task.loss_parts
 
-    def streams(self, rows: EncodedRows, *, batch_size: int, group_by_length: bool) -> dict[str, Stream]:
-        """The one stream of labelled rows."""
+    def streams(
+        self, rows: EncodedRows, *, batch_size: int, group_by_length: bool, name: str = "labelled"
+    ) -> dict[str, Stream]:
+        """The one stream of labelled rows; ``name`` is that of the stream and of its batches."""
 
         def collate(rows_R: np.ndarray, keys_R: np.ndarray) -> Feed:
             pairs = zip(rows_R, keys_R, strict=True)
-            return {
-                "labelled": self.task.collate([learned_item(self.task, rows, int(i), int(key)) for i, key in pairs])
-            }
+            return {name: self.task.collate([learned_item(self.task, rows, int(i), int(key)) for i, key in pairs])}
 
         order_N = getattr(rows, "order_N", None)  # of rows with two lengths
         is_whole = self.task.ties_rows
-        return {"labelled": Stream(rows.lengths_N, collate, batch_size, group_by_length, is_whole, order_N=order_N)}
+        return {name: Stream(rows.lengths_N, collate, batch_size, group_by_length, is_whole, order_N=order_N)}
 
     def prepare(self, model: torch.nn.Module, progress: float) -> None:
         """Training mode; what does not learn at ``progress`` rests in eval mode, its dropout too."""

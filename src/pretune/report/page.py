@@ -9,6 +9,7 @@ from pretune.report.benchmark_section import benchmark_lead, benchmark_of, bench
 from pretune.report.compression_section import compression_lead, compression_section
 from pretune.report.layout import Page, write_page
 from pretune.report.lineage import nodes_of
+from pretune.report.multitask_section import multitask_lead, multitask_of, multitask_section, multitask_tiles
 from pretune.report.score_sections import comparisons_section, scores_section
 from pretune.report.sections import (
     curves_section,
@@ -50,8 +51,9 @@ def report_page(run: RunFolder) -> Page:
         curves_section(run.log_lines(), metrics),
         data_section(passport, record),
     )
-    studied = study_of(run)
+    studied, joint = study_of(run), multitask_of(run)
     own = [
+        *([multitask_section(joint), curves_section(run.log_lines(), metrics)] if joint else []),
         *([study_section(studied)] if studied else []),
         *([steps_section(run)] if steps else []),
         *([benchmark_section(measured)] if measured else []),
@@ -70,6 +72,8 @@ def report_page(run: RunFolder) -> Page:
         banners=banners(record, name),
         tiles=study_tiles(studied)
         if studied
+        else multitask_tiles(joint)
+        if joint
         else benchmark_tiles(measured)
         if measured
         else tiles(record, metrics, passport),
@@ -80,9 +84,11 @@ def report_page(run: RunFolder) -> Page:
 def _lead(
     run: RunFolder, record: dict[str, Any], metrics: dict[str, Any], comparisons: list[dict[str, Any]], measured: Any
 ) -> tuple[str, ...]:
-    """The outcome first: of the steps, of the benchmark, of the evaluation, or of what the run was made from."""
+    """The outcome first: of the study, of the tasks, of the steps, of the benchmark, of the evaluation, or of what the run was made from."""
     if studied := study_of(run):
         return study_lead(studied)
+    if joint := multitask_of(run):
+        return multitask_lead(joint)
     if steps_of(run):
         return (*benchmark_lead(measured), *steps_lead(run)) if measured else steps_lead(run)
     if measured:

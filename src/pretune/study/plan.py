@@ -16,7 +16,7 @@ from pretune.study.recipe import Recipe, Step
 from pretune.study.recipe_file import typed
 from pretune.verbs.declare import build_settings, load_verb
 
-__all__ = ["Arm", "Cell", "arms_of", "budgets_of", "cells_of", "plan_of"]
+__all__ = ["Arm", "Cell", "arms_of", "budgets_of", "cells_of", "options_of", "plan_of"]
 
 _USUAL_BUDGETS = (10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 _MOST_USUAL = 4
@@ -65,7 +65,7 @@ def arms_of(words: Sequence[str]) -> list[Arm]:
             )
         if any(arm.name == name for arm in arms):
             raise UsageError(f"two arms are called {name}", f"give one another name: other={backbone}")
-        arms.append(Arm(name, backbone, _options(rest, word)))
+        arms.append(Arm(name, backbone, options_of(rest, word)))
     return arms
 
 
@@ -75,7 +75,8 @@ def _named_after(backbone: str, options: Sequence[str]) -> str:
     return "-".join([stem, *(re.sub(r"[^\w.-]+", "-", option.partition("=")[2]) for option in options)])
 
 
-def _options(words: Sequence[str], where: str) -> dict[str, Any]:
+def options_of(words: Sequence[str], where: str) -> dict[str, Any]:
+    """``OPTION=VALUE`` words as options; ``where`` they stand is told. Raises :class:`UsageError` for a word that is none."""
     found = {}
     for word in words:
         name, equals, value = word.partition("=")
@@ -116,7 +117,7 @@ def plan_of(settings: Settings, cells: Sequence[Cell], out: Path, shared: Sequen
 
     Raises :class:`UsageError` naming the arm for whatever ``pretune finetune`` would refuse before it computes.
     """
-    common = _options(shared, "--set")
+    common = options_of(shared, "--set")
     for one in (common, *(cell.arm.options for cell in cells)):
         if wrong := sorted(_OF_THE_STUDY & one.keys()):
             raise UsageError(f"{wrong[0]} is the study's own to say", f"leave {wrong[0]} out of the arms and of --set")

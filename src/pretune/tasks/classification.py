@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -17,7 +18,7 @@ from pretune.answers import Label
 from pretune.errors import DataError
 from pretune.metrics.base import Metric
 from pretune.metrics.classification import ClassificationMetric
-from pretune.schema import Check, number
+from pretune.schema import Check, flag, number
 from pretune.tasks.baselines.parts import KnownLabels
 from pretune.tasks.blocks.classification import classification_blocks
 from pretune.tasks.calibration import apply_temperature, choose_temperature
@@ -25,7 +26,7 @@ from pretune.tasks.labelling import Labelling, given_order, in_order
 from pretune.tasks.row_task import training_rows
 from pretune.tasks.soft_losses import softened_divergence
 from pretune.types import Encoded, Target
-from pretune.wording import counted
+from pretune.wording import agree, counted
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -49,13 +50,24 @@ def _weights_in(data: Splits, labels: Sequence[str]) -> tuple[float, ...]:
     return balanced_class_weights([counts[label] for label in labels])
 
 
+@dataclass(frozen=True)
+class _SomeRows:
+    """These of the rows, by their numbers among all."""
+
+    rows: Any
+    places: np.ndarray
+
+    def __getitem__(self, index: int) -> Mapping[str, Any]:
+        return self.rows[int(self.places[index])]
+
+
 class Classification(Labelling):
     """One label a row. A modality adds how its rows become arrays and batches (``encode``, ``encode_rows``, ``inputs_of``)."""
 
     answer: ClassVar[str] = "label"
     problem_type: ClassVar[str] = "single_label_classification"
     metric_type: ClassVar[type[Metric]] = ClassificationMetric
-    kept: ClassVar[Mapping[str, Check]] = {"temperature?": number(above=0)}
+    kept: ClassVar[Mapping[str, Check]] = {"temperature?": number(above=0), "unseen_labels?": flag}
 
     def __init__(
         self,
@@ -64,10 +76,12 @@ class Classification(Labelling):
         class_weights: Sequence[float] | None = None,
         label_smoothing: float = 0.0,
         temperature: float = 1.0,
+        takes_unseen: bool = False,
     ) -> None:
         super().__init__(labels, label_smoothing=label_smoothing)
         self.class_weights_C = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
         self.temperature = temperature
+        self.takes_unseen = takes_unseen
 
     @classmethod
     def options_of(cls, data: Splits, settings: TaskSettings) -> tuple[list[str], dict[str, Any]]:
@@ -75,7 +89,11 @@ class Classification(Labelling):
         labels, weights = cls.labels_of(data), None
         if settings.class_weights == "auto":
             weights = _weights_in(data, labels)
-        return labels, {"class_weights": weights, "label_smoothing": settings.label_smoothing or 0.0}
+        return labels, {
+            "class_weights": weights,
+            "label_smoothing": settings.label_smoothing or 0.0,
+            "takes_unseen": bool(data.facts.get("split", {}).get("unseen_labels")),
+        }
 
     def with_training_options(self, data: Splits, settings: Any) -> None:
         """Labels are smoothed and classes weigh as they did."""
@@ -85,8 +103,11 @@ class Classification(Labelling):
 
     @classmethod
     def saved_options(cls, about: Mapping[str, Any]) -> dict[str, Any]:
-        """The temperature."""
-        return {"temperature": float(about.get("temperature", 1.0))}
+        """The temperature, and whether rows may have labels that were never learned."""
+        return {
+            "temperature": float(about.get("temperature", 1.0)),
+            "takes_unseen": bool(about.get("unseen_labels", False)),
+        }
 
     @classmethod
     def labels_of(cls, data: Splits) -> list[str]:
@@ -99,9 +120,9 @@ class Classification(Labelling):
             )
         return in_order(names, given_order(data))
 
-    def numbered(self, answer: str) -> int:
-        """The class index."""
-        return self.number_of(answer)
+    def numbered(self, answer: str) -> int | None:
+        """The class index; None for a label that was never learned, where rows may have such."""
+        return None if self.takes_unseen and answer not in self.index else self.number_of(answer)
 
     def target_of(self, target: Target | None) -> int | None:
         """The class index of a label. Raises :class:`DataError` for one that was not trained on."""
@@ -153,6 +174,7 @@ class Classification(Labelling):
 
     def calibrate(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
         """Fit the temperature; it stays 1 where one would not help rows that it was not fitted on."""
+        records = self._learned(records)
         log_NC = np.log(np.maximum(self.matrix(records), 1e-30))
         found = choose_temperature(
             log_NC, np.array([self.index[record["truth"]] for record in records], dtype=np.int64)
@@ -177,6 +199,7 @@ class Classification(Labelling):
 
     def calibration_on(self, records: Sequence[Mapping[str, Any]]) -> dict[str, float] | None:
         """The log loss of the rows as trained and at the temperature, in nats a row."""
+        records = self._learned(records)
         if self.temperature == 1.0 or not records:
             return None
         truth_N = np.array([self.index[record["truth"]] for record in records])
@@ -186,8 +209,26 @@ class Classification(Labelling):
         ]
         return {"temperature": self.temperature, "log_loss": losses[0], "calibrated_log_loss": losses[1]}
 
+    def _learned(self, records: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """The records whose truth is a class that was learned."""
+        return [record for record in records if record["truth"] in self.index] if self.takes_unseen else records
+
     def warnings(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Says when rows of several classes are all given the same one."""
+        """Says when rows of several classes are all given the same one, and how many no answer is right to."""
+        missed = sorted({record["truth"] for record in records} - {*self.labels})
+        count = len(records) - len(self._learned(records))
+        return [
+            *(
+                [
+                    f"{counted(count)} {agree(count, 'have', 'has')} a label that no training row has ({', '.join(missed[:5])}): no answer to {agree(count, 'them', 'it')} is right."
+                ]
+                if count
+                else []
+            ),
+            *self._all_alike(records),
+        ]
+
+    def _all_alike(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
         given = {record[self.answer] for record in records}
         if len(records) < _FEW_RECORDS or len(given) > 1 or len({record["truth"] for record in records}) < 2:
             return []
@@ -198,11 +239,13 @@ class Classification(Labelling):
 
     def blocks(self, records: Sequence[Mapping[str, Any]], rows: Any) -> list[dict[str, Any]]:
         """Per-class table, confusion matrix, calibration, most confident mistakes."""
+        learned_M = np.flatnonzero([record["truth"] in self.index for record in records])
+        records = self._learned(records)
         return classification_blocks(
             self.matrix(records),
-            np.array([self.index[record["truth"]] for record in records]),
+            np.array([self.index[record["truth"]] for record in records], dtype=np.int64),
             self.labels,
-            rows,
+            _SomeRows(rows, learned_M) if self.takes_unseen else rows,
             calibrated_NC=None if self.temperature == 1.0 else self.matrix(self.calibrated(records)),
             temperature=self.temperature,
             shown=self.shown,
@@ -210,9 +253,11 @@ class Classification(Labelling):
 
     def known_answers(self, train: Dataset, rows: Dataset) -> KnownLabels:
         """Class indices of both."""
-        train_M, truth_N = (np.array(self.targets_by_row(part), dtype=np.int64) for part in (train, rows))
+        found = [self.targets_of(part) for part in (train, rows)]
+        train_M, truth_N = (np.zeros(0, dtype=np.int64) if one is None else one for one in found)
         return KnownLabels(train_M, truth_N, len(self.labels), ClassificationMetric(self.labels).of_probabilities)
 
     def to_dict(self) -> dict[str, Any]:
         """Name, labels and temperature."""
-        return {**super().to_dict(), "temperature": self.temperature}
+        unseen = {"unseen_labels": True} if self.takes_unseen else {}
+        return {**super().to_dict(), "temperature": self.temperature, **unseen}

@@ -61,6 +61,7 @@ class Labelling(RowTask):
     reads: ClassVar[tuple[str, ...]] = ("class_weights", "label_smoothing")
     kept: ClassVar[Mapping[str, Check]] = {"labels": listed(text(), least=2, unique=True)}
     lacks: ClassVar[Mapping[str, str]] = {}
+    takes_unseen: bool = False
 
     def __init__(self, labels: Sequence[str], *, label_smoothing: float = 0.0) -> None:
         super().__init__(labels)
@@ -121,7 +122,7 @@ class Labelling(RowTask):
         unknown = sorted(
             {str(name) for cell in cells for name in (cell if isinstance(cell, list) else [cell])} - {*self.labels}
         )
-        if unknown:
+        if unknown and not self.takes_unseen:
             raise DataError(
                 f'the rows have the label "{unknown[0]}", which the model never learned',
                 did_you_mean(unknown[0], self.labels),

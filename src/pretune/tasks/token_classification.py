@@ -33,7 +33,7 @@ from pretune.tasks.row_task import training_rows
 from pretune.tasks.rows.items import ArrayKind, Counted, ItemRows, store_items
 from pretune.tasks.soft_losses import softened_divergence
 from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction
-from pretune.wording import counted
+from pretune.wording import agree, counted
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -151,16 +151,10 @@ class TokenClassification(Task):
         return items
 
     def _numbered(self, tags: Sequence[str], words: int, row: str) -> list[int]:
-        """Numbers of the tags. Raises :class:`DataError` for another number than of words, or one that was never learned."""
+        """Numbers of the tags, -100 for one that was never learned. Raises :class:`DataError` for another number than of words."""
         if len(tags) != words:
             raise DataError(f"row {row} has {words} words and {len(tags)} tags", "one tag a word is expected")
-        unknown = next((tag for tag in tags if tag not in self.index), None)
-        if unknown is not None:
-            raise DataError(
-                f'row {row} has the tag "{unknown}", which is not among those trained on: {", ".join(self.labels[:20])}',
-                "correct the tag, or train with rows that have it",
-            )
-        return [self.index[tag] for tag in tags]
+        return [self.index.get(tag, IGNORED) for tag in tags]
 
     def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> ItemRows:
         """See :class:`pretune.tasks.base.Task`. The ledger counts words without a token as lost."""
@@ -286,12 +280,15 @@ class TokenClassification(Task):
         return Prediction(windows[0].id, to_iob2(tags, self.scheme), (), {WORDS: spans})
 
     def truths(self, dataset: Dataset) -> list[Any]:
-        """The tags. Raises :class:`DataError` where rows have none, or one that was never learned."""
+        """The tags. One that was never learned stays in them, and counts as missed; rows without one that was learned raise
+        :class:`DataError`.
+        """
         cells = self.cells(dataset)
-        unknown = sorted({tag for tags in cells for tag in tags or ()} - {*self.labels})
-        if unknown:
+        given = {tag for tags in cells for tag in tags or ()}
+        unknown = sorted(given - {*self.labels})
+        if unknown and not (given - {OUTSIDE}) & {*self.labels}:
             raise DataError(
-                f'the rows have the tag "{unknown[0]}", which the model never learned',
+                f'the rows have the tag "{unknown[0]}", which the model never learned, and none that it did',
                 f"it knows {', '.join(self.labels[:20])}",
             )
         return cells
@@ -319,13 +316,23 @@ class TokenClassification(Task):
         return schema
 
     def warnings(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Says when the same tag is given everywhere."""
+        """Says when the same tag is given everywhere, and which tags cannot be given."""
+        counts = Counter(tag for one in records for tag in one["truth"] or () if tag not in self.index)
+        missed = (
+            [
+                f"{counted(counts.total(), 'word')} of the rows {agree(counts.total(), 'have', 'has')} tags that the model never learned "
+                f"({', '.join(sorted(counts)[:5])}{' ...' if len(counts) > 5 else ''}): they count as missed."
+            ]
+            if counts
+            else []
+        )
         given = {tag for record in records for tag in record[self.answer]}
         if len(records) < _FEW_RECORDS or len(given) > 1 or len({t for one in records for t in one["truth"]}) < 2:
-            return []
+            return missed
         return [
+            *missed,
             f'All words of {counted(len(records))} are given the tag "{next(iter(given), "")}": the model found nothing. Learn longer '
-            "(--epochs) or from a pre-trained backbone."
+            "(--epochs) or from a pre-trained backbone.",
         ]
 
     def blocks(self, records: Sequence[Mapping[str, Any]], rows: Any) -> list[dict[str, Any]]:

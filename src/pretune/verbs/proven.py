@@ -48,6 +48,7 @@ __all__ = [
     "load_plain",
     "load_proven",
     "open_model",
+    "refuse_joint",
     "refuse_lacking",
 ]
 
@@ -172,6 +173,7 @@ def about_of(run: RunFolder) -> dict[str, Any]:
     """``pretune.json`` of a run's model; its ``engine`` is ``torch`` where none is named. Raises :class:`RunError` without a model."""
     path = run.model_dir / "pretune.json"
     if not path.exists():
+        refuse_joint(run)
         command = run.record.get("command", "pretune finetune ...")
         if run.record.get("status") == "finished":
             raise RunError(
@@ -182,6 +184,15 @@ def about_of(run: RunFolder) -> dict[str, Any]:
             f"{run.path} has no model yet (its status is {run.record.get('status')})", f"finish it first: {command}"
         )
     return {"engine": "torch", **about_in(run.model_dir)}
+
+
+def refuse_joint(run: RunFolder) -> None:
+    """Raise :class:`RunError` for a run of several tasks (`pretune multitask`), naming the run of each."""
+    if tasks := run.record.get("tasks"):
+        raise RunError(
+            f"{run.path} is several tasks on one trunk, each of which is a run of its own",
+            f"name one: {', '.join(str(run.path / name) for name in tasks)}",
+        )
 
 
 def refuse_lacking(run: RunFolder, verb: str) -> None:

@@ -69,6 +69,9 @@ def own_settings(run: RunFolder) -> ReadSettings:
     record = run.record
     saved = record.get("reading") or record["settings"]
     if "column" not in saved:
+        from pretune.verbs.proven import refuse_joint
+
+        refuse_joint(run)
         raise RunError(
             f"{run.path} was made by `{record['verb']}`, which has no labels to score",
             "take a run of pretune finetune, or one made from it",

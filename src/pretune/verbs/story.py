@@ -22,6 +22,9 @@ VERBS: tuple[VerbEntry, ...] = (
     ),
     VerbEntry("pretrain", "learn", "learn from unlabelled texts, pictures or clips, from scratch or on from a model"),
     VerbEntry("finetune", "learn", "learn a task from labelled rows"),
+    VerbEntry(
+        "multitask", "learn", "learn several tasks at once on one trunk, and say whether it is worth it", room="study"
+    ),
     VerbEntry("selftrain", "learn", "learn on from rows without labels, where that can be shown to help"),
     VerbEntry("probe", "prove", "say in seconds what a model's features know before anything learns"),
     VerbEntry("evaluate", "prove", "score a run on a split, with intervals and baselines"),

@@ -1,10 +1,13 @@
-"""Words and their tags in columns, one word a line (CoNLL), and in twin files, one row a line (``seq.in`` and ``seq.out``)."""
+"""Words and their tags in columns, one word a line (CoNLL), and in twin files, one row a line (``seq.in`` and ``seq.out``, and the rows'
+``label``).
+"""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from itertools import zip_longest
 from pathlib import PurePosixPath
 from typing import Any
@@ -22,6 +25,8 @@ _FEWEST_LINES, _MOST_FILLED, _AGREE = 10, 0.99, 0.95
 _CHUNK_ROWS = 5_000
 _BLANKS = re.compile(r"[ \t]+")
 _SLOTS = ("seq.in", "seq.out")
+LABEL = "label"
+"""The file of whole rows' labels beside the twins, and what its column is called."""
 
 
 def holds_tokens(sample: Sequence[str]) -> bool:
@@ -146,42 +151,48 @@ def slots_in(entries: Sequence[Entry]) -> list[tuple[Entry, Entry, Entry | None]
         path = PurePosixPath(entry.inner)
         folders.setdefault(path.parent, {})[path.name.casefold()] = entry
     return [
-        (files[_SLOTS[0]], files[_SLOTS[1]], files.get("label"))
+        (files[_SLOTS[0]], files[_SLOTS[1]], files.get(LABEL))
         for files in folders.values()
         if all(name in files for name in _SLOTS)
     ]
 
 
-def slots_table(words: Entry, tags: Entry, encoding: str | None) -> Table:
-    """A row a line: words "0" of one file, tags "1" of the other. Lines that are blank in both are left out.
+def slots_table(entries: Sequence[Entry], encoding: str | None) -> Table:
+    """A row a line: words "0" of one file, tags "1" of the other, and of a third the row's ``label``, which is read where it is asked for
+    by name. Lines that are blank in all are left out.
 
     Raises :class:`DataError` where one file has more lines.
     """
-    facts: dict[str, Any] = {"format": "words, and tags in a twin file", "encoding": find_encoding(words, encoding)}
+    facts: dict[str, Any] = {
+        "format": "words, and tags in a twin file",
+        "encoding": find_encoding(entries[0], encoding),
+    }
+    columns = ("0", "1", LABEL)[: len(entries)]
     return Table(
-        ("0", "1"), False, _twin_chunks(words, tags, encoding, facts), facts, roles={"words": "0", "tags": "1"}, by_line=True
+        columns, False, _twin_chunks(entries, encoding, facts), facts, roles={"words": "0", "tags": "1"}, by_line=True
     )  # fmt: skip
 
 
-def _twin_chunks(words: Entry, tags: Entry, encoding: str | None, facts: dict[str, Any]) -> Iterator[Chunk]:
-    batch: list[tuple[int, list[str], list[str]]] = []
+def _twin_chunks(entries: Sequence[Entry], encoding: str | None, facts: dict[str, Any]) -> Iterator[Chunk]:
+    batch: list[tuple[int, tuple[str, ...]]] = []
     blank = 0
-    with (
-        open_text(words.open(), facts["encoding"]) as left,
-        open_text(tags.open(), find_encoding(tags, encoding)) as right,
-    ):
-        pairs = zip_longest(read_lines(left, words.name), read_lines(right, tags.name))
-        for number, (one, other) in enumerate(pairs, 1):
-            if one is None or other is None:
-                longer, shorter = (tags, words) if one is None else (words, tags)
+    with ExitStack() as stack:
+        told = [facts["encoding"], *(find_encoding(entry, encoding) for entry in entries[1:])]
+        files = [stack.enter_context(open_text(entry.open(), code)) for entry, code in zip(entries, told, strict=True)]
+        lines = (read_lines(file, entry.name) for file, entry in zip(files, entries, strict=True))
+        for number, row in enumerate(zip_longest(*lines), 1):
+            cells = tuple(cell for cell in row if cell is not None)
+            if len(cells) < len(row):
+                short = next(entry for entry, cell in zip(entries, row, strict=True) if cell is None)
+                long = next(entry for entry, cell in zip(entries, row, strict=True) if cell is not None)
                 raise DataError(
-                    f"{longer.name} has more lines than {shorter.name}, which ends at line {number - 1}",
+                    f"{long.name} has more lines than {short.name}, which ends at line {number - 1}",
                     "line N of one belongs to line N of the other: mend the files",
                 )
-            if not one.strip() and not other.strip():
+            if not any(cell.strip() for cell in cells):
                 blank += 1
                 continue
-            batch.append((number, one.split(), other.split()))
+            batch.append((number, cells))
             if len(batch) == _CHUNK_ROWS:
                 yield _twins(batch)
                 batch = []
@@ -190,5 +201,10 @@ def _twin_chunks(words: Entry, tags: Entry, encoding: str | None, facts: dict[st
     facts["blank_lines"] = blank
 
 
-def _twins(batch: Sequence[tuple[int, list[str], list[str]]]) -> Chunk:
-    return Chunk([row[0] for row in batch], lambda name: [row[int(name) + 1] for row in batch])
+def _twins(batch: Sequence[tuple[int, tuple[str, ...]]]) -> Chunk:
+    def column(name: str) -> list[Any]:
+        if name == LABEL:
+            return [cells[2].strip() for _, cells in batch]
+        return [cells[int(name)].split() for _, cells in batch]
+
+    return Chunk([number for number, _ in batch], column)

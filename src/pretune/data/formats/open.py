@@ -81,8 +81,7 @@ def open_source(source: Source, options: Options) -> dict[str | None, Table]:
         if source.documents:
             return {None: document_table(source.entries, options.encoding)}
         if source.twins:
-            words, tags = source.entries
-            return {None: slots_table(words, tags, options.encoding)}
+            return {None: slots_table(source.entries, options.encoding)}
         if source.parallel:
             return {None: parallel_table(source.entries, options)}
         if source.media is not None:

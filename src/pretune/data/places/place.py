@@ -90,7 +90,7 @@ class Source:
 
     ``find`` finds the files that a table's rows name; ``stems`` are the names without suffix of the media files that it can
     find, each with its kind, ``num_beside`` of which lie in the same folder or archive that was given. ``told``: its split was
-    told by name, and stands. ``twins``: its two entries hold the words and the tags of the same rows, line by line. ``parallel``: its
+    told by name, and stands. ``twins``: its entries hold the words and the tags of the same rows, line by line, and perhaps their labels. ``parallel``: its
     entries say the same line by line in several languages. ``table`` makes the table where the reader of a format that is spread over files
     does.
     """

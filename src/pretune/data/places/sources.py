@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from pretune.data.archives.streams import Entry
 from pretune.data.formats.base import Options
-from pretune.data.formats.conll import slots_in
+from pretune.data.formats.conll import LABEL, slots_in
 from pretune.data.formats.marks import marks_in
 from pretune.data.formats.media import media_kind, stems_of
 from pretune.data.formats.silent import is_silent_text
@@ -130,16 +130,20 @@ def _twin_place(
 ) -> Place:
     """The place of folders with ``seq.in`` and ``seq.out``: a source each."""
     sources = [
-        Source(words.name, (words, tags), _split_of_path(words.name, options), twins=True) for words, tags, _ in twins
+        Source(
+            words.name,
+            (words, tags) if label is None else (words, tags, label),
+            _split_of_path(words.name, options),
+            twins=True,
+        )
+        for words, tags, label in twins
     ]
     sources, unplaced, notes = placed(sources, place)
-    labels = [label.name for _, _, label in twins if label is not None]
-    used = {entry.name for words, tags, _ in twins for entry in (words, tags)} | set(labels)
+    used = {entry.name for several in twins for entry in several if entry is not None}
     rest = [entry.name for entry in entries if entry.name not in used]
-    left_out = [
-        LeftOut("labels of whole rows, which are not read beside tags of their words", labels),
-        LeftOut("about the data, or no words with tags in a twin file", rest),
-    ]
+    left_out = [LeftOut("about the data, or no words with tags in a twin file", rest)]
+    if any(label is not None for _, _, label in twins):
+        notes = [*notes, f"Whole rows have labels beside the tags of their words: --column {LABEL}={LABEL} reads them."]
     return Place(
         sources, [stamp_of(entry) for entry in entries], [], notes, [*unplaced, *(one for one in left_out if one.names)]
     )

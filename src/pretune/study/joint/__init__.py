@@ -1,0 +1,1 @@
+"""Several tasks on one trunk: what ``pretune multitask`` is made of."""
