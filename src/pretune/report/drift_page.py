@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from pretune.report.charts import Whisker, dot_whisker
 from pretune.report.drift_words import auc_text, p_text, verdict_sentence
-from pretune.report.layout import Banner, Cell, Page, Section, Tile, data_table, part, write_page
+from pretune.report.layout import Cell, Page, Section, Tile, data_table, part, write_page
 from pretune.report.svg import responsive
 from pretune.report.words import number_text, percent_text, percent_tick, plain, score_text, score_value_text
 from pretune.wording import counted
@@ -42,7 +42,6 @@ def drift_page(facts: Facts) -> Page:
         over_title=f"pretune drift · {plain(PurePath(facts['run']).name)} · {plain(PurePath(facts['data']).name)}",
         lead=(f"{sentence[0].upper()}{sentence[1:]}", _sets(facts)),
         sections=tuple(Section(anchor, title, parts) for anchor, title, parts in filled if parts),
-        banners=tuple(Banner("note", "Note.", plain(note)) for note in facts["notes"]),
         tiles=_tiles(facts),
         closing="Made by pretune. This page is complete in itself: it holds no script and loads nothing.",
     )
@@ -194,4 +193,5 @@ def _how(facts: Facts) -> list[str]:
         "The classifier is logistic regression, each row scored by a fit without it; its p and that of the kernel two-sample test (MMD, Gretton et al. 2012) come from reshuffling which rows are new.",
         "A small p says that something moved, not that it matters: the AUC says how much, and the accuracy to expect what it may cost.",
         f"Rows, folds and reshuffles follow from the seed {facts['seed']}.",
+        *(plain(note) for note in facts["notes"]),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from pretune.errors import DataError
@@ -105,7 +106,7 @@ def _sides(settings: DriftSettings, run: RunFolder, say: Say) -> _Sides:
     reference = data[split] if split == "train" else _held_out(run, data[split], f"rows of {split}", notes)
     new = _held_out(run, new, "new rows", notes)
     return _Sides(
-        _drawn(reference, settings, f"the {split} rows of {run.path}", notes), _drawn(new, settings, settings.data, notes),
+        _drawn(reference, settings, f"the {split} rows of {run.path.name}", notes), _drawn(new, settings, PurePath(settings.data).name, notes),
         data.get("train"), split, notes,
     )  # fmt: skip
 
