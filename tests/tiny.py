@@ -347,6 +347,20 @@ def tagged(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
+def chatted(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows as conversations: every third of two exchanges, every fourth with a turn of the system, the answers the first words."""
+    found = []
+    for number, row in enumerate(rows):
+        words = row["text"].split()
+        turns = [{"role": "system", "content": "say it"}] if number % 4 == 0 else []
+        if number % 3 == 0:
+            turns += [{"role": "user", "content": "the coach"}, {"role": "assistant", "content": words[0]}]
+        turns.append({"role": "user", "content": row["text"]})
+        text = "\n".join(turn["content"] for turn in turns)
+        found.append({"id": row["id"], "text": text, "turns": turns, "target": [" ".join(words[:3])]})
+    return found
+
+
 def written(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The rows with a text to be written in place of the label: the first words the other way round, every fourth in two forms."""
     found = []

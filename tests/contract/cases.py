@@ -25,12 +25,14 @@ from pretune.backbones.fitted import fitted_transform
 from pretune.backbones.generation import Generation, marks_of
 from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.load import load_backbone
+from pretune.backbones.text.chat import ChatEncoder
 from pretune.backbones.text.encoder import TextEncoder
 from pretune.backbones.text.limits import max_length_of
 from pretune.tasks import (
     AudioClassification,
     AudioMultilabelClassification,
     AudioRegression,
+    Conversation,
     ImageClassification,
     ImageMultilabelClassification,
     ImageRegression,
@@ -58,6 +60,7 @@ from tiny import (
     WORDS,
     Rig,
     asked,
+    chatted,
     dataset_of,
     numbered,
     several_labels,
@@ -335,6 +338,33 @@ def _going_on(family: str, **options: Any) -> TaskCase:
     )  # fmt: skip
 
 
+def _chatting(family: str, **options: Any) -> TaskCase:
+    """Conversations of one exchange or two, with a turn of the system or without; those without a target are answered."""
+    backbone = tiny_backbone(family)
+    encoder = ChatEncoder(backbone.tokenizer, max_length=options.get("max_length", 128))
+    task = Conversation(encoder, Writing(temperature=0.0, max_new_tokens=6))
+    model, _ = task.build(backbone, seed=0)
+    rows = chatted(uneven_rows(12))
+    examples = [
+        Example(row["id"], {"text": row["text"], "turns": row["turns"]}, TargetText(tuple(row["target"])))
+        for row in rows
+    ]
+
+    def load(folder: Any) -> torch.nn.Module:
+        from transformers import AutoModelForCausalLM
+
+        return AutoModelForCausalLM.from_pretrained(folder).eval()
+
+    def perfect(example: Example) -> Mapping[str, Any]:
+        likely = {"nll": 0.0, "tokens": 9, "bytes": 40, "right": 9, "finish_reason": "end"}
+        return {**_perfect(example), **likely}
+
+    unlabelled = Example("nobody-knows", {"text": "the coach"})
+    return TaskCase(
+        task, make_fast(model).eval(), examples, dataset_of(rows), unlabelled, perfect, load, f"contract-chat-{family}-{options}", backbone
+    )  # fmt: skip
+
+
 def _pictures(preset: str, *, several: bool = False, numbers: bool = False, **options: Any) -> TaskCase:
     backbone = tiny_image_backbone(preset)
     made = ImageRegression if numbers else ImageMultilabelClassification if several else ImageClassification
@@ -518,6 +548,8 @@ TASK_CASES: dict[str, tuple[type[Task], Callable[[], TaskCase]]] = {
     "sentence-embedding scored": (SentenceEmbedding, lambda: _paired(scored=True)),
     "text-generation": (TextGeneration, lambda: _going_on("gpt")),
     "text-generation blocks": (TextGeneration, lambda: _going_on("llama", max_length=12)),
+    "conversation": (Conversation, lambda: _chatting("llama")),
+    "conversation in a short context": (Conversation, lambda: _chatting("gpt", max_length=24)),
     "image-classification resnet": (ImageClassification, lambda: _pictures("resnet-10", augment="light")),
 }
 

@@ -150,6 +150,21 @@ def pairs(folder: Path) -> Path:
     return lines(folder / "rows.jsonl", rows)
 
 
+def chats(folder: Path) -> Path:
+    """Conversations of one exchange or two, in which the answer says the question's words in another language."""
+    rng, rows = random.Random(0), []
+    for number in range(2 * ROWS):
+        turns = []
+        for _ in range(1 + number % 2):
+            said = [rng.randrange(10) for _ in range(rng.randrange(2, 5))]
+            turns += [
+                {"role": "user", "content": " ".join(f"w{one}" for one in said)},
+                {"role": "assistant", "content": " ".join(f"z{one}" for one in said)},
+            ]
+        rows.append({"messages": turns})
+    return lines(folder / "rows.jsonl", rows)
+
+
 def masks(folder: Path) -> Path:
     """Pictures of two colours, and the class of each pixel."""
     rng, names = np.random.default_rng(0), sorted(COLOURS)
@@ -222,6 +237,10 @@ WORLDS: dict[str, World] = {  # by the task's name, and behind a blank what is s
     "text-to-text": World(
         translations, "scratch:t5-tiny", lambda folder: lines(folder / "asked.jsonl", [{"id": "a", "text": "w1 w2 w3"}]),
         ("--column", "text=text", "--column", "target=target"), ("--max-steps", "6"), "scratch:t5-tiny", ("--vocab-size", "320"),
+    ),
+    "conversation": World(
+        chats, "scratch:llama-tiny", lambda folder: lines(folder / "asked.jsonl", [{"id": "a", "text": "w1 w2 w3"}]),
+        flags=("--max-steps", "6", "--max-new-tokens", "8"), student="scratch:llama-tiny", fresh=("--vocab-size", "320"),
     ),
     "keypoint-detection": World(
         poses, PICTURE, lambda folder: folder / "1.png", flags=("--max-steps", "6", "--batch-size", "8"), student=PICTURE

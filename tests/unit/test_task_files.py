@@ -19,6 +19,7 @@ LISTS = {
     SOURCE / "report" / "card.py",  # the hub calls some of its own tasks so
 }
 KNOWN_ELSEWHERE = {
+    "Conversation": {"data/dialogue/columns.py"},  # a usual name of a column
     "SpeechRecognition": {"explain/aims.py"},  # what of a transcript is explained
     "TextGeneration": {"objectives/causal_text.py"},  # what it learns to do
 }

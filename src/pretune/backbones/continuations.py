@@ -48,6 +48,12 @@ class Continuations:
         """Do the tokens behind a prompt hold a stop word?"""
         return self._cut(self._following(row, self._own(ids_T))) is not None
 
+    def so_far(self, row: int, ids_T: list[int]) -> str:
+        """The text of the tokens behind a prompt, before a stop word, without half characters at its end."""
+        text = self._following(row, self._own(ids_T))
+        cut = self._cut(text)
+        return (text if cut is None else cut).rstrip("\ufffd")
+
     def written(self, row: int, ids_T: list[int]) -> Written:
         """The text of a row's tokens, which end at an end mark, before a stop word, or are as many as may be."""
         own = self._own(ids_T)

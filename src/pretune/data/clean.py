@@ -112,6 +112,11 @@ def english_stopwords() -> tuple[str, ...]:
 def _refuse_without_text(splits: Splits, settings: CleanSettings) -> None:
     """Raise :class:`UsageError` when text is to be cleaned that is not there, or whose words stand at places that cleaning would move."""
     step = next(iter(settings.clean), "redact" if settings.redact else None)
+    if step and any("turns" in dataset.column_names for dataset in splits.values()):
+        raise UsageError(
+            f"{'--redact' if step == 'redact' else f'--clean {step}'} changes texts, and the turns of conversations are learned as they were said",
+            "clean the turns in the file before it is read; --deduplicate and --drop-leaks work as they are",
+        )
     placed = {ANSWERS[kind].placed for dataset in splits.values() for kind in kinds_in(dataset.column_names)} - {""}
     if step and placed:
         flag = "--redact" if step == "redact" else f"--clean {step}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pretune.data.columns.roles import lack_of
+from pretune.data.dialogue.turns import TURNS_FIX, unusable_in
 from pretune.data.media.base import reason_words
 from pretune.errors import DataError
 from pretune.wording import agree, counted
@@ -52,6 +53,13 @@ def losses(read: Mapping[str, Any]) -> Iterator[Loss]:
     for name, (noun, several, one) in _LABELS.items():
         if count := counts.get(name):
             yield Loss(count, f"{counted(count, noun)} {agree(count, several, one)}")
+    for reason, count in unusable_in(counts).items():
+        yield Loss(
+            count,
+            f"{counted(count)} {agree(count, 'are no conversations', 'is no conversation')}: {reason}",
+            True,
+            TURNS_FIX,
+        )
     lack = lack_of(read.get("answers", ()))
     for split, count in read.get("moved_to_unlabelled", {}).items():
         words = agree(count, f"have no {lack}: they are", f"has no {lack}: it is")

@@ -12,6 +12,7 @@ from pretune.data.columns.find import find_roles
 from pretune.data.columns.looks import column_flag, names_files, sampled
 from pretune.data.columns.roles import Roles
 from pretune.data.columns.split import FoldTally
+from pretune.data.dialogue.columns import join_turns
 from pretune.data.formats.base import Chunk, Options, Table
 from pretune.data.formats.open import open_source, reading
 from pretune.data.labels.lists import join_indicators
@@ -70,6 +71,7 @@ def prepared_tables(
             with reading(name):
                 told = asked if learned is None else learned.asked(table, asked, name)
                 table = join_points(join_answers(join_indicators(table, told.get("labels"), name)), told, source.stems)
+                table = join_turns(table, told)
                 key = (table.columns, tuple(table.roles.items()))
                 sample = _sample(table)
                 if not sample:

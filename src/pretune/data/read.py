@@ -16,6 +16,7 @@ from pretune.config import DataSettings
 from pretune.data.boxes import BoxTally
 from pretune.data.columns.roles import ANSWER_ROLES, CLASS_ROLES, lack_of, parse_columns
 from pretune.data.columns.split import FoldTally
+from pretune.data.dialogue.turns import TURNS_FIX, turn_notes, unusable_in
 from pretune.data.formats.base import Options, options_of
 from pretune.data.formats.open import reading
 from pretune.data.labels.checks import change_notes, label_findings, number_notes, refuse_scores
@@ -260,6 +261,8 @@ class _Reading:
 
     def _check_labels(self) -> None:
         if not self.writer.rows:
+            if lost := unusable_in(self.counts):
+                raise DataError(f"{self.given} holds no conversations: {', '.join(lost)}", TURNS_FIX)
             raise DataError(f"{self.given} holds no rows", "give data with rows")
         for role in ANSWER_ROLES:
             if self.asked.get(role) and not (self.labels if role in CLASS_ROLES else self.answers[role]):
@@ -346,6 +349,7 @@ class _Reading:
         lack = lack_of(self.answers)
         self.notes += row_notes(self.counts, self.literal, moved, labelled=labelled, lack=lack)
         self.notes += [*tag_notes(self.files, self.counts), *span_notes(self.counts), *point_notes(self.counts)]
+        self.notes += turn_notes(self.counts)
         self.notes += self.boxes.notes()
         self.counts.update({f"boxes_{what}": num for what, num in self.boxes.counts.items()})
         self.notes += [] if self.options.encoding else encoding_notes(self.files)

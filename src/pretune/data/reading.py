@@ -33,6 +33,7 @@ _THINGS = {
     "label": "labels",
     "value": "numbers",
     "words": "words",
+    "turns": "conversations",
     "tags": "tags",
     "target": "target texts",
     "mask": "masks",
@@ -162,7 +163,10 @@ class Reading:
         if not self.clean:
             return dict(row)
         clean = self.cleaner
-        return {key: clean(value) if key in _TEXTS and isinstance(value, str) else value for key, value in row.items()}
+        found = {key: clean(value) if key in _TEXTS and isinstance(value, str) else value for key, value in row.items()}
+        if row.get("turns"):
+            found["turns"] = [{**turn, "content": clean(turn["content"])} for turn in row["turns"]]
+        return found
 
     def differences(self, columns: Mapping[str, str]) -> list[str]:
         """Sentences on needed roles that are read from columns of other names than the model learned them from."""

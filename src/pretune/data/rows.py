@@ -13,6 +13,8 @@ from pretune.answers import TargetText, Value
 from pretune.data.boxes import BoxReader
 from pretune.data.columns.roles import Roles
 from pretune.data.columns.split import FoldTally, split_of_cell
+from pretune.data.dialogue.columns import sound_turns
+from pretune.data.dialogue.turns import Turn
 from pretune.data.formats.base import ABSENT, Chunk, Table
 from pretune.data.labels.lists import is_missing, parts_of
 from pretune.data.labels.words import MISSING_WORDS, plain_label
@@ -38,7 +40,7 @@ def sound_text(text: str) -> str:
 @dataclass
 class Rows:
     """Canonical columns of some rows; None where there is no such column. ``answers`` holds, by kind, the JSON value of each row's
-    answer (None where it is missing), ``words`` the ``[start, end]`` of each word in the text, ``speakers`` who says
+    answer (None where it is missing), ``words`` the ``[start, end]`` of each word in the text, ``turns`` the turns before it, ``speakers`` who says
     it, ``media`` the picture or clip of each row, ``splits`` the split that the row itself names (None where it names none).
     """
 
@@ -48,6 +50,7 @@ class Rows:
     groups: list[str | None] | None
     answers: dict[str, list[Any]] = field(default_factory=dict)
     words: list[list[list[int]]] | None = None
+    turns: list[list[Turn]] | None = None
     speakers: list[str | None] | None = None
     media: list[Media] | None = None
     splits: list[str | None] | None = None
@@ -111,6 +114,8 @@ class RowMaker:
     def __call__(self, chunk: Chunk) -> Rows:
         """The canonical rows of a chunk. Raises :class:`DataError` naming the file and row of a value that cannot be used."""
         roles = self.roles
+        if roles.turns is not None:
+            chunk = sound_turns(chunk, roles.turns, self.counts)
         texts = None if roles.text is None else self._strings(chunk, roles.text, "text")
         tagged = None if self.tagged is None else self.tagged(chunk, texts)
         texts = texts if tagged is None else self._sound(tagged.texts)
@@ -127,7 +132,8 @@ class RowMaker:
         if self.spans is not None and pairs is not None:
             answers["span"] = self._spans(chunk, self.spans, pairs)
             groups = groups_of_passages(pairs, groups)
-        rows = Rows(ids, texts, pairs, groups, answers, words, speakers, splits=self._splits(chunk))
+        turns = None if roles.turns is None else list(chunk.column(roles.turns))
+        rows = Rows(ids, texts, pairs, groups, answers, words, turns, speakers, splits=self._splits(chunk))
         return rows if self.media is None else self._with_media(rows, chunk, self.media)
 
     def _answers(self, chunk: Chunk, tagged: TaggedRows | None) -> dict[str, list[Any]]:

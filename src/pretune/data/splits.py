@@ -18,6 +18,7 @@ COLUMNS = (
     "text",
     "text_pair",
     "words",
+    "turns",
     "image",
     "audio",
     "speaker",

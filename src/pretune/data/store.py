@@ -36,6 +36,7 @@ _TYPES = {
     "image": _HELD,
     "audio": _HELD,
     "words": pa.list_(pa.list_(pa.int32())),
+    "turns": pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])),
     **{kind: ANSWERS[kind].arrow() for kind in ANSWER_ROLES},
     "content": pa.uint64(),
     "look": pa.uint64(),
@@ -112,7 +113,7 @@ def canonical_columns(rows: Rows, *, labels: bool) -> dict[str, list[Any]]:
     """Column to values; without ``labels``, what a row says about its picture or clip is left out too."""
     columns: dict[str, list[Any] | None] = {"id": rows.ids, "group": rows.groups}
     if labels or rows.media is None:
-        columns |= {"text": rows.texts, "text_pair": rows.pairs}
+        columns |= {"text": rows.texts, "text_pair": rows.pairs, "turns": rows.turns}
     if labels:
         columns |= {"words": rows.words, "speaker": rows.speakers, **rows.answers}
     if rows.media is not None:

@@ -15,6 +15,8 @@ from typing import Any, BinaryIO
 
 from pretune.data.columns.find import find_roles
 from pretune.data.columns.roles import ANSWER_ROLES, Roles, parse_columns
+from pretune.data.dialogue.columns import join_turns
+from pretune.data.dialogue.turns import Unusable
 from pretune.data.formats.base import ABSENT, Chunk, Options, Table
 from pretune.data.formats.dialect import parse_delimiter
 from pretune.data.formats.header import header_delimiter
@@ -125,6 +127,7 @@ def _by_path(name: str, place: str) -> str:
 
 def _usable(chunk: Chunk, maker: RowMaker, tell: Callable[[DataError], None] | None) -> Chunk:
     """The rows of a chunk that hold their texts; the others are told of, and left out."""
+    _refuse_unusable(chunk, maker, tell)
     if tell is None or maker.media is not None:
         return chunk
     roles, whole = maker.roles, len(chunk.numbers)
@@ -149,12 +152,22 @@ def _usable(chunk: Chunk, maker: RowMaker, tell: Callable[[DataError], None] | N
     return Chunk([chunk.numbers[place] for place in keep], column_of)
 
 
+def _refuse_unusable(chunk: Chunk, maker: RowMaker, tell: Callable[[DataError], None] | None) -> None:
+    """Raise :class:`RowWithoutText` for a row that is no conversation, where nobody is told of such."""
+    column = maker.roles.turns if tell is None else None
+    for place, cell in enumerate(chunk.column(column) if column is not None else ()):
+        if isinstance(cell, Unusable):
+            raise RowWithoutText(f"{maker.row_name(chunk.numbers[place])} {cell.why}", "mend the row")
+
+
 class RowWithoutText(DataError):
     """A row that holds nothing to answer."""
 
 
 def _why_unusable(value: Any) -> str:
     """What is wrong with a cell that should hold a text; "" for one that does."""
+    if isinstance(value, Unusable):
+        return value.why
     if value is ABSENT:
         return "has no text (the key is absent)"
     if value is None or (isinstance(value, float) and math.isnan(value)):
@@ -200,7 +213,7 @@ def _dicts(rows: Rows) -> Iterator[dict[str, Any]]:
         yield {
             name: value
             for name, value in zip(names, values, strict=True)
-            if not (value is None and name in (*ANSWER_ROLES, "words", "speaker", "group"))
+            if not (value is None and name in (*ANSWER_ROLES, "words", "turns", "speaker", "group"))
         }
 
 
@@ -221,6 +234,7 @@ def _from_input(stream: BinaryIO, wanted: Wanted) -> Iterator[dict[str, Any]]:
         table = Table(("0",), False, line_chunks(every, {}, rows=1), roles={"text": "0"}, by_line=True)
     else:
         table = _paths(every, modality)
+    table = join_turns(table, wanted.columns(table, _INPUT))
     sample = [chunk for chunk in [next(table.chunks, None)] if chunk is not None]
     if not sample:
         raise DataError("standard input holds column names and no rows", "give a row on each line after them")

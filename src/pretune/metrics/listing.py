@@ -2,6 +2,7 @@
 
 from pretune.metrics.base import Metric, ScoreSpec
 from pretune.metrics.classification import ClassificationMetric
+from pretune.metrics.conversation import ConversationMetric
 from pretune.metrics.detection import DetectionMetric
 from pretune.metrics.embedding import EmbeddingMetric
 from pretune.metrics.keypoints import KeypointMetric
@@ -26,6 +27,7 @@ METRICS: tuple[type[Metric], ...] = (
     SynthesisMetric,
     TaggingMetric,
     WritingMetric,
+    ConversationMetric,
     SegmentationMetric,
     KeypointMetric,
     QuestionAnsweringMetric,

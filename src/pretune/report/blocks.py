@@ -179,7 +179,7 @@ def tagged_block(block: Block) -> Markup:
         {
             "id": plain(row.get("id")),
             "title": plain(row.get("title", "")),
-            "sides": [(side, _marked(row, side)) for side in ("truth", "answer")],
+            "sides": [(side, _marked(row, side)) for side in block.get("sides") or ("truth", "answer")],
         }
         for row in block.get("rows", [])
         if isinstance(row, Mapping)

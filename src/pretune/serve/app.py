@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from pretune import __version__
 from pretune.serve.guard import Guard, problem_response
 from pretune.serve.intake import Takes, read_body, rows_of
 from pretune.serve.limits import Limits
-from pretune.serve.openapi import body_of, one_row_body, queries, responses_of, with_token
+from pretune.serve.openapi import body_of, one_row_body, queries, responses_of, stream_responses, with_token
 from pretune.serve.page import page_of
 from pretune.serve.problems import Gone, Problem
+from pretune.serve.streaming import Streaming
 from pretune.serve.worker import Job, Worker
 from pretune.wording import counted
 
@@ -47,10 +48,14 @@ Explain = Callable[[Mapping[str, Any], str | None, bool, Callable[[], bool]], Ma
 what the label's probability rests on."""
 
 
+Stream = Callable[[Mapping[str, Any], Callable[[str], bool]], Mapping[str, Any]]
+"""From a row, and what is told the answer so far and says whether anybody still reads it, to the record of the whole answer."""
+
+
 @dataclass(frozen=True)
 class Served:
     """A model that is served. ``standing`` says in a sentence how good it is; ``samples`` gives rows to try (see ``samples.py``); ``explain`` is None where its answers cannot be
-    explained, and ``unexplained`` then says why and what to do.
+    explained, ``stream`` where they are not written token by token, and ``unexplained`` then says why and what to do.
     """
 
     name: str
@@ -60,6 +65,7 @@ class Served:
     takes: Takes
     standing: str = ""
     explain: Explain | None = None
+    stream: Stream | None = None
     samples: Callable[[], list[dict[str, Any]]] | None = None
     unexplained: tuple[str, str] = ("", "")
 
@@ -99,6 +105,8 @@ class Service:
             "labels": list(served.task.labels),
             "answer": served.task.answer,
             "explains": served.explain is not None,
+            "streams": served.stream is not None,
+            "holds_turns": served.takes.turns,
             "unexplained": " ".join(part for part in served.unexplained if part),
             "standing": served.standing,
             "asks_token": self.asks_token,
@@ -154,6 +162,19 @@ class Service:
                 request, Job(rows, lambda row, wanted: explain(row, label, tests == "true", wanted))
             )
         return JSONResponse({"row": records[0], "explanation": found, "milliseconds": _since(began)})
+
+    async def stream(self, request: Request) -> Response:
+        """The answer of one row as it is written, as lines of JSON (see :mod:`pretune.serve.streaming`)."""
+        stream = self.served.stream
+        if stream is None:
+            raise Problem(501, f"{self.served.task.name} gives its answers whole", "POST /predict")
+        with self._room() as take:
+            rows, began = await self._rows(request, take)
+        if len(rows) != 1:
+            raise Problem(422, f"{counted(len(rows))} are asked about", "ask about one row at a time")
+        writing = Streaming(rows, stream, self.limits.seconds, lambda: _since(began))
+        self.worker.submit(writing.job)
+        return StreamingResponse(writing.lines(), media_type="application/x-ndjson")
 
     async def _rows(self, request: Request, take: Callable[[int], None]) -> tuple[list[dict[str, Any]], float]:
         """The request's rows, and when its last byte was in. Decoding stays out of the event loop."""
@@ -244,6 +265,12 @@ def make_app(
         responses=responses_of(record, "explanation", (*_STATUSES, 501)),
         openapi_extra={"requestBody": one_row_body(served.takes), "parameters": queries("id", "label", "test"), **secured},
     )  # fmt: skip
+    if served.stream is not None:
+        app.add_api_route(
+            "/stream", service.stream, methods=["POST"], summary="The answer of one row, as it is written",
+            responses=stream_responses(record, (*_STATUSES, 501)),
+            openapi_extra={"requestBody": one_row_body(served.takes), "parameters": queries("id"), **secured},
+        )  # fmt: skip
     if token is not None:
         app.openapi = lambda: with_token(FastAPI.openapi(app))
     return app, service

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pretune.data.dialogue.turns import TURNS_FIX, Unusable, conversation_of, without_answer
 from pretune.data.media.audio import clip_seconds
 from pretune.data.rows import sound_text
 from pretune.errors import did_you_mean
@@ -32,7 +33,8 @@ _ONLY = "the row"
 @dataclass(frozen=True)
 class Takes:
     """What rows of a model hold. ``pairs`` is whether it learned from two texts, None where that is not known. Texts are cleaned
-    by ``cleaned``, in steps that ``steps`` names, as those were that it learned from. ``titles`` are what people call its fields, ``more`` texts that may stand beside (a speaker).
+    by ``cleaned``, in steps that ``steps`` names, as those were that it learned from. ``titles`` are what people call its fields, ``more`` texts that may stand beside (a speaker). ``turns``: ``messages`` may stand in place
+    of the text, all that was said so far.
     """
 
     modality: str
@@ -41,6 +43,7 @@ class Takes:
     cleaned: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
     titles: Mapping[str, str] = field(default_factory=dict)
     more: tuple[str, ...] = ()
+    turns: bool = False
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -210,12 +213,30 @@ def _input(value: Any, takes: Takes) -> Any:
     return value if isinstance(value, Mapping) else {takes.fields[0]: value}
 
 
+def _messages(row: Mapping[str, Any], where: str, limits: Limits) -> dict[str, Any]:
+    """Turns and text of a row with ``messages``. Raises :class:`Problem` for what is no conversation that waits for an answer."""
+    if row.get("text") is not None:
+        raise Problem(
+            422, f'{where} has a "text" beside its "messages"', "send one of them: the last message is the text"
+        )
+    found = conversation_of(row["messages"])
+    if isinstance(found, Unusable):
+        raise Problem(422, f"{where} {found.why}", TURNS_FIX)
+    before, answer = without_answer(found)
+    if answer is not None:
+        raise Problem(422, f"the messages of {where} end in an answer", "let the last be the user's")
+    text = "\n".join(turn["content"] for turn in before)
+    return {"text": _value(text, "text", where, limits), "turns": before}
+
+
 def _row(row: Any, place: int, takes: Takes, limits: Limits, count: int) -> dict[str, Any]:
     """One row, checked. Raises :class:`Problem`."""
     where = f"row {place + _FIRST_ID}" if count > 1 else _ONLY
     if not isinstance(row, Mapping):
         raise Problem(422, f"{where} is {_kind(row)}, not an object", f"send {takes.example}")
-    if unknown := [key for key in row if key not in ("id", *takes.fields)]:
+    said = _messages(row, where, limits) if takes.turns and row.get("messages") is not None else {}
+    row = {**{key: value for key, value in row.items() if not said or key != "messages"}, **said}
+    if unknown := [key for key in row if key not in ("id", *takes.fields, *said)]:
         raise Problem(
             422,
             f'{where} has the field "{_short(unknown[0])}", which this model does not take',
@@ -227,7 +248,7 @@ def _row(row: Any, place: int, takes: Takes, limits: Limits, count: int) -> dict
     for name in takes.fields:
         if row.get(name) is not None:
             found[name] = _value(row[name], name, where, limits)
-    found = takes.cleaned(found)
+    found = takes.cleaned({**found, **{name: value for name, value in said.items() if name not in found}})
     if takes.modality == "text" and (empty := [name for name in takes.needed if not found[name].strip()]):
         after = f" after cleaning ({', '.join(takes.steps)})" if takes.steps else ""
         raise Problem(422, f'the "{empty[0]}" of {where} holds no text{after}', "send a text")

@@ -7,7 +7,7 @@ from typing import Any
 
 from pretune.serve.intake import Takes
 
-__all__ = ["body_of", "one_row_body", "queries", "responses_of", "with_token"]
+__all__ = ["body_of", "one_row_body", "queries", "responses_of", "stream_responses", "with_token"]
 
 _TEXT = {"type": "string"}
 _ROW_WORDS = {
@@ -103,10 +103,35 @@ def responses_of(record: Mapping[str, Any], result: str, statuses: Sequence[int]
     }
 
 
+def stream_responses(record: Mapping[str, Any], statuses: Sequence[int]) -> dict[int | str, Any]:
+    """``responses`` of an endpoint that answers with lines of JSON: texts so far, then the record, or what went wrong."""
+    last = {"type": "object", "required": ["row"], "properties": {"row": record, "milliseconds": {"type": "number"}}}
+    so_far = {
+        "type": "object",
+        "required": ["text"],
+        "properties": {"text": {**_TEXT, "description": "the answer so far"}},
+    }
+    found = responses_of(record, "rows", statuses)
+    said = {"schema": {"oneOf": [so_far, last, _PROBLEM]}}
+    return {**found, 200: {"description": "a line of JSON for each", "content": {"application/x-ndjson": said}}}
+
+
+_MESSAGES: Mapping[str, Any] = {
+    "type": "array",
+    "minItems": 1,
+    "description": "in place of the text: all that was said so far, the user's turn last",
+    "items": {
+        "type": "object",
+        "required": ["role", "content"],
+        "properties": {"role": {"type": "string", "enum": ["system", "user", "assistant"]}, "content": _TEXT},
+    },
+}
+
+
 def _row(takes: Takes) -> dict[str, Any]:
     return {
         "type": "object",
-        "required": list(takes.needed),
+        "required": [] if takes.turns else list(takes.needed),
         "additionalProperties": False,
         "properties": {
             "id": {
@@ -114,6 +139,7 @@ def _row(takes: Takes) -> dict[str, Any]:
                 "description": "comes back with the answer; default: the row's number",
             },
             **{name: _field(name, takes) for name in takes.fields},
+            **({"messages": _MESSAGES} if takes.turns else {}),
         },
     }
 

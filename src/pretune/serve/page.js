@@ -47,11 +47,13 @@ async function post(address, asked) {
   } catch {
     throw new Refused(`The service answered with status ${answer.status} and no JSON.`, "Is something else listening at this address?");
   }
-  if (!answer.ok) {
-    const wait = answer.headers.get("Retry-After");
-    throw new Refused(sentence(found.error || `The service answered with status ${answer.status}.`), sentence([found.fix || "", wait ? `(again in ${wait} s)` : ""].join(" ").trim()));
-  }
+  if (!answer.ok) throw refusal(answer, found);
   return found;
+}
+
+function refusal(answer, found) {
+  const wait = answer.headers.get("Retry-After");
+  return new Refused(sentence(found.error || `The service answered with status ${answer.status}.`), sentence([found.fix || "", wait ? `(again in ${wait} s)` : ""].join(" ").trim()));
 }
 
 function sentence(text) {
@@ -455,6 +457,10 @@ function showPrograms(asked) {
 // ---- texts
 
 function askText(label = null) {
+  if (about.holds_turns) {
+    say(at("text").value.trim(), label);
+    return;
+  }
   const row = {};
   for (const name of about.fields) {
     const value = at(name).value;
@@ -471,6 +477,7 @@ function askText(label = null) {
 function startTexts() {
   const { text, text_pair: pair } = about.titles;
   at("lead").textContent = text && pair ? `Write a ${text} and a ${pair}, and see which words of the ${pair} answer it.` : about.needed.length > 1 ? "Write two texts and see what the model says of them, with what confidence, and what its answer rests on." : "Write a text and see what the model says of it, with what confidence, and what its answer rests on.";
+  if (about.holds_turns) startTalk();
   at("form").addEventListener("submit", (event) => {
     event.preventDefault();
     askText();
@@ -482,6 +489,96 @@ function startTexts() {
   for (const name of about.fields) at(name).value = given.get(name) || "";
   showPrograms({ row: Object.fromEntries(about.needed.map((name) => [name, `a ${about.titles[name] || "text"}`])) });
   if (about.needed.every((name) => given.get(name))) askText();
+}
+
+// ---- conversations: what was said stays on this page, and goes whole with each turn
+
+let talk = []; // the turns so far
+
+function startTalk() {
+  at("lead").textContent = "Hold a conversation with the model. It reads all that was said since you began.";
+  at("stop").addEventListener("click", () => asking.abort());
+  at("anew").addEventListener("click", beginAnew);
+}
+
+function beginAnew() {
+  asking.abort();
+  talk = [];
+  at("talk").replaceChildren();
+  for (const name of ["problem", "result", "anew"]) at(name).hidden = true;
+}
+
+async function say(text, label) {
+  if (!text) {
+    at("text").focus();
+    return;
+  }
+  asking.abort();
+  const mine = (asking = new AbortController());
+  const asked = [...talk, { role: "user", content: text }];
+  const [question, answer] = [make("li", { className: "user", dir: "auto", textContent: text }), make("li", { className: "assistant", dir: "auto", textContent: "…" })];
+  at("talk").append(question, answer);
+  at("text").value = "";
+  for (const name of ["problem", "truth", "result"]) at(name).hidden = true;
+  for (const name of ["stop", "anew"]) at(name).hidden = false;
+  showPrograms({ row: { messages: asked } });
+  busy(true);
+  let written = "";
+  try {
+    for await (const found of streamed({ messages: asked })) {
+      if (found.error) throw new Refused(sentence(found.error), sentence(found.fix || ""));
+      written = found.row ? found.row[about.answer] : found.text;
+      answer.textContent = written || "…";
+      if (!found.row) continue;
+      answer.textContent = written || "(nothing)";
+      const left = found.row.turns_left_out ? ` The first ${found.row.turns_left_out} turns no longer fit, and were not read.` : "";
+      at("took").textContent = `${found.row.new_tokens} tokens in ${milliseconds(found.milliseconds)}${found.row.finish_reason === "length" ? ", cut off at the longest answer" : ""}.${left}`;
+      at("said").textContent = "";
+      at("truth").textContent = `The data says: ${label}`;
+      at("truth").hidden = !label;
+      at("result").hidden = false;
+    }
+  } catch (error) {
+    if (error.name !== "AbortError") {
+      showProblem(error);
+      at("text").value = text;
+      question.remove();
+      answer.remove();
+      written = "";
+    } else if (!written) answer.textContent = "(stopped)";
+  } finally {
+    if (mine === asking) {
+      talk = written.trim() ? [...asked, { role: "assistant", content: written }] : talk;
+      at("stop").hidden = true;
+      busy(false);
+      at("text").focus();
+    }
+  }
+}
+
+async function* streamed(row) {
+  let answer;
+  try {
+    answer = await fetch(there("stream"), { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(row), signal: asking.signal });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Refused("The service does not answer.", "Is it still running? Its terminal says what happened.");
+  }
+  if (!answer.ok) throw refusal(answer, await answer.json().catch(() => ({})));
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let [held, whole] = ["", false];
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) break;
+    const lines = (held + value).split("\n");
+    held = lines.pop();
+    for (const line of lines) {
+      const found = JSON.parse(line);
+      whole ||= Boolean(found.row || found.error);
+      yield found;
+    }
+  }
+  if (!whole) throw new Refused("The answer broke off.", "Ask again; the terminal of the service says what happened.");
 }
 
 // ---- pictures and recordings
@@ -629,6 +726,7 @@ function sampleButton(sample) {
     const shown = about.titles.text ? about.fields.slice(0, 1) : about.fields;
     const words = shown.map((name) => sample[name]).filter(Boolean).join(" / ");
     const ask = () => {
+      if (about.holds_turns) beginAnew();
       for (const name of about.fields) at(name).value = sample[name] || "";
       askText(sample.label);
     };

@@ -3,6 +3,7 @@
 from pretune.tasks.audio_classification import AudioClassification, AudioMultilabelClassification
 from pretune.tasks.audio_regression import AudioRegression
 from pretune.tasks.base import EncodedRows, Task
+from pretune.tasks.conversation import Conversation
 from pretune.tasks.image_classification import ImageClassification, ImageMultilabelClassification
 from pretune.tasks.image_regression import ImageRegression
 from pretune.tasks.keypoint_detection import KeypointDetection
@@ -24,6 +25,7 @@ __all__ = [
     "AudioClassification",
     "AudioMultilabelClassification",
     "AudioRegression",
+    "Conversation",
     "EncodedRows",
     "ImageClassification",
     "ImageMultilabelClassification",

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ __all__ = [
     "Learnable",
     "PartsPace",
     "Steps",
+    "Streams",
     "Task",
     "finite_answers",
     "refuse_unlabelled",
@@ -94,6 +95,17 @@ class Learnable(Protocol):
         ...
 
 
+@runtime_checkable
+class Streams(Protocol):
+    """The part of a task whose answers can be read while they are written."""
+
+    def written(
+        self, model: torch.nn.Module, item: Encoded, device: torch.device, told: Callable[[str], bool], /
+    ) -> Prediction:
+        """The answer to an item. ``told`` is given the text so far after each token, and says whether to go on."""
+        ...
+
+
 @dataclass(frozen=True)
 class PartsPace:
     """How fast the parts of a model learn whose head is fresh: ``learning_rate`` of the head where the settings name none (None: the
@@ -126,7 +138,8 @@ class Task(ABC):
     its models do, where a pipeline of transformers answers as pretune does. ``more_inputs`` are columns that a row to be answered may have beside those it needs, ``titles`` what people call its inputs, where "text" would not do. ``by_name``: it is
     learned where it was asked for by its name, not wherever rows have its columns. ``by_tokens``: an answer is written token by token, each read
     with those before it. ``answers_alone``: it learns from pairs of texts, and answers
-    single ones too. ``answers_untrained``: a trained model answers before it has learned anything, and stands among those that are chosen from. ``lacks`` says of verbs that it cannot be used with why not:
+    single ones too. ``answers_untrained``: a trained model answers before it has learned anything, and stands among those that are chosen from. ``found_by`` are columns that rows must have beside them where it was not. ``holds_turns``: it
+    answers what was said in several turns, and can give its answer as it is written (:class:`Streams`). ``lacks`` says of verbs that it cannot be used with why not:
     the other verbs take its runs, and ``pretune list --tasks`` shows both.
     """
 
@@ -149,6 +162,8 @@ class Task(ABC):
     by_tokens: ClassVar[bool] = False
     answers_alone: ClassVar[bool] = False
     answers_untrained: ClassVar[bool] = False
+    found_by: ClassVar[tuple[str, ...]] = ()
+    holds_turns: ClassVar[bool] = False
     titles: ClassVar[Mapping[str, str]] = {}
     loss_parts: tuple[str, ...] = ()
     lacks: ClassVar[Mapping[str, str]] = {

@@ -11,6 +11,7 @@ from pretune.options import Settings, refuse_unread
 from pretune.tasks.audio_classification import AudioClassification, AudioMultilabelClassification
 from pretune.tasks.audio_regression import AudioRegression
 from pretune.tasks.base import Task
+from pretune.tasks.conversation import Conversation
 from pretune.tasks.image_classification import ImageClassification, ImageMultilabelClassification
 from pretune.tasks.image_regression import ImageRegression
 from pretune.tasks.keypoint_detection import KeypointDetection
@@ -46,6 +47,7 @@ TASKS: tuple[type[Task], ...] = (
     ImageRegression,
     AudioRegression,
     TokenClassification,
+    Conversation,
     TextToText,
     SemanticSegmentation,
     KeypointDetection,
@@ -55,7 +57,13 @@ TASKS: tuple[type[Task], ...] = (
     SentenceEmbedding,
 )
 
-ALIASES = {"translation": TextToText.name, "summarization": TextToText.name, "summarisation": TextToText.name}
+ALIASES = {
+    "translation": TextToText.name,
+    "summarization": TextToText.name,
+    "summarisation": TextToText.name,
+    "dialogue": Conversation.name,
+    "chat": Conversation.name,
+}
 """Other names that tasks are asked for by."""
 
 
@@ -136,7 +144,7 @@ def find_task(data: Splits, asked: str = "auto") -> type[Task]:
             )
         return task
     for task in TASKS:
-        if not task.by_name and found.issuperset(task.columns):
+        if not task.by_name and found.issuperset((*task.columns, *task.found_by)):
             return task
     raise DataError("the training rows have no labels", f"{data.label_advice()}; `pretune pretrain` needs no labels")
 

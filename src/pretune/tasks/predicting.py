@@ -21,7 +21,7 @@ __all__ = ["answering", "example_of", "items_of", "predict_items", "predict_rows
 
 BUDGET_TOKENS = 4096
 _TIMED_ITEMS = 64
-_INPUTS = ("text", "text_pair", "words", "image", "audio", "speaker")
+_INPUTS = ("text", "text_pair", "words", "turns", "image", "audio", "speaker")
 
 
 def example_of(row: Mapping[str, Any], name: str, answer: str = "") -> Example:

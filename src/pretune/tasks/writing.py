@@ -8,9 +8,9 @@ Shapes: B rows, T tokens, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -21,9 +21,23 @@ from pretune.backbones.token_search import Noise, Search
 from pretune.engine.randomness import seed_of, uniform
 
 if TYPE_CHECKING:
-    from pretune.backbones.blocks import BlockEncoder
+    from pretune.backbones.text.encoder import Padding
+    from pretune.backbones.text.template import FastTokenizer
 
-__all__ = ["Writing", "Written", "go_on", "search_for"]
+__all__ = ["Writer", "Writing", "Written", "go_on", "search_for"]
+
+
+class Writer(Protocol):
+    """How a model's texts are cut: ``end`` are the ids that end one."""
+
+    tokenizer: FastTokenizer
+    max_length: int
+    end: tuple[int, ...]
+
+    @property
+    def padding(self) -> Padding:
+        """How batches are padded."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -41,9 +55,16 @@ class Writing:
 
 
 def go_on(
-    model: torch.nn.Module, prompts: Sequence[np.ndarray], encoder: BlockEncoder, writing: Writing
+    model: torch.nn.Module,
+    prompts: Sequence[np.ndarray],
+    encoder: Writer,
+    writing: Writing,
+    *,
+    told: Callable[[str], bool] | None = None,
 ) -> list[Written]:
-    """What follows each prompt (ids with the start mark, shorter than the context), in their order."""
+    """What follows each prompt (ids with the start mark, shorter than the context), in their order. Of a single prompt ``told`` is
+    given the text so far after each token, without half characters at its end, and says whether to go on.
+    """
     groups: dict[tuple[int, int], list[int]] = {}
     for number, ids_T in enumerate(prompts):
         room = encoder.max_length - len(ids_T)
@@ -51,13 +72,18 @@ def go_on(
         groups.setdefault((writing.max_new_tokens, 0) if is_free else (room, len(ids_T)), []).append(number)
     found: dict[int, Written] = {}
     for (most, _), numbers in groups.items():
-        texts = _written(model, [prompts[number] for number in numbers], encoder, writing, most)
+        texts = _written(model, [prompts[number] for number in numbers], encoder, writing, most, told)
         found.update(zip(numbers, texts, strict=True))
     return [found[number] for number in range(len(prompts))]
 
 
 def _written(
-    model: torch.nn.Module, prompts: Sequence[np.ndarray], encoder: BlockEncoder, writing: Writing, most: int
+    model: torch.nn.Module,
+    prompts: Sequence[np.ndarray],
+    encoder: Writer,
+    writing: Writing,
+    most: int,
+    told: Callable[[str], bool] | None,
 ) -> list[Written]:
     width = max(map(len, prompts))
     pad_id = encoder.padding.pad_id
@@ -74,14 +100,19 @@ def _written(
         lambda tokens: str(encoder.tokenizer.decode(tokens, skip_special_tokens=True)),
         [ids_T.tolist() for ids_T in prompts], encoder.end, writing.stop,
     )  # fmt: skip
+
+    def stops(row: int, ids_T: list[int]) -> bool:
+        is_wanted = told is None or told(said.so_far(row, ids_T))
+        return not is_wanted or (bool(writing.stop) and said.stops(row, ids_T))
+
     found = write_tokens(
         model, inputs, search_for(writing, encoder), [most] * len(prompts), Marks(pad_id, pad_id, pad_id),
-        noise=_noise(prompts, writing.sampling_seed), stops=said.stops if writing.stop else None,
+        noise=_noise(prompts, writing.sampling_seed), stops=stops if writing.stop or told is not None else None,
     )  # fmt: skip
     return [said.written(row, ids_T) for row, ids_T in enumerate(found)]
 
 
-def search_for(writing: Writing, encoder: BlockEncoder) -> Search:
+def search_for(writing: Writing, encoder: Writer) -> Search:
     """The search that ``writing`` asks for: special tokens are never written, but for the end mark."""
     return Search(
         ends=tuple(encoder.end), barred=tuple(sorted({*encoder.tokenizer.all_special_ids} - {*encoder.end})),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LearnedRows", "note_rows", "rows_to_learn"]
 
-_INPUTS = ("text", "text_pair", "image", "audio", "speaker")
+_INPUTS = ("text", "text_pair", "turns", "image", "audio", "speaker")
 _CARRIED = ("id", *_INPUTS, "content", "look", "sketch", "width", "height", "seconds", "rate")
 
 

@@ -205,7 +205,10 @@ def _task_settings(settings: DistillSettings, parent: RunFolder, backbone: Backb
     about, read = about_of(parent), own_settings(parent)
     own: dict[str, Any] = {"class_weights": read.class_weights, "label_smoothing": read.label_smoothing}
     if "max_length" in about:
-        own |= {"max_length": min(about["max_length"], max_length_of(backbone)), "long_text": about["long_text"]}
+        own |= {
+            "max_length": min(about["max_length"], max_length_of(backbone)),
+            "long_text": about.get("long_text", "truncate"),
+        }
     size = settings.image_size
     if size is None and (settings.student.startswith("scratch:") or _LAYERS.fullmatch(settings.student)):
         size = about.get("image_size")

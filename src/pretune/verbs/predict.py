@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -54,6 +55,11 @@ class PredictSettings(AnsweringSettings, WritingSettings, AsReadSettings, AsClea
     prompt: tuple[str, ...] = option(
         (), "a text to answer, or to go on from, in place of DATA; may be given several times", metavar="TEXT"
     )
+    chat: bool = option(
+        False,
+        "conversation: answer each line of standard input (or --prompt) in the light of those before it; an empty line begins anew",
+    )
+    system: str | None = option(None, "with --chat: what the conversation stands under", metavar="TEXT")
     speaker: str | None = option(None, "text-to-speech: whose voice says rows that name none", metavar="NAME")
     out: str | None = option(
         None, "file to write to: a table where its name ends in .csv or .tsv, else JSON lines; default: standard output. Answers that are files (WAV) go into a folder of its name, with manifest.jsonl where --out is a folder",
@@ -80,6 +86,7 @@ def predict(settings: PredictSettings, *, say: Say) -> Outcome:
         pretune predict runs/news new.csv --out labels.csv
         pretune predict runs/news inbox/ --column text=body
         pretune predict runs/stories --prompt "Once upon a time" --temperature 0.7
+        pretune predict runs/talk --chat
         pretune predict runs/ants photo.jpg another.jpg
         pretune predict runs/streets photos/ --save-files masks/
         pretune predict runs/voice --prompt "seven" --speaker theo --out said/
@@ -88,6 +95,15 @@ def predict(settings: PredictSettings, *, say: Say) -> Outcome:
     """
     if settings.prompt and settings.data != ("-",):
         raise UsageError("--prompt and DATA were given", "give one of them")
+    if settings.chat and (settings.data != ("-",) or settings.out is not None):
+        raise UsageError(
+            "--chat reads lines and answers each at once",
+            "leave DATA and --out out; --json writes a line of JSON an answer",
+        )
+    if settings.system is not None and not settings.chat:
+        raise UsageError(
+            "--system is what a conversation stands under", "give --chat too, or rows with a turn of the system"
+        )
     if len(settings.data) == 1:
         refuse_missing_data(settings.data[0])
     from pretune.verbs.proven import load_proven
@@ -103,6 +119,8 @@ def predicted(settings: PredictSettings, run: RunFolder, proven: Proven, say: Sa
     from pretune.verbs.tables import checked_place, write_records
 
     reading = learned_by(run, settings)
+    if settings.chat:
+        return _chat(settings, proven, reading, say)
     place = None if settings.out is None else checked_place(Path(settings.out), proven.task)
     _tell_probabilities(settings, proven, say)
     left_out = _LeftOut(say)
@@ -117,6 +135,14 @@ def predicted(settings: PredictSettings, run: RunFolder, proven: Proven, say: Sa
     )
     count = write_records(place, kept, proven.task)
     return _ending(f"{counted(count)} predicted, in {settings.out}", {"rows": count, "out": settings.out}, left_out)
+
+
+def _chat(settings: PredictSettings, proven: Proven, reading: Reading, say: Say) -> Outcome:
+    from pretune.verbs.chatting import hold_conversation
+
+    if not settings.prompt:
+        say.note("type a line; an empty one begins anew, Ctrl-D ends")
+    return hold_conversation(settings.prompt or sys.stdin, proven, reading, say, system=settings.system)
 
 
 def _saved(records: Iterator[dict[str, Any]], task: Task, folder: Path) -> Iterator[dict[str, Any]]:

@@ -179,12 +179,14 @@ def _samples(settings: ServeSettings) -> int:
 
 def served_run(run: RunFolder, proven: Proven, reading: Reading, limits: Limits, samples: int) -> Served:
     """What the service knows of a run: model, task, how rows are read, how good it was, rows to try, how it explains."""
+    from pretune.engine.devices import inference
     from pretune.explain.aims import Explainable
     from pretune.explain.attributions import explain_example
     from pretune.explain.faithfulness import ORDERS
     from pretune.explain.patience import Patience
     from pretune.serve.app import Served
     from pretune.serve.intake import Takes
+    from pretune.tasks.base import Streams
     from pretune.tasks.predicting import example_of
 
     task = proven.task
@@ -198,14 +200,30 @@ def served_run(run: RunFolder, proven: Proven, reading: Reading, limits: Limits,
             task, proven.model, example, proven.device, label=label, orders=orders, patience=patience
         ).to_dict()
 
+    def stream(row: Mapping[str, Any], told: Callable[[str], bool]) -> Mapping[str, Any]:
+        assert isinstance(task, Streams)
+        (item,) = task.encode(example_of(row, "the row"))
+        with inference(proven.device):
+            written = task.written(proven.model, item, proven.device.device, told)
+        return {**task.record(written), "id": row["id"]}
+
     explains = isinstance(task, Explainable) and not any(task.unexplained())
     pairs = reading.pairs if task.modality == "text" else False
-    takes = Takes(task.modality, pairs, reading.clean, reading.cleaned, titles=task.titles, more=task.more_inputs)
+    takes = Takes(
+        task.modality,
+        pairs,
+        reading.clean,
+        reading.cleaned,
+        titles=task.titles,
+        more=task.more_inputs,
+        turns=task.holds_turns,
+    )
     return Served(
         run.path.resolve().name, task, proven.model, proven.device, takes,
         standing=_standing(run, task.metric.primary),
         samples=(lambda: _own_rows(run, takes, samples)) if samples else None,
         explain=explain if explains else None,
+        stream=stream if isinstance(task, Streams) else None,
         unexplained=task.unexplained() if explains or any(task.unexplained()) else (f"{task.name} cannot be explained", ""),
     )  # fmt: skip
 

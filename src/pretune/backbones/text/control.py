@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = ["control_tokens", "keep_text_plain"]
 
-_CARRIED = ("model_max_length", "padding_side", "truncation_side", "model_input_names", "clean_up_tokenization_spaces")
+_CARRIED = (
+    "model_max_length",
+    "padding_side",
+    "truncation_side",
+    "model_input_names",
+    "clean_up_tokenization_spaces",
+    "chat_template",
+)
 
 
 def control_tokens(tokenizer: FastTokenizer) -> dict[int, str]:

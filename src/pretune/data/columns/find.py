@@ -100,6 +100,8 @@ def find_roles(
     finding.add(table.roles, "the format")
     if table.named and not {"split", "fold"} & asked.keys():
         finding.add(split_role(table, sample, set(finding.roles.values())), "its name")
+    if "turns" in finding.roles:
+        finding.free -= {*ANSWER_ROLES, "text_pair"}
     if _add_media(finding):
         _add_beside_media(finding)
     else:

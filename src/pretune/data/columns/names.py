@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pretune.data.columns.media import MEDIA_NAMES, TRANSCRIPT_NAMES
 
-__all__ = ["is_known_name", "passage_columns", "plain_name", "roles_by_name", "split_columns"]
+__all__ = ["is_known_name", "is_label_name", "passage_columns", "plain_name", "roles_by_name", "split_columns"]
 
 _TEXT = (
     "text",
@@ -106,6 +106,11 @@ _SPLIT = ("split", "data_split", "fold", "set", "subset", "partition", "usage")
 def plain_name(name: str) -> str:
     """A name without regard to case, spaces and hyphens."""
     return re.sub(r"[\s\-]+", "_", name.strip().casefold())
+
+
+def is_label_name(name: str) -> bool:
+    """Whether this is a usual name of a label column."""
+    return plain_name(name) in (*_SURE_LABEL, *_LIKELY_LABEL)
 
 
 def is_known_name(name: str) -> bool:

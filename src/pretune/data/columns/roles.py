@@ -10,8 +10,8 @@ from pretune.errors import UsageError, did_you_mean
 
 __all__ = ["ANSWER_ROLES", "CLASS_ROLES", "INPUT_ROLES", "ROLES", "Roles", "kinds_in", "lack_of", "parse_columns"]
 
-INPUT_ROLES = ("text", "text_pair", "words", "image", "audio", "speaker")
-"""What a row is answered from. ``words`` stands beside ``text``: where its words begin and end; ``speaker`` beside a clip and its text: who says it."""
+INPUT_ROLES = ("text", "text_pair", "words", "turns", "image", "audio", "speaker")
+"""What a row is answered from. ``words`` stands beside ``text``: where its words begin and end, ``turns``: the turns of a conversation that it was made of; ``speaker`` beside a clip and its text: who says it."""
 ANSWER_ROLES = tuple(kind for kind in ANSWERS if kind not in INPUT_ROLES)
 """The kinds of answers that have a column of their own (a transcript is the ``text`` of a clip)."""
 CLASS_ROLES = ("label", "labels")
@@ -32,6 +32,7 @@ class Roles:
     text: str | None = None
     text_pair: str | None = None
     words: str | None = None
+    turns: str | None = None
     image: str | None = None
     audio: str | None = None
     speaker: str | None = None

@@ -10,6 +10,7 @@ from itertools import islice
 import pyarrow as pa
 
 from pretune.data.archives.streams import Entry
+from pretune.data.dialogue.chatterbot import CHAT_SUFFIXES, chat_table, is_chat
 from pretune.data.formats.arrow import arrow_table, dataset_table, parquet_table
 from pretune.data.formats.base import Options, Table
 from pretune.data.formats.conll import conll_table, holds_tokens, slots_table
@@ -135,6 +136,8 @@ def _open_text(entry: Entry, encoding: str, options: Options, stems: Container[s
     if suffix == ".json":
         lines = looks_like_json_lines(sample) and sum(1 for line in sample[:50] if line.strip()) > 1
         return {None: jsonl_table(entry, encoding)} if lines else json_tables(entry, encoding)
+    if suffix in CHAT_SUFFIXES and is_chat(entry):
+        return {None: chat_table(entry, encoding)}
     if suffix in CONLL_SUFFIXES or (suffix in (".tsv", ".tab") and options.header == "auto" and holds_tokens(sample)):
         return {None: conll_table(entry, encoding, sample)}
     if suffix in (".csv", ".tsv", ".tab"):

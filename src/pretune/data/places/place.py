@@ -52,6 +52,8 @@ TABLE_SUFFIXES = (
     ".feather",
     ".xlsx",
     ".xlsm",
+    ".yml",
+    ".yaml",
     *CONLL_SUFFIXES,
 )
 _SPLIT_WORDS = {

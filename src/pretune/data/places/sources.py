@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from pretune.data.archives.streams import Entry
+from pretune.data.dialogue.chatterbot import CHAT_SUFFIXES, is_chat
 from pretune.data.formats.base import Options
 from pretune.data.formats.conll import LABEL, slots_in
 from pretune.data.formats.marks import marks_in
@@ -55,12 +56,13 @@ _KINDS = {
     ".jsonl": ".json",
     ".pq": ".parquet",
     ".feather": ".arrow",
+    ".yaml": ".yml",
     **dict.fromkeys(CONLL_SUFFIXES, ".conll"),
 }
 _MANY_TEXT_FILES = 200
 _FEW_SHARE = 0.05
 _ABOUT_SUFFIXES = (
-    ".md", ".rst", ".bib", ".yaml", ".yml", ".toml", ".log", ".names", ".md5", ".sha1", ".sha256", ".py", ".ipynb", ".sh",
+    ".md", ".rst", ".bib", ".toml", ".log", ".names", ".md5", ".sha1", ".sha256", ".py", ".ipynb", ".sh",
 )  # fmt: skip
 _CLASSES_FIX = "--splits none takes such folders for classes like the others"
 
@@ -181,6 +183,8 @@ def _posed_place(joints: Entry, entries: Sequence[Entry], place: str) -> Place:
 
 def _about(entry: Entry) -> bool:
     """Whether a file tells of the data and holds no rows, by its name."""
+    if entry.suffix in CHAT_SUFFIXES:
+        return not is_chat(entry)
     return entry.suffix in _ABOUT_SUFFIXES or ABOUT.fullmatch(PurePosixPath(entry.inner).stem) is not None
 
 
