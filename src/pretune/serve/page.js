@@ -532,7 +532,7 @@ async function say(text, label) {
       if (!found.row) continue;
       answer.textContent = written || "(nothing)";
       const left = found.row.turns_left_out ? ` The first ${found.row.turns_left_out} turns no longer fit, and were not read.` : "";
-      at("took").textContent = `${found.row.new_tokens} tokens in ${milliseconds(found.milliseconds)}${found.row.finish_reason === "length" ? ", cut off at the longest answer" : ""}.${left}`;
+      at("took").textContent = `${found.row.new_tokens} ${found.row.new_tokens === 1 ? "token" : "tokens"} in ${milliseconds(found.milliseconds)}${found.row.finish_reason === "length" ? ", cut off at the longest answer" : ""}.${left}`;
       at("said").textContent = "";
       at("truth").textContent = `The data says: ${label}`;
       at("truth").hidden = !label;
