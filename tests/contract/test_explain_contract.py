@@ -28,7 +28,8 @@ LABELLING = [name for name, (kind, _) in TASK_CASES.items() if issubclass(kind, 
 WRITING = [name for name, (kind, _) in TASK_CASES.items() if issubclass(kind, SpeechRecognition)]
 NUMBERS = [name for name, (kind, _) in TASK_CASES.items() if issubclass(kind, Regression)]
 PLACED = [name for name, (kind, _) in TASK_CASES.items() if issubclass(kind, PlacedTask)]
-REFUSING = [name for name, (kind, _) in TASK_CASES.items() if "explain" in kind.lacks]
+REFUSING = [name for name, (kind, _) in TASK_CASES.items() if "explain" in kind.lacks or kind.by_tokens]
+"""Of what is written token by token only where it looks is shown (tests/unit/test_written_attention.py)."""
 assert {*LABELLING, *WRITING, *NUMBERS, *PLACED, *REFUSING} == {*TASK_CASES}, "a task whose answers nothing explains"
 
 
