@@ -209,7 +209,7 @@ def test_names_of_models(name: str, names: str, story: Story, tmp_path: Path, mo
 
 FLAGS: list[tuple[Words, str]] = [
     (["--epoch", "3"], 'did you mean "--epochs"'),
-    (["--learning_rate", "1"], 'did you mean "--learning-rate"'),
+    (["--learnin_rate", "1"], 'did you mean "--learning-rate"'),
     (["--max-steps", "ten"], "--max-steps is 'ten'"),
     (["--max-steps", "0"], "--max-steps is 0"),
     (["--max-steps", "-3"], "--max-steps is -3"),

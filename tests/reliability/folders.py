@@ -39,7 +39,8 @@ def absurd_folders(lab: Lab, plan: Plan) -> Report:
             expect(word not in ended.text, f"{case.name}: {word!r} in {ended.text[-800:]}")
         expect(case.named in ended.text, f"{case.name}: {case.named} is not named: {ended.text[-500:]}")
         took, held = ended.processor_seconds, ended.peak_bytes
-        expect(took <= MOST_SECONDS, f"{case.name}: {took:.1f} s of the processor: {ended.text[-300:]}")
+        if plan.full:  # the short form runs beside other tests, where a second is no measure
+            expect(took <= MOST_SECONDS, f"{case.name}: {took:.1f} s of the processor: {ended.text[-300:]}")
         expect(held <= MOST_BYTES, f"{case.name}: {held / 1e6:.0f} MB: {ended.text[-300:]}")
         return {"of": f"of a {case.of}", "seconds": ended.seconds, "seconds of the processor": took, "MB": held / 1e6}
 

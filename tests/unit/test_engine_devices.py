@@ -25,10 +25,23 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_auto_precision_takes_bf16_where_its_products_are_faster(
     bf16: float, chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(devices, "peak_flops", lambda precision, _type: bf16 if precision == "bf16" else 1.0)
+    monkeypatch.setattr(devices, "peak_flops", lambda precision, *_: bf16 if precision == "bf16" else 1.0)
     assert choose_device().precision == chosen
     assert choose_device(precision="fp32").precision == "fp32"
     assert choose_device(precision="bf16").precision == "bf16"
+
+
+@pytest.mark.usefixtures("on_cpu")
+def test_a_processor_that_works_bf16_out_by_hand_is_asked_for_no_large_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, tuple[int, ...]]] = []
+
+    def speed(precision: str, _type: str, *size: int) -> float:
+        asked.append((precision, size))
+        return 0.03 if precision == "bf16" else 1.0
+
+    monkeypatch.setattr(devices, "peak_flops", speed)
+    assert choose_device().precision == "fp32"
+    assert all(size for _, size in asked), "only small products were tried"
 
 
 @pytest.mark.usefixtures("on_cpu")

@@ -24,6 +24,7 @@ _KERNELS_KEPT = "256"
 THREADS_AT_START = torch.get_num_threads()
 """Before any run asked for others."""
 
+_SMALL, _BY_HAND = 128, 0.25
 _WORTH_IT = 1.3
 """bf16 is chosen where its matrix product is this much faster than fp32's."""
 
@@ -73,9 +74,16 @@ def choose_device(
     if threads:
         torch.set_num_threads(threads)
     if precision == "auto":
-        faster = peak_flops("bf16", device.type) > _WORTH_IT * peak_flops("fp32", device.type)
-        precision = "bf16" if faster else "fp32"
+        precision = "bf16" if _bf16_pays(device.type) else "fp32"
     return Device(device, precision, torch.get_num_threads())
+
+
+def _bf16_pays(device_type: str) -> bool:
+    """Is bf16 worth it here? A small product is tried first: processors without bf16 units work it out by hand, and take seconds for a large one."""
+    small = {precision: peak_flops(precision, device_type, _SMALL) for precision in ("bf16", "fp32")}
+    if small["bf16"] < _BY_HAND * small["fp32"]:
+        return False
+    return peak_flops("bf16", device_type) > _WORTH_IT * peak_flops("fp32", device_type)
 
 
 @cache
