@@ -118,6 +118,12 @@ def _answers(facts: Facts) -> Markup:
     return data_table("What the model answers", ["answer", "reference", "new"], rows, note=f"Shares of the rows; {p_text(answers['p'])}.")  # fmt: skip
 
 
+def _intervals(rows: Sequence[Whisker], title: str, note: str) -> Markup:
+    """Shares with their intervals."""
+    chart = responsive(lambda width: dot_whisker(rows, title=title, axis_text=percent_tick, width=width))
+    return part("figure", drawing=chart, caption=title, note=note)
+
+
 def _shift(facts: Facts) -> Markup:
     shift = facts.get("label_shift")
     if not shift:
@@ -131,8 +137,7 @@ def _shift(facts: Facts) -> Markup:
         "Estimated without labels by how often each class is answered wrongly on the reference rows. It holds where only the shares of the classes "
         "changed, and rows of a class look as they did."
     )
-    chart = responsive(lambda width: dot_whisker(rows, title=title, axis_text=percent_tick, width=width))
-    return part("figure", drawing=chart, caption=title, note=note)
+    return _intervals(rows, title, note)
 
 
 def _expected(facts: Facts) -> Markup:
@@ -148,8 +153,7 @@ def _expected(facts: Facts) -> Markup:
         "The share of new rows that the model is surer of than a threshold, below which as many reference rows lie as it answered wrongly. It holds "
         "while being sure means what it meant; labelled rows and pretune evaluate --data know better."
     )
-    chart = responsive(lambda width: dot_whisker(rows, title=title, axis_text=percent_tick, width=width))
-    return part("figure", drawing=chart, caption=title, note=note)
+    return _intervals(rows, title, note)
 
 
 def _rows(rows: Sequence[Facts]) -> Markup:

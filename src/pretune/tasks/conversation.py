@@ -33,6 +33,7 @@ from pretune.tasks.blocks.chats import chat_blocks
 from pretune.tasks.blocks.writing import writing_warnings
 from pretune.tasks.row_task import training_rows
 from pretune.tasks.rows.chats import ChatRows, bytes_in, chat_item, store_chats, turns_of
+from pretune.tasks.rows.written import right_texts
 from pretune.tasks.soft_losses import softened_divergence
 from pretune.tasks.writing import Writing, go_on
 from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction
@@ -290,14 +291,7 @@ class Conversation(Task):
 
     def truths(self, dataset: Dataset) -> list[Any]:
         """The last answer of each row. Raises :class:`DataError` where a row has none."""
-        cells = self.cells(dataset)
-        lacking = [row for row, texts in zip(dataset["id"], cells, strict=True) if not texts]
-        if lacking:
-            raise DataError(
-                f"the conversation of row {lacking[0]} ends without an answer",
-                "give every row of the split one, or use pretune predict",
-            )
-        return [texts[0] if len(texts) == 1 else texts for texts in cells]
+        return right_texts(dataset["id"], self.cells(dataset), "the conversation of row {row} ends without an answer")
 
     def record(self, prediction: Prediction, truth: Any = None) -> dict[str, Any]:
         """Id, the answer, how it ended; of a conversation with its answer also how likely that is."""

@@ -21,7 +21,7 @@ from pretune.backbones.text.encoder import LONG_TEXT, TextEncoder, TextPiece, co
 from pretune.backbones.text.limits import encoder_for, encoder_of, max_length_of
 from pretune.backbones.text.template import plain_backend
 from pretune.config import READ_BY_MODALITY
-from pretune.errors import DataError, ModelError, UsageError
+from pretune.errors import ModelError, UsageError
 from pretune.metrics.base import Measured, Metric
 from pretune.metrics.writing import WritingMetric
 from pretune.schema import Check, number, text, whole
@@ -30,7 +30,7 @@ from pretune.tasks.baselines.writing import scored_as, writing_baselines
 from pretune.tasks.blocks.writing import writing_blocks, writing_warnings
 from pretune.tasks.row_task import training_rows
 from pretune.tasks.rows.trunk import POSITIONS
-from pretune.tasks.rows.written import WrittenRows, item_of, store_written
+from pretune.tasks.rows.written import WrittenRows, item_of, right_texts, store_written
 from pretune.tasks.soft_losses import softened_divergence
 from pretune.tasks.writers import refuse_reader, refuse_untied
 from pretune.tasks.written_losses import filled, head_at, token_losses
@@ -309,14 +309,7 @@ class TextToText(Task):
 
     def truths(self, dataset: Dataset) -> list[Any]:
         """The right text of each row, or a list of several. Raises :class:`DataError` where a row has none."""
-        cells = self.cells(dataset)
-        lacking = [row for row, texts in zip(dataset["id"], cells, strict=True) if not texts]
-        if lacking:
-            raise DataError(
-                f"row {lacking[0]} has no target text to score against",
-                "give every row of the split one, or use pretune predict",
-            )
-        return [texts[0] if len(texts) == 1 else texts for texts in cells]
+        return right_texts(dataset["id"], self.cells(dataset), "row {row} has no target text to score against")
 
     def record(self, prediction: Prediction, truth: Any = None) -> dict[str, Any]:
         """Id, text, whether it reached its limit (where it did), and the truth where it is known."""

@@ -34,6 +34,9 @@ VERBS: tuple[VerbEntry, ...] = (
         "drift", "prove", "say whether new rows are like those a run was held against, and what accuracy to expect"
     ),
     VerbEntry("benchmark", "prove", "measure runs side by side: accuracy, latency, throughput, size, memory"),
+    VerbEntry(
+        "study", "prove", "ways to learn against each other, with few and many labels: what is worth it", room="study"
+    ),
     VerbEntry("distill", "shrink", "teach a small model what a large one knows, with and without labels; compare"),
     VerbEntry("prune", "shrink", "take out what matters least: heads, neurons, channels, tokens; recover; compare"),
     VerbEntry("quantize", "shrink", "round weights and arithmetic to 8 bits, where it keeps the score; compare"),
@@ -42,9 +45,6 @@ VERBS: tuple[VerbEntry, ...] = (
     VerbEntry("explain", "show", "what an answer hangs on, and where attention goes, as a page and a figure"),
     VerbEntry("serve", "show", "answer programs and people over HTTP, with a page to try the model on"),
     VerbEntry("run", "show", "run a recipe: a file of steps, each done once", room="study"),
-    VerbEntry(
-        "study", "prove", "ways to learn against each other, with few and many labels: what is worth it", room="study"
-    ),
     VerbEntry("list", "show", "show the runs in a folder"),
     VerbEntry("verify", "show", "say whether every file of a run or model is what was written"),
     VerbEntry("cache", "show", "what is kept between runs to save work: how much, how old; remove what is not needed"),

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from pretune.tasks.blocks.classification import Rows
+from pretune.tasks.blocks.regression import drawn_points
 from pretune.wording import counted, figure
 
 __all__ = ["embedding_blocks"]
 
-MAX_POINTS, MAX_WORST = 2_000, 20
+MAX_WORST = 20
 _PLACES = ((1, 1), (2, 3), (4, 10), (11, 100), (101, None))
 
 
@@ -62,15 +63,8 @@ def _last(rank_N: np.ndarray, records: Sequence[Mapping[str, Any]], rows: Rows) 
 
 
 def _points(truth_N: np.ndarray, cosine_N: np.ndarray) -> dict[str, Any]:
-    chosen = np.arange(len(truth_N))
-    note = "Each point is a pair of texts."
-    if len(chosen) > MAX_POINTS:
-        chosen = np.sort(np.random.default_rng(0).permutation(len(truth_N))[:MAX_POINTS])
-        note += f" {MAX_POINTS:,} of {len(truth_N):,} are drawn, chosen at random."
-    return {
-        "type": "points", "title": "Cosines beside scores", "note": note, "x_title": "score", "y_title": "cosine",
-        "x": truth_N[chosen].tolist(), "y": cosine_N[chosen].tolist(), "diagonal": False,
-    }  # fmt: skip
+    named = {"title": "Cosines beside scores", "x_title": "score", "y_title": "cosine", "diagonal": False}
+    return drawn_points(truth_N, cosine_N, "Each point is a pair of texts.", **named)
 
 
 def _furthest(truth_N: np.ndarray, cosine_N: np.ndarray, rows: Rows) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from pretune.tasks.blocks.classification import Rows
 from pretune.wording import figure
 
-__all__ = ["regression_blocks"]
+__all__ = ["drawn_points", "regression_blocks"]
 
 MAX_POINTS, MAX_WORST, PARTS = 2_000, 20, 5
 
@@ -26,15 +26,18 @@ def regression_blocks(
 
 
 def _points(truth_N: np.ndarray, answer_N: np.ndarray) -> dict[str, Any]:
-    chosen = np.arange(len(truth_N))
     note = "On the line the answer is right; above it the model says too much, below it too little."
+    named = {"title": "Answers beside truths", "x_title": "truth", "y_title": "answer", "diagonal": True}
+    return drawn_points(truth_N, answer_N, note, **named)
+
+
+def drawn_points(x_N: np.ndarray, y_N: np.ndarray, note: str, **named: str | bool) -> dict[str, Any]:
+    """A block of points with these titles; of many rows some, chosen at random, and the note says so."""
+    chosen = np.arange(len(x_N))
     if len(chosen) > MAX_POINTS:
-        chosen = np.sort(np.random.default_rng(0).permutation(len(truth_N))[:MAX_POINTS])
-        note += f" {MAX_POINTS:,} of {len(truth_N):,} rows are drawn, chosen at random."
-    return {
-        "type": "points", "title": "Answers beside truths", "note": note, "x_title": "truth", "y_title": "answer",
-        "x": truth_N[chosen].tolist(), "y": answer_N[chosen].tolist(), "diagonal": True,
-    }  # fmt: skip
+        chosen = np.sort(np.random.default_rng(0).permutation(len(x_N))[:MAX_POINTS])
+        note += f" {MAX_POINTS:,} of {len(x_N):,} rows are drawn, chosen at random."
+    return {"type": "points", **named, "note": note, "x": x_N[chosen].tolist(), "y": y_N[chosen].tolist()}
 
 
 def _by_size(truth_N: np.ndarray, answer_N: np.ndarray) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pretune.backbones.text.store import TokenStore, encode_dataset
+from pretune.errors import DataError
 from pretune.types import Encoded
 from pretune.wording import agree, counted
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from pretune.backbones.text.encoder import TextEncoder
 
-__all__ = ["WrittenRows", "item_of", "store_written"]
+__all__ = ["WrittenRows", "item_of", "right_texts", "store_written"]
 
 _NAMED = 3
 
@@ -38,6 +39,13 @@ def store_written(reader: TextEncoder, writer: TextEncoder, dataset: Dataset, *,
         return WrittenRows(dataset, read, None)
     written: Any = _Targets(dataset)
     return WrittenRows(dataset, read, encode_dataset(written, writer, fingerprint=f"{fingerprint}:target"))
+
+
+def right_texts(ids: Sequence[str], cells: Sequence[Sequence[str]], lacks: str) -> list[str | list[str]]:
+    """The right text of each row, or a list of several. Raises :class:`DataError` where a row has none; ``lacks`` says so of row {row}."""
+    if lacking := [row for row, texts in zip(ids, cells, strict=True) if not texts]:
+        raise DataError(lacks.format(row=lacking[0]), "give every row of the split one, or use pretune predict")
+    return [texts[0] if len(texts) == 1 else list(texts) for texts in cells]
 
 
 class _Targets:
