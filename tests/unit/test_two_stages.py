@@ -128,3 +128,19 @@ def test_a_student_that_says_what_its_teacher_says_is_near_it() -> None:
     assert said.shape == (4, len(task.learner.anchors_A4) + task.learner.proposals, task.num_outputs)  # type: ignore[union-attr]
     assert (near < far).all()
     assert torch.equal(task.is_labelled(batch), torch.ones(4, dtype=torch.bool))
+
+
+def test_a_difference_is_one_of_regions_that_both_models_look_at() -> None:
+    """Their order and the least of them hang on rounding; what is said of a region does not."""
+    task, _ = tiny_boxed_task(head="faster-rcnn")
+    head = task.learner
+    generator = torch.Generator().manual_seed(0)
+    one = torch.rand(2, 20, 6, generator=generator, dtype=torch.float64)
+    shuffled = one[:, torch.randperm(20, generator=generator)]
+    shuffled[:, 3, :4] += 0.5
+    assert head.difference(one, shuffled) == 0.0
+    changed = shuffled.clone()
+    changed[1, 7, 4] += 0.02
+    assert head.difference(one, changed) == pytest.approx(0.02)
+    changed[0, 0, 0] = float("nan")
+    assert np.isnan(head.difference(one, changed))

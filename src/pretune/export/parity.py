@@ -26,7 +26,7 @@ _BUDGET = 4096
 @dataclass(frozen=True, slots=True)
 class Parity:
     """``rows`` were compared, ``alone`` of them also by themselves (lengths from the shortest to the longest);
-    ``largest`` is the largest difference of an output (:meth:`pretune.tasks.base.Task.outputs`), ``same`` counts rows with the same answer.
+    ``largest`` is the largest difference of an output (:meth:`pretune.tasks.base.Task.difference`), ``same`` counts rows with the same answer.
     """
 
     rows: int
@@ -99,7 +99,7 @@ def measure_parity(
                 predictions = task.predict(repeating, batch)
             for place, prediction in zip(places, predictions, strict=True):
                 found[side][int(place)] = prediction
-        difference = float((said[True] - said[False]).abs().max())
+        difference = task.difference(said[True], said[False])
         largest = math.inf if math.isnan(difference) else max(largest, difference)
         on_batch(len(places))
     rows = {side: task.merge([one for one in held if one is not None]) for side, held in found.items()}

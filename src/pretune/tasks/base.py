@@ -309,6 +309,15 @@ class Task(ABC):
     def outputs(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """What :meth:`predict` decides by, (B, ...): probabilities (0 behind an item's end), or numbers in units of their spread."""
 
+    @property
+    def chooses(self) -> bool:
+        """Does its model choose by what it has found (a token, a region), so that a difference as small as rounding may lead elsewhere?"""
+        return self.by_tokens
+
+    def difference(self, one: torch.Tensor, other: torch.Tensor) -> float:
+        """The largest between :meth:`outputs` of two models for the same items; NaN where one says NaN."""
+        return float((one - other).abs().max())
+
     @abstractmethod
     def merge(self, predictions: Sequence[Prediction]) -> list[Prediction]:
         """One prediction a row: items of one id (windows) become one, in order of first appearance."""

@@ -274,6 +274,15 @@ class ObjectDetection(PlacedTask):
         sides = torch.tensor([self.canvas.width, self.canvas.height] * 2, device=answers.device)
         return torch.cat([(boxes_BP4 / sides).clamp(-1.0, 2.0).double(), scores_BPC], dim=-1)
 
+    @property
+    def chooses(self) -> bool:
+        """A head of two stages chooses regions."""
+        return self.learner.proposals > 0
+
+    def difference(self, one: torch.Tensor, other: torch.Tensor) -> float:
+        """The head's."""
+        return self.learner.difference(one, other)
+
     def predict(self, model: torch.nn.Module, batch: Batch) -> list[Prediction]:
         """The boxes that stay after sorting out, the surest first, in pixels of the picture as it was given."""
         outputs = self.outputs(model, batch).cpu()

@@ -52,7 +52,7 @@ class ExportSettings(DerivedSettings):
         high=1.0,
     )
     least_same: float = option(
-        0.99, "texts that are written token by token: share of validation rows that must be answered by the same text", low=0.0, high=1.0
+        0.99, "of models that choose as they go (tokens of a text, regions of a picture): share of validation rows that must be answered alike", low=0.0, high=1.0
     )  # fmt: skip
 
 
@@ -219,7 +219,7 @@ def _parity(
     bar.close()
     if not program.rows:
         say.warn(f"predict.py is not proven: it could read none of {program.unread} rows ({program.unread_because})")
-    told = {"tolerance": settings.tolerance, "least_same": settings.least_same if task.by_tokens else 0.0}
+    told = {"tolerance": settings.tolerance, "least_same": settings.least_same if task.chooses else 0.0}
     return {**told, "graph": graph.to_dict(), "program": program.to_dict()}
 
 
@@ -233,7 +233,7 @@ def _refuse_beyond(settings: ExportSettings, parity: dict[str, Any]) -> None:
         found = parity[name]
         if found["same"] < parity["least_same"] * found["rows"]:
             raise CheckFailed(
-                f"{what} writes {found['same']} of {found['rows']} texts as they were, less than --least-same {settings.least_same:g}",
+                f"{what} answers {found['same']} of {found['rows']} validation rows as before, less than --least-same {settings.least_same:g}",
                 "nothing was written. Allow fewer with --least-same",
             )
         if not found["largest"] <= settings.tolerance:

@@ -76,6 +76,10 @@ class DetectionHead(ABC):
     def places_of(self, answers: torch.Tensor) -> Places:
         """Boxes and scores of these numbers."""
 
+    def difference(self, one: torch.Tensor, other: torch.Tensor) -> float:
+        """The largest between the places of two models, (B, P, 4 + C) with boxes in shares of the canvas; NaN where one says NaN."""
+        return float((one - other).abs().max())
+
 
 def scores_of(logits_BPK: torch.Tensor) -> torch.Tensor:
     """(B, P, C) the probability of each class, float64."""

@@ -7,6 +7,7 @@ Shapes: B pictures of a batch, A anchors of the canvas, P regions, Q those of a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import final
 
@@ -30,6 +31,8 @@ HIGH, LOW = 0.5, 0.3
 """Overlap from which an anchor is to find a box, and below which it is background (0.7 in section 3.1.2; 0.5 is SSD's)."""
 _ALIKE = 0.5
 _NONE = -1
+_SAME_REGION = 0.005
+"""Boxes of two models whose sides lie as near, in shares of the canvas, are of the same region."""
 
 
 @final
@@ -134,6 +137,20 @@ class TwoStages(DetectionHead):
     def places_of(self, answers: torch.Tensor) -> Places:
         """A box for each region."""
         return Places(decoded(answers[..., 4:8], answers[..., :4]), scores_of(answers[..., 8:]))
+
+    def difference(self, one: torch.Tensor, other: torch.Tensor) -> float:
+        """Of regions that both look at, wherever they stand in the order: rounding decides between regions that score alike, and whether two
+        overlap too much. What one model alone looks at shows in its answers.
+        """
+        if bool((one - other).isnan().any()):
+            return math.nan
+        largest = 0.0
+        for mine_PK, theirs_QK in zip(one, other, strict=True):
+            apart_PQ = torch.cdist(mine_PK, theirs_QK, p=math.inf)
+            moved_PQ = torch.cdist(mine_PK[:, :4], theirs_QK[:, :4], p=math.inf)
+            nearest_P = apart_PQ.masked_fill(moved_PQ > _SAME_REGION, math.inf).amin(dim=1)
+            largest = max(largest, float(torch.where(nearest_P.isfinite(), nearest_P, 0.0).max()))
+        return largest
 
     def _parts(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Of anchors (B, A, 5), and of regions (B, P, 8 + K)."""
