@@ -321,7 +321,10 @@ def lock_folder(folder: Path) -> Iterator[None]:
         os.ftruncate(descriptor, 0)
         who = f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}"
         os.write(descriptor, who.encode())
-        yield
+        try:
+            yield
+        finally:
+            os.ftruncate(descriptor, 0)  # the folder may be handed on; who wrote it is nobody's business
     finally:
         os.close(descriptor)
 

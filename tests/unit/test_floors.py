@@ -29,6 +29,7 @@ FLOORS = {
             "runfolder",
             "newrun",
             "wording",
+            "forwarded",
         ),
         0,
     ),

@@ -39,6 +39,7 @@ from pretune.data.splits import Splits
 from pretune.data.store import SplitWriter, fingerprint, load_stored, store_folder
 from pretune.data.text.encodings import check_encoding_name
 from pretune.errors import DataError, UsageError
+from pretune.forwarded import shown_place
 
 __all__ = ["read"]
 
@@ -81,7 +82,7 @@ def read(settings: DataSettings, learned: Reading | None = None) -> Splits:
             _store(name, again)
         stored = load_stored(name)
     assert stored is not None, "rows just stored are there"
-    stored.facts["read"]["place"] = given
+    stored.facts["read"]["place"] = shown_place(given)
     if settings.label_type == "auto":
         read_facts = stored.facts["read"]
         refuse_scores(read_facts["labels"], given, _column_of(read_facts, "label"))
@@ -356,7 +357,7 @@ class _Reading:
         self.notes += self.groups.notes(self.options.group_from)
         self.notes += [*(self.media.notes() if self.media is not None else []), *self.masks.notes()]
         return {
-            "place": self.given,
+            "place": shown_place(self.given),
             **({"media": self.media.facts()} if self.media is not None else {}),
             "files": self.files,
             "encoding": {file["name"]: file["encoding"] for file in self.files if "encoding" in file},

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pretune.files import write_text
+from pretune.forwarded import places_in
 from pretune.report.lineage import backbone_of
 from pretune.report.passport_findings import findings_sentence
 from pretune.report.passport_parts import total_rows
@@ -49,7 +50,11 @@ def write_card(run: RunFolder, folder: Path) -> None:
 
 
 def model_card(run_record: Mapping[str, Any], metrics: Mapping[str, Any], passport: Mapping[str, Any]) -> str:
-    """The card as Markdown with the hub's front matter. Every text from data is escaped; the same input gives the same text."""
+    """The card as Markdown with the hub's front matter. Every text from data is escaped, places are named by their
+    last part; the same input gives the same text.
+    """
+    places = places_in(run_record, passport)
+    run_record, metrics, passport = places.shown(run_record), places.shown(metrics), places.shown(passport)
     name = name_of(plain((run_record.get("settings") or {}).get("out") or "this model"))
     chapters = (
         _front_matter(run_record, metrics),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pretune.errors import PretuneError
+from pretune.forwarded import places_in
 from pretune.report.grids import Node
 from pretune.report.story import main_split, primary_of
 from pretune.report.words import name_of, number_text, plain, score_text, title_of
@@ -72,7 +73,7 @@ def _facts(path: Path, name: str) -> tuple[tuple[str, tuple[str, ...]], list[str
         record, metrics = run.record, run.metrics
     except PretuneError:
         return (name, ("its run.json cannot be read",)), []
-    begun = backbone_of(record)
+    begun = backbone_of(places_in(record).shown(record))
     what = title_of(str(record.get("verb", "run"))) + (f" from {begun}" if begun else "")
     return (name, (what, *_result(record, metrics))), [str(place) for place in record.get("parents") or []]
 

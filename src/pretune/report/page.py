@@ -19,6 +19,7 @@ from pretune.report.sections import (
     lineage_section,
     repeat_section,
 )
+from pretune.report.shown_run import shown_run
 from pretune.report.steps_section import measured_by_steps, steps_lead, steps_of, steps_section
 from pretune.report.story import banners, lead, over_title, tiles
 from pretune.report.study_section import study_lead, study_of, study_section, study_tiles
@@ -40,7 +41,8 @@ def write_report(run: RunFolder, out: Path | None = None) -> Path:
 
 
 def report_page(run: RunFolder) -> Page:
-    """What the page of ``run`` shows."""
+    """What the page of ``run`` shows: places by their names, whole paths stay in ``run.json``."""
+    lineage, whole, run = lineage_section(nodes_of(run)), run.record, shown_run(run)
     record, passport, metrics, comparisons = run.record, run.passport, run.metrics, run.comparisons
     name = run.path.resolve().name
     steps, measured = steps_of(run), benchmark_of(run) or measured_by_steps(run)
@@ -60,8 +62,8 @@ def report_page(run: RunFolder) -> Page:
     ]
     found = (
         *((*own, done_section(record)) if own else (done_section(record), *of_learning)),
-        lineage_section(nodes_of(run)),
-        repeat_section(record, passport),
+        lineage,
+        repeat_section(record, passport, cut=record.get("command") != whole.get("command")),
         limits_section(record, metrics, passport),
     )
     return Page(

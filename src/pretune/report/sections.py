@@ -263,8 +263,8 @@ def lineage_section(nodes: Sequence[Node]) -> Section | None:
     return Section("lineage", "Lineage", (part("figure", drawing=chart, caption=title),))
 
 
-def repeat_section(record: Record, passport: Record) -> Section:
-    """The exact command, and what must be equal for equal results."""
+def repeat_section(record: Record, passport: Record, *, cut: bool = False) -> Section:
+    """The exact command, and what must be equal for equal results. ``cut``: its places are shown by their last part."""
     settings, machine = record.get("settings") or {}, record.get("machine") or {}
     versions = [
         f"{name} {plain(machine[name])}"
@@ -282,6 +282,7 @@ def repeat_section(record: Record, passport: Record) -> Section:
         if record.get("command")
         else []
     )
+    rows += [("Places", "by their last part; run.json in the run's folder has them whole")] if cut else []
     parts.append(part("facts", rows=[(name, value) for name, value in rows if value and value != "–"]))
     return Section("repeat", "How to repeat", tuple(parts))
 

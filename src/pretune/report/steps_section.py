@@ -8,6 +8,7 @@ from typing import Any
 from pretune.errors import PretuneError
 from pretune.report.benchmark_section import benchmark_of
 from pretune.report.layout import Cell, Section, data_table, part
+from pretune.report.shown_run import shown_run
 from pretune.report.story import lead, main_split, primary_of
 from pretune.report.words import bytes_text, duration_text, number_text, plain, score_value_text, title_of
 from pretune.runfolder import RunFolder, is_run
@@ -26,7 +27,7 @@ def steps_of(run: RunFolder) -> dict[str, dict[str, Any]]:
 def measured_by_steps(run: RunFolder) -> dict[str, Any]:
     """What the last step found that measured runs side by side; empty where none did."""
     for step in reversed(list(steps_of(run).values())):
-        if found := benchmark_of(RunFolder(run.path / str(step.get("run") or "-"))):
+        if found := benchmark_of(shown_run(RunFolder(run.path / str(step.get("run") or "-")))):
             return found
     return {}
 
@@ -80,7 +81,7 @@ def _facts(run: RunFolder, step: Mapping[str, Any]) -> dict[str, Any]:
     if not is_run(place):
         return {}
     try:
-        one = RunFolder(place)
+        one = shown_run(RunFolder(place))
         return {**one.record, "metrics": one.metrics}
     except PretuneError:
         return {}

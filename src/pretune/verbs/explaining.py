@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.config import AnsweringSettings
 from pretune.errors import DataError, RunError, UsageError
+from pretune.forwarded import shown_place
 from pretune.runfolder import RunFolder
 from pretune.verbs.outcome import Say
 from pretune.verbs.proven import about_of, load_plain, load_proven
@@ -120,7 +121,7 @@ class Subject:
 
     def facts(self, attribution: Attribution | None, attention: Attention | None) -> Iterator[tuple[str, str]]:
         """What the page tells at its end."""
-        yield "run", str(self.run.path)
+        yield "run", shown_place(str(self.run.path))
         yield "task", self.task_name
         yield "model", f"{self.architecture}, {sum(p.numel() for p in self.plain.parameters()):,} parameters, fp32"
         if attribution is not None:

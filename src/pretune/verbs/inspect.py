@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import CleanSettings, DataSettings
 from pretune.errors import UsageError
+from pretune.forwarded import shown_place
 from pretune.options import option
 from pretune.verbs.declare import verb
 from pretune.verbs.inspect_pairs import check_lines, pair_lines
@@ -115,8 +116,8 @@ def _write(folder: Path, found: dict[str, Any], title: str, splits: Splits) -> l
 
 
 def _title(place: str) -> str:
-    """The last part of a path, and a file's folder before it."""
-    path = PurePath(place)
+    """The last part of a path, and of a file below the folder of work its folder before it."""
+    path = PurePath(shown_place(place))
     return "/".join(path.parts[-2:]) if path.suffix else path.name or place
 
 
