@@ -41,7 +41,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         pretune.inspect(str(data), out=str(base / "passport"))
         pretune.explain(run, "the striker scored", out=str(base / "why.html"), threads=1)
         os.umask(kept)
-    yield base
+        yield base
 
 
 def forwarded(home: Path) -> list[Path]:
