@@ -26,6 +26,7 @@ from pretune.backbones.text.characters import new_vocabulary
 from pretune.backbones.text.encoder import TextEncoder
 from pretune.backbones.text.limits import position_offset
 from pretune.backbones.text.store import encode_dataset
+from pretune.config import PretrainingSettings
 from pretune.data.splits import Splits
 from pretune.data.text.words import words_of
 from pretune.engine.batching import Feeds, Stream
@@ -36,12 +37,14 @@ from pretune.engine.parallel import Cluster
 from pretune.objectives.causal_text import CausalText
 from pretune.objectives.contrastive_audio import ContrastiveAudio
 from pretune.objectives.contrastive_image import ContrastiveImage
+from pretune.objectives.contrastive_text import ContrastiveText
 from pretune.objectives.distil import Distil
 from pretune.objectives.distil_features import DistilFeatures
 from pretune.objectives.distil_masked_text import DistilMaskedText
 from pretune.objectives.masked_image import MaskedImage
 from pretune.objectives.masked_text import MaskedText
 from pretune.objectives.matched_student import ready
+from pretune.objectives.mixed import Mixed
 from pretune.objectives.next_sample import NextSample
 from pretune.objectives.permuted_text import PermutedText
 from pretune.objectives.replaced_text import ReplacedText
@@ -417,6 +420,7 @@ TEXT_KINDS: dict[str, Any] = {
     "permuted-text": PermutedText,
     "span-text": SpanText,
     "replaced-text": ReplacedText,
+    "contrastive-text": ContrastiveText,
 }
 """Objectives that learn from texts without labels, made of a backbone and their own options."""
 PICTURE_KINDS: dict[str, Any] = {kind.name: kind for kind in (MaskedImage, ContrastiveImage, SelfDistilImage)}
@@ -561,6 +565,13 @@ class Rig:
             self.model = self.objective.model
             self.objective.adaptation = self._adaptation(adapt, fast)
             stored = self.objective.encode_rows(dataset_of(uneven_rows(rows)), fingerprint=f"rig-{rows}")
+        elif kind == "mixed":
+            data = dataset_of(uneven_rows(rows))
+            settings = PretrainingSettings(max_length=160, pack="no", **options)
+            self.objective = Mixed.start(Splits({"train": data}), tiny_backbone(dropout=dropout), settings, seed=seed)
+            self.model = self.objective.model
+            self.objective.adaptation = self._adaptation(adapt, fast)
+            stored = self.objective.encode_rows(data, fingerprint=f"rig-{rows}")
         elif kind in ("speech", "sound"):
             stored = self._sound(kind, adapt, rows, fast, options)
         elif kind == "next-sample":

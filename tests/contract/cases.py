@@ -787,6 +787,7 @@ LEARN_CASES: dict[str, Callable[[], LearnCase]] = {
         "pretrain", _masked_places, least=1.0, pack_tokens=64, bag_of_words=1.0
     ),
     "masked text packed": lambda: _learn("pretrain", _masked_places, pack_tokens=64),
+    "contrastive text": lambda: _learn("contrastive-text", lambda _, rows: float(len(rows))),
     "span text": lambda: _learn("span-text", _told_in_packs, family="t5"),
     "permuted text": lambda: _learn("permuted-text", _told_in_packs, family="xlnet"),
     "causal text": lambda: _learn("causal-text", _told_tokens, family="gpt", max_length=128, least=1.2),

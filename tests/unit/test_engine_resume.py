@@ -30,6 +30,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "masked": {"kind": "pretrain"},
     "masked words, gradual": {"kind": "pretrain", "mask_whole_words": True, "adapt": "gradual"},
     "replaced": {"kind": "replaced-text"},
+    "mixed": {"kind": "mixed", "mix": "masked=2,replaced=1,contrastive=1"},
     "masked packs": {"kind": "pretrain", "pack_tokens": 64, "rows": 48, "batch_size": 6},
 }
 

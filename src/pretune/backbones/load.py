@@ -49,7 +49,7 @@ _MOST_SECONDS = 30.0
 _MOST_OF_WEIGHTS, _ROOM = 2, 10_000_000
 """A head, or layers that are new, may come on top of what a file holds."""
 
-__all__ = ["Backbone", "LoadReport", "load_backbone", "save_model"]
+__all__ = ["Backbone", "LoadReport", "load_backbone", "save_model", "without_pooler"]
 
 
 class LoadReport(NamedTuple):
@@ -290,6 +290,17 @@ def load_backbone(
     return Backbone(
         name, "pretrained", config, found, folder, trust_remote_code, modality=modality, weights=held, pooled=pooled
     )  # fmt: skip
+
+
+def without_pooler(model: nn.Module, report: LoadReport) -> tuple[nn.Module, LoadReport]:
+    """A bare encoder without the layer that a classifier of the paper's kind reads, where nothing of it is learned."""
+    if hasattr(getattr(model, "pooler", None), "dense"):
+        model.register_module("pooler", None)
+        missing, unexpected, mismatched = (
+            tuple(name for name in names if not name.startswith("pooler.")) for names in report[:3]
+        )
+        report = LoadReport(missing, unexpected, mismatched, report.fresh)
+    return model, report
 
 
 def _refuse_misplaced(name: str, fresh: str | None, given: Mapping[str, tuple[str, bool]]) -> None:

@@ -39,6 +39,7 @@ SEQ2SEQ_PRESETS: Mapping[str, _Size] = {
     "seq2seq-small": _Size(4, 384, 6, 1024),
     "seq2seq-base": _Size(6, 512, 8, 2048),
     "t5-tiny": _Size(2, 128, 2, 512),
+    "t5-micro": _Size(4, 128, 4, 512),
     "t5-mini": _Size(4, 256, 4, 1024),
     "t5-small": _Size(6, 512, 8, 2048),
 }

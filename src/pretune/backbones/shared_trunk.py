@@ -50,6 +50,9 @@ class SharedTrunk(nn.Module):
             for model in self.models:
                 setattr(model, _prefix(model), widest)
             self._once.append(_Once(widest))
+        for model in self.models:
+            if hasattr(model, "tie_weights"):  # heads on the trunk's embeddings stand on the shared ones
+                cast(Any, model).tie_weights()
 
     @property
     def base_model(self) -> nn.Module:
@@ -83,11 +86,6 @@ class SharedTrunk(nn.Module):
         for model, trunk in zip(self.models, self._own_trunks, strict=True):
             setattr(model, _prefix(model), trunk)
         return dict(zip(self.names, self.models, strict=True))
-
-    def gradient_checkpointing_enable(self, options: dict[str, Any]) -> None:
-        """As transformers' models have it."""
-        for model in self.models:
-            cast(Any, model).gradient_checkpointing_enable(options)
 
 
 def _prefix(model: nn.Module) -> str:

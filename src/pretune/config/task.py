@@ -233,7 +233,7 @@ class PretrainingSettings(TextSettings, ImageSettings, AudioSettings, AugmentSet
 
     objective: str = option(
         "auto",
-        "what to learn: masked-text, causal-text (each token from those before it), span-text (T5: hidden stretches), permuted-text (XLNet: hidden tokens in a random order), replaced-text (ELECTRA: which tokens a small generator put there), masked-image, contrastive-image, self-distillation-image, contrastive-audio, next-sample; auto: by the backbone",
+        "what to learn: masked-text, causal-text (each token from those before it), span-text (T5: hidden stretches), permuted-text (XLNet: hidden tokens in a random order), replaced-text (ELECTRA: which tokens a small generator put there), contrastive-text (SimCSE: which views are of one text), masked-image, contrastive-image, self-distillation-image, contrastive-audio, next-sample; auto: by the backbone",
         choices=(
             "auto",
             "masked-text",
@@ -241,12 +241,18 @@ class PretrainingSettings(TextSettings, ImageSettings, AudioSettings, AugmentSet
             "span-text",
             "permuted-text",
             "replaced-text",
+            "contrastive-text",
             "masked-image",
             "contrastive-image",
             "self-distillation-image",
             "contrastive-audio",
             "next-sample",
         ),
+    )
+    mix: str = option(
+        "",
+        "several objectives at once on one trunk, each with its share of the loss: masked-text=0.7,contrastive-text=0.3; the first one's model is kept",
+        metavar="WORD=SHARE,...",
     )
     mask_fraction: float | None = option(
         None,

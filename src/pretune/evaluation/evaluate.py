@@ -6,7 +6,7 @@ Shapes: N rows.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -31,8 +31,8 @@ def chosen_by(split: str) -> list[str]:
 class ScoredBy(Protocol):
     """What evaluation has to know of an objective of pre-training: its scores, and which one matters."""
 
-    specs: ClassVar[Mapping[str, ScoreSpec]]
-    primary: ClassVar[str]
+    specs: Mapping[str, ScoreSpec]
+    primary: str
 
 
 def evaluate_rows(

@@ -51,15 +51,15 @@ class CausalText(Pretraining):
     name: ClassVar[str] = "causal-language-modelling"
     modality: ClassVar[str] = "text"
     columns: ClassVar[tuple[str, ...]] = ("id", "text", "text_pair")
-    primary: ClassVar[str] = LanguageModelMetric.primary
-    specs: ClassVar[Mapping[str, ScoreSpec]] = LanguageModelMetric.specs
+    primary: str = LanguageModelMetric.primary
+    specs: Mapping[str, ScoreSpec] = LanguageModelMetric.specs
     reads: ClassVar[tuple[str, ...]] = (
         *(name for name in READ_BY_MODALITY["text"] if name != "long_text"),
         "pack",
     )
-    default_epochs: ClassVar[tuple[float, float]] = (10.0, 3.0)
+    default_epochs: tuple[float, float] = (10.0, 3.0)
     models: ClassVar[str] = "a model that writes (scratch:gpt-mini, scratch:llama-mini)"
-    reading: ClassVar[str] = (
+    reading: str = (
         "Bits per byte are what the model needs to tell a held-out text, its end included: they compare models of any tokenizers. "
         "Perplexity is among how many tokens it wavers."
     )

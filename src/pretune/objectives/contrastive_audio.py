@@ -67,18 +67,18 @@ class ContrastiveAudio(Pretraining):
     name: ClassVar[str] = "contrastive-audio"
     modality: ClassVar[str] = "audio"
     columns: ClassVar[tuple[str, ...]] = ("audio",)
-    primary: ClassVar[str] = "contrastive_accuracy"
-    specs: ClassVar[Mapping[str, ScoreSpec]] = {
+    primary: str = "contrastive_accuracy"
+    specs: Mapping[str, ScoreSpec] = {
         "contrastive_accuracy": ScoreSpec(rising=True, limits=(0.0, 1.0), title="accuracy of finding the hidden frame"),
         "contrastive_loss": ScoreSpec(rising=False, unit="nats"),
         "codebook_perplexity": ScoreSpec(rising=True, unit="number", title="codes in use"),
         "spread": ScoreSpec(rising=True, unit="number", title="spread of the features"),
     }
     reads: ClassVar[tuple[str, ...]] = (*READ_BY_MODALITY["audio"], "mask_fraction")
-    default_epochs: ClassVar[tuple[float, float]] = (60.0, 10.0)
-    default_batch_size: ClassVar[int] = 32
+    default_epochs: tuple[float, float] = (60.0, 10.0)
+    default_batch_size: int = 32
     models: ClassVar[str] = "a wav2vec 2.0 model, such as scratch:wav2vec2-tiny"
-    reading: ClassVar[str] = (
+    reading: str = (
         "For each hidden frame the model picks its own code from those of other hidden frames of the clip; accuracy is how often it "
         "picks right. Codes in use are a mean over the groups of codes. Spread is 0 where all frames are told alike, and 1 at most."
     )

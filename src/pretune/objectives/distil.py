@@ -52,10 +52,6 @@ class MatchedStudent(nn.Module):
         self.listener.take()
         return self.student(**inputs)
 
-    def gradient_checkpointing_enable(self, options: dict[str, Any]) -> None:
-        """See transformers."""
-        self.student.gradient_checkpointing_enable(options)  # type: ignore[operator]
-
 
 @final
 class Distil(Objective):

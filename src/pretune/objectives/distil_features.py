@@ -146,10 +146,6 @@ class _Apprentice(nn.Module):
             for weight in self.projection.parameters():
                 weight.div_(teachers**0.5)
 
-    def gradient_checkpointing_enable(self, options: dict[str, Any]) -> None:
-        """See transformers."""
-        self.student.gradient_checkpointing_enable(options)  # type: ignore[operator]
-
 
 @final
 class DistilFeatures(Pretraining):
@@ -163,10 +159,10 @@ class DistilFeatures(Pretraining):
     name: ClassVar[str] = "feature-distillation"
     modality: ClassVar[str] = "image and audio"
     columns: ClassVar[tuple[str, ...]] = ("image", "audio")
-    primary: ClassVar[str] = "explained"
-    specs: ClassVar[Mapping[str, ScoreSpec]] = {"explained": ScoreSpec(rising=True, limits=(-1e6, 1.0))}
-    default_epochs: ClassVar[tuple[float, float]] = (60.0, 20.0)
-    reading: ClassVar[str] = (
+    primary: str = "explained"
+    specs: Mapping[str, ScoreSpec] = {"explained": ScoreSpec(rising=True, limits=(-1e6, 1.0))}
+    default_epochs: tuple[float, float] = (60.0, 20.0)
+    reading: str = (
         "Explained is the share of the variance of the teacher's features that the student's features predict linearly: 1 for all of it, 0 for "
         "a student that knows only their mean."
     )

@@ -54,10 +54,10 @@ class DistilMaskedText(Pretraining):
     name: ClassVar[str] = MaskedTextPretraining.name
     modality: ClassVar[str] = MaskedTextPretraining.modality
     columns: ClassVar[tuple[str, ...]] = MaskedTextPretraining.columns
-    primary: ClassVar[str] = MaskedTextPretraining.primary
-    specs: ClassVar[Mapping[str, ScoreSpec]] = MaskedTextPretraining.specs
-    default_epochs: ClassVar[tuple[float, float]] = MaskedTextPretraining.default_epochs
-    reading: ClassVar[str] = MaskedTextPretraining.reading
+    primary: str = MaskedTextPretraining.primary
+    specs: Mapping[str, ScoreSpec] = MaskedTextPretraining.specs
+    default_epochs: tuple[float, float] = MaskedTextPretraining.default_epochs
+    reading: str = MaskedTextPretraining.reading
     log_names: tuple[str, ...] = ("correct", "hard", "soft")
 
     def __init__(self, backbone: Backbone, settings: TaughtSettings, texts: Sequence[str], *, seed: int) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pretune.data.splits import Splits
     from pretune.tasks.base import EncodedRows
 
-__all__ = ["BUDGET_TOKENS", "HiddenTokens", "number_of"]
+__all__ = ["BUDGET_TOKENS", "HiddenTokens", "TextPretraining", "number_of"]
 
 BUDGET_TOKENS = 8192  # padded, of a forward pass that only answers
 
@@ -45,21 +45,15 @@ def number_of(available: int, fraction: float, draw: float) -> int:
     return min(available, max(1, math.floor(fraction * available + draw)))
 
 
-class HiddenTokens(Pretraining):
-    """Hidden tokens are told. ``fraction`` of a row's own tokens are hidden, ``default_fraction`` where the settings name none."""
+class TextPretraining(Pretraining):
+    """Rows of texts of which tokens are hidden by keys. ``fraction`` of a row's own tokens are, ``default_fraction`` where the settings name none."""
 
     modality: ClassVar[str] = "text"
     columns: ClassVar[tuple[str, ...]] = ("id", "text", "text_pair")
-    primary: ClassVar[str] = "hidden_accuracy"
-    specs: ClassVar[Mapping[str, ScoreSpec]] = {
-        "hidden_accuracy": ScoreSpec(rising=True, limits=(0.0, 1.0), title="accuracy of hidden tokens"),
-        "hidden_perplexity": ScoreSpec(rising=False, unit="number", title="perplexity of hidden tokens"),
-    }
     reads: ClassVar[tuple[str, ...]] = (*READ_BY_MODALITY["text"], "mask_fraction")
-    default_epochs: ClassVar[tuple[float, float]] = (10.0, 3.0)
+    default_epochs: tuple[float, float] = (10.0, 3.0)
     default_fraction: ClassVar[float]
     auto_class: ClassVar[str]
-    log_names: tuple[str, ...] = ("correct",)
 
     def __init__(self, backbone: Backbone, encoder: TextEncoder, *, fraction: float | None = None, seed: int) -> None:
         self.model, self.report = backbone.build(self.auto_class, seed=seed)
@@ -74,13 +68,7 @@ class HiddenTokens(Pretraining):
 
     @abstractmethod
     def collate(self, pieces: Sequence[TextPiece], keys_R: np.ndarray, ids: Sequence[str]) -> Batch:
-        """Rows with tokens hidden by their keys. Of each token that is told ``extras["owners"]`` (M,) is the row, and
-        ``extras["hidden"]`` bool (M,) whether it was one of the row's own (not a mark between them).
-        """
-
-    @abstractmethod
-    def told(self, model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits (M, V) of the tokens that are told, and these (M,)."""
+        """Rows with tokens hidden by their keys."""
 
     def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> TokenRows:
         """See :class:`Pretraining`."""
@@ -99,6 +87,27 @@ class HiddenTokens(Pretraining):
             return {"text": self.collate(pieces, keys_R, [str(store.rows[i]) for i in rows_R])}
 
         return {"text": Stream(rows.lengths_N, collate, batch_size, group_by_length)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Name and longest row."""
+        return {"task": self.name, "max_length": self.encoder.max_length}
+
+
+class HiddenTokens(TextPretraining):
+    """Hidden tokens are told. Of each token that is told ``extras["owners"]`` (M,) of a batch is the row, and ``extras["hidden"]`` bool (M,)
+    whether it was one of the row's own (not a mark between them).
+    """
+
+    primary: str = "hidden_accuracy"
+    specs: Mapping[str, ScoreSpec] = {
+        "hidden_accuracy": ScoreSpec(rising=True, limits=(0.0, 1.0), title="accuracy of hidden tokens"),
+        "hidden_perplexity": ScoreSpec(rising=False, unit="number", title="perplexity of hidden tokens"),
+    }
+    log_names: tuple[str, ...] = ("correct",)
+
+    @abstractmethod
+    def told(self, model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (M, V) of the tokens that are told, and these (M,)."""
 
     def loss(self, model: torch.nn.Module, feed: Feed, rng: torch.Generator) -> Loss:
         """Cross entropy of what is told, summed."""
@@ -141,7 +150,3 @@ class HiddenTokens(Pretraining):
             "hidden_accuracy": sums_K[..., 1] / tokens,
             "hidden_perplexity": np.exp(np.minimum(sums_K[..., 2] / tokens, 700)),
         }
-
-    def to_dict(self) -> dict[str, Any]:
-        """Name and longest row."""
-        return {"task": self.name, "max_length": self.encoder.max_length}

@@ -8,6 +8,7 @@ from pretune.errors import UsageError, did_you_mean
 from pretune.objectives.causal_text import CausalText
 from pretune.objectives.contrastive_audio import ContrastiveAudio
 from pretune.objectives.contrastive_image import ContrastiveImage
+from pretune.objectives.contrastive_text import ContrastiveText
 from pretune.objectives.masked_image import MaskedImage
 from pretune.objectives.masked_text_pretraining import MaskedTextPretraining
 from pretune.objectives.next_sample import NextSample
@@ -29,6 +30,7 @@ PRETRAININGS: dict[str, type[Pretraining]] = {
     "span-text": SpanText,
     "permuted-text": PermutedText,
     "replaced-text": ReplacedText,
+    "contrastive-text": ContrastiveText,
     "masked-image": MaskedImage,
     "contrastive-image": ContrastiveImage,
     "self-distillation-image": SelfDistilImage,
@@ -38,10 +40,11 @@ PRETRAININGS: dict[str, type[Pretraining]] = {
 """By the word of ``--objective``, in the order in which ``auto`` looks for one that suits the model."""
 
 
-def check_settings(settings: Settings, kind: type[Pretraining]) -> None:
-    """Raise :class:`UsageError` for a setting that was given, that other objectives read and that this one does not."""
-    words = {one: word for word, one in PRETRAININGS.items()}
-    refuse_unread(settings, words[kind], {word: one.reads for word, one in PRETRAININGS.items()})
+def check_settings(settings: Settings, *kinds: type[Pretraining]) -> None:
+    """Raise :class:`UsageError` for a setting that was given, that other objectives read and that none of these does."""
+    chosen = " and ".join(word for word, kind in PRETRAININGS.items() if kind in kinds)
+    read = {name for kind in kinds for name in kind.reads}
+    refuse_unread(settings, chosen, {**{word: one.reads for word, one in PRETRAININGS.items()}, chosen: [*read]})
 
 
 def find_pretraining(backbone: Backbone, asked: str = "auto") -> type[Pretraining]:

@@ -48,15 +48,13 @@ class MaskedImage(ImagePretraining):
     """Predict the pixels of masked patches. ``mask_fraction`` of a picture's patches are masked, at least one stays."""
 
     name: ClassVar[str] = "masked-image"
-    primary: ClassVar[str] = "masked_error"
-    specs: ClassVar[Mapping[str, ScoreSpec]] = {
+    primary: str = "masked_error"
+    specs: Mapping[str, ScoreSpec] = {
         "masked_error": ScoreSpec(rising=False, unit="number", title="error of masked patches"), **HEALTH_SPECS,
     }  # fmt: skip
     reads: ClassVar[tuple[str, ...]] = (*ImagePretraining.reads, "mask_fraction")
-    default_epochs: ClassVar[tuple[float, float]] = (100.0, 30.0)
-    reading: ClassVar[str] = (
-        f"The error is that of the hidden patches' pixels, each patch scaled to mean 0 and variance 1: flat grey would get about 1. {HEALTH_READING}"
-    )
+    default_epochs: tuple[float, float] = (100.0, 30.0)
+    reading: str = f"The error is that of the hidden patches' pixels, each patch scaled to mean 0 and variance 1: flat grey would get about 1. {HEALTH_READING}"
     shown: ClassVar[str] = (
         "Held-out pictures as they are learned from. What is grey is hidden, and has to be painted from the rest."
     )

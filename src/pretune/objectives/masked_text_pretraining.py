@@ -62,8 +62,8 @@ class MaskedTextPretraining(Pretraining):
     name: ClassVar[str] = "masked-language-modelling"
     modality: ClassVar[str] = "text"
     columns: ClassVar[tuple[str, ...]] = ("id", "text", "text_pair")
-    primary: ClassVar[str] = "masked_accuracy"
-    specs: ClassVar[Mapping[str, ScoreSpec]] = {
+    primary: str = "masked_accuracy"
+    specs: Mapping[str, ScoreSpec] = {
         "masked_accuracy": ScoreSpec(rising=True, limits=(0.0, 1.0)),
         "masked_perplexity": ScoreSpec(rising=False, unit="number"),
     }
@@ -75,11 +75,9 @@ class MaskedTextPretraining(Pretraining):
         "embeddings",
         "pack",
     )
-    default_epochs: ClassVar[tuple[float, float]] = (10.0, 3.0)
+    default_epochs: tuple[float, float] = (10.0, 3.0)
     models: ClassVar[str] = "a model that fills in (scratch:bert-mini)"
-    reading: ClassVar[str] = (
-        "Masked accuracy is the share of hidden tokens that were guessed right; perplexity is among how many tokens the model wavers."
-    )
+    reading: str = "Masked accuracy is the share of hidden tokens that were guessed right; perplexity is among how many tokens the model wavers."
 
     def __init__(self, backbone: Backbone, settings: PretrainingSettings, *, seed: int) -> None:
         self.model, self.report = backbone.build("AutoModelForMaskedLM", seed=seed)

@@ -52,8 +52,8 @@ class NextSample(Pretraining):
     name: ClassVar[str] = "next-sample"
     modality: ClassVar[str] = "audio"
     columns: ClassVar[tuple[str, ...]] = ("audio",)
-    primary: ClassVar[str] = "bits_per_sample"
-    specs: ClassVar[Mapping[str, ScoreSpec]] = {
+    primary: str = "bits_per_sample"
+    specs: Mapping[str, ScoreSpec] = {
         "bits_per_sample": ScoreSpec(rising=False, unit="bits", title="bits a sample"),
         "bits_given_mel": ScoreSpec(rising=False, unit="bits", title="bits a sample, told the log-mel frames"),
         "bits_unigram": ScoreSpec(rising=False, unit="bits", title="bits by how often codes are"),
@@ -61,10 +61,10 @@ class NextSample(Pretraining):
         "bits_linear": ScoreSpec(rising=False, unit="bits", title="bits by linear prediction of 16 samples"),
     }
     reads: ClassVar[tuple[str, ...]] = READ_BY_MODALITY["audio"]
-    default_epochs: ClassVar[tuple[float, float]] = (6.0, 2.0)
-    default_batch_size: ClassVar[int] = 8
+    default_epochs: tuple[float, float] = (6.0, 2.0)
+    default_batch_size: int = 8
     models: ClassVar[str] = "a WaveNet, such as scratch:wavenet-tiny"
-    reading: ClassVar[str] = (
+    reading: str = (
         "Bits are the mean of minus the binary logarithm of what the model gave the code (of 256, mu-law) that came. Clips are taken "
         "without the quiet around them and equally loud. Simple methods, counted in the training rows or in the samples before, stand beside."
     )

@@ -35,9 +35,7 @@ class PermutedText(HiddenTokens):
     models: ClassVar[str] = "an XLNet (scratch:xlnet-mini)"
     auto_class: ClassVar[str] = "AutoModelForCausalLM"
     default_fraction: ClassVar[float] = 1 / 6
-    reading: ClassVar[str] = (
-        "Accuracy is the share of hidden tokens that were told right, each from the rest of its row and the hidden ones told before it."
-    )
+    reading: str = "Accuracy is the share of hidden tokens that were told right, each from the rest of its row and the hidden ones told before it."
 
     @classmethod
     def suits(cls, config: PreTrainedConfig) -> bool:

@@ -49,13 +49,13 @@ class Pretraining(Objective):
     name: ClassVar[str]
     modality: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
-    primary: ClassVar[str]
-    specs: ClassVar[Mapping[str, ScoreSpec]]
-    default_epochs: ClassVar[tuple[float, float]]
-    default_batch_size: ClassVar[int] = 64
+    primary: str
+    specs: Mapping[str, ScoreSpec]
+    default_epochs: tuple[float, float]
+    default_batch_size: int = 64
     reads: ClassVar[tuple[str, ...]] = ()
     models: ClassVar[str] = "any model"
-    reading: ClassVar[str]
+    reading: str
     model: torch.nn.Module
     report: LoadReport
     adaptation: Adaptation

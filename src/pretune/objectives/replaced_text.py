@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from pretune.backbones.heads import heads_at
-from pretune.backbones.load import LoadReport
+from pretune.backbones.load import without_pooler
 from pretune.backbones.text.encoder import TextPiece, collate_text
 from pretune.backbones.text_kinds import fills_in
 from pretune.engine.batching import cut_by_budget
@@ -51,6 +51,8 @@ _NUM_STATISTICS = 7
 class Replacing(nn.Module):
     """``trunk`` reads a row; ``head`` tells of each token whether it was replaced, ``generator`` what hidden tokens might be."""
 
+    base_model_prefix = "trunk"
+
     def __init__(self, trunk: nn.Module, *, seed: int) -> None:
         super().__init__()
         self.trunk = trunk
@@ -60,11 +62,17 @@ class Replacing(nn.Module):
             torch.manual_seed(seed_of(seed, "generator"))
             self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
             self.generator = _generator(trunk, self.config)
+        self.tie_weights()
 
     @property
     def base_model(self) -> nn.Module:
         """What layers are counted of."""
         return self.trunk
+
+    def tie_weights(self) -> None:
+        """The generator stands on the trunk's token embeddings."""
+        self.generator.set_input_embeddings(self.trunk.get_input_embeddings())  # type: ignore[operator]
+        self.generator.tie_weights()  # type: ignore[operator]
 
     def forward(self, **inputs: torch.Tensor) -> torch.Tensor:
         """Logits (R, T) of each token's having been replaced."""
@@ -94,8 +102,6 @@ def _generator(trunk: Any, config: Any) -> nn.Module:
             attention_probs_dropout_prob=float(getattr(config, "attention_probs_dropout_prob", 0.0)),
         )
     )  # fmt: skip
-    made.set_input_embeddings(words)
-    made.tie_weights()
     return made
 
 
@@ -115,13 +121,13 @@ class ReplacedText(HiddenTokens):
     models: ClassVar[str] = "a model that fills in (scratch:bert-mini)"
     auto_class: ClassVar[str] = "AutoModel"
     default_fraction: ClassVar[float] = 0.15
-    primary: ClassVar[str] = "replaced_accuracy"
-    specs: ClassVar[Mapping[str, ScoreSpec]] = {
+    primary: str = "replaced_accuracy"
+    specs: Mapping[str, ScoreSpec] = {
         "replaced_accuracy": ScoreSpec(rising=True, limits=(0.0, 1.0), title="accuracy of true and of replaced tokens, averaged"),
         "generator_accuracy": ScoreSpec(rising=True, limits=(0.0, 1.0), title="the generator's accuracy of hidden tokens"),
         "generator_perplexity": ScoreSpec(rising=False, unit="number", title="the generator's perplexity of hidden tokens"),
     }  # fmt: skip
-    reading: ClassVar[str] = (
+    reading: str = (
         "Held-out tokens are replaced by others of the held-out rows, as often as they occur and the same at every evaluation: the "
         "generator's own get harder while it learns. Accuracy is the mean of that of true and that of replaced tokens: 0.5 is chance."
     )
@@ -135,11 +141,7 @@ class ReplacedText(HiddenTokens):
                 "the tokenizer has no mask token", "choose a model that fills in, such as scratch:bert-mini"
             )
         self.mask_id = int(encoder.tokenizer.mask_token_id)
-        trunk: Any = self.model
-        if getattr(trunk, "pooler", None) is not None:
-            trunk.register_module("pooler", None)  # nothing of it is learned here
-            missing, unexpected, mismatched = (tuple(n for n in names if not n.startswith("pooler.")) for names in self.report[:3])  # fmt: skip
-            self.report = LoadReport(missing, unexpected, mismatched, self.report.fresh)
+        trunk, self.report = without_pooler(self.model, self.report)
         self.model = Replacing(trunk, seed=seed)
 
     @classmethod

@@ -15,15 +15,19 @@ __all__ = [
     "HEALTH_READING",
     "HEALTH_SPECS",
     "NUM_HEALTH",
+    "SPREAD_SPECS",
     "collapse_warnings",
     "distances",
     "health_scores",
     "health_statistics",
 ]
 
-HEALTH_SPECS: Mapping[str, ScoreSpec] = {
+SPREAD_SPECS: Mapping[str, ScoreSpec] = {
     "spread": ScoreSpec(rising=True, unit="number", title="spread of the features"),
     "effective_rank": ScoreSpec(rising=True, unit="number", title="directions in which features differ"),
+}
+HEALTH_SPECS: Mapping[str, ScoreSpec] = {
+    **SPREAD_SPECS,
     "knn_accuracy": ScoreSpec(rising=True, limits=(0.0, 1.0), title="accuracy of nearest neighbours"),
 }
 HEALTH_READING = (
@@ -100,15 +104,15 @@ def health_scores(sums_K: np.ndarray) -> dict[str, np.ndarray]:
     return found
 
 
-def collapse_warnings(scores: Mapping[str, float], *, remedy: str) -> list[str]:
-    """In plain words, when the features no longer tell rows apart; ``remedy`` says what to do."""
+def collapse_warnings(scores: Mapping[str, float], *, remedy: str, rows: str = "picture") -> list[str]:
+    """In plain words, when the features no longer tell ``rows`` apart; ``remedy`` says what to do."""
     if scores.get("projected_spread", 1.0) < _COLLAPSED_ANSWERS:
         return [
-            f"training has collapsed: the network gives nearly the same answer for every picture (spread {scores['projected_spread']:.4f}, of at most 1), which teaches the encoder nothing; {remedy}"
+            f"training has collapsed: the network gives nearly the same answer for every {rows} (spread {scores['projected_spread']:.4f}, of at most 1), which teaches the encoder nothing; {remedy}"
         ]
     if scores["spread"] < _COLLAPSED_SPREAD:
         return [
-            f"the encoder has collapsed: its features are the same for every picture (spread {scores['spread']:.4f}, of at most 1), so it is of no use to a classifier; {remedy}"
+            f"the encoder has collapsed: its features are the same for every {rows} (spread {scores['spread']:.4f}, of at most 1), so it is of no use to a classifier; {remedy}"
         ]
     if scores["effective_rank"] < _COLLAPSED_RANK:
         return [

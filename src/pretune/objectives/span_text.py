@@ -61,9 +61,7 @@ class SpanText(HiddenTokens):
     models: ClassVar[str] = "an encoder-decoder with sentinels (scratch:t5-mini)"
     auto_class: ClassVar[str] = "AutoModelForSeq2SeqLM"
     default_fraction: ClassVar[float] = 0.15
-    reading: ClassVar[str] = (
-        "Accuracy is the share of hidden tokens that were told right, each from the rest of its row and the hidden ones before it."
-    )
+    reading: str = "Accuracy is the share of hidden tokens that were told right, each from the rest of its row and the hidden ones before it."
 
     def __init__(self, backbone: Backbone, encoder: TextEncoder, *, fraction: float | None = None, seed: int) -> None:
         super().__init__(backbone, encoder, fraction=fraction, seed=seed)

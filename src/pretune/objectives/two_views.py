@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from pretune.backbones.image.transform import ImageTransform, collate_pixels, interpolate_positions, patches_of
-from pretune.backbones.load import LoadReport
+from pretune.backbones.load import without_pooler
 from pretune.engine.devices import Device, inference
 from pretune.engine.randomness import seed_of
 from pretune.errors import UsageError
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pretune.data.splits import Splits
     from pretune.engine.batching import Stream
 
-__all__ = ["Encoder", "TwoViews", "perceptron", "seeded_heads"]
+__all__ = ["Encoder", "TwoViews", "perceptron", "seeded_heads", "twins_found"]
 
 
 class Encoder(nn.Module):
@@ -82,17 +82,15 @@ class TwoViews(ImagePretraining):
     update is cut into micro-batches: a cut would be another loss.
     """
 
-    primary: ClassVar[str] = "twin_accuracy"
-    specs: ClassVar[Mapping[str, ScoreSpec]] = {
+    primary: str = "twin_accuracy"
+    specs: Mapping[str, ScoreSpec] = {
         "twin_accuracy": ScoreSpec(rising=True, limits=(0.0, 1.0), title="accuracy of finding the other view"),
         "projected_spread": ScoreSpec(rising=True, unit="number", title="spread of what the loss compares"),
         **HEALTH_SPECS,
     }
-    default_epochs: ClassVar[tuple[float, float]] = (60.0, 20.0)
-    default_batch_size: ClassVar[int] = 256
-    reading: ClassVar[str] = (
-        f"Two views of a picture are found where each is the other's nearest among the views of 256 pictures. {HEALTH_READING}"
-    )
+    default_epochs: tuple[float, float] = (60.0, 20.0)
+    default_batch_size: int = 256
+    reading: str = f"Two views of a picture are found where each is the other's nearest among the views of 256 pictures. {HEALTH_READING}"
     shown: ClassVar[str] = (
         "Held-out pictures as they are learned from, two by two: both are variations of one picture, and the model has to find that out."
     )
@@ -101,9 +99,7 @@ class TwoViews(ImagePretraining):
     def __init__(self, backbone: Backbone, geometry: ImageTransform, *, augment: str, seed: int) -> None:
         super().__init__(geometry, augment=augment)
         body, self.report = backbone.build("AutoModel", seed=seed)
-        if getattr(body, "pooler", None) is not None and hasattr(body.pooler, "dense"):
-            body.register_module("pooler", None)  # of a ViT: no classifier reads it
-            self.report = _without("pooler.", self.report)
+        body, self.report = without_pooler(body, self.report)  # no classifier reads a ViT's
         interpolate_positions(body, backbone.config, geometry)
         self.encoder = Encoder(body, _width_of(body, geometry))
 
@@ -184,10 +180,3 @@ def _width_of(body: nn.Module, geometry: ImageTransform) -> int:
     body.eval()
     with torch.inference_mode():
         return Encoder(body, 0)(torch.zeros(1, 3, *geometry.crop)).shape[1]
-
-
-def _without(prefix: str, report: LoadReport) -> LoadReport:
-    missing, unexpected, mismatched = (
-        tuple(name for name in names if not name.startswith(prefix)) for names in report[:3]
-    )
-    return LoadReport(missing, unexpected, mismatched, report.fresh)

@@ -146,7 +146,7 @@ def build_learning(
     settings: PretrainSettings, run: RunFolder, data: Splits, say: Say, cluster: Any
 ) -> tuple[Setup, Learning]:
     """Backbone, model, objective, optimizer and loop."""
-    from pretune.objectives import check_settings, find_pretraining
+    from pretune.objectives.mixed import start_pretraining
     from pretune.verbs.backbone import find_backbone, steady
     from pretune.verbs.setup import choose
 
@@ -154,9 +154,7 @@ def build_learning(
     with cluster.first_before_others():
         backbone = find_backbone(settings, data)
     device = steady(device, backbone, settings)
-    kind = find_pretraining(backbone, settings.objective)
-    check_settings(settings, kind)
-    made = kind.start(data, backbone, settings, seed=settings.seed)
+    made = start_pretraining(data, backbone, settings, seed=settings.seed)
     return learning_of(made, settings, run, data, backbone, device, say, cluster)
 
 

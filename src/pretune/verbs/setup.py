@@ -175,6 +175,7 @@ def make_learning(
     """Put the pieces of a training run together. ``parts_pace`` is how fast the parts of the model learn, where its task says so."""
     from pretune.backbones.adapt import LORA, adapt_low_rank, plan_adaptation
     from pretune.backbones.cpu.fast import make_fast
+    from pretune.backbones.recompute import recompute_activations
     from pretune.engine.average import Average
     from pretune.engine.batching import Feeds
     from pretune.engine.fit import Budget
@@ -187,7 +188,7 @@ def make_learning(
     if device.device.type == "cpu":
         make_fast(model)
     if settings.activation_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+        recompute_activations(model)
     model.to(device.device)
     pace_of_parts = parts_pace or PartsPace()
     rate = _rate(settings, backbone, adapt, pace_of_parts)

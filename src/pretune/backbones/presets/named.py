@@ -44,12 +44,13 @@ class Size(NamedTuple):
 
 SIZES = {
     "tiny": Size(2, 128, 2),
+    "micro": Size(4, 128, 4),
     "mini": Size(4, 256, 4),
     "small": Size(4, 512, 8),
     "medium": Size(8, 512, 8),
     "base": Size(12, 768, 12),
 }
-WRITING_SIZES = {"nano": Size(3, 48, 3), "micro": Size(4, 128, 4), **SIZES}
+WRITING_SIZES = {"nano": Size(3, 48, 3), **SIZES}
 
 
 class Family(NamedTuple):
