@@ -3,6 +3,7 @@
 Each verb of the command line is a function here: ``pretune.finetune("scratch:bert-mini", data="news.csv", epochs=3)``.
 A verb is loaded when it is first used, so that ``import pretune`` stays fast. ``run = pretune.load("runs/news")`` is a finished run:
 ``run.predict(["a text"])``, ``run.scores``, ``run.report()``. ``pretune.open_model("runs/news")`` gives its torch model, task and tokenizer.
+``pretune.TextClassifier("runs/base")`` (and of pictures, clips and numbers) is an estimator of scikit-learn.
 """
 
 from __future__ import annotations
@@ -15,6 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pretune.errors import PretuneError, PretuneWarning
+    from pretune.estimators import (
+        AudioClassifier,
+        AudioRegressor,
+        ImageClassifier,
+        ImageRegressor,
+        TextClassifier,
+        TextRegressor,
+    )
     from pretune.study.multitask import multitask
     from pretune.study.run import run
     from pretune.study.study import study
@@ -45,8 +54,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AudioClassifier",
+    "AudioRegressor",
+    "ImageClassifier",
+    "ImageRegressor",
     "PretuneError",
     "PretuneWarning",
+    "TextClassifier",
+    "TextRegressor",
     "__version__",
     "benchmark",
     "cache",
@@ -84,6 +99,10 @@ _OTHERS = {
     "PretuneWarning": "pretune.errors",
     "load": "pretune.verbs.loaded",
     "open_model": "pretune.verbs.proven",
+    **dict.fromkeys(
+        ("TextClassifier", "ImageClassifier", "AudioClassifier", "TextRegressor", "ImageRegressor", "AudioRegressor"),
+        "pretune.estimators",
+    ),
 }
 _VERBS = frozenset(__all__) - {"__version__", *_OTHERS}
 

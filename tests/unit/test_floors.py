@@ -41,6 +41,7 @@ FLOORS = {
     **dict.fromkeys(("report", "serve"), 6),
     "verbs": 7,
     "study": 8,
+    "estimators": 8,
     "cli": 9,
     **dict.fromkeys(("__init__", "__main__"), 10),
 }
