@@ -72,7 +72,10 @@ def token_losses(
     """The cross entropy (M,) of each target at its position, and whether it was the likeliest token, bool (M,).
 
     Where M x V numbers would be more than ``most_logits``, the head runs over pieces whose logits are made again in the backward pass.
+    A graph has no head of its own: it says all logits of as many rows at once.
     """
+    if not hasattr(model, "base_model_prefix"):
+        return _graph_losses(model, inputs, positions_M, targets_M, most_logits)
     size = max(_BLOCK, most_logits // int(model.config.vocab_size))  # type: ignore[union-attr, arg-type]
     if len(positions_M) <= size:
         with heads_at(model, positions_M):
@@ -85,6 +88,19 @@ def token_losses(
     ]
     losses, right = zip(*found, strict=True)  # type: ignore[arg-type]
     return torch.cat(losses), torch.cat(right)
+
+
+def _graph_losses(
+    graph: torch.nn.Module, inputs: Mapping[str, torch.Tensor], positions_M: torch.Tensor, targets_M: torch.Tensor, most_logits: int
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    count, width = inputs["input_ids"].shape
+    together = max(1, most_logits // (width * int(graph.width or 1)))  # type: ignore[arg-type]
+    losses_M, right_M = torch.zeros(len(targets_M)), torch.zeros(len(targets_M), dtype=torch.bool)
+    for start in range(0, count, together):
+        logits = graph(**{name: value[start : start + together] for name, value in inputs.items()}).logits.flatten(0, 1)
+        mine_M = (positions_M >= start * width) & (positions_M < (start + together) * width)
+        losses_M[mine_M], right_M[mine_M] = _scored(logits[positions_M[mine_M] - start * width], targets_M[mine_M])
+    return losses_M, right_M
 
 
 def uncached(model: torch.nn.Module) -> dict[str, Any]:

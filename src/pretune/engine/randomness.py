@@ -1,11 +1,12 @@
 """Randomness as a function: every draw comes from (seed, purpose, where), so nothing has to be saved for a resume.
 
-The mixing function is SplitMix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators", fig. 15).
+Also used by exported models (numpy alone). The mixing function is SplitMix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators", fig. 15).
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["row_keys", "seed_of", "torch_generator", "uniform"]
+__all__ = ["gumbel", "prompt_keys", "row_keys", "seed_of", "torch_generator", "uniform"]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -45,6 +46,17 @@ def uniform(keys_R: np.ndarray, count: int, purpose: int = 0) -> np.ndarray:
         places = (np.arange(1, count + 1, dtype=np.uint64) + np.uint64(purpose) * np.uint64(1 << 32)) * _GOLDEN
         bits = _mix(keys_R[:, None] + places[None, :])
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def prompt_keys(seed: int, prompts: Sequence[np.ndarray]) -> np.ndarray:
+    """One 64-bit key a prompt (its token ids), by which what follows it is drawn."""
+    ids = [np.asarray(ids_T, dtype=np.int32) for ids_T in prompts]
+    return np.array([seed_of(seed, "writing", ids_T.tobytes().hex()) for ids_T in ids], dtype=np.uint64)
+
+
+def gumbel(keys_R: np.ndarray, count: int, purpose: int = 0) -> np.ndarray:
+    """Gumbel noise (R, count) by :func:`uniform`: the largest of log probabilities plus this is a draw (Gumbel 1954)."""
+    return -np.log(-np.log(np.maximum(uniform(keys_R, count, purpose), 2.0**-53)))
 
 
 def torch_generator(*parts: int | str) -> torch.Generator:

@@ -65,6 +65,11 @@ class GraphWriter(nn.Module):
         return {**arrays, **told}
 
     def _alone(self, ids_1T: Any, mask_1T: Any, told_1L: Any) -> np.ndarray:
-        """One row without the padding behind what it reads."""
-        kept = int(mask_1T.sum()) if told_1L is not None else mask_1T.shape[1]
-        return self.steps.begin(ids_1T[:, :kept], mask_1T[:, :kept], told_1L)[0]
+        """One row without the padding beside what it reads; of a decoder zeros stand there."""
+        real_T = mask_1T[0] > 0
+        logits, _ = self.steps.begin(ids_1T[:, real_T], mask_1T[:, real_T], told_1L)
+        if told_1L is not None:
+            return logits
+        found = np.zeros((1, len(real_T), logits.shape[-1]), dtype=logits.dtype)
+        found[:, real_T] = logits
+        return found

@@ -21,6 +21,8 @@ __all__ = ["Parity", "chosen_rows", "measure_parity", "row_by_row"]
 _MOST_COST = 65_536
 _ALONE = 16
 _BUDGET = 4096
+_MOST_NUMBERS = 1 << 25
+"""Of what is said of the tokens of a batch: a quarter of a gigabyte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,8 @@ def measure_parity(
     by_length = np.argsort(lengths_N, kind="stable")
     alone = by_length[np.unique(np.linspace(0, len(items) - 1, min(_ALONE, len(items))).astype(np.int64))]
     largest = 0.0
-    for places in [*([place] for place in alone), *cut_by_budget(lengths_N, max_cost=_BUDGET, max_rows=2**31)]:
+    budget = min(_BUDGET, max(1, _MOST_NUMBERS // max(1, task.num_outputs))) if task.by_tokens else _BUDGET
+    for places in [*([place] for place in alone), *cut_by_budget(lengths_N, max_cost=budget, max_rows=2**31)]:
         batch = task.collate([items[int(place)] for place in places])
         said = {}
         for side, model in ((True, before), (False, after)):

@@ -28,6 +28,7 @@ READERS = {
     "embedded": ("embedded.py", "texts.py"),
     "boxed": ("boxed.py", "pictures.py"),
     "written": ("written.py", "texts.py"),
+    "prompt": ("prompts.py",),
     "terms": ("terms.py",),
     "pixels": ("pixels.py", "pictures.py"),
     "mel_bands": ("mel_bands.py", "clips.py"),
@@ -39,6 +40,11 @@ _SHARED = {
     "keypoints": (("pretune.answers", "rle.py"), ("pretune.answers", "peaks.py")),
     "questions": (("pretune.answers", "span_search.py"),),
     "written": (("pretune.backbones", "token_search.py"),),
+    "prompt": (
+        ("pretune.backbones", "token_search.py"),
+        ("pretune.backbones", "continuations.py"),
+        ("pretune.engine", "randomness.py"),
+    ),
 }
 """Files of pretune itself that such a program uses."""
 _CARRIED = (".json", ".txt", ".model")

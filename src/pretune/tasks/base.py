@@ -202,6 +202,10 @@ class Task(ABC):
     def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> EncodedRows:
         """Every row of ``dataset`` encoded as :meth:`encode` would, kept on disk under ``fingerprint``."""
 
+    def asked(self, example: Example) -> Example:
+        """An example as it is asked about where models are held against each other: timed, rounded, exported."""
+        return example
+
     def inputs_identity(self) -> str:
         """What decides a row's arrays beside the row itself and :meth:`to_dict`; part of the key of what is kept of rows."""
         return ""

@@ -17,7 +17,16 @@ from pretune.metrics.base import values_of
 from pretune.tasks.base import EncodedRows, Learnable, Task
 from pretune.types import Encoded, Example, Prediction
 
-__all__ = ["answering", "example_of", "items_of", "predict_items", "predict_rows", "scores_of", "watched_scores"]
+__all__ = [
+    "answering",
+    "asked_of",
+    "example_of",
+    "items_of",
+    "predict_items",
+    "predict_rows",
+    "scores_of",
+    "watched_scores",
+]
 
 BUDGET_TOKENS = 4096
 _TIMED_ITEMS = 64
@@ -34,8 +43,12 @@ def items_of(task: Task, rows: Iterable[Mapping[str, Any]]) -> list[Encoded]:
     """The items of rows that were read, encoded as they are answered (not varied); their ids are places, from "0". Those of a task that
     writes token by token have their answers: what it says of a token is told those before it.
     """
-    answer = task.answer if task.by_tokens else ""
-    return [item for place, row in enumerate(rows) for item in task.encode(example_of(row, str(place), answer))]
+    return [item for place, row in enumerate(rows) for item in task.encode(asked_of(task, row, str(place)))]
+
+
+def asked_of(task: Task, row: Mapping[str, Any], name: str) -> Example:
+    """A row that was read as an example called ``name``, as it is asked about; see :func:`items_of`."""
+    return task.asked(example_of(row, name, task.answer if task.by_tokens else ""))
 
 
 def answering(

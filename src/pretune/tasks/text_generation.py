@@ -7,6 +7,7 @@ Shapes: B items of a batch, T tokens of an item, M told tokens of all items, V v
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
@@ -31,7 +32,7 @@ from pretune.tasks.blocks.likelihood import likelihood_blocks, token_frequencies
 from pretune.tasks.row_task import training_rows
 from pretune.tasks.rows.texts import WholeTexts, block_of, bytes_of, store_texts
 from pretune.tasks.soft_losses import softened_divergence
-from pretune.tasks.writing import Writing, go_on
+from pretune.tasks.writing import Writing, go_on, portable_writing
 from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 __all__ = ["TextGeneration"]
 
 _WRITING = tuple(spec.name for spec in dataclasses.fields(Writing))
+_WORDS = re.compile(r"\s*\S+")
+_ASKED_SHARE = 8
 _ALONE = "a model that writes is made by pretune pretrain, and what is made smaller of it is not compared yet"
 
 
@@ -64,10 +67,7 @@ class TextGeneration(Task):
     lacks: ClassVar[Mapping[str, str]] = {
         **Task.lacks,
         "finetune": "texts that go on are learned without labels: pretune pretrain MODEL --data DATA",
-        **dict.fromkeys(("distill", "prune", "quantize"), _ALONE),
-        "export": "a folder is proven on the validation rows of a fine-tuned run, which pre-training has none of; RUN/model is a folder "
-        "that transformers' text-generation pipeline takes",
-        "benchmark": "how long an answer takes depends on how long it is",
+        **dict.fromkeys(("distill", "prune"), _ALONE),
     }
 
     def __init__(self, encoder: BlockEncoder, writing: Writing = Writing()) -> None:  # noqa: B008 - it never changes
@@ -89,6 +89,11 @@ class TextGeneration(Task):
     def build(self, backbone: Backbone, *, seed: int) -> tuple[torch.nn.Module, LoadReport]:
         """The model with its vocabulary head."""
         return backbone.build("AutoModelForCausalLM", seed=seed)
+
+    @property
+    def num_outputs(self) -> int:
+        """One a token of the vocabulary."""
+        return len(self.encoder.tokenizer)
 
     def inputs_identity(self) -> str:
         """The tokenizer, and how rows are cut into blocks."""
@@ -114,6 +119,14 @@ class TextGeneration(Task):
         arrays = {"input_ids": ids_T, "row": np.array([1, 0], dtype=np.int64)}
         cost = min(self.encoder.max_length, len(ids_T) + self.writing.max_new_tokens)
         return [Encoded(example.id, arrays, cost, None, example.weight)]
+
+    def asked(self, example: Example) -> Example:
+        """The beginning of a text, to go on from: half of its words, and no more letters than an eighth of the context's tokens."""
+        text = example.inputs["text"]
+        parts = _WORDS.findall(text)
+        most = max(1, self.encoder.max_length // _ASKED_SHARE)
+        beginning = "".join(parts[: (len(parts) + 1) // 2])[:most]
+        return Example(example.id, {"text": beginning if beginning.strip() else text[:most]}, None, example.weight)
 
     def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> WholeTexts:
         """See :class:`pretune.tasks.base.Task`."""
@@ -239,13 +252,11 @@ class TextGeneration(Task):
         return {}
 
     def portable(self) -> dict[str, Any]:
-        """The marks around a text."""
+        """The mark before a text, and how it goes on where nothing else is asked for."""
         return {
-            "modality": self.modality,
-            "reader": "prompt",
-            "start": list(self.encoder.start),
-            "end": list(self.encoder.end),
-        }
+            "modality": self.modality, "reader": "prompt", "start": list(self.encoder.start),
+            **portable_writing(self.writing, self.encoder),
+        }  # fmt: skip
 
     @classmethod
     def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> Self:

@@ -9,22 +9,23 @@ Shapes: B rows, T tokens, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 
 from pretune.backbones.continuations import Continuations, Written
 from pretune.backbones.generation import Marks, write_tokens
+from pretune.backbones.text.template import plain_backend
 from pretune.backbones.token_search import Noise, Search
-from pretune.engine.randomness import seed_of, uniform
+from pretune.engine.randomness import gumbel, prompt_keys
 
 if TYPE_CHECKING:
     from pretune.backbones.text.encoder import Padding
     from pretune.backbones.text.template import FastTokenizer
 
-__all__ = ["Writer", "Writing", "Written", "go_on", "search_for"]
+__all__ = ["Writer", "Writing", "Written", "go_on", "portable_writing", "search_for"]
 
 
 class Writer(Protocol):
@@ -96,8 +97,9 @@ def _written(
         "input_ids": torch.from_numpy(ids_BT).to(device),
         "attention_mask": torch.from_numpy(real_BT.astype(np.int64)).to(device),
     }
+    backend = plain_backend(encoder.tokenizer)
     said = Continuations(
-        lambda tokens: str(encoder.tokenizer.decode(tokens, skip_special_tokens=True)),
+        lambda tokens: backend.decode(tokens, skip_special_tokens=True),
         [ids_T.tolist() for ids_T in prompts], encoder.end, writing.stop,
     )  # fmt: skip
 
@@ -112,6 +114,12 @@ def _written(
     return [said.written(row, ids_T) for row, ids_T in enumerate(found)]
 
 
+def portable_writing(writing: Writing, encoder: Writer) -> dict[str, Any]:
+    """How texts go on, for a program without pretune: ``search`` as :func:`search_for` has it, ``writing`` beside it, ``pad_id``."""
+    how, asked = asdict(search_for(writing, encoder)), asdict(writing)
+    return {"search": how, "writing": {name: asked[name] for name in asked if name not in how}, "pad_id": encoder.padding.pad_id}  # fmt: skip
+
+
 def search_for(writing: Writing, encoder: Writer) -> Search:
     """The search that ``writing`` asks for: special tokens are never written, but for the end mark."""
     return Search(
@@ -121,10 +129,5 @@ def search_for(writing: Writing, encoder: Writer) -> Search:
 
 
 def _noise(prompts: Sequence[np.ndarray], seed: int) -> Noise:
-    keys_B = np.array([seed_of(seed, "writing", ids_T.tobytes().hex()) for ids_T in prompts], dtype=np.uint64)
-
-    def noise(rows: np.ndarray, step: int, size: int) -> np.ndarray:
-        draw_BV = uniform(keys_B[rows], size, purpose=step)
-        return -np.log(-np.log(np.maximum(draw_BV, 2.0**-53)))
-
-    return noise
+    keys_B = prompt_keys(seed, prompts)
+    return lambda rows, step, size: gumbel(keys_B[rows], size, purpose=step)

@@ -58,7 +58,7 @@ class RunUnderTest:
         found: Any = load_from_disk(self.spec["rows"])
         self.rows = found
         some: Any = found.select(range(min(len(found), _TIMED_ROWS)))
-        self.examples = [example_of(row, str(place)) for place, row in enumerate(some)]
+        self.examples = [self.proven.task.asked(example_of(row, str(place))) for place, row in enumerate(some)]
         self.items = [self.proven.task.encode(example) for example in self.examples]
         return {
             "task": self.proven.task.name,

@@ -15,7 +15,7 @@ from pretune.options import option
 from pretune.runfolder import RunFolder, open_run
 from pretune.verbs.outcome import Outcome, Say
 from pretune.verbs.proven import about_of, refuse_lacking
-from pretune.verbs.reading import own_data, reading_of
+from pretune.verbs.reading import own_data, own_settings, reading_of
 from pretune.verbs.setup import open_together
 
 if TYPE_CHECKING:
@@ -79,12 +79,16 @@ def take_over(run: RunFolder, parent: RunFolder) -> None:
 
 def unchanged_data(parent: RunFolder, say: Say) -> tuple[Splits, str]:
     """The parent's rows and their fingerprint; what was left out of them is told. Raises :class:`RunError` where they are other rows than it learned from."""
+    from pretune.data.corpus import corpus_of
     from pretune.verbs.rows import data_fingerprint, tell_reading_of
 
     data = own_data(parent)
     tell_reading_of(data, say)
     fingerprint = data_fingerprint(data)
-    if parent.record.get("data_fingerprint", fingerprint) != fingerprint:
+    known = parent.record.get("data_fingerprint", fingerprint)
+    if known != fingerprint and known != data_fingerprint(
+        corpus_of(data, own_settings(parent).seed)
+    ):  # pre-trained on them
         raise RunError(
             f"the data of {parent.path} is not what it was when that run learned from it",
             "bring the old data back, or fine-tune again on the new",

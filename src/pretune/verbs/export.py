@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     import torch
     from datasets import Dataset
 
+    from pretune.data.reading import Reading
     from pretune.tasks.base import Task
-    from pretune.types import Encoded
+    from pretune.types import Encoded, Example
 
 __all__ = ["ExportSettings", "export"]
 
@@ -115,15 +116,16 @@ def _write_and_compare(settings: ExportSettings, parent: RunFolder, folder: Path
             f"--to {settings.to} does not fit {task.name}: answers are written step by step, with two graphs of ONNX Runtime",
             "use --to onnx",
         )
-    rows, items = _rows_to_compare(task, own_data(parent)["validation"])
+    reading = learned_by(parent)
+    rows, examples, items = _rows_to_compare(task, parent, reading)
     carry_files(parent.model_dir, folder)
     signature = _write_graph(settings, parent, task, model, items, folder)
     for place in (folder / GRAPH_FILE, encoder_beside(folder / GRAPH_FILE)):
         trust_graph(place)
-    about = {**about_of(parent), "reading": learned_by(parent).to_dict(), **_answering(task, say)}
+    about = {**about_of(parent), "reading": reading.to_dict(), **_answering(task, say)}
     reads_pairs = "text_pair" in rows.column_names
     add_program(folder, task, about, engine=_ENGINES[settings.to], graph=signature, reads_pairs=reads_pairs)
-    parity = _parity(settings, parent, task, model, rows, items, folder, say)
+    parity = _parity(settings, task, model, examples, items, folder, say)
     return {"format": settings.to, "engine": _ENGINES[settings.to], "signature": signature, "parity": parity}
 
 
@@ -147,17 +149,19 @@ def _answering(task: Task, say: Say) -> dict[str, Any]:
     return {"beam_size": 1}
 
 
-def _rows_to_compare(task: Task, rows: Dataset) -> tuple[Dataset, list[Encoded]]:
-    """The first validation rows, and the items of each; where answers are written token by token, with the right ones."""
+def _rows_to_compare(task: Task, parent: RunFolder, reading: Reading) -> tuple[Dataset, list[Example], list[Encoded]]:
+    """The first validation rows, what is asked about each before its texts are cleaned, and the items of that; where answers are written
+    token by token, with the right ones.
+    """
     from pretune.export.parity import chosen_rows
-    from pretune.tasks.predicting import example_of
+    from pretune.tasks.predicting import asked_of
 
+    rows = own_data(parent)["validation"]
     some = rows.select(range(min(len(rows), _MOST_ROWS)))
-    listed: list[dict[str, Any]] = some.to_list()
-    answer = task.answer if task.by_tokens else ""
-    encoded = [task.encode(example_of(row, str(place), answer)) for place, row in enumerate(listed)]
-    count = min(len(some), chosen_rows((sum(item.cost for item in items) for items in encoded), _MOST_ROWS))
-    return some.select(range(count)), [item for items in encoded[:count] for item in items]
+    raw = [asked_of(task, row, str(place)) for place, row in enumerate(uncleaned(parent, "validation", some["id"]))]
+    encoded = [task.encode(replace(one, inputs=reading.cleaned(one.inputs))) for one in raw]
+    count = chosen_rows((sum(item.cost for item in items) for items in encoded), len(some))
+    return some.select(range(count)), raw[:count], [item for items in encoded[:count] for item in items]
 
 
 def _write_graph(
@@ -186,8 +190,7 @@ def _write_graph(
 
 
 def _parity(
-    settings: ExportSettings, parent: RunFolder, task: Task, model: torch.nn.Module, rows: Dataset, items: list[Encoded],
-    folder: Path, say: Say,
+    settings: ExportSettings, task: Task, model: torch.nn.Module, examples: list[Example], items: list[Encoded], folder: Path, say: Say
 ) -> dict[str, Any]:  # fmt: skip
     """The graph in pretune, and predict.py by itself with the rows as they were before cleaning, beside the parent's model."""
     from pretune.export.engines import load_engine
@@ -202,18 +205,12 @@ def _parity(
         after = load_engine(_ENGINES[settings.to], folder, threads=settings.threads)
     bar = say.progress(None, "comparing with the run it was made from")
     graph = measure_parity(task, model, after.eval(), items, bar.update)
-    some = {str(place) for place in range(min(len(rows), _MOST_PROGRAM_ROWS))}
+    some = {one.id for one in examples[:_MOST_PROGRAM_ROWS]}
     predictions = row_by_row(task, model, [item for item in items if item.id in some])
     records = [task.record(prediction) for prediction in predictions]
     records = task.calibrated(records) or records
-    raw = uncleaned(parent, "validation", rows.select(range(len(records)))["id"])
     cells = [
-        {
-            key: _held(row[key])
-            for key in ("text", "text_pair", "words", "image", "audio", "speaker")
-            if row.get(key) is not None
-        }
-        for row in raw
+        {key: _held(cell) for key, cell in one.inputs.items() if cell is not None} for one in examples[: len(records)]
     ]
     program = measure_program(folder, task, cells, records, threads=settings.threads)
     bar.close()

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import PretrainingSettings
-from pretune.errors import DataError
 from pretune.options import option
 from pretune.runfolder import RunFolder
 from pretune.verbs.declare import verb
 from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
 from pretune.verbs.reading import refuse_missing_data
 from pretune.verbs.setup import LearnSettings
-from pretune.wording import agree, counted
+from pretune.wording import counted
 
 if TYPE_CHECKING:
     from pretune.backbones.adapt import Adaptation
@@ -36,8 +35,6 @@ __all__ = [
     "pretraining_outcome",
     "read_corpus",
 ]
-
-_HELD_OUT_SHARE, _HELD_OUT_ROWS = 0.05, 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,30 +113,16 @@ def carry_out_unlabelled(
 
 
 def read_corpus(settings: PretrainSettings | ReadSettings, say: Say, learned: Reading | None = None) -> Splits:
-    """``train`` (rows to learn from) and ``validation`` (at most 2,000 rows, 5 %), rows of equal content on one side."""
-    from datasets import concatenate_datasets
-
+    """The rows to learn from and those held out; see :func:`pretune.data.corpus.corpus_of`."""
+    from pretune.data.corpus import corpus_of
     from pretune.data.load import load_splits
-    from pretune.data.split import held_out
-    from pretune.data.splits import Splits
     from pretune.verbs.rows import tell_reading_of
 
     data = load_splits(settings, learned)
     tell_reading_of(data, say, settings=settings)
-    found = [data[name] for name in ("train", "unlabelled") if name in data and len(data[name])]
-    if not found:
-        raise DataError("there are no rows to learn from", "pretune inspect DATA shows what was read")
-    shared = [column for column in found[0].column_names if all(column in rows.column_names for rows in found)]
-    corpus = concatenate_datasets([rows.select_columns(shared) for rows in found])
-    share = min(_HELD_OUT_SHARE, _HELD_OUT_ROWS / len(corpus))
-    train, held = held_out(corpus, share, settings.seed)
-    if len(train) == 0 or len(held) == 0:
-        raise DataError(
-            f"{counted(len(corpus))} {agree(len(corpus), 'are', 'is')} too few to hold some out",
-            "pre-training wants hundreds of rows at least",
-        )
-    say.note(f"{counted(len(train))} to learn from, {len(held):,} held out")
-    return Splits({"train": train, "validation": held}, data.facts)
+    corpus = corpus_of(data, settings.seed)
+    say.note(f"{counted(len(corpus['train']))} to learn from, {len(corpus['validation']):,} held out")
+    return corpus
 
 
 def build_learning(

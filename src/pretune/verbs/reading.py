@@ -181,10 +181,12 @@ def tell_reading(reading: Reading, name: str, columns: Mapping[str, str], say: S
 
 
 def own_data(run: RunFolder) -> Splits:
-    """The rows that the run was made from, the training rows those that it learned from.
+    """The rows that the run was made from, the training rows those that it learned from. Rows without labels are cut as pre-training cuts them:
+    the validation rows are those that it held out.
 
     Raises :class:`DataError`, naming the run, where they are gone.
     """
+    from pretune.data.corpus import corpus_of
     from pretune.data.load import load_splits
     from pretune.verbs.rows import fewer_rows
 
@@ -196,6 +198,10 @@ def own_data(run: RunFolder) -> Splits:
         if not Path(own.place).exists():
             error.fix = f"bring {own.place} back, or work in the folder from which that path leads to it"
         raise
+    if "train" not in data and "unlabelled" in data:
+        data = data.replace(
+            {**{name: data[name] for name in data if name != "unlabelled"}, **corpus_of(data, own.seed)}
+        )
     if own.max_train_samples is None:
         return data
     return data.replace({**data, "train": fewer_rows(data["train"], own.max_train_samples, seed=own.seed)})
@@ -208,6 +214,7 @@ def uncleaned(run: RunFolder, split: str, ids: Sequence[str]) -> list[dict[str, 
     own = own_settings(run)
     cleans = bool(own.clean or own.redact)
     raw = {"clean": (), "redact": False, "deduplicate": False, "drop_leaks": False, "drop_near_leaks": False}
-    rows = (load_splits(replace(own, **raw)) if cleans else own_data(run))[split]
-    places = {name: place for place, name in enumerate(rows["id"])}
-    return rows.select([places[name] for name in ids]).to_list()
+    data = load_splits(replace(own, **raw)) if cleans else own_data(run)
+    held = [data[split]] if split in data else [*data.values()]
+    places = {name: (rows, place) for rows in held for place, name in enumerate(rows["id"])}
+    return [dict(rows[place]) for rows, place in map(places.__getitem__, ids)]

@@ -10,7 +10,7 @@ It needs numpy and the engine that pretune.json names (onnxruntime, openvino or 
 pillow, for clips of another rate than the model's soxr, for clips that are no WAV soundfile. A file of rows is CSV or TSV with a
 row of names, JSON lines, an array of JSON, or .txt with a text or path on each line. Columns are found by the names that the model
 learned from, else text (and text_pair), image or audio, and id; --column says otherwise. Texts are cleaned as they were when the
-model learned. Answers are JSON lines. A row that cannot be answered is named, the others are answered, and the exit code is 1.
+model learned. Texts that go on are drawn as pretune draws them: --sampling-seed and a prompt give the same text. Answers are JSON lines. A row that cannot be answered is named, the others are answered, and the exit code is 1.
 
 Shapes: T tokens of a text or samples of a clip, F frames, M mel bands, C classes, V characters; H, W the sides of a picture.
 """
@@ -35,9 +35,16 @@ import numpy as np
 READERS = {
     "text": "texts", "image": "pictures", "audio": "clips", "terms": "terms", "pixels": "pixels", "mel_bands": "mel_bands",
     "tagged": "tagged", "boxed": "boxed", "mask": "masks", "questions": "questions", "keypoints": "points",
-    "written": "written", "embedded": "embedded",
+    "written": "written", "embedded": "embedded", "prompt": "prompts",
 }  # fmt: skip
 SHOWN = 5
+WRITING = {
+    "temperature": (float, 0, "0 takes the likeliest token, more draws more freely"),
+    "top_p": (float, 0.01, "draw among the likeliest tokens that have this probability together"),
+    "top_k": (int, 1, "draw among so many of the likeliest tokens"),
+    "max_new_tokens": (int, 1, "the most tokens of an answer"),
+    "sampling_seed": (int, 0, "another number draws another text"),
+}
 
 
 class Model:
@@ -53,6 +60,15 @@ class Model:
         opens = getattr(self.reader, "opened", None)
         self.logits_of = opens(folder, threads, open_session) if opens else open_engine(folder, self.about, threads)
         self.cleaned = beside("rows").cleaner_of(self.about, beside)
+
+    def ask(self, asked: dict[str, Any]) -> None:
+        """Write as is asked, where texts go on. Raises :class:`ValueError` for what the model cannot be asked."""
+        if asked and not hasattr(self.reader, "ask"):
+            raise ValueError(
+                f"--{next(iter(asked)).replace('_', '-')} does not fit: the model does not go on from texts"
+            )
+        if asked:
+            self.reader.ask(asked)
 
     def answers(
         self,
@@ -211,6 +227,18 @@ def open_session(path: Path, threads: int | None) -> Any:
     return onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
 
 
+def at_least(kind: Callable[[str], Any], least: float) -> Callable[[str], Any]:
+    """What reads a number of the command line that is no less than ``least``."""
+
+    def read(word: str) -> Any:
+        number = kind(word)
+        if not number >= least:
+            raise argparse.ArgumentTypeError(f"{word} is less than {least}")
+        return number
+
+    return read
+
+
 class Unanswered:
     """Rows that got no answer: the first are named, all are counted."""
 
@@ -264,6 +292,12 @@ def main() -> int:
     parser.add_argument("--delimiter", help="what separates columns")
     parser.add_argument("--encoding", help="encoding of files, where it is not UTF-8")
     parser.add_argument("--threads", type=int, default=None, help="processor threads (default: all)")
+    options = parser.add_argument_group("texts that go on")
+    for name, (kind, least, told) in WRITING.items():
+        options.add_argument(f"--{name.replace('_', '-')}", type=at_least(kind, least), default=None, help=told)
+    options.add_argument(
+        "--stop", action="append", default=None, metavar="WORD", help="a word before which a text ends"
+    )
     asked = parser.parse_args()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -271,6 +305,7 @@ def main() -> int:
     unanswered = Unanswered()
     try:
         model = opened(Path(__file__).resolve().parent, asked.threads)
+        model.ask({name: value for name in (*WRITING, "stop") if (value := getattr(asked, name)) is not None})
         rows = beside("rows").rows_of(
             asked.rows, model.about, column=asked.column, delimiter=asked.delimiter, encoding=asked.encoding
         )
