@@ -15,7 +15,7 @@ from pretune.backbones.load import load_backbone, save_model
 from pretune.backbones.text.limits import max_length_of
 from pretune.engine.batching import Stream, plan_epoch
 from pretune.errors import ModelError, UsageError
-from pretune.tasks.baselines.writing import first_sentence, nearest_targets, scored_as
+from pretune.tasks.baselines.writing import Nearest, first_sentence, scored_as
 from pretune.tasks.blocks.writing import writing_blocks, writing_warnings
 from pretune.tasks.predicting import watched_scores
 from pretune.tasks.text_to_text import TextToText
@@ -171,7 +171,7 @@ def test_simple_methods():
     train = dataset_of(
         [{"id": "1", "text": "a red dog", "target": ["rot"]}, {"id": "2", "text": "a blue cat", "target": ["blau"]}]
     )
-    assert nearest_targets(train, ["the blue cat sleeps", "red dog"])[0] == ["blau", "rot"]
+    assert Nearest(train).targets_of(["the blue cat sleeps", "red dog"]) == ["blau", "rot"]
 
 
 def test_answers_that_are_wrong_in_themselves_are_counted():

@@ -1,7 +1,8 @@
 """Scores of answers in conversations: how likely the right ones are, and how the written ones are like them.
 
-Shapes: N rows, K = 24 statistics of a row: the four of :data:`~pretune.metrics.language_model.LIKELIHOOD` over all answers of its
-conversation, 18 of chrF (:mod:`pretune.metrics.ngrams`) of the last answer, whether that one came to its end, 1 where one was written.
+Shapes: N rows, K = 26 statistics of a row: the four of :data:`~pretune.metrics.language_model.LIKELIHOOD` over all answers of its
+conversation, 18 of chrF (:mod:`pretune.metrics.ngrams`) of the last answer, whether that one came to its end, 1 where one was written; whether the
+right one was picked among 20, and 1 where that was asked.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ _ENDED = _CHRF + 3 * CHRF_ORDER
 def _row(record: Record) -> list[float]:
     """A simple method may have one half alone: it writes and tells no likelihoods, or the reverse."""
     likely = [float(record.get(name, 0.0)) for name in LIKELIHOOD]
-    said = record.get("target")
+    said, picked = record.get("target"), record.get("picked")
+    asked = [0.0, 0.0] if picked is None else [float(picked), 1.0]
     if said is None:
-        return [*likely, *[0.0] * (3 * CHRF_ORDER), 0.0, 0.0]
+        return [*likely, *[0.0] * (3 * CHRF_ORDER), 0.0, 0.0, *asked]
     is_ended = record.get("finish_reason", "end") != "length"
-    return [*likely, *chrf_statistics(said, references_of(record)), float(is_ended), 1.0]
+    return [*likely, *chrf_statistics(said, references_of(record)), float(is_ended), 1.0, *asked]
 
 
 def _scores(sums_K: np.ndarray) -> dict[str, np.ndarray]:
@@ -37,7 +39,8 @@ def _scores(sums_K: np.ndarray) -> dict[str, np.ndarray]:
     chrf = np.where(written > 0, chrf_of(sums_K[..., _CHRF:_ENDED]), np.nan)[()]
     likely = likelihood_scores(sums_K[..., :_CHRF])
     likely["perplexity"] = np.where(sums_K[..., 1] > 0, likely["perplexity"], np.nan)[()]
-    return {**likely, "chrf": chrf, "ended": quotient(sums_K[..., _ENDED], written)}
+    picked = quotient(sums_K[..., _ENDED + 2], sums_K[..., _ENDED + 3])
+    return {**likely, "chrf": chrf, "ended": quotient(sums_K[..., _ENDED], written), "hits_at_1": picked}
 
 
 @final
@@ -49,6 +52,7 @@ class ConversationMetric(Metric):
         **LanguageModelMetric.specs,
         "chrf": ScoreSpec(rising=True, unit="points", title="chrF2"),
         "ended": ScoreSpec(rising=True, title="answers that come to an end"),
+        "hits_at_1": ScoreSpec(rising=True, title="right answers picked among 20"),
     }
     watch: ClassVar[Mapping[str, ScoreSpec]] = {
         "token_loss": ScoreSpec(rising=False, unit="nats", title="loss of a token, told those before it")
@@ -58,7 +62,7 @@ class ConversationMetric(Metric):
     def measure(self, records: Iterable[Record]) -> Measured:
         """See :class:`~pretune.metrics.base.Metric`."""
         stats = [_row(record) for record in records]
-        return Sums(np.array(stats, dtype=np.float64).reshape(-1, _ENDED + 2), _scores)
+        return Sums(np.array(stats, dtype=np.float64).reshape(-1, _ENDED + 4), _scores)
 
     def signature(self, records: Iterable[Record]) -> str:
         """What chrF was computed of, in sacrebleu's words."""

@@ -343,6 +343,12 @@ class Task(ABC):
     def record(self, prediction: Prediction, truth: Any = None) -> dict[str, Any]:
         """A line of a predictions file."""
 
+    def with_picks(
+        self, model: torch.nn.Module, records: Sequence[dict[str, Any]], rows: Dataset
+    ) -> Sequence[dict[str, Any]]:
+        """The records of labelled rows with what is asked of a model beside its answers: which of several it takes for the right one."""
+        return records
+
     def with_training_options(self, data: Splits, settings: Any) -> None:  # noqa: B027 - a task may weigh all rows alike
         """Weigh rows as ``settings`` of the run asked that first learned from ``data``: a restored task does not know it."""
 

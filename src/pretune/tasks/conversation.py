@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self, final
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast, final
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
 from pretune.tasks.baselines.chats import chat_baselines
 from pretune.tasks.blocks.chats import chat_blocks
 from pretune.tasks.blocks.writing import writing_warnings
+from pretune.tasks.picking import picked_rows
 from pretune.tasks.row_task import training_rows
 from pretune.tasks.rows.chats import ChatRows, bytes_in, chat_item, store_chats, turns_of
 from pretune.tasks.rows.written import right_texts
@@ -288,6 +289,32 @@ class Conversation(Task):
     def merge(self, predictions: Sequence[Prediction]) -> list[Prediction]:
         """A row is one item."""
         return list(predictions)
+
+    def with_picks(
+        self, model: torch.nn.Module, records: Sequence[dict[str, Any]], rows: Dataset
+    ) -> Sequence[dict[str, Any]]:
+        """``picked``: is the right answer the likeliest of 20, token by token (:mod:`pretune.tasks.picking`)?"""
+        device = next(model.parameters()).device
+
+        def likelihoods(row: int, texts: Sequence[str]) -> list[float]:
+            turns = cast(dict[str, Any], rows[row])
+            batch = self.collate([self._ending(str(place), turns_of(turns, text)) for place, text in enumerate(texts)])
+            with torch.inference_mode():
+                losses_M, _ = self._losses(model, batch.to(device))
+            tokens_J = torch.bincount(batch.extras["owners"], minlength=len(texts))
+            return (-_by_item(losses_M.cpu().double(), batch) / tokens_J.clamp(min=1)).tolist()
+
+        answers = [texts[0] for texts in self.cells(rows)]
+        found = picked_rows(rows["id"], answers, likelihoods)
+        return [{**record, "picked": found[row]} if row in found else record for row, record in enumerate(records)]
+
+    def _ending(self, name: str, turns: list[dict[str, str]]) -> Encoded:
+        """An item of which the last answer alone is told."""
+        chat, _ = self.encoder.fitted(turns)
+        item = chat_item(name, chat.input_ids, chat.learned_T, known=True, cost=len(chat.input_ids))
+        learned_T = chat.learned_T.copy()
+        learned_T[: len(_before_answer(item))] = 0
+        return dataclasses.replace(item, arrays={**item.arrays, "learned": learned_T})
 
     def truths(self, dataset: Dataset) -> list[Any]:
         """The last answer of each row. Raises :class:`DataError` where a row has none."""

@@ -181,6 +181,7 @@ def _predict(
     predictions = predict_rows(proven.task, proven.model, encoded, proven.device, on_batch=bar.update)
     bar.close()
     records = [proven.task.record(p, truth) for p, truth in zip(predictions, truths, strict=True)]
+    records = [*proven.task.with_picks(proven.model, records, rows)]
     if settings.judge is None:
         return proven, records
     from pretune.verbs.judging import judged

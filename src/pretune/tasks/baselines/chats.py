@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pretune.metrics.base import Measured, Metric
-from pretune.tasks.baselines.writing import nearest_targets
+from pretune.tasks.baselines.writing import Nearest
+from pretune.tasks.picking import picked_rows
 from pretune.tasks.rows.chats import bytes_in, turns_of
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def chat_baselines(
     encoder: ChatEncoder, train: Dataset, rows: Dataset, truths: Sequence[Any], metric: Metric
 ) -> tuple[dict[str, Measured], list[str]]:
     """``token-frequencies`` (each token of an answer by how often answers of the training rows have it), ``all-tokens-alike`` (what fresh
-    weights say), ``nearest`` (the answer of the training row whose question is nearest by TF-IDF); each measured, and notes.
+    weights say), ``nearest`` (the answer of the training row whose question is nearest by TF-IDF; of 20 it picks what is most like that answer and the question); each measured, and notes.
     """
     counts_V = np.ones(len(encoder.tokenizer))
     for learned, _ in _answers(encoder, train):
@@ -41,13 +42,21 @@ def chat_baselines(
         told = {"tokens": len(learned), "bytes": size}
         by_count.append({**told, "nll": float(nats_V[learned].sum()), "right": int((learned == best).sum())})
         by_chance.append({**told, "nll": alike * len(learned), "right": len(learned) / len(counts_V)})
-    nearest, notes = nearest_targets(train, list(rows["text"]))
+    near = Nearest(train)
+    asked, answers = list(rows["text"]), [texts[0] for texts in rows["target"]]
+    nearest = near.targets_of(asked)
+
+    def likeness(row: int, texts: Sequence[str]) -> list[float]:
+        both = (near.likeness(texts, nearest[row]), near.likeness(texts, asked[row]))
+        return [one + other for one, other in zip(*both, strict=True)]
+
+    picked = picked_rows(rows["id"], answers, likeness)
     said = [
-        {"id": row, "target": text, "truth": truth}
-        for row, text, truth in zip(rows["id"], nearest, truths, strict=True)
+        {"id": row, "target": text, "truth": truth, "picked": picked.get(number)}
+        for number, (row, text, truth) in enumerate(zip(rows["id"], nearest, truths, strict=True))
     ]
     found = {"token-frequencies": by_count, "all-tokens-alike": by_chance, "nearest": said}
-    return {name: metric.measure(records) for name, records in found.items()}, notes
+    return {name: metric.measure(records) for name, records in found.items()}, near.notes
 
 
 def _answers(encoder: ChatEncoder, rows: Dataset) -> Iterator[tuple[np.ndarray, int]]:

@@ -17,7 +17,7 @@ from pretune.metrics.base import Measured, Metric
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["first_sentence", "main_script", "nearest_targets", "scored_as", "writing_baselines"]
+__all__ = ["Nearest", "first_sentence", "main_script", "scored_as", "writing_baselines"]
 
 _LOOKED_AT, _MAX_ROWS, _MAX_FEATURES, _CHUNK_ROWS = 2_000, 100_000, 200_000, 500
 _SUMMARY_SHARE = 0.6
@@ -64,11 +64,11 @@ def writing_baselines(
     """``copy`` (the source), ``nearest`` (the target of the training row whose source is nearest by TF-IDF), and of summaries
     ``first-sentence``; each measured, and notes in sentences."""
     sources = list(rows["text"])
-    nearest, notes = nearest_targets(train, sources)
-    said = {"copy": sources, "nearest": nearest}
+    near = Nearest(train)
+    said = {"copy": sources, "nearest": near.targets_of(sources)}
     if purpose == "summarization":
         said = {"first-sentence": list(map(first_sentence, sources)), **said}
-    return {name: metric.measure(_records(rows["id"], texts, truths)) for name, texts in said.items()}, notes
+    return {name: metric.measure(_records(rows["id"], texts, truths)) for name, texts in said.items()}, near.notes
 
 
 def _records(ids: Sequence[str], texts: Sequence[str], truths: Sequence[Any]) -> list[dict[str, Any]]:
@@ -77,27 +77,42 @@ def _records(ids: Sequence[str], texts: Sequence[str], truths: Sequence[Any]) ->
     ]  # fmt: skip
 
 
-def nearest_targets(train: Dataset, sources: Sequence[str]) -> tuple[list[str], list[str]]:
-    """For each source the target text of the training row with the nearest source (cosine of TF-IDF); notes in sentences."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
+class Nearest:
+    """TF-IDF of the training rows' sources, by which the nearest is found. ``notes`` are in sentences."""
 
-    step = -(-len(train) // _MAX_ROWS)
-    held = train.select(range(0, len(train), step))
-    notes = [f"The nearest training row was looked for among every {step}th of them."] if step > 1 else []
-    known = list(held["text"])
-    targets = [texts[0] if texts else "" for texts in held["target"]]
-    unspaced = mostly_unspaced(shares(count_scripts(known[:_LOOKED_AT])))
-    units: dict[str, Any] = (
-        {"analyzer": "char", "ngram_range": (1, 2)} if unspaced else {"token_pattern": r"(?u)\b\w+\b"}
-    )
-    single: Any = np.float32
-    words = TfidfVectorizer(**units, sublinear_tf=True, max_features=_MAX_FEATURES, dtype=single)
-    try:
-        features = words.fit_transform(known)
-    except ValueError:  # scikit-learn's word for an empty vocabulary
-        return [targets[0]] * len(sources), notes
-    found: list[str] = []
-    for start in range(0, len(sources), _CHUNK_ROWS):
-        near_NM: Any = words.transform(sources[start : start + _CHUNK_ROWS]) @ features.T
-        found += [targets[int(place)] for place in np.asarray(near_NM.argmax(axis=1)).ravel()]
-    return found, notes
+    def __init__(self, train: Dataset) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        step = -(-len(train) // _MAX_ROWS)
+        held = train.select(range(0, len(train), step))
+        self.notes = [f"The nearest training row was looked for among every {step}th of them."] if step > 1 else []
+        known = list(held["text"])
+        self.targets = [texts[0] if texts else "" for texts in held["target"]]
+        unspaced = mostly_unspaced(shares(count_scripts(known[:_LOOKED_AT])))
+        units: dict[str, Any] = (
+            {"analyzer": "char", "ngram_range": (1, 2)} if unspaced else {"token_pattern": r"(?u)\b\w+\b"}
+        )
+        single: Any = np.float32
+        self._words = TfidfVectorizer(**units, sublinear_tf=True, max_features=_MAX_FEATURES, dtype=single)
+        try:
+            self._features: Any = self._words.fit_transform(known)
+        except ValueError:  # scikit-learn's word for an empty vocabulary
+            self._features = None
+
+    def targets_of(self, sources: Sequence[str]) -> list[str]:
+        """The target of the training row whose source is nearest (cosine), for each source."""
+        if self._features is None:
+            return [self.targets[0]] * len(sources)
+        found: list[str] = []
+        for start in range(0, len(sources), _CHUNK_ROWS):
+            near_NM: Any = self._words.transform(sources[start : start + _CHUNK_ROWS]) @ self._features.T
+            found += [self.targets[int(place)] for place in np.asarray(near_NM.argmax(axis=1)).ravel()]
+        return found
+
+    def likeness(self, texts: Sequence[str], other: str) -> list[float]:
+        """Cosine of each text with another one."""
+        if self._features is None:
+            return [0.0] * len(texts)
+        own_N: Any = self._words.transform(list(texts))
+        theirs_1: Any = self._words.transform([other])
+        return (own_N @ theirs_1.T).toarray()[:, 0].tolist()
