@@ -11,6 +11,7 @@ from typing import Any
 
 from pretune.errors import CorruptFile, RunError, UsageError
 from pretune.files import lock_folder, write_json
+from pretune.listeners import tell
 from pretune.options import Settings, json_value, name_of
 from pretune.runfolder import RunFolder, is_run, machine_facts, now
 from pretune.sums import SEALED
@@ -52,7 +53,8 @@ def create_run(
         if not is_run(path):
             run.write("run.json", _fresh_record(settings, parents))
             try:
-                yield run, "new"
+                with _told(run):
+                    yield run, "new"
             except Exception:
                 if not _has_learned(run):
                     _undo(path)
@@ -63,11 +65,22 @@ def create_run(
         _refuse_other_settings(run, settings)
         if run.record.get("status") != "finished":
             run.sums.forget("log.jsonl")
-            yield run, "resumed"
+            with _told(run):
+                yield run, "resumed"
             return
         # The last act of a run; a crash may have come before it.
         shutil.rmtree(run.checkpoints_dir, ignore_errors=True)
         yield run, "finished"
+
+
+@contextlib.contextmanager
+def _told(run: RunFolder) -> Iterator[None]:
+    """Who listens hears that the run goes on, and how it ended."""
+    tell("on_begin", run.path, run.record)
+    try:
+        yield
+    finally:
+        tell("on_end", run.path, run.record)
 
 
 def refuse_place(path: Path) -> None:

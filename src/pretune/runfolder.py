@@ -27,6 +27,7 @@ from typing import Any
 
 from pretune.errors import RunError
 from pretune.files import append_json_line, json_text, read_json, read_json_lines
+from pretune.listeners import tell_line
 from pretune.records import check_of, line_check_of
 from pretune.schema import anything, record, require
 from pretune.sums import Sums
@@ -150,8 +151,9 @@ class RunFolder:
         self.write("metrics.json", {**self.metrics, split: evaluation})
 
     def log(self, line: dict[str, Any]) -> None:
-        """Add a line to log.jsonl, which has a sum from :meth:`close_log` on."""
+        """Add a line to log.jsonl, which has a sum from :meth:`close_log` on; who listens is told."""
         append_json_line(self.log_path, line)
+        tell_line(self.path, line)
 
     def close_log(self) -> None:
         """No line comes any more."""

@@ -24,6 +24,7 @@ from clocks import HANG_SECONDS
 from pretune import cli
 from pretune.config import CleanSettings, DataSettings, RunSettings, TrainSettings
 from pretune.errors import CheckFailed, DataError, Interrupted, UsageError
+from pretune.estimators import ESTIMATORS
 from pretune.options import option
 from pretune.verbs import VERBS, Outcome, Say, Silent, verb
 from pretune.verbs.flags import verb_parser
@@ -359,7 +360,7 @@ def test_signature_and_docstring_of_the_python_call():
     assert signature.parameters["epochs"].kind is inspect.Parameter.KEYWORD_ONLY
     assert signature.parameters["backbone"].default is inspect.Parameter.empty
     assert signature.parameters["batch_size"].default == 32
-    assert set(signature.parameters) == {spec.name for spec in dataclasses.fields(FakeSettings)} | {"say"}
+    assert set(signature.parameters) == {spec.name for spec in dataclasses.fields(FakeSettings)} | {"say", "listeners"}
     assert "batch_size: rows per optimizer update" in (finetune.__doc__ or "")
 
 
@@ -388,6 +389,7 @@ def test_verbs_are_attributes_of_the_package(monkeypatch: pytest.MonkeyPatch):
     assert pretune.finetune is finetune
     vars(pretune).pop("finetune")
     assert set(pretune.__all__) == {entry.name for entry in VERBS} | {
+        *(kind.__name__ for kind in ESTIMATORS),
         "__version__",
         "open_model",
         "load",

@@ -27,6 +27,13 @@ class RunSettings(OutSettings):
     """Where the result goes, or what it would take."""
 
     dry_run: bool = option(False, "run a few steps, forecast time and memory, write nothing", not_in_identity=True)
+    report_to: tuple[str, ...] = option(
+        (),
+        "write what log.jsonl gets to a tracker too, by its own library and settings (pip install it)",
+        choices=("tensorboard", "mlflow", "wandb", "trackio"),
+        metavar="TRACKER",
+        not_in_identity=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,11 @@ import functools
 import importlib
 import inspect
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
 from pretune.errors import UsageError
+from pretune.listeners import has_listeners, listening
 from pretune.notices import telling
 from pretune.options import Settings, value_type
 from pretune.types import SPLIT_NAMES
@@ -47,8 +48,13 @@ class VerbFunction(Protocol):
     run: Callable[..., Outcome]
     story: str
 
-    def __call__(self, *positional: Any, say: Say | None = None, **options: Any) -> Outcome:
-        """Build the settings from the arguments, then run. Raises a :class:`PretuneError` for a person's mistake."""
+    def __call__(
+        self, *positional: Any, say: Say | None = None, listeners: Sequence[Any] = (), **options: Any
+    ) -> Outcome:
+        """Build the settings from the arguments, then run. Raises a :class:`PretuneError` for a person's mistake.
+
+        ``listeners`` follow the runs that are begun (:mod:`pretune.listeners`).
+        """
         ...
 
 
@@ -63,15 +69,15 @@ def verb(settings_class: type[S]) -> Callable[[_Story[S]], VerbFunction]:
         assert settings_class.verb == name, f"{settings_class.__name__}.verb is {settings_class.verb!r}, not {name!r}"
 
         @functools.wraps(function)
-        def run(settings: S, *, say: Say) -> Outcome:
-            with telling(say.note, say.warn):
+        def run(settings: S, *, say: Say, listeners: Sequence[Any] = ()) -> Outcome:
+            with telling(say.note, say.warn), listening([*listeners, *_trackers(settings)]):
                 return function(settings, say=say)
 
         @functools.wraps(function)
-        def call(*positional: Any, say: Say | None = None, **options: Any) -> Outcome:
+        def call(*positional: Any, say: Say | None = None, listeners: Sequence[Any] = (), **options: Any) -> Outcome:
             with as_it_was():
                 settings = build_settings(settings_class, positional, options)
-                return run(settings, say=PythonSay() if say is None else say)
+                return run(settings, say=PythonSay() if say is None else say, listeners=listeners)
 
         made = cast(Any, call)
         made.settings_class, made.run, made.story = settings_class, run, inspect.getdoc(function) or ""
@@ -80,6 +86,16 @@ def verb(settings_class: type[S]) -> Callable[[_Story[S]], VerbFunction]:
         return cast(VerbFunction, made)
 
     return declare
+
+
+def _trackers(settings: Settings) -> list[Any]:
+    """The listeners that ``--report-to`` names; none within a verb that is followed already."""
+    names = getattr(settings, "report_to", ())
+    if not names or has_listeners():
+        return []
+    from pretune.trackers import trackers_of
+
+    return [*trackers_of(names)]
 
 
 def load_verb(name: str) -> VerbFunction:
@@ -202,7 +218,8 @@ def _signature(settings_class: type[Settings]) -> inspect.Signature:
     specs = sorted(dataclasses.fields(settings_class), key=lambda spec: not spec.metadata.get("positional"))
     parameters = [_parameter(settings_class, spec) for spec in specs]
     say = inspect.Parameter("say", inspect.Parameter.KEYWORD_ONLY, default=None, annotation="Say | None")
-    return inspect.Signature([*_defaults_last(parameters), say], return_annotation="Outcome")
+    listeners = inspect.Parameter("listeners", inspect.Parameter.KEYWORD_ONLY, default=(), annotation="Sequence[Any]")
+    return inspect.Signature([*_defaults_last(parameters), say, listeners], return_annotation="Outcome")
 
 
 def _parameter(settings_class: type[Settings], spec: dataclasses.Field[Any]) -> inspect.Parameter:

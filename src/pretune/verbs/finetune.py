@@ -53,7 +53,7 @@ _READ_BY_ADAPT = {
 _OF_ONE_SEED = ("model", "training", "data_fingerprint", "backbone", "choosing", "linear_model")
 """What a run of several seeds tells of the one that is kept."""
 
-_NOT_OF_UPDATES = {"precision", "seed", "threads", "max_tokens", "group_by_length"}
+_NOT_OF_UPDATES = {"precision", "seed", "threads", "max_tokens", "group_by_length", "device"}
 """Settings of training that are about more than updates."""
 
 
