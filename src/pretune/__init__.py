@@ -1,55 +1,19 @@
 """pretune: from raw data to a small, proven model.
 
 Each verb of the command line is a function here: ``pretune.finetune("scratch:bert-mini", data="news.csv", epochs=3)``.
-A verb is loaded when it is first used, so that ``import pretune`` stays fast. ``run = pretune.load("runs/news")`` is a finished run:
+A verb is loaded when it is first used, so that ``import pretune`` stays fast (``__init__.pyi`` tells editors their types). ``run = pretune.load("runs/news")`` is a finished run:
 ``run.predict(["a text"])``, ``run.scores``, ``run.report()``. ``pretune.open_model("runs/news")`` gives its torch model, task and tokenizer.
 ``pretune.TextClassifier("runs/base")`` (and of pictures, clips and numbers) is an estimator of scikit-learn.
 """
 
+# pyright: reportUnsupportedDunderAll=false
 from __future__ import annotations
 
 import importlib
 import os
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from pretune.errors import PretuneError, PretuneWarning
-    from pretune.estimators import (
-        AudioClassifier,
-        AudioRegressor,
-        ImageClassifier,
-        ImageRegressor,
-        TextClassifier,
-        TextRegressor,
-    )
-    from pretune.study.multitask import multitask
-    from pretune.study.run import run
-    from pretune.study.study import study
-    from pretune.verbs.benchmark import benchmark
-    from pretune.verbs.cache import cache
-    from pretune.verbs.compare import compare
-    from pretune.verbs.demo import demo
-    from pretune.verbs.distill import distill
-    from pretune.verbs.drift import drift
-    from pretune.verbs.evaluate import evaluate
-    from pretune.verbs.explain import explain
-    from pretune.verbs.export import export
-    from pretune.verbs.finetune import finetune
-    from pretune.verbs.inspect import inspect
-    from pretune.verbs.list import list  # noqa: A004
-    from pretune.verbs.loaded import load
-    from pretune.verbs.predict import predict
-    from pretune.verbs.pretrain import pretrain
-    from pretune.verbs.probe import probe
-    from pretune.verbs.proven import open_model
-    from pretune.verbs.prune import prune
-    from pretune.verbs.quantize import quantize
-    from pretune.verbs.report import report
-    from pretune.verbs.selftrain import selftrain
-    from pretune.verbs.serve import serve
-    from pretune.verbs.verify import verify
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -66,6 +30,7 @@ __all__ = [
     "benchmark",
     "cache",
     "compare",
+    "completion",
     "demo",
     "distill",
     "drift",
@@ -74,7 +39,6 @@ __all__ = [
     "export",
     "finetune",
     "inspect",
-    "list",
     "load",
     "multitask",
     "open_model",
@@ -82,6 +46,7 @@ __all__ = [
     "pretrain",
     "probe",
     "prune",
+    "push",
     "quantize",
     "report",
     "run",
@@ -104,7 +69,8 @@ _OTHERS = {
         "pretune.estimators",
     ),
 }
-_VERBS = frozenset(__all__) - {"__version__", *_OTHERS}
+_VERBS = frozenset({*__all__, "list"}) - {"__version__", *_OTHERS}
+"""``pretune.list`` is there, but ``from pretune import *`` leaves Python's own ``list`` alone."""
 
 
 def __getattr__(name: str) -> Any:
@@ -119,7 +85,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> Any:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_VERBS})
 
 
 class _Package(ModuleType):

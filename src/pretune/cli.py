@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import tempfile
+import textwrap
 import time
 import traceback
 import warnings
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.errors import CheckFailed, DiskFull, PretuneError, UsageError, did_you_mean
 from pretune.verbs import VERBS, Outcome, Progress, load_verb
+from pretune.verbs.pages import width
 from pretune.verbs.synonyms import VERB_WORDS
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ def _guarded(words: list[str]) -> int:
 
 def _dispatch(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
-        print(_overview())
+        print(_overview_as_json() if "--json" in words else _overview())
         return 0 if words else UsageError.exit_code
     if words[0] in ("-V", "--version"):
         from pretune import __version__
@@ -95,10 +97,14 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _run(name: str, words: list[str]) -> int:
-    from pretune.verbs.flags import parse_flags
+    from pretune.verbs.flags import HelpAsked, parse_flags
 
     function = load_verb(name)
-    settings, flags = parse_flags(function, words)
+    try:
+        settings, flags = parse_flags(function, words)
+    except HelpAsked as asked:
+        print(asked.page, end="")
+        raise
     if not settings.is_shared:
         _refuse_several_processes(name)
     # Of several processes that torchrun started, the first speaks for all.
@@ -127,7 +133,9 @@ def _overview() -> str:
         if entry.chapter != chapter:
             chapter = entry.chapter
             lines += ["", f"{chapter}:"]
-        lines.append(f"  {entry.name:<10} {entry.summary}")
+        lines += textwrap.wrap(
+            entry.summary, width(), initial_indent=f"  {entry.name:<10} ", subsequent_indent=" " * 13
+        )
     return "\n".join(
         [
             *lines,
@@ -139,9 +147,19 @@ def _overview() -> str:
             "  pretune evaluate runs/news",
             "  pretune report runs/news",
             "",
-            "pretune VERB --help shows the options of a verb. Each verb is a Python function too: pretune.finetune(...)",
+            *textwrap.wrap(
+                "pretune VERB -h shows the options of a verb that most people give, pretune VERB --help all of them. "
+                "Each verb is a Python function too: pretune.finetune(...)",
+                width(),
+            ),
         ]
     )
+
+
+def _overview_as_json() -> str:
+    from pretune.verbs.option_schema import verbs_schema
+
+    return _json_line(verbs_schema())
 
 
 def _print_outcome(outcome: Outcome, *, as_json: bool) -> int:
@@ -175,7 +193,7 @@ def _tell_error(error: PretuneError, *, as_json: bool) -> None:
         print(_json_line(error.to_dict()))
         return
     word = "stopped" if error.exit_code > 128 else "error"
-    print(f"{word}: {_clean(error.problem)}", file=sys.stderr)
+    print(f"{_coloured(f'{word}:', _RED)} {_clean(error.problem)}", file=sys.stderr)
     if error.fix:
         print(f"  {_clean(error.fix)}", file=sys.stderr)
 
@@ -241,6 +259,15 @@ def _clean(text: str) -> str:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
+_RED, _YELLOW = 31, 33
+
+
+def _coloured(word: str, colour: int) -> str:
+    """A word in a colour where standard error is a terminal; plain where NO_COLOR says so (no-color.org), or the terminal knows none."""
+    has_colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return f"\x1b[{colour}m{word}\x1b[0m" if has_colours else word
+
+
 class TerminalSay:
     """Notes, warnings and bars on standard error; a line each ten seconds where that is no terminal."""
 
@@ -255,7 +282,7 @@ class TerminalSay:
 
     def warn(self, text: str) -> None:
         """A line that must not be missed."""
-        self._line(f"warning: {text}")
+        self._line(text, before=f"{_coloured('warning:', _YELLOW)} ")
 
     def event(self, text: str, facts: Mapping[str, Any]) -> None:
         """A line of JSON on standard output where that was asked for, else a line to read."""
@@ -274,13 +301,13 @@ class TerminalSay:
 
         return _Bar(tqdm(total=total, desc=_clean(description), leave=False, dynamic_ncols=True, file=sys.stderr))
 
-    def _line(self, text: str) -> None:
+    def _line(self, text: str, before: str = "") -> None:
         if not self.is_terminal:
-            print(_clean(text), file=sys.stderr, flush=True)
+            print(before + _clean(text), file=sys.stderr, flush=True)
             return
         from tqdm import tqdm
 
-        tqdm.write(_clean(text), file=sys.stderr)
+        tqdm.write(before + _clean(text), file=sys.stderr)
 
 
 class _Bar:

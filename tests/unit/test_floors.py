@@ -45,6 +45,7 @@ FLOORS = {
     "trackers": 1,
     "estimators": 8,
     "cli": 9,
+    "stubs": 9,
     **dict.fromkeys(("__init__", "__main__"), 10),
 }
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 600, 70

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pretune.files import write_text
 from pretune.forwarded import places_in
+from pretune.hub import PREFIX
 from pretune.report.lineage import backbone_of
 from pretune.report.passport_findings import findings_sentence
 from pretune.report.passport_parts import total_rows
@@ -29,6 +30,9 @@ from pretune.report.words import (
 from pretune.runfolder import RunFolder, data_of
 from pretune.wording import counted
 
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
 __all__ = ["model_card", "write_card"]
 
 _MASKED = ("masked-language-modelling", "fill-mask")
@@ -40,6 +44,13 @@ _GIVEN = {
 _LIBRARIES = {"onnxruntime": "onnx", "openvino": "openvino", "torch.export": "pytorch"}
 """Where the model is not in transformers' form: the hub's name of what opens it, by its engine."""
 
+_HUB_METRICS = {
+    **{f"{score}_{how}": score for score in ("precision", "recall", "f1") for how in ("macro", "micro", "weighted")},
+    "mcc": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr", "brier": "brier_score", "auc": "roc_auc",
+}  # fmt: skip
+"""What the hub calls a score, where it is called otherwise here."""
+
+_NOT_IN_NAMES = re.compile(r"[^\w .,+()/-]")
 _SIGNS = re.compile(r"([\\`*_{}\[\]<>#|~$!])")
 
 
@@ -57,7 +68,7 @@ def model_card(run_record: Mapping[str, Any], metrics: Mapping[str, Any], passpo
     run_record, metrics, passport = places.shown(run_record), places.shown(metrics), places.shown(passport)
     name = name_of(plain((run_record.get("settings") or {}).get("out") or "this model"))
     chapters = (
-        _front_matter(run_record, metrics),
+        _front_matter(name, run_record, metrics),
         f"# {_safe(name)}",
         _what(run_record, metrics),
         _use(run_record),
@@ -89,19 +100,57 @@ def _pipeline(record: Mapping[str, Any]) -> str | None:
     return dict([_MASKED, *((task.name, task.hub_task) for task in TASKS if task.hub_task)]).get(asked)
 
 
-def _front_matter(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+def _front_matter(name: str, record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """What the hub reads: beside what the run knows of itself, ``card`` of run.json (``pretune push`` asks for it)."""
     from huggingface_hub import ModelCardData
 
-    split = main_split(metrics)
-    names = list(metrics[split]["scores"]) if split else None
+    about, settings = record.get("card") or {}, record.get("settings") or {}
+    results = [one for split in ordered_splits(metrics) for one in _hub_results(record, split, metrics[split])]
     card = ModelCardData(
         library_name=_LIBRARIES.get(_engine(record) or "", "transformers"),
         pipeline_tag=_pipeline(record),
-        license=str(record.get("license") or "unknown"),
+        license=str(about.get("license") or record.get("license") or "unknown"),
+        language=about.get("language") or None,
+        base_model=about.get("base_model") or _hub_id(settings.get("backbone")),
+        datasets=about.get("datasets") or _hub_id(settings.get("data")),
         tags=["pretune"],
-        metrics=names,
+        metrics=list(dict.fromkeys(one.metric_type for one in results)) or None,
+        eval_results=results or None,
+        model_name=_as_name(name) if results else None,
     )
     return f"---\n{card.to_yaml()}\n---"
+
+
+def _as_name(content: str) -> str:
+    """Text from data as a name in the front matter: letters, digits and a few signs."""
+    return " ".join(_NOT_IN_NAMES.sub(" ", content).split())
+
+
+def _hub_id(place: object) -> str | None:
+    """The id of what was named as the hub's, whatever it looks like."""
+    return str(place).removeprefix(PREFIX) if str(place).startswith(PREFIX) else None
+
+
+def _hub_results(record: Mapping[str, Any], split: str, evaluation: Mapping[str, Any]) -> list[EvalResult]:
+    """The scores of a split for the hub's box of results: the first of each kind that the hub knows, its interval in words."""
+    from huggingface_hub import EvalResult
+
+    named = ", ".join(name_of(plain(place)) for place in data_of({"settings": record.get("settings")}))
+    data = _as_name(named) or "unknown"
+    dataset = ((record.get("card") or {}).get("datasets") or [None])[0] or _hub_id(
+        (record.get("settings") or {}).get("data")
+    )
+    found: dict[str, EvalResult] = {}
+    for name, score in evaluation["scores"].items():
+        kind = str(_HUB_METRICS.get(name, name))
+        if kind in found or not is_score(score) or score["value"] is None:
+            continue
+        found[kind] = EvalResult(
+            task_type=_pipeline(record) or str((record.get("model") or {}).get("task")), dataset_type=dataset or data,
+            dataset_name=data, dataset_split=_as_name(split), metric_type=kind, metric_value=score["value"],
+            metric_name=f"{title_of(name)}, {score_text(name, score)}, n = {score.get('n', evaluation.get('n'))}",
+        )  # fmt: skip
+    return list(found.values())
 
 
 def _what(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:

@@ -1,20 +1,24 @@
-"""The command line of a verb, read off its settings class: flags, groups, help."""
+"""The command line of a verb, read off its settings class: flags, groups, its pages of help."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import inspect
+import json
 import re
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from pretune.errors import UsageError
 from pretune.options import Settings, flag_of, name_of, value_type
 from pretune.verbs.declare import VerbFunction, describe_option, is_required, nearest
+from pretune.verbs.pages import flowed, is_common, metavar_of, usage_of, width
 from pretune.verbs.synonyms import own_flag
 
-__all__ = ["parse_flags", "verb_parser"]
+__all__ = ["HelpAsked", "parse_flags", "verb_page", "verb_parser"]
 
 GLOBAL_FLAGS = {
     "json": "print one JSON object on standard output",
@@ -30,6 +34,14 @@ _GROUP_TITLES = {
 _OF_THE_VERB = ("DerivedSettings",)
 
 
+class HelpAsked(SystemExit):
+    """``-h`` or ``--help`` was given: the end, with code 0, after ``page`` was shown."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(0)
+        self.page = page
+
+
 class _Parser(argparse.ArgumentParser):
     """Raises :class:`UsageError` where argparse would print and exit."""
 
@@ -37,42 +49,64 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message, f"{self.prog} --help shows what it takes")
 
 
-def verb_parser(function: VerbFunction) -> argparse.ArgumentParser:
-    """The parser of a verb; values not given are absent from its result."""
+def verb_parser(function: VerbFunction, *, is_short: bool = False) -> argparse.ArgumentParser:
+    """The parser of a verb; values not given are absent from its result. ``is_short``: of the options that most people give."""
+    cls = function.settings_class
     description, examples = _split_examples(function.story)
+    about_all = f"pretune {cls.verb} --help shows all {len(dataclasses.fields(cls))} options." if is_short else ""
     parser = _Parser(
-        prog=f"pretune {function.settings_class.verb}",
-        description=_escape(description),
-        epilog=_escape(examples),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog=f"pretune {cls.verb}",
+        usage=_escape(textwrap.fill(usage_of(cls), width() - len("usage: "), subsequent_indent=" " * 7)),
+        description=flowed(description.split("\n\n")[0] if is_short else description, width()),
+        epilog="\n\n".join(filter(None, [flowed(examples, width()), about_all])),
+        formatter_class=functools.partial(argparse.RawDescriptionHelpFormatter, width=width()),
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
         add_help=False,
     )
-    for title, about, specs in _groups(function.settings_class):
-        group = parser.add_argument_group(title, about)
+    groups = _groups(cls)
+    if is_short:
+        common = [spec for *_, specs in groups for spec in specs if is_common(cls, spec)]
+        groups = [(cls.verb, None, sorted(common, key=lambda spec: (not is_required(spec), spec.name != "data")))]
+    for title, about, specs in groups:
+        group = parser.add_argument_group(title, about and flowed(about, width() - 2))
         for spec in specs:
-            _add(group, function.settings_class, spec)
+            _add(group, cls, spec)
     group = parser.add_argument_group("every verb")
     for name, text in GLOBAL_FLAGS.items():
         group.add_argument(f"--{name}", action="store_true", default=False, help=text)
-    group.add_argument("-h", "--help", action="help", help="show this page")
+    group.add_argument(
+        "-h",
+        "--help",
+        action="store_true",
+        help="-h the options that most people give, --help all; with --json as JSON schema",
+    )
     return parser
+
+
+def verb_page(function: VerbFunction, flags: Sequence[str]) -> str:
+    """What ``-h``, ``--help`` and ``--help --json`` show."""
+    if "--json" in flags:
+        from pretune.verbs.option_schema import schema_of
+
+        return json.dumps(schema_of(function), ensure_ascii=False, allow_nan=False) + "\n"
+    return verb_parser(function, is_short="--help" not in flags).format_help()
 
 
 def parse_flags(function: VerbFunction, words: Sequence[str]) -> tuple[Settings, argparse.Namespace]:
     """The validated settings of a command line, and the flags of every verb (``json``, ``quiet``).
 
-    Raises :class:`UsageError`; exits with code 0 after ``--help``.
+    Raises :class:`UsageError`, and :class:`HelpAsked` for ``-h`` and ``--help``.
     """
     cls, parser = function.settings_class, verb_parser(function)
     flags, positionals = _sort_words(cls, words)
-    if not {"-h", "--help"} & set(flags):
-        _require(cls, flags, positionals)
+    if {"-h", "--help"} & set(flags):
+        raise HelpAsked(verb_page(function, flags))
+    _require(cls, flags, positionals)
     given, extra = parser.parse_known_args([*positionals, *flags])
     if extra:
         raise UsageError(f"{cls.verb} does not take another argument: {extra[0]!r}", _see_help(cls))
-    values = vars(given)
+    values = {name: value for name, value in vars(given).items() if name != "help"}
     shared = argparse.Namespace(**{name: values.pop(name) for name in GLOBAL_FLAGS})
     return cls(**{name: _convert(cls, name, value) for name, value in values.items()}), shared
 
@@ -142,21 +176,15 @@ def _add(group: argparse._ArgumentGroup, cls: type[Settings], spec: dataclasses.
     text = _escape(describe_option(spec))
     if spec.metadata.get("positional"):
         count = ("+" if many else None) if is_required(spec) else "*" if many else "?"
-        group.add_argument(spec.name, nargs=count, metavar=_metavar(spec), help=text, default=argparse.SUPPRESS)
+        group.add_argument(spec.name, nargs=count, metavar=metavar_of(spec), help=text, default=argparse.SUPPRESS)
     elif kind is bool:
         group.add_argument(
             flag_of(spec.name), action=argparse.BooleanOptionalAction, help=text, default=argparse.SUPPRESS
         )
     else:
-        group.add_argument(flag_of(spec.name), action="append" if many else "store", metavar=_metavar(spec), help=text)
-
-
-def _metavar(spec: dataclasses.Field[Any]) -> str:
-    if spec.metadata.get("metavar"):
-        return spec.metadata["metavar"]
-    if spec.metadata.get("positional"):
-        return name_of(spec)
-    return "WORD" if "str" in str(spec.type) else "NUMBER"
+        group.add_argument(
+            flag_of(spec.name), action="append" if many else "store", metavar=metavar_of(spec), help=text
+        )
 
 
 def _convert(cls: type[Settings], name: str, value: Any) -> Any:
@@ -197,7 +225,7 @@ def _title(cls: type[Settings], owner: type) -> str:
 
 
 def _about(cls: type[Settings], owner: type) -> str | None:
-    return None if owner is cls else _escape((owner.__doc__ or "").split("\n")[0])
+    return None if owner is cls else (owner.__doc__ or "").split("\n")[0]
 
 
 def _split_examples(story: str) -> tuple[str, str]:

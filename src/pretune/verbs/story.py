@@ -44,9 +44,11 @@ VERBS: tuple[VerbEntry, ...] = (
     VerbEntry("report", "show", "write one page about a run that opens without a network"),
     VerbEntry("explain", "show", "what an answer hangs on, and where attention goes, as a page and a figure"),
     VerbEntry("serve", "show", "answer programs and people over HTTP, with a page to try the model on"),
+    VerbEntry("push", "show", "send a run's model to the Hugging Face hub, with a card that says what it is"),
     VerbEntry("run", "show", "run a recipe: a file of steps, each done once", room="study"),
     VerbEntry("list", "show", "show the runs in a folder"),
     VerbEntry("verify", "show", "say whether every file of a run or model is what was written"),
     VerbEntry("cache", "show", "what is kept between runs to save work: how much, how old; remove what is not needed"),
+    VerbEntry("completion", "show", "a script by which bash, zsh or fish completes verbs, options and values"),
     VerbEntry("demo", "show", "the whole story on real text, with no network, in minutes"),
 )
