@@ -1,7 +1,8 @@
-"""Models that go on from a text leave as a folder: known tokens are as likely, texts the same, whoever draws them and whatever stands beside."""
+"""Models that go on from a text, or from what was said, leave as a folder: known tokens are as likely, texts the same, whoever draws them and whatever stands beside."""
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,15 @@ import torch
 import pretune
 from export_cases import run_alone
 from pretune.backbones.blocks import BlockEncoder
+from pretune.backbones.text.chat import ChatEncoder
+from pretune.backbones.text.chat_tokens import ChatTokens, parts_by_gaps
 from pretune.config import AnsweringSettings
-from pretune.errors import DataError
+from pretune.data.dialogue.turns import conversation_of, without_answer
+from pretune.errors import DataError, ModelError
 from pretune.export.graph_writer import GraphWriter
 from pretune.files import write_json
 from pretune.runfolder import RunFolder
+from pretune.tasks import Conversation
 from pretune.tasks.predicting import items_of, predict_items
 from pretune.tasks.text_generation import TextGeneration
 from pretune.tasks.writing import Writing
@@ -25,9 +30,8 @@ from pretune.types import Example
 from pretune.verbs.proven import load_proven
 from pretune.verbs.reading import ReadSettings, own_data
 from pretune.verbs.record import write_model
-from tiny import CPU, tiny_backbone, uneven_rows
+from tiny import CPU, chatted, tiny_backbone, uneven_rows
 
-pytestmark = pytest.mark.slow
 NEEDS = ("numpy", "tokenizers", "onnxruntime")
 PROMPTS = ["The coach", "The central bank raised interest on", "say </s> and <s>", "The striker scored twice"]
 
@@ -38,21 +42,26 @@ def pretrained_run(place: Path, family: str) -> RunFolder:
     if family == "llama":
         backbone = replace(backbone, config=type(backbone.config)(**{**backbone.config.to_dict(), "num_key_value_heads": 1}))  # fmt: skip
     task = TextGeneration(BlockEncoder(backbone.tokenizer, max_length=40), Writing())
+    return saved_run(place, task, backbone, [{"text": row["text"]} for row in uneven_rows(60)], verb="pretrain")
+
+
+def saved_run(place: Path, task: Any, backbone: Any, rows: list[dict[str, Any]], verb: str = "finetune") -> RunFolder:
+    """A finished run of a model that was never trained, and has something to say."""
     model, _ = task.build(backbone, seed=0)
     with torch.no_grad():
         for weight in model.parameters():
             weight.mul_(4.0 if weight.ndim > 1 else 1.0)
     place.mkdir()
-    rows = "".join(json.dumps({"text": row["text"]}) + "\n" for row in uneven_rows(60))
     data = place.with_name("rows.jsonl")
-    data.write_text(rows, encoding="utf-8")
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    settings = ReadSettings(data=str(data)).to_dict()
     write_json(place / "run.json", {
-        "format": 1, "verb": "pretrain", "command": "pretune pretrain ...", "settings": ReadSettings(data=str(data)).to_dict(), "parents": [],
+        "format": 1, "verb": verb, "command": f"pretune {verb} ...", "settings": settings, "parents": [],
         "status": "finished", "model": {"task": task.name, "labels": []}, "backbone": {"name": backbone.name},
     })  # fmt: skip
-    write_json(place / "data.json", {"splits": {"unlabelled": {"rows": 60}}})
+    write_json(place / "data.json", {"splits": {}})
     run = RunFolder(place)
-    write_model(run, model, backbone.tokenizer, task.to_dict())
+    write_model(run, model, task.processor_to_save(backbone), task.to_dict())
     return run
 
 
@@ -64,6 +73,7 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return run, RunFolder(folder / "out")
 
 
+@pytest.mark.slow
 def test_rows_held_out_prove_the_graph_and_its_program(both: tuple[RunFolder, RunFolder]) -> None:
     run, out = both
     parity = out.record["export"]["parity"]
@@ -79,6 +89,7 @@ def test_rows_held_out_prove_the_graph_and_its_program(both: tuple[RunFolder, Ru
     }
 
 
+@pytest.mark.slow
 def test_a_graph_finds_known_texts_as_likely(both: tuple[RunFolder, RunFolder]) -> None:
     sides = [load_proven(one, AnsweringSettings(precision="fp32", threads=1)) for one in both]
     assert isinstance(sides[1].model, GraphWriter)
@@ -92,6 +103,7 @@ def test_a_graph_finds_known_texts_as_likely(both: tuple[RunFolder, RunFolder]) 
         assert third.detail == pytest.approx(one.detail, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "asked"),
     [
@@ -117,6 +129,7 @@ def test_its_program_draws_the_same_texts_alone(
     assert len({one["text"] for one in told}) > 1
 
 
+@pytest.mark.slow
 def test_a_prompt_that_fills_the_context_is_refused_by_its_row(both: tuple[RunFolder, RunFolder]) -> None:
     run, out = both
     long = "The coach said " * 30
@@ -138,3 +151,95 @@ def test_models_are_held_against_each_other_by_the_beginnings_of_texts() -> None
     asked = [task.asked(Example("a", row)).inputs["text"] for row in rows]
     assert asked == ["one two  three", "word", "字" * 16, " "]
     assert all(item.target is None for item in items_of(task, rows))
+
+
+# --- conversations ----------------------------------------------------------------------------------------------------
+
+TALK = [
+    {"id": "a", "messages": [{"role": "system", "content": "say it"}, {"role": "user", "content": "the coach"}]},
+    {"id": "b", "text": "what spells </s> or <s> is text"},
+    {"id": "c", "messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}] * 9 + [{"role": "user", "content": "why not"}]},
+    {"id": "d", "conversations": [{"from": "human", "value": " the bank "}, {"from": "gpt", "value": "what was answered"}]},
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def talk(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, RunFolder]:
+    folder, backbone = tmp_path_factory.mktemp("talk"), tiny_backbone("gpt")
+    task = Conversation(ChatEncoder(backbone.tokenizer, max_length=64), Writing(temperature=0.0, max_new_tokens=8))
+    rows = [
+        {"messages": [*row["turns"], {"role": "assistant", "content": row["target"][0]}]}
+        for row in chatted(uneven_rows(40))
+    ]
+    run = saved_run(folder / "run", task, backbone, rows)
+    pretune.export(str(run.path), out=str(folder / "out"), threads=1)
+    return run, RunFolder(folder / "out")
+
+
+@pytest.mark.slow
+def test_a_conversation_is_answered_alone_as_by_pretune(talk: tuple[RunFolder, RunFolder], tmp_path: Path) -> None:
+    run, out = talk
+    parity = out.record["export"]["parity"]
+    for side in ("graph", "program"):
+        assert parity[side]["same"] == parity[side]["rows"] > 2
+    lines = tmp_path / "talk.jsonl"
+    lines.write_text(
+        "".join(json.dumps(row) + "\n" for row in [*TALK, {"id": "e", "messages": TALK[0]["messages"][:1]}])
+    )
+    said = run_alone(out.model_dir / "predict.py", lines, needs=NEEDS)
+    assert said.returncode == 1
+    assert "row e: has no turn of the user" in said.stderr
+    proven = load_proven(run, AnsweringSettings(precision="fp32", threads=1))
+    asked = [
+        {"text": "", "turns": without_answer(conversation_of(turns))[0]}  # type: ignore[arg-type]
+        if (turns := row.get("messages") or row.get("conversations"))
+        else {"text": row["text"]}
+        for row in TALK
+    ]
+    items = [item for row, one in zip(TALK, asked, strict=True) for item in proven.task.encode(Example(row["id"], one))]
+    told = [proven.task.record(one) for one in predict_items(proven.task, proven.model, items, proven.device)]
+    assert [json.loads(line) for line in said.stdout.splitlines()] == told
+    assert told[2]["turns_left_out"] > 0
+    assert len({one["target"] for one in told}) > 2, "the model says different things"
+
+
+@pytest.mark.slow
+def test_what_was_said_before_counts_in_the_terminal(talk: tuple[RunFolder, RunFolder]) -> None:
+    said = run_alone(talk[1].model_dir / "predict.py", "--chat", needs=NEEDS, stdin="hi\nwhy not\n\nwhy not\n")
+    first, second, third = (json.loads(line)["target"] for line in said.stdout.splitlines())
+    assert first
+    assert second != third
+
+
+TEMPLATES = {
+    "plain": None,
+    "marks the system by itself": "{% for m in messages %}<s>{{ m['role'] }}: {{ m['content'] | trim }}</s>{% endfor %}{% if add_generation_prompt %}<s>assistant: {% endif %}",
+    "says who it is": "{% if messages[0]['role'] != 'system' %}<s>be kind</s>{% endif %}{% for m in messages %}<s>{{ m['role'] }}{{ m['content'] }}</s>{% endfor %}{% if add_generation_prompt %}<s>assistant{% endif %}",
+    "folds the system in": "{% for m in messages %}{% if m['role'] == 'system' %}<s>[INST] <<{{ m['content'] }}>> {% elif m['role'] == 'user' %}{% if loop.index0 == 0 or messages[loop.index0 - 1]['role'] != 'system' %}<s>[INST] {% endif %}{{ m['content'] }} [/INST]{% else %} {{ m['content'] }}</s>{% endif %}{% endfor %}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_template_as_data_makes_the_tokens_that_it_makes(name: str) -> None:
+    encoder = chat_encoder(TEMPLATES[name])
+    told = encoder.portable()
+    cutter = ChatTokens(json.loads(encoder.tokenizer.backend_tokenizer.to_str()))
+    for row in chatted(uneven_rows(12)):
+        turns = [{**turn, "content": f" {turn['content']}</s>\n"} for turn in row["turns"]]
+        parts = parts_by_gaps(turns, told["gaps"], str.strip if told["strips"] else str)
+        assert cutter.tokens(parts)[0] == encoder.prompt(turns)[0].tolist()
+    assert told["strips"] == ("trim" in (TEMPLATES[name] or ""))
+
+
+def test_a_template_that_numbers_its_turns_is_refused() -> None:
+    numbered = "{% for m in messages %}<s>{{ loop.index }}{{ m['role'] }}{{ m['content'] }}</s>{% endfor %}{% if add_generation_prompt %}<s>assistant{% endif %}"
+    with pytest.raises(ModelError, match="does not treat all turns alike"):
+        chat_encoder(numbered).portable()
+    with pytest.raises(ValueError, match="a turn of system as the first"):
+        parts_by_gaps([{"role": "system", "content": "x"}], {"": {"user": ""}}, str)
+
+
+def chat_encoder(template: str | None) -> ChatEncoder:
+    tokenizer: Any = copy.deepcopy(tiny_backbone("gpt").tokenizer)
+    tokenizer.chat_template = template
+    return ChatEncoder(tokenizer, max_length=256)

@@ -16,7 +16,8 @@ from pretune.config import DataSettings
 from pretune.data.boxes import BoxTally
 from pretune.data.columns.roles import ANSWER_ROLES, CLASS_ROLES, lack_of, parse_columns
 from pretune.data.columns.split import FoldTally
-from pretune.data.dialogue.turns import TURNS_FIX, turn_notes, unusable_in
+from pretune.data.dialogue.notes import turn_notes
+from pretune.data.dialogue.turns import TURNS_FIX, unusable_in
 from pretune.data.formats.base import Options, options_of
 from pretune.data.formats.open import reading
 from pretune.data.labels.checks import change_notes, label_findings, number_notes, refuse_scores

@@ -29,22 +29,23 @@ READERS = {
     "boxed": ("boxed.py", "pictures.py"),
     "written": ("written.py", "texts.py"),
     "prompt": ("prompts.py",),
+    "chat": ("chats.py", "prompts.py"),
     "terms": ("terms.py",),
     "pixels": ("pixels.py", "pictures.py"),
     "mel_bands": ("mel_bands.py", "clips.py"),
 }
 """The programs that make a model's inputs, by their own name or else by what they read."""
+_GOING_ON = (
+    ("pretune.backbones", "token_search.py"), ("pretune.backbones", "continuations.py"), ("pretune.engine", "randomness.py"),
+)  # fmt: skip
 _SHARED = {
     "tagged": (("pretune.data.text", "words.py"), ("pretune.answers", "schemes.py")),
     "mask": (("pretune.answers", "rle.py"),),
     "keypoints": (("pretune.answers", "rle.py"), ("pretune.answers", "peaks.py")),
     "questions": (("pretune.answers", "span_search.py"),),
     "written": (("pretune.backbones", "token_search.py"),),
-    "prompt": (
-        ("pretune.backbones", "token_search.py"),
-        ("pretune.backbones", "continuations.py"),
-        ("pretune.engine", "randomness.py"),
-    ),
+    "prompt": _GOING_ON,
+    "chat": (*_GOING_ON, ("pretune.backbones.text", "chat_tokens.py"), ("pretune.data.dialogue", "turns.py")),
 }
 """Files of pretune itself that such a program uses."""
 _CARRIED = (".json", ".txt", ".model")

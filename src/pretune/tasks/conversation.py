@@ -27,7 +27,7 @@ from pretune.metrics.base import Measured, Metric
 from pretune.metrics.conversation import ConversationMetric
 from pretune.metrics.language_model import LIKELIHOOD
 from pretune.schema import Check, whole
-from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
+from pretune.tasks.base import Steps, Task, finite_answers, refuse_unlabelled
 from pretune.tasks.baselines.chats import chat_baselines
 from pretune.tasks.blocks.chats import chat_blocks
 from pretune.tasks.blocks.writing import writing_warnings
@@ -36,7 +36,7 @@ from pretune.tasks.row_task import training_rows
 from pretune.tasks.rows.chats import ChatRows, bytes_in, chat_item, store_chats, turns_of
 from pretune.tasks.rows.written import right_texts
 from pretune.tasks.soft_losses import softened_divergence
-from pretune.tasks.writing import Writing, go_on
+from pretune.tasks.writing import Writing, go_on, portable_writing
 from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction
 
 if TYPE_CHECKING:
@@ -51,7 +51,6 @@ __all__ = ["Conversation"]
 _WRITING = tuple(spec.name for spec in dataclasses.fields(Writing))
 _LOOKED_AT, _SHORTEST, _LONGEST = 2_000, 16, 512
 _MANY_CUT = 0.1
-_LATER = "conversation is answered token by token"
 
 
 @final
@@ -73,14 +72,12 @@ class Conversation(Task):
     default_cost: ClassVar[float] = 5e6
     reads: ClassVar[tuple[str, ...]] = (*(one for one in READ_BY_MODALITY["text"] if one != "long_text"), *_WRITING)
     kept: ClassVar[Mapping[str, Check]] = {"max_length": whole(2), "max_new_tokens": whole(1)}
+    by_tokens: ClassVar[bool] = True
     holds_turns: ClassVar[bool] = True
     taught_variation: ClassVar[str] = "none"
     lacks: ClassVar[Mapping[str, str]] = {
         **Task.lacks,
-        "explain": f"{_LATER}: what speaks for each of them is not drawn",
-        "export": "conversations are read by a chat template, which exported programs do not do yet; RUN/model is a plain transformers folder with its template",
-        "quantize": f"{_LATER}, and 8-bit graphs of that are not made yet",
-        "prune": f"{_LATER}, and what pruning does to that is not measured yet",
+        "prune": "conversation is answered token by token, and what pruning does to that is not measured yet",
     }
     labels: tuple[str, ...] = ()
 
@@ -150,6 +147,10 @@ class Conversation(Task):
         cost = min(self.encoder.max_length, len(ids_T) + self.writing.max_new_tokens)
         item = chat_item(example.id, ids_T, np.zeros(len(ids_T), dtype=np.uint8), known=False, cost=cost, weight=example.weight)  # fmt: skip
         return [dataclasses.replace(item, arrays={**item.arrays, "left_out": np.array([left_out], dtype=np.int64)})]
+
+    def asked(self, example: Example) -> Example:
+        """Without its answer: what is written is another."""
+        return dataclasses.replace(example, target=None)
 
     def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> ChatRows:
         """See :class:`pretune.tasks.base.Task`."""
@@ -286,6 +287,11 @@ class Conversation(Task):
         nll_B, tokens_B, right_B = (_by_item(one, batch).tolist() for one in told)
         return [list(one) for one in zip(nll_B, tokens_B, map(float, batch.extras["bytes"].tolist()), right_B, strict=True)]  # fmt: skip
 
+    def steps_of(self, example: Example, text: str) -> Steps:
+        """The conversation and its answer as one, cut to the context."""
+        ids_T = self.encoder.fitted(turns_of(example.inputs, text))[0].input_ids
+        return Steps(ids_T[1:], ids_T[:-1], ids_T)
+
     def merge(self, predictions: Sequence[Prediction]) -> list[Prediction]:
         """A row is one item."""
         return list(predictions)
@@ -359,8 +365,11 @@ class Conversation(Task):
         return {name: value for name, value in vars(self.writing).items() if value not in (None, ())}
 
     def portable(self) -> dict[str, Any]:
-        """The template and the marks that end an answer."""
-        return {"modality": self.modality, "reader": "chat", "template": self.encoder.template, "end": list(self.encoder.end)}  # fmt: skip
+        """The template as data, and how answers are written."""
+        return {
+            "modality": self.modality, "reader": "chat", "template": self.encoder.portable(),
+            **portable_writing(self.writing, self.encoder),
+        }  # fmt: skip
 
     @classmethod
     def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> Self:

@@ -13,6 +13,7 @@ from pretune.answers import answer_of
 from pretune.backbones.modes import evaluating
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
+from pretune.errors import DataError
 from pretune.metrics.base import values_of
 from pretune.tasks.base import EncodedRows, Learnable, Task
 from pretune.types import Encoded, Example, Prediction
@@ -24,6 +25,7 @@ __all__ = [
     "items_of",
     "predict_items",
     "predict_rows",
+    "readable",
     "scores_of",
     "watched_scores",
 ]
@@ -43,7 +45,23 @@ def items_of(task: Task, rows: Iterable[Mapping[str, Any]]) -> list[Encoded]:
     """The items of rows that were read, encoded as they are answered (not varied); their ids are places, from "0". Those of a task that
     writes token by token have their answers: what it says of a token is told those before it.
     """
-    return [item for place, row in enumerate(rows) for item in task.encode(asked_of(task, row, str(place)))]
+    read = readable(task, [asked_of(task, row, str(place)) for place, row in enumerate(rows)])
+    return [item for _, items in read for item in items]
+
+
+def readable(task: Task, examples: Sequence[Example]) -> list[tuple[int, list[Encoded]]]:
+    """The places and items of the examples that the model can read: a question may fill its context. Raises :class:`DataError` where it can
+    read none.
+    """
+    found, why = [], None
+    for place, example in enumerate(examples):
+        try:
+            found.append((place, task.encode(example)))
+        except DataError as error:
+            why = why or error
+    if why is not None and not found:
+        raise why
+    return found
 
 
 def asked_of(task: Task, row: Mapping[str, Any], name: str) -> Example:

@@ -48,7 +48,7 @@ class RunUnderTest:
         from datasets import load_from_disk
 
         from pretune.files import weight_bytes
-        from pretune.tasks.predicting import example_of
+        from pretune.tasks.predicting import example_of, readable
         from pretune.verbs.proven import about_of, load_proven
 
         run = open_run(self.spec["run"])
@@ -58,8 +58,9 @@ class RunUnderTest:
         found: Any = load_from_disk(self.spec["rows"])
         self.rows = found
         some: Any = found.select(range(min(len(found), _TIMED_ROWS)))
-        self.examples = [self.proven.task.asked(example_of(row, str(place))) for place, row in enumerate(some)]
-        self.items = [self.proven.task.encode(example) for example in self.examples]
+        examples = [self.proven.task.asked(example_of(row, str(place))) for place, row in enumerate(some)]
+        read = readable(self.proven.task, examples)
+        self.examples, self.items = [examples[place] for place, _ in read], [items for _, items in read]
         return {
             "task": self.proven.task.name,
             "labels": list(self.proven.task.labels),

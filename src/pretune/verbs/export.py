@@ -154,14 +154,14 @@ def _rows_to_compare(task: Task, parent: RunFolder, reading: Reading) -> tuple[D
     token by token, with the right ones.
     """
     from pretune.export.parity import chosen_rows
-    from pretune.tasks.predicting import asked_of
+    from pretune.tasks.predicting import asked_of, readable
 
     rows = own_data(parent)["validation"]
     some = rows.select(range(min(len(rows), _MOST_ROWS)))
     raw = [asked_of(task, row, str(place)) for place, row in enumerate(uncleaned(parent, "validation", some["id"]))]
-    encoded = [task.encode(replace(one, inputs=reading.cleaned(one.inputs))) for one in raw]
-    count = chosen_rows((sum(item.cost for item in items) for items in encoded), len(some))
-    return some.select(range(count)), raw[:count], [item for items in encoded[:count] for item in items]
+    read = readable(task, [replace(one, inputs=reading.cleaned(one.inputs)) for one in raw])
+    count = chosen_rows((sum(item.cost for item in items) for _, items in read), len(some))
+    return some, [raw[place] for place, _ in read[:count]], [item for _, items in read[:count] for item in items]
 
 
 def _write_graph(

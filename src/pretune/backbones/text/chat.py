@@ -14,17 +14,15 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from pretune.backbones.text.chat_tokens import OUTSIDE, ChatTokens, Turns, fitted_prompt, parts_by_gaps, shorter
 from pretune.backbones.text.encoder import READING, Ledger, Padding, TextEncoder, TextPiece
 from pretune.backbones.text.template import FastTokenizer, plain_backend
 from pretune.errors import DataError, ModelError
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 __all__ = ["PLAIN_TEMPLATE", "Chat", "ChatEncoder", "give_template"]
 
@@ -40,9 +38,9 @@ _SIGN = re.compile("\ue000(\\d+)\ue001")
 _MOST_BYTES = 254
 _ANSWER = "assistant"
 _ONE = [{"role": "user", "content": "How do you do?"}, {"role": _ANSWER, "content": "Well, thank you."}]
+_ASKED = [(*system, *exchanges * ("user", _ANSWER), "user") for system in ((), ("system",)) for exchanges in range(5)]
+"""Roles of conversations that are asked about."""
 _PROBES = (_ONE, [*_ONE, {"role": "user", "content": "你好 42"}, {"role": _ANSWER, "content": "Ça va!"}])
-
-Turns = Sequence[Mapping[str, str]]
 
 
 class Chat(NamedTuple):
@@ -94,13 +92,7 @@ class ChatEncoder:
         give_template(tokenizer)
         self.tokenizer, self.max_length = tokenizer, max_length
         self._plain = TextEncoder(tokenizer, max_length=max_length, segments=False)
-        told = json.loads(plain_backend(tokenizer).to_str())
-        self._marks = {one["content"]: one["id"] for one in told["added_tokens"] if one["special"]}
-        self._spelled = re.compile("|".join(map(re.escape, sorted(self._marks, key=len, reverse=True))) or "(?!)")
-        told["post_processor"] = None  # it would cut the spaces off the places of tokens
-        self._backend = _backend(told)
-        self._apart = _backend(told)
-        self._apart.encode_special_tokens = True
+        self._cutter = ChatTokens(json.loads(plain_backend(tokenizer).to_str()))
         self._signed: dict[tuple[tuple[str, ...], bool], list[tuple[str, int]]] = {}
         self.end = self._ends()
         self._check()
@@ -118,12 +110,12 @@ class ChatEncoder:
 
     def identity(self) -> str:
         """A hash of all that decides the ids."""
-        said = json.dumps(["chat", READING, self._backend.to_str(), self.template, self.max_length])
+        said = json.dumps(["chat", READING, self._cutter.whole.to_str(), self.template, self.max_length])
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
     def pieces_identity(self) -> str:
         """A hash of all that decides which tokens a conversation that fits has."""
-        said = json.dumps(["chat", READING, self._backend.to_str(), self.template])
+        said = json.dumps(["chat", READING, self._cutter.whole.to_str(), self.template])
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
     def encode(
@@ -166,7 +158,7 @@ class ChatEncoder:
         """A conversation that ends in an answer, within the context, and how many of its tokens are not."""
         chat = self.chat(turns)
         whole = len(chat.input_ids)
-        for fewer in _shorter(turns, tail=2):
+        for fewer in shorter(turns, tail=2):
             if len(chat.input_ids) <= self.max_length:
                 break
             turns, chat = fewer, self.chat(fewer)
@@ -177,26 +169,21 @@ class ChatEncoder:
         """The ids of a conversation that is to be answered, with ``room`` for so many tokens behind it, and how many of its turns are left
         out for that. Raises :class:`DataError` where its last turn alone leaves none.
         """
-        room = max(1, min(room, self.max_length // 4))
-        ids_T, before = self._asked(turns), len(turns)
-        for fewer in _shorter(turns, tail=1):
-            if len(ids_T) + room <= self.max_length:
-                break
-            turns, ids_T = fewer, self._asked(fewer)
-        if len(ids_T) >= self.max_length:
+        ids, left_out = fitted_prompt(turns, self._asked, self.max_length, room)
+        if len(ids) >= self.max_length:
             raise DataError(
-                f"its last turn has {len(ids_T)} tokens with its marks, and the model's context holds {self.max_length}, question and answer together",
+                f"its last turn has {len(ids)} tokens with its marks, and the model's context holds {self.max_length}, question and answer together",
                 "shorten it",
             )
-        return ids_T, before - len(turns)
+        return np.array(ids, dtype=np.int32), left_out
 
-    def _asked(self, turns: Turns) -> np.ndarray:
-        return np.array(self._tokens(self._rendered(turns, ask=True))[0], dtype=np.int32)
+    def _asked(self, turns: Turns) -> list[int]:
+        return self._cutter.tokens(self._rendered(turns, ask=True).parts)[0]
 
     def chat(self, turns: Turns) -> Chat:
         """All of a conversation as tokens, however long."""
         rendered = self._rendered(turns, ask=False)
-        ids, spans = self._tokens(rendered)
+        ids, spans = self._cutter.tokens(rendered.parts)
         owner_C, answers = _letters(rendered, turns)
         learned_T, owners_T = np.zeros(len(ids), dtype=np.uint8), np.full(len(ids), -1, dtype=np.int32)
         for place, (start, stop) in enumerate(spans):
@@ -206,36 +193,29 @@ class ChatEncoder:
             _learn(ids, spans, rendered.whole, start, stop, {*self.end}, learned_T)
         return Chat(np.array(ids, dtype=np.int32), learned_T, rendered.whole, np.array(spans, dtype=np.int32), owners_T)
 
-    def _tokens(self, rendered: _Rendered) -> tuple[list[int], list[tuple[int, int]]]:
-        """The ids of the whole, and the place of each."""
-        if not any(owner >= 0 and self._spelled.search(text) for text, owner in rendered.parts):
-            one = self._backend.encode(rendered.whole, add_special_tokens=False)
-            return list(one.ids), list(one.offsets)
-        ids: list[int] = []
-        spans: list[tuple[int, int]] = []
-        for text, at, mark in self._runs(rendered):
-            if mark is not None:
-                ids.append(mark)
-                spans.append((at, at + len(text)))
-            elif text:
-                one = self._apart.encode(text, add_special_tokens=False)
-                ids += one.ids
-                spans += [(at + start, at + stop) for start, stop in one.offsets]
-        return ids, spans
+    def portable(self) -> dict[str, Any]:
+        """The template as data: ``gaps``, its own texts between two turns by their roles, and whether it ``strips`` what is said.
 
-    def _runs(self, rendered: _Rendered) -> list[tuple[str, int, int | None]]:
-        """The whole as texts and marks of the template, each with its place; texts between two marks are one."""
-        runs: list[tuple[str, int, int | None]] = []
-        held, held_at, at = "", 0, 0
-        for text, owner in rendered.parts:
-            done = 0
-            for found in self._spelled.finditer(text) if owner < 0 else ():
-                runs += [(held + text[done : found.start()], held_at, None), (found[0], at + found.start(), self._marks[found[0]])]  # fmt: skip
-                done = found.end()
-                held, held_at = "", at + done
-            held += text[done:]
-            at += len(text)
-        return [*runs, (held, held_at, None)]
+        Raises :class:`ModelError` for a template that says something else of a turn by its place.
+        """
+        gaps: dict[str, dict[str, str]] = {}
+        for roles in _ASKED:
+            try:
+                parts = self._parts(roles, ask=True)
+            except ModelError:
+                if roles[0] != "system":  # some templates take no turn of the system
+                    raise
+                continue
+            own = [text for text, owner in parts if owner < 0]
+            for text, before, behind in zip(own, (OUTSIDE, *roles), (*roles, OUTSIDE), strict=True):
+                if gaps.setdefault(before, {}).setdefault(behind, text) != text:
+                    raise ModelError(
+                        f"the chat template does not treat all turns alike ({gaps[before][behind][:40]!r} before one, {text[:40]!r} before another), "
+                        "so that a program without it could not follow it",
+                        "take another chat_template into the folder of the tokenizer; `pretune serve RUN` runs it as it is",
+                    )
+        told = [{"role": "user", "content": " a "}]
+        return {"gaps": gaps, "strips": self._rendered(told, ask=True).parts != parts_by_gaps(told, gaps, str)}
 
     def _rendered(self, turns: Turns, *, ask: bool) -> _Rendered:
         """Raises :class:`ModelError` for a template that says something else than the turns."""
@@ -281,13 +261,13 @@ class ChatEncoder:
     def _ends(self) -> tuple[int, ...]:
         """The mark behind an answer, and the tokenizer's own end. Raises :class:`ModelError` for a template without one."""
         rest = self._parts([turn["role"] for turn in _ONE], ask=False)[-1][0]
-        found = self._spelled.search(rest)
+        found = self._cutter.spelled.search(rest)
         if found is None:
             raise ModelError(
                 f"the chat template puts no control token behind an answer (it ends in {rest[:40]!r}), so that the model could not learn to end one",
                 "take another chat_template into the folder of the tokenizer, or none: a plain one is used then",
             )
-        ends = dict.fromkeys([self._marks[found[0]], self.tokenizer.eos_token_id])
+        ends = dict.fromkeys([self._cutter.marks[found[0]], self.tokenizer.eos_token_id])
         return tuple(one for one in ends if one is not None)
 
     def _check(self) -> None:
@@ -310,12 +290,6 @@ class ChatEncoder:
 
     def _backend_of_theirs(self, spells: bool) -> None:
         self.tokenizer.backend_tokenizer.encode_special_tokens = spells
-
-
-def _backend(told: Mapping[str, Any]) -> Tokenizer:
-    from tokenizers import Tokenizer
-
-    return Tokenizer.from_str(json.dumps({**told, "truncation": None, "padding": None}))
 
 
 def _letters(rendered: _Rendered, turns: Turns) -> tuple[list[int], list[tuple[int, int]]]:
@@ -345,14 +319,6 @@ def _learn(
         learned_T[place] = 1
         if ids[place] in ends:
             return
-
-
-def _shorter(turns: Turns, *, tail: int) -> list[Turns]:
-    """The conversation without its first exchange, its first two, ..., at last without the system's turn; the last ``tail`` turns stay."""
-    system = [turn for turn in turns[:1] if turn["role"] == "system"]
-    spoken = list(turns[len(system) :])
-    found: list[Turns] = [[*system, *spoken[at:]] for at in range(2, len(spoken) - tail + 1, 2)]
-    return [*found, spoken[-tail:]] if system else found
 
 
 def _cut(chat: Chat, num_turns: int, most: int) -> Chat:

@@ -1,6 +1,6 @@
 """Turns of a conversation as people write them, in one shape: an optional system turn, then user and assistant by turns.
 
-What cannot be a conversation is not mended: it is an :class:`Unusable`, which says why, and is counted where rows are read.
+Also used by exported models (no library at all). What cannot be a conversation is not mended: it is an :class:`Unusable`, which says why, and is counted where rows are read.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pretune.wording import agree, counted
-
-__all__ = ["ASSISTANT", "SYSTEM", "TURNS_FIX", "USER", "Turn", "Unusable", "conversation_of", "holds_turns", "text_in", "turn_notes", "unusable_in", "without_answer"]  # fmt: skip
+__all__ = ["ASSISTANT", "SYSTEM", "TURNS_FIX", "USER", "Turn", "Unusable", "conversation_of", "holds_turns", "text_in", "unusable_in", "without_answer"]  # fmt: skip
 
 SYSTEM, USER, ASSISTANT = "system", "user", "assistant"
 _CALLED = {
@@ -148,13 +146,3 @@ def without_answer(turns: Sequence[Turn]) -> tuple[list[Turn], str | None]:
 def unusable_in(counts: Mapping[str, int]) -> dict[str, int]:
     """Rows that are no conversations, by what is wrong with them."""
     return {name.removeprefix(_COUNT): count for name, count in counts.items() if name.startswith(_COUNT) and count}
-
-
-def turn_notes(counts: Mapping[str, int]) -> list[str]:
-    """Sentences on rows that are no conversations."""
-    notes = []
-    lost = unusable_in(counts)
-    if total := sum(lost.values()):
-        reasons = ", ".join(f"{reason} ({count:,})" for reason, count in sorted(lost.items(), key=lambda one: -one[1]))
-        notes.append(f"Left out: {counted(total)} that {agree(total, 'are no conversations', 'is no conversation')}: {reasons}.")  # fmt: skip
-    return notes

@@ -5,6 +5,7 @@
     python predict.py clip.wav
     python predict.py rows.jsonl > answers.jsonl
     cat rows.csv | python predict.py -
+    python predict.py --chat
 
 It needs numpy and the engine that pretune.json names (onnxruntime, openvino or torch); for texts also tokenizers, for pictures
 pillow, for clips of another rate than the model's soxr, for clips that are no WAV soundfile. A file of rows is CSV or TSV with a
@@ -35,7 +36,7 @@ import numpy as np
 READERS = {
     "text": "texts", "image": "pictures", "audio": "clips", "terms": "terms", "pixels": "pixels", "mel_bands": "mel_bands",
     "tagged": "tagged", "boxed": "boxed", "mask": "masks", "questions": "questions", "keypoints": "points",
-    "written": "written", "embedded": "embedded", "prompt": "prompts",
+    "written": "written", "embedded": "embedded", "prompt": "prompts", "chat": "chats",
 }  # fmt: skip
 SHOWN = 5
 WRITING = {
@@ -280,11 +281,21 @@ def opened(folder: Path, threads: int | None) -> Model:
         raise ValueError(f"the model in {folder} cannot be opened, a file may be damaged: {lines[0][:300]}") from None
 
 
+def conversation(model: Model) -> int:
+    """Answer line by line. Raises :class:`ValueError` for a model of another task."""
+    if model.about["inputs"].get("reader") != "chat":
+        raise ValueError("--chat does not fit: the model answers each row by itself")
+    for answer in beside("chats").held(model, sys.stdin, say):
+        sys.stdout.write(line_of(answer, sys.stdout.encoding or "utf-8"))
+        sys.stdout.flush()
+    return 0
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "rows", nargs="+", help="a text, picture or clip; a file of rows; a folder; - for standard input"
+        "rows", nargs="*", help="a text, picture or clip; a file of rows; a folder; - for standard input"
     )
     parser.add_argument(
         "--column", action="append", default=[], metavar="ROLE=NAME", help="name a column: text=title, id=key"
@@ -292,6 +303,11 @@ def main() -> int:
     parser.add_argument("--delimiter", help="what separates columns")
     parser.add_argument("--encoding", help="encoding of files, where it is not UTF-8")
     parser.add_argument("--threads", type=int, default=None, help="processor threads (default: all)")
+    parser.add_argument(
+        "--chat",
+        action="store_true",
+        help="answer each line of standard input in the light of those before it; an empty one begins anew",
+    )
     options = parser.add_argument_group("texts that go on")
     for name, (kind, least, told) in WRITING.items():
         options.add_argument(f"--{name.replace('_', '-')}", type=at_least(kind, least), default=None, help=told)
@@ -299,6 +315,10 @@ def main() -> int:
         "--stop", action="append", default=None, metavar="WORD", help="a word before which a text ends"
     )
     asked = parser.parse_args()
+    if bool(asked.rows) == asked.chat:
+        parser.error(
+            "--chat reads standard input: give no rows beside it" if asked.chat else "give rows: a text, a file, -"
+        )
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -306,6 +326,8 @@ def main() -> int:
     try:
         model = opened(Path(__file__).resolve().parent, asked.threads)
         model.ask({name: value for name in (*WRITING, "stop") if (value := getattr(asked, name)) is not None})
+        if asked.chat:
+            return conversation(model)
         rows = beside("rows").rows_of(
             asked.rows, model.about, column=asked.column, delimiter=asked.delimiter, encoding=asked.encoding
         )

@@ -28,6 +28,7 @@ FILES = {
     "audio": (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au"),
 }  # fmt: skip
 """What a folder is searched for."""
+TURNS = ("messages", "conversations", "turns")
 SAMPLE_LINES = 1_000
 MARKS = (",", "\t", ";", "|")
 BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
@@ -42,7 +43,7 @@ class Wanted:
     """What rows of the model hold (``kind``, and ``text_pair`` with it where ``pair``), and how files are read.
 
     ``columns``: role to column as the model learned, ``given`` as this call says. ``by_place``: the tables that the model learned
-    from did not name their columns.
+    from did not name their columns. ``turns``: a row of JSON may hold a conversation.
     """
 
     kind: str
@@ -50,6 +51,7 @@ class Wanted:
     columns: Mapping[str, str] = field(default_factory=dict)
     given: Mapping[str, str] = field(default_factory=dict)
     by_place: bool = False
+    turns: bool = False
     delimiter: str | None = None
     encoding: str | None = None
 
@@ -68,6 +70,11 @@ class Wanted:
             return names[0]
         asked = given or self.columns.get(role, role)
         raise ValueError(f"{where} has no column {asked}, only {', '.join(names)}: name it with --column {role}=NAME")
+
+    def turns_in(self, names: Iterable[str]) -> str | None:
+        """The column that holds a conversation; None where none does."""
+        asked = (self.given.get("turns"), self.columns.get("turns"), *TURNS) if self.turns else ()
+        return next((name for name in asked if name is not None and name in names), None)
 
 
 def _named(wanted: str | None, names: Sequence[str]) -> str | None:
@@ -123,7 +130,7 @@ def _wanted(about: Mapping[str, Any], column: Sequence[str], delimiter: str | No
         {role: name for role, name in columns.items() if name}, given,
         by_place=how.get("header") == "no" or bool(learned.get("width")),
         delimiter={"\\t": "\t", "tab": "\t"}.get(told := delimiter or how.get("delimiter"), told),
-        encoding=encoding or how.get("encoding"),
+        encoding=encoding or how.get("encoding"), turns=about["inputs"].get("reader") == "chat",
     )  # fmt: skip
 
 
@@ -235,6 +242,9 @@ def _json_rows(
             continue
         if not isinstance(row, dict):
             yield _without(number, name, "is no JSON object")
+            continue
+        if (held := wanted.turns_in(row)) is not None:
+            yield {"id": _name_of(name, number), **_id_of(row, wanted), "turns": row[held]}
             continue
         try:
             columns = {role: wanted.column(role, list(row), "it") for role in wanted.roles}
@@ -361,6 +371,16 @@ def cleaner_of(about: Mapping[str, Any], load: Callable[[str], Any]) -> Callable
 
     def cleaned(row: Mapping[str, Any]) -> dict[str, Any]:
         found = dict(row)
+        if "turns" in row:
+            turns = load("turns")
+            said = turns.conversation_of(row["turns"])
+            if isinstance(said, turns.Unusable):
+                raise Unread(said.why)
+            asked, _ = turns.without_answer(said)
+            found["turns"] = [
+                {**turn, "content": turn["content"] if clean is None else clean(turn["content"])} for turn in asked
+            ]
+            return found
         for key in ("text", "text_pair"):
             if key in row:
                 text = text_of(row[key])
