@@ -10,6 +10,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import runpy
 import socket
 import subprocess
 import sys
@@ -20,20 +21,23 @@ from pathlib import Path
 from clocks import HANG_SECONDS
 from forked import preloaded
 
-__all__ = ["Shell", "shell_in"]
+__all__ = ["Shell", "python_in", "shell_in"]
 
 _READ_AT_START = ("PYTHONHASHSEED", "PYTHONIOENCODING")
 _STAND_IN = """#!{python} -IS
 import json, os, socket, sys
 if any(name in os.environ for name in {read_at_start!r}):
-    os.execv({python!r}, [{python!r}, "-c", "import sys; from pretune.cli import main; sys.exit(main())", *sys.argv[1:]])
+    os.execv({python!r}, [{python!r}, *{command!r}, *sys.argv[1:]])
 asked = socket.socket(socket.AF_UNIX)
 asked.connect({place!r})
-told = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+told = json.dumps([{command!r}, sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
 socket.send_fds(asked, [len(told).to_bytes(8, "big")], [0, 1, 2])
 asked.sendall(told)
 sys.exit(int(asked.recv(9) or 70))
 """
+
+
+_COMMAND = ["-c", "import sys; from pretune.cli import main; sys.exit(main())"]
 
 
 class Shell:
@@ -53,18 +57,31 @@ class Shell:
 @contextlib.contextmanager
 def shell_in(folder: Path, aside: Path) -> Iterator[Shell]:
     """A shell in ``folder``; the stand-in for ``pretune`` lies in ``aside``."""
-    place, stand_in = aside / "socket", aside / "bin" / "pretune"
+    with _stand_in(aside, "pretune", _COMMAND) as stand_in:
+        path = os.pathsep.join((str(stand_in.parent), str(Path(sys.executable).parent), os.environ["PATH"]))
+        yield Shell(folder, {**os.environ, "PATH": path})
+
+
+@contextlib.contextmanager
+def python_in(aside: Path) -> Iterator[Path]:
+    """A stand-in for ``python`` that takes ``-P -m MODULE ARGUMENTS``."""
+    with _stand_in(aside, "python", []) as stand_in:
+        yield stand_in
+
+
+@contextlib.contextmanager
+def _stand_in(aside: Path, name: str, command: list[str]) -> Iterator[Path]:
+    """A program whose calls become forked processes. ``command`` is what Python is to be called with before its own words."""
+    place, stand_in = aside / "socket", aside / "bin" / name
     stand_in.parent.mkdir()
-    stand_in.write_text(
-        _STAND_IN.format(python=sys.executable, place=str(place), read_at_start=_READ_AT_START), encoding="utf-8"
-    )
+    told = {"python": sys.executable, "place": str(place), "read_at_start": _READ_AT_START, "command": command}
+    stand_in.write_text(_STAND_IN.format(**told), encoding="utf-8")
     stand_in.chmod(0o755)
-    path = os.pathsep.join((str(stand_in.parent), str(Path(sys.executable).parent), os.environ["PATH"]))
     with socket.socket(socket.AF_UNIX) as calls:
         calls.bind(str(place))
         calls.listen()
         threading.Thread(target=_answer, args=(calls,), daemon=True).start()
-        yield Shell(folder, {**os.environ, "PATH": path})
+        yield stand_in
         calls.shutdown(socket.SHUT_RDWR)
 
 
@@ -75,14 +92,14 @@ def _answer(calls: socket.socket) -> None:
         while True:
             call, _ = calls.accept()
             with call:
-                context.Process(target=_be_pretune, args=(call,)).start()
+                context.Process(target=_be_called, args=(call,)).start()
             multiprocessing.active_children()  # those that ended are waited for
 
 
-def _be_pretune(call: socket.socket) -> None:
+def _be_called(call: socket.socket) -> None:
     """Take the streams, the folder and the variables of who calls; tell the exit code."""
     size, streams, _, _ = socket.recv_fds(call, 8, 3)
-    words, folder, variables = json.loads(_received(call, int.from_bytes(size, "big")))
+    command, words, folder, variables = json.loads(_received(call, int.from_bytes(size, "big")))
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
@@ -91,15 +108,27 @@ def _be_pretune(call: socket.socket) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)
-    from pretune.cli import main
-
     code = 70
     try:
-        code = main(words)
+        code = _run(command, words)
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         call.sendall(str(code).encode())
+
+
+def _run(command: list[str], words: list[str]) -> int:
+    """``pretune WORDS``, or where there is no command ``python -P -m MODULE ARGUMENTS``."""
+    if command:
+        from pretune.cli import main
+
+        return main(words)
+    assert words[:2] == ["-P", "-m"], words
+    sys.argv = words[2:]
+    runpy.run_module(words[2], run_name="__main__", alter_sys=True)
+    return 0
 
 
 def _received(call: socket.socket, size: int) -> bytes:

@@ -155,10 +155,9 @@ def test_classification_learns_tones(story: SoundStory) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("short_timings")
-@pytest.mark.parametrize("name", ["speech", "sound"])
-def test_sound_is_made_small_measured_and_delivered(story: SoundStory, tmp_path: Path, name: str) -> None:
+def test_speech_is_made_small_measured_and_delivered(story: SoundStory, tmp_path: Path) -> None:
     """Rounded, pruned, distilled and exported; the program beside the graph says of a clip what pretune says of it."""
-    run, key = (story.speech, "text") if name == "speech" else (story.sound, "label")
+    run = story.speech
     few = ("--threads", "1", "--max-steps", "2", "--batch-size", "8")
     made = {
         "rounded": done("quantize", run, "--to", "int8", "--threads", "1", "--out", tmp_path / "rounded", "--json"),
@@ -167,17 +166,17 @@ def test_sound_is_made_small_measured_and_delivered(story: SoundStory, tmp_path:
     }
     assert all((tmp_path / one / "model" / "pretune.json").exists() for one in made)
     done("export", run, "--to", "onnx", "--threads", "1", "--out", tmp_path / "graph")
-    clip = story.place / ("clips" if name == "speech" else "labelled") / "3.wav"
+    clip = story.place / "clips" / "3.wav"
     script = tmp_path / "graph" / "model" / "predict.py"
     said = subprocess.run([sys.executable, "-I", str(script), str(clip)], capture_output=True, text=True, check=True)
     expected = done("predict", run, clip, "--threads", "1", "--precision", "fp32").rows[0]
-    assert json.loads(said.stdout)[key] == expected[key]
+    assert json.loads(said.stdout)["text"] == expected["text"]
     runs = (run, *(tmp_path / one for one in (*made, "graph")))
     words = ("--threads", "1", "--seconds", "0.05", "--rows", "5", "--resamples", "100", "--out", tmp_path / "bench")
     found = done("benchmark", *runs, *words, "--json").facts
     assert [one["name"] for one in found["variants"]] == [run.name, *made, "graph"]
     assert found["unusable"] == []
-    assert found["metric"] == ("wer" if name == "speech" else "accuracy")
+    assert found["metric"] == "wer"
 
 
 @pytest.mark.slow

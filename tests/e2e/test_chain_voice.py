@@ -107,7 +107,11 @@ def test_a_student_learns_what_frames_its_teacher_says(folder: Path, tmp_path: P
 
 
 def test_benchmark_times_a_voice(folder: Path) -> None:
-    done("benchmark", folder / "run", "--threads", "1")
+    words = ("--threads", "1", "--seconds", "0.01", "--rows", "2", "--resamples", "100")
+    facts = done("benchmark", folder / "run", *words, "--json").facts
+    (one,) = facts["variants"]
+    assert facts["timed_rows"] == 2
+    assert one["latency"]["1"]["all"]["p50_ms"] > 0
 
 
 def test_serve_speaks(folder: Path) -> None:
