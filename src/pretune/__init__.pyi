@@ -335,7 +335,7 @@ class _Serve(_Answering, _AsCleaned, total=False):
 class _Push(_Call, total=False):
     license: str | None
     language: str | Sequence[str]
-    dataset: str | Sequence[str]
+    datasets: str | Sequence[str]
     base_model: str | None
     private: bool
     message: str | None

@@ -65,7 +65,7 @@ def front_of(card: str) -> dict[str, Any]:
 
 def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(run: Path, hub: Hub) -> None:
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    done = pretune.push(run, "me/news", license="mit", language=("en",), dataset="me/headlines", dry_run=True)
+    done = pretune.push(run, "me/news", license="mit", language=("en",), datasets="me/headlines", dry_run=True)
     assert hub.asked == []
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     assert {one["name"] for one in done.facts["files"]} >= {

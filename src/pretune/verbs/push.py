@@ -39,7 +39,7 @@ class PushSettings(Settings):
     language: tuple[str, ...] = option(
         (), "language of the texts (en, zh, ...); may be given several times", metavar="CODE"
     )
-    dataset: tuple[str, ...] = option(
+    datasets: tuple[str, ...] = option(
         (),
         "hub id of the data it learned from; may be given several times; default: what was read from there",
         metavar="ID",
@@ -96,7 +96,7 @@ def push(settings: PushSettings, *, say: Say) -> Outcome:
 def _about(settings: PushSettings, run: RunFolder) -> dict[str, Any]:
     """What the card is to say that the run does not know: what was told before, and what is told now."""
     given = {
-        "license": settings.license, "language": list(settings.language), "datasets": list(settings.dataset), "base_model": settings.base_model,
+        "license": settings.license, "language": list(settings.language), "datasets": list(settings.datasets), "base_model": settings.base_model,
     }  # fmt: skip
     return {**(run.record.get("card") or {}), **{key: value for key, value in given.items() if value}}
 
