@@ -49,6 +49,7 @@ __all__ = [
     "push",
     "quantize",
     "report",
+    "review",
     "run",
     "selftrain",
     "serve",

@@ -45,6 +45,7 @@ class _Data(_Call, total=False):
 
 class _Clean(_Call, total=False):
     clean: Literal['html', 'whitespace', 'unicode', 'stopwords'] | Sequence[Literal['html', 'whitespace', 'unicode', 'stopwords']] | Literal['html', 'whitespace', 'unicode', 'stopwords', 'none'] | Sequence[Literal['html', 'whitespace', 'unicode', 'stopwords', 'none']] | None
+    relabel: _Place | None
     deduplicate: bool
     drop_leaks: bool
     drop_near_leaks: bool
@@ -57,6 +58,41 @@ class _Inspect(_Clean, _Data, total=False):
     strict: bool
     measure_leak_checks: int | None
 
+class _Audio(_Call, total=False):
+    sampling_rate: int | None
+
+class _Image(_Call, total=False):
+    image_size: int | None
+
+class _Pooling(_Call, total=False):
+    pooling: str
+
+class _Text(_Call, total=False):
+    max_length: int | None
+    long_text: Literal['truncate', 'head-tail', 'windows']
+
+class _Backbone(_Call, total=False):
+    tokenizer: str
+    vocab_size: int | None
+    trust_remote_code: bool
+
+class _AsCleaned(_Call, total=False):
+    clean: Literal['html', 'whitespace', 'unicode', 'stopwords'] | Sequence[Literal['html', 'whitespace', 'unicode', 'stopwords']] | Literal['html', 'whitespace', 'unicode', 'stopwords', 'none'] | Sequence[Literal['html', 'whitespace', 'unicode', 'stopwords', 'none']] | None
+    redact: bool | None
+
+class _Frozen(_AsCleaned, _Backbone, _Text, _Pooling, _Image, _Audio, _Clean, _Data, total=False):
+    seed: int
+    precision: Literal['auto', 'fp32', 'bf16']
+    device: Literal['auto', 'cpu', 'cuda']
+    threads: int | None
+
+class _Review(_Frozen, total=False):
+    split: Literal['train', 'validation', 'test']
+    most: int | None
+    accept: int
+    plant: float
+    out: _Place
+
 class _Out(_Call, total=False):
     out: _Place | None
     overwrite: bool
@@ -67,16 +103,6 @@ class _Run(_Out, total=False):
 
 class _Augment(_Call, total=False):
     augment: Literal['auto', 'none', 'light', 'strong']
-
-class _Audio(_Call, total=False):
-    sampling_rate: int | None
-
-class _Image(_Call, total=False):
-    image_size: int | None
-
-class _Text(_Call, total=False):
-    max_length: int | None
-    long_text: Literal['truncate', 'head-tail', 'windows']
 
 class _Pretraining(_Text, _Image, _Audio, _Augment, total=False):
     objective: Literal['auto', 'masked-text', 'causal-text', 'span-text', 'permuted-text', 'replaced-text', 'contrastive-text', 'masked-image', 'contrastive-image', 'self-distillation-image', 'contrastive-audio', 'next-sample']
@@ -110,11 +136,6 @@ class _Train(_Call, total=False):
     device: Literal['auto', 'cpu', 'cuda']
     threads: int | None
 
-class _Backbone(_Call, total=False):
-    tokenizer: str
-    vocab_size: int | None
-    trust_remote_code: bool
-
 class _Learn(_Backbone, _Train, _Text, _Image, _Audio, _Augment, _Clean, _Data, _Run, total=False):
     pass
 
@@ -126,9 +147,6 @@ class _Decoding(_Call, total=False):
     max_new_tokens: int | None
     length_penalty: float | None
     no_repeat_ngram: int | None
-
-class _Pooling(_Call, total=False):
-    pooling: str
 
 class _Task(_Text, _Pooling, _Image, _Audio, _Augment, _Decoding, total=False):
     task: str
@@ -180,19 +198,11 @@ class _Selftrain(_Derived, _LabelledTrain, _Run, _AsRead, total=False):
     unlabelled_ratio: int
     metric: str | None
 
-class _AsCleaned(_Call, total=False):
-    clean: Literal['html', 'whitespace', 'unicode', 'stopwords'] | Sequence[Literal['html', 'whitespace', 'unicode', 'stopwords']] | Literal['html', 'whitespace', 'unicode', 'stopwords', 'none'] | Sequence[Literal['html', 'whitespace', 'unicode', 'stopwords', 'none']] | None
-    redact: bool | None
-
-class _Probe(_AsCleaned, _Backbone, _Text, _Pooling, _Image, _Audio, _Clean, _Data, total=False):
+class _Probe(_Frozen, total=False):
     split: Literal['validation', 'test']
     neighbours: int
     max_train_samples: int | None
-    seed: int
     resamples: int
-    precision: Literal['auto', 'fp32', 'bf16']
-    device: Literal['auto', 'cpu', 'cuda']
-    threads: int | None
 
 class _Answering(_Call, total=False):
     precision: Literal['auto', 'fp32', 'bf16']
@@ -369,6 +379,9 @@ class _Demo(_Call, total=False):
 def inspect(*more: Any, **options: Unpack[_Inspect]) -> Outcome:
     """Look at the data: format, columns, balance, lengths, duplicates, leaks, conflicting labels, personal data."""
 
+def review(backbone: _Place, **options: Unpack[_Review]) -> Outcome:
+    """Rank the rows whose label looks wrong, and estimate how many are, by class."""
+
 def pretrain(backbone: _Place, **options: Unpack[_Pretrain]) -> Outcome:
     """Learn from texts, pictures or sound without labels, from scratch or on from a model."""
 
@@ -456,6 +469,7 @@ class _Estimator(TypedDict, total=False):
     validation_fraction: float
     split_seed: int
     clean: Literal['html', 'whitespace', 'unicode', 'stopwords'] | Sequence[Literal['html', 'whitespace', 'unicode', 'stopwords']] | Literal['html', 'whitespace', 'unicode', 'stopwords', 'none'] | Sequence[Literal['html', 'whitespace', 'unicode', 'stopwords', 'none']] | None
+    relabel: _Place | None
     deduplicate: bool
     drop_leaks: bool
     drop_near_leaks: bool

@@ -33,7 +33,8 @@ from pretune.verbs.distill import DistillSettings
 from pretune.verbs.distill_rows import rows_to_learn
 from pretune.verbs.explain import ExplainSettings
 from pretune.verbs.outcome import Silent
-from pretune.verbs.probe import ProbeSettings, _as_the_backbone_reads
+from pretune.verbs.probe import ProbeSettings
+from pretune.verbs.probe_setup import as_the_backbone_reads
 from pretune.verbs.reading import learned_by
 from tiny import LABELS, tiny_backbone, tiny_encoder
 
@@ -208,12 +209,12 @@ def test_a_student_reads_as_its_teacher_and_held_out_rows_are_found(run: RunFold
 
 def test_a_probe_reads_as_its_backbone(run: RunFolder, tmp_path: Path) -> None:
     say = Silent()
-    settings, reading = _as_the_backbone_reads(ProbeSettings(backbone=str(run.path), data="d.csv"), say)
+    settings, reading = as_the_backbone_reads(ProbeSettings(backbone=str(run.path), data="d.csv"), say)
     assert settings.clean == ("html", "whitespace")
     assert reading is not None
     assert {"review", "summary"} <= {*reading.names}
     assert say.notes == [f"texts are cleaned as {run.path} learned: html, whitespace"]
-    settings, reading = _as_the_backbone_reads(ProbeSettings(backbone="scratch:bert-tiny", data="d.csv"), say)
+    settings, reading = as_the_backbone_reads(ProbeSettings(backbone="scratch:bert-tiny", data="d.csv"), say)
     assert (settings.clean, reading) == ((), None)
 
 

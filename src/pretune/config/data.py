@@ -163,6 +163,11 @@ class CleanSettings(Settings):
         choices=CLEAN_STEPS,
         metavar="STEPS",
     )
+    relabel: str | None = option(
+        None,
+        "labels set right by a person: a CSV of id, label and new_label, as pretune review writes it",
+        metavar="FILE",
+    )
     deduplicate: bool = option(False, "drop later copies of a row inside each split")
     drop_leaks: bool = option(False, "drop rows of train and unlabelled that also stand in validation or test")
     drop_near_leaks: bool = option(

@@ -19,6 +19,7 @@ from pretune.config import CleanSettings
 from pretune.data.checks.rows import SHOWN_ROWS, column_batches
 from pretune.data.columns.roles import kinds_in
 from pretune.data.held_apart import found_in
+from pretune.data.relabel import relabelled
 from pretune.data.split import content_keys
 from pretune.data.splits import Splits
 from pretune.data.text.pii import redact
@@ -48,6 +49,9 @@ def clean(splits: Splits, settings: CleanSettings) -> Splits:
     facts: dict[str, Any] = {}
     rows = dict(splits)
     with _quiet():
+        if settings.relabel is not None:
+            rows, told = relabelled(rows, settings.relabel)
+            facts |= told
         for step in STEPS:
             if step in asked:
                 repair = text_cleaner([step])
@@ -65,6 +69,8 @@ def clean(splits: Splits, settings: CleanSettings) -> Splits:
 
 
 _STEPS = {
+    "relabel": ("--relabel", "{n} of {split} got another label"),
+    "relabel_drop": ("--relabel", "{n} of {split} {were} dropped, as it asks"),
     "redact": ("--redact", "{n} of {split} {were} changed"),
     "deduplicate": ("--deduplicate", "{n} of {split} {were} dropped, {later} of an earlier one"),
     "drop_leaks": ("--drop-leaks", "{n} of {split} that also {stand} in validation or test {were} dropped"),

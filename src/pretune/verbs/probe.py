@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from pretune.config import (
-    AsCleanedSettings,
-    AudioSettings,
-    BackboneSettings,
-    CleanSettings,
-    DataSettings,
-    ImageSettings,
-    PoolingSettings,
-    TextSettings,
-)
-from pretune.errors import DataError, UsageError
+from pretune.errors import DataError
 from pretune.options import option
-from pretune.runfolder import RunFolder, is_run
 from pretune.verbs.declare import verb
 from pretune.verbs.finetune import FinetuneSettings
 from pretune.verbs.next_steps import FEW_ROWS, LINEAR_STARTS
 from pretune.verbs.outcome import Outcome, Say
-from pretune.verbs.reading import learned_by, refuse_missing_data
+from pretune.verbs.probe_setup import FrozenSettings, as_the_backbone_reads, data_with_classes
+from pretune.verbs.reading import refuse_missing_data
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,16 +30,7 @@ _NAMES = {"linear": "linear classifier", "neighbours": "nearest neighbours", "ma
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeSettings(  # pyright: ignore[reportIncompatibleVariableOverride]
-    AsCleanedSettings,
-    BackboneSettings,
-    TextSettings,
-    PoolingSettings,
-    ImageSettings,
-    AudioSettings,
-    CleanSettings,
-    DataSettings,
-):
+class ProbeSettings(FrozenSettings):
     """Settings of ``pretune probe``."""
 
     verb: ClassVar[str] = "probe"
@@ -58,13 +38,7 @@ class ProbeSettings(  # pyright: ignore[reportIncompatibleVariableOverride]
     split: str = option("validation", "which split to score", choices=("validation", "test"))
     neighbours: int = option(20, "training rows that vote", low=1, high=10_000)
     max_train_samples: int | None = option(None, "fit on this many training rows only, each class by its share", low=2)
-    seed: int = option(0, "seed of the rows taken and of new weights", low=0, high=2**32 - 1)
     resamples: int = option(2000, "bootstrap resamples of the intervals", low=100, high=100_000)
-    precision: str = option("auto", "number format of matrix products", choices=("auto", "fp32", "bf16"))
-    device: str = option(
-        "auto", "where to compute: auto takes a GPU where there is one", choices=("auto", "cpu", "cuda")
-    )
-    threads: int | None = option(None, "processor threads; default: all", low=1)
 
 
 @verb(ProbeSettings)
@@ -84,7 +58,7 @@ def probe(settings: ProbeSettings, *, say: Say) -> Outcome:
     refuse_missing_data(*settings.every_place)
     from pretune.evaluation.intervals import bootstrap
 
-    settings, reading = _as_the_backbone_reads(settings, say)
+    settings, reading = as_the_backbone_reads(settings, say)
     found = _probed(settings, reading, say)
     scores = {
         name: {
@@ -96,17 +70,6 @@ def probe(settings: ProbeSettings, *, say: Say) -> Outcome:
         for name, measured in found.measured.items()
     }
     return _outcome(settings, scores, found)
-
-
-def _as_the_backbone_reads(settings: ProbeSettings, say: Say) -> tuple[ProbeSettings, Reading | None]:
-    """The settings with texts cleaned as the backbone learned, where it is a run and nothing else is said; and its reading."""
-    if not is_run(settings.backbone):
-        return dataclasses.replace(settings, clean=settings.clean or (), redact=bool(settings.redact)), None
-    reading = dataclasses.replace(learned_by(RunFolder(Path(settings.backbone)), settings), needed=())
-    if reading.clean:
-        say.note(f"texts are cleaned as {settings.backbone} learned: {', '.join(reading.clean)}")
-    clean = tuple(step for step in reading.clean if step != "redact")
-    return dataclasses.replace(settings, clean=clean, redact="redact" in reading.clean), reading
 
 
 class _Probed(NamedTuple):
@@ -134,7 +97,7 @@ def _probed(settings: ProbeSettings, reading: Reading | None, say: Say) -> _Prob
 
     data = _data(settings, reading, say)
     held_N = held_rows(data, settings.split, say)
-    made = set_up(settings, data, say)
+    made = set_up(settings, data, (settings.split,), say)
     task, head, rows = made.head.task, made.head, made.rows
     has_N = np.array([target is not None for target in task.targets_by_row(data["train"])], dtype=bool)
     if lacking := int((~has_N).sum()):
@@ -156,21 +119,10 @@ def _probed(settings: ProbeSettings, reading: Reading | None, say: Say) -> _Prob
 
 
 def _data(settings: ProbeSettings, reading: Reading | None, say: Say) -> Splits:
-    """The rows. Raises :class:`UsageError` and :class:`DataError` where they are not of classes, or the split is not there."""
-    from pretune.data.load import load_splits
-    from pretune.tasks import check_settings, find_task
-    from pretune.verbs.rows import fewer_rows, tell_reading_of
+    """The rows, perhaps fewer of train. Raises :class:`UsageError` and :class:`DataError`."""
+    from pretune.verbs.rows import fewer_rows
 
-    data = load_splits(settings, reading)
-    tell_reading_of(data, say, settings=settings)
-    kind = find_task(data)
-    if "probe" in kind.lacks:
-        raise UsageError(
-            f"the rows of {settings.place} are for {kind.name}, and {kind.lacks['probe']}",
-            "give rows with classes: --column label=NAME, or labels=NAME where a row has several",
-        )
-    check_settings(settings, kind)
-    kind.check(data)
+    data = data_with_classes(settings, reading, "probe", say)
     if len(data.get(settings.split, ())) == 0:
         raise DataError(f"{settings.place} has no {settings.split} rows", f"--split takes one of: {', '.join(data)}")
     if settings.max_train_samples is None:

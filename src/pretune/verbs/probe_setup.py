@@ -2,22 +2,92 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from pretune.config import (
+    AsCleanedSettings,
+    AudioSettings,
+    BackboneSettings,
+    CleanSettings,
+    DataSettings,
+    ImageSettings,
+    PoolingSettings,
+    TextSettings,
+)
 from pretune.errors import DataError, ModelError, UsageError
+from pretune.options import option
+from pretune.runfolder import RunFolder, is_run
 from pretune.verbs.finetune import FinetuneSettings
 from pretune.verbs.outcome import Say
+from pretune.verbs.reading import learned_by
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from pretune.data.reading import Reading
     from pretune.data.splits import Splits
     from pretune.engine.devices import Device
     from pretune.tasks.base import EncodedRows
     from pretune.tasks.linear.head import LinearHead
-    from pretune.verbs.probe import ProbeSettings
 
-__all__ = ["ProbedModel", "held_rows", "set_up"]
+__all__ = ["FrozenSettings", "ProbedModel", "as_the_backbone_reads", "data_with_classes", "held_rows", "set_up"]
+
+AnyFrozen = TypeVar("AnyFrozen", bound="FrozenSettings")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenSettings(  # pyright: ignore[reportIncompatibleVariableOverride]
+    AsCleanedSettings,
+    BackboneSettings,
+    TextSettings,
+    PoolingSettings,
+    ImageSettings,
+    AudioSettings,
+    CleanSettings,
+    DataSettings,
+):
+    """What a model that does not learn is asked about, and how."""
+
+    seed: int = option(0, "seed of the rows taken and of new weights", low=0, high=2**32 - 1)
+    precision: str = option("auto", "number format of matrix products", choices=("auto", "fp32", "bf16"))
+    device: str = option(
+        "auto", "where to compute: auto takes a GPU where there is one", choices=("auto", "cpu", "cuda")
+    )
+    threads: int | None = option(None, "processor threads; default: all", low=1)
+
+
+def as_the_backbone_reads(settings: AnyFrozen, say: Say) -> tuple[AnyFrozen, Reading | None]:
+    """The settings with texts cleaned as the backbone learned, where it is a run and nothing else is said; and its reading."""
+    if not is_run(settings.backbone):
+        return dataclasses.replace(settings, clean=settings.clean or (), redact=bool(settings.redact)), None
+    reading = dataclasses.replace(learned_by(RunFolder(Path(settings.backbone)), settings), needed=())
+    if reading.clean:
+        say.note(f"texts are cleaned as {settings.backbone} learned: {', '.join(reading.clean)}")
+    clean = tuple(step for step in reading.clean if step != "redact")
+    return dataclasses.replace(settings, clean=clean, redact="redact" in reading.clean), reading
+
+
+def data_with_classes(settings: FrozenSettings, reading: Reading | None, verb: str, say: Say) -> Splits:
+    """The rows. Raises :class:`UsageError` where they are of a task that lacks ``verb``, :class:`DataError` where nothing can be learned."""
+    from pretune.data.load import load_splits
+    from pretune.tasks import check_settings, find_task
+    from pretune.verbs.rows import tell_reading_of
+
+    data = load_splits(settings, reading)
+    tell_reading_of(data, say, settings=settings)
+    kind = find_task(data)
+    if verb in kind.lacks:
+        raise UsageError(
+            f"the rows of {settings.place} are for {kind.name}, and {kind.lacks[verb]}",
+            "give rows with classes: --column label=NAME, or labels=NAME where a row has several",
+        )
+    check_settings(settings, kind)
+    kind.check(data)
+    return data
 
 
 class ProbedModel(NamedTuple):
@@ -58,8 +128,11 @@ def held_rows(data: Splits, split: str, say: Say) -> np.ndarray:
     return held_N
 
 
-def set_up(settings: ProbeSettings, data: Splits, say: Say) -> ProbedModel:
-    """Raises :class:`ModelError` for a model whose answers do not come from a linear layer."""
+def set_up(
+    settings: FrozenSettings, data: Splits, splits: Sequence[str], say: Say, *, takes_linear: bool = False
+) -> ProbedModel:
+    """The model, with the rows of train, of validation and of these splits. Raises :class:`UsageError` for a linear model unless it
+    ``takes_linear`` ones, :class:`ModelError` for a model whose answers do not come from a linear layer."""
     from pretune.backbones.adapt import plan_adaptation
     from pretune.backbones.cpu.fast import make_fast
     from pretune.backbones.linear import MODEL_TYPE
@@ -76,7 +149,8 @@ def set_up(settings: ProbeSettings, data: Splits, say: Say) -> ProbedModel:
 
     learner = FinetuneSettings.from_dict(settings.to_dict(), adapt="head", augment="none")
     backbone = find_backbone(learner, data)
-    if backbone.config.model_type == MODEL_TYPE:
+    is_linear = backbone.config.model_type == MODEL_TYPE
+    if is_linear and not takes_linear:
         raise UsageError(
             f"{settings.backbone} has no features that something would have to be learned on",
             f"train it at once: pretune finetune {settings.backbone} --data {settings.place}",
@@ -86,19 +160,20 @@ def set_up(settings: ProbeSettings, data: Splits, say: Say) -> ProbedModel:
     )
     task = task_on(find_task(data), backbone).start(data, backbone, learner)
     assert isinstance(task, Labelling), "a probe tells classes apart"
-    names = [name for name in ("train", "validation", settings.split) if len(data.get(name, ()))]
+    names = [name for name in ("train", "validation", *splits) if len(data.get(name, ()))]
     fingerprint = data_fingerprint(data)
     rows = {
         name: task.encode_rows(data[name], fingerprint=cached_under(fingerprint, data, name)) for name in dict.fromkeys(names)
     }  # fmt: skip
-    check_ledgers({name: rows[name].ledger for name in ("train", settings.split)}, say)
+    check_ledgers({name: rows[name].ledger for name in ("train", *splits)}, say)
     pooling = decide_pooling(task, settings.pooling, backbone, data, rows, device, say)
     model, _ = task.build(backbone, seed=settings.seed)
     if device.device.type == "cpu":
         make_fast(model)
     model.to(device.device)
     frozen = Frozen(task, model, rows, device, fingerprint, Cluster(), say)
-    frozen.run_once(plan_adaptation(model, "head", weight_decay=0.0))
+    if not is_linear:  # of a linear model there is nothing but the head
+        frozen.run_once(plan_adaptation(model, "head", weight_decay=0.0))
     head = find_linear_head(task, frozen.learned, model, frozen.rows["train"], device)
     if head is None:
         raise ModelError(

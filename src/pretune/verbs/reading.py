@@ -157,7 +157,7 @@ def read_like(run: RunFolder, place: str, given: AsReadSettings, reading: Readin
     other = own_settings(run).elsewhere(
         place,
         **{"column": given.column, "group": None, "validation_fraction": 0.0, "test_fraction": 0.0},
-        **{"drop_leaks": False, "drop_near_leaks": False, "redact": "redact" in reading.clean},
+        **{"drop_leaks": False, "drop_near_leaks": False, "relabel": None, "redact": "redact" in reading.clean},
         **{"files": given.files, "trust_paths": given.trust_paths, "group_from": None, "test_fold": None},
         **{"clean": tuple(step for step in reading.clean if step != "redact")},
         **{**options, **reading.options(**told), **changes},

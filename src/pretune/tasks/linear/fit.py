@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["LinearFit", "fit_linear", "log_losses"]
+__all__ = ["SPARSE_STRENGTH", "LinearFit", "fit_linear", "log_losses", "rotated_logits"]
 
 Features = Any
 """(N, F): float32 numbers, or a sparse matrix of scipy's whose rows have length 1."""
@@ -27,6 +27,9 @@ _MOST_WORK = 5e10
 _PASSES = 300
 _SMALL = 20_000_000
 """Numbers up to which the fit is computed in float64."""
+
+SPARSE_STRENGTH, SPARSE_PASSES = 10.0, 15
+"""Of texts as terms: SAGA (Defazio et al. 2014) stopped early (docs/decisions.md, D203)."""
 
 _LIKE = 1e-3
 """Losses that differ by no more are alike: the stronger regularisation is taken."""
@@ -91,6 +94,26 @@ def fit_linear(
     return LinearFit(weight, bias, strength, losses, len(tried) if losses else 0, len(chosen))
 
 
+def rotated_logits(
+    features: Features, labels: np.ndarray, weights_N: np.ndarray, units_N: np.ndarray, num_classes: int, strength: float,
+    on_fold: Callable[[int], None],
+) -> np.ndarray | None:  # fmt: skip
+    """Logits (N, C) of each row by a fit on the rows of the other folds; rows of one of the ``units_N`` are in one fold.
+
+    Sparse features, which could learn wrong labels by heart, are fitted in few passes (:data:`SPARSE_PASSES`). ``on_fold`` is told of
+    the rows of each fold. None where rows or classes are too few for that.
+    """
+    found_NC = np.full((len(labels), num_classes), np.nan)
+    for kept, held in _folds(labels, units_N):
+        if isinstance(features, np.ndarray):
+            weight, bias = _solved(features[kept], labels[kept], weights_N[kept], num_classes, strength)
+        else:
+            weight, bias = _classes(features[kept], labels[kept], weights_N[kept], num_classes, strength, passes=SPARSE_PASSES)  # fmt: skip
+        found_NC[held] = _logits(features[held], weight, bias)
+        on_fold(len(held))
+    return None if np.isnan(found_NC).any() else found_NC
+
+
 def _tried_strengths(loss: Callable[[float], float]) -> dict[float, float]:
     """The losses of whole decades until two in a row were worse than the best, then of the halves beside the best."""
     losses: dict[float, float] = {}
@@ -111,9 +134,9 @@ def _folds(labels: np.ndarray, units_N: np.ndarray) -> list[tuple[np.ndarray, np
 
     if not _has_choice(labels):
         return []
-    rarest = int(np.unique(labels, return_counts=True)[1].min()) if labels.ndim == 1 else len(labels)
-    count = min(_FOLDS, len(np.unique(units_N)), max(2, rarest))
-    if count < 2:
+    sizes = np.unique(labels, return_counts=True)[1] if labels.ndim == 1 else np.array([len(labels)])
+    count = min(_FOLDS, len(np.unique(units_N)), max(2, int(sizes.min())))
+    if count < 2 or sizes.max() < count:
         return []
     made = StratifiedGroupKFold if labels.ndim == 1 else GroupKFold
     splitter = made(n_splits=count, shuffle=True, random_state=0)
@@ -166,7 +189,7 @@ def _regressed(
 
 
 def _classes(
-    numbers: Any, labels: np.ndarray, weights_N: np.ndarray, num_classes: int, strength: float
+    numbers: Any, labels: np.ndarray, weights_N: np.ndarray, num_classes: int, strength: float, passes: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """One label of many: logits of every class; those without a row have none of the features."""
     weight, bias = np.zeros((num_classes, numbers.shape[1])), np.full(num_classes, _NEVER)
@@ -174,7 +197,7 @@ def _classes(
     if len(present) == 1:
         bias[present] = 0.0
         return weight, bias
-    solver = _fitted(numbers, labels, weights_N, strength)
+    solver = _fitted(numbers, labels, weights_N, strength, passes)
     if len(present) == 2:  # one row of weights: the odds of the second class
         weight[present], bias[present] = np.stack([-solver.coef_[0], solver.coef_[0]]) / 2, np.array([-1, 1]) * solver.intercept_[0] / 2  # fmt: skip
     else:
@@ -191,10 +214,12 @@ def _yes_or_no(numbers: Any, has_N: np.ndarray, weights_N: np.ndarray, strength:
     return np.zeros(numbers.shape[1]), float(odds)
 
 
-def _fitted(numbers: Any, labels: np.ndarray, weights_N: np.ndarray, strength: float) -> Any:
+def _fitted(numbers: Any, labels: np.ndarray, weights_N: np.ndarray, strength: float, passes: int = 0) -> Any:
+    """With ``passes`` a solver that is stopped after so many, else one that goes to the end."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return LogisticRegression(C=strength, max_iter=_PASSES).fit(numbers, labels, weights_N)
+        ends: Any = {"solver": "saga", "max_iter": passes, "random_state": 0} if passes else {"max_iter": _PASSES}
+        return LogisticRegression(C=strength, **ends).fit(numbers, labels, weights_N)

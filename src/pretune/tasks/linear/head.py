@@ -23,7 +23,7 @@ from pretune.tasks.predicting import BUDGET_TOKENS
 if TYPE_CHECKING:
     from pretune.tasks.labelling import Labelling
 
-__all__ = ["LinearHead", "find_linear_head", "place", "solve"]
+__all__ = ["LinearHead", "Solvable", "find_linear_head", "place", "read", "solvable", "solve"]
 
 _TRIED_ROWS = 3
 _DEFAULT_STRENGTH = 0.01
@@ -105,26 +105,39 @@ def _term_matrix(rows: EncodedRows, count: int) -> Any:
     return csr_matrix((values, columns, starts), shape=(len(items), count))
 
 
-def solve(
-    head: LinearHead, rows: EncodedRows, units: Mapping[str, int], device: Device, features_MF: Any = None
-) -> LinearFit:
-    """Logistic regression on what the layer reads of the labelled ``rows``; ``units`` by id are those that stay together.
-
-    Items count for what they count for while learning: windows of a row share its weight, classes have theirs.
+class Solvable(NamedTuple):
+    """What logistic regression is given of the labelled items: features, labels and weights, units that stay together; ``has_M`` says which
+    items these are.
     """
-    from threadpoolctl import threadpool_limits
 
-    features_MF = read(head, rows, device) if features_MF is None else features_MF
+    features: Any
+    labels: np.ndarray
+    weights: np.ndarray
+    units: np.ndarray
+    has_M: np.ndarray
+
+
+def solvable(head: LinearHead, rows: EncodedRows, units: Mapping[str, int], features_MF: Any) -> Solvable:
+    """Items count for what they count for while learning: windows of a row share its weight, classes have theirs."""
     items = [rows[place] for place in range(len(rows))]
     targets, weights_M = head.task.targets_and_weights(items)
     has_M = np.array([item.target is not None for item in items])
     labels = targets.numpy()[has_M]
     labels = labels.astype(np.int64 if labels.ndim == 1 else np.float64)
     units_M = np.array([units[item.id] for item, has in zip(items, has_M, strict=True) if has])
-    weights_M = weights_M.numpy()[has_M]
+    return Solvable(features_MF[has_M], labels, weights_M.numpy()[has_M], units_M, has_M)
+
+
+def solve(
+    head: LinearHead, rows: EncodedRows, units: Mapping[str, int], device: Device, features_MF: Any = None
+) -> LinearFit:
+    """Logistic regression on what the layer reads of the labelled ``rows``; ``units`` by id are those that stay together."""
+    from threadpoolctl import threadpool_limits
+
+    told = solvable(head, rows, units, read(head, rows, device) if features_MF is None else features_MF)
     with threadpool_limits(device.threads):  # as many as torch has: others would wait for each other on a busy machine
         return fit_linear(
-            features_MF[has_M], labels, weights_M, units_M, len(head.task.labels), default=_DEFAULT_STRENGTH
+            told.features, told.labels, told.weights, told.units, len(head.task.labels), default=_DEFAULT_STRENGTH
         )  # fmt: skip
 
 
