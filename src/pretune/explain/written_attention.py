@@ -20,7 +20,7 @@ from pretune.tasks.base import Steps, Task
 from pretune.tasks.predicting import predict_items
 from pretune.types import Example
 
-__all__ = ["WrittenAttention", "written_attention"]
+__all__ = ["WrittenAttention", "token_names", "written_attention"]
 
 _WRITTEN = "→ "
 
@@ -56,12 +56,12 @@ def _told(tokenizer: Any, ids_T: np.ndarray) -> Reading:
     special = {*tokenizer.all_special_ids}
     ids = torch.from_numpy(ids_T.astype(np.int64))[None]
     return Reading(
-        kind="text", inputs={"input_ids": ids, "attention_mask": torch.ones_like(ids)}, tokens=_names(tokenizer, ids_T),
+        kind="text", inputs={"input_ids": ids, "attention_mask": torch.ones_like(ids)}, tokens=token_names(tokenizer, ids_T),
         is_special=tuple(int(one) in special for one in ids_T),
     )  # fmt: skip
 
 
-def _names(tokenizer: Any, ids_T: np.ndarray) -> tuple[str, ...]:
+def token_names(tokenizer: Any, ids_T: np.ndarray) -> tuple[str, ...]:
     """Each token as its letters; those that are blanks or parts of a letter as the tokenizer calls them."""
     special = {*tokenizer.all_special_ids}
     called = tokenizer.convert_ids_to_tokens(ids_T.tolist())
@@ -73,7 +73,7 @@ def _cross_attention(
     tokenizer: Any, plain: Any, ordinary: torch.nn.Module, reading: Reading, steps: Steps
 ) -> Attention | None:
     source = len(reading.tokens)
-    names = _names(tokenizer, steps.written_L)
+    names = token_names(tokenizer, steps.written_L)
     special = {*tokenizer.all_special_ids}
     both = dataclasses.replace(
         reading, tokens=(*reading.tokens, *(f"{_WRITTEN}{name}" for name in names)),

@@ -15,10 +15,12 @@ from pretune.explain.attention import Attention
 from pretune.explain.attributions import Attribution
 from pretune.explain.faithfulness import Faithfulness
 from pretune.explain.packing import Packed, pack
+from pretune.explain.written_saliency import WrittenSaliency
 from pretune.report.attribution_parts import answer_text, attribution_section
 from pretune.report.layout import Banner, Page, Section, part, write_page
 from pretune.report.stills import Chosen, still_markup
 from pretune.report.words import percent_text
+from pretune.report.written_parts import saliency_section
 from pretune.wording import counted
 
 __all__ = ["Explained", "explained_page", "write_explained_page"]
@@ -45,7 +47,7 @@ _SAYS = (
 @dataclass(frozen=True, kw_only=True)
 class Explained:
     """One example, explained. ``run`` and ``task`` name the model; ``attribution`` is None for a model that gives no label,
-    ``attention`` for one that has none; ``written`` is the text of one that writes. ``chosen`` is what the page shows first. ``facts`` are told at its end."""
+    ``attention`` for one that has none; ``written`` is the text of one that writes, ``saliency`` what its tokens hang on. ``chosen`` is what the page shows first. ``facts`` are told at its end."""
 
     run: str
     task: str
@@ -57,6 +59,7 @@ class Explained:
     truth: str = ""
     notes: tuple[str, ...] = ()
     written: str | None = None
+    saliency: WrittenSaliency | None = None
     facts: tuple[tuple[str, str], ...] = ()
 
 
@@ -70,6 +73,8 @@ def explained_page(found: Explained) -> Page:
     sections = []
     if found.attribution is not None:
         sections.append(attribution_section(found.attribution, found.texts, found.clip))
+    if found.saliency is not None:
+        sections.append(saliency_section(found.saliency))
     facts = list(found.facts)
     if found.attention is not None:
         packed = pack(found.attention)
@@ -88,6 +93,8 @@ def explained_page(found: Explained) -> Page:
 
 
 def _title(found: Explained) -> str:
+    if found.saliency is not None:
+        return "What a written text hangs on"
     return "Where attention goes" if found.attribution is None else f"Why {answer_text(found.attribution.answer)}?"
 
 
@@ -95,12 +102,18 @@ def _lead(found: Explained) -> list[str]:
     one = found.attribution
     if found.written is not None:
         truth = f" The row's own text is: {found.truth}" if found.truth else ""
-        lines = [f"The model writes: {found.written}{truth}"]
+        lines = [
+            f"The model writes: {found.written}{truth}"
+            if found.written
+            else f"The model writes nothing but its end.{truth}"
+        ]
         if any(name.startswith("→ ") for name in (found.attention.reading.tokens if found.attention else ())):
             lines.append(
                 "Written tokens stand behind the source with an arrow before them. The row of a written token is the cross attention of the step that wrote it: where in the source it "
                 "looked. Rows of source tokens are the encoder's own attention."
             )
+        if found.saliency is not None and found.saliency.faithfulness is not None:
+            lines.append(_belief(found.saliency.faithfulness))
         return lines
     if one is None:
         return [

@@ -15,7 +15,7 @@ from pretune.report.svg import Scale, drawing, responsive, tag, text
 from pretune.report.words import percent_text, percent_tick
 from pretune.tasks.shown.audio import LONGEST_SECONDS
 
-__all__ = ["answer_text", "attribution_section"]
+__all__ = ["answer_text", "attribution_section", "deletion_parts"]
 
 SHADES = 5
 MOST_ROWS = 15
@@ -46,7 +46,7 @@ def attribution_section(found: Attribution, texts: Sequence[str], clip: Mapping[
     parts = [
         part("paragraph", text=_how(found), kind="note"),
         *_picture_of(found, texts, clip),
-        *_test(found.faithfulness),
+        *deletion_parts(found.faithfulness),
     ]
     title = f"What speaks for “{found.explained}”"
     return Section("attribution", title, tuple(piece for piece in parts if piece))
@@ -145,7 +145,8 @@ def _bars(found: Attribution, width: int) -> Markup:
     return drawing(width, BARS_HIGH + 26, f"What speaks for {found.explained} over time", story, *parts)
 
 
-def _test(found: Faithfulness | None) -> list[Markup]:
+def deletion_parts(found: Faithfulness | None) -> list[Markup]:
+    """The deletion test: its sentence and its curves; nothing where there was none."""
     if found is None:
         return []
     series = [

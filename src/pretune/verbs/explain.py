@@ -17,6 +17,7 @@ from pretune.wording import counted
 if TYPE_CHECKING:
     from pretune.explain.attention import Attention
     from pretune.explain.attributions import Attribution
+    from pretune.explain.written_saliency import WrittenSaliency
     from pretune.report.stills import Chosen
     from pretune.verbs.explaining import Subject
 
@@ -68,7 +69,8 @@ def explain(settings: ExplainSettings, *, say: Say) -> Outcome:
 
     The page (RUN/attention.html) is one file that opens without a network: the words, places or moments that speak for the
     answer; the deletion test, which takes them out; and the attention of every layer and head as lines, matrix, all heads at
-    once, over a picture, and as rollout. A pre-trained run without labels shows its attention. A run of another engine (ONNX)
+    once, over a picture, and as rollout. Of a model that writes, each written token
+    is shared among those that were read for it. A pre-trained run without labels shows its attention. A run of another engine (ONNX)
     is explained by the torch run that it was made from.
 
     Examples::
@@ -86,7 +88,7 @@ def explain(settings: ExplainSettings, *, say: Say) -> Outcome:
     subject = load_subject(settings, run, say)
     attention = subject.attention()
     chosen = _chosen(settings, attention)  # what is asked of attention is refused before what takes long
-    attribution = subject.attribution(settings)
+    attribution, saliency = subject.attribution(settings), subject.saliency(settings)
     out = Path(settings.out) if settings.out else run.path / "attention.html"
     told = (
         *subject.notes,
@@ -100,9 +102,9 @@ def explain(settings: ExplainSettings, *, say: Say) -> Outcome:
             "explain a fine-tuned run, or one of a transformer",
         )
     is_asked = settings.layer is not None or settings.head is not None
-    _write_page(subject, attribution, attention, chosen if is_asked else None, notes, out)
+    _write_page(subject, attribution, saliency, attention, chosen if is_asked else None, notes, out)
     stills = _write_stills(settings, attention, chosen, say)
-    return _outcome(subject, attribution, attention, notes, {"out": str(out), **stills})
+    return _outcome(subject, attribution, saliency, attention, notes, {"out": str(out), **stills})
 
 
 def _check_files(settings: ExplainSettings) -> None:
@@ -165,15 +167,15 @@ def _chosen(settings: ExplainSettings, attention: Attention | None) -> Chosen | 
 
 
 def _write_page(
-    subject: Subject, attribution: Attribution | None, attention: Attention | None, chosen: Chosen | None,
-    notes: list[str], out: Path,
+    subject: Subject, attribution: Attribution | None, saliency: WrittenSaliency | None, attention: Attention | None,
+    chosen: Chosen | None, notes: list[str], out: Path,
 ) -> None:  # fmt: skip
     from pretune.report.attention_page import Explained, write_explained_page
     from pretune.verbs.explaining import writing
 
     page = Explained(
         run=subject.run.path.name, task=subject.task_name, texts=subject.texts, clip=subject.clip,
-        attribution=attribution, attention=attention, chosen=chosen, truth=subject.truth, notes=tuple(notes), written=subject.written.text if subject.written else None,
+        attribution=attribution, attention=attention, chosen=chosen, truth=subject.truth, notes=tuple(notes), written=subject.written.text if subject.written else None, saliency=saliency,
         facts=tuple(subject.facts(attribution, attention)),
     )  # fmt: skip
     with writing("--out", out):
@@ -204,13 +206,17 @@ def _write_stills(
 
 
 def _outcome(
-    subject: Subject, attribution: Attribution | None, attention: Attention | None, notes: list[str], files: dict[str, str]
+    subject: Subject, attribution: Attribution | None, saliency: WrittenSaliency | None, attention: Attention | None, notes: list[str],
+    files: dict[str, str],
 ) -> Outcome:  # fmt: skip
     facts: dict[str, Any] = {"run": str(subject.run.path), "task": subject.task_name, "kind": subject.kind}
     lines = []
     if subject.written is not None:
         facts["written"] = subject.written.text
         lines.append(f"the model writes: {subject.written.text}")
+    if saliency is not None:
+        facts["saliency"] = saliency.to_dict()
+        lines += [saliency.faithfulness.sentence] if saliency.faithfulness else []
     if attribution is not None:
         facts["attribution"] = {
             key: value for key, value in attribution.to_dict().items() if key not in ("picture", "overlay")

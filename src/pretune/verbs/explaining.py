@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pretune.explain.attributions import Attribution
     from pretune.explain.reading import Reader
     from pretune.explain.written_attention import WrittenAttention
+    from pretune.explain.written_saliency import WrittenSaliency
     from pretune.tasks.base import Task
     from pretune.types import Example
     from pretune.verbs.explain import ExplainSettings
@@ -100,6 +101,22 @@ class Subject:
         except EmptyAnswer as error:
             self.notes.append(f"{error.problem[0].upper()}{error.problem[1:]}, so nothing can be said to speak for it.")
             return None
+
+    def saliency(self, settings: ExplainSettings) -> WrittenSaliency | None:
+        """What the tokens of a written text hang on; None of a model that writes none."""
+        from pretune.explain.written_attention import token_names
+        from pretune.explain.written_saliency import written_saliency
+
+        if self.task is None or self.written is None:
+            return None
+        found = written_saliency(
+            self.task, self.plain, self.example, self.written.text, token_names, orders=settings.orders
+        )
+        if found is not None and found.left_out:
+            self.notes.append(
+                f"The first {len(found.written)} written tokens are explained, {found.left_out} more are not."
+            )
+        return found
 
     def attention(self) -> Attention | None:
         """The attention of the model; None, with a note, where there is none to show."""
