@@ -58,7 +58,7 @@ def test_fresh_weights(preset: str, length: int) -> None:
 
 
 def test_sizes_of_the_paper() -> None:
-    assert len([name for name in preset_names() if name.startswith(("bert-", "roberta-"))]) == 10
+    assert len([name for name in preset_names() if name.startswith(("bert-", "roberta-"))]) == 12
     config = scratch("roberta-tiny").config
     assert (config.num_hidden_layers, config.hidden_size, config.num_attention_heads) == (2, 128, 2)
     assert (config.intermediate_size, config.max_position_embeddings, config.pad_token_id) == (512, 514, 1)

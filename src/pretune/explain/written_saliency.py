@@ -61,81 +61,108 @@ class WrittenSaliency:
         }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Told:
+    """Read tokens ``ids_T`` and the ``written_L`` behind them, told from position ``first`` on; ``more`` are other inputs of the model, ``table``
+    gives its embeddings. ``is_own_T``: no mark; ``asked`` of the read tokens were given, not written.
+    """
+
+    model: Any
+    table: Any
+    ids_T: torch.Tensor
+    written_L: torch.Tensor
+    first: int
+    asked: int
+    more: dict[str, torch.Tensor]
+    is_own_T: torch.Tensor
+    left_out: int
+
+    def ends(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embeddings (T, H) of the text whose own tokens are the mean of all, and of the text."""
+        device = self.table.weight.device
+        with torch.no_grad():
+            whole_TH = self.table(self.ids_T[None].to(device))[0]
+            mean_H = self.table(torch.arange(self.table.weight.shape[0], device=device)[None])[0].mean(dim=0)
+            return torch.where(self.is_own_T[:, None].to(device), mean_H, whole_TH), whole_TH
+
+    def log_probabilities(self, texts_MTH: torch.Tensor) -> torch.Tensor:
+        """(M, L) of the written tokens."""
+        count, device = len(texts_MTH), texts_MTH.device
+        given = {name: value.to(device).expand(count, -1) for name, value in self.more.items()}
+        mask_MT = torch.ones(count, len(self.ids_T), dtype=torch.long, device=device)
+        logits_MTV = self.model(inputs_embeds=texts_MTH, attention_mask=mask_MT, use_cache=False, **given).logits
+        logits_MLV = logits_MTV[:, self.first : self.first + len(self.written_L)]
+        wanted_ML1 = self.written_L.to(device).expand(count, -1)[..., None]
+        return torch.log_softmax(logits_MLV.float(), dim=-1).gather(-1, wanted_ML1)[..., 0]
+
+
+def _told(task: Task, plain: Any, example: Example, text: str) -> _Told:
+    """The first written tokens, and all that was read for them."""
+    reader: Any = reader_of(task)
+    steps = task.steps_of(example, text)
+    if steps.read_T is None:
+        ids_T = read_example(reader, example, plain.config).inputs["input_ids"][0]
+        written_L, first, asked = torch.from_numpy(steps.written_L.astype(np.int64)), 0, len(ids_T)
+        more = {"decoder_input_ids": torch.from_numpy(steps.before_L.astype(np.int64))[None, :MOST_WRITTEN]}
+        table, read = plain.get_encoder().get_input_embeddings(), len(ids_T)
+    else:
+        (item,) = task.encode(example)
+        ids_T = torch.from_numpy(steps.read_T.astype(np.int64))
+        asked = len(item.arrays["input_ids"])
+        written_L, first, more = ids_T[asked:], asked - 1, {}
+        table, read = plain.get_input_embeddings(), first + min(len(written_L), MOST_WRITTEN)
+    ids_T = ids_T[:read]
+    is_own_T = ~torch.isin(ids_T, torch.tensor(sorted({*reader.tokenizer.all_special_ids})))
+    left_out = max(0, len(written_L) - MOST_WRITTEN)
+    return _Told(plain.eval(), table, ids_T, written_L[:MOST_WRITTEN], first, asked, more, is_own_T, left_out)
+
+
 def written_saliency(
     task: Task, plain: Any, example: Example, text: str, names: Callable[[Any, np.ndarray], tuple[str, ...]], *, orders: int
 ) -> WrittenSaliency | None:  # fmt: skip
     """What the tokens of ``text``, which the model writes for the example, hang on; ``names`` gives a tokenizer's ids as words.
 
-    None where nothing was written, or where the model takes no embeddings in place of tokens.
+    None where nothing was written.
     """
-    reader: Any = reader_of(task)
-    steps = task.steps_of(example, text)
-    plain = plain.eval()
-    if steps.read_T is None:
-        reading = read_example(reader, example, plain.config)
-        ids_T = reading.inputs["input_ids"][0]
-        written_L, first = torch.from_numpy(steps.written_L.astype(np.int64)), 0
-        more = {"decoder_input_ids": torch.from_numpy(steps.before_L.astype(np.int64))[None]}
-        table = plain.get_encoder().get_input_embeddings()
-    else:
-        (asked,) = task.encode(example)
-        ids_T = torch.from_numpy(steps.read_T.astype(np.int64))
-        first = len(asked.arrays["input_ids"]) - 1
-        written_L, more = ids_T[first + 1 :], {}
-        table = plain.get_input_embeddings()
-    left_out = max(0, len(written_L) - MOST_WRITTEN)
-    written_L = written_L[: len(written_L) - left_out]
-    if not len(written_L):
+    told = _told(task, plain, example, text)
+    if not len(told.written_L):
         return None
-    read = len(ids_T) if steps.read_T is None else first + len(written_L)
-    ids_T = ids_T[:read]
-    if more:
-        more = {name: value[:, : len(written_L)] for name, value in more.items()}
-    special = torch.tensor(sorted({*reader.tokenizer.all_special_ids}))
-    is_own_T = ~torch.isin(ids_T, special)
+    blank_TH, whole_TH = told.ends()
     with torch.no_grad():
-        whole_TH = table(ids_T[None].to(table.weight.device))[0]
-        mean_H = table(torch.arange(table.weight.shape[0], device=table.weight.device)[None])[0].mean(dim=0)
-        blank_TH = torch.where(is_own_T[:, None].to(whole_TH.device), mean_H, whole_TH)
-    at_L = torch.arange(len(written_L)) + first
-
-    def log_probabilities(texts_MTH: torch.Tensor) -> torch.Tensor:
-        """(M, L)"""
-        count = len(texts_MTH)
-        given = {name: value.to(texts_MTH.device).expand(count, -1) for name, value in more.items()}
-        mask_MT = torch.ones(count, read, dtype=torch.long, device=texts_MTH.device)
-        logits_MLV = plain(inputs_embeds=texts_MTH, attention_mask=mask_MT, use_cache=False, **given).logits[:, at_L]
-        wanted_ML1 = written_L.to(texts_MTH.device).expand(count, -1)[..., None]
-        return torch.log_softmax(logits_MLV.float(), dim=-1).gather(-1, wanted_ML1)[..., 0]
-
-    with torch.no_grad():
-        ends_2L = log_probabilities(torch.stack([blank_TH, whole_TH])).double().cpu().numpy()
+        ends_2L = told.log_probabilities(torch.stack([blank_TH, whole_TH])).double().cpu().numpy()
     differences_L, points = ends_2L[1] - ends_2L[0], _FIRST_POINTS
     while True:
-        nats_LT = _path_integral(log_probabilities, blank_TH, whole_TH, len(written_L), points)
+        nats_LT = _path_integral(told.log_probabilities, blank_TH, whole_TH, len(told.written_L), points)
         missing = np.abs(nats_LT.sum(axis=1) - differences_L).sum()
         error = float(missing / max(np.abs(differences_L).sum(), 1e-9))
         if error <= _CLOSE or points >= _MOST_POINTS:
             break
         points *= 2
-    own = np.flatnonzero(is_own_T.numpy()[: first + 1] if steps.read_T is not None else is_own_T.numpy())
+    tokenizer = reader_of(task).tokenizer  # type: ignore[union-attr]
+    return WrittenSaliency(
+        names(tokenizer, told.ids_T.numpy()), names(tokenizer, told.written_L.numpy()), nats_LT, np.exp(ends_2L[1]), error,
+        told.left_out, _tested(told, nats_LT.sum(axis=0), blank_TH, whole_TH, orders),
+    )  # fmt: skip
+
+
+def _tested(
+    told: _Told, scores_T: np.ndarray, blank_TH: torch.Tensor, whole_TH: torch.Tensor, orders: int
+) -> Faithfulness | None:
+    """The deletion test of the own tokens that were given."""
+    own = np.flatnonzero(told.is_own_T.numpy()[: told.asked])
 
     def probability(taken_MN: np.ndarray) -> np.ndarray:
-        """Of a written token on average, with the marked own tokens of what was given taken out."""
+        """Of a written token, the geometric mean."""
         found = []
         for taken_N in taken_MN:
-            gone_T = torch.zeros(read, dtype=torch.bool, device=whole_TH.device)
+            gone_T = torch.zeros(len(whole_TH), dtype=torch.bool, device=whole_TH.device)
             gone_T[torch.from_numpy(own[taken_N])] = True
             with torch.no_grad():
-                logs_1L = log_probabilities(torch.where(gone_T[:, None], blank_TH, whole_TH)[None])
+                logs_1L = told.log_probabilities(torch.where(gone_T[:, None], blank_TH, whole_TH)[None])
             found.append(float(logs_1L.mean().exp()))
         return np.array(found)
 
-    test = deletion_test(nats_LT.sum(axis=0)[own], probability, blank=_BLANK, orders=orders, figure="probability of a written token")  # fmt: skip
-    return WrittenSaliency(
-        names(reader.tokenizer, ids_T.numpy()), names(reader.tokenizer, written_L.numpy()), nats_LT, np.exp(ends_2L[1]), error,
-        left_out, test,
-    )  # fmt: skip
+    return deletion_test(scores_T[own], probability, blank=_BLANK, orders=orders, figure="probability of a written token")  # fmt: skip
 
 
 def _path_integral(

@@ -68,7 +68,7 @@ def review(settings: ReviewSettings, *, say: Say) -> Outcome:
 
         pretune review MODEL_DIR --data photos/
         pretune review linear:tfidf --data news.csv --out news-review.csv
-        pretune finetune scratch:bert-mini --data news.csv --relabel news-review.csv
+        pretune review linear:tfidf --data news.csv --plant 0.05
     """
     refuse_missing_data(*settings.every_place)
     out = Path(settings.out)
