@@ -9,7 +9,7 @@ Shapes: R rows, V = 2 R views (all first ones, then all second ones), T tokens, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
 import torch
@@ -21,10 +21,9 @@ from pretune.backbones.text_kinds import fills_in
 from pretune.engine.batching import Stream, cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.engine.randomness import row_keys, uniform
-from pretune.errors import ModelError
 from pretune.metrics.base import ScoreSpec
 from pretune.objectives.contrastive_image import nt_xent
-from pretune.objectives.hidden_tokens import BUDGET_TOKENS, TextPretraining, number_of
+from pretune.objectives.hidden_tokens import BUDGET_TOKENS, OnTrunk, TextPretraining, mask_id_of, number_of
 from pretune.objectives.representation import SPREAD_SPECS, collapse_warnings, health_scores, health_statistics
 from pretune.objectives.token_rows import store_of
 from pretune.objectives.two_views import seeded_heads, twins_found
@@ -49,22 +48,13 @@ _COUNT = 2
 
 
 @final
-class _Projected(nn.Module):
+class _Projected(OnTrunk):
     """A trunk, the mean of its states, and a layer that stays behind."""
 
-    base_model_prefix = "trunk"
-
     def __init__(self, trunk: nn.Module, seed: int) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.config: Any = trunk.config
+        super().__init__(trunk)
         width = int(self.config.hidden_size)
         self.head = seeded_heads(seed, lambda: nn.Sequential(nn.Linear(width, width), nn.Tanh()))
-
-    @property
-    def base_model(self) -> nn.Module:
-        """What layers are counted of."""
-        return self.trunk
 
     def features(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """(V, H) mean of the states of a text's tokens."""
@@ -99,11 +89,7 @@ class ContrastiveText(TextPretraining):
 
     def __init__(self, backbone: Backbone, encoder: TextEncoder, *, fraction: float | None = None, seed: int) -> None:
         super().__init__(backbone, encoder, fraction=fraction, seed=seed)
-        if encoder.tokenizer.mask_token_id is None:
-            raise ModelError(
-                "the tokenizer has no mask token", "choose a model that fills in, such as scratch:bert-mini"
-            )
-        self.mask_id = int(encoder.tokenizer.mask_token_id)
+        self.mask_id = mask_id_of(encoder)
         trunk, self.report = without_pooler(self.model, self.report)
         self.model = self.projecting = _Projected(trunk, seed)
         self._last: dict[str, float] = {}

@@ -21,6 +21,7 @@ from pretune.config import READ_BY_MODALITY
 from pretune.engine.batching import Stream, cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.engine.randomness import row_keys
+from pretune.errors import ModelError
 from pretune.metrics.base import ScoreSpec
 from pretune.objectives.pretraining import Pretraining
 from pretune.objectives.token_rows import TokenRows, store_of
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from pretune.data.splits import Splits
     from pretune.tasks.base import EncodedRows
 
-__all__ = ["BUDGET_TOKENS", "HiddenTokens", "TextPretraining", "number_of"]
+__all__ = ["BUDGET_TOKENS", "HiddenTokens", "OnTrunk", "TextPretraining", "mask_id_of", "number_of"]
 
 BUDGET_TOKENS = 8192  # padded, of a forward pass that only answers
 
@@ -43,6 +44,29 @@ BUDGET_TOKENS = 8192  # padded, of a forward pass that only answers
 def number_of(available: int, fraction: float, draw: float) -> int:
     """``fraction`` of ``available`` on average, at least one and at most all: the fraction's rest is drawn (``draw`` in [0, 1))."""
     return min(available, max(1, math.floor(fraction * available + draw)))
+
+
+def mask_id_of(encoder: TextEncoder) -> int:
+    """The id of the mask token. Raises :class:`ModelError` where the tokenizer has none."""
+    if encoder.tokenizer.mask_token_id is None:
+        raise ModelError("the tokenizer has no mask token", "choose a model that fills in, such as scratch:bert-mini")
+    return int(encoder.tokenizer.mask_token_id)
+
+
+class OnTrunk(torch.nn.Module):
+    """A bare ``trunk`` with parts of an objective on it, which stay behind."""
+
+    base_model_prefix = "trunk"
+
+    def __init__(self, trunk: torch.nn.Module) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.config: Any = trunk.config
+
+    @property
+    def base_model(self) -> torch.nn.Module:
+        """What layers are counted of."""
+        return self.trunk
 
 
 class TextPretraining(Pretraining):

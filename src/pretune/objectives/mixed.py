@@ -205,7 +205,7 @@ class Mixed(Pretraining):
             part.load_state_dict({key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")})  # fmt: skip
 
     def saved(self) -> torch.nn.Module:
-        """What the first part keeps, on the trunk that all learned."""
+        """What the first part keeps, on the trunk that all learned. The parts are taken apart for it: nothing is learned after."""
         self.shared.apart()
         return self.first.saved()
 

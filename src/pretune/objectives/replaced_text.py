@@ -24,9 +24,8 @@ from pretune.backbones.text_kinds import fills_in
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.engine.randomness import row_keys, seed_of, uniform
-from pretune.errors import ModelError
 from pretune.metrics.base import ScoreSpec
-from pretune.objectives.hidden_tokens import BUDGET_TOKENS, HiddenTokens, number_of
+from pretune.objectives.hidden_tokens import BUDGET_TOKENS, HiddenTokens, OnTrunk, mask_id_of, number_of
 from pretune.objectives.token_rows import store_of
 from pretune.types import Batch, Feed, Loss
 
@@ -48,26 +47,17 @@ _DISCRIMINATOR_WEIGHT = 50.0
 _NUM_STATISTICS = 7
 
 
-class Replacing(nn.Module):
+class Replacing(OnTrunk):
     """``trunk`` reads a row; ``head`` tells of each token whether it was replaced, ``generator`` what hidden tokens might be."""
 
-    base_model_prefix = "trunk"
-
     def __init__(self, trunk: nn.Module, *, seed: int) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.config: Any = trunk.config
+        super().__init__(trunk)
         width = int(self.config.hidden_size)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(seed, "generator"))
             self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
             self.generator = _generator(trunk, self.config)
         self.tie_weights()
-
-    @property
-    def base_model(self) -> nn.Module:
-        """What layers are counted of."""
-        return self.trunk
 
     def tie_weights(self) -> None:
         """The generator stands on the trunk's token embeddings."""
@@ -136,11 +126,7 @@ class ReplacedText(HiddenTokens):
 
     def __init__(self, backbone: Backbone, encoder: TextEncoder, *, fraction: float | None = None, seed: int) -> None:
         super().__init__(backbone, encoder, fraction=fraction, seed=seed)
-        if encoder.tokenizer.mask_token_id is None:
-            raise ModelError(
-                "the tokenizer has no mask token", "choose a model that fills in, such as scratch:bert-mini"
-            )
-        self.mask_id = int(encoder.tokenizer.mask_token_id)
+        self.mask_id = mask_id_of(encoder)
         trunk, self.report = without_pooler(self.model, self.report)
         self.model = Replacing(trunk, seed=seed)
 
