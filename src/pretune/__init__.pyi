@@ -121,8 +121,11 @@ class _Train(_Call, total=False):
     micro_batch_size: int | None
     max_tokens: int
     learning_rate: float | None
+    find_learning_rate: bool
     weight_decay: float
-    schedule: Literal['linear', 'cosine', 'constant']
+    schedule: Literal['linear', 'cosine', 'constant', 'plateau']
+    plateau_patience: int
+    plateau_factor: float
     warmup: str
     clip: float
     ema: float
@@ -496,8 +499,11 @@ class _Estimator(TypedDict, total=False):
     micro_batch_size: int | None
     max_tokens: int
     learning_rate: float | None
+    find_learning_rate: bool
     weight_decay: float
-    schedule: Literal['linear', 'cosine', 'constant']
+    schedule: Literal['linear', 'cosine', 'constant', 'plateau']
+    plateau_patience: int
+    plateau_factor: float
     warmup: str
     clip: float
     ema: float

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +19,7 @@ from pretune.engine import checkpoint
 from pretune.engine import fit as fit_module
 from pretune.engine.average import Average
 from pretune.engine.parallel import Cluster
+from pretune.engine.plateau import Plateau
 from pretune.errors import Interrupted, UsageError
 from pretune.files import write_json
 from pretune.report.story import banners
@@ -101,7 +103,7 @@ def test_with_minutes_alone_only_the_warm_up_can_be_a_share() -> None:
 def learning(
     folder: Path, values: Callable[[int], float], *, patience: int | None = None, higher: bool = True,
     eval_every: int = 2, save_every: int | None = None, seconds: float | None = None, ema: float = 0.0,
-    finer: Callable[[int], float] | None = None, **options: Any,
+    finer: Callable[[int], float] | None = None, plateau: Plateau | None = None, **options: Any,
 ) -> Learning:  # fmt: skip
     """A tiny run whose score at an evaluation is ``values(step)``."""
     rig = Rig(seconds=seconds, **{"steps": 12, "dropout": 0.1, **options})
@@ -118,7 +120,7 @@ def learning(
         run=RunFolder(folder), model=rig.model, objective=rig.objective, optim=rig.optim, feeds=rig.feeds,
         goal=Goal("score", higher, patience, evaluate, tie_breaker=("loss", False) if finer else None), pace=Pace(rig.budget.max_steps, eval_every, save_every, 1, 0.1),
         budget=rig.budget, device=CPU, cluster=Cluster(), seed=0, flops_per_token=1e6, say=Silent(),
-        average=Average(rig.model, ema) if ema else None,
+        average=Average(rig.model, ema) if ema else None, plateau=plateau,
     )  # fmt: skip
     return made
 
@@ -205,6 +207,66 @@ def test_a_resumed_run_that_was_out_of_patience_does_not_go_on(tmp_path: Path) -
     again.go()
     assert again.step == 6
     assert largest_difference(weights_of(again.model), weights_after(2)) == 0.0
+
+
+_FLAT = {1: 0.5, 2: 0.4, 3: 0.5, 4: 0.6, 5: 0.6, 6: 0.1, 7: 0.1, 8: 0.1, 9: 0.1, 10: 0.1, 11: 0.1, 12: 0.1}
+"""Better at 1 and 4 alone, so that patience of two ends at 3, and from 4 on at 6, 8 and 10."""
+
+
+def rates_of(run: RunFolder) -> list[float]:
+    return [round(line["learning_rate"], 9) for line in run.log_lines() if line["kind"] == "step"]
+
+
+def test_a_plateau_lowers_the_rate_and_ends_the_run(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"eval_every": 1, "warmup": 0.0, "schedule": "plateau", "learning_rate": 1.0e-3}
+    made = learning(tmp_path, _FLAT.__getitem__, plateau=Plateau(2, 0.2), **options)
+    made.go()
+    assert rates_of(made.run) == [1e-3] * 3 + [2e-4] * 3 + [4e-5] * 2, "a fourth rate would be under a hundredth"
+    assert (made.step, made.best["step"]) == (8, 4)
+    assert largest_difference(weights_of(made.model), weights_after(4, **options)) > 0, "another rate, other weights"
+    assert "no better score in 2 evaluations: the learning rate is 0.0002 from here" in made.say.notes  # type: ignore[attr-defined]
+    again = learning(tmp_path, _FLAT.__getitem__, plateau=Plateau(2, 0.2), **options)
+    again.resume()
+    again.go()
+    assert again.step == 8, "the end stays the end"
+
+
+def test_a_stop_between_two_evaluations_forgets_no_plateau(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"eval_every": 1, "warmup": 0.0, "schedule": "plateau", "learning_rate": 1.0e-3}
+    straight = learning(tmp_path / "straight", _FLAT.__getitem__, plateau=Plateau(2, 0.2), **options)
+    straight.go()
+
+    def stopped(step: int) -> float:
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return _FLAT[step]
+
+    with pytest.raises(Interrupted):
+        learning(tmp_path / "cut", stopped, plateau=Plateau(2, 0.2), **options).go()
+    again = learning(tmp_path / "cut", _FLAT.__getitem__, plateau=Plateau(2, 0.2), **options)
+    again.resume()
+    again.go()
+    assert rates_of(again.run) == rates_of(straight.run)
+    assert largest_difference(weights_of(again.model), weights_of(straight.model)) == 0.0
+
+
+def test_a_plateau_follows_torchs_rule() -> None:
+    draws = np.random.default_rng(0)
+    for patience in (1, 2, 3):
+        mine, parameter = Plateau(patience, 0.5), torch.nn.Parameter(torch.zeros(1))
+        optimizer = torch.optim.SGD([parameter], lr=1.0)
+        # torch counts the evaluations that are forgiven, we those that are not
+        theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, "max", factor=0.5, patience=patience - 1, threshold=0.0
+        )
+        best = -1.0
+        for value in draws.random(30):
+            mine.note(bool(value > best))
+            best = max(best, float(value))
+            theirs.step(value)
+            if mine.is_over:
+                break
+            assert optimizer.param_groups[0]["lr"] == mine.reduction
 
 
 def test_what_an_objective_keeps_is_in_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,9 +56,21 @@ class TrainSettings(Settings):
     learning_rate: float | None = option(
         None, "peak learning rate; default: by the size of the model and how much of it learns", low=0.0, high=10.0
     )
+    find_learning_rate: bool = option(
+        False,
+        "find the peak learning rate by a range test on the training rows: 100 updates at growing rates, then undone",
+    )
     weight_decay: float = option(0.01, "AdamW weight decay on matrices", low=0.0, high=10.0)
     schedule: str = option(
-        "linear", "shape of the learning rate after the warm-up", choices=("linear", "cosine", "constant")
+        "linear",
+        "shape of the learning rate after the warm-up; plateau: lowered where evaluations get no better, and the end where that no longer helps, so that --epochs is the most (default then: 4 times as many)",
+        choices=("linear", "cosine", "constant", "plateau"),
+    )
+    plateau_patience: int = option(
+        2, "with --schedule plateau: lower the rate after this many evaluations without a better result", low=1
+    )
+    plateau_factor: float = option(
+        0.3, "with --schedule plateau: lower it to this share, down to a hundredth of the peak", low=0.01, high=0.99
     )
     warmup: str = option("6%", "length of the warm-up: 500 (steps), 0.5epoch or 6%", metavar="DURATION")
     clip: float = option(1.0, "largest gradient norm", low=1e-6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -25,7 +25,7 @@ def learning_rate_factor(progress: float, *, schedule: str, warmup: float) -> fl
     if progress < warmup:
         return progress / warmup
     rest = (progress - warmup) / max(1e-12, 1.0 - warmup)
-    if schedule == "constant":
+    if schedule in ("constant", "plateau"):  # what a plateau takes off is Optim.reduction
         return 1.0
     if schedule == "cosine":
         return 0.5 * (1.0 + math.cos(math.pi * min(1.0, rest)))
@@ -35,7 +35,7 @@ def learning_rate_factor(progress: float, *, schedule: str, warmup: float) -> fl
 class Optim:
     """Updates the parameters of ``groups``; knows the schedule, not the run.
 
-    A table whose gradient is sparse (:mod:`pretune.engine.tables`) gets the update of the dense one.
+    ``reduction`` is the share of the schedule's rate that a plateau has left (:mod:`pretune.engine.plateau`). A table whose gradient is sparse (:mod:`pretune.engine.tables`) gets the update of the dense one.
     """
 
     def __init__(
@@ -51,6 +51,8 @@ class Optim:
         self.schedule = schedule
         self.warmup = warmup
         self.clip = clip
+        self.reduction = 1.0
+        self.groups = groups
         self.names = {p: name for group in groups for p, name in zip(group.parameters, group.names, strict=True)}
         alike: dict[tuple[float, float], list[torch.nn.Parameter]] = {}  # one call for all that learn alike
         for group in groups:
@@ -63,6 +65,13 @@ class Optim:
             fused=True,
         )
         self.tables: dict[torch.nn.Parameter, TableMoments] = {}
+
+    @classmethod
+    def like(cls, other: Optim) -> Self:
+        """A new one, without moments, for the same parameters."""
+        return cls(
+            other.groups, learning_rate=other.learning_rate, schedule=other.schedule, warmup=other.warmup, clip=other.clip
+        )  # fmt: skip
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
@@ -80,9 +89,14 @@ class Optim:
                 gradients.append(parameter.grad)
         return torch.nn.utils.get_total_norm(gradients) if gradients else torch.zeros(())
 
+    def rate(self, progress: float) -> float:
+        """The learning rate at ``progress`` in [0, 1], of groups whose scale is 1."""
+        shape = learning_rate_factor(progress, schedule=self.schedule, warmup=self.warmup)
+        return self.learning_rate * self.reduction * shape
+
     def step(self, progress: float, norm: float) -> float:
         """Apply the gradients, scaled down to the norm limit; returns the learning rate used."""
-        rate = self.learning_rate * learning_rate_factor(progress, schedule=self.schedule, warmup=self.warmup)
+        rate = self.rate(progress)
         for group in self.adamw.param_groups:
             group["lr"] = rate * group["lr_scale"]
         divisor = max(1.0, (norm + 1e-6) / self.clip)

@@ -50,12 +50,12 @@ def report_page(run: RunFolder) -> Page:
         compression_section(record, is_lead=not metrics),
         scores_section(metrics, name),
         comparisons_section(comparisons),
-        curves_section(run.log_lines(), metrics),
+        curves_section(run.log_lines(), metrics, run.record),
         data_section(passport, record),
     )
     studied, joint = study_of(run), multitask_of(run)
     own = [
-        *([multitask_section(joint), curves_section(run.log_lines(), metrics)] if joint else []),
+        *([multitask_section(joint), curves_section(run.log_lines(), metrics, run.record)] if joint else []),
         *([study_section(studied)] if studied else []),
         *([steps_section(run)] if steps else []),
         *([benchmark_section(measured)] if measured else []),

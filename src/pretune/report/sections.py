@@ -181,8 +181,8 @@ def data_section(passport: Record, record: Record) -> Section | None:
     return Section("data", "Data", (*head, *parts))
 
 
-def curves_section(log: Sequence[Record], metrics: Record) -> Section | None:
-    """Loss, learning rate and evaluation scores over the steps, one line a seed."""
+def curves_section(log: Sequence[Record], metrics: Record, record: Record) -> Section | None:
+    """Loss, learning rate and evaluation scores over the steps, one line a seed; the range test, where there was one."""
     steps = [line for line in log if line.get("kind") == "step"]
     evals = [line for line in log if line.get("kind") == "eval"]
     name = _logged_score(evals, metrics)
@@ -197,6 +197,7 @@ def curves_section(log: Sequence[Record], metrics: Record) -> Section | None:
             name=name,
         ),
         _curve("Learning rate", "learning rate", _by_seed(steps, lambda line: line.get("learning_rate"), set())),
+        _range_test((record.get("training") or {}).get("range_test")),
     )
     parts = [piece for piece in drawn if piece]
     speed = _middle(steps, "examples_per_second"), _middle(steps, "tokens_per_second")
@@ -252,6 +253,27 @@ def _curve(title: str, y_title: str, series: Sequence[Series], *, note: str = ""
         lambda width: line_chart(series, title=title, x_title="step", y_title=y_title, width=width, y_text=y_text)
     )
     return part("figure", drawing=chart, caption=title, note=note if marked else "")
+
+
+def _range_test(found: Record | None) -> Markup:
+    """The loss of the range test over its rates; the ring is where it was least."""
+    if not found or not found.get("losses"):
+        return Markup("")
+    rates, losses = found["rates"], found["losses"]
+    least = min(range(len(losses)), key=losses.__getitem__)
+    title = "Range test: the loss at growing learning rates"
+    chart = responsive(
+        lambda width: line_chart(
+            [Series("", rates, losses, (least,))], title=title, x_title="learning rate", y_title="smoothed loss", width=width, log_x=True
+        )
+    )  # fmt: skip
+    advice = found.get("advice")
+    note = (
+        "The ring marks the least; a tenth of its rate was taken."
+        if advice
+        else "The loss never fell: nothing was taken from it."
+    )
+    return part("figure", drawing=chart, caption=title, note=note)
 
 
 def lineage_section(nodes: Sequence[Node]) -> Section | None:

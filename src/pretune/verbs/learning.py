@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pretune.engine.interrupt import StopRequest
     from pretune.engine.optim import Optim
     from pretune.engine.parallel import Cluster
+    from pretune.engine.plateau import Plateau
     from pretune.types import Step
 
 __all__ = ["Goal", "Learning", "Pace", "pace_of"]
@@ -37,6 +38,9 @@ SAVE_SECONDS = 300.0
 """A checkpoint at least this often, beside those at evaluations."""
 
 _LOG_LINES = 400
+
+_PLATEAU_EPOCHS = 4
+"""Passes at most, as a multiple of the default, where evaluations decide when learning ends."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,8 @@ class Pace:
 
 def pace_of(settings: TrainSettings, *, updates_per_epoch: int, default_epochs: float) -> Pace:
     """The one place where epochs, steps and percents become numbers of updates."""
-    by_epochs = settings.epochs if settings.epochs is not None else default_epochs
+    at_most = _PLATEAU_EPOCHS * default_epochs if settings.schedule == "plateau" else default_epochs
+    by_epochs = settings.epochs if settings.epochs is not None else at_most
     if settings.epochs is None and (settings.max_steps or settings.minutes):
         by_epochs = float("inf")
     steps = by_epochs * updates_per_epoch
@@ -130,7 +135,7 @@ class _BrokenOff(Exception):
 class Learning:
     """One run's training: what learns, towards what, at what pace, and where the state is kept.
 
-    With an ``average`` of the weights it is that which is evaluated and kept. ``begin`` is called once, before the first update: what
+    With an ``average`` of the weights it is that which is evaluated and kept. A ``plateau`` lowers the rate by what evaluations say. ``begin`` is called once, before the first update: what
     it puts into the model is evaluated, and is the first of the results that the best is chosen from. ``before_seconds`` is what comes
     before it, of which a forecast tells.
     """
@@ -149,6 +154,8 @@ class Learning:
     flops_per_token: float
     say: Say
     average: Average | None = None
+    plateau: Plateau | None = None
+    finds_rate: bool = False
     begin: Callable[[], None] | None = None
     before_seconds: float = 0.0
     best: dict[str, Any] = field(default_factory=dict)
@@ -179,6 +186,11 @@ class Learning:
         state = found.state
         self.step, self.stale, self.best = found.step, state["stale"], state["best"]
         self.unevaluated = state["unevaluated"]
+        if self.finds_rate:
+            self.optim.learning_rate = state["learning_rate"]
+        if self.plateau:
+            self.plateau.load(state["plateau"])
+            self.optim.reduction = self.plateau.reduction
         self.feeds.updates = state["data"]["updates"]
         self.feeds.micro_batch_size = state["data"]["micro_batch_size"]
         self.budget.used_seconds = state["used_seconds"]
@@ -200,6 +212,8 @@ class Learning:
             if self.average:
                 self.average.restart()
             self.unevaluated = True
+        if self.finds_rate and self._saved_step < 0:
+            self._find_rate()
         # The bar counts thousandths of the budget, which may be updates or minutes.
         bar = self.say.progress(1000, "training")
         told = int(1000 * self.budget.progress(self.step))
@@ -217,7 +231,7 @@ class Learning:
                 self._saved_step = -1
                 self._save()
                 self._leave_if_asked(stop)
-            for done in [] if self._out_of_patience() or not self.pace.total_steps else steps:
+            for done in [] if self._is_over() or not self.pace.total_steps else steps:
                 self.step = done.number
                 if self.average:
                     self.average.update()
@@ -232,13 +246,32 @@ class Learning:
                 elif self._is_save_due():
                     self._save()
                 self._leave_if_asked(stop)
-                if self._out_of_patience():
+                if self._is_over():
                     self.say.note(
                         f"no better {self.goal.metric} in {counted(self.stale, 'evaluation')}: stopping early"
                     )
                     break
         bar.close()
         self._take_best()
+
+    def _find_rate(self) -> None:
+        """Learn at the rate that a range test advises, and note it in run.json."""
+        from pretune.engine.range_test import range_test
+
+        found = range_test(
+            self.model, self.feeds, self.objective, self.optim, device=self.device, cluster=self.cluster, seed=self.seed
+        )
+        tried = f"{counted(len(found.rates), 'update')} at growing learning rates"
+        if found.advice is None:
+            self.say.warn(f"{tried}: the loss never fell, and the rate stays {self.optim.learning_rate:.2g}")
+        else:
+            self.say.note(
+                f"{tried}: {found.advice:.2g} is advised and taken (without the test: {self.optim.learning_rate:.2g})"
+            )
+            self.optim.learning_rate = found.advice
+        if self.cluster.is_first:
+            training = {**self.run.record.get("training", {}), "learning_rate": self.optim.learning_rate}
+            self.run.update_record(training={**training, "range_test": found.to_dict()})
 
     def _log(self, done: Step) -> None:
         if not self.cluster.is_first or (done.number % self.pace.log_every and done.progress < 1.0):
@@ -268,8 +301,10 @@ class Learning:
             return self.step % self.pace.save_every == 0
         return time.monotonic() - self._saved_at > SAVE_SECONDS
 
-    def _out_of_patience(self) -> bool:
-        return self.goal.patience is not None and self.stale >= self.goal.patience
+    def _is_over(self) -> bool:
+        """Is patience at its end, or is there nothing left to lower the rate to?"""
+        out_of_patience = self.goal.patience is not None and self.stale >= self.goal.patience
+        return out_of_patience or (self.plateau is not None and self.plateau.is_over)
 
     def _evaluate(self, stop: StopRequest) -> None:
         """Score the goal's split on the first process; all learn the result. A signal breaks it off, for after a resume."""
@@ -308,6 +343,18 @@ class Learning:
             self.say.note(
                 f"step {self.step}, epoch {epoch:.2f}: {self.goal.split} {self.goal.metric} {standing['value']:.4f}{' (best so far)' if better else ''}"
             )
+        self._adapt_rate(better)
+
+    def _adapt_rate(self, better: bool) -> None:
+        """Lower the rate where the plateau says so. What comes before the first update is no evaluation of it."""
+        if self.plateau is None or not self.step or not self.plateau.note(better):
+            return
+        self.optim.reduction = self.plateau.reduction
+        if self.cluster.is_first and not self.plateau.is_over:
+            rate = self.optim.learning_rate * self.plateau.reduction
+            self.say.note(
+                f"no better {self.goal.metric} in {counted(self.plateau.patience, 'evaluation')}: the learning rate is {rate:.2g} from here"
+            )
 
     def _shared_standing(self, scores: Mapping[str, float]) -> dict[str, float]:
         """The first process's standing, known to all."""
@@ -326,6 +373,8 @@ class Learning:
                 "best": self.best,
                 "stale": self.stale,
                 "unevaluated": self.unevaluated,
+                **({"learning_rate": self.optim.learning_rate} if self.finds_rate else {}),
+                **({"plateau": self.plateau.to_dict()} if self.plateau else {}),
             }
             average = self.average.tensors() if self.average else {}
             whole = checkpoint.Checkpoint(

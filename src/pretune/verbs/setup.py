@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pretune.backbones.lora import LowRankSpec
     from pretune.engine.devices import Device
     from pretune.engine.parallel import Cluster
+    from pretune.engine.plateau import Plateau
     from pretune.tasks.base import PartsPace, Task
     from pretune.verbs.labelled import ChoosingRows
 
@@ -210,9 +211,18 @@ def make_learning(
         run=run, model=model, objective=learner, optim=optim, feeds=feeds,
         goal=Goal(patience=settings.early_stopping_patience, **goal), pace=pace, budget=budget,
         device=device, cluster=cluster, seed=settings.seed, flops_per_token=_flops_per_token(model), say=say,
-        average=Average(model, settings.ema) if settings.ema else None,
+        average=Average(model, settings.ema) if settings.ema else None, plateau=_plateau(settings),
+        finds_rate=settings.find_learning_rate,
     )  # fmt: skip
     return Setup(backbone, report, adaptation, learner, rate), learning
+
+
+def _plateau(settings: TrainSettings) -> Plateau | None:
+    from pretune.engine.plateau import Plateau
+
+    if settings.schedule != "plateau":
+        return None
+    return Plateau(settings.plateau_patience, settings.plateau_factor)
 
 
 def _low_rank(settings: Any) -> LowRankSpec:
@@ -227,6 +237,10 @@ def _low_rank(settings: Any) -> LowRankSpec:
 def _rate(settings: Any, backbone: Backbone, adapt: str, pace: PartsPace) -> float:
     """The peak learning rate: as asked, else as the task says, else by the backbone."""
     if settings.learning_rate is not None:
+        if settings.find_learning_rate:
+            raise UsageError(
+                "--learning-rate and --find-learning-rate are two answers to one question", "give one of them"
+            )
         return settings.learning_rate
     if pace.learning_rate is not None:
         return pace.learning_rate

@@ -22,7 +22,7 @@ _FLAGS = {
     "overwrite-output-dir": "overwrite", "max-grad-norm": "clip", "lr-scheduler-type": "schedule", "warmup-steps": "warmup",
     "eval-steps": "eval-every", "save-steps": "save-every", "num-beams": "beam-size", "train-file": "train",
     "validation-file": "validation", "test-file": "test", "random-state": "seed", "num-threads": "threads", "dataset": "data",
-    "ema-decay": "ema", "img-size": "image-size", "imgsz": "image-size", "gradient-checkpointing": "activation-checkpointing",
+    "ema-decay": "ema", "adapt-rate": "schedule", "img-size": "image-size", "imgsz": "image-size", "gradient-checkpointing": "activation-checkpointing",
 }  # fmt: skip
 """Names of options in transformers' training arguments and other tools, where one of ours means the same and takes the same values."""
 
