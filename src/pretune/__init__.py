@@ -27,6 +27,7 @@ __all__ = [
     "TextClassifier",
     "TextRegressor",
     "__version__",
+    "ask",
     "benchmark",
     "cache",
     "compare",

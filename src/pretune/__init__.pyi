@@ -24,6 +24,7 @@ class _Data(_Call, total=False):
     train: Any
     validation: Any
     test: Any
+    unlabelled: Any
     column: str | Sequence[str]
     label_type: Literal['auto', 'class']
     unseen_labels: Literal['refuse', 'missed']
@@ -91,6 +92,16 @@ class _Review(_Frozen, total=False):
     most: int | None
     accept: int
     plant: float
+    out: _Place
+
+class _Ask(_Frozen, total=False):
+    unlabelled: Any
+    rows: int
+    by: Literal['margin', 'coreset', 'random'] | Sequence[Literal['margin', 'coreset', 'random']]
+    filled: _Place | None
+    simulate: bool
+    seeds: int
+    resamples: int
     out: _Place
 
 class _Out(_Call, total=False):
@@ -384,6 +395,9 @@ def inspect(*more: Any, **options: Unpack[_Inspect]) -> Outcome:
 
 def review(backbone: _Place, **options: Unpack[_Review]) -> Outcome:
     """Rank the rows whose label looks wrong, and estimate how many are, by class."""
+
+def ask(backbone: _Place, **options: Unpack[_Ask]) -> Outcome:
+    """List the rows without labels whose labels would teach most, beside as many drawn at random."""
 
 def pretrain(backbone: _Place, **options: Unpack[_Pretrain]) -> Outcome:
     """Learn from texts, pictures or sound without labels, from scratch or on from a model."""

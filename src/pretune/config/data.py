@@ -54,6 +54,9 @@ class DataSettings(Settings):
     )
     validation: tuple[str, ...] = option((), "the same for the validation rows", metavar="DATA")
     test: tuple[str, ...] = option((), "the same for the test rows", metavar="DATA")
+    unlabelled: tuple[str, ...] = option(
+        (), "the same for rows without labels; those that they have are not looked at", metavar="DATA"
+    )
     column: tuple[str, ...] = option(
         (),
         "name a column: text=title, text_pair=reply, label=category, labels=tags (several a row; or columns of 0 and 1: labels=rude,loud), id=key, group=patient, split=set, fold=fold; a number is a position (from 0); of files: label=folder:2 is the second folder of their path",
@@ -124,8 +127,8 @@ class DataSettings(Settings):
         if not self.places and not self.train:
             spec = next(spec for spec in dataclasses.fields(self) if spec.name == "data")
             missing = (
-                "--train is missing beside --validation or --test"
-                if self.validation or self.test
+                "--train is missing beside --validation, --test or --unlabelled"
+                if self.validation or self.test or self.unlabelled
                 else f"{name_of(spec)} is missing: {spec.metadata['help']}"
             )
             raise UsageError(
@@ -141,7 +144,7 @@ class DataSettings(Settings):
     @property
     def every_place(self) -> tuple[str, ...]:
         """All that was given as data, files of told splits too."""
-        return (*self.places, *self.train, *self.validation, *self.test)
+        return (*self.places, *self.train, *self.validation, *self.test, *self.unlabelled)
 
     @property
     def place(self) -> str:
@@ -150,7 +153,7 @@ class DataSettings(Settings):
 
     def elsewhere(self, data: str, **changes: Any) -> Self:
         """The same reading of other data."""
-        return dataclasses.replace(self, data=data, train=(), validation=(), test=(), **changes)
+        return dataclasses.replace(self, data=data, train=(), validation=(), test=(), unlabelled=(), **changes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +168,7 @@ class CleanSettings(Settings):
     )
     relabel: str | None = option(
         None,
-        "labels set right by a person: a CSV of id, label and new_label, as pretune review writes it",
+        "labels that a person set right or gave: a table of id, label and new_label, as pretune review and pretune ask write it",
         metavar="FILE",
     )
     deduplicate: bool = option(False, "drop later copies of a row inside each split")

@@ -70,6 +70,7 @@ def clean(splits: Splits, settings: CleanSettings) -> Splits:
 
 _STEPS = {
     "relabel": ("--relabel", "{n} of {split} got another label"),
+    "relabel_join": ("--relabel", "{n} of {split} got a label and {were} learned from with train"),
     "relabel_drop": ("--relabel", "{n} of {split} {were} dropped, as it asks"),
     "redact": ("--redact", "{n} of {split} {were} changed"),
     "deduplicate": ("--deduplicate", "{n} of {split} {were} dropped, {later} of an earlier one"),
@@ -86,7 +87,7 @@ def _sentences(facts: Mapping[str, Mapping[str, Any]]) -> list[str]:
         flag, words = _STEPS.get(step, (f"--clean {step}", "{n} of {split} {were} changed"))
         done = []
         for split, found in splits.items():
-            count = found.get("dropped", found.get("changed", 0))
+            count = next((found[word] for word in ("dropped", "changed", "joined") if word in found), 0)
             verbs = {
                 "stand": agree(count, "stand", "stands"),
                 "later": agree(count, "copies", "a copy"),

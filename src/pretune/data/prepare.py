@@ -10,7 +10,7 @@ from typing import Any
 
 from pretune.data.columns.find import find_roles
 from pretune.data.columns.looks import column_flag, names_files, sampled
-from pretune.data.columns.roles import Roles
+from pretune.data.columns.roles import ANSWER_ROLES, Roles
 from pretune.data.columns.split import FoldTally
 from pretune.data.dialogue.columns import join_turns
 from pretune.data.formats.base import Chunk, Options, Table
@@ -70,6 +70,8 @@ def prepared_tables(
             name = f"{source.name} ({inner_split})" if inner_split else source.name
             with reading(name):
                 told = asked if learned is None else learned.asked(table, asked, name)
+                if source.told and source.split == "unlabelled":  # those rows need no column of answers
+                    told = {role: column for role, column in told.items() if role not in ANSWER_ROLES}
                 table = join_points(join_answers(join_indicators(table, told.get("labels"), name)), told, source.stems)
                 table = join_turns(table, told)
                 key = (table.columns, tuple(table.roles.items()))

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from pretune.report.charts import Whisker, dot_whisker
 from pretune.report.drift_words import auc_text, p_text, verdict_sentence
 from pretune.report.layout import Cell, Page, Section, Tile, data_table, part, write_page
+from pretune.report.row_parts import row_parts
 from pretune.report.svg import responsive
 from pretune.report.words import number_text, percent_text, percent_tick, plain, score_text, score_value_text
 from pretune.wording import counted
@@ -19,7 +20,6 @@ __all__ = ["drift_page", "write_drift_page"]
 
 Facts = Mapping[str, Any]
 _MOST_CLASSES = 30
-_CUT = 400
 
 
 def write_drift_page(facts: Facts, out: Path) -> Path:
@@ -157,30 +157,8 @@ def _expected(facts: Facts) -> Markup:
 
 
 def _rows(rows: Sequence[Facts]) -> Markup:
-    """Texts in a table, pictures side by side, clips with their sound."""
-    pictures = [
-        {"image": row["image"], "caption": plain(row["id"])}
-        for row in rows
-        if row.get("image") and not row.get("audio")
-    ]
-    found = part("pictures", rows=pictures) if pictures else Markup("")
-    for row in rows:
-        if row.get("audio"):
-            found += part("heading", text=plain(row["id"])) + part(
-                "clip", image=row["image"], audio=row["audio"], drawing=""
-            )
-    texts = [
-        [Cell(plain(row["id"])), *(Cell(_cut(plain(row[name]))) for name in ("text", "text_pair") if name in row)]
-        for row in rows
-        if row.get("text") and not pictures
-    ]
-    columns = ["row", "text", "second text"][: max((len(row) for row in texts), default=0)]
     note = "Those that the classifier, which saw neither, is surest of."
-    return found + data_table("New rows unlike any of the reference", columns, texts, note=note)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _CUT else f"{text[:_CUT].rstrip()} …"
+    return row_parts(rows, "New rows unlike any of the reference", note=note)
 
 
 def _tests(facts: Facts) -> Markup:

@@ -9,13 +9,14 @@ from typing import Any
 from markupsafe import Markup
 
 from pretune.report.layout import Cell, Page, Section, Tile, data_table, part, write_page
+from pretune.report.row_parts import row_parts
 from pretune.report.words import percent_text, plain
 from pretune.wording import agree, counted
 
 __all__ = ["review_page", "write_review_page"]
 
 Facts = Mapping[str, Any]
-_MOST_PAIRS, _MOST_ROWS, _CUT = 20, 500, 400
+_MOST_PAIRS, _MOST_ROWS = 20, 500
 
 
 def write_review_page(facts: Facts, out: Path) -> Path:
@@ -51,28 +52,13 @@ def review_page(facts: Facts) -> Page:
 
 
 def _rows(rows: Sequence[Facts]) -> Markup:
-    """Pictures side by side, everything else in a table."""
     shown = rows[:_MOST_ROWS]
     note = f"The table beside this page has {counted(len(rows))}." if len(rows) > len(shown) else ""
-    if any(row["picture"] for row in shown):
-        pictures = [
-            {"image": row["picture"], "caption": f"{plain(row['label'])} → {plain(row['suggested'])} ({percent_text(row['probability_of_suggested'])}) · {plain(row['id'])}"}
-            for row in shown
-        ]  # fmt: skip
-        return part("pictures", rows=pictures) + part("sentences", rows=[note] if note else [])
-    lines = [
-        [
-            Cell(plain(row["id"])), Cell(_cut(plain(row["text"] or row["row"]))), Cell(plain(row["label"]), percent_text(row["probability_of_label"])),
-            Cell(plain(row["suggested"]), percent_text(row["probability_of_suggested"])),
-        ]
-        for row in shown
-    ]  # fmt: skip
-    columns = ["row", "what it is", "label, its probability", "likelier"]
-    return data_table("The most suspicious first", columns, lines, note=note)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _CUT else f"{text[:_CUT].rstrip()} …"
+    more = (
+        ("label", [f"{plain(row['label'])} ({percent_text(row['probability_of_label'])})" for row in shown]),
+        ("likelier", [f"{plain(row['suggested'])} ({percent_text(row['probability_of_suggested'])})" for row in shown]),
+    )
+    return row_parts([row["shown"] for row in shown], "The most suspicious first", note=note, more=more)
 
 
 def _pairs(pairs: Sequence[Facts]) -> Markup:

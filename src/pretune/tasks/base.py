@@ -168,6 +168,7 @@ class Task(ABC):
     loss_parts: tuple[str, ...] = ()
     lacks: ClassVar[Mapping[str, str]] = {
         "probe": "a probe tells classes apart",
+        "ask": "rows to label are looked for where a row is of one class of several",
         "review": "labels that look wrong are looked for where a row is of one class of several",
         "selftrain": "answers that are learned from are one class of several (pretune distill --unlabelled teaches a student)",
     }

@@ -66,7 +66,7 @@ class MultilabelClassification(Labelling):
     answer: ClassVar[str] = "labels"
     problem_type: ClassVar[str] = "multi_label_classification"
     metric_type: ClassVar[type[Metric]] = MultilabelMetric
-    lacks: ClassVar[Mapping[str, str]] = {name: Task.lacks[name] for name in ("review", "selftrain")}
+    lacks: ClassVar[Mapping[str, str]] = {name: Task.lacks[name] for name in ("ask", "review", "selftrain")}
     kept: ClassVar[Mapping[str, Check]] = {"threshold?": number(0, 1)}
 
     def __init__(

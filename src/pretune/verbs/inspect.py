@@ -163,7 +163,7 @@ def _called(settings: InspectSettings) -> str:
     """What was looked at, in words."""
     from pretune.data.places.inputs import STDIN
 
-    places = [*settings.places, *settings.train, *settings.validation, *settings.test]
+    places = [*settings.places, *settings.train, *settings.validation, *settings.test, *settings.unlabelled]
     words = ["standard input" if place == STDIN else place for place in places]
     return words[0] if len(words) == 1 else f"{words[0]} and {len(words) - 1} more"
 
@@ -177,7 +177,12 @@ def _same_places(settings: InspectSettings) -> dict[str, Any]:
         return {"data": "FILE"}  # what was piped has to be kept first
     if not settings.more:
         return {"data": settings.data}
-    found = {"train": settings.train, "validation": settings.validation, "test": settings.test}
+    found = {
+        "train": settings.train,
+        "validation": settings.validation,
+        "test": settings.test,
+        "unlabelled": settings.unlabelled,
+    }
     for place in settings.places:
         found[split_of_path(PurePath(place).name) or "train"] += (place,)
     return {"data": None, **found}

@@ -23,10 +23,12 @@ _COMMON = frozenset(
     {
         "data", "column", "task", "objective", "adapt", "epochs", "minutes", "batch_size", "learning_rate", "augment", "split", "method",
         "ratio", "student", "unlabelled", "vocabulary", "arms", "budgets", "tasks", "prompt", "row", "label", "seeds", "resamples", "port",
-        "strict", "chat", "out", "overwrite", "dry_run",
+        "strict", "chat", "out", "overwrite", "dry_run", "rows", "by", "filled", "simulate",
     }
 )  # fmt: skip
 """What most people give; the rest is on the whole page."""
+_NOT_HERE = (DataSettings.__dataclass_fields__["unlabelled"],)
+"""Declared for every verb that reads data, and common only where a verb declares its own."""
 
 
 _COMMAND = re.compile(r"(?:pretune|python|curl|echo|cat|[A-Z_]+=\S+) ")
@@ -38,7 +40,12 @@ _PIECE = re.compile(rf"--?[a-zA-Z]\S*(?: (?!-){_WORD})?|{_WORD}")
 def is_common(cls: type[Settings], spec: dataclasses.Field[Any]) -> bool:
     """Does ``-h`` show it? Places and what is required always."""
     few = len(dataclasses.fields(cls)) <= _FEW
-    return few or is_required(spec) or bool(spec.metadata.get("positional")) or spec.name in _COMMON
+    return (
+        few
+        or is_required(spec)
+        or bool(spec.metadata.get("positional"))
+        or (spec.name in _COMMON and spec not in _NOT_HERE)
+    )
 
 
 def metavar_of(spec: dataclasses.Field[Any]) -> str:

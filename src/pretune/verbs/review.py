@@ -219,19 +219,18 @@ def _pairs(found: LabelErrors, labels: tuple[str, ...]) -> list[dict[str, Any]]:
 def _line(
     settings: ReviewSettings, rows: Dataset, labels: tuple[str, ...], probabilities_NC: Any, found: LabelErrors, place: int, accepted: bool
 ) -> dict[str, Any]:  # fmt: skip
-    """A row of the table, with its picture for the page."""
-    from pretune.tasks.shown.thumbnails import thumbnail
+    """A row of the table, with what the page shows of it."""
+    from pretune.evaluation.drift.plain import shown
 
     cells: Any = rows[place]
     suggested = labels[found.suggested_N[place]]
-    shown = " / ".join(cells[name] for name in ("text", "text_pair") if cells.get(name))
+    text = " / ".join(cells[name] for name in ("text", "text_pair") if cells.get(name))
     media = next((cells[name] for name in ("image", "audio") if cells.get(name)), None)
     return {
         "id": cells["id"], "label": cells["label"], "new_label": suggested if accepted else "", "suggested": suggested,
         "probability_of_label": round(float(probabilities_NC[place, labels.index(cells["label"])]), 4),
         "probability_of_suggested": round(float(probabilities_NC[place, found.suggested_N[place]]), 4), "split": settings.split,
-        "row": shown[:_SHOWN_TEXT] if media is None else str(media.get("path") or ""), "text": shown,
-        "picture": thumbnail(cells["image"]) if cells.get("image") else "",
+        "row": text[:_SHOWN_TEXT] if media is None else str(media.get("path") or ""), "shown": shown(cells),
     }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ VERBS: tuple[VerbEntry, ...] = (
         "inspect", "look at the data", "read the data and write its passport: columns, balance, duplicates, leaks"
     ),
     VerbEntry("review", "look at the data", "rank the labels that look wrong, for a person to set right"),
+    VerbEntry("ask", "look at the data", "say which rows to label next, and whether asking beats drawing them"),
     VerbEntry("pretrain", "learn", "learn from unlabelled texts, pictures or clips, from scratch or on from a model"),
     VerbEntry("finetune", "learn", "learn a task from labelled rows"),
     VerbEntry(

@@ -27,7 +27,7 @@ from pretune.errors import DataError, UsageError
 __all__ = ["STDIN", "find_inputs", "input_paths"]
 
 STDIN = "-"
-_SPLITS = ("train", "validation", "test")
+_SPLITS = ("train", "validation", "test", "unlabelled")
 
 
 def input_paths(settings: DataSettings) -> list[tuple[str | None, list[str]]]:

@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["SPARSE_STRENGTH", "LinearFit", "fit_linear", "log_losses", "rotated_logits"]
+__all__ = [
+    "FEW_ROWS_STRENGTH",
+    "SPARSE_STRENGTH",
+    "LinearFit",
+    "fit_linear",
+    "fit_rows",
+    "log_losses",
+    "rotated_logits",
+]
 
 Features = Any
 """(N, F): float32 numbers, or a sparse matrix of scipy's whose rows have length 1."""
@@ -30,6 +38,9 @@ _SMALL = 20_000_000
 
 SPARSE_STRENGTH, SPARSE_PASSES = 10.0, 15
 """Of texts as terms: SAGA (Defazio et al. 2014) stopped early (docs/decisions.md, D203)."""
+
+FEW_ROWS_STRENGTH = 0.01
+"""Of numbers, where the rows are too few to choose it by."""
 
 _LIKE = 1e-3
 """Losses that differ by no more are alike: the stronger regularisation is taken."""
@@ -50,6 +61,10 @@ class LinearFit(NamedTuple):
     losses: dict[float, float]
     tried: int
     rows: int
+
+    def logits(self, features: Features) -> np.ndarray:
+        """(N, C) of the classes of other rows."""
+        return _logits(features, self.weight, self.bias)
 
     def facts(self) -> dict[str, Any]:
         """JSON values for the record."""
@@ -92,6 +107,15 @@ def fit_linear(
     chosen = np.arange(len(labels)) if len(labels) <= most else np.sort(rng.permutation(len(labels))[:most])
     weight, bias = _solved(features[chosen], labels[chosen], weights_N[chosen], num_classes, strength)
     return LinearFit(weight, bias, strength, losses, len(tried) if losses else 0, len(chosen))
+
+
+def fit_rows(features: Features, labels: np.ndarray, num_classes: int) -> LinearFit:
+    """Fit rows that count alike; sparse features at :data:`SPARSE_STRENGTH`, in the fewer passes the more rows there are."""
+    weights_N = np.ones(len(labels))
+    if isinstance(features, np.ndarray):
+        return fit_linear(features, labels, weights_N, np.arange(len(labels)), num_classes, default=FEW_ROWS_STRENGTH)
+    weight, bias = _classes(features, labels, weights_N, num_classes, SPARSE_STRENGTH, passes=min(max(SPARSE_PASSES, 50_000 // len(labels)), _PASSES))  # fmt: skip
+    return LinearFit(weight, bias, SPARSE_STRENGTH, {}, 0, len(labels))
 
 
 def rotated_logits(

@@ -17,7 +17,7 @@ from pretune.backbones.modes import evaluating
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.tasks.base import EncodedRows, Learnable
-from pretune.tasks.linear.fit import LinearFit, fit_linear
+from pretune.tasks.linear.fit import FEW_ROWS_STRENGTH, LinearFit, fit_linear
 from pretune.tasks.predicting import BUDGET_TOKENS
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["LinearHead", "Solvable", "find_linear_head", "place", "read", "solvable", "solve"]
 
 _TRIED_ROWS = 3
-_DEFAULT_STRENGTH = 0.01
 
 
 class LinearHead(NamedTuple):
@@ -137,7 +136,7 @@ def solve(
     told = solvable(head, rows, units, read(head, rows, device) if features_MF is None else features_MF)
     with threadpool_limits(device.threads):  # as many as torch has: others would wait for each other on a busy machine
         return fit_linear(
-            told.features, told.labels, told.weights, told.units, len(head.task.labels), default=_DEFAULT_STRENGTH
+            told.features, told.labels, told.weights, told.units, len(head.task.labels), default=FEW_ROWS_STRENGTH
         )  # fmt: skip
 
 
