@@ -64,7 +64,7 @@ def shell_in(folder: Path, aside: Path) -> Iterator[Shell]:
 
 @contextlib.contextmanager
 def python_in(aside: Path) -> Iterator[Path]:
-    """A stand-in for ``python`` that takes ``-P -m MODULE ARGUMENTS``."""
+    """A stand-in for ``python`` that takes ``[-P] -m MODULE ARGUMENTS``."""
     with _stand_in(aside, "python", []) as stand_in:
         yield stand_in
 
@@ -120,14 +120,15 @@ def _be_called(call: socket.socket) -> None:
 
 
 def _run(command: list[str], words: list[str]) -> int:
-    """``pretune WORDS``, or where there is no command ``python -P -m MODULE ARGUMENTS``."""
+    """``pretune WORDS``, or where there is no command ``python [-P] -m MODULE ARGUMENTS``."""
     if command:
         from pretune.cli import main
 
         return main(words)
-    assert words[:2] == ["-P", "-m"], words
-    sys.argv = words[2:]
-    runpy.run_module(words[2], run_name="__main__", alter_sys=True)
+    mode, *words = words[words[0] == "-P" :]
+    assert mode == "-m", mode
+    sys.argv = words
+    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
     return 0
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from benchmarks import __main__ as command
+from benchmarks import measure
 from benchmarks.job import Job
 from benchmarks.measure import run_module, summary, useful_flops
 from benchmarks.plan import KINDS, Plan, plan_of
 from benchmarks.table import render
+
+from typed import python_in
 
 FACTS = {
     "model": "a model",
@@ -104,7 +108,9 @@ def test_the_table_holds_every_side_and_what_was_wanted() -> None:
 
 
 @pytest.mark.slow
-def test_every_job_of_pretune_runs_as_the_code_is_now(minilm_dir: Path, tmp_path: Path) -> None:
+def test_every_job_of_pretune_runs_as_the_code_is_now(
+    minilm_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Measurements call the tool's inside; one that no longer fits it would be found an hour late."""
     assert minilm_dir.is_dir()
     plan = Plan(
@@ -112,12 +118,16 @@ def test_every_job_of_pretune_runs_as_the_code_is_now(minilm_dir: Path, tmp_path
         frozen_epochs=1, predictor_steps=2, paragraphs_per_label=300,
     )  # fmt: skip
     cache = tmp_path / "cache"
-    run_module("benchmarks.prepare", str(tmp_path), json.dumps(plan.to_dict()), log=tmp_path / "log.txt", cache=cache)
-    for kind in set(KINDS) - {"start"}:
-        work = tmp_path / kind
-        work.mkdir()
-        Job(kind, "pretune", str(tmp_path), str(work), 0, plan).write(work / "job.json")
-        run_module("benchmarks.job", str(work / "job.json"), log=work / "log.txt", cache=cache)
+    with python_in(tmp_path) as python:
+        monkeypatch.setattr(measure, "sys", SimpleNamespace(executable=str(python)))
+        run_module(
+            "benchmarks.prepare", str(tmp_path), json.dumps(plan.to_dict()), log=tmp_path / "log.txt", cache=cache
+        )
+        for kind in set(KINDS) - {"start"}:
+            work = tmp_path / kind
+            work.mkdir()
+            Job(kind, "pretune", str(tmp_path), str(work), 0, plan).write(work / "job.json")
+            run_module("benchmarks.job", str(work / "job.json"), log=work / "log.txt", cache=cache)
         assert json.loads((work / "measured.json").read_text())["seconds"] > 0
 
 

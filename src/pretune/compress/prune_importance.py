@@ -21,7 +21,7 @@ from torch.nn.modules.conv import _ConvNd
 from pretune.backbones.units import Reader, Unit, units_of
 from pretune.engine.devices import Device
 from pretune.errors import CheckFailed
-from pretune.tasks.base import EncodedRows, Learnable
+from pretune.tasks.protocols import EncodedRows, Learnable
 
 __all__ = ["part_scores"]
 

@@ -15,7 +15,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pretune.backbones.norms import StillBatchNorm2d
 from pretune.engine.devices import Device
-from pretune.tasks.base import EncodedRows, Task
+from pretune.tasks.base import Task
+from pretune.tasks.protocols import EncodedRows
 
 __all__ = ["follow_closely", "settle_norms"]
 

@@ -16,8 +16,9 @@ import torch
 from pretune.errors import UsageError
 from pretune.explain.attention import Attention, attention_of, check_size, checked_difference, rollout, rows_of
 from pretune.explain.reading import Reading, read_example, reader_of
-from pretune.tasks.base import Steps, Task
+from pretune.tasks.base import Task
 from pretune.tasks.predicting import predict_items
+from pretune.tasks.protocols import Steps
 from pretune.types import Example
 
 __all__ = ["WrittenAttention", "token_names", "written_attention"]

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
     from pretune.config import PretrainingSettings
     from pretune.data.splits import Splits
-    from pretune.tasks.base import EncodedRows
+    from pretune.tasks.protocols import EncodedRows
 
 __all__ = ["CausalText"]
 

@@ -20,8 +20,8 @@ from pretune.backbones.adapt import Adaptation
 from pretune.engine.batching import Stream
 from pretune.engine.fit import Objective
 from pretune.objectives.supervised import Supervised, learned_item
-from pretune.tasks.base import EncodedRows
 from pretune.tasks.classification import Classification
+from pretune.tasks.protocols import EncodedRows
 from pretune.types import Batch, Encoded, Feed, Loss
 
 __all__ = ["METHODS", "Consistency", "Method", "accepted"]

@@ -24,7 +24,7 @@ from pretune.errors import ModelError
 from pretune.metrics.base import ScoreSpec
 from pretune.objectives.hidden_frames import MASK_SHARE, code_warnings, gumbel, hidden_frames, other_frames
 from pretune.objectives.pretraining import Pretraining
-from pretune.tasks.base import EncodedRows
+from pretune.tasks.protocols import EncodedRows
 from pretune.tasks.rows.audio import ClipRows, batch_of_clips, clips_of
 from pretune.types import TERM, Batch, Encoded, Feed, Loss
 

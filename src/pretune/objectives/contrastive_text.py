@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from pretune.backbones.load import Backbone
     from pretune.backbones.text.encoder import TextEncoder
-    from pretune.tasks.base import EncodedRows
+    from pretune.tasks.protocols import EncodedRows
 
 __all__ = ["ContrastiveText"]
 

@@ -17,7 +17,8 @@ from pretune.engine.batching import Stream
 from pretune.engine.fit import Objective
 from pretune.objectives.inner_matching import InnerMatching
 from pretune.objectives.supervised import learned_item
-from pretune.tasks.base import EncodedRows, Task
+from pretune.tasks.base import Task
+from pretune.tasks.protocols import EncodedRows
 from pretune.tasks.rows.trunk import positions_of
 from pretune.tasks.teacher import Teaching
 from pretune.types import TERM, Batch, Feed, Loss

@@ -25,7 +25,7 @@ from pretune.metrics.base import ScoreSpec
 from pretune.objectives.pretraining import Pretraining
 from pretune.objectives.teaching import TaughtSettings, at_rest
 from pretune.objectives.two_views import seeded_heads
-from pretune.tasks.base import EncodedRows
+from pretune.tasks.protocols import EncodedRows
 from pretune.tasks.rows.audio import ClipRows, batch_of_clips, clips_of, real_frames
 from pretune.tasks.rows.pictures import store_pictures
 from pretune.tasks.rows.trunk import POSITIONS

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pretune.data.splits import Splits
     from pretune.engine.batching import Stream
     from pretune.engine.devices import Device
-    from pretune.tasks.base import EncodedRows
+    from pretune.tasks.protocols import EncodedRows
 
 __all__ = ["DistilMaskedText"]
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pretune.backbones.text.encoder import TextEncoder
     from pretune.config import PretrainingSettings
     from pretune.data.splits import Splits
-    from pretune.tasks.base import EncodedRows
+    from pretune.tasks.protocols import EncodedRows
 
 __all__ = ["BUDGET_TOKENS", "HiddenTokens", "OnTrunk", "TextPretraining", "mask_id_of", "number_of"]
 

@@ -19,7 +19,7 @@ from pretune.engine.batching import Stream
 from pretune.engine.randomness import row_keys, uniform
 from pretune.objectives.pretraining import Pretraining
 from pretune.objectives.representation import collapse_warnings, health_scores
-from pretune.tasks.base import EncodedRows
+from pretune.tasks.protocols import EncodedRows
 from pretune.tasks.rows.pictures import StoredPictures, store_pictures
 from pretune.tasks.shown.thumbnails import picture_address
 from pretune.types import Batch, Feed

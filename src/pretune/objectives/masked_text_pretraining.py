@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pretune.data.splits import Splits
     from pretune.engine.batching import Stream
     from pretune.engine.devices import Device
-    from pretune.tasks.base import EncodedRows
+    from pretune.tasks.protocols import EncodedRows
 
 __all__ = ["MaskedTextPretraining", "masked_scores", "pseudo_scores"]
 

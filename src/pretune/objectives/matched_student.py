@@ -17,7 +17,8 @@ from pretune.backbones.inner_states import Listener, attention_inputs
 from pretune.backbones.modes import evaluating
 from pretune.objectives.distil import MatchedStudent
 from pretune.objectives.inner_matching import InnerMatching, layer_map, relation_heads
-from pretune.tasks.base import EncodedRows, Task
+from pretune.tasks.base import Task
+from pretune.tasks.protocols import EncodedRows
 from pretune.tasks.teacher import Teacher
 
 __all__ = ["Inside", "PreparedStudent", "compared_inside", "ready"]

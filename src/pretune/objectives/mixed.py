@@ -18,7 +18,7 @@ from pretune.engine.batching import Stream
 from pretune.errors import UsageError, did_you_mean
 from pretune.objectives.listing import PRETRAININGS, check_settings, find_pretraining
 from pretune.objectives.pretraining import Measure, Pretraining
-from pretune.tasks.base import EncodedRows
+from pretune.tasks.protocols import EncodedRows
 from pretune.types import TERM, Batch, Feed, Loss
 
 if TYPE_CHECKING:

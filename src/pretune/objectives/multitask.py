@@ -19,7 +19,7 @@ from pretune.backbones.shared_trunk import SharedTrunk
 from pretune.engine.batching import Stream
 from pretune.engine.fit import Objective
 from pretune.objectives.supervised import Supervised
-from pretune.tasks.base import EncodedRows, Learnable
+from pretune.tasks.protocols import EncodedRows, Learnable
 from pretune.types import TERM, Batch, Feed, Loss
 
 __all__ = ["Multitask", "TaskRows", "rows_an_update"]

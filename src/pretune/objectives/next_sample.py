@@ -23,7 +23,7 @@ from pretune.engine.devices import Device, inference
 from pretune.metrics.base import ScoreSpec, Sums
 from pretune.objectives.pretraining import Measure, Pretraining
 from pretune.objectives.sound_baselines import CodeCounts, linear_prediction_bits
-from pretune.tasks.base import EncodedRows
+from pretune.tasks.protocols import EncodedRows
 from pretune.tasks.rows.spoken import SoundRows, spoken_clips
 from pretune.types import TERM, Batch, Encoded, Feed, Loss
 

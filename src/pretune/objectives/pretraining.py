@@ -16,7 +16,7 @@ import torch
 from pretune.backbones.adapt import Adaptation
 from pretune.engine.fit import Objective
 from pretune.metrics.base import Measured, ScoreSpec, Sums
-from pretune.tasks.base import EncodedRows
+from pretune.tasks.protocols import EncodedRows
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -10,7 +10,7 @@ import torch
 from pretune.backbones.adapt import Adaptation
 from pretune.engine.batching import Stream
 from pretune.engine.fit import Objective
-from pretune.tasks.base import EncodedRows, Learnable
+from pretune.tasks.protocols import EncodedRows, Learnable
 from pretune.types import Encoded, Feed, Loss
 
 __all__ = ["Supervised", "learned_item"]

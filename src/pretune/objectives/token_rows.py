@@ -10,7 +10,7 @@ from pretune.types import Encoded
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from pretune.tasks.base import EncodedRows
+    from pretune.tasks.protocols import EncodedRows
 
 __all__ = ["TokenRows", "store_of"]
 

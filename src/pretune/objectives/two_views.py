@@ -21,7 +21,7 @@ from pretune.errors import UsageError
 from pretune.metrics.base import ScoreSpec
 from pretune.objectives.image_pretraining import ImagePretraining, pretraining_transform, told
 from pretune.objectives.representation import HEALTH_READING, HEALTH_SPECS, NUM_HEALTH, distances, health_statistics
-from pretune.tasks.base import EncodedRows
+from pretune.tasks.protocols import EncodedRows
 from pretune.types import TERM, Batch
 
 if TYPE_CHECKING:

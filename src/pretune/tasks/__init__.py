@@ -2,13 +2,14 @@
 
 from pretune.tasks.audio_classification import AudioClassification, AudioMultilabelClassification
 from pretune.tasks.audio_regression import AudioRegression
-from pretune.tasks.base import EncodedRows, Task
+from pretune.tasks.base import Task
 from pretune.tasks.conversation import Conversation
 from pretune.tasks.image_classification import ImageClassification, ImageMultilabelClassification
 from pretune.tasks.image_regression import ImageRegression
 from pretune.tasks.keypoint_detection import KeypointDetection
 from pretune.tasks.listing import TASKS, check_settings, find_task, saved_task, task_named, task_on, task_restored
 from pretune.tasks.object_detection import ObjectDetection
+from pretune.tasks.protocols import EncodedRows
 from pretune.tasks.question_answering import QuestionAnswering
 from pretune.tasks.semantic_segmentation import SemanticSegmentation
 from pretune.tasks.sentence_embedding import SentenceEmbedding

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from pretune.answers import ANSWERS, answer_of
 from pretune.errors import DataError, ModelError
 from pretune.metrics.base import Measured, Metric
 from pretune.schema import Check, record, text
+from pretune.tasks.protocols import EncodedRows, PartsPace, Steps
 from pretune.types import Batch, Encoded, Example, Loss, Prediction
 
 if TYPE_CHECKING:
@@ -29,11 +29,6 @@ if TYPE_CHECKING:
     from pretune.data.splits import Splits
 
 __all__ = [
-    "EncodedRows",
-    "Learnable",
-    "PartsPace",
-    "Steps",
-    "Streams",
     "Task",
     "finite_answers",
     "refuse_unlabelled",
@@ -41,137 +36,66 @@ __all__ = [
 ]
 
 
-class EncodedRows(Protocol):
-    """A data set encoded once and read by number. ``lengths_N`` is each item's cost, ``ledger`` what encoding lost."""
-
-    lengths_N: np.ndarray
-    ledger: dict[str, Any]
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Encoded: ...
-
-
-class Learnable(Protocol):
-    """The part of a task that learning and predicting use; see :class:`Task`."""
-
-    @property
-    def loss_parts(self) -> tuple[str, ...]:
-        """The keys of its losses' logs."""
-        ...
-
-    @property
-    def mixes(self) -> float:
-        """Share of the items that are learned mixed with another."""
-        ...
-
-    @property
-    def ties_rows(self) -> bool:
-        """Does the loss of a row depend on the others of its update?"""
-        ...
-
-    def augment(self, row: Encoded, rng: np.random.Generator, /) -> Encoded:
-        """The item as it is learned from this time."""
-        ...
-
-    def mixed(self, row: Encoded, other: Encoded, rng: np.random.Generator, /) -> Encoded:
-        """Two augmented items as one that keeps the first's id."""
-        ...
-
-    def collate(self, rows: Sequence[Encoded], /) -> Batch:
-        """Items as one batch."""
-        ...
-
-    def loss(self, model: torch.nn.Module, batch: Batch, /) -> Loss:
-        """The loss summed over the batch's items."""
-        ...
-
-    def predict(self, model: torch.nn.Module, batch: Batch, /) -> list[Prediction]:
-        """One prediction an item."""
-        ...
-
-    def merge(self, predictions: Sequence[Prediction], /) -> list[Prediction]:
-        """One prediction a row."""
-        ...
-
-
-@runtime_checkable
-class Streams(Protocol):
-    """The part of a task whose answers can be read while they are written."""
-
-    def written(
-        self, model: torch.nn.Module, item: Encoded, device: torch.device, told: Callable[[str], bool], /
-    ) -> Prediction:
-        """The answer to an item. ``told`` is given the text so far after each token, and says whether to go on."""
-        ...
-
-
-@dataclass(frozen=True)
-class PartsPace:
-    """How fast the parts of a model learn whose head is fresh: ``learning_rate`` of the head where the settings name none (None: the
-    one at which the backbone's own rate is its trunk's), ``trunk_scale`` times that what lies under it, and ``resting`` modules not at all.
-    """
-
-    learning_rate: float | None = None
-    trunk_scale: float = 1.0
-    resting: tuple[torch.nn.Module, ...] = ()
-
-
-class Steps(NamedTuple):
-    """The steps in which a text was written: its tokens, and what stood before each. A decoder reads prompt and text as one: ``read_T``."""
-
-    written_L: np.ndarray
-    before_L: np.ndarray
-    read_T: np.ndarray | None = None
-
-
 class Task(ABC):
-    """What labels mean. ``labels`` names the classes in the order of the probabilities; a task without classes has none.
-
-    ``columns`` are the columns of the data that it learns from; ``answer`` is the one of the right answers, and the key of an
-    answer in a record; ``metric_type`` says how answers are scored. Where the settings name none, ``default_batch_size`` is the rows of an update, ``default_updates`` how
-    many of them small data gets and ``default_cost`` how much data (as :class:`EncodedRows` counts it) at most. ``reads``
-    names the settings that it looks at and other tasks may not; one that was given and is not among them is refused.
-    ``kept`` declares the fields that it adds to what :meth:`to_dict` of its bases keeps in ``pretune.json`` (:meth:`saved_fields`).
-    ``taught_variation`` is how the rows of a student are varied whose teacher can be given the same ones (``--augment``), and
-    ``loss_parts`` are the keys of its losses' logs, ``learning_inputs`` inputs of its batches that say nothing once a model has learned. ``hub_task`` is the hub's name of what
-    its models do, where a pipeline of transformers answers as pretune does. ``more_inputs`` are columns that a row to be answered may have beside those it needs, ``titles`` what people call its inputs, where "text" would not do. ``by_name``: it is
-    learned where it was asked for by its name, not wherever rows have its columns. ``by_tokens``: an answer is written token by token, each read
-    with those before it. ``answers_alone``: it learns from pairs of texts, and answers
-    single ones too. ``answers_untrained``: a trained model answers before it has learned anything, and stands among those that are chosen from. ``found_by`` are columns that rows must have beside them where it was not. ``holds_turns``: it
-    answers what was said in several turns, and can give its answer as it is written (:class:`Streams`). ``lacks`` says of verbs that it cannot be used with why not:
-    the other verbs take its runs, and ``pretune list --tasks`` shows both.
-    """
+    """What labels mean. ``labels`` names the classes in the order of the probabilities; a task without classes has none."""
 
     name: ClassVar[str]
     modality: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
+    """Columns of the data that it learns from."""
     answer: ClassVar[str]
+    """The column of the right answers, and the key of an answer in a record."""
     metric_type: ClassVar[type[Metric]]
-    default_updates: ClassVar[int] = 300
-    default_cost: ClassVar[float] = math.inf
-    default_batch_size: ClassVar[int] = 32
-    reads: ClassVar[tuple[str, ...]] = ()
-    kept: ClassVar[Mapping[str, Check]] = {"task": text()}
-    learning_inputs: ClassVar[tuple[str, ...]] = ()
-    fixed_inputs: ClassVar[tuple[str, ...]] = ()
-    more_inputs: ClassVar[tuple[str, ...]] = ()
-    taught_variation: ClassVar[str] = "light"
+    """How answers are scored."""
     hub_task: ClassVar[str] = ""
-    by_name: ClassVar[bool] = False
-    by_tokens: ClassVar[bool] = False
-    answers_alone: ClassVar[bool] = False
-    answers_untrained: ClassVar[bool] = False
-    found_by: ClassVar[tuple[str, ...]] = ()
-    holds_turns: ClassVar[bool] = False
-    titles: ClassVar[Mapping[str, str]] = {}
-    loss_parts: tuple[str, ...] = ()
+    """The hub's name of what its models do, where a pipeline of transformers answers as pretune does."""
     lacks: ClassVar[Mapping[str, str]] = {
         "probe": "a probe tells classes apart",
         "ask": "rows to label are looked for where a row is of one class of several",
         "review": "labels that look wrong are looked for where a row is of one class of several",
         "selftrain": "answers that are learned from are one class of several (pretune distill --unlabelled teaches a student)",
     }
+    """Verbs that it cannot be used with, each with why not: the others take its runs, and ``pretune list --tasks`` shows both."""
+
+    # How it is found and what people call its inputs.
+    by_name: ClassVar[bool] = False
+    """It is learned where it was asked for by its name, not wherever rows have its columns."""
+    found_by: ClassVar[tuple[str, ...]] = ()
+    """Columns that rows must have beside those it learns from where it was not asked for by its name."""
+    more_inputs: ClassVar[tuple[str, ...]] = ()
+    """Columns that a row to be answered may have beside those it needs."""
+    titles: ClassVar[Mapping[str, str]] = {}
+    """What people call its inputs, where "text" would not do."""
+
+    # How it learns where the settings do not say.
+    default_batch_size: ClassVar[int] = 32
+    """Rows of an update."""
+    default_updates: ClassVar[int] = 300
+    """How many updates small data gets."""
+    default_cost: ClassVar[float] = math.inf
+    """How much data, as :class:`~pretune.tasks.protocols.EncodedRows` counts it, is learned from at most."""
+    reads: ClassVar[tuple[str, ...]] = ()
+    """Settings that it looks at and other tasks may not; one that was given and is not among them is refused."""
+    taught_variation: ClassVar[str] = "light"
+    """How the rows of a student are varied whose teacher can be given the same ones (``--augment``)."""
+    loss_parts: tuple[str, ...] = ()
+    """The keys of its losses' logs."""
+
+    # What its model is given and gives.
+    kept: ClassVar[Mapping[str, Check]] = {"task": text()}
+    """The fields that it adds to what :meth:`to_dict` of its bases keeps in ``pretune.json`` (:meth:`saved_fields`)."""
+    learning_inputs: ClassVar[tuple[str, ...]] = ()
+    """Inputs of its batches that say nothing once a model has learned."""
+    fixed_inputs: ClassVar[tuple[str, ...]] = ()
+    """Inputs of its batches that are as large for every row, so that an exported graph leaves only the number of rows open."""
+    by_tokens: ClassVar[bool] = False
+    """An answer is written token by token, each read with those before it."""
+    holds_turns: ClassVar[bool] = False
+    """It answers what was said in several turns, and can give its answer as it is written (:class:`~pretune.tasks.protocols.Streams`)."""
+    answers_alone: ClassVar[bool] = False
+    """It learns from pairs of texts, and answers single ones too."""
+    answers_untrained: ClassVar[bool] = False
+    """A trained model answers before it has learned anything, and stands among those that are chosen from."""
     labels: tuple[str, ...]
 
     @classmethod  # noqa: B027

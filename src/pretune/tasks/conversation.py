@@ -27,11 +27,12 @@ from pretune.metrics.base import Measured, Metric
 from pretune.metrics.conversation import ConversationMetric
 from pretune.metrics.language_model import LIKELIHOOD
 from pretune.schema import Check, whole
-from pretune.tasks.base import Steps, Task, finite_answers, refuse_unlabelled
+from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
 from pretune.tasks.baselines.chats import chat_baselines
 from pretune.tasks.blocks.chats import chat_blocks
 from pretune.tasks.blocks.writing import writing_warnings
 from pretune.tasks.picking import picked_rows
+from pretune.tasks.protocols import Steps
 from pretune.tasks.row_task import training_rows
 from pretune.tasks.rows.chats import ChatRows, bytes_in, chat_item, store_chats, turns_of
 from pretune.tasks.rows.written import right_texts
@@ -269,7 +270,7 @@ class Conversation(Task):
     def written(
         self, model: torch.nn.Module, item: Encoded, device: torch.device, told: Callable[[str], bool]
     ) -> Prediction:
-        """See :class:`pretune.tasks.base.Streams`; the same answer as :meth:`predict` gives."""
+        """See :class:`pretune.tasks.protocols.Streams`; the same answer as :meth:`predict` gives."""
         batch = self.collate([item]).to(device)
         prompts = [batch.extras["prompts"][0].cpu().numpy()]
         (one,) = go_on(model, prompts, self.encoder, self.writing, told=lambda text: told(text.lstrip()))

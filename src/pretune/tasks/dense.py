@@ -28,8 +28,9 @@ from pretune.backbones.limits import MOST_SIDE
 from pretune.config import READ_BY_MODALITY
 from pretune.errors import UsageError, did_you_mean
 from pretune.schema import Check, listed, text, whole
-from pretune.tasks.base import PartsPace, Task, finite_answers
+from pretune.tasks.base import Task, finite_answers
 from pretune.tasks.placed import PlacedTask
+from pretune.tasks.protocols import PartsPace
 from pretune.tasks.shown.parts import Parts, fitted_parts
 from pretune.types import Batch, Encoded, Example, Prediction
 

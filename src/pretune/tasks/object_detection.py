@@ -29,12 +29,13 @@ from pretune.errors import DataError, UsageError, did_you_mean
 from pretune.metrics.base import Measured, Metric
 from pretune.metrics.detection import DetectionMetric, best_threshold
 from pretune.schema import Check, listed, number, text, whole
-from pretune.tasks.base import PartsPace, Task, finite_answers, refuse_unlabelled
+from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
 from pretune.tasks.baselines.boxes import prior_boxes
 from pretune.tasks.blocks.detection import detection_blocks
 from pretune.tasks.detection.kinds import HEADS, STRIDES, HeadKind, head_for, shapes_of_rows
 from pretune.tasks.detection.two_stages import LUCK
 from pretune.tasks.placed import BoxPlace, PlacedTask
+from pretune.tasks.protocols import PartsPace
 from pretune.tasks.row_task import training_rows
 from pretune.tasks.rows.boxed import BoxedRows, BoxTarget, scaled_target, store_boxed
 from pretune.tasks.shown.parts import Parts, fitted_parts

@@ -16,8 +16,8 @@ from pretune.backbones.modes import evaluating
 from pretune.backbones.pooling.pool import Pool
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
-from pretune.tasks.base import EncodedRows
 from pretune.tasks.linear.fit import fit_linear, log_losses
+from pretune.tasks.protocols import EncodedRows
 from pretune.tasks.rows.trunk import trunk_of
 
 if TYPE_CHECKING:

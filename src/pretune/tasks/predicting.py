@@ -15,7 +15,8 @@ from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.errors import DataError
 from pretune.metrics.base import values_of
-from pretune.tasks.base import EncodedRows, Learnable, Task
+from pretune.tasks.base import Task
+from pretune.tasks.protocols import EncodedRows, Learnable
 from pretune.types import Encoded, Example, Prediction
 
 __all__ = [

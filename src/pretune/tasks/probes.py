@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pretune.tasks.base import EncodedRows
 from pretune.tasks.baselines.parts import KnownLabels
+from pretune.tasks.protocols import EncodedRows
 
 __all__ = ["by_row", "neighbour_votes"]
 

@@ -8,7 +8,7 @@ from pretune.backbones.cpu.layer import shorten_last_layer
 from pretune.backbones.head_outputs import logits_in
 from pretune.backbones.modes import evaluating
 from pretune.engine.devices import Device
-from pretune.tasks.base import EncodedRows, Learnable
+from pretune.tasks.protocols import EncodedRows, Learnable
 
 __all__ = ["shorten"]
 

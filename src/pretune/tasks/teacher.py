@@ -24,7 +24,8 @@ from pretune.cache import get_or_create
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.files import check_free_space, write_json
-from pretune.tasks.base import EncodedRows, Task
+from pretune.tasks.base import Task
+from pretune.tasks.protocols import EncodedRows
 from pretune.tasks.rows.trunk import BUDGET_COST, MAX_STORE_BYTES, padded_again, positions_of, without_padding
 from pretune.types import Batch, Encoded
 

@@ -27,8 +27,9 @@ from pretune.errors import DataError, UsageError
 from pretune.metrics.base import Measured, Metric
 from pretune.metrics.language_model import LIKELIHOOD, LanguageModelMetric
 from pretune.schema import Check, whole
-from pretune.tasks.base import Steps, Task, finite_answers, refuse_unlabelled, windows_of
+from pretune.tasks.base import Task, finite_answers, refuse_unlabelled, windows_of
 from pretune.tasks.blocks.likelihood import likelihood_blocks, token_frequencies
+from pretune.tasks.protocols import Steps
 from pretune.tasks.row_task import training_rows
 from pretune.tasks.rows.texts import WholeTexts, block_of, bytes_of, store_texts
 from pretune.tasks.soft_losses import softened_divergence

@@ -25,9 +25,10 @@ from pretune.errors import ModelError, UsageError
 from pretune.metrics.base import Measured, Metric
 from pretune.metrics.writing import WritingMetric
 from pretune.schema import Check, number, text, whole
-from pretune.tasks.base import Steps, Task, finite_answers, refuse_unlabelled
+from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
 from pretune.tasks.baselines.writing import scored_as, writing_baselines
 from pretune.tasks.blocks.writing import writing_blocks, writing_warnings
+from pretune.tasks.protocols import Steps
 from pretune.tasks.row_task import training_rows
 from pretune.tasks.rows.trunk import POSITIONS
 from pretune.tasks.rows.written import WrittenRows, item_of, right_texts, store_written

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from pretune.data.splits import Splits
     from pretune.engine.parallel import Cluster
     from pretune.objectives.matched_student import PreparedStudent
-    from pretune.tasks.base import EncodedRows, Task
+    from pretune.tasks.base import Task
+    from pretune.tasks.protocols import EncodedRows
     from pretune.tasks.teacher import Teacher, Teaching
     from pretune.verbs.distill import DistillSettings
     from pretune.verbs.distill_rows import LearnedRows

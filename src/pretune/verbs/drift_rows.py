@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
 
-    from pretune.tasks.base import EncodedRows
+    from pretune.tasks.protocols import EncodedRows
     from pretune.verbs.drift import DriftSettings
     from pretune.verbs.proven import Proven
 

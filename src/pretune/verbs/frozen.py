@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from pretune.backbones.adapt import Adaptation
     from pretune.engine.devices import Device
     from pretune.engine.parallel import Cluster
-    from pretune.tasks.base import EncodedRows, Learnable, Task
+    from pretune.tasks.base import Task
+    from pretune.tasks.protocols import EncodedRows, Learnable
 
 __all__ = ["Frozen"]
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
     from pretune.engine.devices import Device
     from pretune.runfolder import RunFolder
-    from pretune.tasks.base import EncodedRows, Task
+    from pretune.tasks.base import Task
+    from pretune.tasks.protocols import EncodedRows
 
 __all__ = ["decide_pooling"]
 

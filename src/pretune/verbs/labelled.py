@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from pretune.data.splits import Splits
     from pretune.engine.devices import Device
     from pretune.engine.parallel import Cluster
-    from pretune.tasks.base import EncodedRows, Task
+    from pretune.tasks.base import Task
+    from pretune.tasks.protocols import EncodedRows
     from pretune.types import Prediction
 
 __all__ = [

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from pretune.data.reading import Reading
     from pretune.data.splits import Splits
     from pretune.engine.devices import Device
-    from pretune.tasks.base import EncodedRows
     from pretune.tasks.linear.head import LinearHead
+    from pretune.tasks.protocols import EncodedRows
 
 __all__ = ["FrozenSettings", "ProbedModel", "as_the_backbone_reads", "data_with_classes", "held_rows", "set_up"]
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from pretune.engine.devices import Device
     from pretune.evaluation.latency import Latency
-    from pretune.tasks.base import EncodedRows, Task
+    from pretune.tasks.base import Task
+    from pretune.tasks.protocols import EncodedRows
     from pretune.types import Encoded, Prediction
 
 __all__ = ["Subject", "Trial", "best_of", "chosen_among", "keep_what_loses", "try_methods"]

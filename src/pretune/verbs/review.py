@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pretune.data.splits import Splits
     from pretune.evaluation.label_errors import LabelErrors
-    from pretune.tasks.base import EncodedRows
+    from pretune.tasks.protocols import EncodedRows
 
 __all__ = ["ReviewSettings", "review"]
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from pretune.backbones.load import Backbone
     from pretune.engine.parallel import Cluster
-    from pretune.tasks.base import EncodedRows
     from pretune.tasks.classification import Classification
+    from pretune.tasks.protocols import EncodedRows
     from pretune.verbs.distill_rows import LearnedRows
     from pretune.verbs.learning import Learning
     from pretune.verbs.proven import Proven

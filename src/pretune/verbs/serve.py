@@ -186,8 +186,8 @@ def served_run(run: RunFolder, proven: Proven, reading: Reading, limits: Limits,
     from pretune.explain.patience import Patience
     from pretune.serve.app import Served
     from pretune.serve.intake import Takes
-    from pretune.tasks.base import Streams
     from pretune.tasks.predicting import example_of
+    from pretune.tasks.protocols import Streams
 
     task = proven.task
 

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from pretune.engine.devices import Device
     from pretune.engine.parallel import Cluster
     from pretune.engine.plateau import Plateau
-    from pretune.tasks.base import PartsPace, Task
+    from pretune.tasks.base import Task
+    from pretune.tasks.protocols import PartsPace
     from pretune.verbs.labelled import ChoosingRows
 
 __all__ = [
@@ -181,7 +182,7 @@ def make_learning(
     from pretune.engine.batching import Feeds
     from pretune.engine.fit import Budget
     from pretune.engine.optim import Optim
-    from pretune.tasks.base import PartsPace
+    from pretune.tasks.protocols import PartsPace
 
     adapt = getattr(settings, "adapt", "full")
     if adapt == LORA:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from pretune.engine.parallel import Cluster
     from pretune.metrics.base import ScoreSpec
     from pretune.objectives.multitask import Multitask
-    from pretune.tasks.base import EncodedRows, Task
+    from pretune.tasks.base import Task
+    from pretune.tasks.protocols import EncodedRows
     from pretune.verbs.finetune import FinetuneSettings
     from pretune.verbs.labelled import ChoosingRows
     from pretune.verbs.learning import Learning

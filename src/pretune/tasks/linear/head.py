@@ -16,9 +16,9 @@ from pretune.backbones.linear import terms_layer
 from pretune.backbones.modes import evaluating
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
-from pretune.tasks.base import EncodedRows, Learnable
 from pretune.tasks.linear.fit import FEW_ROWS_STRENGTH, LinearFit, fit_linear
 from pretune.tasks.predicting import BUDGET_TOKENS
+from pretune.tasks.protocols import EncodedRows, Learnable
 
 if TYPE_CHECKING:
     from pretune.tasks.labelling import Labelling

@@ -23,7 +23,8 @@ from pretune.cache import get_or_create, holds
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.files import check_free_space, write_json
-from pretune.tasks.base import EncodedRows, Learnable, Task
+from pretune.tasks.base import Task
+from pretune.tasks.protocols import EncodedRows, Learnable
 from pretune.types import Batch, Encoded, Loss, Prediction
 
 __all__ = [

@@ -1,0 +1,98 @@
+"""What a task shows to those who use a part of it: rows encoded, what learning needs, answers as they are written, paces, steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from pretune.types import Batch, Encoded, Loss, Prediction
+
+__all__ = ["EncodedRows", "Learnable", "PartsPace", "Steps", "Streams"]
+
+
+class EncodedRows(Protocol):
+    """A data set encoded once and read by number. ``lengths_N`` is each item's cost, ``ledger`` what encoding lost."""
+
+    lengths_N: np.ndarray
+    ledger: dict[str, Any]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Encoded: ...
+
+
+class Learnable(Protocol):
+    """The part of a task that learning and predicting use; see :class:`~pretune.tasks.base.Task`."""
+
+    @property
+    def loss_parts(self) -> tuple[str, ...]:
+        """The keys of its losses' logs."""
+        ...
+
+    @property
+    def mixes(self) -> float:
+        """Share of the items that are learned mixed with another."""
+        ...
+
+    @property
+    def ties_rows(self) -> bool:
+        """Does the loss of a row depend on the others of its update?"""
+        ...
+
+    def augment(self, row: Encoded, rng: np.random.Generator, /) -> Encoded:
+        """The item as it is learned from this time."""
+        ...
+
+    def mixed(self, row: Encoded, other: Encoded, rng: np.random.Generator, /) -> Encoded:
+        """Two augmented items as one that keeps the first's id."""
+        ...
+
+    def collate(self, rows: Sequence[Encoded], /) -> Batch:
+        """Items as one batch."""
+        ...
+
+    def loss(self, model: torch.nn.Module, batch: Batch, /) -> Loss:
+        """The loss summed over the batch's items."""
+        ...
+
+    def predict(self, model: torch.nn.Module, batch: Batch, /) -> list[Prediction]:
+        """One prediction an item."""
+        ...
+
+    def merge(self, predictions: Sequence[Prediction], /) -> list[Prediction]:
+        """One prediction a row."""
+        ...
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """The part of a task whose answers can be read while they are written."""
+
+    def written(
+        self, model: torch.nn.Module, item: Encoded, device: torch.device, told: Callable[[str], bool], /
+    ) -> Prediction:
+        """The answer to an item. ``told`` is given the text so far after each token, and says whether to go on."""
+        ...
+
+
+@dataclass(frozen=True)
+class PartsPace:
+    """How fast the parts of a model learn whose head is fresh: ``learning_rate`` of the head where the settings name none (None: the
+    one at which the backbone's own rate is its trunk's), ``trunk_scale`` times that what lies under it, and ``resting`` modules not at all.
+    """
+
+    learning_rate: float | None = None
+    trunk_scale: float = 1.0
+    resting: tuple[torch.nn.Module, ...] = ()
+
+
+class Steps(NamedTuple):
+    """The steps in which a text was written: its tokens, and what stood before each. A decoder reads prompt and text as one: ``read_T``."""
+
+    written_L: np.ndarray
+    before_L: np.ndarray
+    read_T: np.ndarray | None = None
