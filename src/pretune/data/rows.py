@@ -41,7 +41,7 @@ def sound_text(text: str) -> str:
 class Rows:
     """Canonical columns of some rows; None where there is no such column. ``answers`` holds, by kind, the JSON value of each row's
     answer (None where it is missing), ``words`` the ``[start, end]`` of each word in the text, ``turns`` the turns before it, ``speakers`` who says
-    it, ``media`` the picture or clip of each row, ``splits`` the split that the row itself names (None where it names none).
+    it, ``slices`` what scores are split by, ``media`` the picture or clip of each row, ``splits`` the split that the row itself names (None where it names none).
     """
 
     ids: list[str]
@@ -52,6 +52,7 @@ class Rows:
     words: list[list[list[int]]] | None = None
     turns: list[list[Turn]] | None = None
     speakers: list[str | None] | None = None
+    slices: list[str | None] | None = None
     media: list[Media] | None = None
     splits: list[str | None] | None = None
 
@@ -128,12 +129,13 @@ class RowMaker:
         ids = self._table.row_names(self.name, chunk.numbers) if roles.id is None else self._ids(chunk, roles.id)
         words = None if tagged is None else tagged.words
         speakers = None if roles.speaker is None else self._names(chunk, roles.speaker)
+        slices = None if roles.slice is None else self._names(chunk, roles.slice)
         answers = self._answers(chunk, tagged)
         if self.spans is not None and pairs is not None:
             answers["span"] = self._spans(chunk, self.spans, pairs)
             groups = groups_of_passages(pairs, groups)
         turns = None if roles.turns is None else list(chunk.column(roles.turns))
-        rows = Rows(ids, texts, pairs, groups, answers, words, turns, speakers, splits=self._splits(chunk))
+        rows = Rows(ids, texts, pairs, groups, answers, words, turns, speakers, slices, splits=self._splits(chunk))
         return rows if self.media is None else self._with_media(rows, chunk, self.media)
 
     def _answers(self, chunk: Chunk, tagged: TaggedRows | None) -> dict[str, list[Any]]:

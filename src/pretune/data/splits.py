@@ -24,6 +24,7 @@ COLUMNS = (
     "speaker",
     *ANSWER_ROLES,
     "group",
+    "slice",
     "content",
     "look",
     "sketch",
@@ -35,7 +36,7 @@ COLUMNS = (
 """The only columns a split may have, in this order; ``id`` is always there, and one of ``text``, ``image`` and ``audio``.
 
 ``image`` and ``audio`` are ``{"bytes", "path"}``: the bytes of an encoded file, or None and the path of a file on disk.
-``content`` hashes those bytes. Pictures have ``look`` (perceptual hash), ``width`` and ``height`` (px, upright); clips have
+``slice`` is what scores are split by beside (a source, a site, a device). ``content`` hashes those bytes. Pictures have ``look`` (perceptual hash), ``width`` and ``height`` (px, upright); clips have
 ``seconds`` and ``rate`` (Hz); both have ``sketch`` (what copies are found by, see ``media_look`` and ``media_sound``). ``labels`` stands for ``label`` where a row may have several, ``value`` (a double) for a number to estimate, ``tags`` for a tag
 of each of ``words``, ``target`` (a list of strings) for a text to be written: the ``[start, end]`` of each in ``text``, in characters, the end left out.
 """

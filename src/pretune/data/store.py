@@ -111,7 +111,7 @@ class SplitWriter:
 
 def canonical_columns(rows: Rows, *, labels: bool) -> dict[str, list[Any]]:
     """Column to values; without ``labels``, what a row says about its picture or clip is left out too."""
-    columns: dict[str, list[Any] | None] = {"id": rows.ids, "group": rows.groups}
+    columns: dict[str, list[Any] | None] = {"id": rows.ids, "group": rows.groups, "slice": rows.slices}
     if labels or rows.media is None:
         columns |= {"text": rows.texts, "text_pair": rows.pairs, "turns": rows.turns}
     if labels:

@@ -213,7 +213,7 @@ def _dicts(rows: Rows) -> Iterator[dict[str, Any]]:
         yield {
             name: value
             for name, value in zip(names, values, strict=True)
-            if not (value is None and name in (*ANSWER_ROLES, "words", "turns", "speaker", "group"))
+            if not (value is None and name in (*ANSWER_ROLES, "words", "turns", "speaker", "group", "slice"))
         }
 
 

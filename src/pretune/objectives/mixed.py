@@ -107,6 +107,11 @@ class Mixed(Pretraining):
         self.weights = {_term(name, term): shares[name] * weight for name, part in parts.items() for term, weight in part.weights.items()}  # fmt: skip
         self.log_names = tuple(f"{name}.{log}" for name, part in parts.items() for log in part.log_names)
 
+    @property
+    def title(self) -> str:
+        """Every part's."""
+        return " + ".join(self.parts)
+
     @classmethod
     def start(cls, data: Splits, backbone: Backbone, settings: PretrainingSettings, *, seed: int) -> Self:
         """See :class:`Pretraining`. Raises :class:`UsageError` for ``--objective`` beside ``--mix``."""

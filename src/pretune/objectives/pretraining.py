@@ -60,6 +60,11 @@ class Pretraining(Objective):
     report: LoadReport
     adaptation: Adaptation
 
+    @property
+    def title(self) -> str:
+        """What a run of it is said to learn."""
+        return self.name
+
     @classmethod
     def suits(cls, config: PreTrainedConfig) -> bool:
         """Can a model of this config be pre-trained so?"""

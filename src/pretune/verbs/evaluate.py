@@ -41,6 +41,10 @@ class EvaluateSettings(AnsweringSettings, AsReadSettings, AsCleanedSettings):
     baselines: bool = option(
         True, "score simple methods on the same rows: majority, and logistic regression on words or pixels"
     )
+    slices: bool = option(
+        False,
+        "scores by length and script too, each slice against the other rows; by a column they always are: --column slice=NAME",
+    )
     judge: str | None = option(
         None,
         "text-to-speech: a run of speech-recognition that listens to the clips, and to the true ones beside them",
@@ -69,6 +73,7 @@ def evaluate(settings: EvaluateSettings, *, say: Say) -> Outcome:
         pretune evaluate runs/news
         pretune evaluate runs/news --split validation
         pretune evaluate runs/news --data other-site.csv --column text=headline
+        pretune evaluate runs/news --data new.csv --column slice=site --slices
         pretune evaluate runs/words --beam-size 10
         pretune evaluate runs/voice --judge runs/words
     """
@@ -202,6 +207,7 @@ def _evaluation(
     *, looks: int,
 ) -> dict[str, Any]:  # fmt: skip
     from pretune.evaluation.evaluate import chosen_by, evaluate_rows
+    from pretune.evaluation.slices import slices_of
 
     task, records = proven.task, records_by_seed[0]
     metric = task.metric
@@ -217,6 +223,7 @@ def _evaluation(
         split=settings.split, seeds=seeds, looks=looks,
         blocks=[*task.blocks(records, rows), *task.explained(proven.model, records, rows)],
         baselines=baselines, leaked_N=known if settings.split != "train" else None, groups_N=groups_N, notes=notes, resamples=settings.resamples,
+        slices=slices_of(rows, found=settings.slices),
     )  # fmt: skip
 
 
@@ -255,6 +262,7 @@ def _outcome(run: RunFolder, split: str, evaluation: dict[str, Any]) -> Outcome:
             "baselines",
             "answering",
             "leaks",
+            "slices",
             "looks",
             "notes",
             "probabilities",

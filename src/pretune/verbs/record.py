@@ -96,7 +96,7 @@ def prepare_run(
         backbone=setup.backbone.facts,
         model={
             "parameters": sum(p.numel() for p in (setup.kept or learning.model).parameters()) - setup.adaptation.added,
-            "task": setup.task.name if setup.task else setup.objective.name,
+            "task": setup.task.name if setup.task else setup.objective.title,
             "labels": list(setup.task.labels) if setup.task else [],
             "initialised": ["all weights"] if setup.report.fresh else list(setup.report.initialised),
             "unexpected": list(setup.report.unexpected),

@@ -16,7 +16,7 @@ ANSWER_ROLES = tuple(kind for kind in ANSWERS if kind not in INPUT_ROLES)
 """The kinds of answers that have a column of their own (a transcript is the ``text`` of a clip)."""
 CLASS_ROLES = ("label", "labels")
 """The answers that are one word or several of a row, as people write them."""
-ROLES = (*INPUT_ROLES, *ANSWER_ROLES, "id", "group", "split", "fold")
+ROLES = (*INPUT_ROLES, *ANSWER_ROLES, "id", "group", "slice", "split", "fold")
 _ALSO_CALLED = {"question": "text", "context": "text_pair", "passage": "text_pair", "answers": "span"}
 """Words of question answering for roles."""
 
@@ -48,6 +48,7 @@ class Roles:
     vector: str | None = None
     id: str | None = None
     group: str | None = None
+    slice: str | None = None
     split: str | None = None
     fold: str | None = None
     how: Mapping[str, str] = field(default_factory=dict)
