@@ -233,6 +233,7 @@ class _Evaluate(_Answering, _AsRead, _AsCleaned, total=False):
     data: Any
     split: Literal['test', 'validation', 'train']
     baselines: bool
+    slices: bool
     judge: _Place | None
     resamples: int
 
