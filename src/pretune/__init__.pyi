@@ -40,6 +40,7 @@ class _Data(_Call, total=False):
     format: Literal['auto', 'table', 'lines', 'label-first', 'label-last', 'conll']
     unlabelled_is: Literal['skip', 'empty']
     test_fold: str | None
+    fold: str | None
     validation_fraction: float
     test_fraction: float
     split_seed: int
@@ -181,6 +182,7 @@ class _Finetune(_LabelledTrain, _Learn, _Task, total=False):
     metric: str | None
     max_train_samples: int | None
     seeds: int
+    folds: int | None
 
 class _Multitask(_Backbone, _LabelledTrain, _Run, total=False):
     set: str | Sequence[str]
@@ -536,6 +538,7 @@ class _Estimator(TypedDict, total=False):
     trust_remote_code: bool
     metric: str | None
     max_train_samples: int | None
+    folds: int | None
 
 class TextClassifier(_estimators.TextClassifier):
     def __init__(self, backbone: _Place = ..., **options: Unpack[_Estimator]) -> None: ...

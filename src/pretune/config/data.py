@@ -114,6 +114,11 @@ class DataSettings(Settings):
     test_fold: str | None = option(
         None, "where a column says in which fold a row stands: the fold that is the test split", metavar="FOLD"
     )
+    fold: str | None = option(
+        None,
+        "make one fold of several the test split: 2/5 is the second of five, by content, classes in proportion",
+        metavar="FOLD",
+    )
     validation_fraction: float = option(
         0.1, "share of rows split off for validation where no such split is given", low=0.0, high=0.9
     )

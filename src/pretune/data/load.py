@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pretune.config import CleanSettings, DataSettings
 from pretune.data.clean import clean
+from pretune.data.folds import fold_apart
 from pretune.data.read import read
 from pretune.data.reading import Reading
 from pretune.data.split import complete_splits
@@ -17,7 +18,10 @@ def load_splits(settings: DataSettings, learned: Reading | None = None) -> Split
 
     Raises :class:`pretune.errors.DataError` and :class:`pretune.errors.UsageError`.
     """
-    splits = complete_splits(read(settings, learned), settings)
+    splits = read(settings, learned)
+    if settings.fold is not None:
+        splits = fold_apart(splits, settings.fold, seed=settings.split_seed, place=settings.place)
+    splits = complete_splits(splits, settings)
     return clean(splits, settings) if isinstance(settings, CleanSettings) else splits
 
 

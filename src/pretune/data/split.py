@@ -34,6 +34,7 @@ __all__ = [
     "label_places",
     "row_units",
     "strata",
+    "unit_numbers",
     "whole_column",
 ]
 
@@ -159,7 +160,7 @@ def held_out(dataset: datasets.Dataset, fraction: float, seed: int) -> tuple[dat
     if len(keys_U) < 2:
         raise DataError(f"{len(keys_U)} different rows cannot be cut in two", "give more text")
     # Another purpose than "split": with the same numbers, the rows under the fraction are those the split took away already.
-    u_U = _unit_numbers(keys_U, seed, "held out")
+    u_U = unit_numbers(keys_U, seed, "held out")
     out_U = u_U < fraction
     if not out_U.any():
         out_U[np.argmin(u_U)] = True
@@ -256,7 +257,7 @@ def _units(train: datasets.Dataset, class_N: np.ndarray, seed: int) -> _Units:
     pairs, counts = np.unique(np.stack([of_row_N, class_N]), axis=1, return_counts=True)
     order = np.lexsort((pairs[1], -counts, pairs[0]))  # by unit, the commonest class first
     first = order[np.unique(pairs[0][order], return_index=True)[1]]
-    return _Units(of_row_N, rows_U, pairs[1][first], _unit_numbers(keys_U, seed))
+    return _Units(of_row_N, rows_U, pairs[1][first], unit_numbers(keys_U, seed))
 
 
 def _joined(keys_N: np.ndarray, links: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -283,7 +284,7 @@ def _hash64(data: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
-def _unit_numbers(keys_U: np.ndarray, seed: int, purpose: str = "split") -> np.ndarray:
+def unit_numbers(keys_U: np.ndarray, seed: int, purpose: str = "split") -> np.ndarray:
     """(U,) numbers in [0, 1) from the keys, the seed and what they are for, the same on every machine."""
     salt = f"{purpose} {seed} ".encode()
     return np.array([_hash64(salt + int(key).to_bytes(8, "little")) for key in keys_U], dtype=np.uint64) / 2.0**64

@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 _VERDICTS = {"model": "better", "baseline": "worse", None: "open"}
-_FIRST_SPLITS = ("test", "held-out", "validation")
+_FIRST_SPLITS = ("test", "cross-validation", "held-out", "validation")
 _ENDED = ("finished", "evaluated", "done")
 
 

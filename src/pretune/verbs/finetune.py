@@ -16,6 +16,7 @@ from pretune.files import translate_disk_errors
 from pretune.options import option, refuse_unread
 from pretune.runfolder import RunFolder, machine_facts, now
 from pretune.sums import Sums, sealed_folder
+from pretune.verbs.cross_validation import as_of_all_rows, learn_folds, pool_folds
 from pretune.verbs.declare import verb
 from pretune.verbs.linear_start import told_of
 from pretune.verbs.next_steps import next_line
@@ -72,6 +73,12 @@ class FinetuneSettings(LabelledTrainSettings, LearnSettings, TaskSettings):  # p
     seeds: int = option(
         1, "repeat with this many seeds and give mean and sd; the best on validation is kept", low=1, high=100
     )
+    folds: int | None = option(
+        None,
+        "cross-validate: each row is answered by a model that did not learn from it, in this many folds; the model that is kept learns from all",
+        low=2,
+        high=100,
+    )
 
 
 @verb(FinetuneSettings)
@@ -87,10 +94,12 @@ def finetune(settings: FinetuneSettings, *, say: Say) -> Outcome:
         pretune finetune runs/base --data news.csv --out runs/news --epochs 5 --adapt llrd
         pretune finetune MODEL_DIR --data reviews.tsv --column text=review --column label=stars --seeds 3
         pretune finetune MODEL_DIR --data photos/ --adapt head --out runs/photos
+        pretune finetune MODEL_DIR --data few.csv --adapt head --folds 5
         pretune finetune MODEL_DIR --data reviews.tsv --adapt lora --lora-rank 16
         pretune finetune scratch:tacotron-tiny --data clips.jsonl --task text-to-speech --out runs/voice
     """
     refuse_missing_data(*settings.every_place, out=settings.out)
+    settings = settings if settings.folds is None else as_of_all_rows(settings)
     from pretune.engine.parallel import join_cluster
     from pretune.verbs.setup import forecast, open_together
 
@@ -108,6 +117,8 @@ def finetune(settings: FinetuneSettings, *, say: Say) -> Outcome:
             return _outcome(run, WAS_FINISHED)
         if settings.seeds > 1:
             return _several_seeds(settings, run, say, cluster)
+        if settings.folds is not None:
+            return _several_folds(settings, run, say, cluster, resumed=state == "resumed")
         return _one(settings, run, say, cluster, resumed=state == "resumed")
 
 
@@ -291,6 +302,22 @@ def _several_seeds(settings: FinetuneSettings, run: RunFolder, say: Say, cluster
         _keep_best_seed(settings, run, places, time.monotonic() - began)
     cluster.barrier()
     return _outcome(run, "is finished")
+
+
+def _several_folds(settings: FinetuneSettings, run: RunFolder, say: Say, cluster: Any, *, resumed: bool) -> Outcome:
+    """A run for each fold, then the one of all rows, and the answers of the folds scored together."""
+    if cluster.world > 1:
+        raise UsageError("--folds learns in one process", "start it without torchrun")
+    from pretune.report.words import score_line
+
+    places = learn_folds(settings, run, say, lambda one: finetune.run(one, say=say))
+    say.note("all rows")
+    made = _one(settings, run, say, cluster, resumed=resumed)
+    pooled = pool_folds(run, places)
+    score = pooled["scores"][pooled["primary"]]
+    told = f"{counted(len(places), 'fold')}: {pooled['primary']} {score_line(pooled['primary'], score)}, n = {pooled['n']}, each row answered by a model that did not learn from it."
+    text = f"{run.path} is finished, with a model of all rows. {told} {next_line('report', run=str(run.path))}"
+    return Outcome(text=text, facts={**made.facts, "folds": pooled["scores"]})
 
 
 def _keep_best_seed(settings: FinetuneSettings, run: RunFolder, places: list[Path], seconds: float) -> None:
