@@ -55,6 +55,7 @@ class _Clean(_Call, total=False):
 
 class _Inspect(_Clean, _Data, total=False):
     corpus: Any
+    drift: bool
     near_duplicates: bool
     out: _Place | None
     strict: bool

@@ -42,6 +42,9 @@ class InspectSettings(CleanSettings, DataSettings):
     corpus: str | None = option(
         None, "text meant for pre-training: does it hold rows of the test split?", metavar="DATA"
     )
+    drift: bool = option(
+        False, "test whether validation and test look like train, and train like the corpus: words, colours, mel bands"
+    )
     near_duplicates: bool = option(True, "look for copies that are cut, edited, cropped, re-coded too")
     out: str | None = option(None, "folder for the passport: data.json and passport.html", metavar="FOLDER")
     strict: bool = option(False, "exit with 1 when a warning or an error was found")
@@ -71,16 +74,22 @@ def inspect(settings: InspectSettings, *, say: Say) -> Outcome:
         pretune inspect news.csv
         pretune inspect data/ --column text=title --column label=category --out passport/
         pretune inspect reviews.tsv --strict --json
+        pretune inspect data/ --drift --corpus corpus.txt
         pretune inspect --train fold1.csv --train fold2.csv --test fold3.csv
         cat news.csv | pretune inspect -
     """
     from pretune.data.checks.passport import passport
     from pretune.data.load import load_splits, modality_of
     from pretune.data.planted.measure import measure_checks
+    from pretune.verbs.inspect_drift import drift_findings, splits_apart
 
     splits = load_splits(settings)
     corpus = None if settings.corpus is None else _corpus(settings.corpus)
     found = passport(splits, near_duplicates=settings.near_duplicates, corpus=corpus)
+    if settings.drift:
+        say.note("holding the splits against each other")
+        found["drift"] = splits_apart(dict(splits) if corpus is None else {**splits, "corpus": corpus})
+        found["findings"] = [*found["findings"], *drift_findings(found["drift"])]
     if settings.measure_leak_checks is not None:
         say.note("planting copies of the rows and looking for them")
         found["leak_checks"] = measure_checks(splits, settings.measure_leak_checks)
@@ -123,6 +132,8 @@ def _title(place: str) -> str:
 
 def _text(settings: InspectSettings, found: dict[str, Any], pages: list[str], modality: str) -> str:
     """The passport in a screenful."""
+    from pretune.verbs.inspect_drift import drift_lines
+
     lines = [
         f"{_called(settings)}: {counted(found['rows'])}",
         *_files(found.get("facts", {}).get("read", {}).get("files", [])),
@@ -141,6 +152,7 @@ def _text(settings: InspectSettings, found: dict[str, Any], pages: list[str], mo
         lines += pair_lines(finding.get("pairs", ()), finding["count"]) if finding.get("pairs") else []
     if not found["findings"]:
         lines.append("nothing to complain about")
+    lines += drift_lines(found["drift"]) if "drift" in found else []
     lines += check_lines(found["leak_checks"]) if "leak_checks" in found else []
     lines += [f"written: {', '.join(pages)}"] if pages else []
     return "\n".join([*lines, *_next(settings, found["splits"], modality)])
