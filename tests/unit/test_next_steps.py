@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,15 @@ def test_inspect_proposes_a_line_for_these_rows(tmp_path: Path) -> None:
     verb, settings = pasted(last)
     assert (verb, settings.backbone, settings.data) == ("finetune", "linear:tfidf", str(folder))
     assert (settings.column, settings.drop_leaks) == (("text=title", "label=category"), True)
+
+
+def test_what_is_written_begins_with_a_writer(tmp_path: Path) -> None:
+    talks = [{"messages": [{"role": "user", "content": f"how is day {n}"}, {"role": "assistant", "content": f"fine, {n}"}]} for n in range(30)]  # fmt: skip
+    (tmp_path / "talks.jsonl").write_text("".join(json.dumps(talk) + "\n" for talk in talks))
+    (tmp_path / "pairs.tsv").write_text("source\ttarget\n" + "".join(f"day {n}\tTag {n}\n" for n in range(30)))
+    for name, start in (("talks.jsonl", "scratch:gpt-nano"), ("pairs.tsv", "scratch:seq2seq-tiny")):
+        verb, settings = pasted(inspect(str(tmp_path / name)).text.splitlines()[-1])
+        assert (verb, settings.backbone) == ("finetune", start)
 
 
 def test_the_start_follows_the_size_of_the_data() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -56,29 +56,42 @@ class SliceScore:
 
 def slices_of(rows: Dataset, *, found: bool) -> dict[str, list[str | None]]:
     """What tells rows apart, and the slice of each row (None: of none): the column ``slice`` where there is one; with ``found`` the
-    quarters of their length (characters, seconds, pixels) and the script of their texts too.
+    quarters of their length (seconds, pixels, else characters) and the script of their texts too.
     """
     told: dict[str, list[str | None]] = {}
     if "slice" in rows.column_names:
         told[_COLUMN] = list(rows["slice"])
-    if found:
-        told |= {by: names for by, names in (*_by_size(rows), *_by_script(rows)) if len({*names} - {None}) > 1}
+    for column, look in _LOOKS.items() if found else ():
+        for by, names in look(rows).items() if column in rows.column_names else ():
+            if by not in told and len({*names} - {None}) > 1:
+                told[by] = names
     return told
 
 
-def _by_size(rows: Dataset) -> list[tuple[str, list[str | None]]]:
-    columns = rows.column_names
-    if "seconds" in columns:
-        return [("length", _quarters(np.array(rows["seconds"], dtype=float), "s", digits=1))]
-    if "width" in columns and "height" in columns:
-        area_N = np.array(rows["width"], dtype=float) * np.array(rows["height"], dtype=float) / 1e6
-        return [("size", _quarters(area_N, "megapixels", digits=2))]
-    if "text" in columns:
-        texts = rows["text"]
-        pairs = rows["text_pair"] if "text_pair" in columns else [""] * len(texts)
-        length_N = np.array([len(text) + len(pair or "") for text, pair in zip(texts, pairs, strict=True)], dtype=float)
-        return [("length", _quarters(length_N, "characters", digits=0))]
-    return []
+def _by_seconds(rows: Dataset) -> dict[str, list[str | None]]:
+    return {"length": _quarters(np.array(rows["seconds"], dtype=float), "s", digits=1)}
+
+
+def _by_pixels(rows: Dataset) -> dict[str, list[str | None]]:
+    area_N = np.array(rows["width"], dtype=float) * np.array(rows["height"], dtype=float) / 1e6
+    return {"size": _quarters(area_N, "megapixels", digits=2)}
+
+
+def _by_letters(rows: Dataset) -> dict[str, list[str | None]]:
+    """The length of each text and the script of most of its letters."""
+    from pretune.data.text.scripts import count_scripts, shares
+
+    texts = rows["text"]
+    return {
+        "length": _quarters(np.array([len(text) for text in texts], dtype=float), "characters", digits=0),
+        "script": [next(iter(shares(count_scripts([text]))), None) for text in texts],
+    }
+
+
+_LOOKS: Mapping[str, Callable[[Any], dict[str, list[str | None]]]] = {
+    "seconds": _by_seconds, "width": _by_pixels, "text": _by_letters,
+}  # fmt: skip
+"""By a column that rows of the kind have; a name that an earlier one gave stays its."""
 
 
 def _quarters(values_N: np.ndarray, unit: str, *, digits: int) -> list[str | None]:
@@ -92,15 +105,6 @@ def _quarters(values_N: np.ndarray, unit: str, *, digits: int) -> list[str | Non
         own = values_N[quarter_N == quarter]
         names[int(quarter)] = f"{own.min():.{digits}f} to {own.max():.{digits}f} {unit}"
     return [names[int(quarter)] for quarter in quarter_N]
-
-
-def _by_script(rows: Dataset) -> list[tuple[str, list[str | None]]]:
-    """The script of most letters of each text."""
-    from pretune.data.text.scripts import count_scripts, shares
-
-    if "text" not in rows.column_names:
-        return []
-    return [("script", [next(iter(shares(count_scripts([text]))), None) for text in rows["text"]])]
 
 
 def scores_by_slice(

@@ -68,6 +68,8 @@ class Task(ABC):
     """What people call its inputs, where "text" would not do."""
 
     # How it learns where the settings do not say.
+    fresh: ClassVar[str] = ""
+    """The preset to begin with where there is no trained model, and those of its modality would not do."""
     default_batch_size: ClassVar[int] = 32
     """Rows of an update."""
     default_updates: ClassVar[int] = 300

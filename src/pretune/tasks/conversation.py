@@ -75,6 +75,7 @@ class Conversation(Task):
     kept: ClassVar[Mapping[str, Check]] = {"max_length": whole(2), "max_new_tokens": whole(1)}
     by_tokens: ClassVar[bool] = True
     holds_turns: ClassVar[bool] = True
+    fresh: ClassVar[str] = "scratch:gpt-nano"
     taught_variation: ClassVar[str] = "none"
     lacks: ClassVar[Mapping[str, str]] = {
         **Task.lacks,

@@ -81,6 +81,7 @@ class TextToText(Task):
     }
     taught_variation: ClassVar[str] = "none"
     by_tokens: ClassVar[bool] = True
+    fresh: ClassVar[str] = "scratch:seq2seq-tiny"
     labels: tuple[str, ...] = ()
 
     def __init__(

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import CleanSettings, DataSettings
-from pretune.errors import UsageError
+from pretune.errors import PretuneError, UsageError
 from pretune.forwarded import shown_place
 from pretune.options import option
 from pretune.verbs.declare import verb
@@ -95,7 +95,7 @@ def inspect(settings: InspectSettings, *, say: Say) -> Outcome:
         found["leak_checks"] = measure_checks(splits, settings.measure_leak_checks)
     pages = _write(Path(settings.out), found, settings.place, splits) if settings.out else []
     serious = [f for f in found["findings"] if f["severity"] in ("warning", "error")]
-    text = _text(settings, found, pages, modality_of(splits))
+    text = _text(settings, found, pages, modality_of(splits), _fresh_start(splits))
     return Outcome(text=text, facts={**found, "pages": pages}, exit_code=1 if settings.strict and serious else 0)
 
 
@@ -130,7 +130,7 @@ def _title(place: str) -> str:
     return "/".join(path.parts[-2:]) if path.suffix else path.name or place
 
 
-def _text(settings: InspectSettings, found: dict[str, Any], pages: list[str], modality: str) -> str:
+def _text(settings: InspectSettings, found: dict[str, Any], pages: list[str], modality: str, fresh: str) -> str:
     """The passport in a screenful."""
     from pretune.verbs.inspect_drift import drift_lines
 
@@ -155,11 +155,21 @@ def _text(settings: InspectSettings, found: dict[str, Any], pages: list[str], mo
     lines += drift_lines(found["drift"]) if "drift" in found else []
     lines += check_lines(found["leak_checks"]) if "leak_checks" in found else []
     lines += [f"written: {', '.join(pages)}"] if pages else []
-    return "\n".join([*lines, *_next(settings, found["splits"], modality)])
+    return "\n".join([*lines, *_next(settings, found["splits"], modality, fresh)])
 
 
-def _next(settings: InspectSettings, splits: Mapping[str, Any], modality: str) -> list[str]:
-    """What to do with these rows."""
+def _fresh_start(splits: Splits) -> str:
+    """What the task of these rows begins with by itself, where it says so."""
+    from pretune.tasks import find_task
+
+    try:
+        return find_task(splits).fresh
+    except PretuneError:
+        return ""
+
+
+def _next(settings: InspectSettings, splits: Mapping[str, Any], modality: str, fresh: str) -> list[str]:
+    """What to do with these rows; ``fresh`` is :func:`_fresh_start`."""
     labelled = any(
         split.get("labels") or split.get("answers") or {"audio", "text"} <= set(split["columns"])
         for split in splits.values()
@@ -167,7 +177,7 @@ def _next(settings: InspectSettings, splits: Mapping[str, Any], modality: str) -
     verb = "finetune" if labelled else "pretrain"
     rows = sum(split["rows"] for name, split in splits.items() if name in ("train", "unlabelled"))
     classes = any(split.get("labels") for split in splits.values())
-    start = proposed_start(verb, modality, rows, classes=classes)
+    start = fresh or proposed_start(verb, modality, rows, classes=classes)
     return [next_line(verb, settings, backbone=start, **_same_places(settings))]
 
 
