@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-__all__ = ["bones_of", "mirrored_places", "side_of", "torso_of"]
+__all__ = ["bones_of", "mirrored_places", "parts_of", "side_of", "torso_of"]
 
 _SIDED = re.compile(r"(?P<before>.*?)(?<![a-z])(?P<side>left|right|l|r|左|右)(?![a-z])(?P<behind>.*)", re.I)
 _JOINED = re.compile(r"(?P<side>left|right|左|右)(?P<behind>.+)", re.I)
@@ -51,14 +51,18 @@ def mirrored_places(names: Sequence[str]) -> list[int] | None:
     return found
 
 
+def parts_of(names: Sequence[str]) -> list[str]:
+    """What each name says beside its side: ``wrist`` of ``left_wrist``."""
+    split = [_parts(name) for name in names]
+    return [
+        name.strip().lower().replace(" ", "_") if parts is None else " ".join(filter(None, (parts[0], parts[2])))
+        for name, parts in zip(names, split, strict=True)
+    ]
+
+
 def _by_part(names: Sequence[str]) -> dict[tuple[str, str], int]:
     """Places by side and the rest of the name; points without a side have the side ``""``."""
-    found = {}
-    for place, name in enumerate(names):
-        parts = _parts(name)
-        rest = name.strip().lower().replace(" ", "_") if parts is None else " ".join(filter(None, (parts[0], parts[2])))
-        found[side_of(name), rest] = place
-    return found
+    return {(side_of(name), part): place for place, (name, part) in enumerate(zip(names, parts_of(names), strict=True))}
 
 
 def torso_of(names: Sequence[str]) -> list[tuple[int, int]]:

@@ -14,9 +14,10 @@ import numpy as np
 from pretune.answers.keypoints import Keypoints
 from pretune.answers.sides import torso_of
 from pretune.errors import DataError
-from pretune.metrics.base import Measured, Metric, Record, ScoreSpec, Sums, quotient, truth_of
+from pretune.metrics.base import Joined, Measured, Metric, Record, ScoreSpec, Sums, quotient, truth_of
+from pretune.metrics.poses import PosePrecision, falloffs_of, similarities
 
-__all__ = ["KeypointMetric", "by_point", "point_statistics", "scales_of"]
+__all__ = ["KeypointMetric", "by_point", "point_statistics", "poses_of", "scales_of"]
 
 _NEAR, _NEARER = 0.2, 0.1
 _MOST = 1e6
@@ -58,12 +59,21 @@ def scales_of(true_NJ3: np.ndarray, torso: Sequence[tuple[int, int]]) -> np.ndar
 
 def point_statistics(records: Iterable[Record], names: Sequence[str]) -> np.ndarray:
     """(N, J, 5) what each point adds to the sums; 0 where its truth is not known, or nothing tells the picture's scale."""
+    return _statistics(*poses_of(records, names), names)
+
+
+def poses_of(records: Iterable[Record], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Truths and answers, both (N, J, 3). Raises :class:`DataError` where rows have other numbers of points."""
     pairs = [_points_of(record) for record in records]
     if len({len(true) for true, _ in pairs}) > 1:
         raise DataError("the rows have different numbers of points", "give data whose rows have the same points")
     if not pairs:
-        return np.zeros((0, max(1, len(names)), 5))
-    true_NJ3, said_NJ3 = (np.stack([pair[part] for pair in pairs]) for part in (0, 1))
+        empty = np.zeros((0, max(1, len(names)), 3))
+        return empty, empty
+    return np.stack([true for true, _ in pairs]), np.stack([said for _, said in pairs])
+
+
+def _statistics(true_NJ3: np.ndarray, said_NJ3: np.ndarray, names: Sequence[str]) -> np.ndarray:
     scale_N = scales_of(true_NJ3, torso_of(names) if len(names) == true_NJ3.shape[1] else [])
     away_NJ = np.linalg.norm(true_NJ3[..., :2] - said_NJ3[..., :2], axis=-1)
     scored_NJ = (true_NJ3[..., 2] > 0) & np.isfinite(scale_N)[:, None]
@@ -90,7 +100,7 @@ def by_point(stats_NJK: np.ndarray) -> list[Sums]:
 @final
 class KeypointMetric(Metric):
     """Scores of points. ``pck`` is the share of known points that are answered within 0.2 of the scale (:func:`scales_of`), over all points
-    of all pictures.
+    of all pictures; ``oks_ap`` is COCO's average precision of whole poses (:mod:`pretune.metrics.poses`).
     """
 
     answer: ClassVar[str] = Keypoints.kind
@@ -99,6 +109,8 @@ class KeypointMetric(Metric):
     specs: ClassVar[Mapping[str, ScoreSpec]] = {
         "pck": ScoreSpec(rising=True, title="PCK@0.2", limits=(0.0, 1.0)),
         "pck_strict": ScoreSpec(rising=True, title="PCK@0.1", limits=(0.0, 1.0)),
+        "oks_ap": ScoreSpec(rising=True, title="OKS-AP", limits=(0.0, 1.0)),
+        "oks_ap50": ScoreSpec(rising=True, title="OKS-AP50", limits=(0.0, 1.0)),
         "distance": ScoreSpec(rising=False, unit="number", title="mean distance in torso lengths"),
         "distance_px": ScoreSpec(rising=False, unit="px", title="mean distance"),
     }
@@ -113,4 +125,7 @@ class KeypointMetric(Metric):
 
     def measure(self, records: Iterable[Record]) -> Measured:
         """See :class:`~pretune.metrics.base.Metric`. Raises :class:`DataError` where an answer has another number of points than its truth."""
-        return Sums(point_statistics(records, self.names).sum(axis=1), _scores)
+        true_NJ3, said_NJ3 = poses_of(records, self.names)
+        falloff_J = falloffs_of(self.names, true_NJ3.shape[1])
+        poses = PosePrecision(similarities(true_NJ3, said_NJ3, falloff_J), said_NJ3[..., 2].mean(axis=1))
+        return Joined([Sums(_statistics(true_NJ3, said_NJ3, self.names).sum(axis=1), _scores), poses])
