@@ -1,4 +1,5 @@
-"""Scores by slice: parts of the rows that have something in common, each held against all the other rows.
+"""Scores by slice: parts of the rows that have something in common, each held against all the other rows
+(docs/decisions.md, D212).
 
 Shapes: N rows.
 """

@@ -24,7 +24,7 @@ _FALLOFFS = {
 _OTHER = 0.079
 """Of points that COCO does not know; head and neck have this one in CrowdPose (Li et al. 2019, arXiv 1812.00324)."""
 _SHARE_OF_BOX = 0.53
-"""Area of a person as a share of the box around the known points, where no outline is known (as MMPose takes it)."""
+"""Area of a person as a share of the box around the known points, where no outline is known (as MMPose takes it; docs/decisions.md, D214)."""
 _POSE = "pose"
 
 

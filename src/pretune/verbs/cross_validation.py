@@ -1,4 +1,6 @@
-"""``finetune --folds``: every row is answered by a model that did not learn from it, and the model that is kept learns from all."""
+"""``finetune --folds``: every row is answered by a model that did not learn from it, and the model that is kept learns from all
+(docs/decisions.md, D213).
+"""
 
 from __future__ import annotations
 
