@@ -5,6 +5,7 @@
 #   make test          every test
 #   make bench         speed against the plain tools
 #   make reliability   kills, full disks, broken files: the long form, 5 to 20 minutes (ARGS=--short for a minute of it)
+#   make site          the documentation as a site, in build/site
 #   make accept        lists the published figures' chapters with their minutes; measures ARGS="CHAPTER ..." (or ARGS=all) and writes docs/results
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ TESTFLAGS ?= -n 2 --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: demo test check types fast bench reliability accept install
+.PHONY: demo test check types fast bench reliability accept site install
 .DEFAULT_GOAL := check
 
 install: $(STAMP)
@@ -50,3 +51,7 @@ reliability: $(STAMP)
 
 accept: $(STAMP)
 	$(VENV)/bin/python -m acceptance run $(ARGS)
+
+site: $(STAMP)
+	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[docs]'
+	$(VENV)/bin/python -m website

@@ -1,0 +1,68 @@
+"""The site: every page is there, in the menu, and no link leads nowhere; reference and messages say what the code says."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from website.messages import messages_in, messages_page
+from website.pages import ROOT, assemble, verb_page
+
+from pretune.verbs.story import VERBS
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    into = tmp_path_factory.mktemp("site") / "pages"
+    assemble(into)
+    return into
+
+
+def test_every_page_is_in_the_menu_and_every_link_leads_to_one(pages: Path) -> None:
+    held = {path.relative_to(pages).as_posix() for path in pages.rglob("*.md")}
+    menu = re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert sorted(menu) == sorted(held)
+    for name in held:
+        text = re.sub(r"```.*?```|`[^`\n]*`", "", (pages / name).read_text(encoding="utf-8"), flags=re.S)
+        for target in re.findall(r"\]\(([^)\s#]+)(?:#[^)\s]*)?\)|src=\"([^\"]+)\"", text):
+            target = "".join(target)
+            assert "://" in target or (pages / name).parent.joinpath(target).exists(), f"{name}: {target}"
+
+
+def test_a_verb_has_its_story_its_examples_and_all_its_options() -> None:
+    for entry in VERBS:
+        assert verb_page(entry.name).startswith(f"# pretune {entry.name}\n")
+    page = verb_page("finetune")
+    assert "```bash\npretune finetune scratch:bert-mini --data news.csv" in page
+    assert re.search(r"\| `--schedule` \| `linear`, `cosine`, `constant`, `plateau` \| `linear` \|", page)
+    assert re.search(r"\| `--epochs` \| number, at least 0.001, at most 100000 \|  \|", page)
+
+
+def test_messages_are_those_of_the_code() -> None:
+    found = messages_in(ROOT / "src" / "pretune")
+    assert len(found) > 400
+    assert len({(one.kind, one.problem, one.remedy) for one in found}) == len(found)
+    assert any(one.problem == "--column is …: there is no role …" or "there is no role" in one.problem for one in found)
+    shown = messages_page(ROOT / "src" / "pretune")
+    assert "## UsageError" in shown
+    assert "there are no validation rows to choose the best model by" in shown
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="mkdocs is not installed (make site)")
+def test_the_site_is_built_without_a_warning(pages: Path, tmp_path: Path) -> None:
+    settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    settings |= {"docs_dir": str(pages), "site_dir": str(tmp_path / "site")}
+    (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump(settings, allow_unicode=True), encoding="utf-8")
+    made = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", str(tmp_path / "mkdocs.yml")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    index = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    assert not re.findall(r"(?:src|href)=\"https?://fonts", index), "nothing is fetched"
