@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import importlib.util
 import itertools
 import json
 import os
@@ -96,6 +97,17 @@ class Page:
         """The whole page as a PNG."""
         data = self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]
         path.write_bytes(base64.b64decode(data))
+
+    def violations(self) -> list[str]:
+        """What axe-core holds against the page, a line each; skips where it is not installed."""
+        found = importlib.util.find_spec("axe_core_python")
+        if found is None or found.origin is None:
+            pytest.skip("axe-core-python is not installed")
+        self.run(Path(found.origin).with_name("axe.min.js").read_text(encoding="utf-8") + ";0")
+        told = self.run(
+            "axe.run().then((found) => found.violations.map((one) => [one.id, one.help, one.nodes[0].html]))"
+        )
+        return [": ".join(one) for one in told]
 
     @property
     def complaints(self) -> list[str]:

@@ -318,6 +318,16 @@ def test_the_page_in_a_browser(service: Running, tmp_path: Path):
         assert [told for told in page.complaints if "413" not in told] == []
 
 
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_page_is_accessible(service: Running, tmp_path: Path, dark: bool):
+    with browser(tmp_path / "profile") as chromium:
+        page = Page(chromium)
+        page.look(1200, 900, dark=dark)
+        page.open(service.address + "?" + urllib.parse.urlencode({"text": "The coach won the cup."}))
+        page.wait_for("document.querySelectorAll('.words mark').length > 4")
+        assert page.violations() == []
+
+
 def test_rows_to_try_and_ctrl_enter_and_colours_that_can_be_read(service: Running, tmp_path: Path):
     with browser(tmp_path / "profile") as chromium:
         page = Page(chromium)
