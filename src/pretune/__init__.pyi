@@ -158,6 +158,12 @@ class _Learn(_Backbone, _Train, _Text, _Image, _Audio, _Augment, _Clean, _Data, 
 class _Pretrain(_Learn, _Pretraining, total=False):
     batch_size: int | None
 
+class _Privacy(_Call, total=False):
+    dp_epsilon: float | None
+    dp_delta: float | None
+    dp_clip: float
+    canaries: int
+
 class _Decoding(_Call, total=False):
     beam_size: int
     max_new_tokens: int | None
@@ -179,7 +185,7 @@ class _Task(_Text, _Pooling, _Image, _Audio, _Augment, _Decoding, total=False):
 class _LabelledTrain(_Train, total=False):
     batch_size: int | None
 
-class _Finetune(_LabelledTrain, _Learn, _Task, total=False):
+class _Finetune(_LabelledTrain, _Learn, _Task, _Privacy, total=False):
     metric: str | None
     max_train_samples: int | None
     seeds: int
@@ -481,6 +487,10 @@ def demo(**options: Unpack[_Demo]) -> Outcome:
     """The whole story on real text, with no network: is pre-training worth it when labels are few?"""
 
 class _Estimator(TypedDict, total=False):
+    dp_epsilon: float | None
+    dp_delta: float | None
+    dp_clip: float
+    canaries: int
     beam_size: int
     max_new_tokens: int | None
     length_penalty: float | None

@@ -79,6 +79,11 @@ _EVALUATION = record(
 )
 _POOLING = record({"modes": listed(text())})
 _POOLED = record({"modes": listed(text(), least=1), "plain": flag})
+_PRIVACY = _some(
+    epsilon=number(0), delta=number(0, 1), asked_epsilon=number(above=0), unit=text(), units=whole(1), noise_multiplier=number(above=0),
+    clip=number(above=0), sampling_rate=number(0, 1), expected_batch=whole(1), steps=whole(0), planned_steps=whole(0), accountant=text(),
+    epsilon_by_fourier=number(0), covers=text(), assumes=text(), leaves_out=text(),
+)  # fmt: skip
 _RUN = _some(
     verb=text(), command=text(), status=text(), settings=_OBJECT, parents=listed(text()), started=text(), finished=text(),
     stopped=text(), problem=maybe(text()), seconds=number(0), machine=_OBJECT, backbone=_OBJECT, training=_OBJECT, device=_OBJECT,
@@ -86,7 +91,7 @@ _RUN = _some(
     pruning=_OBJECT, selftraining=_OBJECT, quantization=_OBJECT, export=_OBJECT, joint=_OBJECT,
     tasks=mapped(_some(data_fingerprint=text(), labels=listed(text()), pooling=maybe(_POOLING), batch_size=whole(1), task=text(), rows=whole(0))),
     model=_some(task=text(), labels=listed(text()), initialised=listed(text()), unexpected=listed(text()), parameters=whole(0), pooling=maybe(_POOLING), pooled=_POOLED),
-    linear_model=record({"strength": number(above=0)}), choosing=_some(rows=whole(0), also_in_train=whole(0)),
+    linear_model=record({"strength": number(above=0)}), choosing=_some(rows=whole(0), also_in_train=whole(0)), privacy=_PRIVACY,
     result=_some(metric=text(), value=number(), epoch=maybe(number(0)), step=whole(0), values=listed(number()), mean=number(), sd=number(), lost=record({"step": whole(0), "value": number()})),
 )  # fmt: skip
 _PASSPORT = _some(

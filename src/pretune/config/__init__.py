@@ -7,6 +7,7 @@ from pretune.config.data import (
     CleanSettings,
     DataSettings,
 )
+from pretune.config.privacy import PrivacySettings
 from pretune.config.task import (
     READ_BY_MODALITY,
     AnsweringSettings,
@@ -40,6 +41,7 @@ __all__ = [
     "OutSettings",
     "PoolingSettings",
     "PretrainingSettings",
+    "PrivacySettings",
     "RunSettings",
     "TaskSettings",
     "TextSettings",

@@ -7,6 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 
@@ -18,7 +19,7 @@ from pretune.engine.randomness import seed_of, torch_generator
 from pretune.errors import CheckFailed, NonFiniteUpdate
 from pretune.types import TERM, Feed, Loss, Step
 
-__all__ = ["Budget", "Objective", "fit"]
+__all__ = ["Budget", "GradientRule", "Objective", "fit"]
 
 
 class Objective(ABC):
@@ -44,6 +45,24 @@ class Objective(ABC):
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Take that back."""
         assert not state, f"{type(self).__name__} keeps no state, and was given {', '.join(state)}"
+
+
+class GradientRule(Protocol):
+    """How an update's gradient is made, where it is not that of the summed loss: clipped row by row, with noise
+    (:class:`pretune.engine.private.gradients.PrivateGradients`). One process, and an objective of one term.
+    """
+
+    def begin(self) -> None:
+        """An update begins, perhaps again."""
+        ...
+
+    def add(self, model: torch.nn.Module, feed: Feed) -> Loss:
+        """Take in a micro-batch; returns its summed loss."""
+        ...
+
+    def close(self, model: torch.nn.Module) -> None:
+        """Give the parameters their gradient."""
+        ...
 
 
 @dataclass
@@ -100,6 +119,7 @@ def fit(
     cluster: Cluster,
     seed: int,
     start_step: int = 0,
+    rule: GradientRule | None = None,
 ) -> Iterator[Step]:
     """One :class:`Step` per optimizer update, until the budget is spent.
 
@@ -107,7 +127,7 @@ def fit(
     once by its own count: accumulation and data parallel give the step of one big batch, and labelled and unlabelled rows,
     rows and tokens do not share a denominator. A NaN or infinite update is refused before it
     touches a weight (:class:`NonFiniteUpdate` names the step and the rows). Out of memory halves the micro-batches and
-    repeats the update.
+    repeats the update. A ``rule`` makes the gradient in another way.
     """
     step, updates = start_step, iter(feeds)
     while not budget.is_spent(step):
@@ -115,7 +135,7 @@ def fit(
         update, data_state = next(updates)
         progress = budget.progress(step)
         objective.prepare(model, progress)
-        sums, counts = _gradients(model, feeds, update, objective, optim, device, cluster, seed, step)
+        sums, counts = _gradients(model, feeds, update, objective, optim, device, cluster, seed, step, rule)
         loss = sum(weight * sums.terms[name] / counts[name] for name, weight in objective.weights.items())
         rate, norm = _apply(optim, budget, update, sums, loss, cluster, step)
         step += 1
@@ -155,11 +175,12 @@ def _gradients(
     cluster: Cluster,
     seed: int,
     step: int,
+    rule: GradientRule | None,
 ) -> tuple[_Sums, dict[str, float]]:
     """Accumulate the update's gradients; on out of memory cut smaller and begin the update again."""
     while True:
         try:
-            return _accumulate(model, update, objective, optim, device, cluster, seed, step)
+            return _accumulate(model, update, objective, optim, device, cluster, seed, step, rule)
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error) or cluster.world > 1:
                 raise
@@ -186,17 +207,25 @@ def _accumulate(
     cluster: Cluster,
     seed: int,
     step: int,
+    rule: GradientRule | None,
 ) -> tuple[_Sums, dict[str, float]]:
     counts = _counts(update, objective, cluster)
     sums = _Sums(dict.fromkeys(objective.weights, 0.0), dict.fromkeys(objective.log_names, 0.0))
+    if rule is not None:
+        rule.begin()
     for number, feed in update:
         torch.manual_seed(seed_of(seed, "dropout", step, number))
         on_device = {name: batch.to(device.device) for name, batch in feed.items()}
         with device.arithmetic():
-            loss = objective.loss(model, on_device, torch_generator(seed, "loss", step, number))
-        if (whole := _weighed(loss, counts, objective.weights)) is not None:
+            if rule is not None:
+                loss = rule.add(model, on_device)
+            else:
+                loss = objective.loss(model, on_device, torch_generator(seed, "loss", step, number))
+        if rule is None and (whole := _weighed(loss, counts, objective.weights)) is not None:
             whole.backward()
         sums.add(loss, feed)
+    if rule is not None:
+        rule.close(model)
     cluster.sum_gradients(optim.parameters)
     return _over_processes(sums, cluster), counts
 

@@ -13,6 +13,7 @@ from pretune.hub import PREFIX
 from pretune.report.lineage import backbone_of
 from pretune.report.passport_findings import findings_sentence
 from pretune.report.passport_parts import total_rows
+from pretune.report.privacy_words import guarantee_lines
 from pretune.report.sections import changed_settings
 from pretune.report.story import caveats, main_split, ordered_splits, primary_of
 from pretune.report.words import (
@@ -74,6 +75,7 @@ def model_card(run_record: Mapping[str, Any], metrics: Mapping[str, Any], passpo
         _use(run_record),
         _scores(metrics),
         _data(run_record, passport),
+        _privacy(run_record),
         _made(run_record),
         _limits(run_record, metrics, passport),
     )
@@ -290,6 +292,12 @@ def _data(record: Mapping[str, Any], passport: Mapping[str, Any]) -> str:
     said.append(findings_sentence(passport))
     text = " ".join(sentence for sentence in said if sentence)
     return f"## Data\n\n{text}" if text else ""
+
+
+def _privacy(record: Mapping[str, Any]) -> str:
+    """The guarantee of a private run."""
+    facts = record.get("privacy")
+    return "## Privacy\n\n" + "\n".join(f"- {_safe(line)}" for line in guarantee_lines(facts)) if facts else ""
 
 
 def _made(record: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from pretune.report.compression_section import compression_lead, compression_sec
 from pretune.report.layout import Page, write_page
 from pretune.report.lineage import nodes_of
 from pretune.report.multitask_section import multitask_lead, multitask_of, multitask_section, multitask_tiles
+from pretune.report.privacy_section import privacy_section
 from pretune.report.score_sections import comparisons_section, scores_section
 from pretune.report.sections import (
     curves_section,
@@ -52,6 +53,7 @@ def report_page(run: RunFolder) -> Page:
         comparisons_section(comparisons),
         curves_section(run.log_lines(), metrics, run.record),
         data_section(passport, record),
+        privacy_section(record),
     )
     studied, joint = study_of(run), multitask_of(run)
     own = [

@@ -139,8 +139,12 @@ class RowTask(Task):
         """The items' losses times their weights, summed."""
         assert batch.targets is not None
         refuse_unlabelled(self, batch, rows="unlabelled rows", answer=ANSWERS[self.answer].lack)
+        return Loss.of(self.plain_loss(model, batch))
+
+    def plain_loss(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """:meth:`loss` of items that all have an answer, without a look at any value: so it can be mapped over rows (``torch.func.vmap``)."""
         losses_B = self.losses(self.logits_of(model, batch).float(), batch.targets)
-        return Loss.of((losses_B * batch.extras["weights"]).sum())
+        return (losses_B * batch.extras["weights"]).sum()
 
     def labelled_targets(self, targets: torch.Tensor) -> torch.Tensor:
         """Which targets (B,) or (B, C) are right answers, bool (B,): those below 0 are none."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pretune.config import LabelledTrainSettings, TaskSettings
+from pretune.config import LabelledTrainSettings, PrivacySettings, TaskSettings
 from pretune.errors import UsageError
 from pretune.files import translate_disk_errors
 from pretune.options import option, refuse_unread
@@ -21,6 +21,7 @@ from pretune.verbs.declare import verb
 from pretune.verbs.linear_start import told_of
 from pretune.verbs.next_steps import next_line
 from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
+from pretune.verbs.private import PRIVATE_EPOCHS, as_private, keep_guarantee, maps_rows, plan_private, refuse_unprivate
 from pretune.verbs.reading import refuse_missing_data
 from pretune.verbs.setup import LearnSettings
 from pretune.wording import counted
@@ -59,7 +60,7 @@ _NOT_OF_UPDATES = {"precision", "seed", "threads", "max_tokens", "group_by_lengt
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneSettings(LabelledTrainSettings, LearnSettings, TaskSettings):  # pyright: ignore[reportIncompatibleVariableOverride]
+class FinetuneSettings(LabelledTrainSettings, LearnSettings, TaskSettings, PrivacySettings):  # pyright: ignore[reportIncompatibleVariableOverride]
     """Settings of ``pretune finetune``."""
 
     verb: ClassVar[str] = "finetune"
@@ -96,6 +97,7 @@ def finetune(settings: FinetuneSettings, *, say: Say) -> Outcome:
         pretune finetune MODEL_DIR --data photos/ --adapt head --out runs/photos
         pretune finetune MODEL_DIR --data few.csv --adapt head --folds 5
         pretune finetune MODEL_DIR --data reviews.tsv --adapt lora --lora-rank 16
+        pretune finetune MODEL_DIR --data patients.csv --adapt head --dp-epsilon 3 --group patient
         pretune finetune scratch:tacotron-tiny --data clips.jsonl --task text-to-speech --out runs/voice
     """
     refuse_missing_data(*settings.every_place, out=settings.out)
@@ -104,6 +106,7 @@ def finetune(settings: FinetuneSettings, *, say: Say) -> Outcome:
     from pretune.verbs.setup import forecast, open_together
 
     cluster = join_cluster()
+    refuse_unprivate(settings, cluster)
     if settings.dry_run:
         return forecast(
             settings, lambda run: build_learning(settings, run, read_labelled(settings, say), say, cluster)[1]
@@ -171,6 +174,7 @@ def build_learning(
     from pretune.verbs.rows import data_fingerprint
     from pretune.verbs.setup import choose, make_learning
 
+    settings = as_private(settings)
     device = choose(settings, run, cluster)
     fingerprint = data_fingerprint(data)
     with cluster.first_before_others():
@@ -179,7 +183,9 @@ def build_learning(
     task = _task(settings, data, backbone, run)
     choosing = choosing_rows(task, data, say)
     rows = encode_labelled(task, data, fingerprint, cluster)
-    pooling = decide_pooling(task, settings.pooling, backbone, data, rows, device, say, run=run)
+    pooling = decide_pooling(
+        task, settings.pooling, backbone, data, rows, device, say, run=run, by_rows=settings.dp_epsilon is None
+    )
     model, report = task.build(backbone, seed=settings.seed)
     frozen = Frozen(task, model, rows, device, fingerprint, cluster, say)
     goal = goal_on_validation(
@@ -192,7 +198,8 @@ def build_learning(
     def objective(adaptation: Adaptation) -> Supervised:
         if settings.cache_trunk:
             frozen.run_once(adaptation, forecast=settings.dry_run)
-        shorten(task, model, rows["train"], device)
+        if not maps_rows(settings):
+            shorten(task, model, rows["train"], device)
         return Supervised(frozen.learned, adaptation)
 
     setup, learning = make_learning(
@@ -200,8 +207,9 @@ def build_learning(
         objective=objective,
         streams=lambda objective: objective.streams(frozen.rows["train"], batch_size=batch_size, group_by_length=settings.group_by_length),
         goal=goal,
-        default_epochs=default_epochs(task, rows["train"].lengths_N, batch_size),
+        default_epochs=PRIVATE_EPOCHS if settings.dp_epsilon else default_epochs(task, rows["train"].lengths_N, batch_size),
         parts_pace=task.parts_pace(model, backbone),
+        private=lambda adaptation: plan_private(settings, task, frozen.learned, frozen.rows["train"], data["train"], model, adaptation, say),
     )  # fmt: skip
     setup.learn_from(rows, fingerprint, task=task, choosing=choosing, pooling=pooling)
     learning.before_seconds = frozen.forecast_seconds
@@ -257,8 +265,8 @@ def _begin_linear(
     from pretune.tasks.labelling import Labelling
     from pretune.verbs.linear_start import linear_start
 
-    if settings.adapt not in ("head", "linear") or not isinstance(task, Labelling):
-        return
+    if settings.adapt not in ("head", "linear") or not isinstance(task, Labelling) or settings.dp_epsilon is not None:
+        return  # a private run learns from its rows by private updates alone
     is_all = settings.adapt == "linear"
     learning.begin = linear_start(
         task, frozen.learned, learning.model, frozen.rows["train"], train, learning.device,
@@ -288,6 +296,8 @@ def _calibrate_and_keep(run: RunFolder, setup: Setup, learning: Learning) -> Non
     assert setup.choosing is not None, "fine-tuning chooses by validation rows"
     calibrate(task, learning.model, setup.rows["validation"], setup.choosing, learning.device, learning.say)
     write_model(run, learning.model, task.processor_to_save(setup.backbone), task.to_dict())
+    if setup.private is not None:
+        keep_guarantee(run, setup.private, learning)
 
 
 def _several_seeds(settings: FinetuneSettings, run: RunFolder, say: Say, cluster: Any) -> Outcome:
@@ -369,8 +379,11 @@ def _outcome(run: RunFolder, said: str) -> Outcome:
     text = f"{run.path} {said}: validation {result['metric']} {result['value']:.4f}, {chosen}{spread}.{_unsaid(record)} {next_line('evaluate', run=str(run.path))}"
     return Outcome(
         text=text,
-        facts={"run": str(run.path), "status": record["status"], "result": result, "model": str(run.model_dir)},
-    )
+        facts={
+            "run": str(run.path), "status": record["status"], "result": result, "model": str(run.model_dir),
+            **({"privacy": record["privacy"]} if "privacy" in record else {}),
+        },
+    )  # fmt: skip
 
 
 def _unsaid(record: dict[str, Any]) -> str:

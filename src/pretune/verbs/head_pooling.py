@@ -22,11 +22,11 @@ __all__ = ["decide_pooling"]
 
 def decide_pooling(
     task: Task, asked: str, backbone: Backbone, data: Mapping[str, Dataset], rows: Mapping[str, EncodedRows],
-    device: Device, say: Say, *, run: RunFolder | None = None,
+    device: Device, say: Say, *, run: RunFolder | None = None, by_rows: bool = True,
 ) -> dict[str, Any] | None:  # fmt: skip
     """Let the task of texts read its tokens so, and say why; what run.json keeps of it. None for other tasks.
 
-    Where nothing speaks for one pooling, a sample of the rows decides (those of validation that do not stand in train too). A run that goes
+    Where nothing speaks for one pooling, a sample of the rows decides (those of validation that do not stand in train too), but where none may (``by_rows``). A run that goes
     on keeps what it began with.
     """
     from pretune.backbones.pooling.choice import ChosenPooling, chosen_pooling
@@ -40,7 +40,7 @@ def decide_pooling(
         task.pooling = tuple(before["modes"])
         return before
     chosen, trial = chosen_pooling(asked, backbone), None
-    if chosen.is_open and isinstance(task, Labelling):  # the trial is of classes
+    if chosen.is_open and by_rows and isinstance(task, Labelling):  # the trial is of classes
         trial, why = _tried(task, backbone, data, rows, device)
         chosen = ChosenPooling(("mean",) if trial is not None and trial.takes_mean else (), why)
     task.pooling = chosen.modes

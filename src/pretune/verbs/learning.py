@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pretune.engine.batching import Feeds
     from pretune.engine.checkpoint import Checkpoint
     from pretune.engine.devices import Device
-    from pretune.engine.fit import Budget, Objective
+    from pretune.engine.fit import Budget, GradientRule, Objective
     from pretune.engine.interrupt import StopRequest
     from pretune.engine.optim import Optim
     from pretune.engine.parallel import Cluster
@@ -156,6 +156,7 @@ class Learning:
     average: Average | None = None
     plateau: Plateau | None = None
     finds_rate: bool = False
+    rule: GradientRule | None = None
     begin: Callable[[], None] | None = None
     before_seconds: float = 0.0
     best: dict[str, Any] = field(default_factory=dict)
@@ -222,7 +223,7 @@ class Learning:
         with StopRequest() as stop:
             steps = fit(
                 self.model, self.feeds, self.objective, self.optim, self.budget,
-                device=self.device, cluster=self.cluster, seed=self.seed, start_step=self.step,
+                device=self.device, cluster=self.cluster, seed=self.seed, start_step=self.step, rule=self.rule,
             )  # fmt: skip
             if self.step:
                 bar.update(told, f"resumed after step {self.step}")

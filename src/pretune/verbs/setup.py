@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from pretune.runfolder import RunFolder, is_run
 from pretune.verbs.backbone import default_learning_rate
 from pretune.verbs.learning import Goal, Learning, pace_of
 from pretune.verbs.outcome import Outcome, Say
+from pretune.verbs.private import PRIVATE_HEAD_RATE, maps_rows
 from pretune.wording import counted
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from pretune.tasks.base import Task
     from pretune.tasks.protocols import PartsPace
     from pretune.verbs.labelled import ChoosingRows
+    from pretune.verbs.private import PrivatePlan
 
 __all__ = [
     "LearnSettings",
@@ -92,6 +95,7 @@ class Setup:
     pooling: dict[str, Any] | None = None
     fingerprint: str = ""
     kept: torch.nn.Module | None = None
+    private: PrivatePlan | None = None
 
     def learn_from(
         self, rows: Mapping[str, Any], fingerprint: str, *, task: Task | None = None, choosing: ChoosingRows | None = None,
@@ -173,9 +177,13 @@ def make_learning(
     goal: dict[str, Any],
     default_epochs: float,
     parts_pace: PartsPace | None = None,
+    private: Callable[[Adaptation], PrivatePlan | None] = lambda _adaptation: None,
 ) -> tuple[Setup, Learning]:
-    """Put the pieces of a training run together. ``parts_pace`` is how fast the parts of the model learn, where its task says so."""
+    """Put the pieces of a training run together. ``parts_pace`` is how fast the parts of the model learn, where its task says so;
+    ``private`` is asked for a plan once the objective stands.
+    """
     from pretune.backbones.adapt import LORA, adapt_low_rank, plan_adaptation
+    from pretune.backbones.by_row import make_mappable
     from pretune.backbones.cpu.fast import make_fast
     from pretune.backbones.recompute import recompute_activations
     from pretune.engine.average import Average
@@ -187,8 +195,11 @@ def make_learning(
     adapt = getattr(settings, "adapt", "full")
     if adapt == LORA:
         adapt_low_rank(model, _low_rank(settings), seed=settings.seed)
-    if device.device.type == "cpu":
-        make_fast(model)
+    is_private = getattr(settings, "dp_epsilon", None) is not None
+    if device.device.type == "cpu" and not maps_rows(settings):
+        make_fast(model, dropout=not is_private)
+    if is_private:
+        make_mappable(model)
     if settings.activation_checkpointing:
         recompute_activations(model)
     model.to(device.device)
@@ -199,14 +210,16 @@ def make_learning(
         trunk_scale=pace_of_parts.trunk_scale, resting=pace_of_parts.resting, fresh=report.initialised,
     )  # fmt: skip
     learner = objective(adaptation)
-    feeds = Feeds(
+    plan = private(adaptation)
+    feeds = plan.feeds(streams(learner), settings) if plan else Feeds(
         streams(learner), seed=settings.seed, max_tokens=settings.max_tokens,
         micro_batch_size=settings.micro_batch_size, rank=cluster.rank, world=cluster.world,
     )  # fmt: skip
     pace = pace_of(settings, updates_per_epoch=feeds.updates_per_epoch, default_epochs=default_epochs)
     optim = Optim(
-        adaptation.groups, learning_rate=rate, schedule=settings.schedule, warmup=pace.warmup, clip=settings.clip
-    )
+        adaptation.groups, learning_rate=rate, schedule=settings.schedule, warmup=pace.warmup,
+        clip=math.inf if plan else settings.clip,
+    )  # fmt: skip
     budget = Budget(pace.total_steps, None if settings.minutes is None else settings.minutes * 60)
     learning = Learning(
         run=run, model=model, objective=learner, optim=optim, feeds=feeds,
@@ -214,8 +227,9 @@ def make_learning(
         device=device, cluster=cluster, seed=settings.seed, flops_per_token=_flops_per_token(model), say=say,
         average=Average(model, settings.ema) if settings.ema else None, plateau=_plateau(settings),
         finds_rate=settings.find_learning_rate,
+        rule=plan.rule(pace.total_steps) if plan else None,
     )  # fmt: skip
-    return Setup(backbone, report, adaptation, learner, rate), learning
+    return Setup(backbone, report, adaptation, learner, rate, private=plan), learning
 
 
 def _plateau(settings: TrainSettings) -> Plateau | None:
@@ -245,6 +259,8 @@ def _rate(settings: Any, backbone: Backbone, adapt: str, pace: PartsPace) -> flo
         return settings.learning_rate
     if pace.learning_rate is not None:
         return pace.learning_rate
+    if adapt == "head" and getattr(settings, "dp_epsilon", None) is not None:
+        return PRIVATE_HEAD_RATE
     masked = settings.verb == "pretrain"
     return default_learning_rate(backbone, adapt, masked=masked) / pace.trunk_scale
 
@@ -279,7 +295,7 @@ def _forecast(settings: TrainSettings, learning: Learning, updates: int) -> Outc
     seconds, tokens = [], 0
     steps = fit(
         learning.model, learning.feeds, learning.objective, learning.optim, learning.budget,
-        device=learning.device, cluster=learning.cluster, seed=learning.seed,
+        device=learning.device, cluster=learning.cluster, seed=learning.seed, rule=learning.rule,
     )  # fmt: skip
     for step in steps:
         seconds.append(step.seconds)

@@ -67,9 +67,12 @@ def attention(
     return torch.matmul(weights, value).transpose(1, 2).contiguous(), None
 
 
-def make_fast(model: nn.Module) -> nn.Module:
-    """Change ``model`` in place, on a CPU; its parameters and their names stay. Returns it."""
-    _replace_dropout(model)
+def make_fast(model: nn.Module, *, dropout: bool = True) -> nn.Module:
+    """Change ``model`` in place, on a CPU; its parameters and their names stay. Returns it. ``dropout`` False leaves dropout as it is, which
+    functorch can map over rows.
+    """
+    if dropout:
+        _replace_dropout(model)
     _grouped_in_fp32(model)
     _sparse_tables(model)
     for inner in _library_models(model):
