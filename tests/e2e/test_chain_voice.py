@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from told_story import Killed, act_after, weights
 
 from pretune.files import read_json, read_json_lines
 from pretune.runfolder import RunFolder
+from pretune.tasks import text_to_speech
 from serving import fetched, misfit, running
 from tiny import spoken_rows
 
@@ -23,9 +25,14 @@ VOICE = ("scratch:tacotron-tiny", "--task", "text-to-speech", *QUICK)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Clips, a voice, a judge and a WaveNet."""
-    place = tmp_path_factory.mktemp("voice")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Clips, a voice, a judge and a WaveNet. What a voice says that has not learned to stop is cut off soon."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(text_to_speech, "LIMIT", (6.0, 0.5))
+        yield written(tmp_path_factory.mktemp("voice"))
+
+
+def written(place: Path) -> Path:
     lines = []
     for row in spoken_rows(60):
         (place / row["audio"]["path"]).write_bytes(row["audio"]["bytes"])
@@ -93,9 +100,8 @@ def test_waves_are_held_against_simple_methods(folder: Path) -> None:
 
 
 def test_what_it_cannot_be_is_said(folder: Path, tmp_path: Path) -> None:
-    for verb in ("export", "prune", "quantize"):
-        refused(call(verb, folder / "run", "--out", tmp_path / verb), f"pretune {verb} does not take")
-        assert not (tmp_path / verb).exists()
+    refused(call("export", folder / "run", "--to", "openvino", "--out", tmp_path / "ir"), "made step by step")
+    refused(call("prune", folder / "run", "--heads", "0.5", "--out", tmp_path / "cut"), "has no heads parts")
     refused(call("explain", folder / "run", "goal", "--out", tmp_path / "why.html"), "answers with sound")
 
 
@@ -106,15 +112,58 @@ def test_a_student_learns_what_frames_its_teacher_says(folder: Path, tmp_path: P
     assert row["audio"].startswith("data:audio/wav;base64,")
 
 
-def test_benchmark_times_a_voice(folder: Path) -> None:
+@pytest.fixture(scope="module")
+def exported(folder: Path) -> Path:
+    done("export", folder / "run", "--threads", "1", "--out", folder / "out")
+    return folder / "out"
+
+
+def test_graphs_are_a_run_that_is_benchmarked_beside_the_one_they_are_of(folder: Path, exported: Path) -> None:
+    parity = RunFolder(exported).record["export"]["parity"]
+    assert parity["graph"]["same"] == parity["graph"]["rows"]
+    assert parity["program"]["same"] == parity["program"]["rows"] > 0
+    done("evaluate", exported, *QUICK, "--resamples", "100")
+    theirs, mine = (RunFolder(place).metrics["test"]["scores"] for place in (folder / "run", exported))
+    assert mine["mel_distance"]["value"] == pytest.approx(theirs["mel_distance"]["value"], abs=0.05)
+    assert "predict.py" in (exported / "model" / "README.md").read_text(encoding="utf-8")
     words = ("--threads", "1", "--seconds", "0.01", "--rows", "2", "--resamples", "100")
-    facts = done("benchmark", folder / "run", *words, "--json").facts
-    (one,) = facts["variants"]
+    facts = done("benchmark", folder / "run", exported, *words, "--json").facts
     assert facts["timed_rows"] == 2
-    assert one["latency"]["1"]["all"]["p50_ms"] > 0
+    assert all(one["latency"]["1"]["all"]["p50_ms"] > 0 for one in facts["variants"])
 
 
-def test_serve_speaks(folder: Path) -> None:
+def test_a_voice_in_eight_bits(folder: Path, exported: Path, tmp_path: Path) -> None:
+    words = ("--threads", "1", "--method", "dynamic", "--calibration-rows", "8", "--most-loss", "100")
+    for parent, out in ((folder / "run", tmp_path / "small"), (exported, tmp_path / "again")):
+        done("quantize", parent, *words, "--out", out)
+        told = RunFolder(out).record["quantization"]
+        assert told["title"] == "dynamic"
+        assert told["layers"] > len(told["keep_float"]) == 0
+    (row,) = done("predict", tmp_path / "small", "--prompt", "goal", "--threads", "1").rows
+    (before,) = done("predict", folder / "run", "--prompt", "goal", *QUICK).rows
+    assert row.keys() == before.keys()
+    assert sum(one.stat().st_size for one in (tmp_path / "small" / "model").glob("*.onnx")) < sum(
+        one.stat().st_size for one in (exported / "model").glob("*.onnx")
+    )
+    done("quantize", folder / "run", *words, "--method", "static", "--out", tmp_path / "fixed")
+    done("report", tmp_path / "small")
+
+
+def test_fewer_recurrent_units(folder: Path, tmp_path: Path) -> None:
+    words = ("--ratio", "0.5", "--rounds", "1", "--score-rows", "4", "--max-steps", "2", *QUICK)
+    done("prune", folder / "run", *words, "--out", tmp_path / "cut")
+    told = RunFolder(tmp_path / "cut").record["pruning"]
+    assert told["before"]["recurrent units"] == 512
+    assert told["after"]["recurrent units"] == 2 * read_json(tmp_path / "cut" / "model" / "config.json")["decoder_size"]
+    assert told["after"]["recurrent units"] < 400
+    done("export", tmp_path / "cut", "--threads", "1", "--out", tmp_path / "out")
+    done("report", tmp_path / "cut")
+
+
+def test_serve_speaks(folder: Path, exported: Path) -> None:
+    with running(exported) as service:
+        said = json.loads(fetched(f"{service.address}predict", {"rows": [{"id": "a", "text": "goal"}]}))
+    assert said["rows"][0]["audio"].startswith("data:audio/wav;base64,")
     with running(folder / "run") as service:
         assert 'id="speaker"' in fetched(service.address)
         description = json.loads(fetched(f"{service.address}openapi.json"))

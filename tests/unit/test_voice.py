@@ -11,6 +11,7 @@ import torch
 
 from pretune.answers import Wave
 from pretune.backbones.audio.mel import MelSpec, trimmed
+from pretune.backbones.audio.speech_steps import most_steps
 from pretune.backbones.audio.wavenet import codes_of, frame_places
 from pretune.backbones.audio.wavenet_sampler import Sampler, sound_of
 from pretune.backbones.load import load_backbone
@@ -22,6 +23,7 @@ from pretune.objectives.sound_baselines import CodeCounts, linear_prediction_bit
 from pretune.tasks.predicting import predict_items
 from pretune.tasks.rows.spoken_data import letters_of
 from pretune.tasks.shown.alignment import attended, off_diagonal
+from pretune.tasks.text_to_speech import LIMIT
 from pretune.types import Example
 from pretune.verbs.answer_files import answers_in_files
 from tiny import CPU, spoken_rows, tiny_voice
@@ -171,7 +173,7 @@ def test_what_cannot_be_said_is_told():
     assert record["unread"] == 2
     assert record["audio"].startswith("data:audio/wav;base64,")
     assert record["stopped"] in (True, False)
-    limit = task._most_steps(record["letters"]) * task.step * task.mel.hop / RATE
+    limit = most_steps(record["letters"], task.frames_per_letter, task.step, LIMIT) * task.step * task.mel.hop / RATE
     assert record["seconds"] <= limit
     with pytest.raises(DataError):
         letters_of(["", " "])

@@ -56,8 +56,11 @@ class Wave(Answer):
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
-        """See :class:`Answer`."""
-        return cls(str(value))
+        """See :class:`Answer`; also a cell of a column of clips."""
+        if not isinstance(value, Mapping):
+            return cls(str(value))
+        held = value.get("bytes")
+        return cls(str(value["path"]) if held is None else _HELD + base64.b64encode(held).decode())
 
     def to_json(self) -> str:
         """The place."""

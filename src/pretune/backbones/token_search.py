@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["Search", "State", "Steps", "encoder_beside", "own_tokens", "search_tokens"]
+__all__ = ["Search", "State", "Steps", "own_tokens", "search_tokens"]
 
 State: TypeAlias = Mapping[str, np.ndarray]
 """What a step reads beside its tokens, by the names of the graph's inputs: rows first."""
@@ -22,11 +21,6 @@ Noise: TypeAlias = Callable[[np.ndarray, int, int], np.ndarray]
 
 _NEVER = np.float32(-1e9)
 """The score that transformers gives what is not there yet."""
-
-
-def encoder_beside(path: Path) -> Path:
-    """Where beside the graph of a decoder the one lies that reads its sources."""
-    return path.with_name(f"{path.stem}_encoder{path.suffix}")
 
 
 @dataclass(frozen=True)

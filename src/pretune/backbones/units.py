@@ -1,4 +1,4 @@
-"""The parts of a model that can be taken out whole: attention heads, feed-forward neurons, channels of convolutions.
+"""The parts of a model that can be taken out whole: attention heads, feed-forward neurons, channels of convolutions, units of LSTM cells.
 
 A unit is a group of like parts, such as the heads of one layer. Its makers compute the parts, its readers take them in; no
 other module sees them, so a part whose makers' rows and readers' columns are gone (or zero) is gone for the whole model.
@@ -16,13 +16,15 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-__all__ = ["WRITERS", "Reader", "Unit", "base_of", "features_of", "keep_parts", "units_of"]
+from pretune.backbones.own import TACOTRON
 
-HEADS, FEED_FORWARD, CHANNELS = "heads", "feed-forward", "channels"
+__all__ = ["WRITERS", "Reader", "Unit", "base_of", "features_of", "keep_parts", "units_of", "weight_read"]
+
+HEADS, FEED_FORWARD, CHANNELS, RECURRENT = "heads", "feed-forward", "channels", "recurrent units"
 
 
 class Reader(NamedTuple):
-    """A module with weights that reads (or makes) the parts, ``size`` features a part."""
+    """A module with weights that reads (or makes) the parts, ``size`` features a part; what it reads beside them stands behind them."""
 
     module: Any
     size: int = 1
@@ -30,7 +32,9 @@ class Reader(NamedTuple):
 
 @dataclass(frozen=True)
 class Unit:
-    """``count`` parts of one ``kind``. ``name`` is a module's path below the encoder; ``owner`` holds the number of heads."""
+    """``count`` parts of one ``kind``. ``name`` is a module's path below the encoder; ``owner`` holds the number of heads; ``gate`` is a module
+    that gives the parts to all that read them, where readers take in other tensors made of them.
+    """
 
     name: str
     kind: str
@@ -38,6 +42,7 @@ class Unit:
     makers: tuple[Reader, ...]
     readers: tuple[Reader, ...]
     owner: nn.Module | None = None
+    gate: nn.Module | None = None
 
 
 class _Attention(NamedTuple):
@@ -84,6 +89,8 @@ def units_of(model: nn.Module) -> list[Unit]:
         return list(_mobilenet(base))
     if kind == "timm_wrapper":
         return list(_vgg(base)) if hasattr(base, "features") and hasattr(base, "pre_logits") else []
+    if kind == TACOTRON:
+        return list(_tacotron(base))
     if kind in WRITERS:
         return [unit for name, layer in base.named_modules() for unit in _feed_forward(name, layer, _OF_WRITERS)]
     return [unit for name, layer in base.named_modules() for unit in _transformer_layer(name, layer)]
@@ -178,6 +185,16 @@ def _vgg(base: Any) -> Iterator[Unit]:
     yield _channels("pre_logits.fc1", [Reader(base.pre_logits.fc1)], [Reader(base.pre_logits.fc2)])
 
 
+def _tacotron(base: Any) -> Iterator[Unit]:
+    """The units of both cells of the decoder, each with its four gates and its place in the state (Wen et al. 2018, arXiv 1709.05027,
+    section 3.2). Norms of the convolutions before and behind it run over channels, so that these cannot be taken out alone.
+    """
+    read_by = {"query_cell": (base.of_query, base.decoder_cell), "decoder_cell": (base.frames, base.stop)}
+    for name, modules in read_by.items():
+        cell, gate = getattr(base, name), getattr(base, name.replace("cell", "dropout"))
+        yield Unit(name, RECURRENT, cell.hidden_size, (Reader(cell),), tuple(map(Reader, modules)), gate=gate)
+
+
 def _channels(name: str, makers: Sequence[Reader], readers: Sequence[Reader]) -> Unit:
     return Unit(name, CHANNELS, makers[0].module.weight.shape[0], tuple(makers), tuple(readers))
 
@@ -193,7 +210,7 @@ def keep_parts(unit: Unit, kept: Sequence[int]) -> None:
     for module, size in unit.makers:
         _keep_made(module, features_of(kept, size))
     for module, size in unit.readers:
-        _keep_read(module, features_of(kept, size))
+        _keep_read(module, features_of(kept, size), unit.count * size)
     if unit.owner is not None:
         for name in _HEAD_COUNTS:
             if hasattr(unit.owner, name):
@@ -202,7 +219,23 @@ def keep_parts(unit: Unit, kept: Sequence[int]) -> None:
             unit.owner.__dict__["all_head_size"] = len(kept) * unit.makers[0].size
 
 
+def weight_read(reader: Reader, count: int) -> torch.Tensor:
+    """The weights by which ``count`` parts are read, (out, count * size, ...)."""
+    return getattr(reader.module, _reads_by(reader.module))[:, : count * reader.size]
+
+
+def _reads_by(module: Any) -> str:
+    return "weight_ih" if isinstance(module, nn.LSTMCell) else "weight"
+
+
 def _keep_made(module: Any, places: torch.Tensor) -> None:
+    if isinstance(module, nn.LSTMCell):
+        gates = torch.cat([places + gate * module.hidden_size for gate in range(4)])
+        for name in ("weight_ih", "bias_ih", "bias_hh"):
+            _replace(module, name, getattr(module, name)[gates])
+        _replace(module, "weight_hh", module.weight_hh[gates][:, places])
+        module.hidden_size = len(places)
+        return
     for name in ("weight", "bias"):
         if getattr(module, name) is not None:
             _replace(module, name, getattr(module, name)[places])
@@ -217,9 +250,14 @@ def _keep_made(module: Any, places: torch.Tensor) -> None:
         module.out_features = len(places)
 
 
-def _keep_read(module: Any, places: torch.Tensor) -> None:
-    _replace(module, "weight", module.weight[:, places])
-    setattr(module, "in_channels" if isinstance(module, _ConvNd) else "in_features", len(places))
+def _keep_read(module: Any, places: torch.Tensor, read: int) -> None:
+    """``read`` features were the parts'; those behind them stay."""
+    name = _reads_by(module)
+    weight = getattr(module, name)
+    kept = torch.cat([places, torch.arange(read, weight.shape[1])])
+    _replace(module, name, weight[:, kept])
+    sizes = "in_channels" if isinstance(module, _ConvNd) else "input_size" if isinstance(module, nn.LSTMCell) else "in_features"  # fmt: skip
+    setattr(module, sizes, len(kept))
 
 
 def _replace(module: nn.Module, name: str, values: torch.Tensor) -> None:

@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pretune.backbones.token_search import encoder_beside
+from pretune.backbones.graph_parts import part_beside, parts_of
 from pretune.errors import ModelError, UsageError
 from pretune.files import fsync_file, translate_disk_errors
 
 if TYPE_CHECKING:
     from onnxruntime.quantization import CalibrationDataReader
 
-__all__ = ["Feeds", "Layer", "Recipe", "calibrate", "layers_of", "parts_of", "prepare", "to_keep", "write_int8"]
+__all__ = ["Feeds", "Layer", "Recipe", "calibrate", "layers_of", "prepare", "to_keep", "write_int8"]
 
 Feeds = Sequence[Mapping[str, np.ndarray]]
 """Batches as a graph takes them, by the names of its inputs; all of the same lengths."""
@@ -41,7 +41,6 @@ _AROUND_CONVOLUTIONS = (
     "Reshape", "Flatten", "Squeeze", "Transpose",
 )  # fmt: skip
 _SMALLEST_TABLE = 4096
-_READING = "encoder: "
 _ONLY_CONSTANT = {"MatMulConstBOnly": True, "DefaultTensorType": 1}
 
 
@@ -76,23 +75,12 @@ class Recipe:
         return f"static, {self.calibration} ranges"
 
 
-def parts_of(path: Path) -> list[Path]:
-    """The graph, and the one beside it that reads its sources, where it has that."""
-    encoder = encoder_beside(path)
-    return [path, encoder] if encoder.exists() else [path]
-
-
 def prepare(source: Path, target: Path) -> list[Layer]:
-    """Write a copy of ``source``, and of what reads its sources, that can be quantised: layers are called by their modules' names, and
+    """Write a copy of ``source``, and of the parts beside it, that can be quantised: layers are called by their modules' names, and
     what the exporter noted of its own way is left out. Returns its layers. Raises :class:`ModelError` where there is nothing to quantise.
     """
-    parts = parts_of(source)
-    return [layer for part, place in zip(parts, _places(target, parts), strict=True) for layer in _prepare(part, place)]
-
-
-def _places(target: Path, parts: Sequence[Path]) -> list[Path]:
-    """Where the parts of ``target`` are written that is made of these."""
-    return [target, encoder_beside(target)][: len(parts)]
+    parts = parts_of(source).items()
+    return [layer for part, place in parts for layer in _prepare(place, part_beside(target, part))]
 
 
 def _prepare(source: Path, target: Path) -> list[Layer]:
@@ -151,14 +139,18 @@ def to_keep(layers: Sequence[Layer], wanted: Sequence[str]) -> tuple[str, ...]:
 
 
 def calibrate(prepared: Path, feeds: Feeds, how: str) -> dict[str, tuple[float, float]]:
-    """The range of every float tensor on ``feeds``: ``minmax``, or without outliers by ``percentile`` (99.999) or ``entropy``; those of what
-    reads sources under its own name.
+    """The range of every float tensor on ``feeds``: ``minmax``, or without outliers by ``percentile`` (99.999) or ``entropy``; those of parts
+    beside it under their own names.
     """
-    graph, *encoder = parts_of(prepared)
-    found = _calibrate(graph, feeds, how)
-    for part in encoder:
-        found |= {f"{_READING}{name}": both for name, both in _calibrate(part, feeds, how).items()}
-    return found
+    parts = parts_of(prepared).items()
+    return {
+        f"{_mark(part)}{name}": both for part, place in parts for name, both in _calibrate(place, feeds, how).items()
+    }
+
+
+def _mark(part: str) -> str:
+    """What the ranges of a part are called by."""
+    return f"{part}: " if part else ""
 
 
 def _calibrate(prepared: Path, feeds: Feeds, how: str) -> dict[str, tuple[float, float]]:
@@ -185,10 +177,14 @@ def _calibrate(prepared: Path, feeds: Feeds, how: str) -> dict[str, tuple[float,
 def write_int8(prepared: Path, target: Path, recipe: Recipe, feeds: Feeds) -> None:
     """Quantise ``prepared`` (see :func:`prepare`) into ``target``. ``feeds`` are needed by static recipes only."""
     parts = parts_of(prepared)
-    for part, place in zip(parts, _places(target, parts), strict=True):
-        mark = "" if part == prepared else _READING
-        ranges = {name.removeprefix(mark): both for name, both in recipe.ranges.items() if name.startswith(_READING) == bool(mark)}  # fmt: skip
-        _write_int8(part, place, dataclasses.replace(recipe, ranges=ranges), feeds)
+    others = tuple(_mark(part) for part in parts if part)
+    for part, place in parts.items():
+        own = {
+            name.removeprefix(_mark(part)): both
+            for name, both in recipe.ranges.items()
+            if (name.startswith(_mark(part)) if part else not name.startswith(others or ("\0",)))
+        }
+        _write_int8(place, part_beside(target, part), dataclasses.replace(recipe, ranges=own), feeds)
 
 
 def _own(model: Any, feeds: Feeds) -> Feeds:

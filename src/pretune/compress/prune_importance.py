@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from pretune.backbones.units import Reader, Unit, units_of
+from pretune.backbones.units import Reader, Unit, units_of, weight_read
 from pretune.engine.devices import Device
 from pretune.errors import CheckFailed
 from pretune.tasks.protocols import EncodedRows, Learnable
@@ -65,18 +65,25 @@ def part_scores(
 
 
 class _Inputs:
-    """Listens to what the readers of all units take in."""
+    """Listens to what the readers of all units take in; of units with a gate to that."""
 
     def __init__(self, units: Sequence[Unit]) -> None:
         self._taken: list[tuple[Unit, Reader, torch.Tensor]] = []
         self._handles = [
             reader.module.register_forward_pre_hook(self._keeper(unit, reader))
             for unit in units
+            if unit.gate is None
             for reader in unit.readers
+        ]
+        self._handles += [
+            unit.gate.register_forward_hook(self._gate_keeper(unit)) for unit in units if unit.gate is not None
         ]
 
     def _keeper(self, unit: Unit, reader: Reader) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         return lambda _module, inputs: self._taken.append((unit, reader, inputs[0]))
+
+    def _gate_keeper(self, unit: Unit) -> Callable[[nn.Module, tuple[Any, ...], torch.Tensor], None]:
+        return lambda gate, _inputs, given: self._taken.append((unit, Reader(gate), given))
 
     def gates(self, total: torch.Tensor) -> dict[str, torch.Tensor]:
         """The derivative of each row's loss by each part's gate, (B, N) by unit. The rows' losses are summed in ``total``."""
@@ -106,7 +113,14 @@ def _told_apart(scores_N: torch.Tensor, unit: Unit) -> np.ndarray:
     if not bool(unused.any()):
         return scores_N.numpy()
     sizes_N = sum(
-        reader.module.weight.detach().double().movedim(1, 0).reshape(unit.count, -1).square().sum(dim=1).cpu()
+        weight_read(reader, unit.count)
+        .detach()
+        .double()
+        .movedim(1, 0)
+        .reshape(unit.count, -1)
+        .square()
+        .sum(dim=1)
+        .cpu()
         for reader in unit.readers
     )
     smallest = scores_N[~unused].min() if bool((~unused).any()) else torch.tensor(1.0, dtype=torch.float64)

@@ -5,9 +5,10 @@
   2.0 and HuBERT divide their width by the number of heads, so that their configs cannot say a missing one: which heads are
   gone is kept by name (:mod:`pretune.backbones.removed`). Each layer keeps as many as any other all the same: to let layers
   share one number by what their heads are worth was no better (docs/decisions.md, D57).
+- Tacotron: ``decoder_size``, the units of both cells of its decoder.
 - Encoder-decoders: feed-forward neurons of both sides alone. ResNet: the widths of its stages. MobileNetV2: how much its blocks expand. VGG: ``mlp_ratio``, and channels by name.
 
-A share of weights is meant. Where a part is both made and read by parts of its own kind (channels of ResNet and VGG) the
+A share of weights is meant. Where a part is both made and read by parts of its own kind (channels of ResNet and VGG, units of an LSTM) the
 square root of the share is kept of each, as the weights between them are the product of both.
 """
 
@@ -22,8 +23,9 @@ import torch
 from torch import nn
 
 from pretune.backbones.library import quiet_transformers
+from pretune.backbones.own import TACOTRON
 from pretune.backbones.removed import REMOVED, removed_of, renamed
-from pretune.backbones.units import CHANNELS, FEED_FORWARD, HEADS, WRITERS, Unit, keep_parts, units_of
+from pretune.backbones.units import CHANNELS, FEED_FORWARD, HEADS, RECURRENT, WRITERS, Unit, keep_parts, units_of
 from pretune.errors import UsageError
 
 __all__ = ["Plan", "Shares", "apply_plan", "choose_parts", "plan_of"]
@@ -53,13 +55,18 @@ def plan_of(model: nn.Module, config: Any, shares: Shares, *, first_counts: Mapp
     units = units_of(model)
     if not units:
         raise UsageError(
-            f"{config.model_type} cannot be pruned: which of its parts belong together is known for BERT, RoBERTa, ELECTRA, DistilBERT, ViT, wav2vec 2.0, HuBERT, w2v-bert, ResNet, MobileNetV2, VGG, T5, BART, Marian and Pegasus",
+            f"{config.model_type} cannot be pruned: which of its parts belong together is known for BERT, RoBERTa, ELECTRA, DistilBERT, ViT, wav2vec 2.0, HuBERT, w2v-bert, ResNet, MobileNetV2, VGG, T5, BART, Marian, Pegasus and Tacotron",
             "pretune distill teaches a smaller model of another architecture what this one knows",
         )
     narrow = copy.deepcopy(config)
     _narrow(narrow, shares)
     before, after = _sizes(model, config), _sizes(model, narrow)
-    share_of = {HEADS: shares.heads, FEED_FORWARD: shares.feed_forward, CHANNELS: shares.channels**0.5}
+    share_of = {
+        HEADS: shares.heads,
+        FEED_FORWARD: shares.feed_forward,
+        CHANNELS: shares.channels**0.5,
+        RECURRENT: shares.channels**0.5,
+    }
     counts = {}
     for unit in units:
         counts[unit.name] = unit.count
@@ -87,6 +94,8 @@ def _narrow(config: Any, shares: Shares) -> None:
         share = shares.channels**0.5
         config.embedding_size = _rounded(config.embedding_size, share)
         config.hidden_sizes = [_rounded(size, share) for size in config.hidden_sizes]
+    elif kind == TACOTRON:
+        config.decoder_size = _rounded(config.decoder_size, shares.channels**0.5)
     elif kind == "mobilenet_v2":
         config.expand_ratio = round(config.expand_ratio * shares.channels, 4)
     elif kind == "timm_wrapper":

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pretune.compress.int8_graph import Feeds, Layer, Recipe, parts_of, write_int8
+from pretune.backbones.graph_parts import parts_of
+from pretune.compress.int8_graph import Feeds, Layer, Recipe, write_int8
 
 __all__ = ["Sensitivity", "sensitivities"]
 
@@ -51,7 +52,7 @@ def sensitivities(
             write_int8(prepared, alone, dataclasses.replace(recipe, keep_float=kept), feeds)
             change = float(np.mean((answer(alone) - reference) ** 2)) / spread
         finally:
-            for part in parts_of(alone):
+            for part in parts_of(alone).values():
                 part.unlink(missing_ok=True)
         found.append(Sensitivity(group, change))
         on_group(1)

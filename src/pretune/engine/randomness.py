@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["gumbel", "prompt_keys", "row_keys", "seed_of", "torch_generator", "uniform"]
+__all__ = ["dropout_mask", "gumbel", "prompt_keys", "row_keys", "seed_of", "spoken_key", "torch_generator", "uniform"]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -52,6 +52,17 @@ def prompt_keys(seed: int, prompts: Sequence[np.ndarray]) -> np.ndarray:
     """One 64-bit key a prompt (its token ids), by which what follows it is drawn."""
     ids = [np.asarray(ids_T, dtype=np.int32) for ids_T in prompts]
     return np.array([seed_of(seed, "writing", ids_T.tobytes().hex()) for ids_T in ids], dtype=np.uint64)
+
+
+def spoken_key(take: int, voice: int, letters: Sequence[int]) -> int:
+    """The 63-bit key of a text (its letters) as a voice says it; another ``take`` gives another."""
+    return seed_of(take, "saying", voice, *letters)
+
+
+def dropout_mask(keys_R: np.ndarray, shape: tuple[int, ...], dropout: float, purpose: int = 0) -> np.ndarray:
+    """What stays, as float32 of 1 and 0 (R, ...): each row's a function of its key and ``purpose``."""
+    drawn = uniform(keys_R, int(np.prod(shape)), purpose) >= dropout
+    return drawn.reshape(len(keys_R), *shape).astype(np.float32)
 
 
 def gumbel(keys_R: np.ndarray, count: int, purpose: int = 0) -> np.ndarray:

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from pretune.backbones.graph_parts import parts_of
 from pretune.backbones.head_outputs import logits_in
 from pretune.backbones.modes import evaluating
-from pretune.backbones.token_search import encoder_beside
 from pretune.errors import ModelError
 from pretune.export.onnx_model import LOGITS
 from pretune.files import fsync_file, translate_disk_errors
@@ -174,14 +174,14 @@ def quiet_torch_export() -> Iterator[None]:
 
 
 def take_graph(source: Path, path: Path) -> dict[str, Any]:
-    """Copy a graph that is there already (with weights and an encoder beside it, where it has them) to ``path``; its signature."""
+    """Copy a graph that is there already (with its weights and the parts beside it, where it has them) to ``path``; its signature."""
     with translate_disk_errors(path):
-        for place in (source, encoder_beside(source)):
+        for place in parts_of(source).values():
             for held in sorted(place.parent.glob(f"{place.name}*")):
                 shutil.copyfile(held, path.with_name(held.name))
                 fsync_file(path.with_name(held.name))
-    encoder = encoder_beside(path)
-    return {**_signature(path), **({"encoder": _signature(encoder)} if encoder.exists() else {})}
+    beside = {part: _signature(place) for part, place in parts_of(path).items() if part}
+    return {**_signature(path), **beside}
 
 
 def checked_signature(path: Path, free: Mapping[str, Mapping[int, str]]) -> dict[str, Any]:

@@ -93,8 +93,8 @@ def measure_parity(
         batch = task.collate([items[int(place)] for place in places])
         said = {}
         for side, model in ((True, before), (False, after)):
-            # What writes token by token is asked anew by each of its steps.
-            repeating = model if task.by_tokens else _Repeating(model)
+            # What answers step by step is asked anew by each of them.
+            repeating = model if task.by_steps else _Repeating(model)
             with torch.inference_mode():
                 said[side] = task.outputs(repeating, batch).double()
                 if isinstance(repeating, _Repeating):

@@ -28,6 +28,7 @@ READERS = {
     "embedded": ("embedded.py", "texts.py"),
     "boxed": ("boxed.py", "pictures.py"),
     "written": ("written.py", "texts.py"),
+    "spoken": ("voices.py",),
     "prompt": ("prompts.py",),
     "chat": ("chats.py", "prompts.py"),
     "terms": ("terms.py",),
@@ -43,7 +44,13 @@ _SHARED = {
     "mask": (("pretune.answers", "rle.py"),),
     "keypoints": (("pretune.answers", "rle.py"), ("pretune.answers", "peaks.py")),
     "questions": (("pretune.answers", "span_search.py"),),
-    "written": (("pretune.backbones", "token_search.py"),),
+    "written": (("pretune.backbones", "token_search.py"), ("pretune.backbones", "graph_parts.py")),
+    "spoken": (
+        ("pretune.backbones.audio", "mel.py"),
+        ("pretune.backbones.audio", "speech_steps.py"),
+        ("pretune.backbones", "graph_parts.py"),
+        ("pretune.engine", "randomness.py"),
+    ),
     "prompt": _GOING_ON,
     "chat": (*_GOING_ON, ("pretune.backbones.text", "chat_tokens.py"), ("pretune.data.dialogue", "turns.py")),
 }

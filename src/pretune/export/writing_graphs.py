@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from pretune.backbones.token_search import encoder_beside
+from pretune.backbones.graph_parts import encoder_beside
 from pretune.errors import ModelError
 from pretune.export.onnx_graph import ByName, checked_signature, export_graph, plain, write_graph
 from pretune.export.onnx_model import LOGITS
+from pretune.export.speaking_graphs import export_speaker
 from pretune.tasks.base import Task
 from pretune.types import Batch
 
@@ -47,8 +48,12 @@ class _Graph(NamedTuple):
 
 
 def write_graphs(task: Task, model: nn.Module, batch: Batch, path: Path) -> dict[str, Any]:
-    """Write ``model`` as the graph, or graphs, that its task answers with; see :func:`export_graph` and :func:`export_writer`."""
-    return export_writer(model, path) if task.by_tokens else export_graph(task, model, batch, path)
+    """Write ``model`` as the graph, or graphs, that its task answers with; see :func:`export_graph`, :func:`export_writer` and
+    :func:`~pretune.export.speaking_graphs.export_speaker`.
+    """
+    if task.by_tokens:
+        return export_writer(model, path)
+    return export_speaker(model, path) if task.by_steps else export_graph(task, model, batch, path)
 
 
 def export_writer(model: nn.Module, path: Path) -> dict[str, Any]:

@@ -90,8 +90,10 @@ class Task(ABC):
     """Inputs of its batches that say nothing once a model has learned."""
     fixed_inputs: ClassVar[tuple[str, ...]] = ()
     """Inputs of its batches that are as large for every row, so that an exported graph leaves only the number of rows open."""
+    by_steps: ClassVar[bool] = False
+    """An answer is made step by step, each told those before it."""
     by_tokens: ClassVar[bool] = False
-    """An answer is written token by token, each read with those before it."""
+    """The steps of an answer are its tokens."""
     holds_turns: ClassVar[bool] = False
     """It answers what was said in several turns, and can give its answer as it is written (:class:`~pretune.tasks.protocols.Streams`)."""
     answers_alone: ClassVar[bool] = False
@@ -244,7 +246,7 @@ class Task(ABC):
     @property
     def chooses(self) -> bool:
         """Does its model choose by what it has found (a token, a region), so that a difference as small as rounding may lead elsewhere?"""
-        return self.by_tokens
+        return self.by_steps
 
     def difference(self, one: torch.Tensor, other: torch.Tensor) -> float:
         """The largest between :meth:`outputs` of two models for the same items; NaN where one says NaN."""

@@ -73,6 +73,7 @@ class Conversation(Task):
     default_cost: ClassVar[float] = 5e6
     reads: ClassVar[tuple[str, ...]] = (*(one for one in READ_BY_MODALITY["text"] if one != "long_text"), *_WRITING)
     kept: ClassVar[Mapping[str, Check]] = {"max_length": whole(2), "max_new_tokens": whole(1)}
+    by_steps: ClassVar[bool] = True
     by_tokens: ClassVar[bool] = True
     holds_turns: ClassVar[bool] = True
     fresh: ClassVar[str] = "scratch:gpt-nano"

@@ -44,7 +44,7 @@ def example_of(row: Mapping[str, Any], name: str, answer: str = "") -> Example:
 
 def items_of(task: Task, rows: Iterable[Mapping[str, Any]]) -> list[Encoded]:
     """The items of rows that were read, encoded as they are answered (not varied); their ids are places, from "0". Those of a task that
-    writes token by token have their answers: what it says of a token is told those before it.
+    answers step by step have their answers: what it says at a step is told those before it.
     """
     read = readable(task, [asked_of(task, row, str(place)) for place, row in enumerate(rows)])
     return [item for _, items in read for item in items]
@@ -67,7 +67,7 @@ def readable(task: Task, examples: Sequence[Example]) -> list[tuple[int, list[En
 
 def asked_of(task: Task, row: Mapping[str, Any], name: str) -> Example:
     """A row that was read as an example called ``name``, as it is asked about; see :func:`items_of`."""
-    return task.asked(example_of(row, name, task.answer if task.by_tokens else ""))
+    return task.asked(example_of(row, name, task.answer if task.by_steps else ""))
 
 
 def answering(

@@ -64,6 +64,7 @@ class TextGeneration(Task):
     reads: ClassVar[tuple[str, ...]] = (*(one for one in READ_BY_MODALITY["text"] if one != "long_text"), *_WRITING)
     kept: ClassVar[Mapping[str, Check]] = {"max_length": whole(2)}
     by_name: ClassVar[bool] = True
+    by_steps: ClassVar[bool] = True
     by_tokens: ClassVar[bool] = True
     lacks: ClassVar[Mapping[str, str]] = {
         **Task.lacks,

@@ -6,8 +6,6 @@ P units of the pre-net.
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, final
@@ -18,11 +16,13 @@ import torch
 from pretune.answers import Wave
 from pretune.backbones.audio.clips import FULL_SCALE
 from pretune.backbones.audio.mel import MelSpec
+from pretune.backbones.audio.speech_steps import most_steps
 from pretune.backbones.audio.vocoder import WaveNetVocoder, vocoder_in
 from pretune.backbones.own import mel_of
 from pretune.backbones.text.characters import CharVocabulary
 from pretune.config import READ_BY_MODALITY
 from pretune.data.media.audio import decode_audio
+from pretune.engine.randomness import dropout_mask, spoken_key
 from pretune.errors import DataError, ModelError, did_you_mean
 from pretune.metrics.base import Measured, Metric
 from pretune.metrics.synthesis import SynthesisMetric
@@ -55,8 +55,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TextToSpeech"]
 
-_LEAST_FRAMES, _TIMES_LONGER = 60, 4.0
 _PICTURES = 6
+LIMIT = (60.0, 4.0)
+"""Where a text that does not stop is cut off (:func:`pretune.backbones.audio.speech_steps.most_steps`)."""
 
 
 @final
@@ -78,12 +79,10 @@ class TextToSpeech(Task):
     loss_parts: tuple[str, ...] = ("frames", "stop", "attention")
     taught_variation: ClassVar[str] = "none"
     by_name: ClassVar[bool] = True
+    by_steps: ClassVar[bool] = True
     more_inputs: ClassVar[tuple[str, ...]] = ("speaker",)
     lacks: ClassVar[Mapping[str, str]] = {
         **Task.lacks,
-        "prune": "its recurrent layers have no heads or neurons that can be taken out alone",
-        "quantize": "integers run on exported graphs, and its decoder, which says a step at a time, is not exported",
-        "export": "its decoder says a step at a time, and predict.py runs graphs that answer at once",
         "explain": "text-to-speech answers with sound: its attention is drawn in the report, and nothing else is explained",
     }
     labels: tuple[str, ...] = ()
@@ -150,9 +149,8 @@ class TextToSpeech(Task):
         known = [number for number in self.spelling.encode(row.get("text") or "") if number != self.spelling.unknown_id]
         ids = np.array([*known, len(self.spelling.tokens)], dtype=np.int32)
         voice = self._voice(row.get("speaker"), str(row["id"]))
-        digest = hashlib.blake2b(repr((ids.tolist(), voice, self.take)).encode(), digest_size=8).digest()
         arrays = {
-            "input_ids": ids, "voice": np.array([voice]), "key": np.frombuffer(digest, dtype=np.uint64),
+            "input_ids": ids, "voice": np.array([voice]), "key": np.array([spoken_key(self.take, voice, ids.tolist())], dtype=np.uint64),
             "unread": np.array([len(self.spelling.tidied(row.get("text") or "")) - len(known)]),
         }  # fmt: skip
         return Encoded(str(row["id"]), arrays, self._expected(len(ids)), None, 1.0 if known else 0.0)
@@ -241,9 +239,13 @@ class TextToSpeech(Task):
 
     def _draws(self, batch: Batch, steps: int) -> torch.Tensor:
         """Which units of the pre-net stay (B, S, 2, P): a row's are a function of its text, its voice and the take alone."""
-        rngs = [np.random.default_rng(key) for key in batch.extras["keys"].cpu().numpy().view(np.uint64).tolist()]
-        kept = np.stack([np.stack([rng.random((2, self.units)) >= self.dropout for _ in range(steps)]) for rng in rngs])
-        return torch.from_numpy(kept.astype(np.float32)).to(batch.inputs["input_ids"].device)
+        return torch.stack([self._drawn(batch, step) for step in range(steps)], dim=1)
+
+    def _drawn(self, batch: Batch, step: int) -> torch.Tensor:
+        """Those of one step (B, 2, P)."""
+        keys_B = batch.extras["keys"].cpu().numpy().view(np.uint64)
+        kept = dropout_mask(keys_B, (2, self.units), self.dropout, purpose=step)
+        return torch.from_numpy(kept).to(batch.inputs["input_ids"].device)
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> Loss:
         """L1 and squared error of the frames, before and behind the post-net, the logit of the end and attention off the diagonal, summed
@@ -326,14 +328,9 @@ class TextToSpeech(Task):
     def said(self, model: torch.nn.Module, batch: Batch) -> tuple[list[np.ndarray], list[bool], list[np.ndarray]]:
         """Of each row its frames (F, M), whether it stopped by itself, and the attention (S, L) of its steps."""
         letters_B = batch.extras["letters"]
-        most_B = torch.tensor([self._most_steps(letters) for letters in letters_B.tolist()], device=letters_B.device)
-        rngs = [np.random.default_rng(key) for key in batch.extras["keys"].cpu().numpy().view(np.uint64).tolist()]
-
-        def draw(_step: int) -> torch.Tensor:
-            kept = np.stack([rng.random((2, self.units)) >= self.dropout for rng in rngs]).astype(np.float32)
-            return torch.from_numpy(kept).to(letters_B.device)
-
-        found, steps_B = model.say(**batch.inputs, most_steps=most_B, draw=draw)  # type: ignore[operator]
+        most = [most_steps(letters, self.frames_per_letter, self.step, LIMIT) for letters in letters_B.tolist()]
+        most_B = torch.tensor(most, device=letters_B.device)
+        found, steps_B = model.say(**batch.inputs, most_steps=most_B, draw=lambda step: self._drawn(batch, step))  # type: ignore[operator]
         mels_BFM = found.after_BFM.detach().float().cpu().numpy()
         attention_BSL, stop_BS = (one.detach().float().cpu().numpy() for one in (found.attention_BSL, found.stop_BS))
         steps, letters = steps_B.tolist(), letters_B.tolist()
@@ -343,10 +340,6 @@ class TextToSpeech(Task):
             raise ModelError(f"the model's frames are no numbers (NaN or infinite) for {len(odd)} rows, the first is {odd[0]}", "train again, or copy the model again")  # fmt: skip
         stops = [bool(stop_S[count - 1] >= 0) for stop_S, count in zip(stop_BS, steps, strict=True)]
         return mels, stops, [one[:count, :width] for one, count, width in zip(attention_BSL, steps, letters, strict=True)]  # fmt: skip
-
-    def _most_steps(self, letters: int) -> int:
-        """Steps at which a text that did not stop is cut off: several times what the training rows take."""
-        return math.ceil((_LEAST_FRAMES + _TIMES_LONGER * letters * self.frames_per_letter) / self.step)
 
     def merge(self, predictions: Sequence[Prediction]) -> list[Prediction]:
         """A text is one item."""
@@ -431,8 +424,8 @@ class TextToSpeech(Task):
     def portable(self) -> dict[str, Any]:
         """Letters, voices and spectra."""
         return {
-            "modality": self.modality, "reader": "spoken", "letters": self.spelling.to_dict(), "speakers": list(self.speakers),
-            "mel": self.mel.to_dict(), "step": self.step, "units": self.units, "dropout": self.dropout, "frames_per_letter": self.frames_per_letter, "take": self.take,
+            "modality": self.modality, "reader": "spoken", "more": list(self.more_inputs), "letters": self.spelling.to_dict(), "speakers": list(self.speakers),
+            "mel": self.mel.to_dict(), "step": self.step, "units": self.units, "dropout": self.dropout, "frames_per_letter": self.frames_per_letter, "limit": list(LIMIT), "take": self.take,
         }  # fmt: skip
 
     @classmethod

@@ -80,6 +80,7 @@ class TextToText(Task):
         "no_repeat_ngram?": whole(0),
     }
     taught_variation: ClassVar[str] = "none"
+    by_steps: ClassVar[bool] = True
     by_tokens: ClassVar[bool] = True
     fresh: ClassVar[str] = "scratch:seq2seq-tiny"
     labels: tuple[str, ...] = ()

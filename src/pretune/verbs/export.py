@@ -105,22 +105,22 @@ def _refuse_other_engines(settings: ExportSettings, parent: RunFolder) -> None:
 
 def _write_and_compare(settings: ExportSettings, parent: RunFolder, folder: Path, say: Say) -> dict[str, Any]:
     """Write the deliverable to ``folder``; what run.json says of it: format, signature and parity."""
-    from pretune.backbones.token_search import encoder_beside
+    from pretune.backbones.graph_parts import parts_of
     from pretune.export.graph_limits import trust_graph
     from pretune.export.onnx_model import GRAPH_FILE
     from pretune.export.program import add_program, carry_files
 
     task, model = _plain_model(settings, parent)
-    if task.by_tokens and settings.to != "onnx":
+    if task.by_steps and settings.to != "onnx":
         raise UsageError(
-            f"--to {settings.to} does not fit {task.name}: answers are written step by step, with two graphs of ONNX Runtime",
+            f"--to {settings.to} does not fit {task.name}: answers are made step by step, with graphs of ONNX Runtime",
             "use --to onnx",
         )
     reading = learned_by(parent)
     rows, examples, items = _rows_to_compare(task, parent, reading)
     carry_files(parent.model_dir, folder)
     signature = _write_graph(settings, parent, task, model, items, folder)
-    for place in (folder / GRAPH_FILE, encoder_beside(folder / GRAPH_FILE)):
+    for place in parts_of(folder / GRAPH_FILE).values():
         trust_graph(place)
     about = {**about_of(parent), "reading": reading.to_dict(), **_answering(task, say)}
     reads_pairs = "text_pair" in rows.column_names
@@ -143,15 +143,15 @@ def _plain_model(settings: ExportSettings, parent: RunFolder) -> tuple[Task, tor
 
 def _answering(task: Task, say: Say) -> dict[str, Any]:
     """What the exported run changes of how answers are searched."""
-    if task.by_tokens or task.answering().get("beam_size", 1) == 1:
+    if task.by_steps or task.answering().get("beam_size", 1) == 1:
         return {}
     say.warn("predict.py takes the most probable character of each frame: the exported run has --beam-size 1")
     return {"beam_size": 1}
 
 
 def _rows_to_compare(task: Task, parent: RunFolder, reading: Reading) -> tuple[Dataset, list[Example], list[Encoded]]:
-    """The first validation rows, what is asked about each before its texts are cleaned, and the items of that; where answers are written
-    token by token, with the right ones.
+    """The first validation rows, what is asked about each before its texts are cleaned, and the items of that; where answers are made
+    step by step, with the right ones.
     """
     from pretune.export.parity import chosen_rows
     from pretune.tasks.predicting import asked_of, readable
@@ -168,6 +168,7 @@ def _write_graph(
     settings: ExportSettings, parent: RunFolder, task: Task, model: torch.nn.Module, items: list[Encoded], folder: Path
 ) -> dict[str, Any]:
     """The graph itself, in the form that was asked for; its signature."""
+    from pretune.export.graph_speaker import GraphSpeaker
     from pretune.export.graph_writer import GraphWriter
     from pretune.export.onnx_graph import take_graph
     from pretune.export.onnx_model import GRAPH_FILE, OnnxModel
@@ -178,7 +179,7 @@ def _write_graph(
     batch = task.collate(items[:_SHOWN_TO_TRACER])
     if settings.to == "torch":
         return write_program(task, model, batch, folder / PROGRAM_FILE)
-    if isinstance(model, (OnnxModel, GraphWriter)):
+    if isinstance(model, (OnnxModel, GraphWriter, GraphSpeaker)):
         signature = take_graph(model.path, folder / GRAPH_FILE)
     else:
         signature = write_graphs(task, model, batch, folder / GRAPH_FILE)

@@ -124,8 +124,8 @@ def open_model(folder: Path | str, **changes: Any) -> TrainedModel:
 
 def _load_graph(run: RunFolder, settings: AnsweringSettings, engine: str) -> Proven:
     """A model that another engine than torch runs, on the processor."""
+    from pretune.backbones.graph_parts import parts_of
     from pretune.backbones.load import load_backbone
-    from pretune.backbones.token_search import encoder_beside
     from pretune.export.engines import load_engine
     from pretune.export.graph_limits import check_graph
     from pretune.export.onnx_model import GRAPH_FILE
@@ -140,7 +140,7 @@ def _load_graph(run: RunFolder, settings: AnsweringSettings, engine: str) -> Pro
     about = _labelled(run)
     asked = _asked(settings, about["task"])
     task = task_restored({**about, **asked}, load_backbone(str(run.model_dir), weights=False))
-    for place in (run.model_dir / GRAPH_FILE, encoder_beside(run.model_dir / GRAPH_FILE), run.model_dir / IR_FILE):
+    for place in (*parts_of(run.model_dir / GRAPH_FILE).values(), run.model_dir / IR_FILE):
         check_graph(place)
     device = graph_device(settings.threads)
     model = load_engine(engine, run.model_dir, threads=device.threads)

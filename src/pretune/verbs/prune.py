@@ -48,7 +48,7 @@ class PruneSettings(DerivedSettings, LabelledTrainSettings, RunSettings):
 
     ratio: float = option(
         0.5,
-        "share of the layers' weights to take out: of attention heads and feed-forward neurons, or of a convolutional net's channels",
+        "share of the layers' weights to take out: of attention heads and feed-forward neurons, of a convolutional net's channels, or of a voice's recurrent units",
         low=0.0,
         high=0.95,
     )

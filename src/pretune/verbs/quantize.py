@@ -51,7 +51,10 @@ class QuantizeSettings(DerivedSettings, TrainSettings):
         metavar="NAME",
     )
     most_loss: float = option(
-        0.5, "points of the score that may be lost before layers go back to float", low=0.0, high=100.0
+        0.5,
+        "points of the score (percent, of an error in a unit of its own) that may be lost before layers go back to float",
+        low=0.0,
+        high=100.0,
     )
     max_steps: int | None = option(None, "qat: optimizer updates; default: 300, or as --epochs says", low=1)
     batch_size: int | None = option(  # pyright: ignore[reportIncompatibleVariableOverride]

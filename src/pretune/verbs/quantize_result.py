@@ -78,16 +78,15 @@ def _items(task: Task, rows: Any, count: int, *, seed: int = 0) -> list[Any]:
 
 def write_result(run: RunFolder, parent: RunFolder, subject: Subject, chosen: Trial, trials: list[Trial]) -> None:
     """``model/``: the chosen graph with the parent's tokenizer or processor and predict.py; what was tried goes to run.json."""
-    from pretune.backbones.token_search import encoder_beside
-    from pretune.compress.int8_graph import parts_of
+    from pretune.backbones.graph_parts import part_beside, parts_of
     from pretune.export.graph_limits import trust_graph
     from pretune.export.onnx_graph import take_graph
     from pretune.export.onnx_model import GRAPH_FILE
     from pretune.export.program import add_program, carry_files
 
     ready = subject.folder / GRAPH_FILE
-    for part in parts_of(chosen.path):
-        part.replace(ready if part == chosen.path else encoder_beside(ready))
+    for part, place in parts_of(chosen.path).items():
+        place.replace(part_beside(ready, part))
     chosen.path = ready
     subject.calibrate(ready)
     about = {**about_of(parent), "reading": learned_by(parent).to_dict(), **subject.task.to_dict()}
@@ -101,7 +100,7 @@ def write_result(run: RunFolder, parent: RunFolder, subject: Subject, chosen: Tr
     with sealed_folder(run.model_dir) as folder:
         carry_files(parent.model_dir, folder)
         signature = take_graph(ready, folder / GRAPH_FILE)
-        for place in parts_of(folder / GRAPH_FILE):
+        for place in parts_of(folder / GRAPH_FILE).values():
             trust_graph(place)
         add_program(
             folder, subject.task, about,

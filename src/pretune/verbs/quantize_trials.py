@@ -12,7 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pretune.compress.int8_graph import Feeds, Layer, Recipe, calibrate, parts_of, prepare, to_keep, write_int8
+from pretune.backbones.graph_parts import parts_of
+from pretune.compress.int8_graph import Feeds, Layer, Recipe, calibrate, prepare, to_keep, write_int8
+from pretune.export.graph_speaker import GraphSpeaker
 from pretune.export.graph_writer import GraphWriter, open_graph
 from pretune.export.onnx_model import ALONE
 from pretune.verbs.outcome import Say
@@ -56,7 +58,7 @@ class Trial:
             "score": self.score,
             "lost_points": round(self.lost, 3),
             "latency_1_ms": round(self.latency.p50_ms, 3) if self.latency else 0.0,
-            "bytes": sum(part.stat().st_size for part in parts_of(self.path)),
+            "bytes": sum(part.stat().st_size for part in parts_of(self.path).values()),
         }
 
 
@@ -108,7 +110,7 @@ class Subject:
             {name: value[start : start + _BATCH] for name, value in whole.items()}
             for start in range(0, len(self.items), _BATCH)
         ]
-        if isinstance(graph, GraphWriter):
+        if isinstance(graph, (GraphWriter, GraphSpeaker)):
             return [graph.feeds(part) for part in parts]
         return [{name: part[name].numpy() for name in graph.input_types} for part in parts]
 
@@ -136,9 +138,11 @@ class Subject:
         return predict_rows(self.task, self.open(path), self._rows, self.device)
 
     def lost(self, score: float) -> float:
-        """Points (hundredths of a share) that a score is worse than the float graph's."""
+        """Points (hundredths of a share) that a score is worse than the float graph's; of a number in a unit of its own, percent of it."""
         spec = self.task.metric.specs[self.task.metric.primary]
         lost = self.score - score if spec.rising else score - self.score
+        if spec.unit in ("number", "px"):
+            return 100 * lost / max(abs(self.score), 1e-12)
         return lost if spec.unit == "points" else 100 * lost
 
     def allowed(self, most_loss: float) -> float:
@@ -169,7 +173,7 @@ class Subject:
         some = self.items[:_ASKED_ROWS]
         batches = [self.task.collate(some[start : start + _BATCH]) for start in range(0, len(some), _BATCH)]
         with torch.inference_mode():
-            return np.concatenate([model(**batch.inputs).logits.numpy().ravel() for batch in batches])
+            return np.concatenate([self.task.logits_of(model, batch).numpy().ravel() for batch in batches])
 
 
 def try_methods(subject: Subject, method: str, calibration: str, most_loss: float) -> list[Trial]:

@@ -85,19 +85,31 @@ class Tacotron(nn.Module):
         self.postnet = nn.ModuleList(
             _Conv(a, b, 5, drop, act) for a, b, act in zip(sizes[:-1], sizes[1:], tanh, strict=True)
         )
-        self.state_dropout = nn.Dropout(config.state_dropout)
+        self.query_dropout, self.decoder_dropout = nn.Dropout(config.state_dropout), nn.Dropout(config.state_dropout)
 
     def read(
         self, letters_BLC: torch.Tensor, mask_BL: torch.Tensor, voice_BV: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """What letters are attended to as (B, L, C) and by (B, L, A)."""
-        mask_BL1 = mask_BL[..., None].to(letters_BLC.dtype)
-        for layer in self.encoder:
-            letters_BLC = layer(letters_BLC, mask_BL1)
+        letters_BLC = self._convolved(letters_BLC, mask_BL)
         lengths = mask_BL.sum(dim=1).cpu()
         packed = nn.utils.rnn.pack_padded_sequence(letters_BLC, lengths, batch_first=True, enforce_sorted=False)
         read_BLC, _ = nn.utils.rnn.pad_packed_sequence(self.reader(packed)[0], batch_first=True, total_length=mask_BL.shape[1])  # fmt: skip
-        memory_BLC = torch.cat([read_BLC, voice_BV[:, None].expand(-1, mask_BL.shape[1], -1)], dim=-1)
+        return self._said_by(read_BLC, voice_BV)
+
+    def read_whole(self, letters_BLC: torch.Tensor, voice_BV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """:meth:`read` of rows that are all of one length, as a graph can be made of it."""
+        mask_BL = torch.ones_like(letters_BLC[..., 0], dtype=torch.bool)
+        return self._said_by(self.reader(self._convolved(letters_BLC, mask_BL))[0], voice_BV)
+
+    def _convolved(self, letters_BLC: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
+        mask_BL1 = mask_BL[..., None].to(letters_BLC.dtype)
+        for layer in self.encoder:
+            letters_BLC = layer(letters_BLC, mask_BL1)
+        return letters_BLC
+
+    def _said_by(self, read_BLC: torch.Tensor, voice_BV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        memory_BLC = torch.cat([read_BLC, voice_BV[:, None].expand(-1, read_BLC.shape[1], -1)], dim=-1)
         return memory_BLC, self.of_memory(memory_BLC)
 
     def prepared(self, frames: torch.Tensor, keep: torch.Tensor | None) -> torch.Tensor:
@@ -123,13 +135,13 @@ class Tacotron(nn.Module):
     ) -> tuple[DecoderState, torch.Tensor]:  # fmt: skip
         """One step: the new state, and what frames and stop are made of (B, H + C)."""
         query, query_cell = self.query_cell(torch.cat([prepared_BP, state.context], dim=-1), (state.query, state.query_cell))  # fmt: skip
-        query = self.state_dropout(query)
+        query = self.query_dropout(query)
         places_BLA = self.of_location(self.location(torch.stack([state.last_BL, state.sum_BL], dim=1)).transpose(1, 2))
         energies_BL = self.energy(torch.tanh(self.of_query(query)[:, None] + keys_BLA + places_BLA))[..., 0]
         weights_BL = torch.softmax(energies_BL.masked_fill(~mask_BL, -1e9), dim=-1)
         context_BC = torch.bmm(weights_BL[:, None], memory_BLC)[:, 0]
         decoder, decoder_cell = self.decoder_cell(torch.cat([query, context_BC], dim=-1), (state.decoder, state.decoder_cell))  # fmt: skip
-        decoder = self.state_dropout(decoder)
+        decoder = self.decoder_dropout(decoder)
         state = DecoderState(
             query, query_cell, decoder, decoder_cell, context_BC, weights_BL, state.sum_BL + weights_BL
         )

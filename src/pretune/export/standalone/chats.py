@@ -20,7 +20,7 @@ class Reader:
         self.prompts, self.cut = beside("prompts").Reader(folder, about, beside), beside("chat_tokens")
         self.tokens = self.cut.ChatTokens(json.loads((folder / "tokenizer.json").read_text(encoding="utf-8")))
         self.told = about["inputs"]["template"]
-        self.most_together = self.prompts.most_together
+        self.most_together, self.asks = self.prompts.most_together, self.prompts.asks
 
     def ask(self, asked: Mapping[str, Any]) -> None:
         """Answer otherwise than the model was exported."""

@@ -6,12 +6,14 @@
     python predict.py rows.jsonl > answers.jsonl
     cat rows.csv | python predict.py -
     python predict.py --chat
+    python predict.py "seven" --speaker theo --out said
 
 It needs numpy and the engine that pretune.json names (onnxruntime, openvino or torch); for texts also tokenizers, for pictures
 pillow, for clips of another rate than the model's soxr, for clips that are no WAV soundfile. A file of rows is CSV or TSV with a
 row of names, JSON lines, an array of JSON, or .txt with a text or path on each line. Columns are found by the names that the model
 learned from, else text (and text_pair), image or audio, and id; --column says otherwise. Texts are cleaned as they were when the
-model learned. Texts that go on are drawn as pretune draws them: --sampling-seed and a prompt give the same text. Answers are JSON lines. A row that cannot be answered is named, the others are answered, and the exit code is 1.
+model learned. Texts that go on are drawn as pretune draws them: --sampling-seed and a prompt give the same text. What is said is written as WAV files into a folder, which
+manifest.jsonl there tells of; what is there already stays. Answers are JSON lines. A row that cannot be answered is named, the others are answered, and the exit code is 1.
 
 Shapes: T tokens of a text or samples of a clip, F frames, M mel bands, C classes, V characters; H, W the sides of a picture.
 """
@@ -36,7 +38,7 @@ import numpy as np
 READERS = {
     "text": "texts", "image": "pictures", "audio": "clips", "terms": "terms", "pixels": "pixels", "mel_bands": "mel_bands",
     "tagged": "tagged", "boxed": "boxed", "mask": "masks", "questions": "questions", "keypoints": "points",
-    "written": "written", "embedded": "embedded", "prompt": "prompts", "chat": "chats",
+    "written": "written", "embedded": "embedded", "prompt": "prompts", "chat": "chats", "spoken": "voices",
 }  # fmt: skip
 SHOWN = 5
 WRITING = {
@@ -48,8 +50,11 @@ WRITING = {
 }
 
 
+SAYING = ("speaker", "take", "out")
+
+
 class Model:
-    """The model of a folder. ``answers`` gives one answer a row: label (or labels, with honest probabilities), number, text, mask, points, vector."""
+    """The model of a folder. ``answers`` gives one answer a row: label (or labels, with honest probabilities), number, text, mask, points, vector, clip."""
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
         check_sums(folder)
@@ -63,11 +68,12 @@ class Model:
         self.cleaned = beside("rows").cleaner_of(self.about, beside)
 
     def ask(self, asked: dict[str, Any]) -> None:
-        """Write as is asked, where texts go on. Raises :class:`ValueError` for what the model cannot be asked."""
-        if asked and not hasattr(self.reader, "ask"):
-            raise ValueError(
-                f"--{next(iter(asked)).replace('_', '-')} does not fit: the model does not go on from texts"
-            )
+        """Write or say as is asked. Raises :class:`ValueError` for what the model cannot be asked."""
+        fitting = getattr(self.reader, "asks", ())
+        odd = next((name for name in asked if name not in fitting), None)
+        if odd is not None:
+            lacks = "speak" if odd in SAYING else "go on from texts"
+            raise ValueError(f"--{odd.replace('_', '-')} does not fit: the model does not {lacks}")
         if asked:
             self.reader.ask(asked)
 
@@ -314,6 +320,12 @@ def main() -> int:
     options.add_argument(
         "--stop", action="append", default=None, metavar="WORD", help="a word before which a text ends"
     )
+    options = parser.add_argument_group("voices")
+    options.add_argument("--speaker", default=None, help="whose voice says rows that name none")
+    options.add_argument(
+        "--take", type=at_least(int, 0), default=None, help="another number says a text in another way"
+    )
+    options.add_argument("--out", default=None, help="folder that clips are written into (default: said)")
     asked = parser.parse_args()
     if bool(asked.rows) == asked.chat:
         parser.error(
@@ -325,14 +337,14 @@ def main() -> int:
     unanswered = Unanswered()
     try:
         model = opened(Path(__file__).resolve().parent, asked.threads)
-        model.ask({name: value for name in (*WRITING, "stop") if (value := getattr(asked, name)) is not None})
+        model.ask({name: value for name in (*WRITING, "stop", *SAYING) if (value := getattr(asked, name)) is not None})
         if asked.chat:
             return conversation(model)
         rows = beside("rows").rows_of(
             asked.rows, model.about, column=asked.column, delimiter=asked.delimiter, encoding=asked.encoding
         )
-        answered = 0
-        for answer in model.answers(rows, on_unread=unanswered):
+        answered, answers = 0, model.answers(rows, on_unread=unanswered)
+        for answer in model.reader.in_files(answers) if hasattr(model.reader, "in_files") else answers:
             sys.stdout.write(line_of(answer, sys.stdout.encoding or "utf-8"))
             answered += 1
         sys.stdout.flush()

@@ -19,6 +19,7 @@ class Reader:
     """A text as a prompt, and what was written behind it."""
 
     most_together = 32
+    asks = (*OF_SEARCH, "max_new_tokens", "stop", "sampling_seed")
 
     def __init__(self, folder: Path, about: dict[str, Any], beside: Callable[[str], Any]) -> None:
         from tokenizers import Tokenizer

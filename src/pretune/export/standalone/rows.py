@@ -43,7 +43,8 @@ class Wanted:
     """What rows of the model hold (``kind``, and ``text_pair`` with it where ``pair``), and how files are read.
 
     ``columns``: role to column as the model learned, ``given`` as this call says. ``by_place``: the tables that the model learned
-    from did not name their columns. ``turns``: a row of JSON may hold a conversation.
+    from did not name their columns. ``turns``: a row of JSON may hold a conversation. ``more`` are roles that a row may have a
+    cell for.
     """
 
     kind: str
@@ -52,6 +53,7 @@ class Wanted:
     given: Mapping[str, str] = field(default_factory=dict)
     by_place: bool = False
     turns: bool = False
+    more: tuple[str, ...] = ()
     delimiter: str | None = None
     encoding: str | None = None
 
@@ -70,6 +72,11 @@ class Wanted:
             return names[0]
         asked = given or self.columns.get(role, role)
         raise ValueError(f"{where} has no column {asked}, only {', '.join(names)}: name it with --column {role}=NAME")
+
+    def others_in(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The cells of the roles that a row need not have."""
+        found = {role: row.get(self.given.get(role, self.columns.get(role, role))) for role in self.more}
+        return {role: cell for role, cell in found.items() if cell not in (None, "")}
 
     def turns_in(self, names: Iterable[str]) -> str | None:
         """The column that holds a conversation; None where none does."""
@@ -131,6 +138,7 @@ def _wanted(about: Mapping[str, Any], column: Sequence[str], delimiter: str | No
         by_place=how.get("header") == "no" or bool(learned.get("width")),
         delimiter={"\\t": "\t", "tab": "\t"}.get(told := delimiter or how.get("delimiter"), told),
         encoding=encoding or how.get("encoding"), turns=about["inputs"].get("reader") == "chat",
+        more=tuple(about["inputs"].get("more", ())),
     )  # fmt: skip
 
 
@@ -252,7 +260,7 @@ def _json_rows(
             yield _without(number, name, str(error).removeprefix("it "), row)
             continue
         own = {role: row[column] for role, column in columns.items()}
-        yield _row({**_id_of(row, wanted), **own}, number, name, folder, wanted, others=row)
+        yield _row({**_id_of(row, wanted), **wanted.others_in(row), **own}, number, name, folder, wanted, others=row)
 
 
 def _mark_of(first: str, wanted: Wanted) -> str | None:
@@ -291,7 +299,7 @@ def _table_rows(
                 continue
             cells = dict(zip(names, row, strict=True))
             own = {role: cells[column] for role, column in columns.items()}
-            yield _row({**_id_of(cells, wanted), **own}, number, name, folder, wanted)
+            yield _row({**_id_of(cells, wanted), **wanted.others_in(cells), **own}, number, name, folder, wanted)
     except csv.Error as error:
         raise ValueError(f"{name}, line {reader.line_num}: {error}") from None
 

@@ -20,7 +20,7 @@ class Reader:
 
     def __init__(self, folder: Path, about: dict[str, Any], beside: Callable[[str], Any]) -> None:
         self.texts = beside("texts").Reader(folder, about, beside)
-        self.search = beside("token_search")
+        self.search, self.parts = beside("token_search"), beside("graph_parts")
         self.told, self.about = about["inputs"], about
         self.how = self.search.Search(**self.told["search"])
 
@@ -29,9 +29,7 @@ class Reader:
     ) -> Callable[[dict[str, np.ndarray]], list[list[int]]]:
         """The graphs of the folder, as a function from what is read to the tokens that are written."""
         graph = folder / "model.onnx"
-        steps = self.search.Steps(
-            open_session(graph, threads), open_session(self.search.encoder_beside(graph), threads)
-        )
+        steps = self.search.Steps(open_session(graph, threads), open_session(self.parts.encoder_beside(graph), threads))
 
         def written(inputs: dict[str, np.ndarray]) -> list[list[int]]:
             ids_BT, mask_BT = inputs["input_ids"], inputs["attention_mask"]

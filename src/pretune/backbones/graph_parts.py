@@ -1,0 +1,33 @@
+"""The graphs of a model that answers step by step, as files beside one another; also used by exported models.
+
+A step lies in ``model.onnx``; ``model_encoder.onnx`` reads what is answered to, once; ``model_postnet.onnx`` goes over what all steps gave.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["encoder_beside", "part_beside", "parts_of", "postnet_beside"]
+
+_PARTS = ("encoder", "postnet")
+
+
+def part_beside(path: Path, part: str) -> Path:
+    """Where beside the graph of a step another part lies; the graph itself for no name."""
+    return path.with_name(f"{path.stem}_{part}{path.suffix}") if part else path
+
+
+def encoder_beside(path: Path) -> Path:
+    """Where beside the graph of a step the one lies that reads its sources."""
+    return part_beside(path, "encoder")
+
+
+def postnet_beside(path: Path) -> Path:
+    """Where beside the graph of a step the one lies that goes over what all steps gave."""
+    return part_beside(path, "postnet")
+
+
+def parts_of(path: Path) -> dict[str, Path]:
+    """The graph (under no name), and those beside it that are there."""
+    beside = {part: part_beside(path, part) for part in _PARTS}
+    return {"": path, **{part: place for part, place in beside.items() if place.exists()}}
