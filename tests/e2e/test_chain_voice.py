@@ -133,11 +133,12 @@ def test_graphs_are_a_run_that_is_benchmarked_beside_the_one_they_are_of(folder:
 
 
 def test_a_voice_in_eight_bits(folder: Path, exported: Path, tmp_path: Path) -> None:
-    words = ("--threads", "1", "--method", "dynamic", "--calibration-rows", "8", "--most-loss", "100")
-    for parent, out in ((folder / "run", tmp_path / "small"), (exported, tmp_path / "again")):
-        done("quantize", parent, *words, "--out", out)
-        told = RunFolder(out).record["quantization"]
-        assert told["title"] == "dynamic"
+    words = ("--threads", "1", "--calibration-rows", "8", "--most-loss", "100")
+    done("quantize", folder / "run", *words, "--method", "dynamic", "--out", tmp_path / "small")
+    done("quantize", exported, *words, "--method", "static", "--out", tmp_path / "fixed")
+    for name, title in (("small", "dynamic"), ("fixed", "static, minmax ranges")):
+        told = RunFolder(tmp_path / name).record["quantization"]
+        assert (told["title"], told["lost_in"]) == (title, "percent")
         assert told["layers"] > len(told["keep_float"]) == 0
     (row,) = done("predict", tmp_path / "small", "--prompt", "goal", "--threads", "1").rows
     (before,) = done("predict", folder / "run", "--prompt", "goal", *QUICK).rows
@@ -145,7 +146,6 @@ def test_a_voice_in_eight_bits(folder: Path, exported: Path, tmp_path: Path) -> 
     assert sum(one.stat().st_size for one in (tmp_path / "small" / "model").glob("*.onnx")) < sum(
         one.stat().st_size for one in (exported / "model").glob("*.onnx")
     )
-    done("quantize", folder / "run", *words, "--method", "static", "--out", tmp_path / "fixed")
     done("report", tmp_path / "small")
 
 

@@ -111,6 +111,7 @@ def _rounding(record: Record) -> list[Any]:
     if not isinstance(told, Mapping):
         return []
     name = str((record.get("compression") or {}).get("metric", "score"))
+    lost_in = plain(told.get("lost_in") or "points")
     trials = [
         [
             Cell(plain(one.get("title"))),
@@ -128,8 +129,8 @@ def _rounding(record: Record) -> list[Any]:
     kept = [plain(one) for one in told.get("keep_float") or []]
     return [
         data_table(
-            "Ways to round that were tried", ["way", "layers in float", title_of(name), "points lost", "size"], trials,
-            note="Scores on validation rows; points lost against the same graph in float.", numeric=[False, True, True, True, True],
+            "Ways to round that were tried", ["way", "layers in float", title_of(name), f"{lost_in} lost", "size"], trials,
+            note=f"Scores on validation rows; {lost_in} lost against the same graph in float.", numeric=[False, True, True, True, True],
         ),
         part("paragraph", text=f"In float stayed: {', '.join(kept)}.") if kept else "",
         data_table("The same model in each engine, milliseconds", ["engine", "one row", "32 rows"], engines),

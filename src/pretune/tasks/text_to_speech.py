@@ -405,7 +405,8 @@ class TextToSpeech(Task):
         some = [rows[place] for place in places]
         batch = self.collate([self._read(row) for row in some])
         with torch.inference_mode():
-            attention = self.said(model, batch.to(next(model.parameters()).device))[2]
+            device = next((one.device for one in model.parameters()), torch.device("cpu"))  # graphs have none
+            attention = self.said(model, batch.to(device))[2]
         pictures = [
             attention_picture(one, f"{row['id']}: {row['text']}") for row, one in zip(some, attention, strict=True)
         ]

@@ -93,7 +93,7 @@ def write_result(run: RunFolder, parent: RunFolder, subject: Subject, chosen: Tr
     if chosen.recipe.method == "dynamic":
         about["rows_alone"] = True
     told = {
-        "to": "int8", **chosen.facts(), "layers": len(subject.layers), "float_score": subject.score,
+        "to": "int8", **chosen.facts(), "layers": len(subject.layers), "float_score": subject.score, "lost_in": subject.lost_in,
         "calibration_rows": len(subject.items), "narrow": subject.narrow, "learned": subject.learned,
     }  # fmt: skip
     run.update_record(quantization={**told, "trials": [trial.facts() for trial in trials]}, machine=machine_facts())
@@ -162,7 +162,7 @@ def _sentences(told: dict[str, Any], most_loss: float) -> str:
     )
     if told["lost_points"] > most_loss and not told["learned"]:
         lines.append(
-            f"It loses {told['lost_points']:.2f} points against the float graph, and {most_loss:g} were allowed: "
+            f"It loses {told['lost_points']:.2f} {told['lost_in']} against the float graph, and {most_loss:g} were allowed: "
             "--method qat learns with the rounding."
         )
     return "\n".join(lines)

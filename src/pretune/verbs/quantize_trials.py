@@ -141,9 +141,14 @@ class Subject:
         """Points (hundredths of a share) that a score is worse than the float graph's; of a number in a unit of its own, percent of it."""
         spec = self.task.metric.specs[self.task.metric.primary]
         lost = self.score - score if spec.rising else score - self.score
-        if spec.unit in ("number", "px"):
+        if self.lost_in == "percent":
             return 100 * lost / max(abs(self.score), 1e-12)
         return lost if spec.unit == "points" else 100 * lost
+
+    @property
+    def lost_in(self) -> str:
+        """What losses are counted in: ``points``, or ``percent`` of a score that is no share."""
+        return "percent" if self.task.metric.specs[self.task.metric.primary].unit in ("number", "px") else "points"
 
     def allowed(self, most_loss: float) -> float:
         """Points that may be lost: what is asked, and one row's worth, which is no evidence."""
