@@ -14,6 +14,7 @@ from cases import LEARN_CASES, LearnCase
 from pretune import objectives
 from pretune.engine.fit import Objective
 from pretune.objectives.consistency import Consistency
+from pretune.objectives.contrastive_labels import ContrastiveLabels
 from pretune.objectives.masked_text_pretraining import MaskedTextPretraining
 from pretune.objectives.mixed import Mixed
 from pretune.objectives.multitask import Multitask
@@ -40,6 +41,7 @@ def test_the_table_holds_every_objective() -> None:
     found.discard(Mixed)  # a term for each of its objectives: tests/unit/test_mixed.py
     found.discard(Multitask)  # a term for each of its tasks: tests/unit/test_multitask.py
     found.discard(ReplacedText)  # two terms, with counts of their own: tests/unit/test_replaced_text.py
+    found.discard(ContrastiveLabels)  # a row's partner is drawn among all rows: tests/unit/test_contrastive_labels.py
     found.discard(Consistency)  # what it learns from depends on its own answers: tests/unit/test_consistency.py
     assert {type(make().rig.objective) for make in LEARN_CASES.values()} == found
     assert len(found) >= 2

@@ -20,6 +20,7 @@ from pretune.types import ParameterGroup
 from pretune.wording import counted
 
 __all__ = [
+    "CONTRASTIVE",
     "LORA",
     "Adaptation",
     "Part",
@@ -31,8 +32,8 @@ __all__ = [
 ]
 
 _BOTTOM, _RESTING, _LOW_RANK = "embeddings", "resting", "low rank"
-LORA = "lora"
-MODES = ("full", "head", "linear", "top:N", "gradual", "llrd", LORA)
+LORA, CONTRASTIVE = "lora", "contrastive"
+MODES = ("full", "head", "linear", "top:N", "gradual", "llrd", LORA, CONTRASTIVE)
 GRADUAL_SHARE = 0.5
 
 
@@ -109,7 +110,7 @@ def plan_adaptation(
 ) -> Adaptation:  # fmt: skip
     """Plan what learns: ``full``, ``head`` (encoder frozen), ``linear`` (as ``head``; how it is learned differs), ``top:N`` (head and N top layers), ``gradual`` (layer by
     layer from the top), ``llrd`` (all, each deeper layer ``llrd_decay`` times slower: Sun et al. 2019, arXiv 1905.05583,
-    section 5.3.3), ``lora`` (the head, what :func:`adapt_low_rank` added, and the weights called ``fresh``, which were drawn at random).
+    section 5.3.3), ``contrastive`` (all; how it is learned differs), ``lora`` (the head, what :func:`adapt_low_rank` added, and the weights called ``fresh``, which were drawn at random).
 
     What lies under the head learns ``trunk_scale`` times as fast, and the modules ``resting`` never.
     Biases, norms and other vectors get no weight decay. Raises :class:`UsageError` for an unknown mode or more layers than

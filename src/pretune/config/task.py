@@ -192,7 +192,7 @@ class TaskSettings(TextSettings, PoolingSettings, ImageSettings, AudioSettings, 
     )
     adapt: str = option(
         "full",
-        "what learns: full, head, linear (logistic regression on the features, nothing else), top:N (head and N top layers), gradual (layer by layer), llrd (deeper layers slower), lora (head and a change of low rank to each matrix, merged at the end)",
+        "what learns: full, head, linear (logistic regression on the features, nothing else), top:N (head and N top layers), gradual (layer by layer), llrd (deeper layers slower), lora (head and a change of low rank to each matrix, merged at the end), contrastive (few labels: features of a class become alike, of others apart, and logistic regression tells them)",
         metavar="MODE",
     )
     llrd_decay: float = option(0.9, "with --adapt llrd: each deeper layer learns this much slower", low=0.1, high=1.0)

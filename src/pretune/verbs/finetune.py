@@ -46,6 +46,7 @@ _READ_BY_ADAPT = {
     "--adapt gradual": (),
     "--adapt llrd": ("llrd_decay",),
     "--adapt lora": ("lora_rank", "lora_alpha", "lora_targets"),
+    "--adapt contrastive": (),
     "--adapt head": ("cache_trunk",),
     "--adapt linear": ("cache_trunk",),
     "--adapt top:N": ("cache_trunk",),
@@ -98,6 +99,7 @@ def finetune(settings: FinetuneSettings, *, say: Say) -> Outcome:
         pretune finetune MODEL_DIR --data few.csv --adapt head --folds 5
         pretune finetune MODEL_DIR --data reviews.tsv --adapt lora --lora-rank 16
         pretune finetune MODEL_DIR --data patients.csv --adapt head --dp-epsilon 3 --group patient
+        pretune finetune MODEL_DIR --data reviews.tsv --adapt contrastive --max-train-samples 64
         pretune finetune scratch:tacotron-tiny --data clips.jsonl --task text-to-speech --out runs/voice
     """
     refuse_missing_data(*settings.every_place, out=settings.out)
@@ -164,10 +166,12 @@ def build_learning(
     settings: FinetuneSettings, run: RunFolder, data: Splits, say: Say, cluster: Any
 ) -> tuple[Setup, Learning]:
     """Backbone, task, model, objective, optimizer and loop of one seed."""
+    from pretune.backbones.adapt import CONTRASTIVE
     from pretune.objectives.supervised import Supervised
     from pretune.tasks.predicting import predict_rows, watched_scores
     from pretune.tasks.shortening import shorten
     from pretune.verbs.backbone import find_backbone, steady
+    from pretune.verbs.contrastive import contrastive, solve_when_evaluated
     from pretune.verbs.frozen import Frozen
     from pretune.verbs.head_pooling import decide_pooling
     from pretune.verbs.labelled import choosing_rows, encode_labelled, goal_on_validation
@@ -195,11 +199,13 @@ def build_learning(
     )  # fmt: skip
     batch_size = settings.batch_size or task.default_batch_size
 
-    def objective(adaptation: Adaptation) -> Supervised:
+    def objective(adaptation: Adaptation) -> Any:
         if settings.cache_trunk:
             frozen.run_once(adaptation, forecast=settings.dry_run)
         if not maps_rows(settings):
             shorten(task, model, rows["train"], device)
+        if settings.adapt == CONTRASTIVE:
+            return contrastive(task, adaptation, model, rows["train"], device)
         return Supervised(frozen.learned, adaptation)
 
     setup, learning = make_learning(
@@ -207,13 +213,15 @@ def build_learning(
         objective=objective,
         streams=lambda objective: objective.streams(frozen.rows["train"], batch_size=batch_size, group_by_length=settings.group_by_length),
         goal=goal,
-        default_epochs=PRIVATE_EPOCHS if settings.dp_epsilon else default_epochs(task, rows["train"].lengths_N, batch_size),
+        default_epochs=_epochs(settings, task, rows["train"].lengths_N, batch_size),
         parts_pace=task.parts_pace(model, backbone),
         private=lambda adaptation: plan_private(settings, task, frozen.learned, frozen.rows["train"], data["train"], model, adaptation, say),
     )  # fmt: skip
     setup.learn_from(rows, fingerprint, task=task, choosing=choosing, pooling=pooling)
     learning.before_seconds = frozen.forecast_seconds
     _begin_linear(settings, learning, task, frozen, data["train"])
+    if settings.adapt == CONTRASTIVE:
+        solve_when_evaluated(learning, rows["train"], data["train"], every=settings.eval_every)
     if task.answers_untrained and learning.begin is None and not report.fresh:
         learning.begin = lambda: None  # what it answers before the first update is evaluated, and may be the best
     return setup, learning
@@ -221,10 +229,7 @@ def build_learning(
 
 def _task(settings: FinetuneSettings, data: Splits, backbone: Backbone, run: RunFolder) -> Task:
     """The task that the rows and settings ask for. Raises :class:`UsageError` for settings that it would not look at."""
-    from pretune.backbones.adapt import LORA
-    from pretune.config import TrainSettings
     from pretune.tasks import check_settings, find_task, task_on
-    from pretune.tasks.labelling import Labelling
     from pretune.verbs.labelled import as_begun
 
     kind = task_on(find_task(data, settings.task), backbone)
@@ -232,10 +237,31 @@ def _task(settings: FinetuneSettings, data: Splits, backbone: Backbone, run: Run
     refuse_unread(
         settings, f"--adapt {'top:N' if settings.adapt.startswith('top:') else settings.adapt}", _READ_BY_ADAPT
     )
+    _refuse_unfit(settings, kind, backbone)
+    return kind.start(as_begun(data, run), backbone, settings)
+
+
+def _refuse_unfit(settings: FinetuneSettings, kind: type[Task], backbone: Backbone) -> None:
+    """Raise :class:`UsageError` where the mode of ``--adapt`` is nothing for this task or model, or other options nothing beside it."""
+    from pretune.backbones.adapt import CONTRASTIVE, LORA
+    from pretune.config import TrainSettings
+    from pretune.tasks.classification import Classification
+    from pretune.tasks.labelling import Labelling
+
     if settings.adapt == LORA and backbone.kind == "scratch":
         raise UsageError(
             f"--adapt lora leaves the trunk as it is, and that of {backbone.name} was not trained", "use --adapt full"
         )
+    if settings.adapt == CONTRASTIVE:
+        settings.refuse_given({"dp_epsilon"}, "bounds what each row does, and --adapt contrastive learns by pairs")
+        settings.refuse_given(
+            {"label_smoothing"}, "does nothing with --adapt contrastive: pairs of rows are learned from"
+        )
+        if not issubclass(kind, Classification):
+            raise UsageError(
+                f"--adapt contrastive tells rows of one class from those of others, and {kind.name} has no class of each row",
+                "use --adapt full, or head",
+            )
     if settings.adapt == "linear":
         of_updates = {spec.name for spec in dataclasses.fields(TrainSettings)} - _NOT_OF_UPDATES
         why = "does nothing for a linear model (--adapt linear, linear:...): there are no updates"
@@ -244,7 +270,6 @@ def _task(settings: FinetuneSettings, data: Splits, backbone: Backbone, run: Run
             raise UsageError(f"--adapt linear tells classes apart, and {kind.name} has none", "use --adapt head")
         if settings.augment not in ("auto", "none"):
             raise UsageError("--augment does nothing with --adapt linear: rows are read as they stand", "leave it out")
-    return kind.start(as_begun(data, run), backbone, settings)
 
 
 def _as_linear(settings: FinetuneSettings, backbone: Backbone) -> FinetuneSettings:
@@ -274,6 +299,16 @@ def _begin_linear(
     )  # fmt: skip
     if is_all:
         learning.pace = dataclasses.replace(learning.pace, total_steps=0)
+
+
+def _epochs(settings: FinetuneSettings, task: Task, costs_N: np.ndarray, batch_size: int) -> float:
+    """Passes where none are asked for, by what is learned and how."""
+    from pretune.backbones.adapt import CONTRASTIVE
+    from pretune.verbs.contrastive import pair_epochs
+
+    if settings.dp_epsilon:
+        return PRIVATE_EPOCHS
+    return pair_epochs(len(costs_N)) if settings.adapt == CONTRASTIVE else default_epochs(task, costs_N, batch_size)
 
 
 def default_epochs(task: Task, costs_N: np.ndarray, batch_size: int) -> float:
