@@ -58,6 +58,7 @@ TAKING_TASKS = (
 def _tasks() -> Outcome:
     """Every task with its columns, its score, and the verbs that do not take it."""
     from pretune.tasks import TASKS
+    from pretune.tasks.base import Task
 
     facts = [
         {
@@ -71,9 +72,13 @@ def _tasks() -> Outcome:
     lines = []
     for one in facts:
         lines.append(f"{one['task']}: columns {', '.join(one['columns'])}; decided by {one['score']}")
-        lines += [f"  not {verb}: {why}" for verb, why in one["verbs"].items() if why is not True]
+        lacks = {verb: why for verb, why in one["verbs"].items() if why is not True}
+        common = [verb for verb, why in lacks.items() if why == Task.lacks.get(verb)]
+        lines += [f"  not {', '.join(common)} (below)"] if common else []
+        lines += [f"  not {verb}: {why}" for verb, why in lacks.items() if verb not in common]
     told = f"Verbs that take a task: {', '.join(TAKING_TASKS)}. Where one does not, the reason stands below the task."
-    return Outcome(text="\n".join([told, *lines]), facts={"tasks": facts})
+    below = ["What most tasks are not taken by:", *(f"  {verb}: {why}" for verb, why in Task.lacks.items())]
+    return Outcome(text="\n".join([told, *lines, *below]), facts={"tasks": facts})
 
 
 def _summary(run: RunFolder) -> dict[str, Any]:
