@@ -61,19 +61,25 @@ _ATTENTION = (
     _Attention("self_attn", ("linear_q", "linear_k", "linear_v"), "self_attn.linear_out"),  # w2v-bert
 )
 _FEED_FORWARD = (
-    ("intermediate.dense", "output.dense"),
-    ("ffn.lin1", "ffn.lin2"),
-    ("mlp.fc1", "mlp.fc2"),
-    ("feed_forward.intermediate_dense", "feed_forward.output_dense"),
-    ("ffn1.intermediate_dense", "ffn1.output_dense"),
-    ("ffn2.intermediate_dense", "ffn2.output_dense"),
+    (("intermediate.dense",), "output.dense"),
+    (("ffn.lin1",), "ffn.lin2"),
+    (("mlp.fc1",), "mlp.fc2"),
+    (("feed_forward.intermediate_dense",), "feed_forward.output_dense"),
+    (("ffn1.intermediate_dense",), "ffn1.output_dense"),
+    (("ffn2.intermediate_dense",), "ffn2.output_dense"),
 )
-_OF_WRITERS = (("fc1", "fc2"), ("DenseReluDense.wi", "DenseReluDense.wo"))
-"""Those of encoder-decoders, on both sides."""
+_OF_WRITERS = (
+    (("fc1",), "fc2"),
+    (("DenseReluDense.wi",), "DenseReluDense.wo"),
+    (("mlp.c_fc",), "mlp.c_proj"),  # GPT-2
+    (("mlp.gate_proj", "mlp.up_proj"), "mlp.down_proj"),  # LLaMA: a neuron is its gate and what it lets through
+)
+"""Those of decoders, and of encoder-decoders on both sides."""
 WRITERS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("bart", "marian", "mbart", "pegasus"), ("encoder_ffn_dim", "decoder_ffn_dim")), "t5": ("d_ff",),
+    "gpt2": ("n_inner",), "llama": ("intermediate_size",),
 }  # fmt: skip
-"""Encoder-decoders whose feed-forward layers are known, and what their configs call the width of these."""
+"""Decoders and encoder-decoders whose feed-forward layers are known, and what their configs call the width of these."""
 _HEAD_COUNTS = ("num_attention_heads", "n_heads", "num_heads")
 _HEAD_SIZES = ("attention_head_size", "head_dim", "head_size")
 _RELATIVE = ("linear_pos", "pos_bias_u")
@@ -122,15 +128,32 @@ def _transformer_layer(name: str, layer: nn.Module) -> Iterator[Unit]:
     yield from _feed_forward(name, layer, _FEED_FORWARD)
 
 
-def _feed_forward(name: str, layer: nn.Module, known: Sequence[tuple[str, str]]) -> Iterator[Unit]:
+def _feed_forward(name: str, layer: nn.Module, known: Sequence[tuple[tuple[str, ...], str]]) -> Iterator[Unit]:
     for inner, outer in known:
-        maker, reader = _at(layer, inner), _at(layer, outer)
-        if _all_linear(maker, reader) and maker.out_features == reader.in_features:
-            yield Unit(f"{name}.{inner}", FEED_FORWARD, maker.out_features, (Reader(maker),), (Reader(reader),))
+        makers, reader = [_at(layer, one) for one in inner], _at(layer, outer)
+        if not all(_is_linear(one) or _is_transposed(one) for one in (*makers, reader)):
+            continue
+        count = _weight_of(reader).shape[1]
+        if all(_weight_of(maker).shape[0] == count for maker in makers):
+            yield Unit(f"{name}.{inner[0]}", FEED_FORWARD, count, tuple(map(Reader, makers)), (Reader(reader),))
 
 
 def _all_linear(*modules: Any) -> bool:
-    return bool(modules) and all(type(module) is nn.Linear for module in modules)
+    return bool(modules) and all(map(_is_linear, modules))
+
+
+def _is_linear(module: Any) -> bool:
+    return type(module) is nn.Linear
+
+
+def _is_transposed(module: Any) -> bool:
+    """GPT-2's linear layers, whose weights are (features read, features made)."""
+    return type(module).__name__ == "Conv1D" and hasattr(module, "nf")
+
+
+def _weight_of(module: Any) -> torch.Tensor:
+    """The weight with what is made along the first dimension and what is read along the second."""
+    return module.weight.T if _is_transposed(module) else module.weight
 
 
 def _conv(layer: Any) -> tuple[Reader, Reader]:
@@ -221,7 +244,9 @@ def keep_parts(unit: Unit, kept: Sequence[int]) -> None:
 
 def weight_read(reader: Reader, count: int) -> torch.Tensor:
     """The weights by which ``count`` parts are read, (out, count * size, ...)."""
-    return getattr(reader.module, _reads_by(reader.module))[:, : count * reader.size]
+    module = reader.module
+    weight = _weight_of(module) if _is_transposed(module) else getattr(module, _reads_by(module))
+    return weight[:, : count * reader.size]
 
 
 def _reads_by(module: Any) -> str:
@@ -235,6 +260,11 @@ def _keep_made(module: Any, places: torch.Tensor) -> None:
             _replace(module, name, getattr(module, name)[gates])
         _replace(module, "weight_hh", module.weight_hh[gates][:, places])
         module.hidden_size = len(places)
+        return
+    if _is_transposed(module):
+        _replace(module, "weight", module.weight[:, places])
+        _replace(module, "bias", module.bias[places])
+        module.nf = len(places)
         return
     for name in ("weight", "bias"):
         if getattr(module, name) is not None:
@@ -252,6 +282,10 @@ def _keep_made(module: Any, places: torch.Tensor) -> None:
 
 def _keep_read(module: Any, places: torch.Tensor, read: int) -> None:
     """``read`` features were the parts'; those behind them stay."""
+    if _is_transposed(module):
+        _replace(module, "weight", module.weight[places])
+        module.nx = len(places)
+        return
     name = _reads_by(module)
     weight = getattr(module, name)
     kept = torch.cat([places, torch.arange(read, weight.shape[1])])

@@ -6,7 +6,7 @@
   gone is kept by name (:mod:`pretune.backbones.removed`). Each layer keeps as many as any other all the same: to let layers
   share one number by what their heads are worth was no better (docs/decisions.md, D57).
 - Tacotron: ``decoder_size``, the units of both cells of its decoder.
-- Encoder-decoders: feed-forward neurons of both sides alone. ResNet: the widths of its stages. MobileNetV2: how much its blocks expand. VGG: ``mlp_ratio``, and channels by name.
+- Decoders and encoder-decoders: feed-forward neurons alone, of both sides. ResNet: the widths of its stages. MobileNetV2: how much its blocks expand. VGG: ``mlp_ratio``, and channels by name.
 
 A share of weights is meant. Where a part is both made and read by parts of its own kind (channels of ResNet and VGG, units of an LSTM) the
 square root of the share is kept of each, as the weights between them are the product of both.
@@ -55,7 +55,7 @@ def plan_of(model: nn.Module, config: Any, shares: Shares, *, first_counts: Mapp
     units = units_of(model)
     if not units:
         raise UsageError(
-            f"{config.model_type} cannot be pruned: which of its parts belong together is known for BERT, RoBERTa, ELECTRA, DistilBERT, ViT, wav2vec 2.0, HuBERT, w2v-bert, ResNet, MobileNetV2, VGG, T5, BART, Marian, Pegasus and Tacotron",
+            f"{config.model_type} cannot be pruned: which of its parts belong together is known for BERT, RoBERTa, ELECTRA, DistilBERT, ViT, wav2vec 2.0, HuBERT, w2v-bert, ResNet, MobileNetV2, VGG, T5, BART, Marian, Pegasus, GPT-2, LLaMA and Tacotron",
             "pretune distill teaches a smaller model of another architecture what this one knows",
         )
     narrow = copy.deepcopy(config)
@@ -104,13 +104,15 @@ def _narrow(config: Any, shares: Shares) -> None:
     else:
         usual = ("hidden_dim",) if kind == "distilbert" else ("intermediate_size",)
         for name in WRITERS.get(kind, usual):
-            setattr(config, name, _rounded(getattr(config, name), shares.feed_forward))
+            size = getattr(config, name) or _USUAL_WIDTH * config.hidden_size  # GPT-2 leaves the usual one unsaid
+            setattr(config, name, _rounded(size, shares.feed_forward))
     if kind == "vit":
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         config.head_dim, config.num_attention_heads = size, max(1, round(config.num_attention_heads * shares.heads))
 
 
 _WIDE, _STEP = 64, 8
+_USUAL_WIDTH = 4
 
 
 def _rounded(size: int, share: float) -> int:

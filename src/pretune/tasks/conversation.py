@@ -78,10 +78,6 @@ class Conversation(Task):
     holds_turns: ClassVar[bool] = True
     fresh: ClassVar[str] = "scratch:gpt-nano"
     taught_variation: ClassVar[str] = "none"
-    lacks: ClassVar[Mapping[str, str]] = {
-        **Task.lacks,
-        "prune": "conversation is answered token by token, and what pruning does to that is not measured yet",
-    }
     labels: tuple[str, ...] = ()
 
     def __init__(self, encoder: ChatEncoder, writing: Writing) -> None:
