@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_calls import QUICK, call, done, refused
+from cli_calls import QUICK, call, done
 from told_story import Story
 
 from box_files import NAMES, coco, made_rows, voc
@@ -96,10 +96,6 @@ def test_a_report_shows_boxes_on_their_pictures(story: Story) -> None:
     ):
         assert said in page
     assert "Traceback" not in page
-
-
-def test_what_is_not_done_says_why(story: Story, tmp_path: Path) -> None:
-    refused(call("prune", story.news, "--out", tmp_path / "pruned"), r"several depths(.|\n)*pretune list --tasks")
 
 
 def test_explain_draws_what_speaks_for_the_surest_box(story: Story, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from pretune.backbones.own import TACOTRON
+from pretune.backbones.wrapped import inner_config
 
 __all__ = ["WRITERS", "Reader", "Unit", "base_of", "features_of", "keep_parts", "units_of", "weight_read"]
 
@@ -86,17 +87,22 @@ _RELATIVE = ("linear_pos", "pos_bias_u")
 
 
 def units_of(model: nn.Module) -> list[Unit]:
-    """The units of a model of a known architecture, lowest layer first; none for any other."""
+    """The units of a model of a known architecture, lowest layer first; none for any other.
+
+    Where a decoder or detector reads the trunk at several depths these are the parts inside its blocks alone, which it does not see.
+    """
     base = base_of(model)
+    is_inside = inner_config(getattr(model, "config", None)) is not None
     kind = getattr(getattr(base, "config", getattr(model, "config", None)), "model_type", "")
     if kind == "resnet":
-        return list(_resnet(model, base))
+        return list(_resnet_inside(base) if is_inside else _resnet(model, base))
     if kind == "mobilenet_v2":
         return list(_mobilenet(base))
     if kind == "timm_wrapper":
         return list(_vgg(base)) if hasattr(base, "features") and hasattr(base, "pre_logits") else []
     if kind == TACOTRON:
         return list(_tacotron(base))
+from pretune.backbones.wrapped import inner_config
     if kind in WRITERS:
         return [unit for name, layer in base.named_modules() for unit in _feed_forward(name, layer, _OF_WRITERS)]
     return [unit for name, layer in base.named_modules() for unit in _transformer_layer(name, layer)]
@@ -184,6 +190,15 @@ def _resnet(model: nn.Module, base: Any) -> Iterator[Unit]:
                 readers.append(_conv(inner[0])[0])
     classifier = [m for m in getattr(model, "classifier", nn.Identity()).modules() if isinstance(m, nn.Linear)]
     yield _channels(name, makers, [*readers, *map(Reader, classifier)])
+
+
+def _resnet_inside(base: Any) -> Iterator[Unit]:
+    """The channels inside each block of a ResNet."""
+    for place, stage in enumerate(base.encoder.stages):
+        for number, block in enumerate(stage.layers):
+            for step, (one, other) in enumerate(itertools.pairwise(block.layer)):
+                where = f"encoder.stages.{place}.layers.{number}.layer.{step}"
+                yield _channels(where, _conv(one), [_conv(other)[0]])
 
 
 def _mobilenet(base: Any) -> Iterator[Unit]:

@@ -6,7 +6,7 @@
   gone is kept by name (:mod:`pretune.backbones.removed`). Each layer keeps as many as any other all the same: to let layers
   share one number by what their heads are worth was no better (docs/decisions.md, D57).
 - Tacotron: ``decoder_size``, the units of both cells of its decoder.
-- Decoders and encoder-decoders: feed-forward neurons alone, of both sides. ResNet: the widths of its stages. MobileNetV2: how much its blocks expand. VGG: ``mlp_ratio``, and channels by name.
+- Decoders and encoder-decoders: feed-forward neurons alone, of both sides. ResNet: the widths of its stages (inside a detector or segmenter: channels inside its blocks, by name: D215). MobileNetV2: how much its blocks expand. VGG: ``mlp_ratio``, and channels by name.
 
 A share of weights is meant. Where a part is both made and read by parts of its own kind (channels of ResNet and VGG, units of an LSTM) the
 square root of the share is kept of each, as the weights between them are the product of both.
@@ -26,6 +26,7 @@ from pretune.backbones.library import quiet_transformers
 from pretune.backbones.own import TACOTRON
 from pretune.backbones.removed import REMOVED, removed_of, renamed
 from pretune.backbones.units import CHANNELS, FEED_FORWARD, HEADS, RECURRENT, WRITERS, Unit, keep_parts, units_of
+from pretune.backbones.wrapped import give_inner_config, inner_config
 from pretune.errors import UsageError
 
 __all__ = ["Plan", "Shares", "apply_plan", "choose_parts", "plan_of"]
@@ -55,11 +56,16 @@ def plan_of(model: nn.Module, config: Any, shares: Shares, *, first_counts: Mapp
     units = units_of(model)
     if not units:
         raise UsageError(
-            f"{config.model_type} cannot be pruned: which of its parts belong together is known for BERT, RoBERTa, ELECTRA, DistilBERT, ViT, wav2vec 2.0, HuBERT, w2v-bert, ResNet, MobileNetV2, VGG, T5, BART, Marian, Pegasus, GPT-2, LLaMA and Tacotron",
+            f"{(inner_config(config) or config).model_type} cannot be pruned{'' if inner_config(config) is None else ' inside a decoder or detector'}: which of its parts belong together is known for BERT, RoBERTa, ELECTRA, DistilBERT, ViT, wav2vec 2.0, HuBERT, w2v-bert, ResNet, MobileNetV2, VGG, T5, BART, Marian, Pegasus, GPT-2, LLaMA and Tacotron",
             "pretune distill teaches a smaller model of another architecture what this one knows",
         )
     narrow = copy.deepcopy(config)
-    _narrow(narrow, shares)
+    trunk = inner_config(narrow)
+    if trunk is None:
+        _narrow(narrow, shares)
+    elif trunk.model_type not in _INSIDE:
+        _narrow(trunk, shares)
+        give_inner_config(narrow, trunk)
     before, after = _sizes(model, config), _sizes(model, narrow)
     share_of = {
         HEADS: shares.heads,
@@ -67,18 +73,21 @@ def plan_of(model: nn.Module, config: Any, shares: Shares, *, first_counts: Mapp
         CHANNELS: shares.channels**0.5,
         RECURRENT: shares.channels**0.5,
     }
+    by_name = _BY_NAME.get(config.model_type, (HEADS,)) if trunk is None else _INSIDE.get(trunk.model_type, ())
     counts = {}
     for unit in units:
         counts[unit.name] = unit.count
         if after[unit.name] < before[unit.name]:
             counts[unit.name] = min(unit.count, after[unit.name])
-        elif unit.kind in _BY_NAME.get(config.model_type, (HEADS,)):
+        elif unit.kind in by_name:
             counts[unit.name] = min(unit.count, max(1, round(first_counts[unit.name] * share_of[unit.kind])))
     return Plan(narrow, counts)
 
 
 _BY_NAME: Mapping[str, tuple[str, ...]] = {"vit": (), "resnet": (), "mobilenet_v2": (), "timm_wrapper": (CHANNELS,)}
 """The kinds of parts that are kept by name where the config does not say them; of all others the heads are."""
+_INSIDE: Mapping[str, tuple[str, ...]] = {"resnet": (CHANNELS,)}
+"""The same of trunks inside a decoder or detector: the widths of a ResNet's stages are read from outside, and stay."""
 
 
 def _sizes(model: nn.Module, config: Any) -> dict[str, int]:
@@ -149,7 +158,11 @@ def apply_plan(model: nn.Module, plan: Plan, kept: Mapping[str, list[int]]) -> N
     for module in model.modules():
         if not hasattr(module, "save_pretrained"):
             continue
-        if module.config is own or config.model_type not in WRITERS:
+        if module.config is own:
+            module.config = config
+        elif (trunk := inner_config(config)) is not None:
+            module.config = trunk
+        elif config.model_type not in WRITERS:
             module.config = config
         for name in WRITERS.get(config.model_type, ()):  # each side of a T5 has a config of its own
             setattr(module.config, name, getattr(config, name))

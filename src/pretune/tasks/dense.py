@@ -64,10 +64,6 @@ class DenseTask(PlacedTask):
         "head": text(OWN_HEAD, *DECODERS),
         "augment": text(*LEVELS),
     }
-    lacks: ClassVar[Mapping[str, str]] = {
-        **Task.lacks,
-        "prune": "which channels of a decoder and its trunk belong together is not known yet; distill to a smaller trunk",
-    }
 
     def __init__(self, labels: Sequence[str], geometry: ImageTransform, *, head: str, augment: str = "none") -> None:
         self.labels = tuple(labels)

@@ -80,10 +80,6 @@ class ObjectDetection(PlacedTask):
     default_updates: ClassVar[int] = 1200
     fixed_inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
     taught_variation: ClassVar[str] = "none"
-    lacks: ClassVar[Mapping[str, str]] = {
-        **Task.lacks,
-        "prune": "parts of a trunk that its heads read at several depths are not taken out yet",
-    }
 
     def __init__(
         self, labels: Sequence[str], canvas: Canvas, shapes: Sequence[Any], *, head: str = "ssd", augment: str = "none",
