@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_calls import QUICK, call, done
+from cli_calls import QUICK, done
 from told_story import Story
 
 from box_files import NAMES, coco, made_rows, voc
