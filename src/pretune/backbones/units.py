@@ -99,10 +99,10 @@ def units_of(model: nn.Module) -> list[Unit]:
     if kind == "mobilenet_v2":
         return list(_mobilenet(base))
     if kind == "timm_wrapper":
-        return list(_vgg(base)) if hasattr(base, "features") and hasattr(base, "pre_logits") else []
+        has_parts = hasattr(base, "features") and hasattr(base, "pre_logits")
+        return list(_vgg(base)) if has_parts and not is_inside else []
     if kind == TACOTRON:
         return list(_tacotron(base))
-from pretune.backbones.wrapped import inner_config
     if kind in WRITERS:
         return [unit for name, layer in base.named_modules() for unit in _feed_forward(name, layer, _OF_WRITERS)]
     return [unit for name, layer in base.named_modules() for unit in _transformer_layer(name, layer)]
