@@ -125,7 +125,8 @@ def test_graphs_are_a_run_that_is_benchmarked_beside_the_one_they_are_of(folder:
     done("evaluate", exported, *QUICK, "--resamples", "100")
     theirs, mine = (RunFolder(place).metrics["test"]["scores"] for place in (folder / "run", exported))
     assert mine["mel_distance"]["value"] == pytest.approx(theirs["mel_distance"]["value"], abs=0.05)
-    assert "predict.py" in (exported / "model" / "README.md").read_text(encoding="utf-8")
+    card = (exported / "model" / "README.md").read_text(encoding="utf-8")
+    assert "pip install onnxruntime numpy\npython predict.py rows.csv --out said" in card
     words = ("--threads", "1", "--seconds", "0.01", "--rows", "2", "--resamples", "100")
     facts = done("benchmark", folder / "run", exported, *words, "--json").facts
     assert facts["timed_rows"] == 2

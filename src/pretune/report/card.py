@@ -183,7 +183,7 @@ def _use(record: Mapping[str, Any]) -> str:
     lines = ["## How to use it"]
     pooled: Mapping[str, Any] = (record.get("model") or {}).get("pooled") or {}
     if engine := _engine(record):
-        lines += _use_alone(engine, given)
+        lines += _use_alone(engine, given, speaks=_answers_with_files(record))
     elif pipeline == "fill-mask":
         lines.append(
             _fenced(
@@ -240,12 +240,22 @@ def _engine(record: Mapping[str, Any]) -> str | None:
     )
 
 
-def _use_alone(engine: str, given: str) -> list[str]:
+def _answers_with_files(record: Mapping[str, Any]) -> bool:
+    """Is an answer of its task a file, such as a clip? Such a model reads letters, and needs no tokenizer."""
+    from pretune.answers import ANSWERS
+    from pretune.tasks import TASKS
+
+    asked = (record.get("model") or {}).get("task")
+    return any(task.name == asked and ANSWERS[task.answer].in_files for task in TASKS)
+
+
+def _use_alone(engine: str, given: str, *, speaks: bool) -> list[str]:
     """How to ask a graph: by the program beside it, and by pretune where it runs the engine."""
     needs = "torch" if engine.startswith("torch") else engine
-    extra = {"a-picture.jpg": " pillow", "a-clip.wav": " soxr"}.get(given, " tokenizers")
-    commands = [f"pip install {needs} numpy{extra}\npython predict.py {given}"]
-    commands += [] if needs == "torch" else [f"pretune predict RUN {given}"]
+    extra = {"a-picture.jpg": " pillow", "a-clip.wav": " soxr"}.get(given, "" if speaks else " tokenizers")
+    into = " --out said" if speaks else ""
+    commands = [f"pip install {needs} numpy{extra}\npython predict.py {given}{into}"]
+    commands += [] if needs == "torch" else [f"pretune predict RUN {given}{into}"]
     said = f"The model is a graph for {_safe(engine)}; transformers does not load it."
     return [said, *(_fenced(command, "sh") for command in commands)]
 

@@ -65,7 +65,8 @@ def _scores(found: Record) -> Any:
     if not rows:
         return ""
     share = all(is_percent(name, score) for _, score, _ in sides if is_score(score))
-    title = f"{title_of(name).capitalize()} on the same {number_text(found.get('n'))} validation rows"
+    words = title_of(name)
+    title = f"{words[:1].upper()}{words[1:]} on the same {number_text(found.get('n'))} validation rows"
     axis = percent_tick if share else tick_text
     chart = responsive(lambda width: dot_whisker(rows, title=title, axis_text=axis, width=width))
     return part("figure", drawing=chart, caption=title)

@@ -62,7 +62,7 @@ def export(settings: ExportSettings, *, say: Say) -> Outcome:
     """Write a run's model as a folder that answers without pretune, and prove on real rows that it answers the same.
 
     RUN/model gets the graph, the tokenizer or processor, a model card and predict.py, which needs numpy and the engine only
-    (onnxruntime; tokenizers for texts, pillow for pictures, soxr for clips of another rate). Validation rows are answered by both: a difference beyond
+    (onnxruntime; tokenizers for texts that are read, pillow for pictures, soxr for clips of another rate). Validation rows are answered by both: a difference beyond
     --tolerance is an error, and nothing is written. The result is a run: evaluate, predict, benchmark and serve take it.
 
     Examples::
@@ -70,6 +70,7 @@ def export(settings: ExportSettings, *, say: Say) -> Outcome:
         pretune export runs/news
         pretune export runs/news --to openvino --out runs/news-openvino
         python runs/export-news-1/model/predict.py "a fine film"
+        python runs/export-voice-1/model/predict.py "seven" --speaker theo --out said/
     """
     from pretune.engine.parallel import Cluster
     from pretune.report.card import write_card
