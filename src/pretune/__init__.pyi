@@ -215,7 +215,7 @@ class _Derived(_Out, total=False):
 
 class _Selftrain(_Derived, _LabelledTrain, _Run, _AsRead, total=False):
     unlabelled: Any
-    method: Literal['fixmatch', 'pseudo-labels']
+    method: Literal['fixmatch', 'pseudo-labels', 'mean-teacher']
     threshold: float
     unlabelled_weight: float
     unlabelled_ratio: int

@@ -35,7 +35,7 @@ def words(place: Path, run: str, out: str, *more: object) -> tuple[object, ...]:
     return ("selftrain", place / run, "--unlabelled", place / "many.jsonl", *QUICK, *more, "--out", place / out)
 
 
-@pytest.mark.parametrize("method", ["fixmatch", "pseudo-labels"])
+@pytest.mark.parametrize("method", ["fixmatch", "pseudo-labels", "mean-teacher"])
 def test_it_learns_and_says_what_that_was_worth(method: str, place: Path) -> None:
     few = ("--method", method, "--threshold", "0.6", "--max-steps", "6", "--json")
     facts = done(*words(place, "few", method, *few)).facts

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pretune.backbones.adapt import plan_adaptation
+from pretune.engine.average import Average
 from pretune.objectives.consistency import METHODS, Consistency, accepted
 from pretune.tasks import TextClassification
 from tiny import LABELS, dataset_of, tiny_backbone, tiny_encoder, uneven_rows
@@ -38,7 +39,7 @@ def test_answers_that_are_sure_enough_are_accepted() -> None:
     assert sure.tolist() == [True, False, True]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name in METHODS if not METHODS[name].averages])
 def test_the_loss_is_that_of_labels_and_of_its_own_answers(method: str) -> None:
     objective, model, feed = made(method)
     assert feed["labelled"].counts == {"labelled": 3.0}
@@ -56,6 +57,25 @@ def test_the_loss_is_that_of_labels_and_of_its_own_answers(method: str) -> None:
         answers = weak * (shares / (0.9 * shares + 0.1 * weak.mean(dim=0)))
     wanted = -strong[torch.arange(6), answers.argmax(dim=1)].sum()
     assert loss.terms["unlabelled"].item() == pytest.approx(wanted.item(), rel=1e-4)
+
+
+def test_a_mean_teacher_answers_with_averaged_weights_and_learns_nothing_itself() -> None:
+    objective, model, feed = made("mean-teacher")
+    teacher = Average(model, 0.99)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with torch.no_grad():
+        answers_UC = objective.weak.logits_of(model, feed["weak"]).softmax(dim=1)
+        for parameter in model.parameters():
+            parameter.mul_(1.5)
+        strong_UC = objective.strong.logits_of(model, feed["strong"]).softmax(dim=1)
+    objective.teacher = teacher
+    loss = objective.loss(model, feed, torch.Generator())
+    wanted = ((strong_UC - answers_UC) ** 2).sum().item()
+    assert wanted > 1e-6, "the two differ"
+    assert loss.terms["unlabelled"].item() == pytest.approx(wanted, rel=1e-4)
+    loss.terms["unlabelled"].backward()
+    assert any(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in model.parameters())
+    assert all(torch.equal(teacher.tensors()[name], before[name]) for name in teacher.tensors())
 
 
 def test_no_answer_is_sure_enough_and_nothing_is_learned_from_it() -> None:

@@ -2,7 +2,9 @@
 
 Pseudo-labels (Lee 2013, ICML workshop) and FixMatch (Sohn et al. 2020, arXiv 2001.07685), the latter with AdaMatch's relative
 threshold and distribution alignment (Berthelot et al. 2022, arXiv 2106.04732, section 4): a fixed threshold and no alignment
-lose to labelled rows alone on text (USB, Wang et al. 2022, arXiv 2208.07204).
+lose to labelled rows alone on text (USB, Wang et al. 2022, arXiv 2208.07204). Mean teacher (Tarvainen & Valpola 2017, arXiv 1703.01780,
+section 2): an average of the weights answers, and the model's probabilities are held to its own by their squared distance, where it is sure
+enough (French et al. 2018, arXiv 1706.05208, section 3.2).
 Shapes: B labelled rows, U unlabelled rows of an update, C classes.
 """
 
@@ -17,6 +19,7 @@ import torch
 from torch.nn import functional
 
 from pretune.backbones.adapt import Adaptation
+from pretune.engine.average import Average
 from pretune.engine.batching import Stream
 from pretune.engine.fit import Objective
 from pretune.objectives.supervised import Supervised, learned_item
@@ -33,17 +36,19 @@ _MOMENTUM = 0.9
 @dataclass(frozen=True)
 class Method:
     """``is_relative``: the threshold is a share of how sure the model is of labelled rows; ``aligns``: answers are moved towards the
-    labelled rows' shares of classes; ``varies``: what is learned are answers to varied rows.
+    labelled rows' shares of classes; ``varies``: what is learned are answers to varied rows; ``averages``: an average of the weights gives them.
     """
 
     is_relative: bool
     aligns: bool
     varies: bool
+    averages: bool = False
 
 
 METHODS = {
     "pseudo-labels": Method(is_relative=False, aligns=False, varies=False),
     "fixmatch": Method(is_relative=True, aligns=True, varies=True),
+    "mean-teacher": Method(is_relative=True, aligns=False, varies=True, averages=True),
 }
 
 
@@ -58,7 +63,8 @@ class Consistency(Objective):
     """Learn ``plain`` from labelled rows, and from rows without labels (``ratio`` times as many an update): the answers of ``weak`` that
     are sure enough (at least ``threshold``) are the labels of the same rows as ``strong`` varies them.
 
-    Both terms have a count of their own: labelled rows, and all unlabelled rows, accepted or not.
+    Both terms have a count of their own: labelled rows, and all unlabelled rows, accepted or not. Where the method ``averages``, ``teacher``
+    is the run's average of the weights, which is what is evaluated and kept.
     """
 
     log_names: tuple[str, ...] = ("accepted",)
@@ -75,6 +81,7 @@ class Consistency(Objective):
         self.shares_C = torch.as_tensor(shares_C, dtype=torch.float32)
         self.answered_C = torch.full_like(self.shares_C, 1.0 / len(self.shares_C))
         self.sureness = torch.tensor(1.0)
+        self.teacher: Average | None = None
 
     def streams(
         self, labelled: EncodedRows, unlabelled: EncodedRows, *, batch_size: int, group_by_length: bool
@@ -112,17 +119,33 @@ class Consistency(Objective):
     def loss(self, model: torch.nn.Module, feed: Feed, rng: torch.Generator) -> Loss:
         """See the class. ``log`` holds how many unlabelled rows were accepted, of all of them."""
         batch = feed["labelled"]
+        taught_UC = (
+            self._taught(model, feed["weak"]) if self.method.averages else None
+        )  # before any graph is made of the weights
         logits_BC = self.plain.logits_of(model, batch)
         known_B = self.plain.hard_losses(logits_BC, batch).sum()
-        with torch.no_grad():
-            weak_UC = self.weak.logits_of(model, feed["weak"]).float().softmax(dim=1)
+        weak_UC = self._weak(model, feed["weak"]) if taught_UC is None else taught_UC
         class_U, is_sure_U = self._labels(logits_BC.detach().float().softmax(dim=1), weak_UC)
         strong_UC = self.strong.logits_of(model, feed["strong"]).float()
-        apart_U = functional.cross_entropy(strong_UC, class_U, reduction="none")
+        if taught_UC is None:
+            apart_U = functional.cross_entropy(strong_UC, class_U, reduction="none")
+        else:
+            apart_U = ((strong_UC.softmax(dim=1) - taught_UC) ** 2).sum(dim=1)
         return Loss(
             {"labelled": known_B, "unlabelled": (apart_U * is_sure_U).sum()},
             {"accepted": float(is_sure_U.sum())},
         )
+
+    @torch.no_grad()
+    def _weak(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """(U, C) probabilities."""
+        return self.weak.logits_of(model, batch).float().softmax(dim=1)
+
+    def _taught(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """(U, C) probabilities that the averaged weights give."""
+        assert self.teacher is not None, "a mean teacher is given its average"
+        with self.teacher.in_place():
+            return self._weak(model, batch)
 
     def _labels(self, known_BC: torch.Tensor, weak_UC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What unlabelled rows are labelled with, and which of them."""

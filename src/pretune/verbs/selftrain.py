@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import AnsweringSettings, AsReadSettings, LabelledTrainSettings, RunSettings, TaskSettings
@@ -38,6 +38,8 @@ LEAST_RIGHT = 0.8
 """Where accepted answers were right less often than this, learning from them did harm or nothing in every trial (docs/decisions.md, D155)."""
 
 _FEWEST_ACCEPTED = 10
+_TEACHER_DECAY = 0.99
+"""Of a mean teacher, while learning is young (Tarvainen & Valpola 2017, section 3: 0.99 in the ramp-up, 0.999 after); runs here end there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +55,8 @@ class SelftrainSettings(DerivedSettings, LabelledTrainSettings, RunSettings, AsR
     )
     method: str = option(
         "fixmatch",
-        "pseudo-labels: sure answers become labels; fixmatch: those of rows as they are for the same rows varied, with a threshold that follows how sure the model is of labelled rows",
-        choices=("fixmatch", "pseudo-labels"),
+        "pseudo-labels: sure answers become labels; fixmatch: those of rows as they are for the same rows varied, with a threshold that follows how sure the model is of labelled rows; mean-teacher: the same, but an average of the weights answers (--ema, else 0.99), and its probabilities are learned",
+        choices=("fixmatch", "pseudo-labels", "mean-teacher"),
     )
     threshold: float = option(0.95, "how sure an answer has to be to be learned from", low=0.5, high=1.0)
     unlabelled_weight: float = option(
@@ -78,6 +80,7 @@ def selftrain(settings: SelftrainSettings, *, say: Say) -> Outcome:
 
         pretune selftrain runs/news --unlabelled more-news.txt
         pretune selftrain runs/photos --unlabelled folder/ --method pseudo-labels --out runs/photos-more
+        pretune selftrain runs/news --unlabelled more-news.txt --method mean-teacher
     """
     refuse_missing_data(settings.unlabelled, out=settings.out)
     from pretune.engine.parallel import join_cluster
@@ -226,6 +229,8 @@ def _build(
     from pretune.verbs.setup import choose, make_learning
 
     method = METHODS[settings.method]
+    if method.averages and not settings.ema:
+        settings = replace(settings, ema=_TEACHER_DECAY)
     device = choose(settings, run, cluster)
     with cluster.first_before_others():
         backbone = load_backbone(str(parent.model_dir))
@@ -256,6 +261,8 @@ def _build(
         default_epochs=default_epochs(plain, rows["train"].lengths_N, batch_size),
         parts_pace=plain.parts_pace(model, backbone),
     )  # fmt: skip
+    if method.averages:
+        setup.objective.teacher = learning.average
     setup.learn_from(rows, learned.own_fingerprint, task=plain, choosing=choosing)
     return setup, learning
 
