@@ -28,6 +28,7 @@ __all__ = [
     "TextRegressor",
     "__version__",
     "ask",
+    "audit",
     "benchmark",
     "cache",
     "compare",

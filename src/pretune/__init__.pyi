@@ -278,6 +278,14 @@ class _Drift(_Answering, _AsRead, _AsCleaned, total=False):
     seed: int
     out: _Place | None
 
+class _Audit(_Answering, total=False):
+    split: Literal['auto', 'test', 'validation']
+    max_rows: int
+    resamples: int
+    seed: int
+    strict: bool
+    out: _Place | None
+
 class _Benchmark(_Out, total=False):
     split: Literal['auto', 'validation', 'test']
     rows: int
@@ -435,6 +443,9 @@ def compare(a: _Place, b: _Place, **options: Unpack[_Compare]) -> Outcome:
 
 def drift(run: _Place, data: Any, **options: Unpack[_Drift]) -> Outcome:
     """Say whether new rows are like those a run was held against: tests of the inputs and the answers, and the accuracy to expect."""
+
+def audit(run: _Place, **options: Unpack[_Audit]) -> Outcome:
+    """Say whether it can be told which rows a run learned from: membership inference, canaries, a lower bound of epsilon."""
 
 def benchmark(*runs: _Place | Sequence[_Place], **options: Unpack[_Benchmark]) -> Outcome:
     """Measure runs side by side on this machine: accuracy with its interval, latency at batch 1 and 32 with one and with all

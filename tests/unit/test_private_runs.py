@@ -124,6 +124,7 @@ def test_updates_before_a_stop_are_counted_once(
         ({"minutes": 1.0}, "--minutes"),
         ({"clip": 0.5}, "--dp-clip"),
         ({"activation_checkpointing": True}, "--activation-checkpointing"),
+        ({"adapt": "contrastive"}, "several rows at once"),
         ({"adapt": "linear"}, "--adapt head"),
         ({"backbone": "linear:tfidf"}, "--adapt head"),
         ({"backbone": "scratch:bert-tiny"}, "--tokenizer"),

@@ -50,6 +50,7 @@ class Task(ABC):
     hub_task: ClassVar[str] = ""
     """The hub's name of what its models do, where a pipeline of transformers answers as pretune does."""
     lacks: ClassVar[Mapping[str, str]] = {
+        "audit": "that a row was learned from is told by the likelihood of its class, and these answers are no classes",
         "probe": "a probe tells classes apart",
         "ask": "rows to label are looked for where a row is of one class of several",
         "review": "labels that look wrong are looked for where a row is of one class of several",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pretune.data.splits import Splits
     from pretune.verbs.proven import Proven
 
-__all__ = ["EvaluateSettings", "evaluate"]
+__all__ = ["EvaluateSettings", "evaluate", "fingerprint_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +181,7 @@ def _predict(
 
     proven = load_proven(run, settings)
     truths = proven.task.truths(rows)
-    encoded = proven.task.encode_rows(rows, fingerprint=_fingerprint(rows))
+    encoded = proven.task.encode_rows(rows, fingerprint=fingerprint_of(rows))
     bar = say.progress(len(encoded), f"predicting with {run.path.name}")
     predictions = predict_rows(proven.task, proven.model, encoded, proven.device, on_batch=bar.update)
     bar.close()
@@ -194,7 +194,8 @@ def _predict(
     return proven, judged(proven.task, records, truths, settings.judge, say)
 
 
-def _fingerprint(rows: Dataset) -> str:
+def fingerprint_of(rows: Dataset) -> str:
+    """What rows are kept under that are scored alone."""
     from pretune.data.splits import Splits
     from pretune.verbs.rows import data_fingerprint
 

@@ -21,7 +21,6 @@ from pretune.verbs.declare import verb
 from pretune.verbs.linear_start import told_of
 from pretune.verbs.next_steps import next_line
 from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
-from pretune.verbs.private import PRIVATE_EPOCHS, as_private, keep_guarantee, maps_rows, plan_private, refuse_unprivate
 from pretune.verbs.reading import refuse_missing_data
 from pretune.verbs.setup import LearnSettings
 from pretune.wording import counted
@@ -105,6 +104,7 @@ def finetune(settings: FinetuneSettings, *, say: Say) -> Outcome:
     refuse_missing_data(*settings.every_place, out=settings.out)
     settings = settings if settings.folds is None else as_of_all_rows(settings)
     from pretune.engine.parallel import join_cluster
+    from pretune.verbs.private import refuse_unprivate
     from pretune.verbs.setup import forecast, open_together
 
     cluster = join_cluster()
@@ -145,6 +145,7 @@ def read_labelled(settings: FinetuneSettings, say: Say) -> Splits:
     """The data with training and validation rows. Raises :class:`UsageError` without validation."""
     from pretune.data.load import load_splits
     from pretune.tasks import find_task
+    from pretune.verbs.private import with_canaries
     from pretune.verbs.rows import fewer_rows, tell_reading_of
 
     data = load_splits(settings)
@@ -159,7 +160,7 @@ def read_labelled(settings: FinetuneSettings, say: Say) -> Splits:
         fewer = fewer_rows(data["train"], settings.max_train_samples, seed=settings.seed)
         say.note(f"learning from {len(fewer)} of {len(data['train'])} training rows")
         data = data.replace({**data, "train": fewer}, max_train_samples={"rows": len(fewer), "of": len(data["train"])})
-    return data
+    return with_canaries(data, settings, say) if settings.canaries else data
 
 
 def build_learning(
@@ -175,6 +176,7 @@ def build_learning(
     from pretune.verbs.frozen import Frozen
     from pretune.verbs.head_pooling import decide_pooling
     from pretune.verbs.labelled import choosing_rows, encode_labelled, goal_on_validation
+    from pretune.verbs.private import as_private, maps_rows, plan_private
     from pretune.verbs.rows import data_fingerprint
     from pretune.verbs.setup import choose, make_learning
 
@@ -305,6 +307,7 @@ def _epochs(settings: FinetuneSettings, task: Task, costs_N: np.ndarray, batch_s
     """Passes where none are asked for, by what is learned and how."""
     from pretune.backbones.adapt import CONTRASTIVE
     from pretune.verbs.contrastive import pair_epochs
+    from pretune.verbs.private import PRIVATE_EPOCHS
 
     if settings.dp_epsilon:
         return PRIVATE_EPOCHS
@@ -324,6 +327,7 @@ def default_epochs(task: Task, costs_N: np.ndarray, batch_size: int) -> float:
 def _calibrate_and_keep(run: RunFolder, setup: Setup, learning: Learning) -> None:
     """Fit on validation what makes probabilities honest, and write the model folder."""
     from pretune.verbs.labelled import calibrate
+    from pretune.verbs.private import keep_guarantee
     from pretune.verbs.record import write_model
 
     task = setup.task

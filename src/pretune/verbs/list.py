@@ -51,7 +51,7 @@ def list(settings: ListSettings, *, say: Say) -> Outcome:  # noqa: A001 - the ve
 
 
 TAKING_TASKS = (
-    "finetune", "evaluate", "compare", "predict", "drift", "probe", "review", "ask", "selftrain", "distill", "prune", "quantize", "benchmark", "export", "serve", "explain", "report",
+    "finetune", "evaluate", "compare", "predict", "drift", "audit", "probe", "review", "ask", "selftrain", "distill", "prune", "quantize", "benchmark", "export", "serve", "explain", "report",
 )  # fmt: skip
 
 

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.errors import ModelError, UsageError
 from pretune.verbs.outcome import Say
-from pretune.wording import counted
+from pretune.wording import agree, counted
 
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
 
     from pretune.backbones.adapt import Adaptation
+    from pretune.data.splits import Splits
     from pretune.engine.batching import Stream
     from pretune.engine.parallel import Cluster
     from pretune.engine.private.gradients import PrivateGradients
@@ -39,6 +40,7 @@ __all__ = [
     "maps_rows",
     "plan_private",
     "refuse_unprivate",
+    "with_canaries",
 ]
 
 _NOT_PRIVATE: Mapping[str, str] = {
@@ -51,6 +53,9 @@ _NOT_PRIVATE: Mapping[str, str] = {
     "activation_checkpointing": "does not go with gradients of single rows; these are taken in as small parts as memory asks for",
 }
 """Settings that private training refuses, with why."""
+
+_BY_ROWS = ("full", "head", "top:N", "gradual", "llrd", "lora")
+"""The modes of ``--adapt`` whose loss is a sum over rows."""
 
 _TRAINED_TOKENIZERS = ("auto", "wordpiece", "bpe")
 _LEAST_BATCH, _BATCHES_A_PASS = 32, 16
@@ -83,6 +88,11 @@ def refuse_unprivate(settings: FinetuneSettings, cluster: Cluster) -> None:
         raise UsageError(
             "a linear model that is solved (--adapt linear, linear:...) has no updates that noise could go into",
             "use --adapt head, which learns the same layer by private updates",
+        )
+    if settings.adapt not in _BY_ROWS and not settings.adapt.startswith("top:"):
+        raise UsageError(
+            f"--adapt {settings.adapt} learns from several rows at once, and --dp-epsilon bounds what each row does by itself",
+            f"use --adapt head, or one of {', '.join(_BY_ROWS)}",
         )
     _refuse_counted(settings)
     if cluster.world > 1:
@@ -227,6 +237,22 @@ def keep_guarantee(run: RunFolder, plan: PrivatePlan, learning: Learning) -> Non
     run.update_record(privacy=facts)
     run.log({"kind": "privacy", **{key: facts[key] for key in ("epsilon", "delta", "noise_multiplier", "sampling_rate", "steps")}, "step": learning.step})  # fmt: skip
     learning.say.note(guarantee_sentence(facts))
+
+
+def with_canaries(data: Splits, settings: FinetuneSettings, say: Say) -> Splits:
+    """The data with made-up rows planted among those of train, for ``pretune audit``. Raises :class:`UsageError` where rows are no texts."""
+    from pretune.data.canaries import canaries, planted_in
+    from pretune.tasks import find_task
+    from pretune.tasks.labelling import Labelling
+
+    kind: Any = find_task(data, settings.task)
+    labels = kind.labels_of(data) if issubclass(kind, Labelling) else []
+    planted, _ = canaries(data["train"].column_names, settings.canaries, labels, settings.seed)
+    say.warn(
+        f"{counted(len(planted), 'made-up row')} with labels drawn at random {agree(len(planted), 'are', 'is')} planted among {len(data['train']):,} training rows "
+        "(--canaries): the model is for measuring"
+    )
+    return data.replace({**data, "train": planted_in(data["train"], planted)})
 
 
 def _refuse_batch_norms(model: torch.nn.Module, adaptation: Adaptation) -> None:

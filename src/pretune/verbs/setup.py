@@ -29,7 +29,6 @@ from pretune.runfolder import RunFolder, is_run
 from pretune.verbs.backbone import default_learning_rate
 from pretune.verbs.learning import Goal, Learning, pace_of
 from pretune.verbs.outcome import Outcome, Say
-from pretune.verbs.private import PRIVATE_HEAD_RATE, maps_rows
 from pretune.wording import counted
 
 if TYPE_CHECKING:
@@ -191,6 +190,7 @@ def make_learning(
     from pretune.engine.fit import Budget
     from pretune.engine.optim import Optim
     from pretune.tasks.protocols import PartsPace
+    from pretune.verbs.private import maps_rows
 
     adapt = getattr(settings, "adapt", "full")
     if adapt == LORA:
@@ -251,6 +251,8 @@ def _low_rank(settings: Any) -> LowRankSpec:
 
 def _rate(settings: Any, backbone: Backbone, adapt: str, pace: PartsPace) -> float:
     """The peak learning rate: as asked, else as the task says, else by the backbone."""
+    from pretune.verbs.private import PRIVATE_HEAD_RATE
+
     if settings.learning_rate is not None:
         if settings.find_learning_rate:
             raise UsageError(

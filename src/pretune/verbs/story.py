@@ -35,6 +35,7 @@ VERBS: tuple[VerbEntry, ...] = (
     VerbEntry(
         "drift", "prove", "say whether new rows are like those a run was held against, and what accuracy to expect"
     ),
+    VerbEntry("audit", "prove", "say whether it can be told which rows a run learned from"),
     VerbEntry("benchmark", "prove", "measure runs side by side: accuracy, latency, throughput, size, memory"),
     VerbEntry(
         "study", "prove", "ways to learn against each other, with few and many labels: what is worth it", room="study"
