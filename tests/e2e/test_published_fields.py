@@ -30,7 +30,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         table = csv.DictWriter(file, ["text", "label"])
         table.writeheader()
         table.writerows({"text": row["text"], "label": row["label"]} for row in make_rows(150))
-    at = {name: folder / name for name in ("base", "news", "small", "slim", "int8", "onnx", "table")}
+    at = {name: folder / name for name in ("base", "news", "small", "slim", "int8", "onnx", "table", "private")}
     story = {
         "inspect": (data, "--measure-leak-checks", "3"),
         "pretrain": (*TINY, "--data", data, "--max-steps", "2", "--out", at["base"]),
@@ -45,6 +45,8 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     }
     found = {verb: done(verb, *words, "--json").facts for verb, words in story.items()}
     done("evaluate", at["slim"])
+    private = done("finetune", at["base"], "--data", data, "--adapt", "head", "--dp-epsilon", "8", *FEW, "--out", at["private"], "--json")  # fmt: skip
+    found["finetune"] = {**found["finetune"], "privacy": private.facts["privacy"]}
     return {**found, "compare": done("compare", at["news"], at["slim"], "--json").facts}
 
 

@@ -199,7 +199,7 @@ def test_help_of_a_verb_groups_options_and_ends_with_examples(capsys: pytest.Cap
     assert page.rstrip().endswith("pretune finetune scratch:bert-mini --data news.csv")
     flat = " ".join(page.split())
     assert "share of 100% given to other classes (0.0 to 0.5; default: 0.0)" in flat
-    assert "(one of linear, cosine, constant; default: linear)" in flat
+    assert "(one of linear, cosine, constant, plateau; default: linear)" in flat
     assert "--group-by-length, --no-group-by-length" in flat
     assert "usage: pretune finetune" in flat
 

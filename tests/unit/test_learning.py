@@ -223,7 +223,6 @@ def test_a_plateau_lowers_the_rate_and_ends_the_run(tmp_path: Path) -> None:
     made.go()
     assert rates_of(made.run) == [1e-3] * 3 + [2e-4] * 3 + [4e-5] * 2, "a fourth rate would be under a hundredth"
     assert (made.step, made.best["step"]) == (8, 4)
-    assert largest_difference(weights_of(made.model), weights_after(4, **options)) > 0, "another rate, other weights"
     assert "no better score in 2 evaluations: the learning rate is 0.0002 from here" in made.say.notes  # type: ignore[attr-defined]
     again = learning(tmp_path, _FLAT.__getitem__, plateau=Plateau(2, 0.2), **options)
     again.resume()

@@ -147,7 +147,7 @@ def test_bash_completes_verbs_options_values_and_files(tmp_path: Any) -> None:
     (tmp_path / "news.csv").touch()
     assert completed(["pretune", "fi"], tmp_path) == ["finetune"]
     assert completed(["pretune", "finetune", "--learn"], tmp_path) == ["--learning-rate"]
-    assert completed(["pretune", "finetune", "--schedule", ""], tmp_path) == ["linear", "cosine", "constant"]
+    assert completed(["pretune", "finetune", "--schedule", ""], tmp_path) == ["linear", "cosine", "constant", "plateau"]
     assert completed(["pretune", "finetune", "--data", "ne"], tmp_path) == ["news.csv"]
     assert completed(["pretune", "completion", "z"], tmp_path) == ["zsh"]
     assert set(completed(["pretune", "export", "--"], tmp_path)) >= {

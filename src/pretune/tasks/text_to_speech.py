@@ -57,7 +57,7 @@ __all__ = ["TextToSpeech"]
 
 _PICTURES = 6
 LIMIT = (60.0, 4.0)
-"""Where a text that does not stop is cut off (:func:`pretune.backbones.audio.speech_steps.most_steps`)."""
+"""Where a text that does not stop is cut off (:func:`pretune.backbones.audio.speech_steps.most_steps`); a voice keeps what it began with."""
 
 
 @final
@@ -95,6 +95,7 @@ class TextToSpeech(Task):
         self.units: int = config.prenet_size
         self.dropout: float = config.prenet_dropout
         self.frames_per_letter: float = config.frames_per_letter
+        self.limit: tuple[float, ...] = tuple(getattr(config, "limit", None) or LIMIT)
         self._voices = {name: number for number, name in enumerate(self.speakers)}
 
     @classmethod
@@ -119,6 +120,7 @@ class TextToSpeech(Task):
             len(spelling.tokens) + 1,
         )
         config.frames_per_letter = frames_per_letter(train, spelling, mel_of(config))
+        config.limit = list(LIMIT)
         return cls(spelling, config)
 
     def build(self, backbone: Backbone, *, seed: int) -> tuple[torch.nn.Module, LoadReport]:
@@ -328,7 +330,7 @@ class TextToSpeech(Task):
     def said(self, model: torch.nn.Module, batch: Batch) -> tuple[list[np.ndarray], list[bool], list[np.ndarray]]:
         """Of each row its frames (F, M), whether it stopped by itself, and the attention (S, L) of its steps."""
         letters_B = batch.extras["letters"]
-        most = [most_steps(letters, self.frames_per_letter, self.step, LIMIT) for letters in letters_B.tolist()]
+        most = [most_steps(letters, self.frames_per_letter, self.step, self.limit) for letters in letters_B.tolist()]
         most_B = torch.tensor(most, device=letters_B.device)
         found, steps_B = model.say(**batch.inputs, most_steps=most_B, draw=lambda step: self._drawn(batch, step))  # type: ignore[operator]
         mels_BFM = found.after_BFM.detach().float().cpu().numpy()
@@ -426,7 +428,7 @@ class TextToSpeech(Task):
         """Letters, voices and spectra."""
         return {
             "modality": self.modality, "reader": "spoken", "more": list(self.more_inputs), "letters": self.spelling.to_dict(), "speakers": list(self.speakers),
-            "mel": self.mel.to_dict(), "step": self.step, "units": self.units, "dropout": self.dropout, "frames_per_letter": self.frames_per_letter, "limit": list(LIMIT), "take": self.take,
+            "mel": self.mel.to_dict(), "step": self.step, "units": self.units, "dropout": self.dropout, "frames_per_letter": self.frames_per_letter, "limit": list(self.limit), "take": self.take,
         }  # fmt: skip
 
     @classmethod
