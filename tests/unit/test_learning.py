@@ -26,7 +26,8 @@ from pretune.report.story import banners
 from pretune.runfolder import RunFolder
 from pretune.verbs import Silent, crowding
 from pretune.verbs import learning as learning_module
-from pretune.verbs.learning import Goal, Learning, Pace, pace_of
+from pretune.verbs.learning import Goal, Learning
+from pretune.verbs.pace import Pace, pace_of
 from tiny import CPU, Rig, largest_difference, weights_of
 
 # --- durations --------------------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def test_a_slice_that_is_worse_is_found_with_the_plain_figures() -> None:
     assert south.difference == pytest.approx(right_N[sites == "south"].mean() - right_N[sites != "south"].mean())
     assert (south.worse, by_name["north"].worse) == (True, False)
     assert south.p < 0.001
-    assert slice_notes(found, METRIC) == [
+    assert slice_notes(found) == [
         "2 slices were held against the other rows (Holm's correction): worse is south (column)."
     ]
     rows = slice_blocks(found, METRIC)[0]["rows"]

@@ -47,7 +47,7 @@ def test_messages_are_those_of_the_code() -> None:
     found = messages_in(ROOT / "src" / "pretune")
     assert len(found) > 400
     assert len({(one.kind, one.problem, one.remedy) for one in found}) == len(found)
-    assert any(one.problem == "--column is …: there is no role …" or "there is no role" in one.problem for one in found)
+    assert any("there is no role" in one.problem for one in found)
     shown = messages_page(ROOT / "src" / "pretune")
     assert "## UsageError" in shown
     assert "there are no validation rows to choose the best model by" in shown

@@ -12,7 +12,7 @@ import numpy as np
 
 from pretune.evaluation.compare import compare
 from pretune.evaluation.intervals import bootstrap
-from pretune.evaluation.slices import scores_by_slice, slice_blocks, slice_notes
+from pretune.evaluation.slices import SliceScore, scores_by_slice, slice_blocks, slice_notes
 from pretune.files import jsonable
 from pretune.metrics.base import Measured, Metric, ScoreSpec, values_of
 from pretune.wording import agree, counted
@@ -59,7 +59,8 @@ def evaluate_rows(
     and all else are of the first, ``seed_scores`` of all. ``baselines`` maps a name to the same rows answered by a simple
     method; each is compared with the model, pair by pair (``against``: verdicts on the rows that were not trained on).
     ``leaked_N`` marks rows that are in the training split too: scores are repeated without them. ``groups_N`` makes
-    intervals draw groups. ``slices`` maps what rows are told apart by to the slice of each row (:mod:`pretune.evaluation.slices`). ``seed`` is the bootstrap's. Raises :class:`pretune.errors.DataError` when there is no row.
+    intervals draw groups. ``slices`` maps what rows are told apart by to the slice of each row
+    (:mod:`pretune.evaluation.slices`). ``seed`` is the bootstrap's. Raises :class:`pretune.errors.DataError` when there is no row.
     """
     every_seed = [measured] if isinstance(measured, Measured) else list(measured)
     assert len(every_seed) == len(seeds), f"{len(every_seed)} sets of answers for {len(seeds)} seeds"
@@ -94,12 +95,17 @@ def evaluate_rows(
         evaluation["against"] = _against_each(kept, baselines, metric, rows, groups_N, resamples, seed)
     if slices and isinstance(metric, Metric):
         found = scores_by_slice(kept, metric, slices, groups_N=groups_N, resamples=resamples, seed=seed)
-        evaluation["slices"] = [one.to_dict() for one in found]
-        evaluation["notes"] += slice_notes(found, metric)
-        evaluation["blocks"] += slice_blocks(found, metric)
+        _add_slices(evaluation, found, metric)
     if len(every_seed) > 1:
         evaluation["seed_scores"] = _seed_scores(every_seed)
     return jsonable(evaluation)
+
+
+def _add_slices(evaluation: dict[str, Any], found: Sequence[SliceScore], metric: Metric) -> None:
+    """Slices as facts, as a sentence and as a table."""
+    evaluation["slices"] = [one.to_dict() for one in found]
+    evaluation["notes"] += slice_notes(found)
+    evaluation["blocks"] += slice_blocks(found, metric)
 
 
 def _against_each(

@@ -152,7 +152,7 @@ def _against_others(
     return score.value, score.interval.low, score.interval.high, difference, p
 
 
-def slice_notes(found: Sequence[SliceScore], metric: Metric) -> list[str]:
+def slice_notes(found: Sequence[SliceScore]) -> list[str]:
     """What is to be said of them, in a sentence that says how many were looked at."""
     if not found:
         return [f"No slice has {LEAST_ROWS} rows and leaves {LEAST_ROWS} beside it: none is shown."]

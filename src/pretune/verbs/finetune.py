@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import LabelledTrainSettings, PrivacySettings, TaskSettings
 from pretune.errors import UsageError
-from pretune.files import translate_disk_errors
 from pretune.options import option, refuse_unread
-from pretune.runfolder import RunFolder, machine_facts, now
-from pretune.sums import Sums, sealed_folder
+from pretune.runfolder import RunFolder
 from pretune.verbs.cross_validation import as_of_all_rows, learn_folds, pool_folds
 from pretune.verbs.declare import verb
 from pretune.verbs.linear_start import told_of
@@ -23,6 +18,7 @@ from pretune.verbs.next_steps import next_line
 from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
 from pretune.verbs.reading import refuse_missing_data
 from pretune.verbs.setup import LearnSettings
+from pretune.verbs.several_seeds import learn_seeds
 from pretune.wording import counted
 
 if TYPE_CHECKING:
@@ -32,7 +28,6 @@ if TYPE_CHECKING:
     from pretune.backbones.adapt import Adaptation
     from pretune.backbones.load import Backbone
     from pretune.data.splits import Splits
-    from pretune.metrics.base import Metric
     from pretune.tasks.base import Task
     from pretune.verbs.frozen import Frozen
     from pretune.verbs.learning import Learning
@@ -51,9 +46,6 @@ _READ_BY_ADAPT = {
     "--adapt top:N": ("cache_trunk",),
 }
 
-
-_OF_ONE_SEED = ("model", "training", "data_fingerprint", "backbone", "choosing", "linear_model")
-"""What a run of several seeds tells of the one that is kept."""
 
 _NOT_OF_UPDATES = {"precision", "seed", "threads", "max_tokens", "group_by_length", "device"}
 """Settings of training that are about more than updates."""
@@ -121,7 +113,8 @@ def finetune(settings: FinetuneSettings, *, say: Say) -> Outcome:
         if state == "finished":
             return _outcome(run, WAS_FINISHED)
         if settings.seeds > 1:
-            return _several_seeds(settings, run, say, cluster)
+            learn_seeds(settings, run, say, cluster, lambda one: finetune.run(one, say=say))
+            return _outcome(run, "is finished")
         if settings.folds is not None:
             return _several_folds(settings, run, say, cluster, resumed=state == "resumed")
         return _one(settings, run, say, cluster, resumed=state == "resumed")
@@ -172,7 +165,7 @@ def build_learning(
     from pretune.tasks.predicting import predict_rows, watched_scores
     from pretune.tasks.shortening import shorten
     from pretune.verbs.backbone import find_backbone, steady
-    from pretune.verbs.contrastive import contrastive, solve_when_evaluated
+    from pretune.verbs.contrastive import contrastive
     from pretune.verbs.frozen import Frozen
     from pretune.verbs.head_pooling import decide_pooling
     from pretune.verbs.labelled import choosing_rows, encode_labelled, goal_on_validation
@@ -221,11 +214,7 @@ def build_learning(
     )  # fmt: skip
     setup.learn_from(rows, fingerprint, task=task, choosing=choosing, pooling=pooling)
     learning.before_seconds = frozen.forecast_seconds
-    _begin_linear(settings, learning, task, frozen, data["train"])
-    if settings.adapt == CONTRASTIVE:
-        solve_when_evaluated(learning, rows["train"], data["train"], every=settings.eval_every)
-    if task.answers_untrained and learning.begin is None and not report.fresh:
-        learning.begin = lambda: None  # what it answers before the first update is evaluated, and may be the best
+    _decide_begin(settings, setup, learning, frozen, data["train"])
     return setup, learning
 
 
@@ -285,6 +274,20 @@ def _as_linear(settings: FinetuneSettings, backbone: Backbone) -> FinetuneSettin
     return dataclasses.replace(settings, adapt="linear")
 
 
+def _decide_begin(settings: FinetuneSettings, setup: Setup, learning: Learning, frozen: Frozen, train: Dataset) -> None:
+    """What the model is before its first update."""
+    from pretune.backbones.adapt import CONTRASTIVE
+    from pretune.verbs.contrastive import solve_when_evaluated
+
+    task = setup.task
+    assert task is not None, "fine-tuning has a task"
+    _begin_linear(settings, learning, task, frozen, train)
+    if settings.adapt == CONTRASTIVE:
+        solve_when_evaluated(learning, setup.rows["train"], train, every=settings.eval_every)
+    if task.answers_untrained and learning.begin is None and not setup.report.fresh:
+        learning.begin = lambda: None  # what it answers before the first update is evaluated, and may be the best
+
+
 def _begin_linear(
     settings: FinetuneSettings, learning: Learning, task: Task, frozen: Frozen, train: Dataset
 ) -> None:  # fmt: skip
@@ -339,20 +342,6 @@ def _calibrate_and_keep(run: RunFolder, setup: Setup, learning: Learning) -> Non
         keep_guarantee(run, setup.private, learning)
 
 
-def _several_seeds(settings: FinetuneSettings, run: RunFolder, say: Say, cluster: Any) -> Outcome:
-    """A run for each seed under ``seeds/``; the best on validation gives the model."""
-    began = time.monotonic()
-    seeds = range(settings.seed, settings.seed + settings.seeds)
-    places = [run.path / "seeds" / f"seed-{seed}" for seed in seeds]
-    for seed, place in zip(seeds, places, strict=True):
-        say.note(f"seed {seed}")
-        finetune.run(dataclasses.replace(settings, seed=seed, seeds=1, out=str(place), overwrite=False), say=say)
-    if cluster.is_first:
-        _keep_best_seed(settings, run, places, time.monotonic() - began)
-    cluster.barrier()
-    return _outcome(run, "is finished")
-
-
 def _several_folds(settings: FinetuneSettings, run: RunFolder, say: Say, cluster: Any, *, resumed: bool) -> Outcome:
     """A run for each fold, then the one of all rows, and the answers of the folds scored together."""
     if cluster.world > 1:
@@ -367,41 +356,6 @@ def _several_folds(settings: FinetuneSettings, run: RunFolder, say: Say, cluster
     told = f"{counted(len(places), 'fold')}: {pooled['primary']} {score_line(pooled['primary'], score)}, n = {pooled['n']}, each row answered by a model that did not learn from it."
     text = f"{run.path} is finished, with a model of all rows. {told} {next_line('report', run=str(run.path))}"
     return Outcome(text=text, facts={**made.facts, "folds": pooled["scores"]})
-
-
-def _keep_best_seed(settings: FinetuneSettings, run: RunFolder, places: list[Path], seconds: float) -> None:
-    from statistics import mean, stdev
-
-    from pretune.runfolder import open_run
-    from pretune.tasks import task_named
-
-    records = [open_run(place).record for place in places]
-    results = [record["result"] for record in records]
-    values = [result["value"] for result in results]
-    best = _best_of(task_named(records[0]["model"]["task"]).metric_type, results)
-    kept = open_run(places[best])
-    Sums(kept.model_dir).check()
-    with sealed_folder(run.model_dir) as copied, translate_disk_errors(copied):
-        shutil.copytree(kept.model_dir, copied, dirs_exist_ok=True)
-    for name in ("data.json", "log.jsonl", "train_keys.npy"):
-        run.take_over(name, kept)
-    run.update_record(
-        **{key: kept.record[key] for key in _OF_ONE_SEED if key in kept.record},
-        machine=machine_facts(), status="finished", finished=now(), seconds=round(seconds, 1),
-        seed_runs=[str(place.relative_to(run.path)) for place in places],
-        result={**results[best], "seed": settings.seed + best, "values": values, "mean": mean(values), "sd": stdev(values)},
-    )  # fmt: skip
-
-
-def _best_of(metric: type[Metric], results: Sequence[Mapping[str, Any]]) -> int:
-    """The place of the best result; the metric's finer score decides between equal ones, then the first."""
-    specs, finer = metric.specs, metric.tie_breaker
-    chosen_by = metric.spec(results[0]["metric"])
-    assert chosen_by is not None, "the score that chose is one of the metric's"
-    sign = 1 if chosen_by.rising else -1
-    finer_sign = 1 if finer is not None and specs[finer].rising else -1
-    standings = [(sign * one["value"], finer_sign * one["tie"] if "tie" in one else 0.0) for one in results]
-    return max(range(len(results)), key=standings.__getitem__)
 
 
 def _outcome(run: RunFolder, said: str) -> Outcome:

@@ -27,8 +27,9 @@ from pretune.errors import Interrupted, PretuneError, UsageError
 from pretune.newrun import create_run, default_out
 from pretune.runfolder import RunFolder, is_run
 from pretune.verbs.backbone import default_learning_rate
-from pretune.verbs.learning import Goal, Learning, pace_of
+from pretune.verbs.learning import Goal, Learning
 from pretune.verbs.outcome import Outcome, Say
+from pretune.verbs.pace import pace_of
 from pretune.wording import counted
 
 if TYPE_CHECKING:
@@ -181,28 +182,15 @@ def make_learning(
     """Put the pieces of a training run together. ``parts_pace`` is how fast the parts of the model learn, where its task says so;
     ``private`` is asked for a plan once the objective stands.
     """
-    from pretune.backbones.adapt import LORA, adapt_low_rank, plan_adaptation
-    from pretune.backbones.by_row import make_mappable
-    from pretune.backbones.cpu.fast import make_fast
-    from pretune.backbones.recompute import recompute_activations
+    from pretune.backbones.adapt import plan_adaptation
     from pretune.engine.average import Average
     from pretune.engine.batching import Feeds
     from pretune.engine.fit import Budget
     from pretune.engine.optim import Optim
     from pretune.tasks.protocols import PartsPace
-    from pretune.verbs.private import maps_rows
 
     adapt = getattr(settings, "adapt", "full")
-    if adapt == LORA:
-        adapt_low_rank(model, _low_rank(settings), seed=settings.seed)
-    is_private = getattr(settings, "dp_epsilon", None) is not None
-    if device.device.type == "cpu" and not maps_rows(settings):
-        make_fast(model, dropout=not is_private)
-    if is_private:
-        make_mappable(model)
-    if settings.activation_checkpointing:
-        recompute_activations(model)
-    model.to(device.device)
+    _arrange(model, settings, device)
     pace_of_parts = parts_pace or PartsPace()
     rate = _rate(settings, backbone, adapt, pace_of_parts)
     adaptation = plan_adaptation(
@@ -230,6 +218,26 @@ def make_learning(
         rule=plan.rule(pace.total_steps) if plan else None,
     )  # fmt: skip
     return Setup(backbone, report, adaptation, learner, rate, private=plan), learning
+
+
+def _arrange(model: torch.nn.Module, settings: Any, device: Device) -> None:
+    """Make the model, in place, what learns: with low rank added, fast or by single rows, on its device."""
+    from pretune.backbones.adapt import LORA, adapt_low_rank
+    from pretune.backbones.by_row import make_mappable
+    from pretune.backbones.cpu.fast import make_fast
+    from pretune.backbones.recompute import recompute_activations
+    from pretune.verbs.private import maps_rows
+
+    if getattr(settings, "adapt", "full") == LORA:
+        adapt_low_rank(model, _low_rank(settings), seed=settings.seed)
+    is_private = getattr(settings, "dp_epsilon", None) is not None
+    if device.device.type == "cpu" and not maps_rows(settings):
+        make_fast(model, dropout=not is_private)
+    if is_private:
+        make_mappable(model)
+    if settings.activation_checkpointing:
+        recompute_activations(model)
+    model.to(device.device)
 
 
 def _plateau(settings: TrainSettings) -> Plateau | None:
