@@ -15,9 +15,11 @@ import numpy as np
 
 from pretune.types import Interval, Score
 
-__all__ = ["CONFIDENCE", "FALSE_POSITIVES", "epsilon_bound", "exposure", "membership"]
+__all__ = ["CONFIDENCE", "FALSE_POSITIVES", "NOTABLE_SHARE", "epsilon_bound", "exposure", "membership"]
 
 FALSE_POSITIVES = 0.01
+NOTABLE_SHARE = 2 * FALSE_POSITIVES
+"""So many training rows are found by more than luck where the interval lies above."""
 CONFIDENCE = 0.95
 _SHARES = (0.01, 0.03, 0.1, 0.3, 1.0)
 """Shares of the rows of which a guess is ventured, half of them from either end; how many are tried is paid for (Bonferroni)."""

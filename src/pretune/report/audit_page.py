@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from pretune.evaluation.membership import FALSE_POSITIVES, NOTABLE_SHARE
 from pretune.report.charts import Whisker, dot_whisker
 from pretune.report.layout import Cell, Page, Section, Tile, data_table, part, write_page
 from pretune.report.privacy_words import audit_verdict, bound_text, guarantee_lines, how_lines
@@ -62,11 +63,12 @@ def _tiles(facts: Facts) -> tuple[Tile, ...]:
 
 def _found(facts: Facts) -> Markup:
     rows = [
-        Whisker(name, one["found"]["value"], one["found"]["low"], one["found"]["high"], score_text("share", one["found"]), own=one["found"]["low"] > 0.02)
+        Whisker(name, one["found"]["value"], one["found"]["low"], one["found"]["high"], score_text("share", one["found"]), own=one["found"]["low"] > NOTABLE_SHARE)
         for name, one in _sides(facts)
     ]  # fmt: skip
+    rows.append(Whisker("guessing", FALSE_POSITIVES, FALSE_POSITIVES, FALSE_POSITIVES, percent_text(FALSE_POSITIVES)))
     title = "Share found where 1 in 100 others is taken for one"
-    note = "1 % is what guessing finds. Line: 95 % interval. Coloured: more than twice that."
+    note = "Line: 95 % interval. Coloured: more than twice what guessing finds."
     chart = responsive(lambda width: dot_whisker(rows, title=title, axis_text=percent_tick, width=width))
     return part("figure", drawing=chart, caption=title, note=note)
 

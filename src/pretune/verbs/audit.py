@@ -85,7 +85,7 @@ def audit(settings: AuditSettings, *, say: Say) -> Outcome:
 def _looked_at(settings: AuditSettings, run: RunFolder, proven: Proven, say: Say) -> dict[str, Any]:
     """Everything that is told, as JSON values."""
     from pretune.evaluation.evaluate import chosen_by
-    from pretune.evaluation.membership import exposure, membership
+    from pretune.evaluation.membership import NOTABLE_SHARE, exposure, membership
     from pretune.verbs.reading import own_data
 
     data = own_data(run)
@@ -104,7 +104,7 @@ def _looked_at(settings: AuditSettings, run: RunFolder, proven: Proven, say: Say
     found = membership(scores_M, scores_O, delta=delta, resamples=settings.resamples, seed=settings.seed)
     facts: dict[str, Any] = {
         "run": str(run.path), "task": proven.task.name, "split": split, **found,
-        "told_apart": found["auc"]["low"] > 0.5 or found["found"]["low"] > 2 * 0.01, "notes": notes,
+        "told_apart": found["auc"]["low"] > 0.5 or found["found"]["low"] > NOTABLE_SHARE, "notes": notes,
     }  # fmt: skip
     if count := run.record["settings"].get("canaries"):
         planted_C, unplanted_C = (_scores(proven, rows, say) for rows in _canaries(proven, run, members, count))
