@@ -1,4 +1,4 @@
-"""``python -m benchmarks [fine-tune|head|top|pretrain|predict|start|all]``: measure, print the tables, write the figures as JSON."""
+"""``python -m benchmarks [fine-tune|head|top|pretrain|causal|text-to-text|predict|start|all]``: measure, print the tables, write the figures as JSON."""
 
 from __future__ import annotations
 

@@ -111,6 +111,12 @@ def read_rows(path: Path) -> tuple[list[str], list[str]]:
     return [row["text"] for row in rows], [row["label"] for row in rows]
 
 
+def read_pairs(path: Path) -> list[tuple[str, str]]:
+    """Sources and targets of a prepared file."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return [(row["source"], row["target"]) for row in csv.DictReader(file)]
+
+
 def count_right_labels(model: Any, tokenizer: Any, job: Job) -> tuple[int, int]:
     """Right labels of the test rows, and rows: the same plain fp32 loop for every side."""
     import torch
@@ -146,6 +152,43 @@ def count_right_tokens(model: Any, tokenizer: Any, job: Job) -> tuple[int, int]:
             found = model(**batch).logits[masked].argmax(-1)
         right += int((found == truth).sum())
         asked += len(truth)
+    return right, asked
+
+
+def count_next_tokens(model: Any, tokenizer: Any, job: Job) -> tuple[int, int]:
+    """Right tokens of the held-out rows, each told from those before it, and tokens: the same fp32 loop for every side."""
+    import torch
+
+    texts = sorted(json.loads((job.data / "split.json").read_text())["held"], key=len)
+    model.eval()
+    right = asked = 0
+    for at in range(0, len(texts), 16):
+        batch = tokenizer(texts[at : at + 16], truncation=True, max_length=job.plan.max_length, padding=True, padding_side="right", return_tensors="pt")  # fmt: skip
+        ids, real = batch["input_ids"], batch["attention_mask"].bool()
+        with torch.inference_mode():
+            found = model(input_ids=ids, attention_mask=batch["attention_mask"]).logits.argmax(-1)
+        right += int(((found[:, :-1] == ids[:, 1:]) & real[:, 1:]).sum())
+        asked += int(real[:, 1:].sum())
+    return right, asked
+
+
+def count_written_tokens(model: Any, tokenizer: Any, job: Job) -> tuple[int, int]:
+    """Right tokens of the held-out targets, each behind the right ones, and tokens: the same fp32 loop for every side."""
+    import torch
+
+    pairs = sorted(read_pairs(job.data / "pairs" / "validation.csv"), key=lambda pair: len(pair[1]))
+    cut: dict[str, Any] = {"truncation": True, "max_length": job.plan.max_length, "padding": True, "padding_side": "right", "return_tensors": "pt"}  # fmt: skip
+    model.eval()
+    right = asked = 0
+    for at in range(0, len(pairs), 16):
+        sources, targets = zip(*pairs[at : at + 16], strict=True)
+        read, told = tokenizer(list(sources), **cut), tokenizer(list(targets), **cut)
+        real = told["attention_mask"].bool()
+        labels = told["input_ids"].masked_fill(~real, -100)
+        with torch.inference_mode():
+            found = model(input_ids=read["input_ids"], attention_mask=read["attention_mask"], labels=labels).logits
+        right += int(((found.argmax(-1) == labels) & real).sum())
+        asked += int(real.sum())
     return right, asked
 
 

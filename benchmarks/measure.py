@@ -24,8 +24,9 @@ ENVIRONMENT = {
 }
 """The same for all sides. Without passive waiting any neighbour on the machine slows both down many times."""
 
-MASKED_SHARE = 0.15
-FACTS_OF = {"pretrain": "corpus", **dict.fromkeys(FROZEN, "frozen")}
+TOLD_SHARES = {"pretrain": 0.15, "causal": 1.0}
+"""Of the tokens those whose place or successor is told."""
+FACTS_OF = {"pretrain": "corpus", "causal": "causal", "text-to-text": "pairs", **dict.fromkeys(FROZEN, "frozen")}
 _Tell = Callable[[str], None]
 
 
@@ -109,6 +110,8 @@ def _rates(kind: str, found: list[dict[str, Any]], facts: dict[str, Any]) -> dic
     if kind in FROZEN:  # what counts as useful there is what the two sides differ in
         return rates
     rates["tokens_per_second"] = {"best": facts["tokens"] / best, "median": facts["tokens"] / middle}
+    if kind == "text-to-text":  # a token passes one side of the model, and counts half of its weights
+        return rates
     rates["useful_gflops"] = {"best": useful_flops(kind, facts) / best / 1e9, "median": useful_flops(kind, facts) / middle / 1e9}  # fmt: skip
     return rates
 
@@ -134,10 +137,9 @@ def _agreement(runs: dict[str, list[dict[str, Any]]]) -> dict[str, int]:
 
 def useful_flops(kind: str, facts: dict[str, Any]) -> float:
     """Of one epoch, on real tokens: 6 a matrix weight and token, 12 layers x width x length squared for attention, and
-    the vocabulary's product at masked tokens only (Kaplan et al. 2020, arXiv 2001.08361, section 2.1)."""
+    the vocabulary's product at the tokens that are told only (Kaplan et al. 2020, arXiv 2001.08361, section 2.1)."""
     flops = 6 * facts["matrix_parameters"] * facts["tokens"] + 12 * facts["layers"] * facts["hidden"] * facts["squared_tokens"]  # fmt: skip
-    if kind == "pretrain":
-        flops += 6 * facts["hidden"] * facts["vocabulary"] * MASKED_SHARE * facts["tokens"]
+    flops += 6 * facts["hidden"] * facts["vocabulary"] * TOLD_SHARES.get(kind, 0.0) * facts["tokens"]
     return float(flops)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,16 @@ from benchmarks.job import (
     Job,
     Measured,
     StepClock,
+    count_next_tokens,
     count_right_labels,
     count_right_tokens,
+    count_written_tokens,
     read_rows,
 )
 from benchmarks.plan import FROZEN
 
 RUN = Path("run")
+Count = Callable[[Any, Any, Job], tuple[int, int]]
 ONCE = "running what does not learn once"
 
 
@@ -80,20 +84,16 @@ def fine_tune(job: Job, adapt: str = "full") -> Measured:
         **_same_recipe(job),
     )
     measured = say.clock.measured(len(read_rows(job.classes / "train.csv")[0]) * job.epochs)
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    model = AutoModelForSequenceClassification.from_pretrained(RUN / "model")
-    tokenizer = AutoTokenizer.from_pretrained(RUN / "model")
-    measured.right, measured.asked = count_right_labels(model, tokenizer, job)
+    measured.right, measured.asked = _counted("AutoModelForSequenceClassification", count_right_labels, job)
     return measured
 
 
-def pretrain(job: Job) -> Measured:
+def pretrain(job: Job, place: str, auto: str, count: Count) -> Measured:
     import pretune
 
     say = _Listening()
     pretune.pretrain(
-        job.data / "masked",
+        job.data / place,
         data=job.data / "corpus",
         batch_size=job.plan.corpus_batch_size,
         learning_rate=job.plan.corpus_learning_rate,
@@ -101,11 +101,36 @@ def pretrain(job: Job) -> Measured:
         **_same_recipe(job),
     )
     measured = say.clock.measured(len(json.loads((job.data / "split.json").read_text())["train"]))
-    from transformers import AutoModelForMaskedLM, AutoTokenizer
-
-    model = AutoModelForMaskedLM.from_pretrained(RUN / "model")
-    measured.right, measured.asked = count_right_tokens(model, AutoTokenizer.from_pretrained(RUN / "model"), job)
+    measured.right, measured.asked = _counted(auto, count, job)
     return measured
+
+
+def write(job: Job) -> Measured:
+    import pretune
+
+    say = _Listening()
+    pretune.finetune(
+        job.data / "writer",
+        data=job.data / "pairs",
+        task="text-to-text",
+        batch_size=job.plan.corpus_batch_size,
+        learning_rate=job.plan.corpus_learning_rate,
+        label_smoothing=0.0,
+        max_new_tokens=8,  # of the held-out rows after the last update, which nobody times
+        say=say,
+        **_same_recipe(job),
+    )
+    measured = say.clock.measured(job.plan.pair_rows)
+    measured.right, measured.asked = _counted("AutoModelForSeq2SeqLM", count_written_tokens, job)
+    return measured
+
+
+def _counted(auto: str, count: Count, job: Job) -> tuple[int, int]:
+    """What the plain loop finds of the model that the run keeps."""
+    import transformers
+
+    model = getattr(transformers, auto).from_pretrained(RUN / "model")
+    return count(model, transformers.AutoTokenizer.from_pretrained(RUN / "model"), job)
 
 
 def predict(job: Job) -> Measured:
@@ -133,6 +158,8 @@ def predict(job: Job) -> Measured:
 SIDES = {
     "fine-tune": fine_tune,
     **{kind: partial(fine_tune, adapt=adapt) for kind, adapt in FROZEN.items()},
-    "pretrain": pretrain,
+    "pretrain": partial(pretrain, place="masked", auto="AutoModelForMaskedLM", count=count_right_tokens),
+    "causal": partial(pretrain, place="decoder", auto="AutoModelForCausalLM", count=count_next_tokens),
+    "text-to-text": write,
     "predict": predict,
 }

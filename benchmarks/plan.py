@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 __all__ = ["FROZEN", "KINDS", "SIDES", "TARGETS", "Plan", "plan_of"]
 
-KINDS = ("fine-tune", "head", "top", "pretrain", "predict", "start")
+KINDS = ("fine-tune", "head", "top", "pretrain", "causal", "text-to-text", "predict", "start")
 
 FROZEN = {"head": "head", "top": "top:2"}
 """Kinds in which most of the model rests, and the ``--adapt`` of each."""
@@ -24,6 +24,10 @@ TARGETS = {
     ("head", "defaults"): 30.0,
     ("top", "defaults"): 7.0,
     ("pretrain", "defaults"): 4.0,
+    ("causal", "defaults"): 3.0,
+    ("causal", "tuned"): 1.5,
+    ("text-to-text", "defaults"): 3.0,
+    ("text-to-text", "tuned"): 1.5,
     ("predict", "defaults"): 5.0,
 }
 """The ratios to reach of examples a second, pretune over the other side."""
@@ -39,6 +43,7 @@ class Plan:
     frozen_rows: int
     predict_rows: int
     corpus_rows: int
+    pair_rows: int
     validation_rows: int = 64
     max_length: int = 256
     batch_size: int = 16
@@ -58,5 +63,5 @@ class Plan:
 def plan_of(*, quick: bool, repeats: int | None) -> Plan:
     """The full measurement (about an hour on two quiet cores) or a quick look at one run of each side (about 10)."""
     if quick:
-        return Plan(repeats or 1, train_rows=400, test_rows=300, frozen_rows=160, predict_rows=1000, corpus_rows=640)
-    return Plan(repeats or 3, train_rows=1280, test_rows=1000, frozen_rows=640, predict_rows=2000, corpus_rows=1280)
+        return Plan(repeats or 1, train_rows=400, test_rows=300, frozen_rows=160, predict_rows=1000, corpus_rows=640, pair_rows=640)
+    return Plan(repeats or 3, train_rows=1280, test_rows=1000, frozen_rows=640, predict_rows=2000, corpus_rows=1280, pair_rows=1280)

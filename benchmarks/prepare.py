@@ -10,6 +10,7 @@ import csv
 import importlib.util
 import json
 import random
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
@@ -24,7 +25,8 @@ MOST_PARAGRAPHS = 5
 
 
 def prepare(folder: Path, plan: Plan) -> dict[str, Any]:
-    """Write ``classes/`` and ``frozen/`` ``{train,validation,test}.csv``, ``new.csv``, ``corpus/{train,held}.txt`` and the models; tell lengths."""
+    """Write ``classes/`` and ``frozen/`` ``{train,validation,test}.csv``, ``pairs/{train,validation}.csv``, ``new.csv``, ``corpus/{train,held}.txt``
+    and the models; tell lengths."""
     rows = mixed_texts(folder / "paragraphs.csv", plan)
     sizes = {"train": plan.train_rows, "validation": plan.validation_rows, "test": plan.test_rows}
     for name, size in sizes.items():
@@ -33,7 +35,7 @@ def prepare(folder: Path, plan: Plan) -> dict[str, Any]:
         _write_rows(folder / "frozen" / f"{name}.csv", part[: plan.frozen_rows] if name == "train" else part)
     _write_rows(folder / "new.csv", [next(rows) for _ in range(plan.predict_rows)])
     texts = [next(rows)["text"] for _ in range(plan.corpus_rows)]
-    facts = {**_classifier(folder, plan), "corpus": _corpus(folder, texts, plan)}
+    facts = {**_classifier(folder, plan), **_corpus(folder, texts, plan), "pairs": _pairs(folder, [next(rows)["text"] for _ in range(plan.pair_rows + plan.validation_rows)], plan)}  # fmt: skip
     (folder / "facts.json").write_text(json.dumps(facts))
     _train_predictor(folder, plan)
     return facts
@@ -74,7 +76,7 @@ def _joined(paragraphs: list[str], draw: random.Random) -> Iterable[str]:
 def _write_rows(path: Path, rows: list[dict[str, str]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, ("text", "label"))
+        writer = csv.DictWriter(file, tuple(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
 
@@ -108,19 +110,15 @@ def _classifier(folder: Path, plan: Plan) -> dict[str, dict[str, Any]]:
 
 
 def _corpus(folder: Path, texts: list[str], plan: Plan) -> dict[str, Any]:
-    """``masked/``: bert-mini with a tokenizer trained on the texts. Held-out rows are those the verb itself holds out."""
-    import torch
-    from transformers import AutoModelForMaskedLM
-
-    from pretune.backbones.presets.named import preset_config
+    """``masked/``: bert-mini, ``decoder/``: gpt-mini, with tokenizers trained on the texts; facts of both. Held-out rows are those the verb
+    itself holds out."""
     from pretune.verbs.outcome import Silent
     from pretune.verbs.pretrain import PretrainSettings, read_corpus
 
-    tokenizer = _tokenizer(_texts_of(folder / "paragraphs.csv"), plan)
-    torch.manual_seed(0)
-    model = AutoModelForMaskedLM.from_config(preset_config("bert-mini", tokenizer))
-    model.save_pretrained(folder / "masked")
-    tokenizer.save_pretrained(folder / "masked")
+    made = {
+        "corpus": _fresh(folder, "masked", "bert-mini", "AutoModelForMaskedLM", plan),
+        "causal": _fresh(folder, "decoder", "gpt-mini", "AutoModelForCausalLM", plan),
+    }
     place = folder / "corpus" / "unlabelled.txt"
     place.parent.mkdir()
     place.write_text("\n".join(texts) + "\n", encoding="utf-8")
@@ -128,10 +126,41 @@ def _corpus(folder: Path, texts: list[str], plan: Plan) -> dict[str, Any]:
     split = {"train": list(data["train"]["text"]), "held": list(data["validation"]["text"])}
     (folder / "split.json").write_text(json.dumps(split), encoding="utf-8")
     return {
-        "model": "bert-mini (4x256) of fresh weights",
-        "held_rows": len(split["held"]),
-        **_about(model, _lengths(split["train"], tokenizer, plan), plan.corpus_batch_size),
-    }
+        name: {"held_rows": len(split["held"]), "model": told, **_about(model, _lengths(split["train"], tokenizer, plan), plan.corpus_batch_size)}
+        for name, (model, tokenizer, told) in made.items()
+    }  # fmt: skip
+
+
+def _pairs(folder: Path, texts: list[str], plan: Plan) -> dict[str, Any]:
+    """``pairs/``: small letters without marks, and the text as it was; ``writer/``: seq2seq-tiny of fresh weights; facts."""
+    model, tokenizer, told = _fresh(folder, "writer", "seq2seq-tiny", "AutoModelForSeq2SeqLM", plan)
+    pairs = [{"source": _unmarked(text), "target": text} for text in texts]
+    _write_rows(folder / "pairs" / "train.csv", pairs[: plan.pair_rows])
+    _write_rows(folder / "pairs" / "validation.csv", pairs[plan.pair_rows :])
+    read, written = (_lengths([pair[side] for pair in pairs[: plan.pair_rows]], tokenizer, plan) for side in ("source", "target"))  # fmt: skip
+    facts = _about(model, [sum(both) for both in zip(read, written, strict=True)], plan.corpus_batch_size)
+    return {"model": told, "held_rows": plan.validation_rows, **facts}
+
+
+def _unmarked(text: str) -> str:
+    """Small letters and digits, one space between words."""
+    return " ".join(re.sub(r"[^\w\s]", " ", text.lower()).split()) or "nothing"
+
+
+def _fresh(folder: Path, place: str, preset: str, auto: str, plan: Plan) -> tuple[Any, Any, str]:
+    """A preset of fresh weights with a tokenizer trained on the paragraphs, saved at ``place``: model, tokenizer and what it is."""
+    import torch
+    import transformers
+
+    from pretune.backbones.scratch import scratch_text
+
+    texts = _texts_of(folder / "paragraphs.csv")
+    config, tokenizer, _ = scratch_text(f"scratch:{preset}", lambda: texts, "auto", plan.vocab_size)
+    torch.manual_seed(0)
+    model = getattr(transformers, auto).from_config(config)
+    model.save_pretrained(folder / place)
+    tokenizer.save_pretrained(folder / place)
+    return model, tokenizer, f"{preset} ({config.num_hidden_layers}x{config.hidden_size}) of fresh weights"
 
 
 def _train_predictor(folder: Path, plan: Plan) -> None:

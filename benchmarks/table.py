@@ -10,7 +10,7 @@ from benchmarks.plan import FROZEN, SIDES
 NOTES = (
     'Trainer\'s defaults but for: batch size, epochs, learning rate and seed as the plan says (the same for all sides), no saving, no reporting, no progress bar; tuned adds `bf16=True`, `use_cpu=True` (bf16 asks for it) and `train_sampling_strategy="group_by_length"`.',
     "pretune runs its own verbs with the same batch size, epochs, rate, linear schedule without warm-up, no weight decay, norm limit 1.",
-    "MFU: operations on real tokens (6 a matrix weight, attention, the vocabulary at masked tokens only) over the larger of the two measured peaks. Peak memory: of the process, at the end of the timed part. Accuracy: mean of the runs, by one fp32 loop for all sides, with Wilson's 95 % interval.",
+    "MFU: operations on real tokens (6 a matrix weight, attention, the vocabulary at told tokens only) over the larger of the two measured peaks. Peak memory: of the process, at the end of the timed part. Accuracy: mean of the runs, by one fp32 loop for all sides, with Wilson's 95 % interval.",
 )
 
 TITLES = {
@@ -18,6 +18,8 @@ TITLES = {
     "head": "The head alone, ten epochs",
     "top": "Four of six layers frozen, ten epochs",
     "pretrain": "Masked pre-training",
+    "causal": "Causal pre-training",
+    "text-to-text": "Text to text",
     "predict": "Prediction",
 }
 
@@ -67,8 +69,8 @@ def _side_row(side: str, rates: dict[str, Any], machine: dict[str, Any]) -> str:
     examples, wall = rates["examples_per_second"], rates["wall_seconds"]
     cells = [SIDES[side], f"{examples['best']:.1f} ({examples['median']:.1f})"]
     if "tokens_per_second" in rates:
-        share = rates["useful_gflops"]["best"] / max(machine["peak_gflops"].values())
-        cells += [f"{rates['tokens_per_second']['best']:.0f}", f"{share:.1%}"]
+        share = rates["useful_gflops"]["best"] / max(machine["peak_gflops"].values()) if "useful_gflops" in rates else None
+        cells += [f"{rates['tokens_per_second']['best']:.0f}", "" if share is None else f"{share:.1%}"]
     else:
         cells += ["", ""]
     if "accuracy" in rates:

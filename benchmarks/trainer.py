@@ -1,4 +1,4 @@
-"""The other side: ``transformers.Trainer`` with its defaults, or tuned with bf16 and length grouping.
+"""The other side: ``transformers.Trainer`` (``Seq2SeqTrainer`` for text to text) with its defaults, or tuned with bf16 and length grouping.
 
 Changed from the defaults: batch size, epochs, learning rate and seed (the plan's, the same for all sides); saving,
 reporting and the progress bar are off. The collators are the ones the library's own examples use.
@@ -10,10 +10,15 @@ import json
 from typing import Any
 
 from transformers import (
+    AutoModelForCausalLM,
     AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DataCollatorForLanguageModeling,
+    DataCollatorForSeq2Seq,
+    Seq2SeqTrainer,
+    Seq2SeqTrainingArguments,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -24,8 +29,11 @@ from benchmarks.job import (
     Job,
     Measured,
     StepClock,
+    count_next_tokens,
     count_right_labels,
     count_right_tokens,
+    count_written_tokens,
+    read_pairs,
     read_rows,
 )
 
@@ -41,11 +49,13 @@ class _Clock(TrainerCallback):
         self.clock.step()
 
 
-def _arguments(job: Job, batch_size: int, learning_rate: float) -> TrainingArguments:
+def _arguments(
+    job: Job, batch_size: int, learning_rate: float, kind: type[TrainingArguments] = TrainingArguments
+) -> Any:
     tuned: dict[str, Any] = (
         {"bf16": True, "use_cpu": True, "train_sampling_strategy": "group_by_length"} if job.side == "tuned" else {}
     )
-    return TrainingArguments(
+    return kind(
         output_dir="out",
         per_device_train_batch_size=batch_size,
         num_train_epochs=job.epochs,
@@ -97,23 +107,59 @@ def fine_tune(job: Job) -> Measured:
 
 
 def pretrain(job: Job) -> Measured:
-    from datasets import Dataset
-
     tokenizer = AutoTokenizer.from_pretrained(job.data / "masked")
     model = AutoModelForMaskedLM.from_pretrained(job.data / "masked")
+    measured = _learn_corpus(job, model, tokenizer, DataCollatorForLanguageModeling(tokenizer))
+    measured.right, measured.asked = count_right_tokens(model, tokenizer, job)
+    return measured
+
+
+def go_on(job: Job) -> Measured:
+    tokenizer = AutoTokenizer.from_pretrained(job.data / "decoder")
+    model = AutoModelForCausalLM.from_pretrained(job.data / "decoder")
+    measured = _learn_corpus(job, model, tokenizer, DataCollatorForLanguageModeling(tokenizer, mlm=False))
+    measured.right, measured.asked = count_next_tokens(model, tokenizer, job)
+    return measured
+
+
+def _learn_corpus(job: Job, model: Any, tokenizer: Any, collator: Any) -> Measured:
+    from datasets import Dataset
+
+    set_seed(job.seed)
     texts = json.loads((job.data / "split.json").read_text())["train"]
     rows = Dataset.from_dict(dict(tokenizer(texts, truncation=True, max_length=job.plan.max_length)))
     clock = _Clock()
     Trainer(
         model,
         _arguments(job, job.plan.corpus_batch_size, job.plan.corpus_learning_rate),
-        data_collator=DataCollatorForLanguageModeling(tokenizer),
+        data_collator=collator,
+        train_dataset=rows,
+        processing_class=tokenizer,
+        callbacks=[clock],
+    ).train()
+    return clock.clock.measured(len(rows))
+
+
+def write(job: Job) -> Measured:
+    from datasets import Dataset
+
+    set_seed(job.seed)
+    tokenizer = AutoTokenizer.from_pretrained(job.data / "writer")
+    model = AutoModelForSeq2SeqLM.from_pretrained(job.data / "writer")
+    sources, targets = zip(*read_pairs(job.data / "pairs" / "train.csv"), strict=True)
+    read = tokenizer(list(sources), text_target=list(targets), truncation=True, max_length=job.plan.max_length)
+    rows = Dataset.from_dict({name: read[name] for name in ("input_ids", "attention_mask", "labels")})
+    clock = _Clock()
+    Seq2SeqTrainer(
+        model,
+        _arguments(job, job.plan.corpus_batch_size, job.plan.corpus_learning_rate, Seq2SeqTrainingArguments),
+        data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
         train_dataset=rows,
         processing_class=tokenizer,
         callbacks=[clock],
     ).train()
     measured = clock.clock.measured(len(rows))
-    measured.right, measured.asked = count_right_tokens(model, tokenizer, job)
+    measured.right, measured.asked = count_written_tokens(model, tokenizer, job)
     return measured
 
 
@@ -138,4 +184,4 @@ def predict(job: Job) -> Measured:
     return measured
 
 
-SIDES = {"fine-tune": fine_tune, "head": fine_tune, "top": fine_tune, "pretrain": pretrain, "predict": predict}
+SIDES = {"fine-tune": fine_tune, "head": fine_tune, "top": fine_tune, "pretrain": pretrain, "causal": go_on, "text-to-text": write, "predict": predict}

@@ -79,6 +79,7 @@ def test_useful_operations_count_attention_and_the_masked_vocabulary() -> None:
     body = 6 * 1000 * 4000 + 12 * 2 * 10 * 200_000
     assert useful_flops("fine-tune", FACTS) == body
     assert useful_flops("pretrain", FACTS) == pytest.approx(body + 6 * 10 * 50 * 0.15 * 4000)
+    assert useful_flops("causal", FACTS) == body + 6 * 10 * 50 * 4000
 
 
 def test_the_table_holds_every_side_and_what_was_wanted() -> None:
@@ -95,6 +96,7 @@ def test_the_table_holds_every_side_and_what_was_wanted() -> None:
         "load": [0.1, 0.2],
         "fine-tune": {"facts": FACTS, "runs": trained, **summary("fine-tune", trained, FACTS)},
         "head": {"facts": FACTS, "runs": rested, **summary("head", rested, FACTS)},
+        "text-to-text": {"facts": FACTS, "runs": trained, **summary("text-to-text", trained, FACTS)},
         "predict": {"facts": FACTS, "runs": guessed, **summary("predict", guessed, FACTS)},
         "start": {"pretune --help": {"best": 0.1, "median": 0.2, "wanted_at_most": 1.0}},
     }
@@ -104,6 +106,7 @@ def test_the_table_holds_every_side_and_what_was_wanted() -> None:
     assert "| transformers.Trainer, its defaults | 32.00 | 32.00 (32.00 to 32.00) | 6.17 | ≥ 30 |" in text
     assert "| pretune | 50.0 (50.0) |  |  | 0.790 [" in text
     assert "labels agree for 1 of 2 rows" in text
+    assert "### Text to text" in text
     assert "| `pretune --help` | 0.10 s | 0.20 s | ≤ 1 s |" in text
 
 
@@ -114,7 +117,7 @@ def test_every_job_of_pretune_runs_as_the_code_is_now(
     """Measurements call the tool's inside; one that no longer fits it would be found an hour late."""
     assert minilm_dir.is_dir()
     plan = Plan(
-        1, train_rows=32, validation_rows=16, test_rows=16, frozen_rows=16, predict_rows=16, corpus_rows=128,
+        1, train_rows=32, validation_rows=16, test_rows=16, frozen_rows=16, predict_rows=16, corpus_rows=128, pair_rows=64,
         frozen_epochs=1, predictor_steps=2, paragraphs_per_label=300,
     )  # fmt: skip
     cache = tmp_path / "cache"

@@ -23,7 +23,7 @@ from typing import Any
 from pretune.errors import DataError
 from pretune.files import write_text
 
-__all__ = ["LIBRARIES", "library_roots", "paragraphs_of", "write_docstring_corpus"]
+__all__ = ["LIBRARIES", "library_roots", "paragraphs_of", "source_files", "write_docstring_corpus"]
 
 PYTHON = "python"
 LIBRARIES = (
@@ -136,7 +136,7 @@ def write_docstring_corpus(
 def _rows_of(label: str, root: Path, limit: int, seed: int, seen: set[str], counts: _Counts) -> list[dict[str, str]]:
     """Up to ``limit`` rows of a library; files come in an order drawn by ``seed``, so that no corner of it stands out."""
     rows: list[dict[str, str]] = []
-    for name in sorted(_files(root), key=lambda name: _draw(seed, f"{label}/{name}")):
+    for name in sorted(source_files(root), key=lambda name: _draw(seed, f"{label}/{name}")):
         counts.files[label] += 1
         for line, number, text in paragraphs_of(_source(root / name), counts.dropped):
             key = _template(text)
@@ -152,7 +152,8 @@ def _rows_of(label: str, root: Path, limit: int, seed: int, seen: set[str], coun
     return rows
 
 
-def _files(root: Path) -> Iterator[str]:
+def source_files(root: Path) -> Iterator[str]:
+    """The Python files under ``root`` that are its own and no tests, as names inside it."""
     for path in root.rglob("*.py"):
         inside = path.relative_to(root)
         if not LEFT_OUT_FOLDERS & set(inside.parts) and path.is_file() and path.stat().st_size <= MAX_FILE_BYTES:

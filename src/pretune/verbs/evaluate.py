@@ -261,6 +261,7 @@ def _outcome(run: RunFolder, split: str, evaluation: dict[str, Any]) -> Outcome:
             "primary",
             "scores",
             "baselines",
+            "against",
             "answering",
             "leaks",
             "slices",
