@@ -63,5 +63,21 @@ class Plan:
 def plan_of(*, quick: bool, repeats: int | None) -> Plan:
     """The full measurement (about an hour on two quiet cores) or a quick look at one run of each side (about 10)."""
     if quick:
-        return Plan(repeats or 1, train_rows=400, test_rows=300, frozen_rows=160, predict_rows=1000, corpus_rows=640, pair_rows=640)
-    return Plan(repeats or 3, train_rows=1280, test_rows=1000, frozen_rows=640, predict_rows=2000, corpus_rows=1280, pair_rows=1280)
+        return Plan(
+            repeats or 1,
+            train_rows=400,
+            test_rows=300,
+            frozen_rows=160,
+            predict_rows=1000,
+            corpus_rows=640,
+            pair_rows=640,
+        )
+    return Plan(
+        repeats or 3,
+        train_rows=1280,
+        test_rows=1000,
+        frozen_rows=640,
+        predict_rows=2000,
+        corpus_rows=1280,
+        pair_rows=1280,
+    )

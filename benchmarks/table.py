@@ -69,7 +69,9 @@ def _side_row(side: str, rates: dict[str, Any], machine: dict[str, Any]) -> str:
     examples, wall = rates["examples_per_second"], rates["wall_seconds"]
     cells = [SIDES[side], f"{examples['best']:.1f} ({examples['median']:.1f})"]
     if "tokens_per_second" in rates:
-        share = rates["useful_gflops"]["best"] / max(machine["peak_gflops"].values()) if "useful_gflops" in rates else None
+        share = (
+            rates["useful_gflops"]["best"] / max(machine["peak_gflops"].values()) if "useful_gflops" in rates else None
+        )
         cells += [f"{rates['tokens_per_second']['best']:.0f}", "" if share is None else f"{share:.1%}"]
     else:
         cells += ["", ""]

@@ -184,4 +184,12 @@ def predict(job: Job) -> Measured:
     return measured
 
 
-SIDES = {"fine-tune": fine_tune, "head": fine_tune, "top": fine_tune, "pretrain": pretrain, "causal": go_on, "text-to-text": write, "predict": predict}
+SIDES = {
+    "fine-tune": fine_tune,
+    "head": fine_tune,
+    "top": fine_tune,
+    "pretrain": pretrain,
+    "causal": go_on,
+    "text-to-text": write,
+    "predict": predict,
+}

@@ -14,10 +14,10 @@ import torch
 
 from clocks import HANG_SECONDS
 from conftest import write_csv
-from pretune.backbones.audio.clips import audio_spec_of
-from pretune.backbones.image.transform import image_transform_of
+from pretune.backbones.audio.spec import audio_spec_of
 from pretune.backbones.load import Backbone, load_backbone
 from pretune.files import write_json
+from pretune.modalities.image.transform import image_transform_of
 from pretune.runfolder import RunFolder
 from pretune.tasks import (
     ImageClassification,

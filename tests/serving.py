@@ -19,9 +19,9 @@ import torch
 from starlette.testclient import TestClient
 
 from clocks import HANG_SECONDS
-from pretune.backbones.image.transform import image_transform_of
 from pretune.explain.attributions import explain_example
 from pretune.explain.patience import Patience
+from pretune.modalities.image.transform import image_transform_of
 from pretune.serve.app import Served, Service, make_app
 from pretune.serve.intake import Takes
 from pretune.serve.limits import Limits

@@ -15,17 +15,13 @@ from PIL import Image
 from conftest import make_rows
 from pretune.answers.schemes import to_iob2
 from pretune.backbones.adapt import LORA, Adaptation, adapt_low_rank, plan_adaptation
-from pretune.backbones.audio.clips import audio_spec_of
+from pretune.backbones.audio.spec import audio_spec_of
 from pretune.backbones.cpu.fast import make_fast
 from pretune.backbones.generation import marks_of
-from pretune.backbones.image.letterbox import Canvas
-from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.load import Backbone, load_backbone, save_model
 from pretune.backbones.lora import LowRankSpec
 from pretune.backbones.text.characters import new_vocabulary
-from pretune.backbones.text.encoder import TextEncoder
 from pretune.backbones.text.limits import position_offset
-from pretune.backbones.text.store import encode_dataset
 from pretune.config import PretrainingSettings
 from pretune.data.splits import Splits
 from pretune.data.text.words import words_of
@@ -34,6 +30,10 @@ from pretune.engine.devices import Device
 from pretune.engine.fit import Budget, fit
 from pretune.engine.optim import Optim
 from pretune.engine.parallel import Cluster
+from pretune.modalities.image.letterbox import Canvas
+from pretune.modalities.image.transform import image_transform_of
+from pretune.modalities.text.encoder import TextEncoder
+from pretune.modalities.text.store import encode_dataset
 from pretune.objectives.causal_text import CausalText
 from pretune.objectives.contrastive_audio import ContrastiveAudio
 from pretune.objectives.contrastive_image import ContrastiveImage

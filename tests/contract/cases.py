@@ -23,11 +23,11 @@ from pretune.backbones.blocks import BlockEncoder
 from pretune.backbones.cpu.fast import make_fast
 from pretune.backbones.fitted import fitted_transform
 from pretune.backbones.generation import Generation, marks_of
-from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.load import load_backbone
-from pretune.backbones.text.chat import ChatEncoder
-from pretune.backbones.text.encoder import TextEncoder
 from pretune.backbones.text.limits import max_length_of
+from pretune.modalities.image.transform import image_transform_of
+from pretune.modalities.text.chat import ChatEncoder
+from pretune.modalities.text.encoder import TextEncoder
 from pretune.tasks import (
     AudioClassification,
     AudioMultilabelClassification,

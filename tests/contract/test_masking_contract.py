@@ -12,11 +12,11 @@ from torch.nn import functional
 
 from pretune.backbones.adapt import plan_adaptation
 from pretune.backbones.heads import heads_at
-from pretune.backbones.text.encoder import TextPiece
-from pretune.backbones.text.store import TokenStore, encode_dataset
-from pretune.backbones.text.words import whole_words
 from pretune.engine.randomness import row_keys
 from pretune.errors import DataError
+from pretune.modalities.text.encoder import TextPiece
+from pretune.modalities.text.store import TokenStore, encode_dataset
+from pretune.modalities.text.words import whole_words
 from pretune.objectives.masked_text import MaskedText
 from tiny import Rig, dataset_of, largest_difference, tiny_backbone, tiny_encoder, uneven_rows, weights_of
 

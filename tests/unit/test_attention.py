@@ -12,12 +12,12 @@ import torch
 
 from conftest import make_rows
 from pretune.backbones.cpu.fast import make_fast
-from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.load import Backbone
 from pretune.errors import ModelError, UsageError
 from pretune.explain.attention import Attention, attention_of, has_attention, rollout, strongest
 from pretune.explain.packing import Packed, pack
 from pretune.explain.reading import Reading, read_example, reader_of, reader_of_backbone
+from pretune.modalities.image.transform import image_transform_of
 from pretune.tasks import ImageClassification, TextClassification
 from pretune.types import Example
 from tiny import (

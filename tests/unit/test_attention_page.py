@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 
 from browser import Browser, Page, browser
-from pretune.backbones.image.transform import image_transform_of
 from pretune.explain.attention import Attention, rollout
 from pretune.explain.attributions import Attribution, explain_example
 from pretune.explain.faithfulness import Faithfulness
 from pretune.explain.gradients import Completeness
 from pretune.explain.reading import Reading
+from pretune.modalities.image.transform import image_transform_of
 from pretune.report.attention_page import Explained, explained_page, write_explained_page
 from pretune.report.layout import render_page
 from pretune.report.sheet import Sheet

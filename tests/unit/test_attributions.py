@@ -12,12 +12,12 @@ import torch
 from conftest import make_rows
 from pretune.answers import Label
 from pretune.backbones.cpu.fast import make_fast
-from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.stages import Stage, StagedTrunk
-from pretune.backbones.text.encoder import TextEncoder
 from pretune.errors import DataError, UsageError
 from pretune.explain.attributions import explain_example
 from pretune.explain.faithfulness import deletion_test
+from pretune.modalities.image.transform import image_transform_of
+from pretune.modalities.text.encoder import TextEncoder
 from pretune.tasks import ImageClassification, TextClassification
 from pretune.tasks.shown.saliency import grad_cam, map_activation
 from pretune.tasks.shown.text_parts import shown_tokens, text_parts

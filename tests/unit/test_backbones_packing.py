@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from pretune.backbones.load import load_backbone
-from pretune.backbones.text.encoder import TextEncoder, collate_text
 from pretune.backbones.text.limits import position_offset
-from pretune.backbones.text.packing import collate_packed, pack
 from pretune.errors import UsageError
+from pretune.modalities.text.encoder import TextEncoder, collate_text
+from pretune.modalities.text.packing import collate_packed, pack
 
 TEXTS = ["one two three", "four", "five six seven eight nine ten eleven", "", "twelve thirteen", "one one one one"]
 

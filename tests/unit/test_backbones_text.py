@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pretune.backbones.text.encoder import Ledger, Padding, TextEncoder, TextPiece, collate_text
-from pretune.backbones.text.store import encode_dataset
-from pretune.backbones.text.tokenizer import train_tokenizer
-from pretune.backbones.text.words import whole_words, word_starts
 from pretune.errors import UsageError
+from pretune.modalities.text.encoder import Ledger, Padding, TextEncoder, TextPiece, collate_text
+from pretune.modalities.text.store import encode_dataset
+from pretune.modalities.text.tokenizer import train_tokenizer
+from pretune.modalities.text.words import whole_words, word_starts
 
 LETTERS = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t"]
 
@@ -99,7 +99,7 @@ def test_chunks_of_large_texts_give_the_same_rows(monkeypatch: pytest.MonkeyPatc
     encoder = TextEncoder(tokenizer("bpe"), max_length=16)
     texts = [" ".join(LETTERS[:n]) for n in (3, 9, 20, 0, 1)]
     whole = encoder.encode(texts, texts[::-1])
-    monkeypatch.setattr("pretune.backbones.text.encoder.MAX_CHUNK_CHARACTERS", 10)
+    monkeypatch.setattr("pretune.modalities.text.encoder.MAX_CHUNK_CHARACTERS", 10)
     for row, again in zip(whole, encoder.encode(texts, texts[::-1]), strict=True):
         assert np.array_equal(row[0].input_ids, again[0].input_ids)
     assert encoder.encode([]) == []
@@ -127,7 +127,7 @@ def test_the_store_holds_what_encoding_gives(
     from datasets import Dataset
 
     monkeypatch.setenv("PRETUNE_CACHE", str(tmp_path))
-    monkeypatch.setattr("pretune.backbones.text.store.ROWS_AT_A_TIME", 3)
+    monkeypatch.setattr("pretune.modalities.text.store.ROWS_AT_A_TIME", 3)
     texts = [" ".join(LETTERS[: n % 21]) for n in range(1, 40, 3)]
     dataset = Dataset.from_dict({"id": [f"r{n}" for n in range(len(texts))], "text": texts, "text_pair": texts[::-1]})
     encoder = TextEncoder(tokenizer(kind), max_length=14, long_text=long_text)

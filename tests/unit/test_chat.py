@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pretune.backbones.text.chat import PLAIN_TEMPLATE, ChatEncoder
-from pretune.backbones.text.encoder import Ledger
-from pretune.backbones.text.tokenizer import train_tokenizer
 from pretune.errors import DataError, ModelError
+from pretune.modalities.text.chat import PLAIN_TEMPLATE, ChatEncoder
+from pretune.modalities.text.encoder import Ledger
+from pretune.modalities.text.tokenizer import train_tokenizer
 from tiny import make_rows, tiny_backbone
 
 CHATML = (

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from pretune.backbones.load import load_backbone, save_model
-from pretune.backbones.text.encoder import TextPiece
 from pretune.engine.randomness import row_keys
+from pretune.modalities.text.encoder import TextPiece
 from tiny import CPU, Rig, dataset_of, uneven_rows
 
 

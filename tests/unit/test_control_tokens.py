@@ -20,14 +20,14 @@ from hypothesis import strategies as st
 from conftest import make_rows
 from pretune.backbones.processors import load_tokenizer
 from pretune.backbones.text import encoder as text_module
-from pretune.backbones.text.control import control_tokens
-from pretune.backbones.text.encoder import TextEncoder
-from pretune.backbones.text.store import encode_dataset
-from pretune.backbones.text.tokenizer import train_tokenizer
 from pretune.compress.prune_vocabulary import reduced_tokenizer
 from pretune.data.checks.passport import passport
 from pretune.data.splits import Splits
 from pretune.errors import ModelError
+from pretune.modalities.text.control import control_tokens
+from pretune.modalities.text.encoder import TextEncoder
+from pretune.modalities.text.store import encode_dataset
+from pretune.modalities.text.tokenizer import train_tokenizer
 from pretune.tasks import TextClassification
 from pretune.tasks.shown.text_parts import text_parts
 from pretune.types import Example
@@ -255,7 +255,7 @@ def test_a_smaller_vocabulary_keeps_it(tokenizer: Any) -> None:
 
 
 def test_a_vocabulary_that_cannot_be_kept_from_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pretune.backbones.text.control._with_rule", lambda tokenizer: tokenizer)
+    monkeypatch.setattr("pretune.modalities.text.control._with_rule", lambda tokenizer: tokenizer)
     with pytest.raises(ModelError, match="</s>"):
         load_tokenizer(raw("t5"), False)
 

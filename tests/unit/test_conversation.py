@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from pretune.backbones.text.chat import ChatEncoder
 from pretune.data.reading import Reading
 from pretune.errors import UsageError
+from pretune.modalities.text.chat import ChatEncoder
 from pretune.serve.app import Served
 from pretune.serve.intake import Takes
 from pretune.tasks import Conversation

@@ -14,12 +14,12 @@ import torch
 from conftest import make_rows
 from pretune.backbones.load import load_backbone, save_model
 from pretune.backbones.text import cooccurrence
-from pretune.backbones.text.cooccurrence import cached_vectors, cooccurrence_vectors
-from pretune.backbones.text.store import TokenStore, encode_dataset
 from pretune.config import PretrainingSettings
 from pretune.data.splits import Splits
 from pretune.errors import UsageError
 from pretune.files import cache_dir
+from pretune.modalities.text.cooccurrence import cached_vectors, cooccurrence_vectors
+from pretune.modalities.text.store import TokenStore, encode_dataset
 from pretune.objectives.masked_text_pretraining import MaskedTextPretraining
 from tiny import dataset_of, tiny_backbone, tiny_encoder, uneven_rows
 

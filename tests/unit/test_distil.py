@@ -10,9 +10,9 @@ import torch
 
 from pretune.backbones.adapt import encoder_layers, plan_adaptation
 from pretune.backbones.cpu.fast import make_fast
-from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.inner_states import Listener
 from pretune.errors import ModelError
+from pretune.modalities.image.transform import image_transform_of
 from pretune.objectives.distil import Distil, MatchedStudent
 from pretune.objectives.inner_matching import hidden_distance, layer_map, relation_distance, relation_heads
 from pretune.objectives.matched_student import ready

@@ -328,9 +328,9 @@ def test_odd_pictures_are_read_alike(tmp_path: Path):
     """Turned by EXIF, transparent, grey, of 16 bits, with a palette, small, very long."""
     from PIL import Image
 
-    from pretune.backbones.image.transform import centre_crop, image_transform_of, resized
     from pretune.data.media.image import decode_image
     from pretune.export.standalone.pictures import Reader
+    from pretune.modalities.image.transform import centre_crop, image_transform_of, resized
     from tiny import tiny_image_backbone
 
     rng = np.random.default_rng(0)

@@ -14,13 +14,13 @@ import torch
 import pretune
 from export_cases import run_alone
 from pretune.backbones.blocks import BlockEncoder
-from pretune.backbones.text.chat import ChatEncoder
-from pretune.backbones.text.chat_tokens import ChatTokens, parts_by_gaps
 from pretune.config import AnsweringSettings
 from pretune.data.dialogue.turns import conversation_of, without_answer
 from pretune.errors import DataError, ModelError
 from pretune.export.graph_writer import GraphWriter
 from pretune.files import write_json
+from pretune.modalities.text.chat import ChatEncoder
+from pretune.modalities.text.chat_tokens import ChatTokens, parts_by_gaps
 from pretune.runfolder import RunFolder
 from pretune.tasks import Conversation
 from pretune.tasks.predicting import items_of, predict_items

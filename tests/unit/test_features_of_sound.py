@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from pretune.backbones.adapt import plan_adaptation
-from pretune.backbones.audio.clips import AudioSpec, audio_spec_of, collate_clips
-from pretune.backbones.audio.filterbank import Filterbank
+from pretune.backbones.audio.spec import audio_spec_of
 from pretune.backbones.cpu import fast
 from pretune.backbones.load import load_backbone, save_model
 from pretune.config import TaskSettings
 from pretune.data.splits import Splits
 from pretune.errors import ModelError, UsageError
+from pretune.modalities.audio.clips import AudioSpec, collate_clips
+from pretune.modalities.audio.filterbank import Filterbank
 from pretune.objectives import find_pretraining
 from pretune.objectives.contrastive_audio import ContrastiveAudio
 from pretune.tasks import SpeechRecognition

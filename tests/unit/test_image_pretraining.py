@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.load import Backbone, load_backbone, save_model
 from pretune.engine import checkpoint
 from pretune.engine.batching import Feeds, Stream
 from pretune.errors import ModelError, PretuneError, UsageError
+from pretune.modalities.image.transform import image_transform_of
 from pretune.objectives import PRETRAININGS, find_pretraining
 from pretune.objectives.contrastive_image import ContrastiveImage, nt_xent
 from pretune.objectives.masked_image import MaskedImage

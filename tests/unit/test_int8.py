@@ -33,7 +33,7 @@ class Tiny:
     """A model with its task, some items and its float graph, prepared."""
 
     def __init__(self, folder: Path, modality: str) -> None:
-        from pretune.backbones.image.transform import image_transform_of
+        from pretune.modalities.image.transform import image_transform_of
 
         torch.manual_seed(0)
         self.folder = folder

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from pretune.backbones.adapt import encoder_layers
-from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.layers import evenly_chosen, thinned
 from pretune.backbones.load import load_backbone, save_model
 from pretune.errors import ModelError, UsageError
+from pretune.modalities.image.transform import image_transform_of
 from pretune.tasks import ImageClassification, TextClassification
 from tiny import (
     LABELS,

@@ -15,11 +15,11 @@ import pytest
 import pretune
 from conftest import make_rows, write_csv
 from pretune.backbones.load import load_backbone
-from pretune.backbones.text.terms import Terms, count_terms
 from pretune.config import AnsweringSettings
 from pretune.data.media.audio import decode_audio
 from pretune.engine import devices
 from pretune.errors import CorruptFile, ModelError, PretuneError, UsageError
+from pretune.modalities.text.terms import Terms, count_terms
 from pretune.runfolder import open_run
 from pretune.tasks.baselines.audio import clip_numbers
 from pretune.verbs import Silent

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from pretune.backbones.adapt import plan_adaptation
-from pretune.backbones.image.augment import AUGMENTS
-from pretune.backbones.image.transform import image_transform_of
 from pretune.errors import DataError
+from pretune.modalities.image.augment import AUGMENTS
+from pretune.modalities.image.transform import image_transform_of
 from pretune.objectives.supervised import Supervised
 from pretune.tasks import ImageClassification
 from pretune.types import Encoded

@@ -13,7 +13,6 @@ from datasets import Dataset
 from torch.nn import functional
 
 from conftest import make_rows
-from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.load import load_backbone, save_model
 from pretune.config import TaskSettings
 from pretune.data.splits import Splits
@@ -21,6 +20,7 @@ from pretune.errors import DataError
 from pretune.evaluation.compare import compare_records
 from pretune.metrics.base import values_of
 from pretune.metrics.multilabel import MultilabelMetric
+from pretune.modalities.image.transform import image_transform_of
 from pretune.tasks import (
     AudioMultilabelClassification,
     ImageMultilabelClassification,

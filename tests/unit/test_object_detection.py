@@ -19,12 +19,12 @@ from pretune.backbones.detection.anchors import (
     match_anchors,
     shapes_for,
 )
-from pretune.backbones.image.augment_boxes import LEAST_LEFT, varied_boxes
-from pretune.backbones.image.letterbox import Canvas, canvas_for, collate_canvas, fitted
-from pretune.backbones.image.transform import ImageTransform
 from pretune.backbones.load import load_backbone
 from pretune.backbones.stages import resting_part
 from pretune.export.standalone import boxed as standalone
+from pretune.modalities.image.augment_boxes import LEAST_LEFT, varied_boxes
+from pretune.modalities.image.letterbox import Canvas, canvas_for, collate_canvas, fitted
+from pretune.modalities.image.transform import ImageTransform
 from pretune.tasks import ObjectDetection
 from pretune.tasks.blocks.detection import pairs_told
 from pretune.types import TERM, Encoded, Example

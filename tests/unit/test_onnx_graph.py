@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from pretune.backbones.cpu.fast import make_fast
-from pretune.backbones.image.transform import image_transform_of
 from pretune.errors import ModelError
 from pretune.export.onnx_graph import LogitsOnly, export_graph, plain
 from pretune.export.onnx_model import OnnxModel
+from pretune.modalities.image.transform import image_transform_of
 from pretune.tasks import ImageClassification, ImageMultilabelClassification, TextClassification
 from pretune.tasks.text_classification import TextMultilabelClassification
 from pretune.types import Encoded, Example

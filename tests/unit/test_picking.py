@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from pretune.backbones.text.chat import ChatEncoder
 from pretune.metrics.conversation import ConversationMetric
+from pretune.modalities.text.chat import ChatEncoder
 from pretune.tasks import Conversation
 from pretune.tasks.picking import CANDIDATES, candidates_of, is_picked, picked_rows
 from pretune.tasks.rows.chats import turns_of

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pretune.backbones.adapt import plan_adaptation
-from pretune.backbones.image.transform import image_transform_of
+from pretune.modalities.image.transform import image_transform_of
 from pretune.tasks import ImageClassification, TextClassification, TextMultilabelClassification
 from pretune.tasks.baselines.parts import KnownLabels
 from pretune.tasks.linear.head import find_linear_head, place, read, solve

@@ -11,10 +11,10 @@ import torch
 from scipy.stats import spearmanr
 
 from conftest import make_rows
-from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.units import HEADS, features_of, units_of
 from pretune.compress.prune_importance import part_scores
 from pretune.errors import CheckFailed
+from pretune.modalities.image.transform import image_transform_of
 from pretune.tasks import ImageClassification, TextClassification
 from tiny import CPU, LABELS, Rig, dataset_of, tiny_backbone, tiny_encoder, tiny_image_backbone, tiny_pictures
 

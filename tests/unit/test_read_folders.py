@@ -228,7 +228,7 @@ def test_other_files_are_told_by_what_they_are(tmp_path: Path) -> None:
     (tmp_path / "set" / "a" / "list.txt").write_text("one line")
     notes = get(tmp_path / "set").facts["read"]["notes"]
     assert "Left out: README.md (about the data)." in notes
-    assert "Left out: a/note.wav (clips of sound, where rows are made of pictures)." in notes
+    assert "Left out: a/note.wav (clips, where rows are made of pictures)." in notes
     assert any(".docx (3)" in note and "of kinds that are not read" in note for note in notes)
     assert "Left out: a/list.txt (tables and texts beside files that are rows themselves)." in notes
     assert not any("hold no rows" in note for note in notes)

@@ -248,7 +248,7 @@ def test_films_beside_photos_are_told_however_many(tmp_path: Path) -> None:
     assert (modality_of(splits), len(splits["train"])) == ("image", 8)
     told = findings_of(tmp_path / "set")["left-out-files"]
     assert told["count"] == 10
-    assert "clips of sound, where rows are made of pictures" in told["message"]
+    assert "clips, where rows are made of pictures" in told["message"]
 
 
 def test_files_without_a_suffix_are_looked_into(tmp_path: Path) -> None:

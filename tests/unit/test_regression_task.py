@@ -12,13 +12,13 @@ from datasets import Dataset
 
 from conftest import make_rows
 from pretune.answers import Value
-from pretune.backbones.image.transform import image_transform_of
 from pretune.config import TaskSettings
 from pretune.data.splits import Splits
 from pretune.errors import DataError, ModelError, UsageError
 from pretune.explain.attributions import explain_example
 from pretune.metrics.base import values_of
 from pretune.metrics.regression import RegressionMetric
+from pretune.modalities.image.transform import image_transform_of
 from pretune.report.blocks import render_block
 from pretune.tasks import AudioRegression, ImageRegression, TextClassification, TextRegression, find_task
 from pretune.tasks.blocks.regression import MAX_POINTS, MAX_WORST

@@ -26,12 +26,12 @@ from pretune.backbones.fitted import (
     fitted_transform,
     largest_of,
 )
-from pretune.backbones.image.transform import image_transform_of
 from pretune.backbones.load import save_model
 from pretune.config import TaskSettings
 from pretune.data.splits import Splits
 from pretune.errors import ModelError, UsageError
 from pretune.metrics.base import values_of
+from pretune.modalities.image.transform import image_transform_of
 from pretune.tasks import SemanticSegmentation
 from pretune.tasks.semantic_segmentation import class_weights
 from tiny import LABELS, dataset_of, tiny_image_backbone, tiny_masks

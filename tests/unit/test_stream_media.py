@@ -66,7 +66,7 @@ def test_a_file_that_cannot_be_used_is_an_error_or_told(folder: Path) -> None:
 
 
 def test_rows_of_another_kind_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match="holds pictures, and clips of sound are needed"):
+    with pytest.raises(DataError, match="holds pictures, and clips are needed"):
         list(stream_rows(str(folder), modality="audio"))
     (folder / "text").mkdir()
     (folder / "text" / "a.txt").write_text("some words\nand more\n")

@@ -19,8 +19,8 @@ from pretune.backbones.causal import packs_exactly, told_in_packs, told_in_rows
 from pretune.backbones.cpu.fast import make_fast
 from pretune.backbones.heads import token_losses
 from pretune.backbones.load import load_backbone
-from pretune.backbones.text.encoder import Ledger, TextPiece
 from pretune.errors import DataError, UsageError
+from pretune.modalities.text.encoder import Ledger, TextPiece
 from pretune.objectives import find_pretraining
 from pretune.objectives.causal_text import CausalText
 from pretune.tasks.predicting import predict_items

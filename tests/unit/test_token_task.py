@@ -16,12 +16,12 @@ from torch.nn import functional
 
 from pretune.answers import Tags
 from pretune.backbones.load import Backbone
-from pretune.backbones.text.encoder import TextEncoder
 from pretune.config import TaskSettings
 from pretune.data.splits import Splits
 from pretune.data.text.words import first_tokens, owners, words_of
 from pretune.errors import DataError
 from pretune.metrics.base import values_of
+from pretune.modalities.text.encoder import TextEncoder
 from pretune.report.blocks import render_block
 from pretune.tasks import TokenClassification, find_task
 from pretune.tasks.predicting import predict_items

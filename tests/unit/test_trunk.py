@@ -10,11 +10,11 @@ import torch
 
 from pretune.backbones.adapt import plan_adaptation
 from pretune.backbones.cpu.fast import make_fast
-from pretune.backbones.image.transform import image_transform_of
 from pretune.engine.batching import Feeds
 from pretune.engine.fit import Budget, fit
 from pretune.engine.optim import Optim
 from pretune.engine.parallel import Cluster
+from pretune.modalities.image.transform import image_transform_of
 from pretune.objectives.supervised import Supervised
 from pretune.tasks import ImageClassification, Task, TextClassification
 from pretune.tasks.predicting import predict_rows

@@ -7,8 +7,8 @@ import copy
 import numpy as np
 import pytest
 
-from pretune.backbones.text.vary import WORD_VARIATIONS, WordVariation, WordVarier
-from pretune.backbones.text.words import whole_words, word_starts
+from pretune.modalities.text.vary import WORD_VARIATIONS, WordVariation, WordVarier
+from pretune.modalities.text.words import whole_words, word_starts
 from tiny import tiny_backbone
 
 TEXT = (

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from pretune.backbones.image import views
-from pretune.backbones.image.transform import ImageTransform, collate_pixels
-from pretune.backbones.image.views import DRAWS, VIEWS, Views
 from pretune.engine.randomness import row_keys, uniform
+from pretune.modalities.image import views
+from pretune.modalities.image.transform import ImageTransform, collate_pixels
+from pretune.modalities.image.views import DRAWS, VIEWS, Views
 
 GEOMETRY = ImageTransform((32, 32), 32)
 

@@ -10,8 +10,6 @@ import pytest
 import torch
 
 from pretune.answers import Wave
-from pretune.backbones.audio.mel import MelSpec, trimmed
-from pretune.backbones.audio.speech_steps import most_steps
 from pretune.backbones.audio.wavenet import codes_of, frame_places
 from pretune.backbones.audio.wavenet_sampler import Sampler, sound_of
 from pretune.backbones.load import load_backbone
@@ -19,6 +17,8 @@ from pretune.backbones.own import tacotron_config, wavenet_config
 from pretune.errors import DataError, ModelError, UsageError
 from pretune.metrics.base import values_of
 from pretune.metrics.synthesis import SynthesisMetric, apart, cepstra
+from pretune.modalities.audio.mel import MelSpec, trimmed
+from pretune.modalities.audio.speech_steps import most_steps
 from pretune.objectives.sound_baselines import CodeCounts, linear_prediction_bits
 from pretune.tasks.predicting import predict_items
 from pretune.tasks.rows.spoken_data import letters_of

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from pretune.backbones.generation import marks_of
-from pretune.backbones.text.chat import ChatEncoder
 from pretune.backbones.text.limits import max_length_of
 from pretune.explain import written_saliency as module
 from pretune.explain.written_attention import token_names
 from pretune.explain.written_saliency import written_saliency
+from pretune.modalities.text.chat import ChatEncoder
 from pretune.report.written_parts import saliency_section
 from pretune.tasks import Conversation
 from pretune.tasks.text_to_text import TextToText

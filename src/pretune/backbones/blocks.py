@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pretune.backbones.text.encoder import READING, Ledger, Padding, TextEncoder, TextPiece
-from pretune.backbones.text.template import FastTokenizer, plain_backend, read_template
 from pretune.errors import ModelError
+from pretune.modalities.text.encoder import READING, Ledger, Padding, TextEncoder, TextPiece
+from pretune.modalities.text.template import FastTokenizer, plain_backend, read_template
 
 __all__ = ["BlockEncoder"]
 

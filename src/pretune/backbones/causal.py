@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from pretune.backbones.modes import evaluating
-from pretune.backbones.text.encoder import Padding, TextPiece, collate_text
-from pretune.backbones.text.packing import collate_packed
+from pretune.modalities.text.encoder import Padding, TextPiece, collate_text
+from pretune.modalities.text.packing import collate_packed
 
 __all__ = ["ToldTokens", "packs_exactly", "told_in_packs", "told_in_rows"]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pretune.answers.mask import NONE
-from pretune.backbones.image.transform import ImageTransform
+from pretune.modalities.image.transform import ImageTransform
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -18,7 +18,7 @@ from pretune.backbones.token_search import Noise, Search, Steps, own_tokens, sea
 from pretune.errors import ModelError
 
 if TYPE_CHECKING:
-    from pretune.backbones.text.template import FastTokenizer
+    from pretune.modalities.text.template import FastTokenizer
 
 __all__ = ["Generation", "Marks", "Written", "generate", "marks_of", "search_of", "write_tokens"]
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from pretune.errors import ModelError, did_you_mean
+from pretune.modalities import Modality
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -36,7 +37,7 @@ MEL_NUMBERS, PIXEL_NUMBERS = 81, 496
 """Features of a clip (mean and spread of 40 bands, and the length) and of a picture (12 x 12 pixels, 64 colours)."""
 
 MODEL_TYPE = "pretune_linear"
-LINEAR_FEATURES = {"tfidf": "text", "log-mel": "audio", "pixels": "image"}
+LINEAR_FEATURES = {one.linear.removeprefix(LINEAR): one for one in Modality}
 """The features by name, and what they are of."""
 
 

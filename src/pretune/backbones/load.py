@@ -38,12 +38,13 @@ from pretune.backbones.removed import remove_parts
 from pretune.backbones.scratch import fresh_linear, scratch_audio, scratch_image, scratch_text
 from pretune.backbones.text_kinds import encoder_class
 from pretune.errors import ModelError, UsageError, did_you_mean
+from pretune.modalities import Modality
 from pretune.wording import agree, counted
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-    from pretune.backbones.text.template import FastTokenizer
+    from pretune.modalities.text.template import FastTokenizer
 
 _MOST_SECONDS = 30.0
 _MOST_OF_WEIGHTS, _ROOM = 2, 10_000_000
@@ -87,7 +88,7 @@ class Backbone:
     folder: Path | None = None
     trust_remote_code: bool = False
     notes: dict[str, Any] = field(default_factory=dict)
-    modality: str = "text"
+    modality: Modality = Modality.TEXT
     kept_layers: KeptLayers | None = None
     weights: Weights | None = None
     pooled: PooledFolder | None = None
@@ -95,10 +96,10 @@ class Backbone:
     @property
     def tokenizer(self) -> FastTokenizer:
         """The tokenizer. Raises :class:`ModelError` for a backbone that reads no text."""
-        if self.modality != "text":
+        if self.modality.is_file:
             raise ModelError(
-                f"{self.name} ({self.config.model_type}) reads {self.modality} data, not text",
-                "choose a text model, such as scratch:bert-mini",
+                f"{self.name} ({self.config.model_type}) reads {self.modality.mass}, not text",
+                f"choose a text model, such as {Modality.TEXT.preset}",
             )
         return self.processor
 
@@ -263,23 +264,22 @@ def load_backbone(
         name,
         fresh,
         {
-            "--tokenizer": ("text", tokenizer != "auto" and features is None),
-            "--vocab-size": ("text", vocab_size is not None),
-            "--sampling-rate": ("audio", sampling_rate is not None),
+            "--tokenizer": (Modality.TEXT, tokenizer != "auto" and features is None),
+            "--vocab-size": (Modality.TEXT, vocab_size is not None),
+            "--sampling-rate": (Modality.AUDIO, sampling_rate is not None),
         },
     )
     if features is not None:
         config, found, notes = fresh_linear(features, texts, vocab_size, sampling_rate, unspaced=unspaced)
         return Backbone(name, "linear", config, found, notes=notes, modality=LINEAR_FEATURES[features])
-    if fresh == "text":
-        config, found, notes = scratch_text(name, texts, tokenizer, vocab_size)
-        return Backbone(name, "scratch", config, found, notes=notes)
-    if fresh == "audio":
-        config, found, notes = scratch_audio(name, sampling_rate)
-        return Backbone(name, "scratch", config, found, notes=notes, modality="audio")
-    if fresh == "image":
-        config, found, notes = scratch_image(name, image_size)
-        return Backbone(name, "scratch", config, found, notes=notes, modality="image")
+    if fresh is not None:
+        started = {
+            Modality.TEXT: lambda: scratch_text(name, texts, tokenizer, vocab_size),
+            Modality.IMAGE: lambda: scratch_image(name, image_size),
+            Modality.AUDIO: lambda: scratch_audio(name, sampling_rate),
+        }
+        config, found, notes = started[fresh]()
+        return Backbone(name, "scratch", config, found, notes=notes, modality=fresh)
     folder = find_folder(name, trust_remote_code=trust_remote_code)
     held = check_folder(folder, trust_remote_code=trust_remote_code, weights=weights)
     with within(_MOST_SECONDS, str(folder)):
@@ -303,15 +303,13 @@ def without_pooler(model: nn.Module, report: LoadReport) -> tuple[nn.Module, Loa
     return model, report
 
 
-def _refuse_misplaced(name: str, fresh: str | None, given: Mapping[str, tuple[str, bool]]) -> None:
+def _refuse_misplaced(name: str, fresh: Modality | None, given: Mapping[str, tuple[Modality, bool]]) -> None:
     """Raise :class:`UsageError` for an option of fresh models that was given for another kind of model. ``fresh`` is what the
     preset reads, None for a trained model; ``given`` maps a flag to what it is about and whether it was given."""
-    things = {"text": ("text", "tokenizer"), "audio": ("sound", "sampling rate")}
     for flag, (modality, is_given) in given.items():
         if is_given and modality != fresh:
-            thing, own = things[modality]
             raise UsageError(
-                f"{flag} does not fit {name}: {f'it reads no {thing}' if fresh else f'a trained model keeps its own {own}'}",
+                f"{flag} does not fit {name}: {f'it reads no {modality.mass}' if fresh else f'a trained model keeps its own {modality.kept}'}",
                 f"leave {flag} out" + ("" if fresh else f", or start from {SCRATCH}..."),
             )
 

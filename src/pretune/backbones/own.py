@@ -7,8 +7,8 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pretune.backbones.audio.mel import MelSpec
 from pretune.errors import CorruptFile
+from pretune.modalities.audio.mel import MelSpec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig

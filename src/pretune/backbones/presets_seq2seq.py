@@ -15,7 +15,7 @@ from pretune.errors import ModelError
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-    from pretune.backbones.text.template import FastTokenizer
+    from pretune.modalities.text.template import FastTokenizer
 
 __all__ = ["SENTINELS", "SEQ2SEQ_PRESETS", "num_sentinels", "seq2seq_config"]
 

@@ -13,30 +13,31 @@ from pretune.backbones.folder import require_tokenizer
 from pretune.backbones.library import model_errors, quiet_transformers
 from pretune.backbones.linear import LINEAR_FEATURES, MODEL_TYPE, NoFiles
 from pretune.backbones.own import MelProcessor, is_own, mel_of
-from pretune.backbones.text.control import keep_text_plain
 from pretune.backbones.text.limits import max_length_of
-from pretune.backbones.text.terms import Terms
 from pretune.errors import ModelError
+from pretune.modalities import Modality
+from pretune.modalities.text.control import keep_text_plain
+from pretune.modalities.text.terms import Terms
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
     from pretune.backbones.load import Backbone
-    from pretune.backbones.text.template import FastTokenizer
+    from pretune.modalities.text.template import FastTokenizer
 
 __all__ = ["load_processor", "load_tokenizer", "modality_of_folder", "processor_facts"]
 
 _IMAGE_MODELS = ("timm_wrapper", "vit_mae")
 
 
-def modality_of_folder(config: PreTrainedConfig, folder: Path) -> str:
-    """``text``, ``image`` or ``audio``: by the processor's file, else by the architecture."""
+def modality_of_folder(config: PreTrainedConfig, folder: Path) -> Modality:
+    """By the processor's file, else by the architecture."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
     if config.model_type == MODEL_TYPE:
         return _modality_of_linear(config, folder)
     if is_own(config):
-        return "audio"
+        return Modality.AUDIO
     for name in ("preprocessor_config.json", "processor_config.json"):
         path = folder / name
         if not path.exists():
@@ -45,15 +46,15 @@ def modality_of_folder(config: PreTrainedConfig, folder: Path) -> str:
             told = json.loads(path.read_text(encoding="utf-8"))
         told = told.get("feature_extractor") or told.get("image_processor") or told
         if "sampling_rate" in told or "FeatureExtractor" in str(told.get("processor_class", "")):
-            return "audio"
+            return Modality.AUDIO
         if "image_processor_type" in told or "image_mean" in told:
-            return "image"
+            return Modality.IMAGE
     if config.model_type in (*MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES, *_IMAGE_MODELS):
-        return "image"
-    return "text"
+        return Modality.IMAGE
+    return Modality.TEXT
 
 
-def _modality_of_linear(config: Any, folder: Path) -> str:
+def _modality_of_linear(config: Any, folder: Path) -> Modality:
     """By the features. Raises :class:`ModelError` for such as there are not."""
     if config.features not in LINEAR_FEATURES:
         raise ModelError(
@@ -62,13 +63,13 @@ def _modality_of_linear(config: Any, folder: Path) -> str:
     return LINEAR_FEATURES[config.features]
 
 
-def load_processor(modality: str, config: PreTrainedConfig, folder: Path, trust_remote_code: bool) -> Any:
+def load_processor(modality: Modality, config: PreTrainedConfig, folder: Path, trust_remote_code: bool) -> Any:
     """The processor of a folder. Raises :class:`ModelError` for one that is missing or belongs to other weights."""
     if config.model_type == MODEL_TYPE:
-        return Terms.read(folder) if modality == "text" else NoFiles()
+        return NoFiles() if modality.is_file else Terms.read(folder)
     if is_own(config):
         return MelProcessor(mel_of(config))
-    if modality == "text":
+    if not modality.is_file:
         found = load_tokenizer(folder, trust_remote_code)
         if found.pad_token_id is not None and config.pad_token_id is None:
             config.pad_token_id = found.pad_token_id
@@ -76,7 +77,7 @@ def load_processor(modality: str, config: PreTrainedConfig, folder: Path, trust_
         return found
     import transformers
 
-    auto = transformers.AutoImageProcessor if modality == "image" else transformers.AutoFeatureExtractor
+    auto = getattr(transformers, modality.processor)
     with quiet_transformers(), model_errors(str(folder), "is preprocessor_config.json there and whole?"):
         return auto.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
 
@@ -122,14 +123,14 @@ def processor_facts(backbone: Backbone) -> dict[str, Any]:
     if backbone.config.model_type == MODEL_TYPE:
         told: Any = backbone.config
         return {"features": told.features, "num_features": told.num_features}
-    if backbone.modality == "text":
+    if not backbone.modality.is_file:
         return {
             "vocabulary": len(backbone.tokenizer),
             "max_length": max_length_of(backbone),
             "tokenizer": type(backbone.tokenizer.backend_tokenizer.model).__name__,
         }
-    if backbone.modality == "image":
-        from pretune.backbones.image.transform import image_transform_of
+    if (rate := getattr(backbone.processor, "sampling_rate", None)) is not None:
+        return {"sampling_rate": int(rate)}
+    from pretune.modalities.image.transform import image_transform_of
 
-        return {"image_size": list(image_transform_of(backbone.processor).crop)}
-    return {"sampling_rate": int(backbone.processor.sampling_rate)}
+    return {"image_size": list(image_transform_of(backbone.processor).crop)}

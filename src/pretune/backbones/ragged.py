@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pretune.backbones.text.store import Growing, open_array
 from pretune.files import fsync_file
+from pretune.modalities.text.store import Growing, open_array
 
 __all__ = ["RaggedArrays", "RaggedWriter"]
 

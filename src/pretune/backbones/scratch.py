@@ -13,14 +13,14 @@ from pretune.backbones.presets.image import image_config, image_processor
 from pretune.backbones.presets.named import SCRATCH, preset_config, preset_tokenizer
 from pretune.backbones.presets_seq2seq import SEQ2SEQ_PRESETS, num_sentinels
 from pretune.backbones.processors import load_tokenizer
-from pretune.backbones.text.terms import count_terms
-from pretune.backbones.text.tokenizer import as_writer, count_texts, default_vocab_size, train_tokenizer
 from pretune.errors import UsageError, did_you_mean
+from pretune.modalities.text.terms import count_terms
+from pretune.modalities.text.tokenizer import as_writer, count_texts, default_vocab_size, train_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-    from pretune.backbones.text.template import FastTokenizer
+    from pretune.modalities.text.template import FastTokenizer
 
 __all__ = ["fresh_linear", "scratch_audio", "scratch_image", "scratch_text"]
 

@@ -26,8 +26,8 @@ import torch
 from torch import nn
 
 from pretune.backbones.processors import load_tokenizer
-from pretune.backbones.text.template import FastTokenizer, plain_backend
 from pretune.errors import ModelError
+from pretune.modalities.text.template import FastTokenizer, plain_backend
 
 __all__ = ["keep_embeddings", "reduced_tokenizer"]
 

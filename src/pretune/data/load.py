@@ -9,6 +9,7 @@ from pretune.data.read import read
 from pretune.data.reading import Reading
 from pretune.data.split import complete_splits
 from pretune.data.splits import Splits
+from pretune.modalities import Modality, modality_of_columns
 
 __all__ = ["load_splits", "modality_of"]
 
@@ -25,7 +26,6 @@ def load_splits(settings: DataSettings, learned: Reading | None = None) -> Split
     return clean(splits, settings) if isinstance(settings, CleanSettings) else splits
 
 
-def modality_of(splits: Splits) -> str:
-    """What the rows are made of: ``image``, ``audio`` or ``text``."""
-    columns = {column for rows in splits.values() for column in rows.column_names}
-    return next((kind for kind in ("image", "audio") if kind in columns), "text")
+def modality_of(splits: Splits) -> Modality:
+    """What the rows are made of."""
+    return modality_of_columns(column for rows in splits.values() for column in rows.column_names)

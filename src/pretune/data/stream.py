@@ -32,6 +32,7 @@ from pretune.data.rows import RowMaker, Rows
 from pretune.data.splits import COLUMNS
 from pretune.data.store import canonical_columns
 from pretune.errors import DataError
+from pretune.modalities import FILES, Modality
 
 __all__ = ["RowWithoutText", "stream_rows"]
 
@@ -46,7 +47,7 @@ class Wanted:
     table and its columns by role.
     """
 
-    modality: str = "text"
+    modality: Modality = Modality.TEXT
     asked: Mapping[str, str] = field(default_factory=dict)
     options: Options = field(default_factory=Options)
     learned: Reading = field(default_factory=Reading)
@@ -60,8 +61,7 @@ class Wanted:
 
     def told(self, name: str, table: Table, roles: Roles) -> None:
         """Tell which columns the inputs are read from, where the format does not say that."""
-        inputs = ("text", "text_pair", "words") if self.modality == "text" else (self.modality,)
-        found = {role: column for role, column in roles.to_dict().items() if role in inputs}
+        found = {role: column for role, column in roles.to_dict().items() if role in self.modality.columns}
         if table.roles == {"text": "0"} and table.by_line and self.learned.width > 1:
             found = {"text": WHOLE_LINE}
         else:
@@ -73,7 +73,7 @@ def stream_rows(
     place: str,
     *,
     columns: tuple[str, ...] = (),
-    modality: str = "text",
+    modality: Modality = Modality.TEXT,
     learned: Reading | None = None,
     on_left_out: Callable[[DataError], None] | None = None,
     on_read: Callable[[str, Mapping[str, str]], None] = lambda name, columns: None,
@@ -87,7 +87,7 @@ def stream_rows(
     object or a text on each line, or a CSV or TSV whose first line names the columns. Rows of pictures or clips have
     ``image`` or ``audio`` and what is known of the file.
 
-    ``modality`` (``image``, ``audio``) refuses rows of another kind, and on standard input reads each line that is not JSON
+    ``modality`` (of files) refuses rows of another kind, and on standard input reads each line that is not JSON
     as a path. Rows come in the order of the files' names; a row without an answer has no such key. What ``columns`` and ``how``
     (header, delimiter, encoding, format) leave open is as a model ``learned`` it. ``on_left_out`` is told of each file that
     cannot be used and of each row without a text; without it such a file is an error, and a row without a text stays.
@@ -113,7 +113,7 @@ def stream_rows(
         with reading(prepared.name), _telling(prepared.maker, on_left_out) as maker:
             for chunk in prepared.chunks:
                 for row in _dicts(maker(_usable(chunk, maker, on_left_out))):
-                    is_place = modality != "text" and row["id"] == Path(place).name
+                    is_place = modality.is_file and row["id"] == Path(place).name
                     yield {**row, "id": _by_path(row["id"], place)} if is_place or (by_path and not is_named) else row
             if counts is not None:
                 counts.update(maker.counts)
@@ -179,12 +179,11 @@ def _why_unusable(value: Any) -> str:
     return "" if isinstance(value, (bool, int, float)) else f"has a {type(value).__name__} where a text is needed"
 
 
-def _check_kind(maker: RowMaker, name: str, modality: str) -> None:
-    found = maker.media.kind if maker.media is not None else "text"
-    if modality not in ("text", found):
-        words = {"text": "text", "image": "pictures", "audio": "clips of sound"}
+def _check_kind(maker: RowMaker, name: str, modality: Modality) -> None:
+    found = Modality.TEXT if maker.media is None else Modality(maker.media.kind)
+    if modality.is_file and modality is not found:
         raise DataError(
-            f"{name} holds {words[found]}, and {words[modality]} are needed",
+            f"{name} holds {found.many}, and {modality.many} are needed",
             f"give such files, a folder of them, or a table and --column {modality}=NAME",
         )
 
@@ -230,7 +229,7 @@ def _from_input(stream: BinaryIO, wanted: Wanted) -> Iterator[dict[str, Any]]:
         table = jsonl_rows(jsonl_batches(every, _INPUT, rows=1), _INPUT)
     elif (mark := _delimiter_of(first, wanted)) is not None:
         table = piped_table(every, _INPUT, mark, header=wanted.options.header != "no")
-    elif modality == "text":
+    elif not modality.is_file:
         table = Table(("0",), False, line_chunks(every, {}, rows=1), roles={"text": "0"}, by_line=True)
     else:
         table = _paths(every, modality)
@@ -249,7 +248,7 @@ def _from_input(stream: BinaryIO, wanted: Wanted) -> Iterator[dict[str, Any]]:
         wanted.counts.update(maker.counts)
 
 
-def _paths(lines: Iterator[str], modality: str) -> Table:
+def _paths(lines: Iterator[str], modality: Modality) -> Table:
     """One file a line; its path is its row's id."""
     chunks = line_chunks(lines, {}, rows=1)
     both = (Chunk(chunk.numbers, lambda _, chunk=chunk: chunk.column("0")) for chunk in chunks)
@@ -278,9 +277,9 @@ def _delimiter_of(first: str, wanted: Wanted) -> str | None:
 
 def _with_media(asked: Mapping[str, str], table: Table) -> dict[str, str]:
     """On standard input only a key called ``image`` or ``audio`` names a file: one row cannot tell more."""
-    if {"image", "audio"} & asked.keys() or table.roles:
+    if {*FILES} & asked.keys() or table.roles:
         return dict(asked)
-    return {**asked, **{kind: kind if kind in table.columns else "" for kind in ("image", "audio")}}
+    return {**asked, **{kind: kind if kind in table.columns else "" for kind in FILES}}
 
 
 def _decoded(stream: BinaryIO, encoding: str) -> Iterator[str]:

@@ -16,6 +16,7 @@ import torch
 
 from pretune.errors import ModelError, UsageError
 from pretune.explain.reading import Reading
+from pretune.modalities import Modality
 
 __all__ = [
     "Attention",
@@ -121,7 +122,7 @@ def _answer(outputs: Any) -> torch.Tensor:
 def _with_prefix(reading: Reading, positions: int) -> Reading:
     """The reading of a picture with the tokens that the model puts before the patches; others as they are."""
     extra = positions - len(reading.tokens)
-    if reading.kind != "image" or extra <= 0:
+    if reading.kind is not Modality.IMAGE or extra <= 0:
         return reading
     names = [*_PREFIXES[: min(extra, 1 + (extra == 2))]]
     names += [f"register {number + 1}" for number in range(extra - len(names))]

@@ -20,6 +20,7 @@ from pretune.explain.aims import Explainable, aim_at
 from pretune.explain.faithfulness import ORDERS, Faithfulness, deletion_test
 from pretune.explain.gradients import CLOSE, MOST_STEPS, Completeness, class_activation, integrated_gradients
 from pretune.explain.patience import OutOfTime, Patience
+from pretune.modalities import Modality
 from pretune.tasks.base import Task
 from pretune.tasks.shown.parts import Parts
 from pretune.tasks.shown.saliency import overlay
@@ -36,14 +37,14 @@ SHOWN_SIDE = 480
 class Attribution:
     """What of an example speaks for what is ``explained`` (and, below 0, against it), by ``method``.
 
-    ``kind`` is ``text``, ``image`` or ``audio``. ``answer`` is what the model says, ``probability`` that of ``explained`` (a class,
+    ``answer`` is what the model says, ``probability`` that of ``explained`` (a class,
     or a transcript; ``figure`` is its name), ``measure`` what the scores share out.
     A text has ``pieces`` (words as they stand in it), their ``spans`` (side, first character, character behind the last) and
     ``scores``; a clip ``times`` in seconds, where each of the ``scores``' stretches begins, and its length ``seconds``; a
     picture a ``heat`` map (h, w) over its crop, and addresses (``data:image/jpeg``) of the ``picture`` and of the ``overlay`` of both.
     """
 
-    kind: str
+    kind: Modality
     method: str
     answer: str | tuple[str, ...]
     explained: str
@@ -72,10 +73,10 @@ class Attribution:
             "faithfulness": self.faithfulness and self.faithfulness.to_dict(),
             "notes": list(self.notes),
         }  # fmt: skip
-        if self.kind == "image":
+        if self.heat:
             heat = [[round(value, 6) for value in row] for row in self.heat]
             return {**found, "heat": heat, "picture": self.picture, "overlay": self.overlay}
-        if self.kind == "audio":
+        if self.times:
             return {**found, "times": list(self.times), "seconds": self.seconds, "scores": list(self.scores)}
         spans = [list(span) for span in self.spans]
         return {**found, "pieces": list(self.pieces), "spans": spans, "scores": list(self.scores)}
@@ -113,7 +114,7 @@ def explain_example(
     return Attribution(
         kind=task.modality, method=scores.method, answer=aim.answer, explained=aim.explained, probability=aim.probability,
         measure=aim.measure, figure=aim.figure, completeness=scores.completeness, faithfulness=test,
-        notes=(*parts.notes, *aim.notes, *_short_of(scores), *told), **_shown(task.modality, parts, scores, aim),
+        notes=(*parts.notes, *aim.notes, *_short_of(scores), *told), **_shown(parts, scores, aim),
     )  # fmt: skip
 
 
@@ -159,7 +160,7 @@ def _scored(
 ) -> _Scores:
     if next(model.parameters(), None) is None:
         return _occlusion(parts, aim)
-    if task.modality == "image":
+    if parts.pixels is not None:
         found = class_activation(task, model, parts, aim, device.device)
         if found is not None:
             method, heat = found
@@ -184,11 +185,11 @@ def _spread(heat: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     return torch.nn.functional.interpolate(held, size=tuple(shape), mode="bilinear")[0, 0].double().numpy()
 
 
-def _shown(kind: str, parts: Parts, scores: _Scores, aim: Aim) -> dict[str, Any]:
-    """What of the scores belongs to this kind of example."""
-    if kind == "text":
+def _shown(parts: Parts, scores: _Scores, aim: Aim) -> dict[str, Any]:
+    """What of the scores belongs to parts of this kind."""
+    if parts.spans:
         return {"pieces": parts.names, "spans": parts.spans, "scores": tuple(scores.scores_N.tolist())}
-    if kind == "audio":
+    if parts.seconds:
         return {"times": parts.seconds[:-1], "seconds": parts.seconds[-1], "scores": tuple(scores.scores_N.tolist())}
     assert parts.pixels is not None, "pictures have pixels"
     heat = scores.scores_N.reshape(parts.grid) if scores.heat is None else scores.heat

@@ -17,6 +17,7 @@ import torch
 from pretune.explain.aim import Aim
 from pretune.explain.aims import Explainable
 from pretune.explain.patience import Patience
+from pretune.modalities import Modality
 from pretune.tasks.shown.parts import Parts
 from pretune.tasks.shown.saliency import grad_cam, map_activation
 from pretune.types import Batch
@@ -63,8 +64,9 @@ def integrated_gradients(
     between both. Hooks are set on the model while it runs: it must not answer
     anything else meanwhile.
     """
-    layer = _LAYERS[task.modality](model)
-    if layer is None and task.modality == "audio":
+    try:
+        layer = _LAYERS[task.modality](model)
+    except NoLayer:
         return None
     item, blank = (task.collate([one]).to(device) for one in (parts.item, parts.blank_item))
     main = next(name for name in _MAIN_INPUTS if name in item.inputs)
@@ -84,7 +86,7 @@ def integrated_gradients(
         found = Completeness(float(values.sum()), float(ends[0] - ends[1]), steps)
         enough = found.error <= CLOSE or steps >= MOST_STEPS
         if enough or not patience.allows(2 * (patience.spent - began)):
-            features = 0 if task.modality == "image" else -1
+            features = -1 if values.ndim == 2 else 0  # (P, features), or channels first
             return values.sum(axis=features)[: len(parts.places)], found
         steps *= 2
 
@@ -92,11 +94,17 @@ def integrated_gradients(
 _MAIN_INPUTS = ("input_ids", "pixel_values", "input_values", "input_features")
 
 
-def _frames_of(model: torch.nn.Module) -> torch.nn.Module | None:
-    """Where the models of the wav2vec 2.0 family take the frames of the convolutions or of the filter bank in."""
+class NoLayer(Exception):
+    """A model without a known place where its inputs have become vectors."""
+
+
+def _frames_of(model: torch.nn.Module) -> torch.nn.Module:
+    """Where the models of the wav2vec 2.0 family take the frames of the convolutions or of the filter bank in. Raises :class:`NoLayer`."""
     projection = getattr(getattr(model, "base_model", None), "feature_projection", None)
     found = getattr(projection, "projection", None)
-    return found if isinstance(found, torch.nn.Linear) else None
+    if not isinstance(found, torch.nn.Linear):
+        raise NoLayer
+    return found
 
 
 @contextlib.contextmanager
@@ -117,11 +125,12 @@ def _copied(model: Any) -> Iterator[None]:
         handle.remove()
 
 
-_LAYERS: dict[str, Callable[[Any], torch.nn.Module | None]] = {
-    "text": lambda model: model.get_input_embeddings(),
-    "image": lambda model: None,
-    "audio": _frames_of,
+_LAYERS: dict[Modality, Callable[[Any], torch.nn.Module | None]] = {
+    Modality.TEXT: lambda model: model.get_input_embeddings(),
+    Modality.IMAGE: lambda model: None,
+    Modality.AUDIO: _frames_of,
 }
+"""Where a path begins: a layer whose outputs are walked, or None for the inputs themselves."""
 
 
 def _batch_of(one: Batch, inputs: dict[str, torch.Tensor]) -> Batch:

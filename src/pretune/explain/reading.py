@@ -5,20 +5,23 @@ Shapes: T positions of an item (tokens, patches with class tokens before them, f
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
-from pretune.backbones.audio.clips import AudioSpec, audio_spec_of, collate_clips
-from pretune.backbones.image.transform import ImageTransform, centre_crop, collate_pixels, image_transform_of, resized
+from pretune.backbones.audio.spec import audio_spec_of
 from pretune.backbones.load import Backbone
-from pretune.backbones.text.encoder import TextEncoder, collate_text
 from pretune.backbones.text.limits import encoder_for
 from pretune.config import TextSettings
 from pretune.data.media.image import decode_image
 from pretune.errors import ModelError, UsageError
+from pretune.modalities import Modality
+from pretune.modalities.audio.clips import AudioSpec, collate_clips
+from pretune.modalities.image.transform import ImageTransform, centre_crop, collate_pixels, image_transform_of, resized
+from pretune.modalities.text.encoder import TextEncoder, collate_text
 from pretune.tasks.base import Task
 from pretune.tasks.rows.audio import clip_of
 from pretune.tasks.shown.audio import LONGEST_SECONDS, shown_clip
@@ -39,12 +42,12 @@ SHOWN_SIDE = 480
 class Reading:
     """One example, ready for a model: a batch of one without padding that counts.
 
-    ``kind`` is ``text``, ``image`` or ``audio``. ``tokens`` (T,) names the positions and ``is_special`` (T,) says which are no
+    ``tokens`` (T,) names the positions and ``is_special`` (T,) says which are no
     part of the example. Positions from ``prefix`` on lie on a ``grid`` of rows and columns, for pictures and clips; ``picture``
     is the address of what lies under it, ``seconds`` how long a clip lasts.
     """
 
-    kind: str
+    kind: Modality
     inputs: dict[str, torch.Tensor]
     tokens: tuple[str, ...]
     is_special: tuple[bool, ...]
@@ -54,19 +57,29 @@ class Reading:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
 
+    @property
+    def has_grid(self) -> bool:
+        """Do its positions lie on a picture or a spectrum? Else they are tokens."""
+        return self.grid[1] > 0
+
+
+_READERS = {Modality.TEXT: "encoder", Modality.IMAGE: "geometry", Modality.AUDIO: "hearing"}
+"""What tasks call it."""
+
 
 def reader_of(task: Task) -> Reader:
     """What makes the inputs of the task's model."""
-    return getattr(task, {"text": "encoder", "image": "geometry", "audio": "hearing"}[task.modality])
+    return getattr(task, _READERS[task.modality])
 
 
 def reader_of_backbone(backbone: Backbone, about: dict[str, Any]) -> Reader:
     """The same for a pre-trained model; ``about`` is its ``pretune.json``."""
-    if backbone.modality == "image":
-        return image_transform_of(backbone.processor).at(about.get("image_size"))
-    if backbone.modality == "audio":
-        return audio_spec_of(backbone)
-    return encoder_for(backbone, TextSettings(max_length=about.get("max_length")))
+    made: Mapping[Modality, Callable[[], Reader]] = {
+        Modality.TEXT: lambda: encoder_for(backbone, TextSettings(max_length=about.get("max_length"))),
+        Modality.IMAGE: lambda: image_transform_of(backbone.processor).at(about.get("image_size")),
+        Modality.AUDIO: lambda: audio_spec_of(backbone),
+    }
+    return made[backbone.modality]()
 
 
 def read_example(reader: Reader, example: Example, config: Any) -> Reading:
@@ -86,7 +99,7 @@ def _read_text(encoder: TextEncoder, example: Example) -> Reading:
     if all(place is None for place in places):
         raise UsageError("there is nothing to explain: the text is empty", "give a text with a word in it")
     return Reading(
-        kind="text",
+        kind=Modality.TEXT,
         inputs=collate_text([piece], encoder.padding).inputs,
         tokens=shown_tokens(piece, places, texts, encoder.tokenizer),
         is_special=tuple(place is None for place in places),
@@ -113,7 +126,7 @@ def _read_picture(geometry: ImageTransform, image: dict[str, Any], config: Any) 
     rows, columns = (length // one for length, one in zip(geometry.crop, sides, strict=True))
     patches = tuple(f"row {r + 1}, column {c + 1}" for r in range(rows) for c in range(columns))
     return Reading(
-        kind="image",
+        kind=Modality.IMAGE,
         inputs={"pixel_values": collate_pixels([pixels], geometry)},
         tokens=patches,
         is_special=(False,) * len(patches),
@@ -129,7 +142,7 @@ def _read_clip(hearing: AudioSpec, audio: dict[str, Any]) -> Reading:
         inputs = {"input_values": inputs["input_values"][:, : len(clip)]}
     frames, seconds = hearing.frames(len(clip)), len(clip) / hearing.rate
     return Reading(
-        kind="audio",
+        kind=Modality.AUDIO,
         inputs=inputs,
         tokens=tuple(f"{(frame + 0.5) * seconds / frames:.2f} s" for frame in range(frames)),
         is_special=(False,) * frames,

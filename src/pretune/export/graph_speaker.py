@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from pretune.backbones.audio.speech_steps import FRAMES, Said, SpeechSteps
 from pretune.backbones.audio.tacotron import Decoded
 from pretune.backbones.graph_parts import encoder_beside, postnet_beside
 from pretune.engine.randomness import dropout_mask, row_keys
 from pretune.errors import ModelError
 from pretune.export.onnx_model import ALONE, open_session
+from pretune.modalities.audio.speech_steps import FRAMES, Said, SpeechSteps
 
 __all__ = ["GraphSpeaker"]
 

@@ -91,7 +91,7 @@ def add_program(
     """Make a folder with a graph (of this signature, for this engine) answer by itself: ``predict.py``, what reads the task's
     rows and cleans their texts, and ``pretune.json``, which tells them how. ``about`` is what that says of the task.
     """
-    inputs = {**task.portable(), **({"reads_pairs": reads_pairs} if task.modality == "text" else {})}
+    inputs = {**task.portable(), **({} if task.modality.is_file else {"reads_pairs": reads_pairs})}
     steps = about.get("reading", {}).get("clean", ())
     words = {"stopwords": list(english_stopwords())} if "stopwords" in steps else {}
     write_json(

@@ -2,7 +2,7 @@
 
 ``model_encoder.onnx`` takes rows of one length, so that it needs no mask; ``model.onnx`` takes the frame before a step, which units of
 the pre-net stay, the letters and the state, and gives frames, the logit of the end and the state behind it; ``model_postnet.onnx`` gives
-frames with what it adds to them. :mod:`pretune.backbones.audio.speech_steps` runs them. Shapes: as there.
+frames with what it adds to them. :mod:`pretune.modalities.audio.speech_steps` runs them. Shapes: as there.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from pretune.backbones.audio.speech_steps import FRAMES, STATES
 from pretune.backbones.audio.tacotron import DecoderState
 from pretune.backbones.graph_parts import encoder_beside, postnet_beside
 from pretune.export.onnx_graph import BATCH, ByName, checked_signature, plain, write_graph
+from pretune.modalities.audio.speech_steps import FRAMES, STATES
 
 __all__ = ["export_speaker"]
 

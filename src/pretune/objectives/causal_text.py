@@ -17,13 +17,14 @@ from pretune.backbones.blocks import BlockEncoder
 from pretune.backbones.causal import ToldTokens, packs_exactly, told_in_packs, told_in_rows
 from pretune.backbones.heads import token_losses
 from pretune.backbones.text.limits import most_tokens, position_offset
-from pretune.backbones.text.packing import pack
 from pretune.backbones.text_kinds import goes_on
 from pretune.config import READ_BY_MODALITY
 from pretune.engine.batching import Stream, cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.metrics.base import ScoreSpec
 from pretune.metrics.language_model import LIKELIHOOD, LanguageModelMetric, likelihood_scores
+from pretune.modalities import Modality
+from pretune.modalities.text.packing import pack
 from pretune.objectives.pretraining import Pretraining
 from pretune.tasks.rows.texts import WholeTexts, store_texts
 from pretune.tasks.text_generation import TextGeneration
@@ -49,7 +50,7 @@ class CausalText(Pretraining):
     """Next tokens (Radford et al. 2018, "Improving language understanding by generative pre-training", section 3.1)."""
 
     name: ClassVar[str] = "causal-language-modelling"
-    modality: ClassVar[str] = "text"
+    modalities: ClassVar[tuple[Modality, ...]] = (Modality.TEXT,)
     columns: ClassVar[tuple[str, ...]] = ("id", "text", "text_pair")
     primary: str = LanguageModelMetric.primary
     specs: Mapping[str, ScoreSpec] = LanguageModelMetric.specs

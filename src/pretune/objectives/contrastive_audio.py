@@ -15,13 +15,15 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from pretune.backbones.audio.clips import audio_spec_of, parts_of, without_own_masks
+from pretune.backbones.audio.spec import audio_spec_of, without_own_masks
 from pretune.config import READ_BY_MODALITY
 from pretune.engine.batching import Stream, cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.engine.randomness import row_keys
 from pretune.errors import ModelError
 from pretune.metrics.base import ScoreSpec
+from pretune.modalities import Modality
+from pretune.modalities.audio.clips import parts_of
 from pretune.objectives.hidden_frames import MASK_SHARE, code_warnings, gumbel, hidden_frames, other_frames
 from pretune.objectives.pretraining import Pretraining
 from pretune.tasks.protocols import EncodedRows
@@ -65,7 +67,7 @@ class ContrastiveAudio(Pretraining):
     """
 
     name: ClassVar[str] = "contrastive-audio"
-    modality: ClassVar[str] = "audio"
+    modalities: ClassVar[tuple[Modality, ...]] = (Modality.AUDIO,)
     columns: ClassVar[tuple[str, ...]] = ("audio",)
     primary: str = "contrastive_accuracy"
     specs: Mapping[str, ScoreSpec] = {

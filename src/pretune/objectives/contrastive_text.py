@@ -16,12 +16,12 @@ import torch
 from torch import nn
 
 from pretune.backbones.load import without_pooler
-from pretune.backbones.text.encoder import TextPiece, collate_text
 from pretune.backbones.text_kinds import fills_in
 from pretune.engine.batching import Stream, cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.engine.randomness import row_keys, uniform
 from pretune.metrics.base import ScoreSpec
+from pretune.modalities.text.encoder import TextPiece, collate_text
 from pretune.objectives.contrastive_image import nt_xent
 from pretune.objectives.hidden_tokens import BUDGET_TOKENS, OnTrunk, TextPretraining, mask_id_of, number_of
 from pretune.objectives.representation import SPREAD_SPECS, collapse_warnings, health_scores, health_statistics
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
     from pretune.backbones.load import Backbone
-    from pretune.backbones.text.encoder import TextEncoder
+    from pretune.modalities.text.encoder import TextEncoder
     from pretune.tasks.protocols import EncodedRows
 
 __all__ = ["ContrastiveText"]

@@ -13,15 +13,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from pretune.backbones.audio.clips import audio_spec_of, without_own_masks
-from pretune.backbones.image.transform import collate_pixels, image_transform_of, interpolate_positions, patches_of
-from pretune.backbones.image.views import DRAWS, VIEWS
+from pretune.backbones.audio.spec import audio_spec_of, without_own_masks
 from pretune.backbones.load import load_backbone
 from pretune.engine.batching import Stream, cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.engine.randomness import uniform
 from pretune.errors import ModelError
 from pretune.metrics.base import ScoreSpec
+from pretune.modalities import FILES, Modality
+from pretune.modalities.image.transform import collate_pixels, image_transform_of, interpolate_positions, patches_of
+from pretune.modalities.image.views import DRAWS, VIEWS
 from pretune.objectives.pretraining import Pretraining
 from pretune.objectives.teaching import TaughtSettings, at_rest
 from pretune.objectives.two_views import seeded_heads
@@ -157,7 +158,7 @@ class DistilFeatures(Pretraining):
     """
 
     name: ClassVar[str] = "feature-distillation"
-    modality: ClassVar[str] = "image and audio"
+    modalities: ClassVar[tuple[Modality, ...]] = FILES
     columns: ClassVar[tuple[str, ...]] = ("image", "audio")
     primary: str = "explained"
     specs: Mapping[str, ScoreSpec] = {"explained": ScoreSpec(rising=True, limits=(-1e6, 1.0))}
@@ -171,7 +172,7 @@ class DistilFeatures(Pretraining):
     def __init__(self, backbone: Backbone, settings: TaughtSettings, *, seed: int) -> None:
         large = load_backbone(settings.teacher)
         self.reader: _Reader = (
-            _Clips(backbone, large) if backbone.modality == "audio" else _Pictures(backbone, large, settings)
+            _Pictures(backbone, large, settings) if backbone.modality is Modality.IMAGE else _Clips(backbone, large)
         )
         student, self.report = self.reader.build(backbone, seed)
         self.student = student

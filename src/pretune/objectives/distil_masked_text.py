@@ -15,10 +15,11 @@ from torch.nn import functional
 
 from pretune.backbones.heads import IGNORED, heads_at, in_blocks
 from pretune.backbones.load import load_backbone
-from pretune.backbones.text.encoder import collate_text
 from pretune.backbones.text.limits import encoder_for
 from pretune.errors import ModelError
 from pretune.metrics.base import ScoreSpec
+from pretune.modalities import Modality
+from pretune.modalities.text.encoder import collate_text
 from pretune.objectives.distil import MatchedStudent
 from pretune.objectives.masked_text_pretraining import MaskedTextPretraining
 from pretune.objectives.matched_student import compared_inside
@@ -52,7 +53,7 @@ class DistilMaskedText(Pretraining):
     """
 
     name: ClassVar[str] = MaskedTextPretraining.name
-    modality: ClassVar[str] = MaskedTextPretraining.modality
+    modalities: ClassVar[tuple[Modality, ...]] = MaskedTextPretraining.modalities
     columns: ClassVar[tuple[str, ...]] = MaskedTextPretraining.columns
     primary: str = MaskedTextPretraining.primary
     specs: Mapping[str, ScoreSpec] = MaskedTextPretraining.specs

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from pretune.backbones.text.encoder import TextPiece
 from pretune.backbones.text.limits import encoder_for
 from pretune.config import READ_BY_MODALITY
 from pretune.engine.batching import Stream, cut_by_budget
@@ -23,6 +22,8 @@ from pretune.engine.devices import Device, inference
 from pretune.engine.randomness import row_keys
 from pretune.errors import ModelError
 from pretune.metrics.base import ScoreSpec
+from pretune.modalities import Modality
+from pretune.modalities.text.encoder import TextPiece
 from pretune.objectives.pretraining import Pretraining
 from pretune.objectives.token_rows import TokenRows, store_of
 from pretune.types import Batch, Feed, Loss
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from pretune.backbones.load import Backbone
-    from pretune.backbones.text.encoder import TextEncoder
     from pretune.config import PretrainingSettings
     from pretune.data.splits import Splits
+    from pretune.modalities.text.encoder import TextEncoder
     from pretune.tasks.protocols import EncodedRows
 
 __all__ = ["BUDGET_TOKENS", "HiddenTokens", "OnTrunk", "TextPretraining", "mask_id_of", "number_of"]
@@ -72,7 +73,7 @@ class OnTrunk(torch.nn.Module):
 class TextPretraining(Pretraining):
     """Rows of texts of which tokens are hidden by keys. ``fraction`` of a row's own tokens are, ``default_fraction`` where the settings name none."""
 
-    modality: ClassVar[str] = "text"
+    modalities: ClassVar[tuple[Modality, ...]] = (Modality.TEXT,)
     columns: ClassVar[tuple[str, ...]] = ("id", "text", "text_pair")
     reads: ClassVar[tuple[str, ...]] = (*READ_BY_MODALITY["text"], "mask_fraction")
     default_epochs: tuple[float, float] = (10.0, 3.0)

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 import torch
 
-from pretune.backbones.image.transform import ImageTransform, collate_pixels, image_transform_of, pictures_of
-from pretune.backbones.image.views import DRAWS, VIEWS
 from pretune.config import READ_BY_MODALITY
 from pretune.engine.batching import Stream
 from pretune.engine.randomness import row_keys, uniform
+from pretune.modalities import Modality
+from pretune.modalities.image.transform import ImageTransform, collate_pixels, image_transform_of, pictures_of
+from pretune.modalities.image.views import DRAWS, VIEWS
 from pretune.objectives.pretraining import Pretraining
 from pretune.objectives.representation import collapse_warnings, health_scores
 from pretune.tasks.protocols import EncodedRows
@@ -60,7 +61,7 @@ class ImagePretraining(Pretraining):
     A column ``label`` is looked at for the accuracy of nearest neighbours only; nothing is learned from it.
     """
 
-    modality: ClassVar[str] = "image"
+    modalities: ClassVar[tuple[Modality, ...]] = (Modality.IMAGE,)
     columns: ClassVar[tuple[str, ...]] = ("image",)
     reads: ClassVar[tuple[str, ...]] = (*READ_BY_MODALITY["image"], "augment")
     shown: ClassVar[str]

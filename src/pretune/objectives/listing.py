@@ -52,7 +52,7 @@ def find_pretraining(backbone: Backbone, asked: str = "auto") -> type[Pretrainin
     fitting = {
         word: kind
         for word, kind in PRETRAININGS.items()
-        if kind.modality == backbone.modality and kind.suits(backbone.config)
+        if backbone.modality in kind.modalities and kind.suits(backbone.config)
     }
     if asked == "auto" and fitting:
         return next(iter(fitting.values()))
@@ -60,12 +60,12 @@ def find_pretraining(backbone: Backbone, asked: str = "auto") -> type[Pretrainin
         return fitting[asked]
     named = f"{backbone.name} ({backbone.config.model_type})"
     if not fitting:
-        wanted = [kind.models for kind in PRETRAININGS.values() if kind.modality == backbone.modality]
+        wanted = [kind.models for kind in PRETRAININGS.values() if backbone.modality in kind.modalities]
         raise UsageError(
             f"there is no objective by which {named} learns without labels",
             f"choose {' or '.join(wanted)}; pretune finetune takes this one",
         )
     raise UsageError(
-        f"--objective {asked} does not fit {named}, which reads {backbone.modality} data",
+        f"--objective {asked} does not fit {named}, which reads {backbone.modality.mass}",
         did_you_mean(asked, ["auto", *fitting]),
     )

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import numpy as np
 import torch
 
-from pretune.backbones.image.transform import ImageTransform, collate_pixels, patches_of
 from pretune.engine.devices import Device, inference
 from pretune.engine.randomness import torch_generator, uniform
 from pretune.errors import ModelError, UsageError
 from pretune.metrics.base import ScoreSpec
+from pretune.modalities.image.transform import ImageTransform, collate_pixels, patches_of
 from pretune.objectives.image_pretraining import ImagePretraining, pretraining_transform, told
 from pretune.objectives.representation import HEALTH_READING, HEALTH_SPECS, NUM_HEALTH, health_statistics
 from pretune.tasks.protocols import EncodedRows

@@ -18,15 +18,15 @@ from torch.nn import functional
 
 from pretune.backbones.adapt import Adaptation
 from pretune.backbones.heads import IGNORED, heads_at, in_blocks
-from pretune.backbones.text.encoder import TextEncoder, TextPiece, collate_text
-from pretune.backbones.text.packing import collate_packed, pack
-from pretune.backbones.text.store import TokenStore
-from pretune.backbones.text.words import whole_words, word_starts
 from pretune.engine.batching import Stream, cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.engine.fit import Objective
 from pretune.engine.randomness import row_keys, uniform
 from pretune.errors import DataError
+from pretune.modalities.text.encoder import TextEncoder, TextPiece, collate_text
+from pretune.modalities.text.packing import collate_packed, pack
+from pretune.modalities.text.store import TokenStore
+from pretune.modalities.text.words import whole_words, word_starts
 from pretune.types import TERM, Batch, Feed, Loss
 
 __all__ = ["MaskedText"]

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import numpy as np
 import torch
 
-from pretune.backbones.text.cooccurrence import cached_vectors
 from pretune.backbones.text.limits import encoder_for, position_offset
 from pretune.backbones.text_kinds import fills_in
 from pretune.config import READ_BY_MODALITY
 from pretune.errors import UsageError
 from pretune.metrics.base import ScoreSpec, Sums
+from pretune.modalities import Modality
+from pretune.modalities.text.cooccurrence import cached_vectors
 from pretune.objectives.masked_text import MaskedText
 from pretune.objectives.pretraining import Measure, Pretraining
 from pretune.objectives.token_rows import TokenRows, store_of
@@ -60,7 +61,7 @@ class MaskedTextPretraining(Pretraining):
     """See :class:`pretune.objectives.masked_text.MaskedText`."""
 
     name: ClassVar[str] = "masked-language-modelling"
-    modality: ClassVar[str] = "text"
+    modalities: ClassVar[tuple[Modality, ...]] = (Modality.TEXT,)
     columns: ClassVar[tuple[str, ...]] = ("id", "text", "text_pair")
     primary: str = "masked_accuracy"
     specs: Mapping[str, ScoreSpec] = {

@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from pretune.backbones.audio.clips import FULL_SCALE
 from pretune.backbones.audio.wavenet import codes_of
 from pretune.backbones.own import WAVENET, mel_of
 from pretune.config import READ_BY_MODALITY
 from pretune.engine.batching import Stream, cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.metrics.base import ScoreSpec, Sums
+from pretune.modalities import Modality
+from pretune.modalities.audio.clips import FULL_SCALE
 from pretune.objectives.pretraining import Measure, Pretraining
 from pretune.objectives.sound_baselines import CodeCounts, linear_prediction_bits
 from pretune.tasks.protocols import EncodedRows
@@ -50,7 +51,7 @@ class NextSample(Pretraining):
     """Cross entropy of mu-law codes, summed over samples."""
 
     name: ClassVar[str] = "next-sample"
-    modality: ClassVar[str] = "audio"
+    modalities: ClassVar[tuple[Modality, ...]] = (Modality.AUDIO,)
     columns: ClassVar[tuple[str, ...]] = ("audio",)
     primary: str = "bits_per_sample"
     specs: Mapping[str, ScoreSpec] = {

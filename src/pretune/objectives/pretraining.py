@@ -16,6 +16,7 @@ import torch
 from pretune.backbones.adapt import Adaptation
 from pretune.engine.fit import Objective
 from pretune.metrics.base import Measured, ScoreSpec, Sums
+from pretune.modalities import Modality
 from pretune.tasks.protocols import EncodedRows
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Pretraining(Objective):
     """
 
     name: ClassVar[str]
-    modality: ClassVar[str]
+    modalities: ClassVar[tuple[Modality, ...]]
     columns: ClassVar[tuple[str, ...]]
     primary: str
     specs: Mapping[str, ScoreSpec]

@@ -19,12 +19,12 @@ from torch.nn import functional
 
 from pretune.backbones.heads import heads_at
 from pretune.backbones.load import without_pooler
-from pretune.backbones.text.encoder import TextPiece, collate_text
 from pretune.backbones.text_kinds import fills_in
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.engine.randomness import row_keys, seed_of, uniform
 from pretune.metrics.base import ScoreSpec
+from pretune.modalities.text.encoder import TextPiece, collate_text
 from pretune.objectives.hidden_tokens import BUDGET_TOKENS, HiddenTokens, OnTrunk, mask_id_of, number_of
 from pretune.objectives.token_rows import store_of
 from pretune.types import Batch, Feed, Loss
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
     from pretune.backbones.load import Backbone
-    from pretune.backbones.text.encoder import TextEncoder
-    from pretune.backbones.text.store import TokenStore
+    from pretune.modalities.text.encoder import TextEncoder
+    from pretune.modalities.text.store import TokenStore
     from pretune.tasks.protocols import EncodedRows
 
 __all__ = ["ReplacedText", "Replacing"]

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pretune.backbones.image.transform import ImageTransform
+from pretune.modalities.image.transform import ImageTransform
 from pretune.objectives.two_views import Encoder, TwoViews, perceptron, seeded_heads
 from pretune.types import Feed, Loss
 

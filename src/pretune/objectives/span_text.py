@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, ClassVar, final
 import numpy as np
 import torch
 
-from pretune.backbones.text.encoder import Padding, TextEncoder, TextPiece, collate_text
 from pretune.engine.randomness import uniform
 from pretune.errors import ModelError
+from pretune.modalities.text.encoder import Padding, TextEncoder, TextPiece, collate_text
 from pretune.objectives.hidden_tokens import HiddenTokens, number_of
 from pretune.types import TERM, Batch
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pretune.backbones.text.store import RowEncoder, TokenStore, encode_dataset
+from pretune.modalities.text.store import RowEncoder, TokenStore, encode_dataset
 from pretune.types import Encoded
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from pretune.explain.attributions import Attribution
 from pretune.explain.faithfulness import Faithfulness
 from pretune.explain.packing import Packed, pack
 from pretune.explain.written_saliency import WrittenSaliency
+from pretune.modalities import Modality
 from pretune.report.attribution_parts import answer_text, attribution_section
 from pretune.report.layout import Banner, Page, Section, part, write_page
 from pretune.report.stills import Chosen, still_markup
@@ -27,12 +28,10 @@ __all__ = ["Explained", "explained_page", "write_explained_page"]
 
 _UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 _VIEWS = {
-    "text": (("lines", "Lines"), ("matrix", "Matrix"), ("heads", "All heads")),
-    "image": (("picture", "Picture"), ("matrix", "Matrix"), ("heads", "All heads")),
-    "audio": (("picture", "Spectrum"), ("matrix", "Matrix"), ("heads", "All heads")),
+    Modality.TEXT: (("lines", "Lines"), ("matrix", "Matrix"), ("heads", "All heads")),
+    Modality.IMAGE: (("picture", "Picture"), ("matrix", "Matrix"), ("heads", "All heads")),
+    Modality.AUDIO: (("picture", "Spectrum"), ("matrix", "Matrix"), ("heads", "All heads")),
 }
-_PARTS = {"text": "token", "image": "patch", "audio": "frame"}
-_MANY = {"text": "tokens", "image": "patches", "audio": "frames"}
 _SAYS = (
     "Attention weights are how a head mixes its inputs: row by row, shares that sum to 1. They are the model's own numbers, not an estimate.",
     "They are not reasons. Quite different weights can give the same answer (Jain & Wallace 2019), and what a {part} carries in a deep layer is "
@@ -145,17 +144,15 @@ def _attention_section(found: Explained, attention: Attention, packed: Packed) -
     blobs = [(name, blob) for name in ("values", "largest", "columns") if (blob := getattr(packed, name))]
     data = Markup(_json(_data(attention, packed, chosen)))
     view = part(
-        "attention", views=_VIEWS[reading.kind], from_label="" if reading.kind == "text" else "Looking from", data=data,
+        "attention", views=_VIEWS[reading.kind], from_label="Looking from" if reading.has_grid else "", data=data,
         blobs=[(name, Markup(blob)) for name, blob in blobs], still=still_markup(attention, chosen),
     )  # fmt: skip
     fewest, most = min(attention.heads), max(attention.heads)
     heads = counted(most, "head") if fewest == most else f"{fewest} to {most} heads"
     told = f"{counted(len(attention.layers), 'layer')} of {heads}, {counted(len(reading.tokens), 'position')}."
     if found.chosen is None:
-        told += (
-            f" Shown first is the head with the heaviest links between {_MANY[reading.kind]} that are no neighbours."
-        )
-    said = [sentence.format(part=_PARTS[reading.kind]) for sentence in _SAYS[: 5 if reading.kind == "text" else 4]]
+        told += f" Shown first is the head with the heaviest links between {reading.kind.parts} that are no neighbours."
+    said = [sentence.format(part=reading.kind.part) for sentence in _SAYS[: 4 if reading.has_grid else 5]]
     return Section(
         "attention",
         "Where attention goes",
@@ -189,7 +186,7 @@ def _data(attention: Attention, packed: Packed, chosen: Chosen) -> dict[str, Any
         "kind": reading.kind, "tokens": list(reading.tokens), "special": [int(one) for one in reading.is_special],
         "heads": list(attention.heads), "how": packed.how, "kept": packed.kept, "prefix": prefix,
         "grid": [height, width], "aspect": height / width if width else 1, "picture": reading.picture, "seconds": reading.seconds,
-        "every": f"all {_MANY[reading.kind]} together (mean)",
+        "every": f"all {reading.kind.parts} together (mean)",
         "query": 0 if prefix else -1,
         "start": {"layer": chosen.layer, "head": chosen.number(attention)},
     }  # fmt: skip

@@ -68,9 +68,9 @@ def _how(found: Attribution) -> str:
 
 
 def _picture_of(found: Attribution, texts: Sequence[str], clip: Mapping[str, Any] | None) -> list[Markup]:
-    if found.kind == "text":
+    if found.spans:
         return _words(found, texts)
-    if found.kind == "audio":
+    if found.times:
         return _stretches(found, clip or {})
     rows = [
         {"image": found.picture, "caption": "what the model sees"},

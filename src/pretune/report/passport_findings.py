@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from pretune.modalities import Modality, modality_of_columns
 from pretune.report.layout import Cell, cell_of, data_table, part
 from pretune.report.svg import finite
 from pretune.report.words import number_text, percent_text, plain, title_of
@@ -17,9 +18,9 @@ __all__ = ["conflicts", "findings", "findings_sentence", "overlaps", "pairs_list
 _WORDS = {"error": "Error", "warning": "Warning", "note": "Note"}
 _ORDER = {"error": 0, "warning": 1, "note": 2}
 _NEARLY = {
-    "text": "cut, quoted, edited, in another order or in look-alike letters",
-    "picture": "at another size or quality, mirrored, cropped, bordered or turned a little",
-    "clip": "the same samples in another file, or re-coded, trimmed or louder",
+    Modality.TEXT: "cut, quoted, edited, in another order or in look-alike letters",
+    Modality.IMAGE: "at another size or quality, mirrored, cropped, bordered or turned a little",
+    Modality.AUDIO: "the same samples in another file, or re-coded, trimmed or louder",
 }
 MOST_ROWS_NAMED = 8
 MOST_PAIRS_OPEN = 3
@@ -122,20 +123,19 @@ def overlaps(passport: Mapping[str, Any]) -> Markup:
             continue
         share = Cell(percent_text(one.get("share"), 2), numeric=True)
         rows.append([Cell(plain(one["rows_of"])), Cell(plain(one.get("also_in"))), *counts, share])
-    noun = _noun(passport)
-    columns = ["rows of", "also in", f"same {noun}", "same content", "nearly", "share"]
-    same = "equal when Unicode form, case and white space are set aside" if noun == "text" else "equal byte by byte"
-    note = f"Same content: {same}. Nearly: {_NEARLY[noun]}; the pairs stand above."
+    made_of = _modality(passport)
+    columns = ["rows of", "also in", f"same {made_of.one}", "same content", "nearly", "share"]
+    same = "equal byte by byte" if made_of.is_file else "equal when Unicode form, case and white space are set aside"
+    note = f"Same content: {same}. Nearly: {_NEARLY[made_of]}; the pairs stand above."
     return data_table("Rows that stand in two splits", columns, rows, note=note)
 
 
-def _noun(passport: Mapping[str, Any]) -> str:
-    """What a row is: a text, a picture or a clip."""
+def _modality(passport: Mapping[str, Any]) -> Modality:
+    """What the rows are made of."""
     splits = passport.get("splits") or {}
-    columns = {
+    return modality_of_columns(
         column for split in splits.values() if isinstance(split, Mapping) for column in split.get("columns") or ()
-    }
-    return "picture" if "image" in columns else "clip" if "audio" in columns else "text"
+    )
 
 
 def _count(value: object) -> object:
@@ -150,7 +150,7 @@ def conflicts(passport: Mapping[str, Any]) -> Markup:
     for one in examples or []:
         labels = "; ".join(f"{plain(row.get('label'))} ({plain(row.get('id'))})" for row in one.get("rows") or [])
         rows.append([Cell(plain(one.get("text"))), Cell(labels)])
-    noun = _noun(passport)
+    noun = _modality(passport).one
     columns = [noun, "labels (rows)"]
     table = data_table(f"The same {noun} with different labels", columns, rows)
     return part("details", summary=f"Examples of {noun}s with different labels", body=table) if table else Markup("")

@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from pretune.modalities import Modality, modality_of_columns
 from pretune.report.charts import bars, histogram
 from pretune.report.layout import Cell, cell_of, data_table, part
 from pretune.report.passport_answers import answer_parts
@@ -38,7 +39,6 @@ _KINDS = {
     "us_ssn": "US social security numbers",
     "ip": "IP addresses",
 }
-_HEADINGS = {"text": "Texts", "image": "Pictures", "audio": "Clips"}
 _LENGTHS = {
     "characters": ("Length of the texts", "characters of a text"),
     "words": ("Length of the texts", "words of a text"),
@@ -46,8 +46,8 @@ _LENGTHS = {
     "pixels": ("Size of the pictures", "pixels of a picture's shorter side"),
 }
 _LEDGERS = {
-    "text": ("Token ledger", "What became of every row and token on its way into the model."),
-    "audio": (
+    Modality.TEXT: ("Token ledger", "What became of every row and token on its way into the model."),
+    Modality.AUDIO: (
         "Clips on their way into the model",
         "A frame is 20 ms. Padding fills the shorter clips of a batch up to its longest.",
     ),
@@ -96,14 +96,14 @@ def _splits(passport: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {str(name): value if isinstance(value, Mapping) else {"rows": value} for name, value in found.items()}
 
 
-def _modality(passport: Mapping[str, Any]) -> str:
-    columns = {str(name) for split in _splits(passport).values() for name in split.get("columns") or ()}
-    return next((kind for kind in ("image", "audio") if kind in columns), "text")
+def modality_in(passport: Mapping[str, Any]) -> Modality:
+    """What the rows that it tells of are made of."""
+    return modality_of_columns(str(name) for split in _splits(passport).values() for name in split.get("columns") or ())
 
 
 def lengths_heading(passport: Mapping[str, Any]) -> str:
     """What the chapter of lengths is about: texts, pictures or clips."""
-    return _HEADINGS[_modality(passport)]
+    return modality_in(passport).many.capitalize()
 
 
 def total_rows(passport: Mapping[str, Any]) -> int:
@@ -229,9 +229,9 @@ def ledger_table(passport: Mapping[str, Any]) -> Markup:
     """Rows and tokens (frames) of each split: how many were cut, padded, unknown or dropped. Of pictures, all scaled to one
     size, there is nothing to tell.
     """
-    if _modality(passport) not in _LEDGERS:
+    if modality_in(passport) not in _LEDGERS:
         return Markup("")
-    ledger, (title, note) = _mapping(passport.get("tokens")), _LEDGERS[_modality(passport)]
+    ledger, (title, note) = _mapping(passport.get("tokens")), _LEDGERS[modality_in(passport)]
     splits = {str(name): value for name, value in ledger.items() if isinstance(value, Mapping)}
     columns: list[str] = []
     for split in splits.values():

@@ -49,7 +49,7 @@ class Chosen:
 def still(attention: Attention, chosen: Chosen, view: str = "auto") -> Sheet:
     """The figure of one matrix. ``view`` is ``matrix``, ``lines``, ``picture`` or ``auto``: a picture's patches over it, else a matrix."""
     if view == "auto":
-        view = "picture" if attention.reading.kind == "image" else "matrix"
+        view = "picture" if attention.reading.has_grid and not attention.reading.seconds else "matrix"
     return {"matrix": _matrix, "lines": _lines, "picture": _picture}[view](attention, chosen)
 
 
@@ -73,9 +73,9 @@ def _mixed(depths: np.ndarray, ink: str) -> np.ndarray:
 def _matrix(attention: Attention, chosen: Chosen) -> Sheet:
     weights, tokens = chosen.weights(attention), attention.reading.tokens
     count = len(tokens)
-    is_named = attention.reading.kind == "text" and count <= MOST_NAMED
+    is_named = not attention.reading.has_grid and count <= MOST_NAMED
     step = 1 if is_named else max(1, count // 16)
-    labels = tokens if is_named or attention.reading.kind == "audio" else [str(place + 1) for place in range(count)]
+    labels = tokens if is_named or attention.reading.seconds else [str(place + 1) for place in range(count)]
     cell = min(24.0, max(640.0 / count, 8.0 if is_named else 0.0))
     size = min(12.0, max(7.0, cell * step * 0.8))
     room = min(LABEL_ROOM, max(text_width(label, size) for label in labels[::step])) + 10
@@ -143,8 +143,8 @@ def _picture(attention: Attention, chosen: Chosen) -> Sheet:
     rows, columns = reading.grid
     least, most = float(seen.min()), float(seen.max())
     depths = ((seen - least) / ((most - least) or 1.0)).reshape(rows, columns)
-    wide = 640.0 if reading.kind == "audio" else _PICTURE_SIDE
-    high = 140.0 if reading.kind == "audio" else wide * rows / columns
+    wide = 640.0 if reading.seconds else _PICTURE_SIDE
+    high = 140.0 if reading.seconds else wide * rows / columns
     shape = (round(2 * wide), round(2 * high))
     under = np.full((shape[1], shape[0], 3), 244.0)
     if reading.picture:
@@ -159,7 +159,7 @@ def _picture(attention: Attention, chosen: Chosen) -> Sheet:
     who = f"where the {reading.tokens[0]} looks" if reading.prefix else "where all positions look, on average"
     sheet.text(_EDGE, 36, who, 11, ink=QUIET)
     sheet.picture(_EDGE, 46, wide, high, mixed, smooth=False)
-    if reading.kind == "audio":
+    if reading.seconds:
         sheet.text(_EDGE, high + 60, "0 s", 10, ink=QUIET)
         sheet.text(_EDGE + wide, high + 60, f"{reading.seconds:.2f} s", 10, anchor="end", ink=QUIET)
     _scale(sheet, _EDGE, high + 68, (least, most), np.linspace(0, 1, 120), WARM)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from pretune.errors import did_you_mean
+from pretune.modalities import FILES
 from pretune.serve.problems import Problem
 
 __all__ = ["form_rows"]
@@ -64,7 +65,7 @@ def _row(columns: dict[str, list[_Part]], place: int, fields: tuple[str, ...]) -
     for name in ("id", *fields):
         if columns[name]:
             value = columns[name][place].value
-            row[name] = value if name in ("image", "audio") else _text(value, name)
+            row[name] = value if name in FILES else _text(value, name)
     return row
 
 

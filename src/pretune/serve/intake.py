@@ -15,6 +15,7 @@ from pretune.data.dialogue.turns import TURNS_FIX, Unusable, conversation_of, wi
 from pretune.data.media.audio import clip_seconds
 from pretune.data.rows import sound_text
 from pretune.errors import did_you_mean
+from pretune.modalities import FILES, Modality
 from pretune.serve.forms import form_rows
 from pretune.serve.limits import Limits
 from pretune.serve.problems import Gone, Problem
@@ -37,7 +38,7 @@ class Takes:
     of the text, all that was said so far.
     """
 
-    modality: str
+    modality: Modality
     pairs: bool | None = False
     steps: tuple[str, ...] = ()
     cleaned: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
@@ -48,7 +49,7 @@ class Takes:
     @property
     def fields(self) -> tuple[str, ...]:
         """The keys of a row beside its id."""
-        if self.modality != "text":
+        if self.modality.is_file:
             return (self.modality,)
         return (*(("text",) if self.pairs is False else ("text", "text_pair")), *self.more)
 
@@ -60,13 +61,8 @@ class Takes:
     @property
     def example(self) -> str:
         """A row as it should be, for error messages."""
-        words = {
-            "text": "...",
-            "text_pair": "...",
-            "image": "the file's bytes in base64",
-            "audio": "the file's bytes in base64",
-        }
-        return json.dumps({"rows": [{name: words[name] for name in self.needed}]})
+        word = "the file's bytes in base64" if self.modality.is_file else "..."
+        return json.dumps({"rows": [dict.fromkeys(self.needed, word)]})
 
 
 async def read_body(request: Request, limits: Limits, take: Callable[[int], None]) -> bytes:
@@ -126,18 +122,17 @@ def rows_of(body: bytes, content_type: str, row_id: str | None, takes: Takes, li
     if kind == "multipart/form-data":
         rows = form_rows(body, parameters, takes.fields, limits.rows)
         return _json_rows([row if row_id is None else {**row, "id": row_id} for row in rows], takes, limits)
-    is_raw = kind.startswith(f"{takes.modality}/") or (kind == "application/octet-stream" and takes.modality != "text")
+    is_raw = kind.startswith(f"{takes.modality}/") or (kind == "application/octet-stream" and takes.modality.is_file)
     if not is_raw:
-        raw = "text/plain" if takes.modality == "text" else f"{takes.modality}/..."
         raise Problem(
             415,
             f"the content type is {kind or 'not given'}, which this model cannot read",
             f"send JSON with the header Content-Type: application/json, such as {takes.example}"
-            + ("; or a form" if takes.pairs else f"; or a form; or one row as it is, as {raw}"),
+            + ("; or a form" if takes.pairs else f"; or a form; or one row as it is, as {takes.modality.own_bytes}"),
         )
     if not body:
         raise Problem(422, "the request is empty", f"send a row, such as {takes.example}")
-    value = _raw_text(body, parameters, takes) if takes.modality == "text" else body
+    value = body if takes.modality.is_file else _raw_text(body, parameters, takes)
     return [_row({takes.modality: value, **({} if row_id is None else {"id": row_id})}, 0, takes, limits, 1)]
 
 
@@ -208,7 +203,7 @@ def _inputs(value: Mapping[str, Any], takes: Takes) -> list[Any]:
 
 def _input(value: Any, takes: Takes) -> Any:
     """A text or file by itself is the row's first field, two texts are a pair."""
-    if isinstance(value, list) and len(value) == 2 and takes.modality == "text" and takes.pairs is not False:
+    if isinstance(value, list) and len(value) == 2 and not takes.modality.is_file and takes.pairs is not False:
         return dict(zip(takes.fields, value, strict=False))
     return value if isinstance(value, Mapping) else {takes.fields[0]: value}
 
@@ -249,7 +244,7 @@ def _row(row: Any, place: int, takes: Takes, limits: Limits, count: int) -> dict
         if row.get(name) is not None:
             found[name] = _value(row[name], name, where, limits)
     found = takes.cleaned({**found, **{name: value for name, value in said.items() if name not in found}})
-    if takes.modality == "text" and (empty := [name for name in takes.needed if not found[name].strip()]):
+    if not takes.modality.is_file and (empty := [name for name in takes.needed if not found[name].strip()]):
         after = f" after cleaning ({', '.join(takes.steps)})" if takes.steps else ""
         raise Problem(422, f'the "{empty[0]}" of {where} holds no text{after}', "send a text")
     return found
@@ -266,8 +261,8 @@ def _id(value: Any, place: int, where: str) -> str:
 
 
 def _value(value: Any, name: str, where: str, limits: Limits) -> Any:
-    if name in ("image", "audio"):
-        return _file(value, name, where, limits)
+    if name in FILES:
+        return _file(value, Modality(name), where, limits)
     if not isinstance(value, str):
         raise Problem(422, f'{where} has {_kind(value)} as "{name}"', "give it as text, in quotes")
     if len(value) > limits.characters:
@@ -279,14 +274,14 @@ def _value(value: Any, name: str, where: str, limits: Limits) -> Any:
     return sound_text(value)
 
 
-def _file(value: Any, name: str, where: str, limits: Limits) -> dict[str, Any]:
+def _file(value: Any, name: Modality, where: str, limits: Limits) -> dict[str, Any]:
     """A picture or clip as a cell that the readers know; ``path`` is a name for messages, never a place."""
     data = value if isinstance(value, bytes) else _unpacked(value, name, where)
-    noun = "the picture" if name == "image" else "the clip"
+    noun = f"the {name.one}"
     held = {"bytes": data, "path": noun if where == _ONLY else f"{noun} of {where}"}
     if not data:
         raise Problem(422, f"{held['path']} is empty", "send the bytes of a file")
-    if name == "audio" and (seconds := clip_seconds(held)) > limits.clip_seconds:
+    if name is Modality.AUDIO and (seconds := clip_seconds(held)) > limits.clip_seconds:
         raise Problem(
             413,
             f"{held['path']} lasts {seconds:,.1f} seconds, the limit is {limits.clip_seconds:g}",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pretune.data.media.audio import MAX_SECONDS
 from pretune.data.media.image import MAX_PIXELS
+from pretune.modalities import Modality
 
 __all__ = ["Limits"]
 
@@ -39,12 +40,12 @@ class Limits:
         """Open connections: those that wait, and as many that only just arrive."""
         return 2 * self.waiting + 64
 
-    def to_dict(self, modality: str) -> dict[str, float]:
+    def to_dict(self, modality: Modality) -> dict[str, float]:
         """What a client of a model of this modality should know."""
-        own: dict[str, dict[str, float]] = {
-            "text": {"characters": self.characters},
-            "image": {"pixels": MAX_PIXELS},
-            "audio": {"clip_seconds": min(self.clip_seconds, MAX_SECONDS)},
+        own: dict[Modality, dict[str, float]] = {
+            Modality.TEXT: {"characters": self.characters},
+            Modality.IMAGE: {"pixels": MAX_PIXELS},
+            Modality.AUDIO: {"clip_seconds": min(self.clip_seconds, MAX_SECONDS)},
         }
         return {
             "body_bytes": self.body_bytes, "rows": self.rows, "seconds": self.seconds, "explain_seconds": self.explain_seconds,

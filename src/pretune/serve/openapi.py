@@ -151,7 +151,7 @@ def _field(name: str, takes: Takes) -> dict[str, Any]:
 
 def _body(schema: dict[str, Any], takes: Takes) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": schema}}
-    if takes.modality != "text":
+    if takes.modality.is_file:
         content[f"{takes.modality}/*"] = {"schema": {"type": "string", "format": "binary"}}
     elif not takes.pairs:
         content["text/plain"] = {"schema": _TEXT}
@@ -162,5 +162,5 @@ def _body(schema: dict[str, Any], takes: Takes) -> dict[str, Any]:
 def _form(takes: Takes) -> dict[str, Any]:
     """A form with one row: `curl -F file=@photo.jpg`, `curl -F text=...`."""
     binary = {"type": "string", "format": "binary"}
-    own = dict.fromkeys(takes.fields, _TEXT if takes.modality == "text" else binary)
+    own = dict.fromkeys(takes.fields, binary if takes.modality.is_file else _TEXT)
     return {"type": "object", "properties": {"id": _TEXT, **own, **({} if takes.pairs else {"file": binary})}}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.answers import answer_of
 from pretune.data.columns.roles import kinds_in
+from pretune.modalities import FILES, Modality
 from pretune.serve.intake import Takes
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ def samples_of(rows: Dataset, takes: Takes, count: int) -> list[dict[str, Any]]:
     the data says of it (a transcript too), None where it says nothing.
     """
     held = rows.select(range(min(len(rows), _LOOKED_AT)))
-    media = _cells(held, takes.modality) if takes.modality != "text" else {}
-    words = held.select_columns([name for name in held.column_names if name not in ("image", "audio")])
+    media = _cells(held, takes.modality) if takes.modality.is_file else {}
+    words = held.select_columns([name for name in held.column_names if name not in FILES])
     found: dict[int, dict[str, Any]] = {}
     seen: set[str] = set()
     for only_new in (True, False):
@@ -46,14 +47,14 @@ def samples_of(rows: Dataset, takes: Takes, count: int) -> list[dict[str, Any]]:
     return [found[place] for place in sorted(found)]
 
 
-def _cells(rows: Dataset, modality: str) -> dict[int, Mapping[str, Any]]:
+def _cells(rows: Dataset, modality: Modality) -> dict[int, Mapping[str, Any]]:
     """The cells as they are held, not decoded."""
     held: Iterable[Any] = rows.with_format("arrow")[:][modality].to_pylist()
     return dict(enumerate(held))
 
 
-def _label(row: Mapping[str, Any], modality: str) -> str | None:
-    if modality == "audio" and row.get("text"):
+def _label(row: Mapping[str, Any], modality: Modality) -> str | None:
+    if modality.is_file and row.get("text"):
         return str(row["text"])
     kind = next((kind for kind in kinds_in(row) if row[kind] not in (None, [])), None)
     answer = None if kind is None else answer_of(kind, row[kind])

@@ -17,6 +17,7 @@ import torch
 from pretune.answers import ANSWERS, answer_of
 from pretune.errors import DataError, ModelError
 from pretune.metrics.base import Measured, Metric
+from pretune.modalities import Modality
 from pretune.schema import Check, record, text
 from pretune.tasks.protocols import EncodedRows, PartsPace, Steps
 from pretune.types import Batch, Encoded, Example, Loss, Prediction
@@ -40,7 +41,7 @@ class Task(ABC):
     """What labels mean. ``labels`` names the classes in the order of the probabilities; a task without classes has none."""
 
     name: ClassVar[str]
-    modality: ClassVar[str]
+    modality: ClassVar[Modality]
     columns: ClassVar[tuple[str, ...]]
     """Columns of the data that it learns from."""
     answer: ClassVar[str]

@@ -1,6 +1,6 @@
 """Conversations: answers to what was said, told by a decoder token by token. Questions, instructions and chats of several turns.
 
-All of a conversation is read by a chat template (:mod:`pretune.backbones.text.chat`), and the answers alone are learned, with the marks
+All of a conversation is read by a chat template (:mod:`pretune.modalities.text.chat`), and the answers alone are learned, with the marks
 that end them. A row that ends in an answer is scored by it (how likely are its answers; what would be written in place of the last),
 another is answered. Shapes: B items of a batch, T tokens of an item, M learned tokens of all items, V vocabulary.
 """
@@ -17,8 +17,6 @@ from torch.nn import functional
 
 from pretune.answers import TargetText
 from pretune.backbones.heads import token_losses, uncached
-from pretune.backbones.text.chat import ChatEncoder
-from pretune.backbones.text.encoder import TextPiece, collate_text
 from pretune.backbones.text.limits import most_tokens
 from pretune.backbones.text_kinds import goes_on
 from pretune.config import READ_BY_MODALITY
@@ -26,6 +24,9 @@ from pretune.errors import DataError, ModelError, UsageError
 from pretune.metrics.base import Measured, Metric
 from pretune.metrics.conversation import ConversationMetric
 from pretune.metrics.language_model import LIKELIHOOD
+from pretune.modalities import Modality
+from pretune.modalities.text.chat import ChatEncoder
+from pretune.modalities.text.encoder import TextPiece, collate_text
 from pretune.schema import Check, whole
 from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
 from pretune.tasks.baselines.chats import chat_baselines
@@ -63,7 +64,7 @@ class Conversation(Task):
     """
 
     name: ClassVar[str] = "conversation"
-    modality: ClassVar[str] = "text"
+    modality: ClassVar[Modality] = Modality.TEXT
     columns: ClassVar[tuple[str, ...]] = ("text", "target")
     found_by: ClassVar[tuple[str, ...]] = ("turns",)
     answer: ClassVar[str] = TargetText.kind

@@ -17,16 +17,17 @@ from pretune.backbones.augment_masks import LEVELS
 from pretune.backbones.decoders import DECODERS
 from pretune.backbones.dense import build_dense, is_dense, own_head
 from pretune.backbones.fitted import ROUND_TO, common_size, fitted_size, fitted_transform
-from pretune.backbones.image.transform import (
+from pretune.backbones.limits import MOST_SIDE
+from pretune.config import READ_BY_MODALITY
+from pretune.errors import UsageError, did_you_mean
+from pretune.modalities import Modality
+from pretune.modalities.image.transform import (
     ImageTransform,
     image_transform_of,
     interpolate_positions,
     normalised,
     patches_of,
 )
-from pretune.backbones.limits import MOST_SIDE
-from pretune.config import READ_BY_MODALITY
-from pretune.errors import UsageError, did_you_mean
 from pretune.schema import Check, listed, text, whole
 from pretune.tasks.base import Task, finite_answers
 from pretune.tasks.placed import PlacedTask
@@ -52,7 +53,7 @@ class DenseTask(PlacedTask):
     that has one), ``geometry`` how pictures become inputs, ``augmentation`` how they are varied.
     """
 
-    modality: ClassVar[str] = "image"
+    modality: ClassVar[Modality] = Modality.IMAGE
     reads: ClassVar[tuple[str, ...]] = (*READ_BY_MODALITY["image"], "augment", "head")
     heads: ClassVar[tuple[str, ...]]
     fixed_inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)

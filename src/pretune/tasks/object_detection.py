@@ -18,9 +18,6 @@ from pretune.answers import Boxes
 from pretune.backbones.detection.anchors import chosen_boxes
 from pretune.backbones.detection.fresh import new_detector
 from pretune.backbones.detection.model import MODEL_TYPE
-from pretune.backbones.image.augment_boxes import BOX_AUGMENTS, varied_boxes
-from pretune.backbones.image.letterbox import Canvas, canvas_for, collate_canvas, fitted
-from pretune.backbones.image.transform import ImageTransform, image_transform_of
 from pretune.backbones.limits import MOST_SIDE
 from pretune.backbones.stages import resting_part
 from pretune.config import READ_BY_MODALITY
@@ -28,6 +25,10 @@ from pretune.data.media.image import decode_image
 from pretune.errors import DataError, UsageError, did_you_mean
 from pretune.metrics.base import Measured, Metric
 from pretune.metrics.detection import DetectionMetric, best_threshold
+from pretune.modalities import Modality
+from pretune.modalities.image.augment_boxes import BOX_AUGMENTS, varied_boxes
+from pretune.modalities.image.letterbox import Canvas, canvas_for, collate_canvas, fitted
+from pretune.modalities.image.transform import ImageTransform, image_transform_of
 from pretune.schema import Check, listed, number, text, whole
 from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
 from pretune.tasks.baselines.boxes import prior_boxes
@@ -63,7 +64,7 @@ class ObjectDetection(PlacedTask):
     """
 
     name: ClassVar[str] = "object-detection"
-    modality: ClassVar[str] = "image"
+    modality: ClassVar[Modality] = Modality.IMAGE
     columns: ClassVar[tuple[str, ...]] = ("image", "boxes")
     answer: ClassVar[str] = Boxes.kind
     metric_type: ClassVar[type[Metric]] = DetectionMetric

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import torch
 
-from pretune.backbones.audio.clips import AudioSpec, audio_spec_of, run_model, without_own_masks
+from pretune.backbones.audio.spec import audio_spec_of, without_own_masks
 from pretune.config import READ_BY_MODALITY
 from pretune.metrics.base import Measured
+from pretune.modalities import Modality
+from pretune.modalities.audio.clips import AudioSpec, run_model
 from pretune.schema import Check, text
 from pretune.tasks.base import Task
 from pretune.tasks.baselines.audio import audio_baselines
@@ -56,7 +58,7 @@ class OfClips(RowTask):
     the model's config says (``mask_time_prob``, ``mask_time_length``), and ranges of mel bands where the model reads features.
     """
 
-    modality: ClassVar[str] = "audio"
+    modality: ClassVar[Modality] = Modality.AUDIO
     default_updates: ClassVar[int] = DEFAULT_UPDATES
     default_cost: ClassVar[float] = DEFAULT_FRAMES
     default_batch_size: ClassVar[int] = 8

@@ -13,8 +13,13 @@ import numpy as np
 import torch
 
 from pretune.answers import answer_of
-from pretune.backbones.image.augment import AUGMENTS, Augment
-from pretune.backbones.image.transform import (
+from pretune.backbones.limits import MOST_SIDE
+from pretune.config import READ_BY_MODALITY
+from pretune.data.media.image import decode_image
+from pretune.metrics.base import Measured
+from pretune.modalities import Modality
+from pretune.modalities.image.augment import AUGMENTS, Augment
+from pretune.modalities.image.transform import (
     ImageTransform,
     collate_pixels,
     image_transform_of,
@@ -23,10 +28,6 @@ from pretune.backbones.image.transform import (
     resized,
     scaled_to,
 )
-from pretune.backbones.limits import MOST_SIDE
-from pretune.config import READ_BY_MODALITY
-from pretune.data.media.image import decode_image
-from pretune.metrics.base import Measured
 from pretune.schema import Check, maybe, text, whole
 from pretune.tasks.base import Task
 from pretune.tasks.baselines.image import image_baselines
@@ -56,12 +57,12 @@ MOST_DROPOUT = 0.2
 class OfPictures(RowTask):
     """Labels of pictures.
 
-    ``augment`` is one of :data:`pretune.backbones.image.augment.AUGMENTS`; rows are kept and varied at the size of ``view``, which
+    ``augment`` is one of :data:`pretune.modalities.image.augment.AUGMENTS`; rows are kept and varied at the size of ``view``, which
     is that of ``geometry`` but for a student whose teacher reads larger pictures (:meth:`vary_as`). A model whose positions
     are learned for one size of picture (a ViT) interpolates them for another.
     """
 
-    modality: ClassVar[str] = "image"
+    modality: ClassVar[Modality] = Modality.IMAGE
     reads: ClassVar[tuple[str, ...]] = (*READ_BY_MODALITY["image"], "augment")
     kept: ClassVar[Mapping[str, Check]] = {"image_size?": maybe(whole(1, MOST_SIDE)), "augment?": text(*AUGMENTS)}
     auto_class: ClassVar[str] = "AutoModelForImageClassification"

@@ -12,12 +12,13 @@ import torch
 
 from pretune.backbones.pooling.choice import chosen_pooling
 from pretune.backbones.pooling.pool import MODES
-from pretune.backbones.text.encoder import LONG_TEXT, TextEncoder, TextPiece, collate_text
 from pretune.backbones.text.limits import encoder_for, encoder_of
-from pretune.backbones.text.store import TokenStore, encode_dataset
-from pretune.backbones.text.vary import WORD_VARIATIONS, WordVarier
 from pretune.config import READ_BY_MODALITY
 from pretune.metrics.base import Measured
+from pretune.modalities import Modality
+from pretune.modalities.text.encoder import LONG_TEXT, TextEncoder, TextPiece, collate_text
+from pretune.modalities.text.store import TokenStore, encode_dataset
+from pretune.modalities.text.vary import WORD_VARIATIONS, WordVarier
 from pretune.schema import Check, listed, text, whole
 from pretune.tasks.base import Task
 from pretune.tasks.baselines.text import text_baselines
@@ -41,7 +42,7 @@ _SHOWN, _SHOWN_CHARACTERS = 4, 300
 class OfTexts(RowTask):
     """Texts and pairs of texts."""
 
-    modality: ClassVar[str] = "text"
+    modality: ClassVar[Modality] = Modality.TEXT
     reads: ClassVar[tuple[str, ...]] = (*READ_BY_MODALITY["text"], "pooling", "augment")
     kept: ClassVar[Mapping[str, Check]] = {
         "max_length": whole(1),

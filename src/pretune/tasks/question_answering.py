@@ -20,12 +20,13 @@ from pretune.answers import AnswerSpan
 from pretune.answers.span import NOWHERE
 from pretune.answers.span_search import answer_in, joined_windows, trimmed_spans
 from pretune.backbones.head_outputs import logits_in
-from pretune.backbones.text.encoder import TextPiece, collate_text
 from pretune.backbones.text.limits import encoder_for, encoder_of
 from pretune.config import READ_BY_MODALITY
 from pretune.errors import DataError, UsageError
 from pretune.metrics.base import Measured, Metric
 from pretune.metrics.question_answering import QuestionAnsweringMetric
+from pretune.modalities import Modality
+from pretune.modalities.text.encoder import TextPiece, collate_text
 from pretune.schema import Check, flag, number, text, whole
 from pretune.tasks.base import Task, finite_answers, refuse_unlabelled, windows_of
 from pretune.tasks.baselines.questions import lexical_baselines
@@ -41,9 +42,9 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from pretune.backbones.load import Backbone, LoadReport
-    from pretune.backbones.text.encoder import TextEncoder
     from pretune.config import TaskSettings
     from pretune.data.splits import Splits
+    from pretune.modalities.text.encoder import TextEncoder
 
 __all__ = ["QuestionAnswering"]
 
@@ -75,7 +76,7 @@ class QuestionAnswering(Task):
 
     name: ClassVar[str] = "question-answering"
     hub_task: ClassVar[str] = "question-answering"
-    modality: ClassVar[str] = "text"
+    modality: ClassVar[Modality] = Modality.TEXT
     columns: ClassVar[tuple[str, ...]] = ("text", "text_pair", "span")
     answer: ClassVar[str] = AnswerSpan.kind
     metric_type: ClassVar[type[Metric]] = QuestionAnsweringMetric

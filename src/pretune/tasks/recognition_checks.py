@@ -16,8 +16,8 @@ from pretune.tasks.ctc_decoding import least_frames
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from pretune.backbones.audio.clips import AudioSpec
     from pretune.backbones.text.characters import CharVocabulary
+    from pretune.modalities.audio.clips import AudioSpec
 
 __all__ = ["collapse_warnings", "refuse_other_writing", "refuse_too_long", "transcripts_found", "transcripts_of"]
 

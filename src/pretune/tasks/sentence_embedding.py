@@ -16,13 +16,14 @@ from torch.nn import functional
 from pretune.answers import TargetText, Value, Vector
 from pretune.backbones.pooling.choice import chosen_pooling
 from pretune.backbones.pooling.pool import MODES
-from pretune.backbones.text.encoder import LONG_TEXT, TextEncoder, collate_text
 from pretune.backbones.text.limits import encoder_for, encoder_of
 from pretune.backbones.text_kinds import goes_on
 from pretune.config import READ_BY_MODALITY
 from pretune.errors import DataError, ModelError, UsageError
 from pretune.metrics.base import Measured, Metric
 from pretune.metrics.embedding import EmbeddingMetric, ranks_of
+from pretune.modalities import Modality
+from pretune.modalities.text.encoder import LONG_TEXT, TextEncoder, collate_text
 from pretune.schema import Check, listed, number, text, whole
 from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
 from pretune.tasks.baselines.embedding import embedding_baselines
@@ -61,7 +62,7 @@ class SentenceEmbedding(Task):
     """
 
     name: ClassVar[str] = "sentence-embedding"
-    modality: ClassVar[str] = "text"
+    modality: ClassVar[Modality] = Modality.TEXT
     columns: ClassVar[tuple[str, ...]] = ("text", TargetText.kind)
     answer: ClassVar[str] = Vector.kind
     metric_type: ClassVar[type[Metric]] = EmbeddingMetric

@@ -15,11 +15,13 @@ import torch
 from torch.nn import functional
 
 from pretune.answers import Text
-from pretune.backbones.audio.clips import AudioSpec, audio_spec_of, run_model, without_own_masks
+from pretune.backbones.audio.spec import audio_spec_of, without_own_masks
 from pretune.backbones.text.characters import CharVocabulary, find_vocabulary
 from pretune.config import READ_BY_MODALITY
 from pretune.metrics.base import Measured, Metric
 from pretune.metrics.recognition import RecognitionMetric
+from pretune.modalities import Modality
+from pretune.modalities.audio.clips import AudioSpec, run_model
 from pretune.schema import text, whole
 from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
 from pretune.tasks.blocks.recognition import recognition_blocks
@@ -74,7 +76,7 @@ class SpeechRecognition(Task):
 
     name: ClassVar[str] = "speech-recognition"
     hub_task: ClassVar[str] = "automatic-speech-recognition"
-    modality: ClassVar[str] = "audio"
+    modality: ClassVar[Modality] = Modality.AUDIO
     columns: ClassVar[tuple[str, ...]] = ("audio", "text")
     answer: ClassVar[str] = "text"
     metric_type: ClassVar[type[Metric]] = RecognitionMetric

@@ -19,13 +19,14 @@ from pretune.answers import Text
 from pretune.backbones.blocks import BlockEncoder
 from pretune.backbones.causal import told_in_rows
 from pretune.backbones.heads import token_losses, uncached
-from pretune.backbones.text.encoder import TextPiece
 from pretune.backbones.text.limits import most_tokens
 from pretune.backbones.text_kinds import goes_on
 from pretune.config import READ_BY_MODALITY
 from pretune.errors import DataError, UsageError
 from pretune.metrics.base import Measured, Metric
 from pretune.metrics.language_model import LIKELIHOOD, LanguageModelMetric
+from pretune.modalities import Modality
+from pretune.modalities.text.encoder import TextPiece
 from pretune.schema import Check, whole
 from pretune.tasks.base import Task, finite_answers, refuse_unlabelled, windows_of
 from pretune.tasks.blocks.likelihood import likelihood_blocks, token_frequencies
@@ -57,7 +58,7 @@ class TextGeneration(Task):
 
     name: ClassVar[str] = "text-generation"
     hub_task: ClassVar[str] = "text-generation"
-    modality: ClassVar[str] = "text"
+    modality: ClassVar[Modality] = Modality.TEXT
     columns: ClassVar[tuple[str, ...]] = ("text",)
     answer: ClassVar[str] = Text.kind
     metric_type: ClassVar[type[Metric]] = LanguageModelMetric

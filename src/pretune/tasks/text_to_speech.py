@@ -14,9 +14,6 @@ import numpy as np
 import torch
 
 from pretune.answers import Wave
-from pretune.backbones.audio.clips import FULL_SCALE
-from pretune.backbones.audio.mel import MelSpec
-from pretune.backbones.audio.speech_steps import most_steps
 from pretune.backbones.audio.vocoder import WaveNetVocoder, vocoder_in
 from pretune.backbones.own import mel_of
 from pretune.backbones.text.characters import CharVocabulary
@@ -26,6 +23,10 @@ from pretune.engine.randomness import dropout_mask, spoken_key
 from pretune.errors import DataError, ModelError, did_you_mean
 from pretune.metrics.base import Measured, Metric
 from pretune.metrics.synthesis import SynthesisMetric
+from pretune.modalities import Modality
+from pretune.modalities.audio.clips import FULL_SCALE
+from pretune.modalities.audio.mel import MelSpec
+from pretune.modalities.audio.speech_steps import most_steps
 from pretune.schema import text, whole
 from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
 from pretune.tasks.baselines.synthesis import distances, nearest_clips, simple_voices, true_frames
@@ -57,7 +58,7 @@ __all__ = ["TextToSpeech"]
 
 _PICTURES = 6
 LIMIT = (60.0, 4.0)
-"""Where a text that does not stop is cut off (:func:`pretune.backbones.audio.speech_steps.most_steps`); a voice keeps what it began with."""
+"""Where a text that does not stop is cut off (:func:`pretune.modalities.audio.speech_steps.most_steps`); a voice keeps what it began with."""
 
 
 @final
@@ -69,7 +70,7 @@ class TextToSpeech(Task):
     """
 
     name: ClassVar[str] = "text-to-speech"
-    modality: ClassVar[str] = "text"
+    modality: ClassVar[Modality] = Modality.TEXT
     columns: ClassVar[tuple[str, ...]] = ("text", "audio")
     answer: ClassVar[str] = Wave.kind
     metric_type: ClassVar[type[Metric]] = SynthesisMetric

@@ -17,13 +17,14 @@ import torch
 
 from pretune.answers import TargetText
 from pretune.backbones.generation import Generation, Marks, generate, marks_of, search_of
-from pretune.backbones.text.encoder import LONG_TEXT, TextEncoder, TextPiece, collate_text
 from pretune.backbones.text.limits import encoder_for, encoder_of, max_length_of
-from pretune.backbones.text.template import plain_backend
 from pretune.config import READ_BY_MODALITY
 from pretune.errors import ModelError, UsageError
 from pretune.metrics.base import Measured, Metric
 from pretune.metrics.writing import WritingMetric
+from pretune.modalities import Modality
+from pretune.modalities.text.encoder import LONG_TEXT, TextEncoder, TextPiece, collate_text
+from pretune.modalities.text.template import plain_backend
 from pretune.schema import Check, number, text, whole
 from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
 from pretune.tasks.baselines.writing import scored_as, writing_baselines
@@ -61,7 +62,7 @@ class TextToText(Task):
     """
 
     name: ClassVar[str] = "text-to-text"
-    modality: ClassVar[str] = "text"
+    modality: ClassVar[Modality] = Modality.TEXT
     columns: ClassVar[tuple[str, ...]] = ("text", "target")
     answer: ClassVar[str] = TargetText.kind
     metric_type: ClassVar[type[Metric]] = WritingMetric

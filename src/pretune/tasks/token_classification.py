@@ -19,13 +19,14 @@ from torch.nn import functional
 
 from pretune.answers import Tags
 from pretune.answers.schemes import OUTSIDE, Scheme, entities_of, scheme_of, to_iob2
-from pretune.backbones.text.encoder import TextEncoder, TextPiece, collate_text
 from pretune.backbones.text.limits import encoder_for, encoder_of
 from pretune.config import READ_BY_MODALITY
 from pretune.data.text.words import first_tokens, owners, words_of
 from pretune.errors import DataError
 from pretune.metrics.base import Measured, Metric
 from pretune.metrics.tagging import TaggingMetric
+from pretune.modalities import Modality
+from pretune.modalities.text.encoder import TextEncoder, TextPiece, collate_text
 from pretune.schema import Check, listed, text, whole
 from pretune.tasks.base import Task, finite_answers, refuse_unlabelled, windows_of
 from pretune.tasks.blocks.tagging import tagging_blocks
@@ -62,7 +63,7 @@ class TokenClassification(Task):
 
     name: ClassVar[str] = "token-classification"
     hub_task: ClassVar[str] = "token-classification"
-    modality: ClassVar[str] = "text"
+    modality: ClassVar[Modality] = Modality.TEXT
     columns: ClassVar[tuple[str, ...]] = ("text", "tags")
     answer: ClassVar[str] = Tags.kind
     metric_type: ClassVar[type[Metric]] = TaggingMetric

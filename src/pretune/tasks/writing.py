@@ -17,13 +17,13 @@ import torch
 
 from pretune.backbones.continuations import Continuations, Written
 from pretune.backbones.generation import Marks, write_tokens
-from pretune.backbones.text.template import plain_backend
 from pretune.backbones.token_search import Noise, Search
 from pretune.engine.randomness import gumbel, prompt_keys
+from pretune.modalities.text.template import plain_backend
 
 if TYPE_CHECKING:
-    from pretune.backbones.text.encoder import Padding
-    from pretune.backbones.text.template import FastTokenizer
+    from pretune.modalities.text.encoder import Padding
+    from pretune.modalities.text.template import FastTokenizer
 
 __all__ = ["Writer", "Writing", "Written", "go_on", "portable_writing", "search_for"]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.config import TrainSettings
 from pretune.errors import UsageError
+from pretune.modalities import Modality
 
 if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
@@ -23,7 +24,7 @@ def steady(device: Device, backbone: Backbone, settings: TrainSettings) -> Devic
     """
     from pretune.backbones.linear import is_linear
 
-    is_risky = backbone.modality == "audio" and device.device.type == "cpu"
+    is_risky = backbone.modality is Modality.AUDIO and device.device.type == "cpu"
     writes = getattr(backbone.config, "is_encoder_decoder", False) and device.device.type == "cpu"
     is_small = writes and int(getattr(backbone.config, "hidden_size", 768)) <= _SMALL_WRITER
     is_exact = settings.precision == "auto" and (is_risky or is_small or is_linear(backbone.config))
@@ -64,10 +65,10 @@ def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train
         texts=texts,
         tokenizer=settings.tokenizer,
         vocab_size=settings.vocab_size,
-        image_size=settings.image_size or (_small_side(data) if modality == "image" else None),
+        image_size=settings.image_size or (_small_side(data) if modality is Modality.IMAGE else None),
         sampling_rate=settings.sampling_rate
-        or (_rate_for(settings.backbone, data) if modality == "audio" and (is_scratch or features) else None),
-        unspaced=features is not None and modality == "text" and _is_unspaced(data),
+        or (_rate_for(settings.backbone, data) if modality is Modality.AUDIO and (is_scratch or features) else None),
+        unspaced=features is not None and not modality.is_file and _is_unspaced(data),
         trust_remote_code=settings.trust_remote_code,
     )
     _refuse_other(settings, found.modality, modality)
@@ -81,16 +82,14 @@ def _is_unspaced(data: Splits) -> bool:
     return mostly_unspaced(shares(count_scripts(data["train"][:_SCRIPT_ROWS]["text"])))
 
 
-def _refuse_other(settings: Any, reads: str, modality: str) -> None:
+def _refuse_other(settings: Any, reads: Modality, modality: Modality) -> None:
     if reads != modality:
         raise UsageError(
-            f"{settings.backbone} reads {_THINGS[reads]}, {settings.place} holds {_THINGS[modality]}",
-            f"choose a backbone for {_THINGS[modality]}, such as {_EXAMPLES[modality]}",
+            f"{settings.backbone} reads {reads.mass}, {settings.place} holds {modality.mass}",
+            f"choose a backbone for {modality.mass}, such as {modality.preset}",
         )
 
 
-_THINGS = {"text": "text", "image": "pictures", "audio": "sound"}
-_EXAMPLES = {"text": "scratch:bert-mini", "image": "scratch:resnet-18", "audio": "scratch:w2v-bert-tiny"}
 _TELEPHONE_HZ, _SCRIPT_ROWS, _SMALL_WRITER = 12_000, 2_000, 256
 _LORA_FASTER = 10.0
 _COMMON_SIDES = (32, 64, 96, 128, 160, 192, 224)
@@ -131,10 +130,10 @@ def default_learning_rate(backbone: Backbone, adapt: str, *, masked: bool) -> fl
     Turc et al. 2019 (arXiv 1908.08962, appendix A) tune 3e-4 to 3e-5 for these sizes; 1e-3 for a head alone. Low rank learns with ten times
     the rate of full fine-tuning (Biderman et al. 2024, arXiv 2405.09673, section 4.5), 1e-3 at most.
     """
-    if backbone.modality == "image":
+    if backbone.modality is Modality.IMAGE:
         return _image_learning_rate(backbone, adapt)
     width = int(getattr(backbone.config, "hidden_size", 768))
-    if backbone.modality == "audio" and backbone.kind == "scratch":
+    if backbone.modality is Modality.AUDIO and backbone.kind == "scratch":
         return 7e-4 * (128 / width) ** 0.5
     if backbone.kind == "scratch" or masked:
         return min(1e-3, 5e-4 * (512 / width) ** 0.5) if backbone.kind == "scratch" else 1e-4 * (768 / width) ** 0.5

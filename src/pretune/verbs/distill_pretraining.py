@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretune.errors import UsageError
+from pretune.modalities import Modality
 from pretune.runfolder import RunFolder, is_run
 from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
 from pretune.verbs.reading import ReadSettings, learned_by, own_settings
@@ -100,9 +101,9 @@ def _build(
 
 
 def _image_size(teacher: Backbone) -> int | None:
-    if teacher.modality != "image":
+    if teacher.modality is not Modality.IMAGE:
         return None
-    from pretune.backbones.image.transform import image_transform_of
+    from pretune.modalities.image.transform import image_transform_of
 
     return image_transform_of(teacher.processor).crop[0]
 
@@ -112,9 +113,9 @@ def _objective(settings: DistillSettings, teacher: Backbone, backbone: Backbone,
     from pretune.objectives.distil_masked_text import DistilMaskedText
 
     told = _told(settings, teacher, backbone)
-    if teacher.modality != "text":
+    if teacher.modality.is_file:
         settings.refuse_given(
-            _OF_WORDS, f"does nothing here: of {teacher.modality} models the features alone are compared"
+            _OF_WORDS, f"does nothing here: of models that read {teacher.modality.mass} the features alone are compared"
         )
         return DistilFeatures.start(data, backbone, told, seed=settings.seed)
     settings.refuse_given(("augment",), "does nothing where words are masked anyway")
@@ -134,7 +135,7 @@ def _told(settings: DistillSettings, teacher: Backbone, backbone: Backbone) -> T
     from pretune.objectives.teaching import TaughtSettings
 
     own: dict[str, Any] = {}
-    if teacher.modality == "text":
+    if not teacher.modality.is_file:
         own = {"max_length": min(max_length_of(teacher), max_length_of(backbone)), "pack": "no"}
     return TaughtSettings(
         teacher=settings.run, temperature=settings.temperature, hard_weight=settings.hard_weight,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.config import AsReadSettings
 from pretune.errors import DataError, RunError
+from pretune.modalities import modality_of_columns
 from pretune.runfolder import RunFolder
 from pretune.verbs.derived import unchanged_data
 from pretune.verbs.outcome import Say
@@ -153,7 +154,7 @@ class _Adding:
 def _without_answers(column: Sequence[str], own: Splits) -> tuple[str, ...]:
     """The columns to read, and that none is one of labels. A transcript cannot be told away so; it is left out later."""
     inputs = tuple(word for word in column if word.split("=")[0].strip() not in ("label", "labels"))
-    is_text = "text" in own["train"].column_names and "audio" not in own["train"].column_names
+    is_text = not modality_of_columns(own["train"].column_names).is_file
     return (*inputs, "label=", "labels=") if is_text else inputs
 
 

@@ -57,7 +57,7 @@ def student_backbone(
     from pretune.verbs.backbone import find_backbone
 
     fresh = settings.student.startswith("scratch:")
-    if settings.tokenizer != "teacher" and not (fresh and teacher.modality == "text"):
+    if settings.tokenizer != "teacher" and not (fresh and not teacher.modality.is_file):
         raise UsageError("--tokenizer is for text students that start from scratch:...", "leave --tokenizer out")
     if found := _LAYERS.fullmatch(settings.student):
         if not found.group(1).isdigit():
@@ -65,7 +65,7 @@ def student_backbone(
         return thinned(teacher, int(found.group(1)))
     tokenizer = settings.tokenizer
     if tokenizer == "teacher":
-        tokenizer = str(teacher.folder) if fresh and teacher.modality == "text" else "auto"
+        tokenizer = str(teacher.folder) if fresh and not teacher.modality.is_file else "auto"
     rate = (
         None
         if only_rate_of(settings.student.removeprefix("scratch:"))
@@ -74,7 +74,7 @@ def student_backbone(
     told = _Student(
         backbone=settings.student, tokenizer=tokenizer, vocab_size=settings.vocab_size,
         image_size=(settings.image_size or image_size) if fresh else settings.image_size,
-        sampling_rate=rate if fresh and teacher.modality == "audio" else None, place=place,
+        sampling_rate=rate if fresh else None, place=place,
     )  # fmt: skip
     return find_backbone(told, data)
 
@@ -187,7 +187,7 @@ def _task(
     varying = teachers.student(data, backbone, dataclasses.replace(asked, augment=level))
     if not settings.teacher or not varying.varies_rows or varying.vary_as(teachers):
         return varying, ()
-    apart = "cuts them into other tokens" if task.modality == "text" else "reads them at a smaller size or another rate"
+    apart = "reads them at a smaller size or another rate" if task.modality.is_file else "cuts them into other tokens"
     if settings.augment == "auto":
         return task, (f"rows are not varied: the teacher {apart} than the student",)
     raise UsageError(

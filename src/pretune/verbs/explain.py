@@ -161,7 +161,7 @@ def _chosen(settings: ExplainSettings, attention: Attention | None) -> Chosen | 
         raise UsageError(f"--layer is {layer}", f"this model has layers 1 to {layers}")
     if settings.head is not None and settings.head > attention.heads[layer - 1]:
         raise UsageError(f"--head is {settings.head}", f"layer {layer} has heads 1 to {attention.heads[layer - 1]}")
-    if settings.view == "picture" and attention.reading.kind == "text":
+    if settings.view == "picture" and not attention.reading.has_grid:
         raise UsageError("--view picture does not fit a text", "choose matrix or lines")
     return Chosen(layer - 1, None if settings.head is None else settings.head - 1)
 
@@ -250,7 +250,7 @@ def _attention_facts(attention: Attention, reads_first: bool) -> dict[str, Any]:
     from pretune.explain.attention import strongest
 
     reading, rolled = attention.reading, attention.rolled[-1]
-    has_class = (reading.kind == "text" and reads_first) or reading.prefix > 0
+    has_class = (not reading.has_grid and reads_first) or reading.prefix > 0
     row = rolled[0] if has_class else rolled.mean(axis=0)
     order = sorted(range(len(row)), key=lambda place: -row[place])[:_NAMED_WEIGHTS]
     return {

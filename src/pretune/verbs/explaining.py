@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from pretune.explain.reading import Reader
     from pretune.explain.written_attention import WrittenAttention
     from pretune.explain.written_saliency import WrittenSaliency
+    from pretune.modalities import Modality
     from pretune.tasks.base import Task
     from pretune.types import Example
     from pretune.verbs.explain import ExplainSettings
 
 __all__ = ["Subject", "load_subject", "writing"]
 
-_GIVE = {"text": '"a text in quotes"', "image": "a picture's file", "audio": "a clip's file"}
 _MOST_GENERATIONS = 20
 
 
@@ -43,7 +43,7 @@ class Subject:
 
     run: RunFolder
     task_name: str
-    kind: str
+    kind: Modality
     task: Task | None
     ordinary: torch.nn.Module
     plain: torch.nn.Module
@@ -75,7 +75,7 @@ class Subject:
     @property
     def clip(self) -> Mapping[str, Any] | None:
         """Spectrum and sound of a clip, for a page."""
-        if self.kind != "audio":
+        if "audio" not in self.example.inputs:
             return None
         from pretune.tasks.shown.audio import shown_clip
 
@@ -205,10 +205,10 @@ def _task_models(run: RunFolder, settings: ExplainSettings) -> dict[str, Any]:
 def _pretrained_models(run: RunFolder, about: dict[str, Any], settings: ExplainSettings) -> dict[str, Any]:
     """The bare encoder of a run without labels, twice."""
     from pretune.backbones.cpu.fast import make_fast
-    from pretune.backbones.image.transform import ImageTransform, interpolate_positions
     from pretune.backbones.load import load_backbone
     from pretune.engine.devices import choose_device
     from pretune.explain.reading import reader_of_backbone
+    from pretune.modalities.image.transform import ImageTransform, interpolate_positions
 
     device = choose_device(settings.device, precision="fp32", threads=settings.threads)
     backbone = load_backbone(str(run.model_dir))
@@ -225,7 +225,7 @@ def _pretrained_models(run: RunFolder, about: dict[str, Any], settings: ExplainS
     }  # fmt: skip
 
 
-def _example(settings: ExplainSettings, run: RunFolder, kind: str, notes: list[str]) -> tuple[Example, str]:
+def _example(settings: ExplainSettings, run: RunFolder, kind: Modality, notes: list[str]) -> tuple[Example, str]:
     """The example that was given or named, and its right answer where that is known. Raises :class:`UsageError`."""
     from pretune.tasks.predicting import example_of
     from pretune.verbs.predict import with_its_texts
@@ -233,8 +233,8 @@ def _example(settings: ExplainSettings, run: RunFolder, kind: str, notes: list[s
 
     if (settings.example is None) == (settings.row is None):
         given = "nothing to explain was given" if settings.row is None else "an example and --row were given"
-        raise UsageError(given, f"give {_GIVE[kind]}, or --row ID for a row of the run's data")
-    if settings.text_pair is not None and (kind != "text" or settings.row is not None):
+        raise UsageError(given, f"give {kind.given}, or --row ID for a row of the run's data")
+    if settings.text_pair is not None and (kind.is_file or settings.row is not None):
         raise UsageError("--text-pair does not fit", "it goes with a text that is given in quotes")
     if settings.row is not None:
         settings.refuse_given(("clean", "redact"), "does nothing with --row: the run's rows are cleaned as it learned")
@@ -243,15 +243,15 @@ def _example(settings: ExplainSettings, run: RunFolder, kind: str, notes: list[s
     if settings.split != "validation":
         raise UsageError("--split is for --row", "leave it out")
     cell: Any = settings.example
-    if kind != "text":
+    if kind.is_file:
         if not Path(cell).is_file():
-            raise UsageError(f"{cell} is no file", f"this model reads {_GIVE[kind]}")
+            raise UsageError(f"{cell} is no file", f"this model reads {kind.given}")
         cell = {"path": cell, "bytes": None}
     row = {"id": "0", kind: cell}
     if settings.text_pair is not None:
         row["text_pair"] = settings.text_pair
     reading = learned_by(run, settings)
-    if reading.clean and kind == "text":
+    if reading.clean and not kind.is_file:
         notes.append(f"The text was cleaned as the model learned: {', '.join(reading.clean)}.")
     try:
         return example_of(next(with_its_texts(run, reading, iter([reading.cleaned(row)]))), "0"), ""
@@ -284,10 +284,10 @@ def _row(settings: ExplainSettings, run: RunFolder) -> dict[str, Any]:
     return dict(rows[ids.index(settings.row)])
 
 
-def _truth(row: Mapping[str, Any], kind: str) -> str:
+def _truth(row: Mapping[str, Any], kind: Modality) -> str:
     """The right answer of a row in words; nothing where it has none."""
     label, labels = row.get("label"), row.get("labels")
-    if label is None and not labels and kind == "audio":
+    if label is None and not labels and kind.is_file:
         label = row.get("text")
     if label is None and not labels and row.get("target"):
         label = row["target"][0]

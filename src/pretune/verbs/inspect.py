@@ -19,6 +19,7 @@ from pretune.wording import counted
 
 if TYPE_CHECKING:
     from pretune.data.splits import Splits
+    from pretune.modalities import Modality
 
 __all__ = ["InspectSettings", "inspect"]
 
@@ -130,7 +131,7 @@ def _title(place: str) -> str:
     return "/".join(path.parts[-2:]) if path.suffix else path.name or place
 
 
-def _text(settings: InspectSettings, found: dict[str, Any], pages: list[str], modality: str, fresh: str) -> str:
+def _text(settings: InspectSettings, found: dict[str, Any], pages: list[str], modality: Modality, fresh: str) -> str:
     """The passport in a screenful."""
     from pretune.verbs.inspect_drift import drift_lines
 
@@ -168,7 +169,7 @@ def _fresh_start(splits: Splits) -> str:
         return ""
 
 
-def _next(settings: InspectSettings, splits: Mapping[str, Any], modality: str, fresh: str) -> list[str]:
+def _next(settings: InspectSettings, splits: Mapping[str, Any], modality: Modality, fresh: str) -> list[str]:
     """What to do with these rows; ``fresh`` is :func:`_fresh_start`."""
     labelled = any(
         split.get("labels") or split.get("answers") or {"audio", "text"} <= set(split["columns"])

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pretune.answers import Wave
+from pretune.answers import Text, Wave
 from pretune.config import AnsweringSettings
 from pretune.errors import UsageError
+from pretune.modalities import Modality
 from pretune.runfolder import open_run
 from pretune.types import Example
 
@@ -32,7 +33,7 @@ def judged(
         raise UsageError(f"--judge listens to clips, and {task.name} answers with none", "leave --judge out")
     run = open_run(judge)
     proven = load_proven(run, AnsweringSettings())
-    if (proven.task.modality, proven.task.answer) != ("audio", "text"):
+    if (proven.task.modality, proven.task.answer) != (Modality.AUDIO, Text.kind):
         raise UsageError(
             f"--judge {judge} is a run of {proven.task.name}, which writes no transcripts",
             "give a run of speech-recognition, trained on real clips: pretune finetune ... --task speech-recognition",

@@ -18,6 +18,7 @@ from pretune.verbs.program import PythonSay, as_it_was
 from pretune.verbs.shown_html import Passport, Shown, html_table
 
 if TYPE_CHECKING:
+    from pretune.modalities import Modality
     from pretune.verbs.predict import PredictSettings
     from pretune.verbs.proven import Proven, TrainedModel
 
@@ -126,11 +127,11 @@ class LoadedRun:
 
         modality = self._modality
         if isinstance(data, (str, os.PathLike)):
-            is_text = isinstance(data, str) and modality == _TEXTS and not os.path.lexists(data)
+            is_text = isinstance(data, str) and not modality.is_file and not os.path.lexists(data)
             return self._as_texts([str(data)]) if is_text else os.fspath(data)
         if isinstance(data, Sequence) and data and all(isinstance(one, (str, os.PathLike)) for one in data):
             texts = [one for one in data if isinstance(one, str)]
-            if modality == _TEXTS and len(texts) == len(data):
+            if not modality.is_file and len(texts) == len(data):
                 return self._as_texts(texts)
             return tuple(map(os.fspath, data))
         table = self._as_learned(table_of(data))
@@ -159,7 +160,7 @@ class LoadedRun:
         return name if name and not name.isdigit() else _TEXTS
 
     @cached_property
-    def _modality(self) -> str:
+    def _modality(self) -> Modality:
         from pretune.tasks import task_named
 
         return task_named(self.task).modality

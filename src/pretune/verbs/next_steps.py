@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pretune.config import CleanSettings, DataSettings
+from pretune.modalities import Modality
 from pretune.options import Settings
 
 __all__ = ["FEW_ROWS", "LINEAR_STARTS", "next_line", "proposed_start"]
@@ -16,24 +17,24 @@ _READING = tuple(
     spec.name for group in (DataSettings, CleanSettings) for spec in dataclasses.fields(group) if spec.name != "data"
 )
 FEW_ROWS = 1_000
-_STARTS: Mapping[tuple[str, str], tuple[tuple[float, str], ...]] = {
-    ("finetune", "text"): ((FEW_ROWS, "scratch:bert-tiny"), (math.inf, "scratch:bert-mini")),
-    ("finetune", "image"): ((math.inf, "scratch:resnet-18"),),
-    ("finetune", "audio"): ((math.inf, "scratch:w2v-bert-tiny"),),
-    ("pretrain", "text"): ((10_000, "scratch:bert-tiny"), (math.inf, "scratch:bert-mini")),
-    ("pretrain", "image"): ((math.inf, "scratch:vit-mini"),),
-    ("pretrain", "audio"): ((math.inf, "scratch:wav2vec2-tiny"),),
+_STARTS: Mapping[tuple[str, Modality], tuple[tuple[float, str], ...]] = {
+    ("finetune", Modality.TEXT): ((FEW_ROWS, "scratch:bert-tiny"), (math.inf, "scratch:bert-mini")),
+    ("finetune", Modality.IMAGE): ((math.inf, "scratch:resnet-18"),),
+    ("finetune", Modality.AUDIO): ((math.inf, "scratch:w2v-bert-tiny"),),
+    ("pretrain", Modality.TEXT): ((10_000, "scratch:bert-tiny"), (math.inf, "scratch:bert-mini")),
+    ("pretrain", Modality.IMAGE): ((math.inf, "scratch:vit-mini"),),
+    ("pretrain", Modality.AUDIO): ((math.inf, "scratch:wav2vec2-tiny"),),
 }
 """By verb and what the rows are made of: up to how many rows which backbone."""
 
 
-LINEAR_STARTS = {"text": "linear:tfidf", "image": "linear:pixels", "audio": "linear:log-mel"}
+LINEAR_STARTS = {one: one.linear for one in Modality}
 """With fewer than :data:`FEW_ROWS` rows with classes a linear model on simple features is the sensible first run: fresh weights reach less
 (docs/decisions.md, D124).
 """
 
 
-def proposed_start(verb: str, modality: str, rows: int, *, classes: bool = False) -> str:
+def proposed_start(verb: str, modality: Modality, rows: int, *, classes: bool = False) -> str:
     """The backbone to begin with on so many training rows, which have ``classes`` or not: the one place that decides it."""
     if verb == "finetune" and classes and rows < FEW_ROWS:
         return LINEAR_STARTS[modality]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pretune.errors import ModelError, UsageError
+from pretune.modalities import Modality
 from pretune.verbs.outcome import Say
 from pretune.wording import agree, counted
 
@@ -108,9 +109,14 @@ def _refuse_counted(settings: FinetuneSettings) -> None:
     if not settings.backbone.startswith(SCRATCH):
         return
     option, given, what, advice = {
-        "text": ("--tokenizer", settings.tokenizer not in _TRAINED_TOKENIZERS, "vocabulary", "a folder that holds one"),
-        "image": ("--image-size", settings.image_size is not None, "size of pictures", "a side in pixels"),
-        "audio": ("--sampling-rate", settings.sampling_rate is not None, "sampling rate", "8000 or 16000"),
+        Modality.TEXT: (
+            "--tokenizer",
+            settings.tokenizer not in _TRAINED_TOKENIZERS,
+            "vocabulary",
+            "a folder that holds one",
+        ),
+        Modality.IMAGE: ("--image-size", settings.image_size is not None, "size of pictures", "a side in pixels"),
+        Modality.AUDIO: ("--sampling-rate", settings.sampling_rate is not None, "sampling rate", "8000 or 16000"),
     }[preset_modality(settings.backbone.removeprefix(SCRATCH))]
     if not given:
         raise UsageError(

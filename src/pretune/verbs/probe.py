@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pretune.errors import DataError
+from pretune.modalities import Modality
 from pretune.options import option
 from pretune.verbs.declare import verb
 from pretune.verbs.finetune import FinetuneSettings
-from pretune.verbs.next_steps import FEW_ROWS, LINEAR_STARTS
+from pretune.verbs.next_steps import FEW_ROWS
 from pretune.verbs.outcome import Outcome, Say
 from pretune.verbs.probe_setup import FrozenSettings, as_the_backbone_reads, data_with_classes
 from pretune.verbs.reading import refuse_missing_data
@@ -143,8 +144,8 @@ def _outcome(settings: ProbeSettings, scores: dict[str, Any], found: _Probed) ->
         lines.append(f"  {_NAMES[name]}: {title_of(primary)} {score_text(primary, score[primary])}{how}")
     learner = FinetuneSettings.from_dict(settings.to_dict(), adapt="head", threads=None, precision="auto", seed=0)
     lines.append(f"Next: {learner.command()}")
-    if found.task.modality == "audio" and rows < FEW_ROWS:
-        simple = dataclasses.replace(learner, backbone=LINEAR_STARTS["audio"], adapt="full", sampling_rate=None)
+    if found.task.modality is Modality.AUDIO and rows < FEW_ROWS:
+        simple = dataclasses.replace(learner, backbone=Modality.AUDIO.linear, adapt="full", sampling_rate=None)
         lines.append(f"For so few clips first: {simple.command()}")
     facts = {
         "backbone": settings.backbone, "data": settings.place, "split": settings.split, "features": found.width,

@@ -202,7 +202,7 @@ def _refuse_strange(settings: PruneSettings, stage: TrainedModel) -> None:
         raise UsageError(
             f"{stage.task.name} is not pruned: {stage.task.lacks['prune']}", "pretune distill RUN --student ..."
         )
-    if settings.vocabulary == "data" and stage.backbone.modality != "text":
+    if settings.vocabulary == "data" and stage.backbone.modality.is_file:
         raise UsageError(f"--vocabulary data does nothing for {kind}: it reads no text", "leave it out")
     if settings.vocabulary == "data" and stage.task.by_tokens:
         raise UsageError(
@@ -267,7 +267,7 @@ def _counts(stage: TrainedModel) -> dict[str, int]:
     """How many parts of each kind, and tokens, a model has."""
     from pretune.backbones.units import units_of
 
-    found = {"tokens": stage.backbone.config.vocab_size} if stage.backbone.modality == "text" else {}
+    found = {} if stage.backbone.modality.is_file else {"tokens": stage.backbone.config.vocab_size}
     for unit in units_of(stage.model):
         found[unit.kind] = found.get(unit.kind, 0) + unit.count
     return found

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretune.errors import CheckFailed, CorruptFile, DataError
+from pretune.modalities import FILES
 from pretune.runfolder import RunFolder, is_run
 from pretune.verbs.outcome import Say
 from pretune.wording import agree, counted
@@ -49,7 +50,7 @@ def data_fingerprint(splits: Splits) -> str:
         rows: Any
         for rows in splits[name].with_format("arrow").iter(batch_size=10_000):
             for column in rows.column_names:
-                if column in ("image", "audio", "sketch"):
+                if column in (*FILES, "sketch"):
                     continue
                 digest.update(f"{column}:{rows[column].to_pylist()!r}".encode("utf-8", "backslashreplace"))
     return digest.hexdigest()

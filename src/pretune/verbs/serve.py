@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import AnsweringSettings, AsCleanedSettings
 from pretune.errors import ModelError, PretuneError, UsageError
+from pretune.modalities import Modality
 from pretune.options import option, refuse_unread
 from pretune.runfolder import RunFolder, open_run
 from pretune.verbs.declare import verb
@@ -29,7 +30,7 @@ __all__ = ["ServeSettings", "serve", "served_run"]
 
 _TOKEN_LETTERS = 16
 _SAMPLES = 6
-_READ_BY_MODALITY = {"text": ("max_characters",), "image": (), "audio": ("max_seconds",)}
+_READ_BY_MODALITY = {Modality.TEXT: ("max_characters",), Modality.IMAGE: (), Modality.AUDIO: ("max_seconds",)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +209,7 @@ def served_run(run: RunFolder, proven: Proven, reading: Reading, limits: Limits,
         return {**task.record(written), "id": row["id"]}
 
     explains = isinstance(task, Explainable) and not any(task.unexplained())
-    pairs = reading.pairs if task.modality == "text" else False
+    pairs = False if task.modality.is_file else reading.pairs
     takes = Takes(
         task.modality,
         pairs,

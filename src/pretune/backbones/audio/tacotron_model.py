@@ -12,8 +12,8 @@ import torch
 import transformers
 from torch import nn
 
-from pretune.backbones.audio.mel import MelSpec
 from pretune.backbones.audio.tacotron import Decoded, Tacotron
+from pretune.modalities.audio.mel import MelSpec
 
 __all__ = ["TacotronConfig", "TacotronForTextToSpectrogram"]
 

@@ -17,7 +17,7 @@ from pretune.backbones.own import WAVENET
 from pretune.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from pretune.backbones.audio.mel import MelSpec
+    from pretune.modalities.audio.mel import MelSpec
 
 __all__ = ["TEMPERATURE", "WaveNetVocoder", "vocoder_in"]
 

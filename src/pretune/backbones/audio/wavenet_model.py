@@ -11,8 +11,8 @@ import torch
 import transformers
 from torch import nn
 
-from pretune.backbones.audio.mel import MelSpec
 from pretune.backbones.audio.wavenet import WaveNet
+from pretune.modalities.audio.mel import MelSpec
 
 __all__ = ["WaveNetConfig", "WaveNetModel"]
 

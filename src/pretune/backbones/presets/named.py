@@ -15,11 +15,12 @@ from pretune.backbones.presets.audio import AUDIO_PRESETS
 from pretune.backbones.presets.image import IMAGE_PRESETS
 from pretune.backbones.presets_seq2seq import SEQ2SEQ_PRESETS, seq2seq_config
 from pretune.errors import ModelError, did_you_mean
+from pretune.modalities import Modality
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-    from pretune.backbones.text.template import FastTokenizer
+    from pretune.modalities.text.template import FastTokenizer
 
 __all__ = [
     "SCRATCH",
@@ -87,15 +88,15 @@ def preset_names() -> list[str]:
     return [*_text_presets(), *SEQ2SEQ_PRESETS, *IMAGE_PRESETS, *AUDIO_PRESETS]
 
 
-def preset_modality(preset: str) -> str:
-    """``text``, ``image`` or ``audio``. Raises :class:`ModelError` naming the nearest preset for an unknown one."""
+def preset_modality(preset: str) -> Modality:
+    """What a preset reads. Raises :class:`ModelError` naming the nearest preset for an unknown one."""
     if preset in IMAGE_PRESETS:
-        return "image"
+        return Modality.IMAGE
     if preset in AUDIO_PRESETS:
-        return "audio"
+        return Modality.AUDIO
     if preset not in SEQ2SEQ_PRESETS:
         _parts(preset)
-    return "text"
+    return Modality.TEXT
 
 
 def _text_presets() -> list[str]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from pretune.backbones.text.encoder import TextEncoder
 from pretune.errors import CorruptFile, UsageError
+from pretune.modalities.text.encoder import TextEncoder
 
 if TYPE_CHECKING:
     from pretune.backbones.load import Backbone

@@ -8,6 +8,7 @@ from typing import Any
 from pretune.answers import ANSWERS
 from pretune.data.checks.finding import finding
 from pretune.data.columns.roles import kinds_in
+from pretune.modalities import modality_of_columns
 from pretune.wording import agree, counted
 
 __all__ = ["conflict_findings", "label_findings"]
@@ -102,10 +103,8 @@ def conflict_findings(passport: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Texts that stand with more than one label."""
     found = passport["conflicting_labels"]
     if found["texts"]:
-        what = {"image": "picture", "audio": "clip"}.get(
-            passport["facts"].get("read", {}).get("media", {}).get("kind"), "text"
-        )
         columns = {column for split in passport["splits"].values() for column in split["columns"]}
+        what = modality_of_columns(columns).one
         how, remedy = ANSWERS[next(iter(kinds_in(columns)), "label")].conflict
         message = f"{counted(found['texts'], what)} {agree(found['texts'], 'stand', 'stands')} with {how} ({counted(found['rows'])})."
         yield finding(

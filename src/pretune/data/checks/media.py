@@ -12,6 +12,7 @@ from pretune.data.checks.finding import finding
 from pretune.data.checks.rows import SHOWN_ROWS, histogram_of
 from pretune.data.media.base import mend_of, reason_words
 from pretune.data.split import whole_column
+from pretune.modalities import Modality, modality_of_columns
 from pretune.wording import agree, counted
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ _SIGNS = {
         "they were recorded too loud; a model may learn the distortion where it goes with a label",
     ),
 }
-_NOUNS = {"image": "picture", "audio": "clip"}
 
 
 def media_scan(dataset: datasets.Dataset) -> dict[str, Any]:
@@ -40,9 +40,9 @@ def media_scan(dataset: datasets.Dataset) -> dict[str, Any]:
     Pictures: ``width`` and ``height`` (min, median, max, px), ``length`` (of the shorter side, px) and the rows with a side
     under 8 px. Clips: ``hours``, ``rates`` (Hz to rows), ``length`` in seconds, and the rows over 30 s and under 0.1 s.
     """
-    if "image" in dataset.column_names:
-        return _pictures(dataset)
-    return _clips(dataset) if "audio" in dataset.column_names else {}
+    scans = {Modality.IMAGE: _pictures, Modality.AUDIO: _clips}
+    scan = scans.get(modality_of_columns(dataset.column_names))
+    return {} if scan is None else scan(dataset)
 
 
 def _pictures(dataset: datasets.Dataset) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def media_findings(passport: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     media = passport["facts"].get("read", {}).get("media")
     if media is None:
         return
-    noun = _NOUNS[media["kind"]]
+    noun = Modality(media["kind"]).one
     for reason, found in media["left_out"].items():
         message = f"{counted(found['count'], noun)} {agree(found['count'], 'were', 'was')} left out: {agree(found['count'], 'they', 'it')} {reason_words(reason, found['count'])}."
         yield finding(

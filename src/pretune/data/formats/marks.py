@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 from pretune.data.archives.streams import Entry
-from pretune.data.media.base import kind_of_entry
+from pretune.data.media.base import pictures_in
 from pretune.data.places.place import LeftOut
 from pretune.errors import DataError
 
@@ -24,7 +24,7 @@ _LOOKED_AT = 3
 
 def marks_in(entries: Sequence[Entry]) -> list[LeftOut]:
     """The files of boxes and masks among those of a place, by kind; none where there are no pictures."""
-    pictures = [entry for entry in entries if kind_of_entry(entry) == "image"]
+    pictures = pictures_in(entries)
     if not pictures:
         return []
     names = {entry.name for entry in pictures}

@@ -14,6 +14,7 @@ from pretune.data.media.kinds import is_film, kind_of_name
 from pretune.data.places.folder_names import in_folders
 from pretune.data.text.encodings import open_text, read_lines
 from pretune.errors import DataError
+from pretune.modalities import FILES, Modality
 
 __all__ = [
     "media_kind",
@@ -27,35 +28,35 @@ _STRAY_SHARE = 0.05
 _CHUNK_ROWS = 2_000
 
 
-def media_kind(entries: Sequence[Entry], place: str) -> str | None:
-    """``image`` or ``audio``: what nearly all media files of a place are; None when there are none. Films do not count beside
+def media_kind(entries: Sequence[Entry], place: str) -> Modality | None:
+    """What nearly all media files of a place are; None when there are none. Films do not count beside
     pictures: cameras put them there.
 
     Raises :class:`DataError` when there are many of both.
     """
     kinds = Counter(kind_of_entry(entry) for entry in entries)
     kinds.pop(None, None)
-    if kinds["image"]:
-        kinds["audio"] -= sum(is_film(entry.name) for entry in entries)
+    if kinds[Modality.IMAGE]:
+        kinds[Modality.AUDIO] -= sum(is_film(entry.name) for entry in entries)
     kinds = +kinds
     if not kinds:
         return None
     (kind, count), *rest = kinds.most_common()
     if rest and rest[0][1] > max(3, _STRAY_SHARE * count):
         raise DataError(
-            f"{place} holds {kinds['image']} pictures and {kinds['audio']} clips",
+            f"{place} holds " + " and ".join(f"{kinds[one]} {one.many}" for one in FILES),
             "give a folder with one kind, or a table that names the files of one kind",
         )
     return kind
 
 
 def media_table(
-    entries: Sequence[Entry], kind: str, classes: Sequence[str | None], masks: Sequence[Entry | None] = ()
+    entries: Sequence[Entry], kind: Modality, classes: Sequence[str | None], masks: Sequence[Entry | None] = ()
 ) -> Table:
     """One row a file: columns "file", "name", where there are classes "folder", where there are masks "mask", and each folder of its
     path by ``folder:N``."""
     facts: dict[str, object] = {
-        "format": "pictures, one row a file" if kind == "image" else "clips, one row a file",
+        "format": f"{kind.many}, one row a file",
         "files": len(entries),
     }
     labelled = any(name is not None for name in classes)

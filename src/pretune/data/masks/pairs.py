@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from pretune.data.archives.streams import Entry
-from pretune.data.media.base import BrokenMedia, kind_of_entry
+from pretune.data.media.base import BrokenMedia, pictures_in
 from pretune.data.media.image import has_few_colours
 from pretune.data.places.place import SPLIT_BY_WORD, LeftOut
 from pretune.errors import DataError
@@ -40,7 +40,7 @@ def mask_pairs(entries: Sequence[Entry]) -> MaskPairs:
     or beside the picture under its name with such a word behind it (``a.jpg``, ``a_mask.png``); they have names of pictures and few
     colours. Raises :class:`DataError` for masks in JPEG.
     """
-    pictures = [entry for entry in entries if kind_of_entry(entry) == "image"]
+    pictures = pictures_in(entries)
     every = [*_in_folders(pictures), *_beside(pictures)]
     if not every:
         return MaskPairs()

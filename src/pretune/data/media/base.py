@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 from pretune.data.archives.streams import Entry, stamp_of_file
 from pretune.data.media.kinds import HEAD_BYTES, kind_of_bytes, kind_of_name
 from pretune.errors import DataError
+from pretune.modalities import Modality
 
 __all__ = [
     "MAX_FILE_BYTES",
@@ -29,6 +30,7 @@ __all__ = [
     "looked_into",
     "media_entry",
     "mend_of",
+    "pictures_in",
     "reason_words",
     "whole_file",
 ]
@@ -155,7 +157,12 @@ Find = Callable[[str], Entry]
 """From a name in a manifest to the file; raises :class:`BrokenMedia`."""
 
 
-def kind_of_entry(entry: Entry) -> str | None:
+def pictures_in(entries: Iterable[Entry]) -> list[Entry]:
+    """Those that are pictures."""
+    return [entry for entry in entries if kind_of_entry(entry) is Modality.IMAGE]
+
+
+def kind_of_entry(entry: Entry) -> Modality | None:
     """``image``, ``audio`` or None, by the file's name, else by its first bytes where these were looked at."""
     return kind_of_name(entry.name) or entry.kind
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import PurePosixPath
 
+from pretune.modalities import Modality
+
 __all__ = [
     "HEAD_BYTES",
     "MEDIA_SUFFIXES",
@@ -41,8 +43,8 @@ FILM_SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".3gp", ".3g2", ".mpg", ".mpeg", ".wmv", ".flv", ".mts", ".m2ts", ".ogv",
 )  # fmt: skip
 _KINDS = {
-    **dict.fromkeys((*IMAGE_SUFFIXES, *HEIF_SUFFIXES, *RAW_SUFFIXES, *DRAWN_SUFFIXES), "image"),
-    **dict.fromkeys((*AUDIO_SUFFIXES, *CODED_SUFFIXES, *FILM_SUFFIXES), "audio"),
+    **dict.fromkeys((*IMAGE_SUFFIXES, *HEIF_SUFFIXES, *RAW_SUFFIXES, *DRAWN_SUFFIXES), Modality.IMAGE),
+    **dict.fromkeys((*AUDIO_SUFFIXES, *CODED_SUFFIXES, *FILM_SUFFIXES), Modality.AUDIO),
 }
 MEDIA_SUFFIXES = tuple(_KINDS)
 _IMAGE_MARKS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  ")
@@ -57,8 +59,8 @@ EXTRAS = {"heif": "pillow_heif", "coded": "av"}
 """The optional package that reads files of a kind."""
 
 
-def kind_of_name(name: str) -> str | None:
-    """``image``, ``audio`` or None by the name's suffix. Films count as clips, for their sound."""
+def kind_of_name(name: str) -> Modality | None:
+    """Picture, clip or None by the name's suffix. Films count as clips, for their sound."""
     return _KINDS.get(PurePosixPath(name).suffix.lower())
 
 
@@ -67,20 +69,20 @@ def is_film(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in FILM_SUFFIXES
 
 
-def kind_of_bytes(head: bytes) -> str | None:
-    """``image``, ``audio`` or None by the first bytes of a file (``HEAD_BYTES`` are enough)."""
+def kind_of_bytes(head: bytes) -> Modality | None:
+    """Picture, clip or None by the first bytes of a file (``HEAD_BYTES`` are enough)."""
     if head[:4] == b"RIFF":
-        return "audio" if head[8:12] in (b"WAVE", b"AVI ") else "image" if head[8:12] == b"WEBP" else None
+        return Modality.AUDIO if head[8:12] in (b"WAVE", b"AVI ") else Modality.IMAGE if head[8:12] == b"WEBP" else None
     if head[:4] == b"FORM":
-        return "audio" if head[8:12] in (b"AIFF", b"AIFC") else None
+        return Modality.AUDIO if head[8:12] in (b"AIFF", b"AIFC") else None
     if head[:2] == b"BM":
-        return "image" if len(head) > 18 and head[6:10] == b"\0\0\0\0" and head[15:18] == b"\0\0\0" else None
+        return Modality.IMAGE if len(head) > 18 and head[6:10] == b"\0\0\0\0" and head[15:18] == b"\0\0\0" else None
     if head.startswith(_AUDIO_MARKS):
-        return "audio"
+        return Modality.AUDIO
     if head.startswith(_IMAGE_MARKS) or head[4:12] == b"ftypavif":
-        return "image"
+        return Modality.IMAGE
     need = need_of("", head)
-    return None if need is None else "audio" if need == "coded" else "image"
+    return None if need is None else Modality.AUDIO if need == "coded" else Modality.IMAGE
 
 
 def need_of(name: str, head: bytes) -> str | None:

@@ -18,15 +18,16 @@ from pretune.data.media.audio import MAX_SECONDS, probe_audio
 from pretune.data.media.base import BrokenMedia, Find, Media, mend_of, reason_words
 from pretune.data.media.image import MAX_PIXELS, probe_image
 from pretune.errors import DataError
+from pretune.modalities import FILES, Modality
 
 __all__ = ["MediaReader", "MediaTally", "small_chunks"]
 
 _CHUNK_ROWS, _FIRST_ROWS = 128, 8
 _CHUNK_BYTES = 2**25
 _SHOWN = 5
-_NOUNS = {"image": ("picture", "pictures"), "audio": ("clip", "clips"), "mask": ("mask", "masks")}
+_NOUNS = {**{kind: (kind.one, kind.many) for kind in FILES}, "mask": ("mask", "masks")}
 _PROBES: Mapping[str, Callable[[BinaryIO, str, Path | None], Media]] = {
-    "image": probe_image, "audio": probe_audio, "mask": probe_mask,
+    Modality.IMAGE: probe_image, Modality.AUDIO: probe_audio, "mask": probe_mask,
 }  # fmt: skip
 _CHANGES = {
     "16_bit": "{n} {of} 16-bit grey; the values are divided by 257.",
@@ -100,11 +101,11 @@ class MediaTally:
             raise DataError(told, mend_of("web"))
 
     def _losses(self) -> Iterator[str]:
-        limit = f"{MAX_PIXELS // 10**6} Mpx" if self.kind != "audio" else f"{MAX_SECONDS / 3600:g} hour"
+        limits = {"too_large": f"{MAX_PIXELS // 10**6} Mpx", "too_long": f"{MAX_SECONDS / 3600:g} hour"}
         for reason, count in sorted(self.lost.items()):
             names = self.named.get(reason, [])
             shown = ", ".join(names) + (" ..." if count > len(names) else "")
-            said = reason_words(reason, count) + (f" of {limit}" if reason in ("too_large", "too_long") else "")
+            said = reason_words(reason, count) + (f" of {limits[reason]}" if reason in limits else "")
             yield f"{count} {said}: {shown}."
 
     def notes(self) -> list[str]:
@@ -133,7 +134,7 @@ class MediaTally:
                 sign: {"count": count, "files": self.named.get(sign, [])} for sign, count in sorted(self.signs.items())
             },
         }
-        return found | ({"hours": round(self.seconds / 3600, 4)} if self.kind == "audio" else {})
+        return found | ({"hours": round(self.seconds / 3600, 4)} if self.kind == Modality.AUDIO else {})
 
 
 class MediaReader:

@@ -11,7 +11,7 @@ from pretune.data.formats.boxed import Pictures
 from pretune.data.formats.coco import coco_boxes
 from pretune.data.formats.voc import voc_boxes
 from pretune.data.formats.yolo import yolo_boxes
-from pretune.data.media.base import Find, kind_of_entry
+from pretune.data.media.base import Find, pictures_in
 from pretune.data.places.place import LeftOut, Place, stamp_of
 
 __all__ = ["boxed_place"]
@@ -23,7 +23,7 @@ def boxed_place(
     entries: Sequence[Entry], place: str, find_from: Callable[[Entry], Find], options: Options
 ) -> Place | None:
     """The place whose pictures have boxes; None where none is found. Raises :class:`pretune.errors.DataError`."""
-    pictures = [entry for entry in entries if kind_of_entry(entry) == "image"]
+    pictures = pictures_in(entries)
     if not pictures:
         return None
     told = Pictures(place, entries, pictures, find_from, options)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.data.archives.streams import Entry
 from pretune.data.media.base import Find
+from pretune.modalities import Modality
 
 if TYPE_CHECKING:
     import datasets
@@ -103,7 +104,7 @@ class Source:
     label: str | None = None
     documents: bool = False
     dataset: datasets.Dataset | None = None
-    media: str | None = None
+    media: Modality | None = None
     classes: tuple[str | None, ...] = ()
     masks: tuple[Entry | None, ...] = ()
     find: Find | None = None

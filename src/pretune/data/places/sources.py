@@ -17,7 +17,7 @@ from pretune.data.formats.media import media_kind, stems_of
 from pretune.data.formats.silent import is_silent_text
 from pretune.data.masks.names import is_mask_table
 from pretune.data.masks.pairs import MaskPairs, mask_pairs
-from pretune.data.media.base import Find, kind_of_entry
+from pretune.data.media.base import Find, kind_of_entry, pictures_in
 from pretune.data.parallel import parallel_in
 from pretune.data.places.beside import named_files
 from pretune.data.places.boxed import boxed_place
@@ -46,6 +46,7 @@ from pretune.data.places.place import (
 from pretune.data.points.coco import posed_coco_place
 from pretune.data.points.lsp import joints_in, lsp_table
 from pretune.errors import DataError, UsageError
+from pretune.modalities import FILES
 
 __all__ = ["placed", "sorted_out"]
 
@@ -172,7 +173,7 @@ def _parallel_place(
 
 def _posed_place(joints: Entry, entries: Sequence[Entry], place: str) -> Place:
     """The place of pictures with one file of all joints."""
-    pictures = [entry for entry in entries if kind_of_entry(entry) == "image"]
+    pictures = pictures_in(entries)
     source = Source(
         PurePosixPath(place).name or "pictures", (joints, *pictures), table=lambda: lsp_table(joints, pictures)
     )
@@ -194,11 +195,10 @@ def _unused(entries: Sequence[Entry], first: Source, num_used: int) -> Iterator[
     if about:
         yield LeftOut("about the data", about)
     rest = [entry for entry in entries if not _about(entry)]
-    words = {"image": "pictures", "audio": "clips of sound"}
-    for kind, noun in words.items():
-        if strays := [entry.name for entry in rest if kind_of_entry(entry) == kind]:
-            used = words.get(first.media or "", "tables" if first.find else "texts")
-            yield LeftOut(f"{noun}, where rows are made of {used}", strays, *_many(strays, num_used, noun))
+    used = first.media.many if first.media else "tables" if first.find else "texts"
+    for kind in FILES:
+        if strays := [entry.name for entry in rest if kind_of_entry(entry) is kind]:
+            yield LeftOut(f"{kind.many}, where rows are made of {used}", strays, *_many(strays, num_used, kind.many))
     rest = [entry for entry in rest if not kind_of_entry(entry)]
     if packed := [entry.name for entry in rest if is_archive(entry.name)]:
         fix = "give the archive alone, or unpack it"

@@ -12,7 +12,7 @@ from pretune.data.archives.streams import Entry
 from pretune.data.formats.base import Chunk, Options, Table
 from pretune.data.formats.boxed import head_of
 from pretune.data.formats.coco import coco_json, coco_key, coco_pictures, is_coco
-from pretune.data.media.base import Find, kind_of_entry
+from pretune.data.media.base import Find, pictures_in
 from pretune.data.places.place import LeftOut, Place, Source, split_of_path, stamp_of
 from pretune.errors import DataError
 from pretune.wording import agree, counted
@@ -27,7 +27,7 @@ def posed_coco_place(
     entries: Sequence[Entry], place: str, find_from: Callable[[Entry], Find], options: Options
 ) -> Place | None:
     """The place of pictures with one pose each; None where no file is of such. Raises :class:`DataError`."""
-    pictures = [entry for entry in entries if kind_of_entry(entry) == "image"]
+    pictures = pictures_in(entries)
     files = [entry for entry in entries if entry.suffix == ".json" and is_coco(head_of(entry))] if pictures else []
     files = [entry for entry in files if _WORD in head_of(entry) or "keypoints" in PurePosixPath(entry.name).name]
     read = {entry: _poses(whole, entry.name) for entry in files if _names_of(whole := coco_json(entry))}

@@ -13,7 +13,7 @@ import numpy as np
 
 from pretune.data.archives.streams import Entry
 from pretune.data.formats.base import Chunk, Table
-from pretune.data.media.base import kind_of_entry
+from pretune.data.media.base import pictures_in
 from pretune.errors import DataError
 
 __all__ = ["LSP_JOINTS", "joints_in", "lsp_table"]
@@ -31,7 +31,7 @@ _CHUNK_ROWS = 500
 def joints_in(entries: Sequence[Entry]) -> Entry | None:
     """The ``joints.mat`` beside numbered pictures; None where there is none."""
     joints = [entry for entry in entries if PurePosixPath(entry.inner).name == _FILE]
-    pictures = [entry for entry in entries if kind_of_entry(entry) == "image" and _number_of(entry) is not None]
+    pictures = [entry for entry in pictures_in(entries) if _number_of(entry) is not None]
     return joints[0] if len(joints) == 1 and pictures else None
 
 

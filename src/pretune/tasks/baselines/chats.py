@@ -19,7 +19,7 @@ from pretune.tasks.rows.chats import bytes_in, turns_of
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from pretune.backbones.text.chat import ChatEncoder
+    from pretune.modalities.text.chat import ChatEncoder
 
 __all__ = ["chat_baselines"]
 

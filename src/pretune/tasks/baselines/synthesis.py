@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pretune.backbones.audio.clips import FULL_SCALE
 from pretune.metrics.synthesis import apart
+from pretune.modalities.audio.clips import FULL_SCALE
 from pretune.tasks.rows.spoken import spoken_clip
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from pretune.backbones.audio.mel import MelSpec
+    from pretune.modalities.audio.mel import MelSpec
 
 __all__ = ["distances", "nearest_clips", "simple_voices", "true_frames"]
 

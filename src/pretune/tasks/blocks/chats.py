@@ -14,7 +14,7 @@ from pretune.tasks.blocks.writing import writing_blocks
 from pretune.tasks.rows.chats import turns_of
 
 if TYPE_CHECKING:
-    from pretune.backbones.text.chat import ChatEncoder
+    from pretune.modalities.text.chat import ChatEncoder
 
 __all__ = ["chat_blocks"]
 

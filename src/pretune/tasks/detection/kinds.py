@@ -12,7 +12,7 @@ import numpy as np
 
 from pretune.answers import Boxes
 from pretune.backbones.detection.anchors import anchors_on, shapes_for
-from pretune.backbones.image.letterbox import Canvas
+from pretune.modalities.image.letterbox import Canvas
 from pretune.tasks.detection.head import DetectionHead
 from pretune.tasks.detection.one_stage import OneStage
 from pretune.tasks.detection.two_stages import TwoStages

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 import numpy as np
 import torch
 
-from pretune.backbones.text.terms import Terms
 from pretune.errors import UsageError
 from pretune.metrics.base import Measured
+from pretune.modalities import Modality
+from pretune.modalities.text.terms import Terms
 from pretune.schema import Check, text
 from pretune.tasks.base import Task
 from pretune.tasks.baselines.audio import audio_baselines, clip_numbers
@@ -81,7 +82,7 @@ class _Linear(Labelling):
 class _OfTerms(_Linear):
     """Labels of texts by their terms; the two texts of a pair are joined."""
 
-    modality: ClassVar[str] = "text"
+    modality: ClassVar[Modality] = Modality.TEXT
     features: ClassVar[str] = "tfidf"
     kept: ClassVar[Mapping[str, Check]] = {"features": text("tfidf")}
     reads: ClassVar[tuple[str, ...]] = ("vocab_size",)
@@ -175,7 +176,7 @@ class _OfNumbers(_Linear):
 class _OfMelBands(_OfNumbers):
     """Labels of clips by the mean and the spread of their mel bands."""
 
-    modality: ClassVar[str] = "audio"
+    modality: ClassVar[Modality] = Modality.AUDIO
     features: ClassVar[str] = "log-mel"
     kept: ClassVar[Mapping[str, Check]] = {"features": text("log-mel")}
     column: ClassVar[str] = "audio"
@@ -226,7 +227,7 @@ class _OfMelBands(_OfNumbers):
 class _OfPixels(_OfNumbers):
     """Labels of pictures by a tiny picture and its colours."""
 
-    modality: ClassVar[str] = "image"
+    modality: ClassVar[Modality] = Modality.IMAGE
     features: ClassVar[str] = "pixels"
     kept: ClassVar[Mapping[str, Check]] = {"features": text("pixels")}
     column: ClassVar[str] = "image"

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pretune.backbones.ragged import RaggedArrays, RaggedWriter
-from pretune.backbones.text.store import open_array
-from pretune.backbones.text.terms import Terms
 from pretune.cache import get_or_create
 from pretune.files import fsync_file, write_json
+from pretune.modalities.text.store import open_array
+from pretune.modalities.text.terms import Terms
 from pretune.types import Encoded
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pretune.backbones.audio.clips import FRAMES_PER_SECOND, FULL_SCALE, AudioSpec, collate_clips, stored_clip
-from pretune.backbones.audio.samples import Clips, store_samples
 from pretune.data.media.audio import decode_audio
+from pretune.modalities.audio.clips import FRAMES_PER_SECOND, FULL_SCALE, AudioSpec, collate_clips, stored_clip
+from pretune.modalities.audio.samples import Clips, store_samples
 from pretune.types import Encoded
 
 if TYPE_CHECKING:

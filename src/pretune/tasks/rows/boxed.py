@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pretune.answers.boxes import Box
-from pretune.backbones.image.letterbox import Canvas, fitted
-from pretune.backbones.image.pixels import store_pixels
 from pretune.data.media.image import decode_image
+from pretune.modalities.image.letterbox import Canvas, fitted
+from pretune.modalities.image.pixels import store_pixels
 from pretune.types import Encoded
 
 if TYPE_CHECKING:

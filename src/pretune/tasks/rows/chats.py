@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pretune.answers import TargetText
-from pretune.backbones.text.chat import ChatEncoder
-from pretune.backbones.text.store import TokenStore, encode_dataset
+from pretune.modalities.text.chat import ChatEncoder
+from pretune.modalities.text.store import TokenStore, encode_dataset
 from pretune.types import Encoded
 from pretune.wording import agree, counted
 

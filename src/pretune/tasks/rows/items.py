@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 import numpy as np
 
 from pretune.answers import answer_of
-from pretune.backbones.text.encoder import Ledger
-from pretune.backbones.text.store import Growing, open_array
 from pretune.cache import get_or_create
 from pretune.files import fsync_file, write_json
+from pretune.modalities.text.encoder import Ledger
+from pretune.modalities.text.store import Growing, open_array
 from pretune.tasks.predicting import example_of
 from pretune.types import Encoded
 

@@ -15,11 +15,11 @@ import numpy as np
 
 from pretune.answers import Mask
 from pretune.backbones.fitted import fit_mask, fit_picture
-from pretune.backbones.image.pixels import store_pixels
-from pretune.backbones.text.store import Growing, open_array
 from pretune.cache import get_or_create
 from pretune.data.media.image import decode_image
 from pretune.files import check_free_space, fsync_file, write_json
+from pretune.modalities.image.pixels import store_pixels
+from pretune.modalities.text.store import Growing, open_array
 from pretune.tasks.dense import OWN, DenseTask
 from pretune.types import Encoded
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pretune.answers import TargetText
-from pretune.backbones.text.encoder import TextPiece
-from pretune.backbones.text.store import TokenStore, encode_dataset
+from pretune.modalities.text.encoder import TextPiece
+from pretune.modalities.text.store import TokenStore, encode_dataset
 from pretune.types import Encoded
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from pretune.backbones.text.encoder import TextEncoder
+    from pretune.modalities.text.encoder import TextEncoder
 
 __all__ = ["PairedRows", "paired_item", "pieces_of", "second_column", "store_paired", "texts_in"]
 

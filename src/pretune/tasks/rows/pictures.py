@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pretune.backbones.image.pixels import store_pixels
-from pretune.backbones.image.transform import ImageTransform, patches_of, resized
 from pretune.data.media.image import decode_image
+from pretune.modalities.image.pixels import store_pixels
+from pretune.modalities.image.transform import ImageTransform, patches_of, resized
 from pretune.types import Encoded
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pretune.backbones.fitted import fit_picture, fitted_size
-from pretune.backbones.image.pixels import store_pixels
 from pretune.data.media.image import decode_image
+from pretune.modalities.image.pixels import store_pixels
 from pretune.tasks.dense import OWN, DenseTask
 from pretune.types import Encoded
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pretune.backbones.audio.clips import FULL_SCALE, AudioSpec
-from pretune.backbones.audio.mel import MelSpec, trimmed
-from pretune.backbones.audio.samples import Clips, store_samples
 from pretune.data.media.audio import decode_audio
+from pretune.modalities.audio.clips import FULL_SCALE, AudioSpec
+from pretune.modalities.audio.mel import MelSpec, trimmed
+from pretune.modalities.audio.samples import Clips, store_samples
 from pretune.types import Encoded
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pretune.backbones.audio.mel import MelSpec
 from pretune.backbones.own import TACOTRON
 from pretune.backbones.text.characters import BLANK, UNKNOWN, CharVocabulary, new_vocabulary
 from pretune.errors import CorruptFile, ModelError, UsageError
+from pretune.modalities.audio.mel import MelSpec
 
 if TYPE_CHECKING:
     from datasets import Dataset

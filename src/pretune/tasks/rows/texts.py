@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pretune.backbones.blocks import BlockEncoder
-from pretune.backbones.text.store import TokenStore, encode_dataset
+from pretune.modalities.text.store import TokenStore, encode_dataset
 from pretune.types import Encoded
 
 if TYPE_CHECKING:

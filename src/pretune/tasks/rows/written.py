@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pretune.backbones.text.store import TokenStore, encode_dataset
 from pretune.errors import DataError
+from pretune.modalities.text.store import TokenStore, encode_dataset
 from pretune.types import Encoded
 from pretune.wording import agree, counted
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from pretune.backbones.text.encoder import TextEncoder
+    from pretune.modalities.text.encoder import TextEncoder
 
 __all__ = ["WrittenRows", "item_of", "right_texts", "store_written"]
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pretune.backbones.audio.clips import AudioSpec
-from pretune.backbones.image.transform import ImageTransform, centre_crop, patches_of
+from pretune.modalities.audio.clips import AudioSpec
+from pretune.modalities.image.transform import ImageTransform, centre_crop, patches_of
 from pretune.types import Encoded
 
 __all__ = ["Parts", "clip_parts", "fitted_parts", "picture_parts"]

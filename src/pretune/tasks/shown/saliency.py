@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from pretune.backbones.image.transform import ImageTransform, centre_crop, collate_pixels
 from pretune.backbones.modes import evaluating
 from pretune.backbones.stages import StagedTrunk
+from pretune.modalities.image.transform import ImageTransform, centre_crop, collate_pixels
 from pretune.tasks.shown.thumbnails import SIDE, picture_address
 
 __all__ = ["grad_cam", "map_activation", "overlay", "saliency"]

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pretune.backbones.text.encoder import TextEncoder, TextPiece, TokenPlace
-from pretune.backbones.text.template import FastTokenizer
 from pretune.data.text.scripts import code_points, unspaced_mask
+from pretune.modalities.text.encoder import TextEncoder, TextPiece, TokenPlace
+from pretune.modalities.text.template import FastTokenizer
 from pretune.tasks.shown.parts import Parts
 from pretune.types import Encoded, Example
 

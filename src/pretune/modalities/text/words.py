@@ -7,7 +7,7 @@ import unicodedata
 
 import numpy as np
 
-from pretune.backbones.text.template import FastTokenizer
+from pretune.modalities.text.template import FastTokenizer
 
 __all__ = ["whole_words", "word_starts"]
 

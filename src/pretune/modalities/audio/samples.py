@@ -14,10 +14,10 @@ from typing import Protocol
 
 import numpy as np
 
-from pretune.backbones.audio.clips import AudioSpec
-from pretune.backbones.text.store import Growing, open_array
 from pretune.cache import get_or_create
 from pretune.files import check_free_space, fsync_file, write_json
+from pretune.modalities.audio.clips import AudioSpec
+from pretune.modalities.text.store import Growing, open_array
 
 __all__ = ["Clips", "SampleStore", "store_samples"]
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pretune.backbones.image.transform import ImageTransform
-from pretune.backbones.text.store import Growing, open_array
 from pretune.cache import get_or_create
 from pretune.files import check_free_space, fsync_file, write_json
+from pretune.modalities.image.transform import ImageTransform
+from pretune.modalities.text.store import Growing, open_array
 
 __all__ = ["PixelStore", "store_pixels"]
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pretune.backbones.image.transform import centre_crop
+from pretune.modalities.image.transform import centre_crop
 
 __all__ = ["AUGMENTS", "Augment"]
 

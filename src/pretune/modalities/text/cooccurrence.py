@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pretune.backbones.text.store import TokenStore
 from pretune.cache import get_or_create
 from pretune.files import check_free_space
+from pretune.modalities.text.store import TokenStore
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

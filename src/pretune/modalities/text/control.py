@@ -12,11 +12,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from pretune.backbones.text.template import plain_backend
 from pretune.errors import ModelError
+from pretune.modalities.text.template import plain_backend
 
 if TYPE_CHECKING:
-    from pretune.backbones.text.template import FastTokenizer
+    from pretune.modalities.text.template import FastTokenizer
 
 __all__ = ["control_tokens", "keep_text_plain"]
 

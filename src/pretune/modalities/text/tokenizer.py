@@ -16,15 +16,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pretune.backbones.text.control import keep_text_plain
-from pretune.backbones.text.tokenizer_patterns import LONG_WORD, MAX_WORD_CHARACTERS, UNSPACED_CHARACTER
 from pretune.errors import DataError, UsageError
+from pretune.modalities.text.control import keep_text_plain
+from pretune.modalities.text.tokenizer_patterns import LONG_WORD, MAX_WORD_CHARACTERS, UNSPACED_CHARACTER
 from pretune.wording import agree, counted
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from pretune.backbones.text.template import FastTokenizer
+    from pretune.modalities.text.template import FastTokenizer
 
 __all__ = ["TextCount", "as_writer", "count_texts", "default_vocab_size", "train_tokenizer"]
 
@@ -196,7 +196,7 @@ def as_writer(tokenizer: FastTokenizer, sentinels: int = 0) -> FastTokenizer:
     """
     from tokenizers import AddedToken, processors
 
-    from pretune.backbones.text.template import plain_backend
+    from pretune.modalities.text.template import plain_backend
 
     backend = plain_backend(tokenizer)
     marks = [f"<extra_id_{number}>" for number in range(sentinels)]

@@ -1,4 +1,5 @@
-"""Clips to batches of samples or of log-mel features, as a feature extractor of transformers asks for them.
+"""Clips to batches of samples or of log-mel features, as a feature extractor of transformers asks for them
+(:mod:`pretune.backbones.audio.spec` reads what it asks for).
 
 Shapes: B clips of a batch, T samples of a clip, F frames that the encoder makes of them, M mel bands. Stored clips are
 int16 (T,).
@@ -6,30 +7,23 @@ int16 (T,).
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
-from pretune.backbones.audio.filterbank import Filterbank, filterbank_of
-from pretune.errors import ModelError
-
-if TYPE_CHECKING:
-    from pretune.backbones.load import Backbone
+from pretune.modalities.audio.filterbank import Filterbank
 
 __all__ = [
     "FRAMES_PER_SECOND",
     "AudioSpec",
-    "audio_spec_of",
     "collate_clips",
     "run_model",
     "stored_clip",
-    "without_own_masks",
 ]
 
 FRAMES_PER_SECOND = 50
@@ -108,53 +102,6 @@ class AudioSpec:
         return self.frames(width) if self.filterbank is None else width
 
 
-def audio_spec_of(backbone: Backbone) -> AudioSpec:
-    """What the backbone's feature extractor and config say. Raises :class:`ModelError` for a model that reads neither
-    samples nor features of a known kind.
-    """
-    processor, config = backbone.processor, backbone.config
-    called = f"{backbone.name} ({config.model_type})"
-    if getattr(config, "add_adapter", False):
-        raise ModelError(f"{called} shortens its frames by an adapter", f"choose {_EXAMPLES}")
-    filterbank = filterbank_of(processor)
-    if filterbank is None:
-        kernels, strides = getattr(config, "conv_kernel", None), getattr(config, "conv_stride", None)
-    else:
-        kernels, strides = filterbank.kernels, filterbank.strides
-        _check_width(called, config, filterbank)
-    if not isinstance(kernels, Sequence) or not isinstance(strides, Sequence):
-        raise ModelError(
-            f"{called} reads neither samples nor log-mel features of a known kind",
-            f"choose {_EXAMPLES}",
-        )
-    return AudioSpec(
-        rate=int(processor.sampling_rate),
-        normalize=bool(getattr(processor, "do_normalize", True)),
-        masked=filterbank is not None or bool(getattr(processor, "return_attention_mask", False)),
-        hides=getattr(config, "mask_time_prob", 0.0) > 0 and bool(getattr(config, "apply_spec_augment", True)),
-        kernels=tuple(map(int, kernels)),
-        strides=tuple(map(int, strides)),
-        filterbank=filterbank,
-    )
-
-
-_EXAMPLES = (
-    "a model of the wav2vec 2.0 family (wav2vec2, hubert, wavlm, ..., wav2vec2-bert) without an adapter, such as "
-    "scratch:wav2vec2-tiny or scratch:w2v-bert-tiny"
-)
-
-
-def _check_width(called: str, config: Any, filterbank: Filterbank) -> None:
-    told, made = getattr(config, "feature_projection_input_dim", None), filterbank.bands * filterbank.stack
-    if told is None:
-        raise ModelError(f"{called} does not read features of this kind", f"choose {_EXAMPLES}")
-    if told != made:
-        raise ModelError(
-            f"{called} reads {told} features a frame, its feature extractor makes {made}",
-            "config.json and preprocessor_config.json belong to different models: copy the folder again",
-        )
-
-
 def stored_clip(samples_T: np.ndarray, hearing: AudioSpec) -> np.ndarray:
     """Samples in [-1, 1] as int16 (T,): louder ones are scaled down to full scale, a clip too short for a frame gets silence."""
     loudest = float(np.abs(samples_T).max(initial=0.0))
@@ -195,17 +142,6 @@ def _heard(clip: np.ndarray, hearing: AudioSpec, hidden_M: np.ndarray | None) ->
 def _normalised(clip: np.ndarray) -> np.ndarray:
     samples = clip / np.float32(FULL_SCALE)
     return (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
-
-
-def without_own_masks(backbone: Backbone) -> Backbone:
-    """The backbone without masks over features: transformers draws them from NumPy's global state, which no resume brings
-    back. Masks in time are drawn by pretune and given to the model.
-    """
-    if not getattr(backbone.config, "mask_feature_prob", 0.0):
-        return backbone
-    config = copy.deepcopy(backbone.config)
-    config.mask_feature_prob = 0.0
-    return dataclasses.replace(backbone, config=config)
 
 
 def parts_of(

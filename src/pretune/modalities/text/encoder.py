@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from pretune.backbones.text.template import FastTokenizer, Template, plain_backend, read_template
 from pretune.errors import UsageError
+from pretune.modalities.text.template import FastTokenizer, Template, plain_backend, read_template
 
 __all__ = ["Ledger", "Padding", "TextBatch", "TextEncoder", "TextPiece", "TokenPlace", "collate_text"]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pretune.backbones.image.transform import ImageTransform, normalised
+from pretune.modalities.image.transform import ImageTransform, normalised
 
 __all__ = ["DRAWS", "VIEWS", "Views"]
 

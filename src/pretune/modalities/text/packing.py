@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from pretune.backbones.text.encoder import Padding, TextPiece, padded_length
 from pretune.errors import UsageError
+from pretune.modalities.text.encoder import Padding, TextPiece, padded_length
 
 __all__ = ["PackedBatch", "collate_packed", "pack"]
 

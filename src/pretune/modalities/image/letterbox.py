@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from pretune.backbones.image.transform import ImageTransform, normalised
+from pretune.modalities.image.transform import ImageTransform, normalised
 
 if TYPE_CHECKING:
     from PIL.Image import Image

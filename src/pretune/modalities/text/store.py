@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import numpy as np
 
-from pretune.backbones.text.encoder import Ledger, TextPiece
-from pretune.backbones.text.template import FastTokenizer
 from pretune.cache import get_or_create
 from pretune.files import fsync_file, write_json
+from pretune.modalities.text.encoder import Ledger, TextPiece
+from pretune.modalities.text.template import FastTokenizer
 
 if TYPE_CHECKING:
     from datasets import Dataset

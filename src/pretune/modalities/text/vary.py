@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pretune.backbones.text.template import FastTokenizer
-from pretune.backbones.text.words import whole_words, word_starts
+from pretune.modalities.text.template import FastTokenizer
+from pretune.modalities.text.words import whole_words, word_starts
 
 __all__ = ["WORD_VARIATIONS", "WordVariation", "WordVarier"]
 

@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pretune.backbones.text.chat_tokens import OUTSIDE, ChatTokens, Turns, fitted_prompt, parts_by_gaps, shorter
-from pretune.backbones.text.encoder import READING, Ledger, Padding, TextEncoder, TextPiece
-from pretune.backbones.text.template import FastTokenizer, plain_backend
 from pretune.errors import DataError, ModelError
+from pretune.modalities.text.chat_tokens import OUTSIDE, ChatTokens, Turns, fitted_prompt, parts_by_gaps, shorter
+from pretune.modalities.text.encoder import READING, Ledger, Padding, TextEncoder, TextPiece
+from pretune.modalities.text.template import FastTokenizer, plain_backend
 
 __all__ = ["PLAIN_TEMPLATE", "Chat", "ChatEncoder", "give_template"]
 
