@@ -16,6 +16,7 @@ import torch
 from pretune.errors import UsageError
 from pretune.explain.attention import Attention, attention_of, check_size, checked_difference, rollout, rows_of
 from pretune.explain.reading import Reading, read_example, reader_of
+from pretune.modalities import Modality
 from pretune.tasks.base import Task
 from pretune.tasks.predicting import predict_items
 from pretune.tasks.protocols import Steps
@@ -57,7 +58,7 @@ def _told(tokenizer: Any, ids_T: np.ndarray) -> Reading:
     special = {*tokenizer.all_special_ids}
     ids = torch.from_numpy(ids_T.astype(np.int64))[None]
     return Reading(
-        kind="text", inputs={"input_ids": ids, "attention_mask": torch.ones_like(ids)}, tokens=token_names(tokenizer, ids_T),
+        kind=Modality.TEXT, inputs={"input_ids": ids, "attention_mask": torch.ones_like(ids)}, tokens=token_names(tokenizer, ids_T),
         is_special=tuple(int(one) in special for one in ids_T),
     )  # fmt: skip
 

@@ -30,7 +30,11 @@ __all__ = ["ServeSettings", "serve", "served_run"]
 
 _TOKEN_LETTERS = 16
 _SAMPLES = 6
-_READ_BY_MODALITY = {Modality.TEXT: ("max_characters",), Modality.IMAGE: (), Modality.AUDIO: ("max_seconds",)}
+_READ_BY_MODALITY: Mapping[str, tuple[str, ...]] = {
+    Modality.TEXT: ("max_characters",),
+    Modality.IMAGE: (),
+    Modality.AUDIO: ("max_seconds",),
+}
 
 
 @dataclass(frozen=True, kw_only=True)

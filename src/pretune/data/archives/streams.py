@@ -18,6 +18,7 @@ from typing import BinaryIO, cast
 
 from pretune.data.archives.names import decode_names, name_parts
 from pretune.errors import DataError
+from pretune.modalities import Modality
 
 __all__ = ["Archive", "Entry", "check_size", "file_entry", "gunzipped", "stamp_of_file", "zip_archive"]
 
@@ -34,7 +35,7 @@ class Entry:
     """A file that may hold rows. ``name`` is what people are told, ``inner`` the name without ``.gz``.
 
     ``open`` gives a fresh stream of the plain bytes; ``path`` is the file itself when its bytes are plain. ``stamp`` is
-    what the disk says of the file (:func:`stamp_of_file`); ``kind`` says ``image`` or ``audio`` where the file's first bytes do
+    what the disk says of the file (:func:`stamp_of_file`); ``kind`` says what it is where the file's first bytes do
     and its name does not.
     """
 
@@ -44,7 +45,7 @@ class Entry:
     open: Callable[[], BinaryIO]
     path: Path | None = None
     stamp: tuple[int, ...] = ()
-    kind: str | None = None
+    kind: Modality | None = None
 
     @property
     def suffix(self) -> str:

@@ -30,6 +30,7 @@ from pretune.data.places.place import (
 )
 from pretune.data.places.sources import sorted_out
 from pretune.errors import DataError, did_you_mean
+from pretune.modalities import Modality
 
 if TYPE_CHECKING:
     import datasets
@@ -66,7 +67,7 @@ def find_place(given: str, options: Options, *, ask: bool = True) -> Place:
     return lone_table(path, entry, options)
 
 
-def _one_media_file(path: Path, kind: str) -> Place:
+def _one_media_file(path: Path, kind: Modality) -> Place:
     """One picture or clip. Raises :class:`DataError` when it is not a readable file; what it holds is looked at later."""
     real = Path(os.path.realpath(path))
     entry = replace(media_entry(real, path.name, real.parent), name=path.name)
