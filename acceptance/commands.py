@@ -21,8 +21,8 @@ def settings_of(words: Sequence[str]) -> Settings | None:
     if not words or words[0] != "pretune":
         return None
     from pretune.errors import UsageError
-    from pretune.verbs import VERBS, load_verb
-    from pretune.verbs.flags import parse_flags
+    from pretune.interface import VERBS, load_verb
+    from pretune.interface.flags import parse_flags
 
     if len(words) < 2 or words[1] not in {entry.name for entry in VERBS}:
         raise UsageError(f"pretune has no verb {' '.join(words[1:2])!r}")

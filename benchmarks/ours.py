@@ -136,10 +136,10 @@ def _counted(auto: str, count: Count, job: Job) -> tuple[int, int]:
 def predict(job: Job) -> Measured:
     """What ``pretune predict`` does with a window of rows; encoding is not timed on either side."""
     from pretune.runfolder import open_run
+    from pretune.runs.proven import load_proven
     from pretune.tasks.predicting import predict_items
     from pretune.types import Example
-    from pretune.verbs.predict import PredictSettings
-    from pretune.verbs.proven import load_proven
+    from pretune.verbs.predict.story import PredictSettings
 
     texts, _ = read_rows(job.data / "new.csv")
     run = job.data / "classifier"

@@ -112,7 +112,7 @@ def _classifier(folder: Path, plan: Plan) -> dict[str, dict[str, Any]]:
 def _corpus(folder: Path, texts: list[str], plan: Plan) -> dict[str, Any]:
     """``masked/``: bert-mini, ``decoder/``: gpt-mini, with tokenizers trained on the texts; facts of both. Held-out rows are those the verb
     itself holds out."""
-    from pretune.verbs.outcome import Silent
+    from pretune.interface.outcome import Silent
     from pretune.verbs.pretrain import PretrainSettings, read_corpus
 
     made = {

@@ -118,7 +118,7 @@ def short_timings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """
     from pretune import trial
     from pretune.evaluation import latency, worker
-    from pretune.verbs import benchmark_fleet
+    from pretune.verbs.benchmark import fleet as benchmark_fleet
 
     measure = latency.measure_latency
     with pytest.MonkeyPatch.context() as patch, python_in(tmp_path_factory.mktemp("python")) as python:

@@ -19,6 +19,7 @@ from pretune.backbones.load import Backbone, load_backbone
 from pretune.files import write_json
 from pretune.modalities.image.transform import image_transform_of
 from pretune.runfolder import RunFolder
+from pretune.runs.reading import ReadSettings
 from pretune.tasks import (
     ImageClassification,
     ImageMultilabelClassification,
@@ -26,8 +27,7 @@ from pretune.tasks import (
     TextClassification,
     TextMultilabelClassification,
 )
-from pretune.verbs.reading import ReadSettings
-from pretune.verbs.record import write_model
+from pretune.training.record import write_model
 from tiny import (
     LABELS,
     tiny_backbone,
@@ -78,8 +78,8 @@ def _spread(task: Any, model: torch.nn.Module, run: RunFolder) -> None:
 
 
 def _items(task: Any, run: RunFolder) -> list[Any]:
+    from pretune.runs.reading import own_data
     from pretune.tasks.predicting import example_of
-    from pretune.verbs.reading import own_data
 
     examples = (example_of(row, row["id"]) for row in own_data(run)["test"].to_list())
     return [item for example in examples for item in task.encode(example)]
@@ -233,7 +233,7 @@ def run_alone(
 
 def rows_to_answer(run: RunFolder) -> list[dict[str, Any]]:
     """The run's test rows as a person writes them: texts, or paths of files."""
-    from pretune.verbs.reading import own_data
+    from pretune.runs.reading import own_data
 
     found: list[dict[str, Any]] = own_data(run)["test"].to_list()
     return [
@@ -245,8 +245,8 @@ def rows_to_answer(run: RunFolder) -> list[dict[str, Any]]:
 def answers(run: RunFolder) -> list[dict[str, Any]]:
     """What pretune says of the run's test rows, calibrated."""
     from pretune.config import AnsweringSettings
+    from pretune.runs.proven import load_proven
     from pretune.tasks.predicting import predict_items
-    from pretune.verbs.proven import load_proven
 
     proven = load_proven(run, AnsweringSettings(precision="fp32", threads=1))
     task: Task = proven.task

@@ -19,7 +19,7 @@ __all__ = ["end_at", "preloaded", "started"]
 
 _PRELOADED = (
     "torch", "transformers", "transformers.models.bert.modeling_bert", "datasets", "sklearn.linear_model",
-    "pretune.tasks", "pretune.verbs.finetune", "pretune.verbs.prune_rounds", "pretune.report.card",
+    "pretune.tasks", "pretune.verbs.finetune.story", "pretune.verbs.prune.rounds", "pretune.report.card",
 )  # fmt: skip
 
 

@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pretune.verbs.declare import load_verb
-from pretune.verbs.option_schema import schema_of
-from pretune.verbs.story import VERBS
+from pretune.interface.declare import load_verb
+from pretune.interface.option_schema import schema_of
+from pretune.interface.story import VERBS
 from website.messages import messages_page
 
 __all__ = ["ROOT", "assemble", "verb_page"]

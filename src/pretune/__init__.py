@@ -66,7 +66,7 @@ _OTHERS = {
     "PretuneError": "pretune.errors",
     "PretuneWarning": "pretune.errors",
     "load": "pretune.verbs.loaded",
-    "open_model": "pretune.verbs.proven",
+    "open_model": "pretune.runs.proven",
     **dict.fromkeys(
         ("TextClassifier", "ImageClassifier", "AudioClassifier", "TextRegressor", "ImageRegressor", "AudioRegressor"),
         "pretune.estimators",
@@ -81,7 +81,7 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(_OTHERS[name]), name)
     if name not in _VERBS:
         raise AttributeError(f"module 'pretune' has no attribute {name!r}")
-    from pretune.verbs.declare import load_verb
+    from pretune.interface.declare import load_verb
 
     function = globals()[name] = load_verb(name)
     return function

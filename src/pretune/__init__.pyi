@@ -8,8 +8,8 @@ from pretune import estimators as _estimators
 from pretune.errors import PretuneError as PretuneError
 from pretune.errors import PretuneWarning as PretuneWarning
 from pretune.verbs.loaded import load as load
-from pretune.verbs.outcome import Outcome, Say
-from pretune.verbs.proven import open_model as open_model
+from pretune.interface.outcome import Outcome, Say
+from pretune.runs.proven import open_model as open_model
 
 __version__: str
 

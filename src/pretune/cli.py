@@ -20,9 +20,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pretune.errors import CheckFailed, DiskFull, PretuneError, UsageError, did_you_mean
-from pretune.verbs import VERBS, Outcome, Progress, load_verb
-from pretune.verbs.pages import width
-from pretune.verbs.synonyms import VERB_WORDS
+from pretune.interface import VERBS, Outcome, Progress, load_verb
+from pretune.interface.pages import width
+from pretune.interface.synonyms import VERB_WORDS
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -97,7 +97,7 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _run(name: str, words: list[str]) -> int:
-    from pretune.verbs.flags import HelpAsked, parse_flags
+    from pretune.interface.flags import HelpAsked, parse_flags
 
     function = load_verb(name)
     try:
@@ -157,7 +157,7 @@ def _overview() -> str:
 
 
 def _overview_as_json() -> str:
-    from pretune.verbs.option_schema import verbs_schema
+    from pretune.interface.option_schema import verbs_schema
 
     return _json_line(verbs_schema())
 

@@ -23,8 +23,8 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from pretune.config import DataSettings
 from pretune.errors import DataError, UsageError
-from pretune.verbs.declare import load_verb
-from pretune.verbs.finetune import FinetuneSettings
+from pretune.interface.declare import load_verb
+from pretune.training.settings import FinetuneSettings
 from pretune.verbs.loaded import LoadedRun, load
 
 if TYPE_CHECKING:

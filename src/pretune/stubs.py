@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from pretune.estimators import ESTIMATORS, parameters_of
+from pretune.interface.declare import VerbFunction, is_required, load_verb
+from pretune.interface.pages import PLACES, metavar_of
+from pretune.interface.story import VERBS
 from pretune.options import Settings, value_type
-from pretune.verbs.declare import VerbFunction, is_required, load_verb
-from pretune.verbs.finetune import FinetuneSettings
-from pretune.verbs.pages import PLACES, metavar_of
-from pretune.verbs.story import VERBS
+from pretune.training.settings import FinetuneSettings
 
 __all__ = ["STUB", "stub"]
 
@@ -34,8 +34,8 @@ from pretune import estimators as _estimators
 from pretune.errors import PretuneError as PretuneError
 from pretune.errors import PretuneWarning as PretuneWarning
 from pretune.verbs.loaded import load as load
-from pretune.verbs.outcome import Outcome, Say
-from pretune.verbs.proven import open_model as open_model
+from pretune.interface.outcome import Outcome, Say
+from pretune.runs.proven import open_model as open_model
 
 __version__: str
 

@@ -21,7 +21,7 @@ from conftest import make_rows, write_csv
 from pretune.data.held_apart import held_apart
 from pretune.files import read_json
 from pretune.runfolder import RunFolder
-from pretune.verbs.reading import own_data
+from pretune.runs.reading import own_data
 from tiny import dataset_of, tiny_pictures
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("short_timings")]

@@ -13,8 +13,8 @@ import soundfile
 from cli_calls import QUICK, call, done, refused
 from told_story import Killed, act_after, weights
 
-from pretune.backbones.audio import mel
 from pretune.files import read_json, read_json_lines
+from pretune.modalities.audio import mel
 from pretune.runfolder import RunFolder
 from pretune.tasks import text_to_speech
 from serving import fetched, misfit, running

@@ -106,7 +106,7 @@ def test_a_row_of_the_runs_data(runs: Path, tmp_path: Path):
 
 def _split_of(run: Path, row_id: str) -> str:
     from pretune.runfolder import open_run
-    from pretune.verbs.reading import own_data
+    from pretune.runs.reading import own_data
 
     data = own_data(open_run(run))
     return next((name for name in data if row_id in list(data[name]["id"])), "")

@@ -12,8 +12,8 @@ from conftest import make_rows
 from pretune.data.load import load_splits
 from pretune.files import read_json
 from pretune.runfolder import RunFolder
-from pretune.verbs.finetune import FinetuneSettings
-from pretune.verbs.rows import fewer_rows
+from pretune.runs.rows import fewer_rows
+from pretune.training.settings import FinetuneSettings
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("short_timings")]
 

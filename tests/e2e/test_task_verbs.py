@@ -17,11 +17,11 @@ from task_worlds import WORLDS, World
 from pretune.config import AnsweringSettings
 from pretune.files import read_json_lines
 from pretune.runfolder import RunFolder
+from pretune.runs.proven import load_proven
+from pretune.runs.reading import learned_by
 from pretune.serve.limits import Limits
 from pretune.tasks import TASKS, Task, task_named
 from pretune.verbs.list import TAKING_TASKS
-from pretune.verbs.proven import load_proven
-from pretune.verbs.reading import learned_by
 from pretune.verbs.serve import ServeSettings, served_run
 from serving import asked, misfit
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from cli_calls import QUICK, TINY, CliResult, done
 
-from pretune.verbs.learning import Learning
+from pretune.training.learning import Learning
 
 __all__ = ["GOOD", "Killed", "Story", "act_after", "tell_once", "weights", "write_rows"]
 

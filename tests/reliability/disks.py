@@ -37,7 +37,7 @@ def arm_for_save(disk: Disk) -> None:
 
 def arm_for_finish(disk: Disk) -> None:
     """Count the operations from the model folder to the last word of run.json."""
-    from pretune.verbs import record
+    from pretune.training import record
 
     between(record, "write_model", disk.arm, nothing)
     between(record, "finish_model", nothing, disk.disarm)
@@ -45,7 +45,7 @@ def arm_for_finish(disk: Disk) -> None:
 
 def arm_for_beginning(disk: Disk) -> None:
     """Count from the first touch of the run folder to the first update."""
-    from pretune.verbs.learning import Learning
+    from pretune.training.learning import Learning
 
     disk.arm()
     between(Learning, "go", disk.disarm, nothing)

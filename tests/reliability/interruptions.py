@@ -106,7 +106,7 @@ def terminations(lab: Lab, plan: Plan) -> Report:
 def _mark_evaluations(mark: Mark) -> None:
     from pretune.engine import fit
     from pretune.engine.interrupt import StopRequest
-    from pretune.verbs.learning import Learning
+    from pretune.training.learning import Learning
 
     mark_saves(mark)
     between(Learning, "_evaluate", lambda: mark("evaluation"), nothing)

@@ -51,7 +51,7 @@ class _Clock:
 
     def __init__(self) -> None:
         from pretune.engine.optim import Optim
-        from pretune.verbs.learning import Learning
+        from pretune.training.learning import Learning
 
         self.update, self.micro_batch = 1, 0
         real_resume = Learning.resume

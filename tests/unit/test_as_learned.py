@@ -22,20 +22,20 @@ from pretune.data.load import load_splits
 from pretune.data.reading import Reading
 from pretune.errors import DataError
 from pretune.files import read_json, write_json
+from pretune.interface.outcome import Silent
 from pretune.runfolder import RunFolder
+from pretune.runs.reading import learned_by
 from pretune.serve.intake import Takes, rows_of
 from pretune.serve.limits import Limits
 from pretune.serve.problems import Problem
 from pretune.sums import Sums
 from pretune.tasks import TextClassification
-from pretune.verbs import explaining
-from pretune.verbs.distill import DistillSettings
-from pretune.verbs.distill_rows import rows_to_learn
-from pretune.verbs.explain import ExplainSettings
-from pretune.verbs.outcome import Silent
-from pretune.verbs.probe import ProbeSettings
-from pretune.verbs.probe_setup import as_the_backbone_reads
-from pretune.verbs.reading import learned_by
+from pretune.verbs.distill.rows import rows_to_learn
+from pretune.verbs.distill.story import DistillSettings
+from pretune.verbs.explain import subject as explaining
+from pretune.verbs.explain.story import ExplainSettings
+from pretune.verbs.probe.setup import as_the_backbone_reads
+from pretune.verbs.probe.story import ProbeSettings
 from tiny import LABELS, tiny_backbone, tiny_encoder
 
 

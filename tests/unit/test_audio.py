@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from pretune.backbones.audio import samples
 from pretune.backbones.audio.spec import audio_spec_of
 from pretune.backbones.cpu.fast import make_fast
 from pretune.backbones.load import Backbone, load_backbone, save_model
 from pretune.backbones.presets.audio import AUDIO_PRESETS, only_rate_of
 from pretune.errors import ModelError, UsageError
+from pretune.modalities.audio import samples
 from pretune.modalities.audio.clips import AudioSpec, collate_clips, stored_clip
 from pretune.modalities.audio.samples import store_samples
 from tiny import tiny_audio_backbone, tiny_image_backbone

@@ -13,10 +13,11 @@ from conftest import make_rows, write_csv
 from pretune.data.canaries import PREFIX, canaries
 from pretune.errors import DataError, UsageError
 from pretune.evaluation.membership import epsilon_bound, exposure, membership
+from pretune.interface import Silent
 from pretune.runfolder import RunFolder
-from pretune.verbs import Silent
+from pretune.training.settings import FinetuneSettings
 from pretune.verbs.audit import AuditSettings, audit
-from pretune.verbs.finetune import FinetuneSettings, finetune
+from pretune.verbs.finetune.story import finetune
 
 
 def test_a_model_that_tells_nothing_is_found_to_tell_nothing() -> None:

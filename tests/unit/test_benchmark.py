@@ -18,11 +18,11 @@ from pretune.evaluation.benchmark import pareto_front, standing_of, summary, tab
 from pretune.evaluation.worker import Worker, WorkerLost
 from pretune.files import read_json, write_json
 from pretune.runfolder import RunFolder, open_run
-from pretune.verbs import benchmark_worker
-from pretune.verbs.benchmark import _evaluated, _split_of, benchmark, same_question
-from pretune.verbs.benchmark_fleet import Variant
-from pretune.verbs.evaluate import evaluate
-from pretune.verbs.finetune import finetune
+from pretune.verbs.benchmark import worker as benchmark_worker
+from pretune.verbs.benchmark.fleet import Variant
+from pretune.verbs.benchmark.story import _evaluated, _split_of, benchmark, same_question
+from pretune.verbs.evaluate.story import evaluate
+from pretune.verbs.finetune.story import finetune
 from tiny import CPU
 
 QUICK: dict[str, Any] = {"seconds": 0.02, "rows": 16, "resamples": 100, "threads": 1}
@@ -101,21 +101,21 @@ def test_the_words_name_winners_losers_and_what_is_unusable():
 
 
 def test_a_process_that_is_killed_says_so():
-    with Worker("pretune.verbs.benchmark_worker", ["{}"]) as worker:
+    with Worker("pretune.verbs.benchmark.worker", ["{}"]) as worker:
         os.kill(worker._process.pid, signal.SIGKILL)
         with pytest.raises(WorkerLost, match="was killed"):
             worker.ask({"do": "peak"}, seconds=60)
 
 
 def test_a_process_that_cannot_begin_gives_its_last_words():
-    with Worker("pretune.verbs.benchmark_worker", ["not json"]) as worker, pytest.raises(WorkerLost, match="JSON"):
+    with Worker("pretune.verbs.benchmark.worker", ["not json"]) as worker, pytest.raises(WorkerLost, match="JSON"):
         worker.ask({"do": "peak"}, seconds=60)
 
 
 @pytest.mark.slow
 def test_a_process_that_hangs_is_given_up():
     with (
-        Worker("pretune.verbs.benchmark_worker", ["{}"]) as worker,
+        Worker("pretune.verbs.benchmark.worker", ["{}"]) as worker,
         pytest.raises(WorkerLost, match="no answer within 0"),
     ):
         worker.ask({"do": "peak"}, seconds=0.0)
@@ -123,7 +123,7 @@ def test_a_process_that_hangs_is_given_up():
 
 @pytest.mark.slow
 def test_what_goes_wrong_in_a_process_is_an_answer(tmp_path: Path):
-    with Worker("pretune.verbs.benchmark_worker", [f'{{"run": "{tmp_path / "no"}"}}']) as worker:
+    with Worker("pretune.verbs.benchmark.worker", [f'{{"run": "{tmp_path / "no"}"}}']) as worker:
         with pytest.raises(WorkerLost, match="does not exist"):
             worker.ask({"do": "load"}, seconds=60)
         assert worker.ask({"do": "peak"}, seconds=60)["peak_memory_bytes"] > 1e6

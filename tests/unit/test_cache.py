@@ -21,8 +21,8 @@ from pretune import cache as verb
 from pretune import cli
 from pretune.cache import LIMIT_GB, clean, discard, entries, get_or_create, limit_bytes
 from pretune.errors import UsageError
+from pretune.interface import Silent
 from pretune.notices import telling
-from pretune.verbs import Silent
 
 MEGABYTE = 1_000_000
 

@@ -14,7 +14,7 @@ from pretune.tasks.calibration import (
     choose_temperature,
     fit_temperature,
 )
-from pretune.verbs.evaluate import _calibration_note
+from pretune.verbs.evaluate.story import _calibration_note
 from tiny import tiny_backbone, tiny_encoder
 
 

@@ -13,7 +13,7 @@ from pretune.data.load import load_splits
 from pretune.data.splits import Splits
 from pretune.report.layout import render_page
 from pretune.report.passport_page import passport_page
-from pretune.verbs.inspect import inspect
+from pretune.verbs.inspect.story import inspect
 
 SENTENCES = [
     "the quick brown fox jumps over the lazy dog near the river bank",

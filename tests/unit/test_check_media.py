@@ -20,7 +20,7 @@ from pretune.data.load import load_splits
 from pretune.data.read import read
 from pretune.data.splits import Splits
 from pretune.errors import UsageError
-from pretune.verbs.inspect import inspect
+from pretune.verbs.inspect.story import inspect
 
 
 @pytest.fixture(autouse=True)

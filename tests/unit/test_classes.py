@@ -22,12 +22,12 @@ from pretune.data.load import load_splits
 from pretune.engine.parallel import Cluster
 from pretune.errors import RunError
 from pretune.files import write_json
+from pretune.interface.outcome import Silent
 from pretune.runfolder import RunFolder
 from pretune.tasks import TextClassification, TextMultilabelClassification
 from pretune.tasks.labelling import in_order
-from pretune.verbs.labelled import as_begun
-from pretune.verbs.outcome import Silent
-from pretune.verbs.record import carry_out
+from pretune.training.labelled import as_begun
+from pretune.training.record import carry_out
 from tiny import tiny_audio_backbone, tiny_backbone, tiny_encoder, tiny_image_backbone
 
 CODES = ("1", "01", "１", "①", "²", "--1", "-1", "", "9" * 5000)

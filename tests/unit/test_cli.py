@@ -26,11 +26,11 @@ from pretune import cli
 from pretune.config import CleanSettings, DataSettings, RunSettings, TrainSettings
 from pretune.errors import CheckFailed, DataError, Interrupted, UsageError
 from pretune.estimators import ESTIMATORS
+from pretune.interface import VERBS, Outcome, Say, Silent, verb
+from pretune.interface.flags import verb_parser
+from pretune.interface.synonyms import VERB_WORDS
 from pretune.options import option
-from pretune.verbs import VERBS, Outcome, Say, Silent, verb
-from pretune.verbs.flags import verb_parser
-from pretune.verbs.proven import open_model
-from pretune.verbs.synonyms import VERB_WORDS
+from pretune.runs.proven import open_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +76,9 @@ def finetune(settings: FakeSettings, *, say: Say) -> Outcome:
 
 @pytest.fixture(autouse=True)
 def fake_verb(monkeypatch: pytest.MonkeyPatch):
-    module = types.ModuleType("pretune.verbs.finetune")
+    module = types.ModuleType("pretune.verbs.finetune.story")
     module.finetune = finetune  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "pretune.verbs.finetune", module)
+    monkeypatch.setitem(sys.modules, "pretune.verbs.finetune.story", module)
     for name in cli._ENVIRONMENT:
         monkeypatch.setenv(name, os.environ.get(name, cli._ENVIRONMENT[name]))
     with warnings.catch_warnings():
@@ -413,7 +413,7 @@ def test_a_reader_that_leaves_is_no_error(tmp_path: Path):
             """
             import sys, types
             from pretune import cli
-            from pretune.verbs import Outcome
+            from pretune.interface import Outcome
             cli._dispatch = lambda words: cli._print_outcome(Outcome(text="", rows=({"n": n} for n in range(10**6))), as_json=False)
             sys.exit(cli.main(["x"]))
             """

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from pretune.config import CleanSettings, DataSettings, RunSettings, TrainSettings
 from pretune.errors import UsageError
+from pretune.interface import Outcome, Say, verb
+from pretune.interface.flags import parse_flags
 from pretune.options import Settings, option, parse_duration
-from pretune.verbs import Outcome, Say, verb
-from pretune.verbs.flags import parse_flags
 
 
 @dataclass(frozen=True, kw_only=True)

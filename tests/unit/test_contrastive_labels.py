@@ -17,7 +17,7 @@ from pretune.backbones.adapt import plan_adaptation
 from pretune.errors import DataError, UsageError
 from pretune.objectives.contrastive_labels import ContrastiveLabels, Partners
 from pretune.tasks import TextClassification
-from pretune.verbs.contrastive import contrastive, pair_epochs
+from pretune.verbs.finetune.contrastive import contrastive, pair_epochs
 from tiny import CPU, LABELS, dataset_of, tiny_backbone, tiny_encoder, uneven_rows
 
 

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 
 from conftest import make_rows
 from pretune.backbones.processors import load_tokenizer
-from pretune.backbones.text import encoder as text_module
 from pretune.compress.prune_vocabulary import reduced_tokenizer
 from pretune.data.checks.passport import passport
 from pretune.data.splits import Splits
 from pretune.errors import ModelError
+from pretune.modalities.text import encoder as text_module
 from pretune.modalities.text.control import control_tokens
 from pretune.modalities.text.encoder import TextEncoder
 from pretune.modalities.text.store import encode_dataset

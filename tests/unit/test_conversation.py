@@ -12,16 +12,16 @@ import torch
 
 from pretune.data.reading import Reading
 from pretune.errors import UsageError
+from pretune.interface.outcome import Silent
 from pretune.modalities.text.chat import ChatEncoder
+from pretune.runs.proven import Proven
 from pretune.serve.app import Served
 from pretune.serve.intake import Takes
 from pretune.tasks import Conversation
 from pretune.tasks.predicting import predict_items
 from pretune.tasks.writing import Writing
 from pretune.types import Example
-from pretune.verbs.chatting import hold_conversation
-from pretune.verbs.outcome import Silent
-from pretune.verbs.proven import Proven
+from pretune.verbs.predict.chatting import hold_conversation
 from serving import asked, served_as
 from tiny import CPU, tiny_backbone
 

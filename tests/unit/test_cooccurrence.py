@@ -13,11 +13,11 @@ import torch
 
 from conftest import make_rows
 from pretune.backbones.load import load_backbone, save_model
-from pretune.backbones.text import cooccurrence
 from pretune.config import PretrainingSettings
 from pretune.data.splits import Splits
 from pretune.errors import UsageError
 from pretune.files import cache_dir
+from pretune.modalities.text import cooccurrence
 from pretune.modalities.text.cooccurrence import cached_vectors, cooccurrence_vectors
 from pretune.modalities.text.store import TokenStore, encode_dataset
 from pretune.objectives.masked_text_pretraining import MaskedTextPretraining

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pretune.verbs.derived import compression_text
+from pretune.training.derived import compression_text
 
 
 def found(faster: float, faster_32: float, smaller: float, *, worse: bool = False) -> dict[str, object]:

@@ -8,7 +8,7 @@ import pytest
 
 from clocks import steps_of
 from pretune.data.splits import Splits
-from pretune.verbs.rows import data_fingerprint
+from pretune.runs.rows import data_fingerprint
 from tiny import dataset_of
 
 ROW = {"id": "1", "text": "The Cat sat", "label": "x"}

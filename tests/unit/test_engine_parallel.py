@@ -174,7 +174,7 @@ class _OneSlower(Cluster):
 def test_processes_agree_on_the_number_format(tmp_path: Path) -> None:
     from pretune.config import TrainSettings
     from pretune.runfolder import RunFolder
-    from pretune.verbs.setup import choose
+    from pretune.training.setup import choose
 
     settings, run = TrainSettings(precision="bf16", threads=1), RunFolder(tmp_path)
     assert choose(settings, run, Cluster()).precision == "bf16"

@@ -10,7 +10,7 @@ import torch
 
 from pretune.engine import checkpoint
 from pretune.errors import CorruptFile
-from pretune.verbs.learning import load_weights
+from pretune.training.learning import load_weights
 from tiny import Rig, weights_of
 
 STEPS = 10

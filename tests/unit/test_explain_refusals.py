@@ -10,7 +10,7 @@ import pretune
 from export_cases import RUNS
 from pretune.errors import UsageError
 from pretune.runfolder import RunFolder
-from pretune.verbs import explaining
+from pretune.verbs.explain import subject as explaining
 
 
 @pytest.fixture(scope="module")

@@ -22,14 +22,14 @@ from pretune.files import write_json
 from pretune.modalities.text.chat import ChatEncoder
 from pretune.modalities.text.chat_tokens import ChatTokens, parts_by_gaps
 from pretune.runfolder import RunFolder
+from pretune.runs.proven import load_proven
+from pretune.runs.reading import ReadSettings, own_data
 from pretune.tasks import Conversation
 from pretune.tasks.predicting import items_of, predict_items
 from pretune.tasks.text_generation import TextGeneration
 from pretune.tasks.writing import Writing
+from pretune.training.record import write_model
 from pretune.types import Example
-from pretune.verbs.proven import load_proven
-from pretune.verbs.reading import ReadSettings, own_data
-from pretune.verbs.record import write_model
 from tiny import CPU, chatted, tiny_backbone, uneven_rows
 
 NEEDS = ("numpy", "tokenizers", "onnxruntime")

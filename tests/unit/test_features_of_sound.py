@@ -25,9 +25,9 @@ from pretune.tasks import SpeechRecognition
 from pretune.tasks.predicting import predict_rows
 from pretune.tasks.rows.audio import VARIATIONS, batch_of_clips
 from pretune.tasks.rows.trunk import on_trunk
+from pretune.training.backbone import find_backbone
+from pretune.training.settings import FinetuneSettings
 from pretune.types import Encoded
-from pretune.verbs.backbone import find_backbone
-from pretune.verbs.finetune import FinetuneSettings
 from tiny import CPU, LABELS, dataset_of, tiny_audio_backbone, tiny_clips, tiny_sound_task
 
 RATE = 16_000

@@ -41,10 +41,13 @@ FLOORS = {
     "objectives": 5,
     **dict.fromkeys(("evaluation", "explain", "compress", "export"), 6),
     **dict.fromkeys(("report", "serve"), 7),
-    "verbs": 8,
-    **dict.fromkeys(("study", "estimators"), 9),
-    **dict.fromkeys(("cli", "stubs"), 10),
-    **dict.fromkeys(("__init__", "__main__"), 11),
+    "interface": 8,
+    "runs": 9,
+    "training": 10,
+    "verbs": 11,
+    **dict.fromkeys(("study", "estimators"), 12),
+    **dict.fromkeys(("cli", "stubs"), 13),
+    **dict.fromkeys(("__init__", "__main__"), 14),
 }
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 600, 70
 FORBIDDEN_MODULES = {

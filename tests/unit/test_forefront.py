@@ -14,8 +14,8 @@ import yaml
 import pretune
 from conftest import ROOT, make_rows, write_csv
 from pretune import cli, errors
-from pretune.verbs import VERBS, load_verb
-from pretune.verbs.flags import parse_flags
+from pretune.interface import VERBS, load_verb
+from pretune.interface.flags import parse_flags
 
 AGENTS = (ROOT / "AGENTS.md").read_text(encoding="utf-8")
 PAGES = ("AGENTS.md", "SECURITY.md", "CHANGELOG.md")

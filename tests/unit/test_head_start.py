@@ -13,14 +13,15 @@ import torch
 from clocks import clock_of
 from conftest import make_rows, write_csv
 from pretune.errors import DataError, UsageError
+from pretune.interface import Silent
 from pretune.runfolder import RunFolder
 from pretune.tasks.rows import trunk as trunk_rows
-from pretune.verbs import Silent
-from pretune.verbs.evaluate import EvaluateSettings, evaluate
-from pretune.verbs.finetune import FinetuneSettings, finetune
-from pretune.verbs.learning import Learning
-from pretune.verbs.predict import PredictSettings, predict
-from pretune.verbs.probe import ProbeSettings, probe
+from pretune.training.learning import Learning
+from pretune.training.settings import FinetuneSettings
+from pretune.verbs.evaluate.story import EvaluateSettings, evaluate
+from pretune.verbs.finetune.story import finetune
+from pretune.verbs.predict.story import PredictSettings, predict
+from pretune.verbs.probe.story import ProbeSettings, probe
 
 START = {"backbone": "scratch:bert-tiny", "threads": 1, "test_fraction": 0.0, "max_length": 24}
 
@@ -158,7 +159,7 @@ def test_what_a_run_begins_with_is_put_in_once(data: str, tmp_path: Path, monkey
     with pytest.raises(Interrupted):
         run_finetune(tmp_path / "cut", **options)
     monkeypatch.setattr(Learning, "_leave_if_asked", leave)
-    import pretune.verbs.linear_start as linear_start
+    import pretune.training.linear_start as linear_start
 
     monkeypatch.setattr(linear_start, "units_by_id", lambda _: pytest.fail("it was solved again"))
     _, cut, _ = run_finetune(tmp_path / "cut", **options)

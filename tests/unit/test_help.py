@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
+from pretune.interface import VERBS
+from pretune.interface.declare import load_verb
+from pretune.interface.flags import parse_flags, verb_parser
 from pretune.study.recipe import read_recipe
-from pretune.verbs import VERBS
-from pretune.verbs.declare import load_verb
-from pretune.verbs.flags import parse_flags, verb_parser
 
 NAMES = [entry.name for entry in VERBS]
 

@@ -21,8 +21,8 @@ from pretune.objectives.contrastive_image import ContrastiveImage, nt_xent
 from pretune.objectives.masked_image import MaskedImage
 from pretune.objectives.self_distil_image import SelfDistilImage, momentum_at
 from pretune.objectives.two_views import twins_found
+from pretune.training.learning import load_weights
 from pretune.types import TERM, Batch, Feed
-from pretune.verbs.learning import load_weights
 from tiny import CPU, PICTURE_KINDS, Rig, dataset_of, largest_difference, tiny_image_backbone, tiny_pictures, weights_of
 
 TWO_VIEWS = ("contrastive-image", "self-distillation-image")

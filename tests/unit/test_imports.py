@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pretune.verbs import VERBS, load_verb
+from pretune.interface import VERBS, load_verb
 
 HEAVY = ("torch", "transformers", "datasets", "sklearn", "pandas", "scipy", "accelerate", "pyarrow", "jinja2")
 MOST_MODULES = 310

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import pretune
-from pretune.verbs.inspect_drift import drift_findings, drift_lines, splits_apart
+from pretune.verbs.inspect.drift import drift_findings, drift_lines, splits_apart
 
 WORDS = ["sun", "rain", "wind", "snow", "cloud", "storm", "fog", "frost", "hail", "dew"]
 

@@ -18,7 +18,7 @@ from pretune.data.read import read
 from pretune.data.split import complete_splits
 from pretune.data.splits import Splits
 from pretune.errors import DataError
-from pretune.verbs.rows import fewer_rows
+from pretune.runs.rows import fewer_rows
 
 TEXTS = ("some words of a first row", "and of a second one", "a third row has others", "the fourth ends it")
 

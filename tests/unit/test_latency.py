@@ -14,7 +14,7 @@ from pretune.compress.int8_graph import Recipe
 from pretune.engine.devices import Device
 from pretune.evaluation import latency
 from pretune.tasks.predicting import answering
-from pretune.verbs.quantize_trials import Trial, chosen_among
+from pretune.verbs.quantize.trials import Trial, chosen_among
 
 
 class Clock:

@@ -22,12 +22,13 @@ from pretune.engine.parallel import Cluster
 from pretune.engine.plateau import Plateau
 from pretune.errors import Interrupted, UsageError
 from pretune.files import write_json
+from pretune.interface import Silent
 from pretune.report.story import banners
 from pretune.runfolder import RunFolder
-from pretune.verbs import Silent, crowding
-from pretune.verbs import learning as learning_module
-from pretune.verbs.learning import Goal, Learning
-from pretune.verbs.pace import Pace, pace_of
+from pretune.training import crowding
+from pretune.training import learning as learning_module
+from pretune.training.learning import Goal, Learning
+from pretune.training.pace import Pace, pace_of
 from tiny import CPU, Rig, largest_difference, weights_of
 
 # --- durations --------------------------------------------------------------------------------------------------------

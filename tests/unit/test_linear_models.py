@@ -19,13 +19,14 @@ from pretune.config import AnsweringSettings
 from pretune.data.media.audio import decode_audio
 from pretune.engine import devices
 from pretune.errors import CorruptFile, ModelError, PretuneError, UsageError
+from pretune.interface import Silent
 from pretune.modalities.text.terms import Terms, count_terms
 from pretune.runfolder import open_run
+from pretune.runs.proven import load_proven
 from pretune.tasks.baselines.audio import clip_numbers
-from pretune.verbs import Silent
-from pretune.verbs.backbone import steady
-from pretune.verbs.finetune import FinetuneSettings, finetune
-from pretune.verbs.proven import load_proven
+from pretune.training.backbone import steady
+from pretune.training.settings import FinetuneSettings
+from pretune.verbs.finetune.story import finetune
 from tiny import several_labels, tiny_clips, tiny_pictures
 from unsealed import unsealed
 

@@ -19,9 +19,9 @@ from PIL import Image as Pictures
 import pretune
 from pretune.data.given import place_of, table_of
 from pretune.errors import DataError, UsageError
+from pretune.interface.outcome import Outcome
+from pretune.interface.shown_html import Passport
 from pretune.verbs.loaded import LoadedRun
-from pretune.verbs.outcome import Outcome
-from pretune.verbs.shown_html import Passport
 
 TEXTS = {"money": "the bank raised its rate", "sport": "the team won its match"}
 QUICK: dict[str, Any] = {"threads": 1, "precision": "fp32"}
@@ -97,7 +97,7 @@ def test_a_row_without_an_answer_stays_in_its_place_and_is_warned_of(run: Loaded
 
 def test_the_model_is_loaded_once(run: LoadedRun, monkeypatch: pytest.MonkeyPatch) -> None:
     run.predict(ASKED, threads=1)
-    monkeypatch.setattr("pretune.verbs.proven.load_proven", lambda *_: pytest.fail("loaded again"))
+    monkeypatch.setattr("pretune.runs.proven.load_proven", lambda *_: pytest.fail("loaded again"))
     assert len(run.predict(ASKED, threads=1)) == 3
 
 

@@ -17,11 +17,12 @@ from pretune.backbones.cpu.layer import take_over_layers
 from pretune.backbones.lora import LowRankSpec, low_rank_names, merge_low_rank
 from pretune.backbones.modes import evaluating
 from pretune.errors import ModelError, UsageError
+from pretune.interface import Silent
 from pretune.runfolder import RunFolder
-from pretune.verbs import Silent
-from pretune.verbs.finetune import FinetuneSettings, finetune
+from pretune.runs.proven import open_model
+from pretune.training.settings import FinetuneSettings
+from pretune.verbs.finetune.story import finetune
 from pretune.verbs.pretrain import PretrainSettings, pretrain
-from pretune.verbs.proven import open_model
 
 SMALL = {"vocab_size": 50, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "num_hidden_layers": 2}
 CONFIGS: dict[str, dict[str, Any]] = {

@@ -14,14 +14,15 @@ from pretune.data.losses import losses, notes_of, refuse_mostly_lost
 from pretune.data.read import read
 from pretune.errors import DataError
 from pretune.files import write_json
+from pretune.interface.outcome import Silent
 from pretune.runfolder import RunFolder
+from pretune.training.settings import FinetuneSettings
 from pretune.verbs import pretrain
-from pretune.verbs.evaluate import EvaluateSettings, _rows_to_score
-from pretune.verbs.finetune import FinetuneSettings, read_labelled
-from pretune.verbs.outcome import Silent
+from pretune.verbs.evaluate.story import EvaluateSettings, _rows_to_score
+from pretune.verbs.finetune.story import read_labelled
 from pretune.verbs.pretrain import PretrainSettings
-from pretune.verbs.probe import ProbeSettings
-from pretune.verbs.probe import _data as read_to_probe
+from pretune.verbs.probe.story import ProbeSettings
+from pretune.verbs.probe.story import _data as read_to_probe
 
 
 def facts(**changes: Any) -> dict[str, Any]:
@@ -114,7 +115,7 @@ def test_verbs_that_learn_tell_what_was_read_and_left_out(verb: str, messy: Path
 
 def test_evaluate_tells_what_was_left_out_of_the_runs_own_data(messy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pretune.data.load import load_splits
-    from pretune.verbs import reading
+    from pretune.runs import reading
 
     data = load_splits(DataSettings(data=str(messy), column=COLUMNS))
     monkeypatch.setattr(reading, "own_data", lambda run: data)

@@ -13,12 +13,12 @@ from conftest import make_rows, write_csv
 from pretune.config import CleanSettings
 from pretune.data.clean import clean
 from pretune.data.splits import Splits
-from pretune.verbs.declare import load_verb
-from pretune.verbs.distill import DistillSettings
-from pretune.verbs.finetune import FinetuneSettings
-from pretune.verbs.flags import parse_flags
-from pretune.verbs.inspect import InspectSettings, inspect
-from pretune.verbs.next_steps import next_line, proposed_start
+from pretune.interface.declare import load_verb
+from pretune.interface.flags import parse_flags
+from pretune.interface.next_steps import next_line, proposed_start
+from pretune.training.settings import FinetuneSettings
+from pretune.verbs.distill.story import DistillSettings
+from pretune.verbs.inspect.story import InspectSettings, inspect
 from pretune.wording import agree, counted
 from tiny import dataset_of
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from pretune import cli
+from pretune.interface import VERBS
+from pretune.interface.declare import build_settings, is_required, load_verb
+from pretune.interface.flags import parse_flags
+from pretune.interface.pages import _COMMON, flowed, usage_of
 from pretune.options import flag_of, json_value
-from pretune.verbs import VERBS
 from pretune.verbs.completion import completion
-from pretune.verbs.declare import build_settings, is_required, load_verb
-from pretune.verbs.flags import parse_flags
-from pretune.verbs.pages import _COMMON, flowed, usage_of
 
 NAMES = [entry.name for entry in VERBS]
 

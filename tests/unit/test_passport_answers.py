@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pretune.verbs.inspect import inspect
-from pretune.verbs.outcome import Outcome
+from pretune.interface.outcome import Outcome
+from pretune.verbs.inspect.story import inspect
 
 
 @pytest.fixture(autouse=True)

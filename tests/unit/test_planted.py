@@ -22,7 +22,7 @@ from pretune.data.planted.pictures import picture_ways
 from pretune.data.planted.texts import dense_ways, spaced_ways
 from pretune.data.splits import Splits
 from pretune.errors import DataError
-from pretune.verbs.inspect import inspect
+from pretune.verbs.inspect.story import inspect
 
 WORDS = Random(1).sample(
     [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in ("a", "or", "ei", "un") for c in "dlmnrstk"], 300

@@ -17,8 +17,8 @@ from conftest import make_rows, write_csv
 from export_cases import RUNS
 from pretune.cli import _print_row, main
 from pretune.errors import DataError, UsageError
+from pretune.interface.outcome import Silent
 from pretune.runfolder import RunFolder
-from pretune.verbs.outcome import Silent
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_a_table_by_the_suffix(texts: RunFolder, several: RunFolder, tmp_path: P
 def test_answers_in_a_table_are_read_again(texts: RunFolder, tmp_path: Path) -> None:
     from pretune.config import DataSettings
     from pretune.data.read import read
-    from pretune.verbs.tables import _joined
+    from pretune.verbs.predict.tables import _joined
 
     rows = [["a, b"], ["c;d", "e"], ["f", "g"], []]
     lines = [{"text": f"row {place}", "labels": _joined(names)} for place, names in enumerate(rows)]

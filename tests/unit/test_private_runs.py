@@ -15,13 +15,14 @@ from pretune.backbones.load import save_model
 from pretune.engine.private.accountant import Mechanism, epsilon_of
 from pretune.errors import Interrupted, ModelError, PretuneError, UsageError
 from pretune.files import read_json
+from pretune.interface import Silent
 from pretune.report.page import write_report
 from pretune.runfolder import RunFolder
 from pretune.tasks import TextClassification
-from pretune.verbs import Silent
-from pretune.verbs.evaluate import EvaluateSettings, evaluate
-from pretune.verbs.finetune import FinetuneSettings, finetune
-from pretune.verbs.learning import Learning
+from pretune.training.learning import Learning
+from pretune.training.settings import FinetuneSettings
+from pretune.verbs.evaluate.story import EvaluateSettings, evaluate
+from pretune.verbs.finetune.story import finetune
 from tiny import LABELS, tiny_backbone, tiny_encoder, tiny_pictures
 
 ROWS = 120

@@ -16,8 +16,8 @@ import pretune
 from conftest import make_rows, write_csv
 from forked import end_at
 from pretune.errors import RunError, UsageError
+from pretune.interface.outcome import Silent
 from pretune.runfolder import open_run
-from pretune.verbs.outcome import Silent
 from tiny import tiny_clips, tiny_pictures
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("short_timings")]

@@ -18,7 +18,7 @@ from forked import started
 from pretune.engine.parallel import Cluster
 from pretune.errors import DiskFull, Interrupted, RunError, UsageError
 from pretune.runfolder import open_run
-from pretune.verbs.quantize import QuantizeSettings
+from pretune.verbs.quantize.story import QuantizeSettings
 
 QUICK: dict[str, Any] = {"precision": "fp32", "threads": 1}
 ALONE: dict[str, Any] = {"threads": 1, "calibration_rows": 32}
@@ -148,7 +148,7 @@ def test_predict_py_answers_without_pretune(parent: Path) -> None:
 @pytest.mark.slow
 def test_layers_go_back_to_float_where_too_much_is_lost(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where rounding is said to lose nine points until four layers are in float."""
-    from pretune.verbs.quantize_trials import Subject
+    from pretune.verbs.quantize.trials import Subject
 
     attempt = Subject.attempt
 
@@ -196,7 +196,7 @@ def test_ranges_that_follow_the_rows_are_not_learned_in_several_processes(
 @pytest.mark.slow
 def test_learning_with_the_rounding_goes_on_where_it_was_stopped(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pretune.engine.interrupt import StopRequest
-    from pretune.verbs.learning import Learning
+    from pretune.training.learning import Learning
 
     asked: dict[str, Any] = {"method": "qat", "max_steps": 6, "eval_every": "3", "precision": "fp32", **ALONE}
     straight, stopped = parent.parent / "straight", parent.parent / "stopped"

@@ -15,8 +15,8 @@ from pretune.data.load import load_splits
 from pretune.data.read import read
 from pretune.data.splits import Splits
 from pretune.errors import DataError, UsageError
-from pretune.verbs.inspect import inspect
-from pretune.verbs.probe import ProbeSettings
+from pretune.verbs.inspect.story import inspect
+from pretune.verbs.probe.story import ProbeSettings
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ from pretune.data.read import read
 from pretune.data.splits import Splits
 from pretune.data.stream import stream_rows
 from pretune.errors import DataError
-from pretune.verbs.inspect import inspect
+from pretune.verbs.inspect.story import inspect
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from pretune.data.reading import Reading
 from pretune.data.splits import Splits
 from pretune.data.stream import stream_rows
 from pretune.errors import DataError, UsageError
-from pretune.verbs.inspect import InspectSettings
+from pretune.verbs.inspect.story import InspectSettings
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "text"
 IOB1 = ["I-ORG", "O", "I-MISC", "B-MISC", "O"]

@@ -13,11 +13,11 @@ from pretune.config import TaskSettings
 from pretune.errors import DataError
 from pretune.files import write_json
 from pretune.runfolder import RunFolder
-from pretune.verbs import distill_student
-from pretune.verbs.derived import take_over
-from pretune.verbs.distill import DistillSettings
-from pretune.verbs.finetune import FinetuneSettings
-from pretune.verbs.reading import refuse_missing_data
+from pretune.runs.reading import refuse_missing_data
+from pretune.training.derived import take_over
+from pretune.training.settings import FinetuneSettings
+from pretune.verbs.distill import student as distill_student
+from pretune.verbs.distill.story import DistillSettings
 from tiny import tiny_backbone
 
 

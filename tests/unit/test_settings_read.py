@@ -25,7 +25,7 @@ from pretune.objectives import check_settings as check_pretraining
 from pretune.objectives.pretraining import Pretraining
 from pretune.options import Settings, flag_of
 from pretune.tasks import TASKS, Task, check_settings
-from pretune.verbs.finetune import FinetuneSettings
+from pretune.training.settings import FinetuneSettings
 from pretune.verbs.pretrain import PretrainSettings
 from tiny import (
     dataset_of,

@@ -25,8 +25,8 @@ from pretune.tasks.log_mel import log_mel
 from pretune.tasks.predicting import predict_items, predict_rows
 from pretune.tasks.rows.audio import VARIATIONS, FrameMask, spans
 from pretune.tasks.rows.trunk import on_trunk
+from pretune.training.pace import default_epochs
 from pretune.types import Encoded, Example
-from pretune.verbs.finetune import default_epochs
 from tiny import CPU, WORDS, dataset_of, tiny_audio_backbone, tiny_clips, tiny_sound_task
 
 

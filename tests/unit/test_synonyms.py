@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from pretune.interface import VERBS, load_verb, synonyms
 from pretune.options import flag_of
-from pretune.verbs import VERBS, load_verb, synonyms
 
 
 def test_every_synonym_of_an_option_is_of_one_that_a_verb_has() -> None:

@@ -144,7 +144,7 @@ def test_a_folder_without_its_input_embeddings_is_refused(tmp_path):
 
 def test_windows_are_refused():
     from pretune.data.splits import Splits
-    from pretune.verbs.finetune import FinetuneSettings
+    from pretune.training.settings import FinetuneSettings
 
     settings = FinetuneSettings(backbone="scratch:seq2seq-tiny", data="x", long_text="windows")
     with pytest.raises(UsageError, match="written once"):

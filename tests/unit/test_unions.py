@@ -48,14 +48,14 @@ ALLOWED = {
     "tasks/rows/pointed.py": 1,
     "tasks/rows/written.py": 1,
     "tasks/speech_recognition.py": 1,
-    "verbs/backbone.py": 5,
-    "verbs/distill_pretraining.py": 1,
-    "verbs/distill_rows.py": 1,
-    "verbs/explaining.py": 1,
-    "verbs/inspect.py": 1,
-    "verbs/judging.py": 1,
-    "verbs/learning.py": 1,
-    "verbs/probe.py": 1,
+    "training/backbone.py": 5,
+    "training/learning.py": 1,
+    "verbs/distill/pretraining.py": 1,
+    "verbs/distill/rows.py": 1,
+    "verbs/evaluate/judging.py": 1,
+    "verbs/explain/subject.py": 1,
+    "verbs/inspect/story.py": 1,
+    "verbs/probe/story.py": 1,
 }
 
 

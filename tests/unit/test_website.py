@@ -13,7 +13,7 @@ import yaml
 from website.messages import messages_in, messages_page
 from website.pages import ROOT, assemble, verb_page
 
-from pretune.verbs.story import VERBS
+from pretune.interface.story import VERBS
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,14 @@ from typing import Any, ClassVar
 
 from pretune.config import BackboneSettings, LabelledTrainSettings, RunSettings
 from pretune.errors import RunError, UsageError
+from pretune.interface.declare import load_verb, verb
+from pretune.interface.outcome import WAS_FINISHED, Outcome, Say
 from pretune.options import option
 from pretune.runfolder import RunFolder, is_run, now
+from pretune.runs.reading import refuse_missing_data
 from pretune.study.joint.result import RESULT, measured, write_result
 from pretune.study.joint.tasks import parse_tasks, read_tasks, settings_of
-from pretune.verbs.declare import load_verb, verb
-from pretune.verbs.finetune import FinetuneSettings
-from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
-from pretune.verbs.reading import refuse_missing_data
+from pretune.training.settings import FinetuneSettings
 
 __all__ = ["MultitaskSettings", "multitask"]
 
@@ -73,7 +73,7 @@ def multitask(settings: MultitaskSettings, *, say: Say) -> Outcome:
         pretune multitask MODEL_DIR kind=photos.csv,column=label=kind age=photos.csv,column=value=age --set augment=light
     """
     from pretune.engine.parallel import join_cluster
-    from pretune.verbs.setup import forecast, open_together
+    from pretune.training.setup import forecast, open_together
 
     _refuse_resting(settings)
     cluster = join_cluster()

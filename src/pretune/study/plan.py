@@ -11,10 +11,10 @@ from typing import Any
 
 from pretune.config import CleanSettings, DataSettings
 from pretune.errors import UsageError
+from pretune.interface.declare import build_settings, load_verb
 from pretune.options import Settings
 from pretune.study.recipe import Recipe, Step
 from pretune.study.recipe_file import typed
-from pretune.verbs.declare import build_settings, load_verb
 
 __all__ = ["Arm", "Cell", "arms_of", "budgets_of", "cells_of", "options_of", "plan_of"]
 

@@ -27,10 +27,10 @@ from typing import Any
 from pretune.config import DataSettings, OutSettings
 from pretune.data.places.patterns import expanded
 from pretune.errors import DataError, UsageError, did_you_mean
+from pretune.interface.declare import build_settings, load_verb, nearest
+from pretune.interface.story import VERBS
 from pretune.options import Settings, flag_of, value_type
 from pretune.study.recipe_file import load_recipe_file, typed
-from pretune.verbs.declare import build_settings, load_verb, nearest
-from pretune.verbs.story import VERBS
 
 __all__ = ["Recipe", "Step", "read_recipe"]
 

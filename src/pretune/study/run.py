@@ -11,13 +11,13 @@ from typing import ClassVar
 
 from pretune.config import RunSettings
 from pretune.errors import RunError, UsageError
+from pretune.interface.declare import load_verb, verb
+from pretune.interface.outcome import WAS_FINISHED, Outcome, Say
 from pretune.newrun import create_run, refuse_place
 from pretune.options import option
 from pretune.runfolder import RunFolder, is_run, now
 from pretune.study.recipe import Recipe, read_recipe
 from pretune.study.steps import StepsDone, do_step, failure_noted
-from pretune.verbs.declare import load_verb, verb
-from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
 
 __all__ = ["RunRecipeSettings", "run"]
 

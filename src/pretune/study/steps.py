@@ -11,11 +11,11 @@ from typing import Any
 
 from pretune.config import OutSettings
 from pretune.errors import CorruptFile, Interrupted, PretuneError, RunError
+from pretune.interface.declare import load_verb
+from pretune.interface.outcome import Outcome, Say
 from pretune.options import Settings
 from pretune.runfolder import RunFolder, is_run
 from pretune.study.recipe import Step
-from pretune.verbs.declare import load_verb
-from pretune.verbs.outcome import Outcome, Say
 
 __all__ = ["StepsDone", "do_step", "failure_noted", "run_of"]
 

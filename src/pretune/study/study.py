@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pretune.config import CleanSettings, DataSettings, RunSettings
 from pretune.errors import DataError, RunError
 from pretune.files import jsonable
+from pretune.interface.declare import load_verb, verb
+from pretune.interface.outcome import WAS_FINISHED, Outcome, Say
 from pretune.newrun import create_run
 from pretune.options import option
 from pretune.runfolder import RunFolder, now
 from pretune.study.plan import Arm, Cell, arms_of, budgets_of, cells_of, plan_of
 from pretune.study.steps import StepsDone, do_step, failure_noted
 from pretune.study.verdict import sentences
-from pretune.verbs.declare import load_verb, verb
-from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
 
 if TYPE_CHECKING:
     from pretune.metrics.base import Metric
@@ -111,8 +111,8 @@ def study(settings: StudySettings, *, say: Say) -> Outcome:
 def _labelled_rows(settings: StudySettings, say: Say) -> int:
     """How many training rows there are. Raises :class:`DataError` where the data has no held-out rows to score on."""
     from pretune.data.load import load_splits
+    from pretune.runs.rows import tell_reading_of
     from pretune.tasks import find_task
-    from pretune.verbs.rows import tell_reading_of
 
     data = load_splits(settings)
     tell_reading_of(data, say, settings=settings)
@@ -162,9 +162,9 @@ def _measured(
     import numpy as np
 
     from pretune.evaluation.intervals import drawn_alike, groups_of, num_units
+    from pretune.runs.proven import about_of
     from pretune.study.curves import Curves
     from pretune.tasks import task_named
-    from pretune.verbs.proven import about_of
 
     about = about_of(runs[cells[0].name])
     metric = task_named(about["task"]).metric_type.of(about)

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import AnsweringSettings
 from pretune.errors import DataError, UsageError
+from pretune.interface.declare import verb
+from pretune.interface.next_steps import next_line
+from pretune.interface.outcome import Outcome, Say
 from pretune.options import option
 from pretune.runfolder import RunFolder, open_run
-from pretune.verbs.declare import verb
-from pretune.verbs.next_steps import next_line
-from pretune.verbs.outcome import Outcome, Say
 from pretune.wording import counted
 
 if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
 
-    from pretune.verbs.proven import Proven
+    from pretune.runs.proven import Proven
 
 __all__ = ["AuditSettings", "audit"]
 
@@ -67,7 +67,7 @@ def audit(settings: AuditSettings, *, say: Say) -> Outcome:
         raise UsageError(f"--out {settings.out} is a folder", "give a file")
     from pretune.report.audit_page import write_audit_page
     from pretune.report.privacy_words import audit_lines
-    from pretune.verbs.proven import load_proven, refuse_lacking
+    from pretune.runs.proven import load_proven, refuse_lacking
 
     run = open_run(settings.run)
     refuse_lacking(run, "audit")
@@ -86,7 +86,7 @@ def _looked_at(settings: AuditSettings, run: RunFolder, proven: Proven, say: Say
     """Everything that is told, as JSON values."""
     from pretune.evaluation.evaluate import chosen_by
     from pretune.evaluation.membership import NOTABLE_SHARE, exposure, membership
-    from pretune.verbs.reading import own_data
+    from pretune.runs.reading import own_data
 
     data = own_data(run)
     split = settings.split
@@ -122,7 +122,7 @@ def _sides(
     """Training rows, and rows that were not learned from; some of many. Raises :class:`DataError` where there are too few."""
     import numpy as np
 
-    from pretune.verbs.rows import leaked_rows
+    from pretune.runs.rows import leaked_rows
 
     known_N = leaked_rows(run, held)[0]
     if known_N.any():
@@ -151,7 +151,7 @@ def _scores(proven: Proven, rows: Dataset, say: Say) -> np.ndarray:
     import numpy as np
 
     from pretune.tasks.predicting import predict_rows
-    from pretune.verbs.evaluate import fingerprint_of
+    from pretune.verbs.evaluate.story import fingerprint_of
 
     task: Any = proven.task
     encoded = task.encode_rows(rows, fingerprint=fingerprint_of(rows))

@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 from pretune.cache import KINDS, Entry, clean, entries, limit_bytes
 from pretune.errors import UsageError
 from pretune.files import cache_dir
+from pretune.interface.declare import verb
+from pretune.interface.outcome import Outcome, Say
 from pretune.options import Settings, option
 from pretune.report.words import bytes_text, duration_text
-from pretune.verbs.declare import verb
-from pretune.verbs.outcome import Outcome, Say
 from pretune.wording import counted
 
 __all__ = ["CacheSettings", "cache"]

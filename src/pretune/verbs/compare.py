@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.errors import RunError, UsageError
+from pretune.interface.declare import verb
+from pretune.interface.outcome import Outcome, Say
 from pretune.options import Settings, option
 from pretune.runfolder import RunFolder, open_run
+from pretune.runs.proven import about_of
 from pretune.schema import anything, record, require
-from pretune.verbs.declare import verb
-from pretune.verbs.outcome import Outcome, Say
-from pretune.verbs.proven import about_of
 
 if TYPE_CHECKING:
     from pretune.metrics.base import Metric

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from pretune.interface.declare import load_verb, verb
+from pretune.interface.outcome import Outcome, Say
+from pretune.interface.story import VERBS
 from pretune.options import Settings, flag_of, option, value_type
-from pretune.verbs.declare import load_verb, verb
-from pretune.verbs.outcome import Outcome, Say
-from pretune.verbs.story import VERBS
 
 __all__ = ["CompletionSettings", "completion"]
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pretune.interface.declare import load_verb, verb
+from pretune.interface.outcome import Outcome, Say
 from pretune.options import Settings, option
 from pretune.runfolder import RunFolder
-from pretune.verbs.declare import load_verb, verb
-from pretune.verbs.outcome import Outcome, Say
 
 __all__ = ["DemoSettings", "demo"]
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pretune.config import AnsweringSettings
 from pretune.errors import CheckFailed, UsageError
 from pretune.files import read_object
+from pretune.interface.declare import verb
+from pretune.interface.next_steps import next_line
+from pretune.interface.outcome import WAS_FINISHED, Outcome, Say
 from pretune.options import option
 from pretune.runfolder import RunFolder, machine_facts, now
+from pretune.runs.proven import about_of, load_plain, load_proven
+from pretune.runs.reading import learned_by, uncleaned
 from pretune.sums import sealed_folder
-from pretune.verbs.declare import verb
-from pretune.verbs.derived import DerivedSettings, finished_parent, open_derived, own_data, take_over
-from pretune.verbs.next_steps import next_line
-from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
-from pretune.verbs.proven import about_of, load_plain, load_proven
-from pretune.verbs.reading import learned_by, uncleaned
+from pretune.training.derived import DerivedSettings, finished_parent, open_derived, own_data, take_over
 
 if TYPE_CHECKING:
     import torch

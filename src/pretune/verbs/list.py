@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pretune.errors import PretuneError, UsageError
+from pretune.interface.declare import verb
+from pretune.interface.outcome import Outcome, Say
 from pretune.options import Settings, option
 from pretune.runfolder import RunFolder, data_of, is_run
-from pretune.verbs.declare import verb
-from pretune.verbs.outcome import Outcome, Say
 
 __all__ = ["TAKING_TASKS", "ListSettings", "list"]
 

@@ -10,24 +10,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pretune.config import AnsweringSettings
+from pretune.interface.declare import build_settings, load_verb
+from pretune.interface.outcome import Outcome
+from pretune.interface.program import PythonSay, as_it_was
+from pretune.interface.shown_html import Passport, Shown, html_table
 from pretune.notices import telling
 from pretune.runfolder import RunFolder, open_run
-from pretune.verbs.declare import build_settings, load_verb
-from pretune.verbs.outcome import Outcome
-from pretune.verbs.program import PythonSay, as_it_was
-from pretune.verbs.shown_html import Passport, Shown, html_table
 
 if TYPE_CHECKING:
     from pretune.modalities import Modality
-    from pretune.verbs.predict import PredictSettings
-    from pretune.verbs.proven import Proven, TrainedModel
+    from pretune.runs.proven import Proven, TrainedModel
+    from pretune.verbs.predict.story import PredictSettings
 
 __all__ = ["LoadedRun", "load"]
 
 
 def load(folder: str | os.PathLike[str]) -> LoadedRun:
     """The run in ``folder``. Raises :class:`pretune.errors.RunError` where there is none, or it was not finished."""
-    from pretune.verbs.proven import about_of
+    from pretune.runs.proven import about_of
 
     run = open_run(os.fspath(folder))
     about_of(run)
@@ -53,7 +53,7 @@ class LoadedRun:
     @cached_property
     def about(self) -> Mapping[str, Any]:
         """``pretune.json`` of the model: task, labels, how rows are read."""
-        from pretune.verbs.proven import about_of
+        from pretune.runs.proven import about_of
 
         return about_of(self.folder)
 
@@ -92,7 +92,7 @@ class LoadedRun:
     @property
     def model(self) -> TrainedModel:
         """The torch model, its task and tokenizer (:func:`pretune.open_model`)."""
-        from pretune.verbs.proven import open_model
+        from pretune.runs.proven import open_model
 
         return open_model(self.path)
 
@@ -105,7 +105,7 @@ class LoadedRun:
         text where the model reads texts and no file is called so. Options are those of :func:`pretune.predict`.
         Raises :class:`pretune.errors.DataError` for what cannot be read.
         """
-        from pretune.verbs.predict import PredictSettings
+        from pretune.verbs.predict.story import PredictSettings
 
         rows = self._rows_of(data)
         with as_it_was():
@@ -153,7 +153,7 @@ class LoadedRun:
 
     @cached_property
     def _text_column(self) -> str:
-        from pretune.verbs.reading import learned_by
+        from pretune.runs.reading import learned_by
 
         reading = learned_by(self.folder)
         name = {**reading.found, **reading.columns}.get(_TEXTS, _TEXTS)
@@ -168,8 +168,8 @@ class LoadedRun:
     def _answered(self, settings: PredictSettings) -> list[dict[str, Any]]:
         import torch
 
-        from pretune.verbs.predict import predicted
-        from pretune.verbs.proven import load_proven
+        from pretune.runs.proven import load_proven
+        from pretune.verbs.predict.story import predicted
 
         key = tuple(getattr(settings, spec.name) for spec in dataclasses.fields(AnsweringSettings))
         if key not in self._loaded:

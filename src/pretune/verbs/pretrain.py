@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import PretrainingSettings
+from pretune.interface.declare import verb
+from pretune.interface.outcome import WAS_FINISHED, Outcome, Say
 from pretune.options import option
 from pretune.runfolder import RunFolder
-from pretune.verbs.declare import verb
-from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
-from pretune.verbs.reading import refuse_missing_data
-from pretune.verbs.setup import LearnSettings
+from pretune.runs.reading import refuse_missing_data
+from pretune.training.setup import LearnSettings
 from pretune.wording import counted
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from pretune.data.splits import Splits
     from pretune.engine.devices import Device
     from pretune.objectives.pretraining import Pretraining
-    from pretune.verbs.learning import Learning
-    from pretune.verbs.reading import ReadSettings
-    from pretune.verbs.setup import Setup
+    from pretune.runs.reading import ReadSettings
+    from pretune.training.learning import Learning
+    from pretune.training.setup import Setup
 
 __all__ = [
     "PretrainSettings",
@@ -70,7 +70,7 @@ def pretrain(settings: PretrainSettings, *, say: Say) -> Outcome:
     """
     refuse_missing_data(*settings.every_place, out=settings.out)
     from pretune.engine.parallel import join_cluster
-    from pretune.verbs.setup import forecast, open_together
+    from pretune.training.setup import forecast, open_together
 
     cluster = join_cluster()
     if settings.dry_run:
@@ -99,7 +99,7 @@ def carry_out_unlabelled(
     run: RunFolder, settings: Any, data: Splits, setup: Setup, learning: Learning, *, began: float, resumed: bool
 ) -> None:
     """Learn without labels from the run's last state to its end, and keep what was learned and what was measured."""
-    from pretune.verbs.record import carry_out, write_model
+    from pretune.training.record import carry_out, write_model
 
     objective: Pretraining = setup.objective
 
@@ -116,7 +116,7 @@ def read_corpus(settings: PretrainSettings | ReadSettings, say: Say, learned: Re
     """The rows to learn from and those held out; see :func:`pretune.data.corpus.corpus_of`."""
     from pretune.data.corpus import corpus_of
     from pretune.data.load import load_splits
-    from pretune.verbs.rows import tell_reading_of
+    from pretune.runs.rows import tell_reading_of
 
     data = load_splits(settings, learned)
     tell_reading_of(data, say, settings=settings)
@@ -130,8 +130,8 @@ def build_learning(
 ) -> tuple[Setup, Learning]:
     """Backbone, model, objective, optimizer and loop."""
     from pretune.objectives.mixed import start_pretraining
-    from pretune.verbs.backbone import find_backbone, steady
-    from pretune.verbs.setup import choose
+    from pretune.training.backbone import find_backbone, steady
+    from pretune.training.setup import choose
 
     device = choose(settings, run, cluster)
     with cluster.first_before_others():
@@ -153,8 +153,8 @@ def learning_of(
 ) -> tuple[Setup, Learning]:
     """Rows, optimizer and loop of an objective that was started."""
     from pretune.metrics.base import values_of
-    from pretune.verbs.rows import data_fingerprint
-    from pretune.verbs.setup import make_learning
+    from pretune.runs.rows import data_fingerprint
+    from pretune.training.setup import make_learning
 
     fingerprint = data_fingerprint(data)
     with cluster.first_before_others():
@@ -213,7 +213,7 @@ def held_out_evaluation(setup: Setup, learning: Learning) -> dict[str, Any]:
 
 def _next(run: RunFolder) -> str:
     """The same rows with their labels, where they have any."""
-    from pretune.verbs.next_steps import next_line
+    from pretune.interface.next_steps import next_line
 
     settings = run.record["settings"]
     labelled = any(split.get("labels") or split.get("answers") for split in run.passport.get("splits", {}).values())

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.errors import CheckFailed, RunError, UsageError
 from pretune.files import write_text
+from pretune.interface.declare import verb
+from pretune.interface.outcome import Outcome, Say
 from pretune.options import Settings, option
 from pretune.runfolder import RunFolder, open_run
 from pretune.sums import Sums
-from pretune.verbs.declare import verb
-from pretune.verbs.outcome import Outcome, Say
 from pretune.wording import counted
 
 if TYPE_CHECKING:

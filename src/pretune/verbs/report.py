@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from pretune.interface.declare import verb
+from pretune.interface.outcome import Outcome, Say
 from pretune.options import Settings, option
 from pretune.runfolder import open_run
-from pretune.verbs.declare import verb
-from pretune.verbs.outcome import Outcome, Say
 
 __all__ = ["ReportSettings", "report"]
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pretune.data.relabel import COLUMNS
 from pretune.errors import DataError, UsageError
 from pretune.files import write_text
+from pretune.interface.declare import verb
+from pretune.interface.next_steps import next_line
+from pretune.interface.outcome import Outcome, Say
 from pretune.options import option
-from pretune.verbs.declare import verb
-from pretune.verbs.next_steps import next_line
-from pretune.verbs.outcome import Outcome, Say
-from pretune.verbs.probe_setup import FrozenSettings, ProbedModel, as_the_backbone_reads, data_with_classes, set_up
-from pretune.verbs.reading import refuse_missing_data
+from pretune.runs.reading import refuse_missing_data
+from pretune.verbs.probe.setup import FrozenSettings, ProbedModel, as_the_backbone_reads, data_with_classes, set_up
 from pretune.wording import agree, counted
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _rotated(settings: ReviewSettings, data: Splits, say: Say) -> tuple[tuple[st
     from pretune.tasks.linear.fit import rotated_logits
     from pretune.tasks.linear.head import read, solvable
     from pretune.tasks.probes import by_row
-    from pretune.verbs.linear_start import units_by_id
+    from pretune.training.linear_start import units_by_id
 
     made = set_up(settings, data, (settings.split,), say, takes_linear=True)
     rows, split = made.rows[settings.split], data[settings.split]

@@ -10,27 +10,27 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pretune.config import AnsweringSettings, AsReadSettings, LabelledTrainSettings, RunSettings, TaskSettings
 from pretune.errors import DataError, UsageError
 from pretune.files import translate_disk_errors
+from pretune.interface.declare import verb
+from pretune.interface.next_steps import next_line
+from pretune.interface.outcome import WAS_FINISHED, Outcome, Say
 from pretune.options import option
 from pretune.runfolder import RunFolder, now
+from pretune.runs.proven import about_of, load_proven
+from pretune.runs.reading import refuse_missing_data
 from pretune.sums import sealed_folder
-from pretune.verbs.declare import verb
-from pretune.verbs.derived import DerivedSettings, compared_on_validation, finished_parent, open_derived, take_over
-from pretune.verbs.next_steps import next_line
-from pretune.verbs.outcome import WAS_FINISHED, Outcome, Say
-from pretune.verbs.proven import about_of, load_proven
-from pretune.verbs.reading import refuse_missing_data
+from pretune.training.derived import DerivedSettings, compared_on_validation, finished_parent, open_derived, take_over
 
 if TYPE_CHECKING:
     import numpy as np
 
     from pretune.backbones.load import Backbone
     from pretune.engine.parallel import Cluster
+    from pretune.runs.proven import Proven
     from pretune.tasks.classification import Classification
     from pretune.tasks.protocols import EncodedRows
-    from pretune.verbs.distill_rows import LearnedRows
-    from pretune.verbs.learning import Learning
-    from pretune.verbs.proven import Proven
-    from pretune.verbs.setup import Setup
+    from pretune.training.learning import Learning
+    from pretune.training.setup import Setup
+    from pretune.verbs.distill.rows import LearnedRows
 
 __all__ = ["SelftrainSettings", "selftrain"]
 
@@ -84,7 +84,7 @@ def selftrain(settings: SelftrainSettings, *, say: Say) -> Outcome:
     """
     refuse_missing_data(settings.unlabelled, out=settings.out)
     from pretune.engine.parallel import join_cluster
-    from pretune.verbs.setup import forecast
+    from pretune.training.setup import forecast
 
     cluster = join_cluster()
     parent = finished_parent(settings, "selftrain")
@@ -110,7 +110,7 @@ def _refuse_others(parent: RunFolder) -> None:
 
 
 def _rows(settings: SelftrainSettings, parent: RunFolder, say: Say) -> LearnedRows:
-    from pretune.verbs.distill_rows import rows_to_learn
+    from pretune.verbs.distill.rows import rows_to_learn
 
     rows = rows_to_learn(settings, parent, say, unlabelled=settings.unlabelled)
     if len(rows.data.get("unlabelled", ())) == 0:
@@ -125,9 +125,9 @@ def _go_on(
     settings: SelftrainSettings, run: RunFolder, parent: RunFolder, say: Say, cluster: Cluster, *, resumed: bool
 ) -> None:
     """From the rows to a model that is better, or the parent's."""
-    from pretune.verbs.distill_rows import note_rows
-    from pretune.verbs.labelled import calibrate
-    from pretune.verbs.record import carry_out, write_model
+    from pretune.training.labelled import calibrate
+    from pretune.training.record import carry_out, write_model
+    from pretune.verbs.distill.rows import note_rows
 
     began = time.monotonic()
     rows = _rows(settings, parent, say)
@@ -157,7 +157,7 @@ def _guard(settings: SelftrainSettings, parent: RunFolder, rows: LearnedRows, sa
     import torch
 
     from pretune.objectives.consistency import METHODS, accepted
-    from pretune.verbs.labelled import choosing_rows
+    from pretune.training.labelled import choosing_rows
 
     proven = load_proven(parent, AnsweringSettings(precision="fp32", threads=settings.threads))
     choosing = choosing_rows(proven.task, rows.data, say)
@@ -197,7 +197,7 @@ def _guard(settings: SelftrainSettings, parent: RunFolder, rows: LearnedRows, sa
 
 
 def _encoded(task: Any, rows: LearnedRows, name: str) -> EncodedRows:
-    from pretune.verbs.labelled import cached_under
+    from pretune.training.labelled import cached_under
 
     fingerprint = rows.own_fingerprint if name in rows.untouched else rows.fingerprint
     return task.encode_rows(rows.data[name], fingerprint=cached_under(fingerprint, rows.data, name))
@@ -223,10 +223,10 @@ def _build(
     from pretune.backbones.load import load_backbone
     from pretune.objectives.consistency import METHODS, Consistency
     from pretune.tasks.predicting import predict_rows
-    from pretune.verbs.backbone import steady
-    from pretune.verbs.finetune import default_epochs
-    from pretune.verbs.labelled import choosing_rows, goal_on_validation
-    from pretune.verbs.setup import choose, make_learning
+    from pretune.training.backbone import steady
+    from pretune.training.labelled import choosing_rows, goal_on_validation
+    from pretune.training.pace import default_epochs
+    from pretune.training.setup import choose, make_learning
 
     method = METHODS[settings.method]
     if method.averages and not settings.ema:

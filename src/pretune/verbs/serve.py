@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import AnsweringSettings, AsCleanedSettings
 from pretune.errors import ModelError, PretuneError, UsageError
+from pretune.interface.declare import verb
+from pretune.interface.outcome import Outcome, Say
 from pretune.modalities import Modality
 from pretune.options import option, refuse_unread
 from pretune.runfolder import RunFolder, open_run
-from pretune.verbs.declare import verb
-from pretune.verbs.outcome import Outcome, Say
 from pretune.wording import counted
 
 if TYPE_CHECKING:
     from pretune.data.reading import Reading
+    from pretune.runs.proven import Proven
     from pretune.serve.app import Served
     from pretune.serve.intake import Takes
     from pretune.serve.limits import Limits
-    from pretune.verbs.proven import Proven
 
 __all__ = ["ServeSettings", "serve", "served_run"]
 
@@ -85,11 +85,11 @@ def serve(settings: ServeSettings, *, say: Say) -> Outcome:
         PRETUNE_AUTH_TOKEN=$(openssl rand -hex 16) pretune serve runs/news --host 0.0.0.0
     """
     from pretune.report.layout import house_style
+    from pretune.runs.proven import load_proven, refuse_lacking
+    from pretune.runs.reading import learned_by
     from pretune.serve.app import make_app
     from pretune.serve.guard import is_local
     from pretune.serve.server import address_of, listen, run_server
-    from pretune.verbs.proven import load_proven, refuse_lacking
-    from pretune.verbs.reading import learned_by
 
     run = open_run(settings.run)
     refuse_lacking(run, "serve")
@@ -235,8 +235,8 @@ def served_run(run: RunFolder, proven: Proven, reading: Reading, limits: Limits,
 
 def _own_rows(run: RunFolder, takes: Takes, count: int) -> list[dict[str, Any]]:
     """Rows that the run did not learn from; none where its data is gone."""
+    from pretune.runs.reading import own_data
     from pretune.serve.samples import samples_of
-    from pretune.verbs.reading import own_data
 
     try:
         data = own_data(run)

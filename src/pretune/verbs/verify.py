@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pretune.errors import UsageError
+from pretune.interface.declare import verb
+from pretune.interface.outcome import Outcome, Say
 from pretune.options import Settings, option
 from pretune.runfolder import RunFolder, is_run
 from pretune.sums import SUMS_FILE, Sums
-from pretune.verbs.declare import verb
-from pretune.verbs.outcome import Outcome, Say
 
 __all__ = ["VerifySettings", "verify"]
 

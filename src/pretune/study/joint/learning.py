@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pretune.errors import UsageError
+from pretune.interface.outcome import Say
 from pretune.runfolder import RunFolder, is_run
 from pretune.study.joint.tasks import SIZE, UNCERTAINTY, JointTask, same_rows, shares_of, whole_data
-from pretune.verbs.outcome import Say
 from pretune.wording import counted
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from pretune.objectives.multitask import Multitask
     from pretune.tasks.base import Task
     from pretune.tasks.protocols import EncodedRows
-    from pretune.verbs.finetune import FinetuneSettings
-    from pretune.verbs.labelled import ChoosingRows
-    from pretune.verbs.learning import Learning
-    from pretune.verbs.setup import Setup
+    from pretune.training.labelled import ChoosingRows
+    from pretune.training.learning import Learning
+    from pretune.training.settings import FinetuneSettings
+    from pretune.training.setup import Setup
 
 __all__ = ["MEAN", "JointLearning", "TaskPart", "build_joint", "normalised", "told_groups"]
 
@@ -107,8 +107,8 @@ def build_joint(settings: Any, run: RunFolder, tasks: Sequence[JointTask], say: 
     """Tasks, models on one trunk, objective, optimizer and loop. The task with most rows comes first: an epoch is a pass over it."""
     from pretune.backbones.shared_trunk import SharedTrunk
     from pretune.objectives.multitask import Multitask, TaskRows, rows_an_update
-    from pretune.verbs.backbone import find_backbone, steady
-    from pretune.verbs.setup import choose, make_learning
+    from pretune.training.backbone import find_backbone, steady
+    from pretune.training.setup import choose, make_learning
 
     device = choose(settings, run, cluster)
     with cluster.first_before_others():
@@ -157,10 +157,10 @@ def _part(
     one: JointTask, run: RunFolder, backbone: Backbone, device: Device, say: Say, cluster: Cluster, begun: Mapping[str, Any]
 ) -> TaskPart:  # fmt: skip
     """One task as ``pretune finetune`` would begin it, its labels and pooling as the run ``begun`` has them."""
+    from pretune.runs.rows import data_fingerprint
     from pretune.tasks import check_settings, find_task, task_on
-    from pretune.verbs.head_pooling import decide_pooling
-    from pretune.verbs.labelled import choosing_rows, encode_labelled, goal_on_validation
-    from pretune.verbs.rows import data_fingerprint
+    from pretune.training.head_pooling import decide_pooling
+    from pretune.training.labelled import choosing_rows, encode_labelled, goal_on_validation
 
     settings: FinetuneSettings = one.settings
     kind = task_on(find_task(one.data, settings.task), backbone)
@@ -194,7 +194,7 @@ def _goal(
 
 
 def _epochs(part: TaskPart) -> float:
-    from pretune.verbs.finetune import default_epochs
+    from pretune.training.pace import default_epochs
 
     return default_epochs(part.task, part.rows["train"].lengths_N, part.batch_size)
 

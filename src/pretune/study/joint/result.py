@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.errors import RunError
 from pretune.files import jsonable
+from pretune.interface.declare import load_verb
+from pretune.interface.outcome import Say
 from pretune.runfolder import RunFolder
-from pretune.verbs.declare import load_verb
-from pretune.verbs.outcome import Say
-from pretune.verbs.proven import about_of
+from pretune.runs.proven import about_of
 
 if TYPE_CHECKING:
     from pretune.metrics.base import Measured, Metric

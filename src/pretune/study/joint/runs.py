@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pretune.errors import RunError
+from pretune.interface.outcome import Say
 from pretune.runfolder import RunFolder, is_run, machine_facts, now
 from pretune.study.joint.learning import MEAN, JointLearning, TaskPart, told_groups
 from pretune.sums import SEALED
-from pretune.verbs.outcome import Say
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +23,7 @@ __all__ = ["finish_learning", "note_beginning"]
 
 def note_beginning(run: RunFolder, joint: JointLearning, say: Say, *, resumed: bool) -> None:
     """Write what is known before the first update. Raises :class:`RunError` where a run goes on with other data."""
-    from pretune.verbs.rows import check_ledgers, save_train_keys
+    from pretune.runs.rows import check_ledgers, save_train_keys
 
     say.note(told_groups(joint))
     before = run.record.get("data_fingerprint")
@@ -68,7 +68,7 @@ def _ledgers(joint: JointLearning, part: TaskPart) -> dict[str, dict[str, Any]]:
 
 def finish_learning(run: RunFolder, settings: Settings, joint: JointLearning, say: Say, *, began: float) -> None:
     """Write the run of each task, then what the whole reached. The best weights are in the model; checkpoints go last."""
-    from pretune.verbs.labelled import calibrate
+    from pretune.training.labelled import calibrate
 
     learning = joint.learning
     reached = {part.name: part.goal["evaluate"](lambda _rows: None) for part in joint.parts}
@@ -114,8 +114,8 @@ def _write_task_run(
     """``RUN/<task>``: a run folder with the model, whose trunk the other tasks' have too."""
     from pretune.data.checks.passport import passport
     from pretune.report.card import write_card
-    from pretune.verbs.record import loading_facts, write_model
-    from pretune.verbs.rows import save_train_keys
+    from pretune.runs.rows import save_train_keys
+    from pretune.training.record import loading_facts, write_model
 
     own = RunFolder(run.path / part.name)
     if is_run(own.path):

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.config import CleanSettings, DataSettings, TaskSettings
 from pretune.errors import UsageError
+from pretune.interface.declare import build_settings
+from pretune.interface.outcome import Say
 from pretune.options import Settings, flag_of
 from pretune.study.plan import options_of
-from pretune.verbs.declare import build_settings
-from pretune.verbs.finetune import FinetuneSettings
-from pretune.verbs.outcome import Say
+from pretune.training.settings import FinetuneSettings
 from pretune.wording import agree, counted
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def read_tasks(settings: Mapping[str, FinetuneSettings], say: Say) -> list[Joint
     the shared trunk would have seen them. Raises :class:`UsageError` where one has pictures and another texts.
     """
     from pretune.data.load import modality_of
-    from pretune.verbs.finetune import read_labelled
+    from pretune.verbs.finetune.story import read_labelled
 
     tasks = []
     for name, one in settings.items():

@@ -1,0 +1,35 @@
+"""The settings by which a task is learned: those of ``pretune finetune``, and of all that learns as it does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pretune.config import LabelledTrainSettings, PrivacySettings, TaskSettings
+from pretune.options import option
+from pretune.training.setup import LearnSettings
+
+__all__ = ["FinetuneSettings"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneSettings(LabelledTrainSettings, LearnSettings, TaskSettings, PrivacySettings):  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Settings of ``pretune finetune``."""
+
+    verb: ClassVar[str] = "finetune"
+
+    metric: str | None = option(
+        None, "score that decides which model is best; default: the task's own (accuracy, ...)", metavar="SCORE"
+    )
+    max_train_samples: int | None = option(
+        None, "learn from this many training rows only, each class by its share", low=2
+    )
+    seeds: int = option(
+        1, "repeat with this many seeds and give mean and sd; the best on validation is kept", low=1, high=100
+    )
+    folds: int | None = option(
+        None,
+        "cross-validate: each row is answered by a model that did not learn from it, in this many folds; the model that is kept learns from all",
+        low=2,
+        high=100,
+    )
