@@ -51,7 +51,7 @@ from pretune.tasks import (
     TextToText,
     TokenClassification,
 )
-from pretune.tasks.writing import Writing
+from pretune.tasks.written.writing import Writing
 from pretune.types import Encoded, Example, Target
 from tiny import (
     LABELS,

@@ -17,9 +17,9 @@ from pretune.errors import UsageError
 from pretune.explain.aim import EmptyAnswer
 from pretune.explain.attributions import explain_example
 from pretune.tasks import SpeechRecognition
-from pretune.tasks.labelling import Labelling
-from pretune.tasks.placed import PlacedTask
-from pretune.tasks.regression import Regression
+from pretune.tasks.classes.labelling import Labelling
+from pretune.tasks.places.placed import PlacedTask
+from pretune.tasks.values.regression import Regression
 from tiny import CPU
 
 pytestmark = pytest.mark.slow

@@ -15,10 +15,10 @@ from pretune import objectives
 from pretune.engine.fit import Objective
 from pretune.objectives.consistency import Consistency
 from pretune.objectives.contrastive_labels import ContrastiveLabels
-from pretune.objectives.masked_text_pretraining import MaskedTextPretraining
 from pretune.objectives.mixed import Mixed
 from pretune.objectives.multitask import Multitask
-from pretune.objectives.replaced_text import ReplacedText
+from pretune.objectives.text.masked_text_pretraining import MaskedTextPretraining
+from pretune.objectives.text.replaced_text import ReplacedText
 from tiny import Rig
 
 

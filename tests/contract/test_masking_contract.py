@@ -17,7 +17,7 @@ from pretune.errors import DataError
 from pretune.modalities.text.encoder import TextPiece
 from pretune.modalities.text.store import TokenStore, encode_dataset
 from pretune.modalities.text.words import whole_words
-from pretune.objectives.masked_text import MaskedText
+from pretune.objectives.text.masked_text import MaskedText
 from tiny import Rig, dataset_of, largest_difference, tiny_backbone, tiny_encoder, uneven_rows, weights_of
 
 KINDS: dict[str, dict[str, Any]] = {"tokens": {}, "words": {"mask_whole_words": True}, "packs": {"pack_tokens": 64}}

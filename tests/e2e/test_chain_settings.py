@@ -12,7 +12,7 @@ from cli_calls import QUICK, TINY, call, done, refused
 from told_story import Story, tell_once, weights, write_rows
 
 from pretune.runfolder import RunFolder
-from pretune.tasks.classification import Classification
+from pretune.tasks.classes.classification import Classification
 
 
 @pytest.fixture(scope="module")

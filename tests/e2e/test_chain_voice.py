@@ -16,7 +16,7 @@ from told_story import Killed, act_after, weights
 from pretune.files import read_json, read_json_lines
 from pretune.modalities.audio import mel
 from pretune.runfolder import RunFolder
-from pretune.tasks import text_to_speech
+from pretune.tasks.speech import text_to_speech
 from serving import fetched, misfit, running
 from tiny import spoken_rows
 

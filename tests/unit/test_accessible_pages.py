@@ -10,8 +10,8 @@ from report_samples import make_run, page_of, passport
 from test_attention_page import explained
 
 from browser import Browser, Page, browser
-from pretune.report.attention_page import write_explained_page
-from pretune.report.passport_page import write_passport_page
+from pretune.report.explained.page import write_explained_page
+from pretune.report.passport.page import write_passport_page
 
 pytestmark = pytest.mark.slow
 

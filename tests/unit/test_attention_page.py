@@ -20,10 +20,10 @@ from pretune.explain.faithfulness import Faithfulness
 from pretune.explain.gradients import Completeness
 from pretune.explain.reading import Reading
 from pretune.modalities.image.transform import image_transform_of
-from pretune.report.attention_page import Explained, explained_page, write_explained_page
+from pretune.report.drawing.sheet import Sheet
+from pretune.report.explained.page import Explained, explained_page, write_explained_page
+from pretune.report.explained.stills import Chosen, still
 from pretune.report.layout import render_page
-from pretune.report.sheet import Sheet
-from pretune.report.stills import Chosen, still
 from pretune.tasks import ImageClassification
 from pretune.tasks.shown.thumbnails import picture_address
 from pretune.types import Example

@@ -10,8 +10,8 @@ from report_samples import HOSTILE, Tree, score
 
 from pretune.evaluation.benchmark import pareto_front, standing_of, summary, told
 from pretune.files import write_json
+from pretune.report.drawing.scatter import Point, pareto_picture
 from pretune.report.page import write_report
-from pretune.report.scatter import Point, pareto_picture
 from pretune.report.words import percent_tick
 from pretune.runfolder import RunFolder
 

@@ -7,7 +7,7 @@ import pytest
 
 from pretune.metrics.classification import classification_scores, classification_statistics
 from pretune.tasks import TextClassification
-from pretune.tasks.calibration import (
+from pretune.tasks.classes.calibration import (
     MAX_TEMPERATURE,
     MIN_TEMPERATURE,
     apply_temperature,

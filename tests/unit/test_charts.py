@@ -8,9 +8,9 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 from markupsafe import Markup
 
-from pretune.report.charts import Series, Whisker, bars, dot_whisker, histogram, line_chart
-from pretune.report.grids import Node, confused_pairs, heat_map, lineage, reliability
-from pretune.report.svg import Scale, responsive, shorten, text_width, thin, ticks
+from pretune.report.drawing.charts import Series, Whisker, bars, dot_whisker, histogram, line_chart
+from pretune.report.drawing.grids import Node, confused_pairs, heat_map, lineage, reliability
+from pretune.report.drawing.svg import Scale, responsive, shorten, text_width, thin, ticks
 from pretune.report.words import percent_tick
 
 HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"

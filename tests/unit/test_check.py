@@ -12,7 +12,7 @@ from pretune.data.checks.passport import passport
 from pretune.data.load import load_splits
 from pretune.data.splits import Splits
 from pretune.report.layout import render_page
-from pretune.report.passport_page import passport_page
+from pretune.report.passport.page import passport_page
 from pretune.verbs.inspect.story import inspect
 
 SENTENCES = [

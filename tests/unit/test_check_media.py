@@ -227,7 +227,7 @@ def test_pairs_of_many_pictures_are_kept(pictures: Path, monkeypatch: pytest.Mon
 
 
 def test_a_passport_of_photos_speaks_of_pictures(pictures: Path) -> None:
-    from pretune.report.passport_page import write_passport_page
+    from pretune.report.passport.page import write_passport_page
 
     found = passport(load_splits(DataSettings(data=str(pictures))))
     page = write_passport_page(found, pictures.parent / "passport.html", "photos").read_text(encoding="utf-8")

@@ -25,7 +25,7 @@ from pretune.files import write_json
 from pretune.interface.outcome import Silent
 from pretune.runfolder import RunFolder
 from pretune.tasks import TextClassification, TextMultilabelClassification
-from pretune.tasks.labelling import in_order
+from pretune.tasks.classes.labelling import in_order
 from pretune.training.labelled import as_begun
 from pretune.training.record import carry_out
 from tiny import tiny_audio_backbone, tiny_backbone, tiny_encoder, tiny_image_backbone
@@ -54,7 +54,7 @@ def test_numbers_go_by_number_and_what_the_data_orders_stays() -> None:
 
 def test_the_order_does_not_hang_on_the_process() -> None:
     """Labels equal as numbers were sorted in the order of a set, which the hash seed of a process decides."""
-    told = "from pretune.tasks.labelling import in_order; print(in_order({'1', '01', '001', '2'}))"
+    told = "from pretune.tasks.classes.labelling import in_order; print(in_order({'1', '01', '001', '2'}))"
     said = {
         subprocess.run(
             [sys.executable, "-c", told], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True

@@ -15,8 +15,8 @@ from pretune.backbones.load import load_backbone
 from pretune.engine.randomness import row_keys
 from pretune.errors import ModelError
 from pretune.objectives import find_pretraining
-from pretune.objectives.contrastive_audio import ContrastiveAudio
-from pretune.objectives.hidden_frames import code_warnings, gumbel, hidden_frames, other_frames
+from pretune.objectives.audio.contrastive_audio import ContrastiveAudio
+from pretune.objectives.audio.hidden_frames import code_warnings, gumbel, hidden_frames, other_frames
 from tiny import CPU, Rig, dataset_of, largest_difference, tiny_audio_backbone, tiny_clips, tiny_sound_task, weights_of
 
 

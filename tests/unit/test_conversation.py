@@ -19,7 +19,7 @@ from pretune.serve.app import Served
 from pretune.serve.intake import Takes
 from pretune.tasks import Conversation
 from pretune.tasks.predicting import predict_items
-from pretune.tasks.writing import Writing
+from pretune.tasks.written.writing import Writing
 from pretune.types import Example
 from pretune.verbs.predict.chatting import hold_conversation
 from serving import asked, served_as

@@ -20,7 +20,7 @@ from pretune.files import cache_dir
 from pretune.modalities.text import cooccurrence
 from pretune.modalities.text.cooccurrence import cached_vectors, cooccurrence_vectors
 from pretune.modalities.text.store import TokenStore, encode_dataset
-from pretune.objectives.masked_text_pretraining import MaskedTextPretraining
+from pretune.objectives.text.masked_text_pretraining import MaskedTextPretraining
 from tiny import dataset_of, tiny_backbone, tiny_encoder, uneven_rows
 
 BACKBONE = tiny_backbone()

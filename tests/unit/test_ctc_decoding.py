@@ -8,7 +8,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from pretune.tasks.ctc_decoding import beam_search, greedy, least_frames
+from pretune.tasks.speech.ctc_decoding import beam_search, greedy, least_frames
 
 
 def collapsed(path: tuple[int, ...], blank: int = 0) -> tuple[int, ...]:

@@ -13,9 +13,9 @@ from pretune.backbones.cpu.fast import make_fast
 from pretune.backbones.inner_states import Listener
 from pretune.errors import ModelError
 from pretune.modalities.image.transform import image_transform_of
-from pretune.objectives.distil import Distil, MatchedStudent
-from pretune.objectives.inner_matching import hidden_distance, layer_map, relation_distance, relation_heads
-from pretune.objectives.matched_student import ready
+from pretune.objectives.distilling.distil import Distil, MatchedStudent
+from pretune.objectives.distilling.inner_matching import hidden_distance, layer_map, relation_distance, relation_heads
+from pretune.objectives.distilling.matched_student import ready
 from pretune.objectives.supervised import learned_item
 from pretune.tasks import ImageClassification, TextClassification
 from pretune.tasks import teacher as teaching_rows

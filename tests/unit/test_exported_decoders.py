@@ -26,8 +26,8 @@ from pretune.runs.proven import load_proven
 from pretune.runs.reading import ReadSettings, own_data
 from pretune.tasks import Conversation
 from pretune.tasks.predicting import items_of, predict_items
-from pretune.tasks.text_generation import TextGeneration
-from pretune.tasks.writing import Writing
+from pretune.tasks.written.text_generation import TextGeneration
+from pretune.tasks.written.writing import Writing
 from pretune.training.record import write_model
 from pretune.types import Example
 from tiny import CPU, chatted, tiny_backbone, uneven_rows

@@ -20,7 +20,7 @@ from pretune.errors import ModelError, UsageError
 from pretune.modalities.audio.clips import AudioSpec, collate_clips
 from pretune.modalities.audio.filterbank import Filterbank
 from pretune.objectives import find_pretraining
-from pretune.objectives.contrastive_audio import ContrastiveAudio
+from pretune.objectives.audio.contrastive_audio import ContrastiveAudio
 from pretune.tasks import SpeechRecognition
 from pretune.tasks.predicting import predict_rows
 from pretune.tasks.rows.audio import VARIATIONS, batch_of_clips

@@ -14,7 +14,7 @@ from pretune.backbones.load import load_backbone, save_model
 from pretune.backbones.pooling.choice import chosen_pooling
 from pretune.engine.randomness import row_keys, uniform
 from pretune.modalities.text.encoder import TextPiece
-from pretune.objectives.span_text import hidden_places
+from pretune.objectives.text.span_text import hidden_places
 from tiny import CPU, Rig, dataset_of, tiny_backbone, uneven_rows
 
 # --- permuted -----------------------------------------------------------------------------------------------------------

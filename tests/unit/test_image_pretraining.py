@@ -17,9 +17,9 @@ from pretune.engine.batching import Feeds, Stream
 from pretune.errors import ModelError, PretuneError, UsageError
 from pretune.modalities.image.transform import image_transform_of
 from pretune.objectives import PRETRAININGS, find_pretraining
-from pretune.objectives.contrastive_image import ContrastiveImage, nt_xent
-from pretune.objectives.masked_image import MaskedImage
-from pretune.objectives.self_distil_image import SelfDistilImage, momentum_at
+from pretune.objectives.image.contrastive_image import ContrastiveImage, nt_xent
+from pretune.objectives.image.masked_image import MaskedImage
+from pretune.objectives.image.self_distil_image import SelfDistilImage, momentum_at
 from pretune.objectives.two_views import twins_found
 from pretune.training.learning import load_weights
 from pretune.types import TERM, Batch, Feed

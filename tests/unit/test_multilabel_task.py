@@ -28,7 +28,7 @@ from pretune.tasks import (
     TextMultilabelClassification,
     find_task,
 )
-from pretune.tasks.multilabel_classification import positive_weights
+from pretune.tasks.classes.multilabel_classification import positive_weights
 from pretune.tasks.predicting import predict_rows
 from pretune.types import Encoded, Prediction
 from tiny import (

@@ -7,9 +7,9 @@ import torch
 from torch.nn import functional
 
 from pretune.errors import DataError
-from pretune.objectives.masked_text import MaskedText
-from pretune.tasks.classification import balanced_class_weights
-from pretune.tasks.text_classification import TextClassification
+from pretune.objectives.text.masked_text import MaskedText
+from pretune.tasks.classes.classification import balanced_class_weights
+from pretune.tasks.classes.text_classification import TextClassification
 from tiny import LABELS, Rig, dataset_of, tiny_backbone, tiny_encoder, uneven_rows
 
 ROWS = list(range(10))

@@ -17,7 +17,7 @@ from pretune.export.onnx_graph import LogitsOnly, export_graph, plain
 from pretune.export.onnx_model import OnnxModel
 from pretune.modalities.image.transform import image_transform_of
 from pretune.tasks import ImageClassification, ImageMultilabelClassification, TextClassification
-from pretune.tasks.text_classification import TextMultilabelClassification
+from pretune.tasks.classes.text_classification import TextMultilabelClassification
 from pretune.types import Encoded, Example
 from tiny import (
     LABELS,

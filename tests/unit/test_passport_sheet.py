@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from datasets import Dataset
 
-from pretune.report.passport_page import passport_page
-from pretune.report.passport_sheet import sheet_of
+from pretune.report.passport.page import passport_page
+from pretune.report.passport.sheet import sheet_of
 from tiny import POINTS, tiny_boxes, tiny_masks, tiny_pictures, tiny_poses
 
 

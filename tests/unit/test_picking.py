@@ -11,9 +11,9 @@ import torch
 from pretune.metrics.conversation import ConversationMetric
 from pretune.modalities.text.chat import ChatEncoder
 from pretune.tasks import Conversation
-from pretune.tasks.picking import CANDIDATES, candidates_of, is_picked, picked_rows
 from pretune.tasks.rows.chats import turns_of
-from pretune.tasks.writing import Writing
+from pretune.tasks.written.picking import CANDIDATES, candidates_of, is_picked, picked_rows
+from pretune.tasks.written.writing import Writing
 from tiny import dataset_of, tiny_backbone
 
 IDS = [f"row {number}" for number in range(60)]

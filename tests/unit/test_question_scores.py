@@ -13,7 +13,7 @@ import pytest
 
 from pretune.metrics.base import values_of
 from pretune.metrics.question_answering import QuestionAnsweringMetric, answer_scores, answer_tokens
-from pretune.tasks.question_threshold import best_threshold
+from pretune.tasks.spans.question_threshold import best_threshold
 
 WORDS = ["the", "a", "an", "Norman", "norman's", "1066,", "well-known", "U.S.", "$", "ÉCOLE", "der", "x"]
 

@@ -10,7 +10,7 @@ import pytest
 from pretune.evaluation.intervals import bootstrap
 from pretune.metrics.recognition import RecognitionMetric, confusions, recognition_scores, recognition_statistics
 from pretune.tasks.blocks.recognition import recognition_blocks
-from pretune.tasks.recognition_checks import collapse_warnings
+from pretune.tasks.speech.recognition_checks import collapse_warnings
 
 WORDS = ("yes", "no", "three", "tree", "you", "ninety", "nine")
 

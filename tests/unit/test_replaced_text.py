@@ -11,7 +11,7 @@ import torch
 
 from pretune.backbones.load import load_backbone, save_model
 from pretune.engine.randomness import row_keys
-from pretune.objectives.replaced_text import drawn
+from pretune.objectives.text.replaced_text import drawn
 from tiny import CPU, Rig, dataset_of, largest_difference, uneven_rows, weights_of
 
 

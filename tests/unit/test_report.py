@@ -15,7 +15,7 @@ from pretune.files import write_json
 from pretune.report import layout
 from pretune.report.lineage import nodes_of
 from pretune.report.page import write_report
-from pretune.report.sections import changed_settings
+from pretune.report.parts.sections import changed_settings
 from pretune.runfolder import RunFolder
 
 

@@ -10,10 +10,10 @@ from report_samples import HOSTILE, Tree, assert_self_contained, blocks, passpor
 
 from pretune.report import layout
 from pretune.report.blocks import BLOCKS, render_block
-from pretune.report.charts import histogram
-from pretune.report.grids import MOSTLY, _shade
-from pretune.report.passport_findings import findings
-from pretune.report.passport_page import write_passport_page
+from pretune.report.drawing.charts import histogram
+from pretune.report.drawing.grids import MOSTLY, _shade
+from pretune.report.passport.findings import findings
+from pretune.report.passport.page import write_passport_page
 from pretune.report.words import duration_text, is_percent, number_text, score_text, title_of
 
 

@@ -33,7 +33,7 @@ from pretune.errors import ModelError, UsageError
 from pretune.metrics.base import values_of
 from pretune.modalities.image.transform import image_transform_of
 from pretune.tasks import SemanticSegmentation
-from pretune.tasks.semantic_segmentation import class_weights
+from pretune.tasks.places.semantic_segmentation import class_weights
 from tiny import LABELS, dataset_of, tiny_image_backbone, tiny_masks
 
 SIZE = (32, 64)

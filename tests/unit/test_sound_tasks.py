@@ -21,7 +21,7 @@ from pretune.errors import DataError
 from pretune.metrics.base import values_of
 from pretune.objectives.supervised import Supervised
 from pretune.tasks import AudioClassification, SpeechRecognition, find_task
-from pretune.tasks.log_mel import log_mel
+from pretune.tasks.inputs.log_mel import log_mel
 from pretune.tasks.predicting import predict_items, predict_rows
 from pretune.tasks.rows.audio import VARIATIONS, FrameMask, spans
 from pretune.tasks.rows.trunk import on_trunk

@@ -22,7 +22,7 @@ from pretune.export.speaking_graphs import export_speaker
 from pretune.files import read_json, read_json_lines, write_json
 from pretune.runfolder import RunFolder
 from pretune.runs.reading import ReadSettings
-from pretune.tasks.text_to_speech import TextToSpeech
+from pretune.tasks.speech.text_to_speech import TextToSpeech
 from pretune.training.record import write_model
 from pretune.types import Example
 from tiny import spoken_rows, tiny_voice

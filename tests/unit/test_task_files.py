@@ -21,7 +21,7 @@ LISTS = {
 KNOWN_ELSEWHERE = {
     "Conversation": {"data/dialogue/columns.py"},  # a usual name of a column
     "SpeechRecognition": {"explain/aims.py"},  # what of a transcript is explained
-    "TextGeneration": {"objectives/causal_text.py"},  # what it learns to do
+    "TextGeneration": {"objectives/text/causal_text.py"},  # what it learns to do
 }
 
 

@@ -22,10 +22,10 @@ from pretune.backbones.load import load_backbone
 from pretune.errors import DataError, UsageError
 from pretune.modalities.text.encoder import Ledger, TextPiece
 from pretune.objectives import find_pretraining
-from pretune.objectives.causal_text import CausalText
+from pretune.objectives.text.causal_text import CausalText
 from pretune.tasks.predicting import predict_items
-from pretune.tasks.text_generation import TextGeneration
-from pretune.tasks.writing import Writing, Written, go_on
+from pretune.tasks.written.text_generation import TextGeneration
+from pretune.tasks.written.writing import Writing, Written, go_on
 from pretune.types import Example
 from tiny import CPU, Rig, dataset_of, tiny_backbone, uneven_rows
 

@@ -18,9 +18,9 @@ from pretune.errors import ModelError, UsageError
 from pretune.tasks.baselines.writing import Nearest, first_sentence, scored_as
 from pretune.tasks.blocks.writing import writing_blocks, writing_warnings
 from pretune.tasks.predicting import watched_scores
-from pretune.tasks.text_to_text import TextToText
-from pretune.tasks.writers import refuse_reader
-from pretune.tasks.written_losses import token_losses
+from pretune.tasks.written.losses import token_losses
+from pretune.tasks.written.text_to_text import TextToText
+from pretune.tasks.written.writers import refuse_reader
 from pretune.types import Example
 from tiny import CPU, dataset_of, tiny_backbone, tiny_encoder, tiny_writer_backbone, written
 

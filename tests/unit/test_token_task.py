@@ -25,7 +25,7 @@ from pretune.modalities.text.encoder import TextEncoder
 from pretune.report.blocks import render_block
 from pretune.tasks import TokenClassification, find_task
 from pretune.tasks.predicting import predict_items
-from pretune.tasks.token_classification import IGNORED
+from pretune.tasks.spans.token_classification import IGNORED
 from pretune.types import Encoded, Example, Prediction
 from tiny import CPU, TAGS, Rig, dataset_of, tagged, tiny_backbone, tiny_encoder, uneven_rows
 

@@ -21,7 +21,7 @@ from pretune.backbones.detection.sampling import (
 )
 from pretune.backbones.detection.two_stages import CELLS, MOST_OVERLAP, SAMPLES, pooled, stays
 from pretune.tasks import ObjectDetection
-from pretune.tasks.detection.two_stages import LUCK
+from pretune.tasks.places.detection.two_stages import LUCK
 from pretune.types import Encoded, Example
 from tiny import tiny_boxed_task, tiny_boxes
 

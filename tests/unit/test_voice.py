@@ -19,12 +19,12 @@ from pretune.metrics.base import values_of
 from pretune.metrics.synthesis import SynthesisMetric, apart, cepstra
 from pretune.modalities.audio.mel import MelSpec, trimmed
 from pretune.modalities.audio.speech_steps import most_steps
-from pretune.objectives.sound_baselines import CodeCounts, linear_prediction_bits
+from pretune.objectives.audio.sound_baselines import CodeCounts, linear_prediction_bits
 from pretune.runs.answer_files import answers_in_files
 from pretune.tasks.predicting import predict_items
 from pretune.tasks.rows.spoken_data import letters_of
 from pretune.tasks.shown.alignment import attended, off_diagonal
-from pretune.tasks.text_to_speech import LIMIT
+from pretune.tasks.speech.text_to_speech import LIMIT
 from pretune.types import Example
 from tiny import CPU, spoken_rows, tiny_voice
 

@@ -14,7 +14,7 @@ from pretune.backbones.text.limits import max_length_of
 from pretune.backbones.token_search import Search, search_tokens
 from pretune.export.graph_writer import GraphWriter, open_graph
 from pretune.export.writing_graphs import export_writer
-from pretune.tasks.text_to_text import TextToText
+from pretune.tasks.written.text_to_text import TextToText
 from pretune.types import Example
 from tiny import tiny_encoder, tiny_writer_backbone
 

@@ -12,9 +12,9 @@ from pretune.backbones.generation import marks_of
 from pretune.backbones.text.limits import max_length_of
 from pretune.explain.attention import strongest
 from pretune.explain.written_attention import written_attention
-from pretune.tasks.text_generation import TextGeneration
-from pretune.tasks.text_to_text import TextToText
-from pretune.tasks.writing import Writing
+from pretune.tasks.written.text_generation import TextGeneration
+from pretune.tasks.written.text_to_text import TextToText
+from pretune.tasks.written.writing import Writing
 from pretune.types import Example
 from tiny import CPU, tiny_backbone, tiny_encoder, tiny_writer_backbone
 

@@ -14,10 +14,10 @@ from pretune.explain import written_saliency as module
 from pretune.explain.written_attention import token_names
 from pretune.explain.written_saliency import written_saliency
 from pretune.modalities.text.chat import ChatEncoder
-from pretune.report.written_parts import saliency_section
+from pretune.report.explained.written import saliency_section
 from pretune.tasks import Conversation
-from pretune.tasks.text_to_text import TextToText
-from pretune.tasks.writing import Writing
+from pretune.tasks.written.text_to_text import TextToText
+from pretune.tasks.written.writing import Writing
 from pretune.types import Example
 from tiny import tiny_backbone, tiny_encoder, tiny_writer_backbone
 

@@ -16,11 +16,11 @@ from pretune.engine.devices import Device, inference
 from pretune.errors import UsageError
 from pretune.explain.aim import Aim, EmptyAnswer
 from pretune.explain.place_aims import PlaceAim
-from pretune.tasks.labelling import Labelling
-from pretune.tasks.placed import PlacedTask
+from pretune.tasks.classes.labelling import Labelling
+from pretune.tasks.places.placed import PlacedTask
 from pretune.tasks.predicting import BUDGET_TOKENS, predict_items
-from pretune.tasks.regression import Regression
-from pretune.tasks.speech_recognition import SpeechRecognition
+from pretune.tasks.speech.speech_recognition import SpeechRecognition
+from pretune.tasks.values.regression import Regression
 from pretune.types import Batch, Encoded, Prediction
 from pretune.wording import figure
 

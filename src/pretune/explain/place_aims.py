@@ -14,7 +14,7 @@ from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.errors import UsageError, did_you_mean
 from pretune.explain.aim import Aim, EmptyAnswer
-from pretune.tasks.placed import NothingFound, PlacedTask
+from pretune.tasks.places.placed import NothingFound, PlacedTask
 from pretune.tasks.predicting import BUDGET_TOKENS
 from pretune.types import Batch, Encoded
 

@@ -23,7 +23,7 @@ from pretune.engine.average import Average
 from pretune.engine.batching import Stream
 from pretune.engine.fit import Objective
 from pretune.objectives.supervised import Supervised, learned_item
-from pretune.tasks.classification import Classification
+from pretune.tasks.classes.classification import Classification
 from pretune.tasks.protocols import EncodedRows
 from pretune.types import Batch, Encoded, Feed, Loss
 

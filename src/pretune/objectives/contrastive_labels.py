@@ -18,7 +18,7 @@ from pretune.backbones.adapt import Adaptation
 from pretune.engine.batching import Stream
 from pretune.engine.fit import Objective
 from pretune.tasks.base import EncodedRows
-from pretune.tasks.classification import Classification
+from pretune.tasks.classes.classification import Classification
 from pretune.types import TERM, Batch, Encoded, Feed, Loss
 
 __all__ = ["ContrastiveLabels", "Partners"]

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pretune.errors import UsageError, did_you_mean
-from pretune.objectives.causal_text import CausalText
-from pretune.objectives.contrastive_audio import ContrastiveAudio
-from pretune.objectives.contrastive_image import ContrastiveImage
-from pretune.objectives.contrastive_text import ContrastiveText
-from pretune.objectives.masked_image import MaskedImage
-from pretune.objectives.masked_text_pretraining import MaskedTextPretraining
-from pretune.objectives.next_sample import NextSample
-from pretune.objectives.permuted_text import PermutedText
+from pretune.objectives.audio.contrastive_audio import ContrastiveAudio
+from pretune.objectives.audio.next_sample import NextSample
+from pretune.objectives.image.contrastive_image import ContrastiveImage
+from pretune.objectives.image.masked_image import MaskedImage
+from pretune.objectives.image.self_distil_image import SelfDistilImage
 from pretune.objectives.pretraining import Pretraining
-from pretune.objectives.replaced_text import ReplacedText
-from pretune.objectives.self_distil_image import SelfDistilImage
-from pretune.objectives.span_text import SpanText
+from pretune.objectives.text.causal_text import CausalText
+from pretune.objectives.text.contrastive_text import ContrastiveText
+from pretune.objectives.text.masked_text_pretraining import MaskedTextPretraining
+from pretune.objectives.text.permuted_text import PermutedText
+from pretune.objectives.text.replaced_text import ReplacedText
+from pretune.objectives.text.span_text import SpanText
 from pretune.options import Settings, refuse_unread
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from pretune.engine.randomness import seed_of
 from pretune.errors import UsageError
 from pretune.metrics.base import ScoreSpec
 from pretune.modalities.image.transform import ImageTransform, collate_pixels, interpolate_positions, patches_of
-from pretune.objectives.image_pretraining import ImagePretraining, pretraining_transform, told
+from pretune.objectives.image.image_pretraining import ImagePretraining, pretraining_transform, told
 from pretune.objectives.representation import HEALTH_READING, HEALTH_SPECS, NUM_HEALTH, distances, health_statistics
 from pretune.tasks.protocols import EncodedRows
 from pretune.types import TERM, Batch

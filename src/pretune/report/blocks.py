@@ -11,10 +11,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from pretune.report.charts import Series, line_chart, scatter
-from pretune.report.grids import confused_pairs, heat_map, reliability
+from pretune.report.drawing.charts import Series, line_chart, scatter
+from pretune.report.drawing.grids import confused_pairs, heat_map, reliability
+from pretune.report.drawing.svg import responsive
 from pretune.report.layout import Cell, cell_of, data_table, part
-from pretune.report.svg import responsive
 from pretune.report.words import clean_text, number_text, percent_text, plain
 
 __all__ = ["BLOCKS", "MOST_CLASSES", "render_block"]

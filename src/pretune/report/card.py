@@ -11,10 +11,10 @@ from pretune.files import write_text
 from pretune.forwarded import places_in
 from pretune.hub import PREFIX
 from pretune.report.lineage import backbone_of
-from pretune.report.passport_findings import findings_sentence
-from pretune.report.passport_parts import total_rows
+from pretune.report.parts.sections import changed_settings
+from pretune.report.passport.findings import findings_sentence
+from pretune.report.passport.parts import total_rows
 from pretune.report.privacy_words import guarantee_lines
-from pretune.report.sections import changed_settings
 from pretune.report.story import caveats, main_split, ordered_splits, primary_of
 from pretune.report.words import (
     HOW_TO_LOAD,

@@ -8,7 +8,7 @@ from typing import Any
 
 from pretune.errors import PretuneError
 from pretune.forwarded import places_in
-from pretune.report.grids import Node
+from pretune.report.drawing.grids import Node
 from pretune.report.story import main_split, primary_of
 from pretune.report.words import name_of, number_text, plain, score_text, title_of
 from pretune.runfolder import RunFolder, is_run

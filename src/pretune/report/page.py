@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pretune.report.benchmark_section import benchmark_lead, benchmark_of, benchmark_section, benchmark_tiles
-from pretune.report.compression_section import compression_lead, compression_section
 from pretune.report.layout import Page, write_page
 from pretune.report.lineage import nodes_of
-from pretune.report.multitask_section import multitask_lead, multitask_of, multitask_section, multitask_tiles
-from pretune.report.privacy_section import privacy_section
-from pretune.report.score_sections import comparisons_section, scores_section
-from pretune.report.sections import (
+from pretune.report.parts.benchmark import benchmark_lead, benchmark_of, benchmark_section, benchmark_tiles
+from pretune.report.parts.compression import compression_lead, compression_section
+from pretune.report.parts.multitask import multitask_lead, multitask_of, multitask_section, multitask_tiles
+from pretune.report.parts.privacy import privacy_section
+from pretune.report.parts.scores import comparisons_section, scores_section
+from pretune.report.parts.sections import (
     curves_section,
     data_section,
     done_section,
@@ -20,10 +20,10 @@ from pretune.report.sections import (
     lineage_section,
     repeat_section,
 )
+from pretune.report.parts.steps import measured_by_steps, steps_lead, steps_of, steps_section
+from pretune.report.parts.study import study_lead, study_of, study_section, study_tiles
 from pretune.report.shown_run import shown_run
-from pretune.report.steps_section import measured_by_steps, steps_lead, steps_of, steps_section
 from pretune.report.story import banners, lead, over_title, tiles
-from pretune.report.study_section import study_lead, study_of, study_section, study_tiles
 from pretune.runfolder import RunFolder
 
 __all__ = ["report_page", "write_report"]

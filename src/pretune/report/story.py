@@ -9,7 +9,7 @@ from typing import Any
 from pretune.evaluation.compare import as_sentence
 from pretune.evaluation.evaluate import chosen_by
 from pretune.report.layout import Banner, Tile
-from pretune.report.passport_parts import total_rows
+from pretune.report.passport.parts import total_rows
 from pretune.report.words import (
     duration_text,
     is_percent,

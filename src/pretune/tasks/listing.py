@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING, Any
 from pretune.backbones.linear import MODEL_TYPE
 from pretune.errors import CorruptFile, DataError, UsageError, did_you_mean
 from pretune.options import Settings, refuse_unread
-from pretune.tasks.audio_classification import AudioClassification, AudioMultilabelClassification
-from pretune.tasks.audio_regression import AudioRegression
 from pretune.tasks.base import Task
-from pretune.tasks.conversation import Conversation
-from pretune.tasks.image_classification import ImageClassification, ImageMultilabelClassification
-from pretune.tasks.image_regression import ImageRegression
-from pretune.tasks.keypoint_detection import KeypointDetection
+from pretune.tasks.classes.audio_classification import AudioClassification, AudioMultilabelClassification
+from pretune.tasks.classes.image_classification import ImageClassification, ImageMultilabelClassification
+from pretune.tasks.classes.text_classification import TextClassification, TextMultilabelClassification
 from pretune.tasks.linear.classification import LINEAR_TASKS
-from pretune.tasks.object_detection import ObjectDetection
-from pretune.tasks.question_answering import QuestionAnswering
-from pretune.tasks.semantic_segmentation import SemanticSegmentation
+from pretune.tasks.places.keypoint_detection import KeypointDetection
+from pretune.tasks.places.object_detection import ObjectDetection
+from pretune.tasks.places.semantic_segmentation import SemanticSegmentation
 from pretune.tasks.sentence_embedding import SentenceEmbedding
-from pretune.tasks.speech_recognition import SpeechRecognition
-from pretune.tasks.text_classification import TextClassification, TextMultilabelClassification
-from pretune.tasks.text_generation import TextGeneration
-from pretune.tasks.text_regression import TextRegression
-from pretune.tasks.text_to_speech import TextToSpeech
-from pretune.tasks.text_to_text import TextToText
-from pretune.tasks.token_classification import TokenClassification
+from pretune.tasks.spans.question_answering import QuestionAnswering
+from pretune.tasks.spans.token_classification import TokenClassification
+from pretune.tasks.speech.speech_recognition import SpeechRecognition
+from pretune.tasks.speech.text_to_speech import TextToSpeech
+from pretune.tasks.values.audio_regression import AudioRegression
+from pretune.tasks.values.image_regression import ImageRegression
+from pretune.tasks.values.text_regression import TextRegression
+from pretune.tasks.written.conversation import Conversation
+from pretune.tasks.written.text_generation import TextGeneration
+from pretune.tasks.written.text_to_text import TextToText
 
 if TYPE_CHECKING:
     from pretune.backbones.load import Backbone

@@ -28,7 +28,7 @@ from pretune.schema import Check, listed, number, text, whole
 from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
 from pretune.tasks.baselines.embedding import embedding_baselines
 from pretune.tasks.blocks.embedding import embedding_blocks
-from pretune.tasks.row_task import training_rows
+from pretune.tasks.inputs.row_task import training_rows
 from pretune.tasks.rows.paired import PairedRows, paired_item, pieces_of, second_column, store_paired, texts_in
 from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction
 

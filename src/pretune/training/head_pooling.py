@@ -30,8 +30,8 @@ def decide_pooling(
     on keeps what it began with.
     """
     from pretune.backbones.pooling.choice import ChosenPooling, chosen_pooling
-    from pretune.tasks.labelling import Labelling
-    from pretune.tasks.of_texts import OfTexts
+    from pretune.tasks.classes.labelling import Labelling
+    from pretune.tasks.inputs.of_texts import OfTexts
 
     if not isinstance(task, OfTexts):
         return None
@@ -68,7 +68,7 @@ def _tried(
 ) -> tuple[Any, str]:  # fmt: skip
     """The trial, where there was one, and why it is so."""
     from pretune.backbones.cpu.fast import make_fast
-    from pretune.tasks.pooling_trial import reads_first, try_pooling
+    from pretune.tasks.classes.pooling_trial import reads_first, try_pooling
     from pretune.training.labelled import also_in_train
     from pretune.training.linear_start import units_by_id
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pretune.engine.devices import Device
     from pretune.engine.parallel import Cluster
-    from pretune.tasks.labelling import Labelling
+    from pretune.tasks.classes.labelling import Labelling
     from pretune.tasks.protocols import EncodedRows, Learnable
 
 __all__ = ["linear_start", "told_of", "units_by_id"]

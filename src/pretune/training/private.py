@@ -201,7 +201,7 @@ def plan_private(
 ) -> PrivatePlan | None:  # fmt: skip
     """The plan of a private run; None where none is asked for. Raises :class:`UsageError` and :class:`ModelError` for what cannot be private."""
     from pretune.engine.private.sampling import Units
-    from pretune.tasks.labelling import Labelling
+    from pretune.tasks.classes.labelling import Labelling
 
     if settings.dp_epsilon is None:
         return None
@@ -249,7 +249,7 @@ def with_canaries(data: Splits, settings: FinetuneSettings, say: Say) -> Splits:
     """The data with made-up rows planted among those of train, for ``pretune audit``. Raises :class:`UsageError` where rows are no texts."""
     from pretune.data.canaries import canaries, planted_in
     from pretune.tasks import find_task
-    from pretune.tasks.labelling import Labelling
+    from pretune.tasks.classes.labelling import Labelling
 
     kind: Any = find_task(data, settings.task)
     labels = kind.labels_of(data) if issubclass(kind, Labelling) else []

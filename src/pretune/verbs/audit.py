@@ -65,7 +65,7 @@ def audit(settings: AuditSettings, *, say: Say) -> Outcome:
     """
     if settings.out is not None and Path(settings.out).is_dir():
         raise UsageError(f"--out {settings.out} is a folder", "give a file")
-    from pretune.report.audit_page import write_audit_page
+    from pretune.report.pages.audit import write_audit_page
     from pretune.report.privacy_words import audit_lines
     from pretune.runs.proven import load_proven, refuse_lacking
 

@@ -74,7 +74,7 @@ def review(settings: ReviewSettings, *, say: Say) -> Outcome:
     out = Path(settings.out)
     if out.is_dir() or out.suffix.lower() != ".csv":
         raise UsageError(f"--out {settings.out} is no name of a table", "give a file that ends in .csv")
-    from pretune.report.review_page import write_review_page
+    from pretune.report.pages.review import write_review_page
 
     settings, reading = as_the_backbone_reads(settings, say)
     data = data_with_classes(settings, reading, "review", say)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
     from pretune.engine.parallel import Cluster
     from pretune.runs.proven import Proven
-    from pretune.tasks.classification import Classification
+    from pretune.tasks.classes.classification import Classification
     from pretune.tasks.protocols import EncodedRows
     from pretune.training.learning import Learning
     from pretune.training.setup import Setup
@@ -272,7 +272,7 @@ def _tasks(
 ) -> tuple[Classification, Classification, Classification]:
     """The parent's task as it answers, and as rows without labels are varied a little and strongly."""
     from pretune.tasks import task_restored
-    from pretune.tasks.classification import Classification
+    from pretune.tasks.classes.classification import Classification
 
     about = about_of(parent)
     plain = task_restored({**about, **({"augment": "none"} if "augment" in about else {})}, backbone)

@@ -16,10 +16,10 @@ from pretune.backbones.modes import evaluating
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.tasks.base import Task
+from pretune.tasks.inputs.row_task import RowTask
 from pretune.tasks.predicting import BUDGET_TOKENS
 from pretune.tasks.probes import by_row
 from pretune.tasks.protocols import EncodedRows
-from pretune.tasks.row_task import RowTask
 
 __all__ = ["own_features"]
 

@@ -18,7 +18,7 @@ from pretune.data.media.image import decode_image
 from pretune.data.text.scripts import SCRIPTS, count_scripts
 from pretune.evaluation.drift.words import TypicalWord, terms_of, typical_words, unspaced
 from pretune.tasks.baselines.image import picture_numbers
-from pretune.tasks.log_mel import log_mel
+from pretune.tasks.inputs.log_mel import log_mel
 from pretune.tasks.shown.audio import shown_clip
 from pretune.tasks.shown.thumbnails import thumbnail
 

@@ -15,7 +15,7 @@ from pretune.data.media.audio import decode_audio
 from pretune.metrics.base import Measured
 from pretune.tasks.baselines.features import feature_baselines
 from pretune.tasks.baselines.parts import KnownAnswers
-from pretune.tasks.log_mel import log_mel
+from pretune.tasks.inputs.log_mel import log_mel
 
 if TYPE_CHECKING:
     from datasets import Dataset

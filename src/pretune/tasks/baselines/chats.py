@@ -13,8 +13,8 @@ import numpy as np
 
 from pretune.metrics.base import Measured, Metric
 from pretune.tasks.baselines.writing import Nearest
-from pretune.tasks.picking import picked_rows
 from pretune.tasks.rows.chats import bytes_in, turns_of
+from pretune.tasks.written.picking import picked_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset

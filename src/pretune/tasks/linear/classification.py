@@ -22,10 +22,10 @@ from pretune.tasks.base import Task
 from pretune.tasks.baselines.audio import audio_baselines, clip_numbers
 from pretune.tasks.baselines.image import image_baselines, picture_numbers
 from pretune.tasks.baselines.text import text_baselines
-from pretune.tasks.classification import Classification
-from pretune.tasks.labelling import Labelling
+from pretune.tasks.classes.classification import Classification
+from pretune.tasks.classes.labelling import Labelling
+from pretune.tasks.classes.multilabel_classification import MultilabelClassification
 from pretune.tasks.linear.rows import NumberRows, TermRows, store_numbers, store_terms
-from pretune.tasks.multilabel_classification import MultilabelClassification
 from pretune.tasks.shown.audio import HOW_TO_READ, shown_clip
 from pretune.tasks.shown.parts import Parts
 from pretune.tasks.shown.thumbnails import thumbnail

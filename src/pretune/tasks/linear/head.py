@@ -21,7 +21,7 @@ from pretune.tasks.predicting import BUDGET_TOKENS
 from pretune.tasks.protocols import EncodedRows, Learnable
 
 if TYPE_CHECKING:
-    from pretune.tasks.labelling import Labelling
+    from pretune.tasks.classes.labelling import Labelling
 
 __all__ = ["LinearHead", "Solvable", "find_linear_head", "place", "read", "solvable", "solve"]
 

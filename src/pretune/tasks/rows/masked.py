@@ -20,7 +20,7 @@ from pretune.data.media.image import decode_image
 from pretune.files import check_free_space, fsync_file, write_json
 from pretune.modalities.image.pixels import store_pixels
 from pretune.modalities.text.store import Growing, open_array
-from pretune.tasks.dense import OWN, DenseTask
+from pretune.tasks.places.dense import OWN, DenseTask
 from pretune.types import Encoded
 
 if TYPE_CHECKING:

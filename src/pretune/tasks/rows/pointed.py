@@ -13,7 +13,7 @@ import numpy as np
 from pretune.backbones.fitted import fit_picture, fitted_size
 from pretune.data.media.image import decode_image
 from pretune.modalities.image.pixels import store_pixels
-from pretune.tasks.dense import OWN, DenseTask
+from pretune.tasks.places.dense import OWN, DenseTask
 from pretune.types import Encoded
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.files import check_free_space, write_json
 from pretune.tasks.base import Task
+from pretune.tasks.inputs.row_task import RowTask
 from pretune.tasks.protocols import EncodedRows, Learnable
-from pretune.tasks.row_task import RowTask
 from pretune.types import Batch, Encoded, Loss, Prediction
 
 __all__ = [
@@ -303,7 +303,7 @@ class OnTrunk:
             return self.task.loss(model, batch)
 
     def plain_loss(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        """See :meth:`pretune.tasks.row_task.RowTask.plain_loss`; for rows of such tasks."""
+        """See :meth:`pretune.tasks.inputs.row_task.RowTask.plain_loss`; for rows of such tasks."""
         assert isinstance(self.task, RowTask), f"{self.task.name} has no plain loss"
         with self.trunk.replay(batch.extras[TRUNK]):
             return self.task.plain_loss(model, batch)

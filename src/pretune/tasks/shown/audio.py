@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pretune.data.media.audio import decode_audio
-from pretune.tasks.log_mel import log_mel, pitch_at
+from pretune.tasks.inputs.log_mel import log_mel, pitch_at
 
 __all__ = ["HOW_TO_READ", "shown_clip"]
 

@@ -129,7 +129,7 @@ def _run_says(settings: AskSettings, data: Splits, labels: Sequence[str], say: S
 
     from pretune.runs.proven import load_proven
     from pretune.runs.rows import data_fingerprint
-    from pretune.tasks.classification import Classification
+    from pretune.tasks.classes.classification import Classification
     from pretune.tasks.predicting import predict_rows
     from pretune.training.labelled import cached_under
 

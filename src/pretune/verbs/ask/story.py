@@ -93,7 +93,7 @@ def ask(settings: AskSettings, *, say: Say) -> Outcome:
 
         facts = gained(settings, data, say)
         return Outcome(text=_gained_text(facts), facts=facts)
-    from pretune.report.ask_page import write_ask_page
+    from pretune.report.pages.ask import write_ask_page
     from pretune.verbs.ask.rows import asked
 
     facts, listed = asked(settings, data, say)

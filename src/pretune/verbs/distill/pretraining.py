@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pretune.data.reading import Reading
     from pretune.data.splits import Splits
     from pretune.engine.parallel import Cluster
+    from pretune.objectives.distilling.teaching import TaughtSettings
     from pretune.objectives.pretraining import Pretraining
-    from pretune.objectives.teaching import TaughtSettings
     from pretune.training.learning import Learning
     from pretune.training.setup import Setup
     from pretune.verbs.distill.story import DistillSettings
@@ -109,8 +109,8 @@ def _image_size(teacher: Backbone) -> int | None:
 
 
 def _objective(settings: DistillSettings, teacher: Backbone, backbone: Backbone, data: Splits, say: Say) -> Pretraining:
-    from pretune.objectives.distil_features import DistilFeatures
-    from pretune.objectives.distil_masked_text import DistilMaskedText
+    from pretune.objectives.distilling.distil_features import DistilFeatures
+    from pretune.objectives.distilling.distil_masked_text import DistilMaskedText
 
     told = _told(settings, teacher, backbone)
     if teacher.modality.is_file:
@@ -132,7 +132,7 @@ def _objective(settings: DistillSettings, teacher: Backbone, backbone: Backbone,
 def _told(settings: DistillSettings, teacher: Backbone, backbone: Backbone) -> TaughtSettings:
     """What the objective is told: rows as long as both models take, masked as usual."""
     from pretune.backbones.text.limits import max_length_of
-    from pretune.objectives.teaching import TaughtSettings
+    from pretune.objectives.distilling.teaching import TaughtSettings
 
     own: dict[str, Any] = {}
     if not teacher.modality.is_file:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
     from pretune.data.splits import Splits
     from pretune.engine.parallel import Cluster
-    from pretune.objectives.matched_student import PreparedStudent
+    from pretune.objectives.distilling.matched_student import PreparedStudent
     from pretune.tasks.base import Task
     from pretune.tasks.protocols import EncodedRows
     from pretune.tasks.teacher import Teacher, Teaching
@@ -222,7 +222,7 @@ def _task_settings(settings: DistillSettings, parent: RunFolder, backbone: Backb
 def _prepared(
     settings: DistillSettings, task: Task, student: torch.nn.Module, teacher: Teacher | None, rows: EncodedRows
 ) -> PreparedStudent:
-    from pretune.objectives.matched_student import PreparedStudent, ready
+    from pretune.objectives.distilling.matched_student import PreparedStudent, ready
 
     if teacher is None:
         return PreparedStudent(student, None, None, "")
@@ -233,7 +233,7 @@ def _prepared(
 def _objective(
     settings: DistillSettings, made: _Rows, lesson: PreparedStudent, rows: Mapping[str, EncodedRows], say: Say
 ) -> Callable[[Adaptation], Any]:
-    from pretune.objectives.distil import Distil
+    from pretune.objectives.distilling.distil import Distil
     from pretune.objectives.supervised import Supervised
 
     if lesson.teacher is None:

@@ -161,7 +161,7 @@ def _answered(proven: Proven, sides: _Sides, say: Say) -> _Answered:
     import numpy as np
 
     from pretune.answers import ANSWERS, answer_of
-    from pretune.tasks.labelling import Labelling
+    from pretune.tasks.classes.labelling import Labelling
 
     task = proven.task
     if task.metric.watch:
@@ -231,7 +231,7 @@ def _class_facts(settings: DriftSettings, proven: Proven, sides: _Sides, answere
     """Label shift and expected accuracy, where the model tells classes apart and the reference rows have labels."""
     import numpy as np
 
-    from pretune.tasks.classification import Classification
+    from pretune.tasks.classes.classification import Classification
 
     task = proven.task
     if not isinstance(task, Classification) or task.answer not in sides.reference.column_names:

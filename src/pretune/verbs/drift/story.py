@@ -66,7 +66,7 @@ def drift(settings: DriftSettings, *, say: Say) -> Outcome:
     refuse_missing_data(settings.data)
     if settings.out is not None and Path(settings.out).is_dir():
         raise UsageError(f"--out {settings.out} is a folder", "give a file")
-    from pretune.report.drift_page import write_drift_page
+    from pretune.report.pages.drift import write_drift_page
     from pretune.verbs.drift.rows import looked_at
 
     run = open_run(settings.run)
@@ -84,7 +84,7 @@ def drift(settings: DriftSettings, *, say: Say) -> Outcome:
 
 def _text(facts: Mapping[str, Any], out: str) -> str:
     """The result in a screenful."""
-    from pretune.report.drift_words import verdict_sentence, view_sentence
+    from pretune.report.pages.drift_words import verdict_sentence, view_sentence
     from pretune.report.words import percent_text, score_text
 
     lines = [

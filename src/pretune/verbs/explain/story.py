@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pretune.explain.attention import Attention
     from pretune.explain.attributions import Attribution
     from pretune.explain.written_saliency import WrittenSaliency
-    from pretune.report.stills import Chosen
+    from pretune.report.explained.stills import Chosen
     from pretune.verbs.explain.subject import Subject
 
 __all__ = ["ExplainSettings", "explain"]
@@ -150,7 +150,7 @@ def _refuse(settings: ExplainSettings) -> None:
 
 def _chosen(settings: ExplainSettings, attention: Attention | None) -> Chosen | None:
     """The matrix that the stills show. Raises :class:`UsageError` for one that is not there."""
-    from pretune.report.stills import Chosen
+    from pretune.report.explained.stills import Chosen
 
     if attention is None:
         _refuse(settings)
@@ -170,7 +170,7 @@ def _write_page(
     subject: Subject, attribution: Attribution | None, saliency: WrittenSaliency | None, attention: Attention | None,
     chosen: Chosen | None, notes: list[str], out: Path,
 ) -> None:  # fmt: skip
-    from pretune.report.attention_page import Explained, write_explained_page
+    from pretune.report.explained.page import Explained, write_explained_page
     from pretune.verbs.explain.subject import writing
 
     page = Explained(
@@ -186,7 +186,7 @@ def _write_stills(
     settings: ExplainSettings, attention: Attention | None, chosen: Chosen | None, say: Say
 ) -> dict[str, str]:
     from pretune.files import write_bytes, write_text
-    from pretune.report.stills import still
+    from pretune.report.explained.stills import still
     from pretune.verbs.explain.subject import writing
 
     if attention is None or chosen is None or (settings.png is None and settings.svg is None):

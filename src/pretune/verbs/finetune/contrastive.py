@@ -36,7 +36,7 @@ def contrastive(
 ) -> ContrastiveLabels:
     """The objective. Raises :class:`ModelError` where the answers do not come from a linear layer, :class:`DataError` for one class."""
     from pretune.objectives.contrastive_labels import ContrastiveLabels
-    from pretune.tasks.classification import Classification
+    from pretune.tasks.classes.classification import Classification
     from pretune.tasks.linear.head import find_linear_head
 
     assert isinstance(task, Classification), "others are refused"

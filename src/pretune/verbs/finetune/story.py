@@ -212,8 +212,8 @@ def _refuse_unfit(settings: FinetuneSettings, kind: type[Task], backbone: Backbo
     """Raise :class:`UsageError` where the mode of ``--adapt`` is nothing for this task or model, or other options nothing beside it."""
     from pretune.backbones.adapt import CONTRASTIVE, LORA
     from pretune.config import TrainSettings
-    from pretune.tasks.classification import Classification
-    from pretune.tasks.labelling import Labelling
+    from pretune.tasks.classes.classification import Classification
+    from pretune.tasks.classes.labelling import Labelling
 
     if settings.adapt == LORA and backbone.kind == "scratch":
         raise UsageError(
@@ -268,7 +268,7 @@ def _begin_linear(
     settings: FinetuneSettings, learning: Learning, task: Task, frozen: Frozen, train: Dataset
 ) -> None:  # fmt: skip
     """Let a head on frozen features begin at logistic regression; with ``--adapt linear`` that is all."""
-    from pretune.tasks.labelling import Labelling
+    from pretune.tasks.classes.labelling import Labelling
     from pretune.training.linear_start import linear_start
 
     if settings.adapt not in ("head", "linear") or not isinstance(task, Labelling) or settings.dp_epsilon is not None:

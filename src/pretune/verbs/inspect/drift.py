@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pretune.data.checks.finding import finding
 from pretune.evaluation.drift.find import LEAST_ROWS, find_drift
 from pretune.evaluation.drift.plain import PLAIN, look_at
-from pretune.report.drift_words import auc_text
+from pretune.report.pages.drift_words import auc_text
 from pretune.wording import counted
 
 if TYPE_CHECKING:

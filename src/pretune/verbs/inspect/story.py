@@ -114,8 +114,8 @@ def _corpus(place: str) -> Any:
 
 def _write(folder: Path, found: dict[str, Any], title: str, splits: Splits) -> list[str]:
     from pretune.files import write_json
-    from pretune.report.passport_page import write_passport_page
-    from pretune.report.passport_sheet import sheet_of
+    from pretune.report.passport.page import write_passport_page
+    from pretune.report.passport.sheet import sheet_of
 
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out {folder} is a file", "give a folder")

@@ -140,7 +140,7 @@ def set_up(
     from pretune.engine.parallel import Cluster
     from pretune.runs.rows import check_ledgers, data_fingerprint
     from pretune.tasks import find_task, task_on
-    from pretune.tasks.labelling import Labelling
+    from pretune.tasks.classes.labelling import Labelling
     from pretune.tasks.linear.head import find_linear_head
     from pretune.training.backbone import find_backbone, steady
     from pretune.training.frozen import Frozen

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pretune.data.reading import Reading
     from pretune.data.splits import Splits
     from pretune.metrics.base import Measured
-    from pretune.tasks.labelling import Labelling
+    from pretune.tasks.classes.labelling import Labelling
     from pretune.tasks.linear.fit import LinearFit
 
 __all__ = ["ProbeSettings", "probe"]

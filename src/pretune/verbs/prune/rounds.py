@@ -251,7 +251,7 @@ def recovery(
     """The learning of one round: the model of ``cut`` is taught by the one that pruning began with, on the training rows."""
     from pretune.backbones.load import LoadReport
     from pretune.compress.prune_norms import follow_closely
-    from pretune.objectives.distil import Distil
+    from pretune.objectives.distilling.distil import Distil
     from pretune.tasks.predicting import predict_rows
     from pretune.training.labelled import goal_on_validation
     from pretune.training.pace import default_epochs

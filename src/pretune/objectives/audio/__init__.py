@@ -1,0 +1,1 @@
+"""Learning from sound without labels."""

@@ -1,0 +1,1 @@
+"""Charts and figures as SVG and PNG."""

@@ -1,0 +1,1 @@
+"""An explained example as a page and a figure."""

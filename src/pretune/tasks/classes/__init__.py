@@ -1,0 +1,1 @@
+"""Rows that get one or several of a set of labels."""

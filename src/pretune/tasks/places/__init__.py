@@ -1,0 +1,1 @@
+"""Pictures that are answered by places: masks, points, boxes."""

@@ -1,0 +1,398 @@
+"""Boxes around objects of a picture, each with its class.
+
+What its heads learn and say is in :mod:`pretune.tasks.places.detection`. Shapes: B items of a batch, P places that are answered for, C classes,
+M boxes, N rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self, final
+
+import numpy as np
+import torch
+
+from pretune.answers import Boxes
+from pretune.backbones.detection.anchors import chosen_boxes
+from pretune.backbones.detection.fresh import new_detector
+from pretune.backbones.detection.model import MODEL_TYPE
+from pretune.backbones.limits import MOST_SIDE
+from pretune.backbones.stages import resting_part
+from pretune.config import READ_BY_MODALITY
+from pretune.data.media.image import decode_image
+from pretune.errors import DataError, UsageError, did_you_mean
+from pretune.metrics.base import Measured, Metric
+from pretune.metrics.detection import DetectionMetric, best_threshold
+from pretune.modalities import Modality
+from pretune.modalities.image.augment_boxes import BOX_AUGMENTS, varied_boxes
+from pretune.modalities.image.letterbox import Canvas, canvas_for, collate_canvas, fitted
+from pretune.modalities.image.transform import ImageTransform, image_transform_of
+from pretune.schema import Check, listed, number, text, whole
+from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
+from pretune.tasks.baselines.boxes import prior_boxes
+from pretune.tasks.blocks.detection import detection_blocks
+from pretune.tasks.inputs.row_task import training_rows
+from pretune.tasks.places.detection.kinds import HEADS, STRIDES, HeadKind, head_for, shapes_of_rows
+from pretune.tasks.places.detection.two_stages import LUCK
+from pretune.tasks.places.placed import BoxPlace, PlacedTask
+from pretune.tasks.protocols import PartsPace
+from pretune.tasks.rows.boxed import BoxedRows, BoxTarget, scaled_target, store_boxed
+from pretune.tasks.shown.parts import Parts, fitted_parts
+from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction
+from pretune.wording import counted
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from pretune.backbones.load import Backbone, LoadReport
+    from pretune.config import TaskSettings
+    from pretune.data.splits import Splits
+
+__all__ = ["ObjectDetection"]
+
+LONGEST_PX = 320
+_PLACE_DIGITS, _SCORE_DIGITS = 2, 9
+_FEW_RECORDS, _FAINT = 10, 0.1
+
+
+@final
+class ObjectDetection(PlacedTask):
+    """Boxes with classes. ``canvas`` is what pictures are scaled to, ``shapes`` those of the anchors of each stride; boxes scored
+    ``threshold`` or more are told as found.
+    """
+
+    name: ClassVar[str] = "object-detection"
+    modality: ClassVar[Modality] = Modality.IMAGE
+    columns: ClassVar[tuple[str, ...]] = ("image", "boxes")
+    answer: ClassVar[str] = Boxes.kind
+    metric_type: ClassVar[type[Metric]] = DetectionMetric
+    reads: ClassVar[tuple[str, ...]] = (*READ_BY_MODALITY["image"], "augment", "head")
+    kept: ClassVar[Mapping[str, Check]] = {
+        "labels": listed(text(), least=1, unique=True),
+        "canvas": listed(whole(1, MOST_SIDE), least=2),
+        "shapes": listed(listed(listed(number(above=0), least=2), least=1), least=1),
+        "head": text(*HEADS),
+        "augment": text(*BOX_AUGMENTS),
+        "threshold": number(0, 1),
+    }
+    default_batch_size: ClassVar[int] = 8
+    default_updates: ClassVar[int] = 1200
+    fixed_inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
+    taught_variation: ClassVar[str] = "none"
+
+    def __init__(
+        self, labels: Sequence[str], canvas: Canvas, shapes: Sequence[Any], *, head: str = "ssd", augment: str = "none",
+        threshold: float = 0.5,
+    ) -> None:  # fmt: skip
+        self.labels = tuple(labels)
+        self.index = {label: number for number, label in enumerate(self.labels)}
+        self.canvas, self.shapes, self.head = canvas, [[list(map(float, one)) for one in own] for own in shapes], head
+        self.augmentation, self.threshold = augment, threshold
+        self.learner = head_for(head, canvas, self.shapes, len(self.labels))
+        self.cost = max(1, canvas.height * canvas.width // 256)
+
+    @classmethod
+    def check(cls, data: Splits) -> None:
+        """Is there a box to learn?"""
+        cls._counted(data)
+
+    @classmethod
+    def _counted(cls, data: Splits) -> Counter[str]:
+        train = training_rows(data, cls.answer)
+        counts = Counter(box["label"] for boxes in train[cls.answer] for box in boxes or () if not box.get("aside"))
+        if not counts:
+            raise DataError(
+                f"none of the {counted(len(train), 'training picture')} has a box: there is nothing to learn",
+                "pretune inspect DATA shows what was read",
+            )
+        return counts
+
+    @classmethod
+    def start(cls, data: Splits, backbone: Backbone, settings: TaskSettings) -> Self:
+        """See :class:`pretune.tasks.base.Task`."""
+        head = "ssd" if settings.head == "auto" else settings.head
+        if head not in HEADS:
+            raise UsageError(f"--head is {head!r}", f"{did_you_mean(head, HEADS)}; {cls.name} has {', '.join(HEADS)}")
+        labels = sorted(cls._counted(data))
+        train = data["train"]
+        geometry = image_transform_of(backbone.processor)
+        widths, heights = (np.array(train[name]) for name in ("width", "height"))
+        canvas = canvas_for(widths, heights, settings.image_size or LONGEST_PX, geometry)
+        shapes = shapes_of_rows(train, canvas, {label: place for place, label in enumerate(labels)})
+        augment = "light" if settings.augment == "auto" else settings.augment
+        return cls(labels, canvas, shapes, head=head, augment=augment)
+
+    def student(self, data: Splits, backbone: Backbone, settings: TaskSettings) -> Self:
+        """See :class:`pretune.tasks.base.Task`: on the same canvas and anchors."""
+        canvas = dataclasses.replace(self.canvas, geometry=image_transform_of(backbone.processor))
+        return type(self)(self.labels, canvas, self.shapes, head=self.head, threshold=self.threshold)
+
+    def build(self, backbone: Backbone, *, seed: int) -> tuple[torch.nn.Module, LoadReport]:
+        """The detector of a folder that holds one for these classes and anchors, else one with a fresh head on the backbone."""
+        told: Any = backbone.config
+        if told.model_type == MODEL_TYPE:
+            names = tuple(told.id2label[number] for number in range(len(told.id2label)))
+            own = (self.labels, self.shapes, [*self.canvas.sides], HEADS[self.head])
+            if own == (names, told.shapes, [*told.canvas], HeadKind(told.pyramid_width, told.proposals)):
+                return backbone.build("AutoModelForObjectDetection", seed=seed)
+        return new_detector(
+            backbone, seed=seed, labels=self.labels, strides=STRIDES, canvas=[*self.canvas.sides], shapes=self.shapes,
+            **HEADS[self.head]._asdict(),
+        )  # fmt: skip
+
+    def parts_pace(self, model: torch.nn.Module, backbone: Backbone) -> PartsPace:
+        """A trained trunk keeps its first layers (up to stride 4) and learns at a third of the head's rate."""
+        trunk: Any = model.trunk
+        if backbone.kind == "scratch":
+            return PartsPace(learning_rate=2e-3)
+        return PartsPace(learning_rate=2e-3, trunk_scale=0.3, resting=tuple(resting_part(trunk, stride=4)))
+
+    def inputs_identity(self) -> str:
+        """How pictures are scaled."""
+        return self.canvas.identity()
+
+    def encode(self, example: Example) -> list[Encoded]:
+        """One picture, decoded and scaled to the canvas."""
+        picture = decode_image(example.inputs["image"])
+        pixels = fitted(picture, self.canvas)
+        target = example.target
+        assert target is None or isinstance(target, Boxes), f"{type(target).__name__} are no boxes"
+        boxes = None if target is None else scaled_target(target.boxes, self.index, picture.size, pixels.shape)
+        arrays = {"pixels": pixels, "size": np.array(picture.size, dtype=np.int32)}
+        return [Encoded(example.id, arrays, self.cost, boxes, example.weight)]
+
+    def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> BoxedRows:
+        """See :class:`pretune.tasks.base.Task`."""
+        column = dataset[self.answer] if self.answer in dataset.column_names else [None] * len(dataset)
+        found = [None if cell is None else Boxes.from_json(cell).boxes for cell in column]
+        return store_boxed(dataset, self.canvas, found, self.index, self.cost, fingerprint=fingerprint)
+
+    @property
+    def num_outputs(self) -> int:
+        """Numbers of a place that is answered for."""
+        return self.learner.num_outputs
+
+    @property
+    def varies_rows(self) -> bool:
+        """All levels but ``none`` do."""
+        return self.augmentation != "none"
+
+    def augment(self, row: Encoded, rng: np.random.Generator) -> Encoded:
+        """The picture flipped, coloured, moved, drawn nearer or farther, its boxes with it; and the luck by which samples are drawn."""
+        row = dataclasses.replace(row, arrays={**row.arrays, LUCK: rng.integers(2**63, dtype=np.uint64)})
+        if row.target is None or not self.varies_rows:
+            return row
+        target: BoxTarget = row.target
+        before_M4, _, aside_M = target.arrays()
+        pixels, boxes_M4, lost_M = varied_boxes(row.arrays["pixels"], before_M4, self.augmentation, rng)
+        places = tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in boxes_M4.tolist())
+        changed = BoxTarget(places, target.classes, tuple((aside_M | lost_M).tolist()))
+        return Encoded(row.id, {**row.arrays, "pixels": pixels}, row.cost, changed, row.weight)
+
+    def same_inputs_as(self, other: Task) -> bool:
+        """The same canvas and colours."""
+        return isinstance(other, ObjectDetection) and other.canvas == self.canvas
+
+    def collate(self, rows: Sequence[Encoded]) -> Batch:
+        """``targets`` are the head's; matched here, so that the loss's count is known before the loss."""
+        pixels = collate_canvas([row.arrays["pixels"] for row in rows], self.canvas)
+        targets, counts_B = self.learner.targets(rows)
+        weights_B = torch.tensor([row.weight for row in rows], dtype=torch.float32)
+        labelled_B = torch.tensor([row.target is not None for row in rows])
+        scales = [
+            (
+                row.arrays["pixels"].shape[1] / row.arrays["size"][0],
+                row.arrays["pixels"].shape[0] / row.arrays["size"][1],
+            )
+            for row in rows
+        ]
+        return Batch(
+            inputs={"pixel_values": pixels},
+            targets=dict(targets),
+            counts={TERM: float((counts_B * weights_B)[labelled_B].sum())},
+            ids=tuple(row.id for row in rows),
+            num_tokens=self.cost * len(rows),
+            num_padded=self.cost * len(rows),
+            extras={
+                "weights": weights_B,
+                "labelled": labelled_B,
+                "counts": counts_B,
+                "scales": torch.tensor(scales, dtype=torch.float64),
+                "sizes": torch.from_numpy(np.stack([row.arrays["size"] for row in rows])),
+            },
+        )
+
+    @property
+    def geometry(self) -> ImageTransform:
+        """How pictures are scaled and normalised."""
+        return self.canvas.geometry
+
+    def parts(self, example: Example) -> Parts:
+        """Squares of the scaled picture."""
+        (item,) = self.encode(dataclasses.replace(example, target=None))
+        return fitted_parts(item, item.arrays["pixels"].shape[:2])
+
+    def explained_place(self, logits: torch.Tensor, label: str | None) -> BoxPlace:
+        """A box."""
+        return BoxPlace(self.learner, self.labels, self.threshold, logits, label)
+
+    def logits_of(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """See the head: :mod:`pretune.tasks.places.detection`."""
+        return self.learner.logits_of(model, batch)
+
+    def loss(self, model: torch.nn.Module, batch: Batch) -> Loss:
+        """The head's, summed over pictures."""
+        refuse_unlabelled(self, batch, rows="pictures without boxes", answer="list of boxes, which may be empty")
+        return Loss.of(self.hard_losses(self.learner.learned_logits_of(model, batch), batch).sum())
+
+    def is_labelled(self, batch: Batch) -> torch.Tensor:
+        """Those whose boxes are told, be it none."""
+        return batch.extras["labelled"]
+
+    def item_weights(self, batch: Batch) -> torch.Tensor:
+        """What the head counts a picture for."""
+        return batch.extras["weights"] * batch.extras["counts"]
+
+    def hard_losses(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """(B,) the head's loss."""
+        return self.learner.losses(logits, batch) * batch.extras["weights"]
+
+    def soft_losses(
+        self, logits: torch.Tensor, teachers: torch.Tensor, batch: Batch, temperature: float
+    ) -> torch.Tensor:
+        """See :class:`pretune.tasks.base.Task`."""
+        return self.learner.distances(logits, teachers, temperature) * self.item_weights(batch)
+
+    def outputs(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """(B, P, 4 + C): the box of each place in shares of the canvas's sides, and the probability of each class, float64."""
+        answers = finite_answers(self.learner.answers_of(model, batch), batch.ids).float()
+        boxes_BP4, scores_BPC = self.learner.places_of(answers)
+        sides = torch.tensor([self.canvas.width, self.canvas.height] * 2, device=answers.device)
+        return torch.cat([(boxes_BP4 / sides).clamp(-1.0, 2.0).double(), scores_BPC], dim=-1)
+
+    @property
+    def chooses(self) -> bool:
+        """A head of two stages chooses regions."""
+        return self.learner.proposals > 0
+
+    def difference(self, one: torch.Tensor, other: torch.Tensor) -> float:
+        """The head's."""
+        return self.learner.difference(one, other)
+
+    def predict(self, model: torch.nn.Module, batch: Batch) -> list[Prediction]:
+        """The boxes that stay after sorting out, the surest first, in pixels of the picture as it was given."""
+        outputs = self.outputs(model, batch).cpu()
+        sides = torch.tensor([self.canvas.width, self.canvas.height] * 2)
+        found = []
+        for row, said, scale, size in zip(
+            batch.ids, outputs, batch.extras["scales"].cpu(), batch.extras["sizes"].cpu(), strict=True
+        ):
+            kept = chosen_boxes((said[:, None, :4] * sides), said[:, 4:], self.canvas.sides)
+            places = kept.boxes_M4.double() / scale.repeat(2)
+            most = size.repeat(2).double()
+            places = torch.minimum(places.clamp(min=0.0), most)
+            boxes = [
+                {"label": self.labels[label], "box": [round(one, _PLACE_DIGITS) for one in place], "score": round(score, _SCORE_DIGITS)}
+                for place, score, label in zip(places.tolist(), kept.scores_M.tolist(), kept.classes_M.tolist(), strict=True)
+                if place[2] - place[0] > 0.01 and place[3] - place[1] > 0.01
+            ]  # fmt: skip
+            found.append(Prediction(row, boxes))
+        return found
+
+    def merge(self, predictions: Sequence[Prediction]) -> list[Prediction]:
+        """A picture is one item."""
+        return list(predictions)
+
+    def truths(self, dataset: Dataset) -> list[Any]:
+        """The boxes. One of a class that was never learned stays: it can only be missed."""
+        return [None if cell is None else Boxes.from_json(cell).to_json() for cell in self.cells(dataset)]
+
+    def record(self, prediction: Prediction, truth: Any = None) -> dict[str, Any]:
+        """Id, boxes with scores, and the truth where it is known."""
+        line = {"id": prediction.id, self.answer: prediction.answer}
+        return line if truth is None else {**line, "truth": truth}
+
+    def calibrate(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Find the score from which a box is told."""
+        rows = [self.metric.matched_row(record) for record in records]  # type: ignore[attr-defined]
+        self.threshold, f1, precision, recall = best_threshold(rows)
+        return [
+            f"boxes scored {self.threshold:.2f} or more are told as found: on validation {precision:.1%} of these are right and {recall:.1%} "
+            f"of the true ones among them (F1 {f1:.3f}, the best there is)"
+        ]
+
+    def calibrated(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The records with the boxes that are told as found."""
+        return [
+            {**record, self.answer: [box for box in record[self.answer] if box["score"] >= self.threshold]}
+            for record in records
+        ]
+
+    @property
+    def tolerance(self) -> float:
+        """Of a score."""
+        return 0.01
+
+    def warnings(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Says when nothing is found anywhere, and which classes could never be."""
+        told = []
+        truths = Counter(box["label"] for record in records for box in record.get("truth") or ())
+        if unknown := [name for name in truths if name not in self.index]:
+            told.append(
+                f"The rows have boxes of {', '.join(unknown[:5])}, which the model never learned: none of them can be found."
+            )
+        sure = any(box["score"] >= _FAINT for record in records for box in record[self.answer])
+        if len(records) >= _FEW_RECORDS and truths and not sure:
+            told.append(
+                f"No box is found in {counted(len(records), 'picture')}: learn longer (--epochs) or from a pre-trained backbone."
+            )
+        return told
+
+    def blocks(self, records: Sequence[Mapping[str, Any]], rows: Any) -> list[dict[str, Any]]:
+        """Scores by class, curves, what is taken for what, pictures with their boxes."""
+        return detection_blocks(records, rows, self.metric, self.threshold)  # type: ignore[arg-type]
+
+    def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, Measured], list[str]]:
+        """``prior-boxes``: the commonest class where its boxes mostly are."""
+        answers = prior_boxes(train, rows)
+        records = [
+            {"id": row, self.answer: boxes, "truth": truth}
+            for row, boxes, truth in zip(rows["id"], answers, self.truths(rows), strict=True)
+        ]
+        return {"prior-boxes": self.metric.measure(records)}, []
+
+    def processor_to_save(self, backbone: Backbone) -> Any:
+        """A processor that normalises as this model wants it; the canvas is its own."""
+        from transformers import ViTImageProcessor
+
+        geometry = self.canvas.geometry
+        return ViTImageProcessor(
+            size={"height": self.canvas.height, "width": self.canvas.width}, resample=geometry.resample,
+            image_mean=list(geometry.mean), image_std=list(geometry.std), rescale_factor=geometry.scale,
+        )  # fmt: skip
+
+    def portable(self) -> dict[str, Any]:
+        """The canvas, and what makes boxes of the graph's numbers."""
+        return {
+            "modality": self.modality, "reader": "boxed", "canvas": [*self.canvas.sides], "strides": [*STRIDES], "shapes": self.shapes,
+            "proposals": HEADS[self.head].proposals, "fill": [*self.canvas.fill], "mean": [*self.canvas.geometry.mean], "std": [*self.canvas.geometry.std],
+            "scale": self.canvas.geometry.scale, "resample": self.canvas.geometry.resample, "threshold": self.threshold,
+        }  # fmt: skip
+
+    @classmethod
+    def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> Self:
+        """See :class:`pretune.tasks.base.Task`."""
+        height, width = about["canvas"]
+        canvas = Canvas(height, width, image_transform_of(backbone.processor))
+        return cls(
+            about["labels"], canvas, about["shapes"], head=about["head"], augment=about["augment"], threshold=about["threshold"]
+        )  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        """Classes, canvas, anchors, and the score from which boxes are told."""
+        return {
+            "task": self.name, "labels": list(self.labels), "head": self.head, "canvas": [*self.canvas.sides], "shapes": self.shapes,
+            "augment": self.augmentation, "threshold": self.threshold,
+        }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Texts that are answered by stretches of themselves."""

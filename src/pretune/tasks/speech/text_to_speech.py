@@ -1,0 +1,453 @@
+"""Speech made of text by Tacotron 2 (Shen et al. 2018, arXiv 1712.05884): letters in, log-mel frames out, sound by Griffin-Lim.
+
+Shapes: B rows of a batch, L letters, S decoder steps of R frames each, F = S x R frames, M mel bands, T samples of a clip,
+P units of the pre-net.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, final
+
+import numpy as np
+import torch
+
+from pretune.answers import Wave
+from pretune.backbones.audio.vocoder import WaveNetVocoder, vocoder_in
+from pretune.backbones.own import mel_of
+from pretune.backbones.text.characters import CharVocabulary
+from pretune.config import READ_BY_MODALITY
+from pretune.data.media.audio import decode_audio
+from pretune.engine.randomness import dropout_mask, spoken_key
+from pretune.errors import DataError, ModelError, did_you_mean
+from pretune.metrics.base import Measured, Metric
+from pretune.metrics.synthesis import SynthesisMetric
+from pretune.modalities import Modality
+from pretune.modalities.audio.clips import FULL_SCALE
+from pretune.modalities.audio.mel import MelSpec
+from pretune.modalities.audio.speech_steps import most_steps
+from pretune.schema import text, whole
+from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
+from pretune.tasks.baselines.synthesis import distances, nearest_clips, simple_voices, true_frames
+from pretune.tasks.blocks.synthesis import attention_picture, clip_warnings, synthesis_blocks
+from pretune.tasks.inputs.row_task import training_rows
+from pretune.tasks.rows.spoken import SpokenRows, spoken_clip, spoken_clips
+from pretune.tasks.rows.spoken_data import (
+    frames_per_letter,
+    letters_of,
+    refuse_new,
+    refuse_other_backbone,
+    speakers_of,
+    spelling_in,
+)
+from pretune.tasks.rows.trunk import POSITIONS
+from pretune.tasks.shown.alignment import attended, off_diagonal
+from pretune.tasks.shown.audio import shown_clip
+from pretune.tasks.speech.spoken_losses import spoken_losses, taught_losses
+from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from pretune.backbones.load import Backbone, LoadReport
+    from pretune.config import TaskSettings
+    from pretune.data.splits import Splits
+
+__all__ = ["TextToSpeech"]
+
+_PICTURES = 6
+LIMIT = (60.0, 4.0)
+"""Where a text that does not stop is cut off (:func:`pretune.modalities.audio.speech_steps.most_steps`); a voice keeps what it began with."""
+
+
+@final
+class TextToSpeech(Task):
+    """Clips of texts, each said by one of the voices of the training rows (column ``speaker``; one voice where there is none).
+
+    Letters are those of the training texts in lower case, an end behind them. ``take`` chooses among the ways of saying a text: it
+    draws the pre-net's dropout, which stays on, together with the text and its voice, so that a row is said alike in every batch.
+    """
+
+    name: ClassVar[str] = "text-to-speech"
+    modality: ClassVar[Modality] = Modality.TEXT
+    columns: ClassVar[tuple[str, ...]] = ("text", "audio")
+    answer: ClassVar[str] = Wave.kind
+    metric_type: ClassVar[type[Metric]] = SynthesisMetric
+    default_updates: ClassVar[int] = 4000
+    reads: ClassVar[tuple[str, ...]] = (*READ_BY_MODALITY["audio"], "take", "vocoder")
+    kept: ClassVar = {"spelling": CharVocabulary.fits, "take?": whole(0), "vocoder?": text()}
+    loss_parts: tuple[str, ...] = ("frames", "stop", "attention")
+    taught_variation: ClassVar[str] = "none"
+    by_name: ClassVar[bool] = True
+    by_steps: ClassVar[bool] = True
+    more_inputs: ClassVar[tuple[str, ...]] = ("speaker",)
+    lacks: ClassVar[Mapping[str, str]] = {
+        **Task.lacks,
+        "explain": "text-to-speech answers with sound: its attention is drawn in the report, and nothing else is explained",
+    }
+    labels: tuple[str, ...] = ()
+
+    def __init__(self, spelling: CharVocabulary, config: Any, *, take: int = 0, vocoder: str | None = None) -> None:
+        self.spelling, self.take, self.vocoder = spelling, take, vocoder
+        self.mel: MelSpec = mel_of(config)
+        self.speakers: tuple[str, ...] = tuple(config.speakers)
+        self.step: int = config.frames_per_step
+        self.units: int = config.prenet_size
+        self.dropout: float = config.prenet_dropout
+        self.frames_per_letter: float = config.frames_per_letter
+        self.limit: tuple[float, ...] = tuple(getattr(config, "limit", None) or LIMIT)
+        self._voices = {name: number for number, name in enumerate(self.speakers)}
+
+    @classmethod
+    def check(cls, data: Splits) -> None:
+        """Are there clips with texts?"""
+        training_rows(data, cls.answer)
+
+    @classmethod
+    def start(cls, data: Splits, backbone: Backbone, settings: TaskSettings) -> TextToSpeech:
+        """Letters and voices of the training rows; of a trained model its own, which have to be enough."""
+        refuse_other_backbone(backbone, settings.adapt)
+        train, config = data["train"], backbone.config
+        texts = [text or "" for text in train["text"]]
+        if backbone.folder is None:
+            spelling, speakers = letters_of(texts), speakers_of(train)
+        else:
+            spelling, speakers = spelling_in(config), tuple(config.speakers)
+            refuse_new(texts, spelling, speakers_of(train), speakers, backbone.name)
+        config.tokens, config.speakers, config.vocab_size = (
+            list(spelling.tokens),
+            list(speakers),
+            len(spelling.tokens) + 1,
+        )
+        config.frames_per_letter = frames_per_letter(train, spelling, mel_of(config))
+        config.limit = list(LIMIT)
+        return cls(spelling, config)
+
+    def build(self, backbone: Backbone, *, seed: int) -> tuple[torch.nn.Module, LoadReport]:
+        """The model that the backbone is."""
+        return backbone.build("AutoModelForTextToSpectrogram", seed=seed)
+
+    @property
+    def runs_in_parts(self) -> bool:
+        """Letters are read once and frames said step by step: what layers hold has no place in common with the answer."""
+        return True
+
+    def inputs_identity(self) -> str:
+        """How spectra are made, and who speaks."""
+        return repr((self.mel.to_dict(), self.speakers))
+
+    def encode(self, example: Example) -> list[Encoded]:
+        """Letters and voice; with a target its clip."""
+        target = example.target
+        assert target is None or isinstance(target, Wave), f"{type(target).__name__} is no clip"
+        item = self._read({"id": example.id, **example.inputs})
+        if target is None:
+            return [item]
+        clip = spoken_clip(target.cell(), self.mel.rate)
+        return [Encoded(item.id, item.arrays, self.mel.frames(len(clip)), clip.tobytes(), item.weight)]
+
+    def _read(self, row: Mapping[str, Any]) -> Encoded:
+        """A row's letters (L,) with the end, its voice (1,) and the key of its draws (1,). Raises :class:`DataError` for a voice it has not."""
+        known = [number for number in self.spelling.encode(row.get("text") or "") if number != self.spelling.unknown_id]
+        ids = np.array([*known, len(self.spelling.tokens)], dtype=np.int32)
+        voice = self._voice(row.get("speaker"), str(row["id"]))
+        arrays = {
+            "input_ids": ids, "voice": np.array([voice]), "key": np.array([spoken_key(self.take, voice, ids.tolist())], dtype=np.uint64),
+            "unread": np.array([len(self.spelling.tidied(row.get("text") or "")) - len(known)]),
+        }  # fmt: skip
+        return Encoded(str(row["id"]), arrays, self._expected(len(ids)), None, 1.0 if known else 0.0)
+
+    def _voice(self, name: Any, row: str) -> int:
+        """The number of a voice; the first, which has most rows, where none is named."""
+        if not name or not self.speakers:
+            return 0
+        if str(name) not in self._voices:
+            raise DataError(
+                f"row {row} is to be said by {name!r}, whom the model never heard",
+                f"{did_you_mean(str(name), self.speakers)}; it speaks as {', '.join(self.speakers[:20])}",
+            )
+        return self._voices[str(name)]
+
+    def _expected(self, letters: int) -> int:
+        return max(1, round(letters * self.frames_per_letter))
+
+    def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> SpokenRows:
+        """See :class:`pretune.tasks.base.Task`."""
+        clips = spoken_clips(dataset, self.mel, fingerprint) if self.answer in dataset.column_names else None
+        return SpokenRows(dataset, clips, self.mel, self._read)
+
+    def same_inputs_as(self, other: Task) -> bool:
+        """The same letters, voices and frames."""
+        return (
+            isinstance(other, TextToSpeech)
+            and other.spelling == self.spelling
+            and (other.mel, other.speakers, other.step) == (self.mel, self.speakers, self.step)
+        )
+
+    def collate(self, rows: Sequence[Encoded]) -> Batch:
+        """``targets`` (B, F, M) are the true frames, silence behind them up to a whole step; None where no row has a clip. ``extras``:
+        ``frames`` (B,) of each (0 without a clip), ``weights`` and ``keys`` (B,), ``unread`` (B,) letters that were passed over.
+        """
+        letters = [torch.from_numpy(row.arrays["input_ids"].astype(np.int64)) for row in rows]
+        ids_BL = torch.nn.utils.rnn.pad_sequence(letters, batch_first=True)
+        lengths_B = torch.tensor([len(one) for one in letters])
+        inputs: dict[str, torch.Tensor] = {
+            "input_ids": ids_BL,
+            "attention_mask": torch.arange(ids_BL.shape[1])[None] < lengths_B[:, None],
+            "voice_ids": torch.tensor([int(row.arrays["voice"][0]) for row in rows]),
+        }
+        mels = [None if row.target is None else self._target(row.target) for row in rows]
+        frames_B = torch.tensor([0 if one is None else len(one) for one in mels])
+        weights = [row.weight for row in rows]
+        costs = [row.cost for row in rows]
+        targets = None
+        if frames_B.max() > 0:
+            targets = torch.full((len(rows), int(frames_B.max()), self.mel.bands), self.mel.silence)
+            for number, one in enumerate(mels):
+                if one is not None:
+                    targets[number, : len(one)] = torch.from_numpy(one)
+        width = 0 if targets is None else targets.shape[1]
+        counted = sum(w * int(n) for w, n in zip(weights, frames_B.tolist(), strict=True))
+        return Batch(
+            inputs=inputs, targets=targets, counts={TERM: float(counted)}, ids=tuple(row.id for row in rows),
+            num_tokens=sum(costs), num_padded=len(rows) * max(costs),
+            extras={
+                "frames": frames_B, POSITIONS: torch.arange(width)[None] < frames_B[:, None], "weights": torch.tensor(weights, dtype=torch.float32), "letters": lengths_B,
+                "keys": torch.from_numpy(np.concatenate([row.arrays["key"] for row in rows]).view(np.int64)),
+                "unread": torch.from_numpy(np.concatenate([row.arrays["unread"] for row in rows])),
+            },
+        )  # fmt: skip
+
+    def _target(self, clip: bytes) -> np.ndarray:
+        """True frames (F, M), silence added up to a whole step."""
+        frames_FM = self.mel.of(np.frombuffer(clip, dtype=np.int16) / np.float32(FULL_SCALE))
+        more = -len(frames_FM) % self.step
+        return np.pad(frames_FM, ((0, more), (0, 0)), constant_values=self.mel.silence)
+
+    def logits_of(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """(B, F, 2 M + 2), each step told the true frames before it: frames before and behind the post-net, the logit of "this step is
+        the last" and how far attention is off the diagonal. Raises :class:`DataError` where no row has a clip.
+        """
+        if batch.targets is None:
+            raise DataError("none of these rows has a clip to be said again", "give rows with clips")
+        frames_B, letters_B = batch.extras["frames"], batch.extras["letters"]
+        mask_BF = torch.arange(batch.targets.shape[1], device=frames_B.device)[None] < frames_B[:, None]
+        steps_B = frames_B // self.step
+        keep = None if model.training else self._draws(batch, int(steps_B.max()))
+        found = model(**batch.inputs, frames=batch.targets, frame_mask=mask_BF, keep=keep)
+        off_BS = (found.attention_BSL * off_diagonal(steps_B, letters_B, found.attention_BSL)).sum(dim=2)
+        steps = torch.stack([found.stop_BS, off_BS], dim=-1).repeat_interleave(self.step, dim=1)
+        return torch.cat([found.before_BFM, found.after_BFM, steps], dim=-1)
+
+    def _draws(self, batch: Batch, steps: int) -> torch.Tensor:
+        """Which units of the pre-net stay (B, S, 2, P): a row's are a function of its text, its voice and the take alone."""
+        return torch.stack([self._drawn(batch, step) for step in range(steps)], dim=1)
+
+    def _drawn(self, batch: Batch, step: int) -> torch.Tensor:
+        """Those of one step (B, 2, P)."""
+        keys_B = batch.extras["keys"].cpu().numpy().view(np.uint64)
+        kept = dropout_mask(keys_B, (2, self.units), self.dropout, purpose=step)
+        return torch.from_numpy(kept).to(batch.inputs["input_ids"].device)
+
+    def loss(self, model: torch.nn.Module, batch: Batch) -> Loss:
+        """L1 and squared error of the frames, before and behind the post-net, the logit of the end and attention off the diagonal, summed
+        over frames.
+        """
+        refuse_unlabelled(self, batch, rows="rows without a clip", answer="clip")
+        parts = self._parts(self.logits_of(model, batch), batch)
+        log = {name: float(value.detach().sum()) for name, value in parts.items()}
+        return Loss.of(sum(parts.values(), torch.zeros(())).sum(), log)
+
+    def _parts(self, logits: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
+        """Each part of the loss summed over the frames of a row (B,)."""
+        assert batch.targets is not None, "there are true frames"
+        parts = spoken_losses(logits, batch.targets, batch.extras["frames"], self.step)
+        return {name: values_B * batch.extras["weights"] for name, values_B in parts.items()}
+
+    def is_labelled(self, batch: Batch) -> torch.Tensor:
+        """Those with a clip."""
+        return batch.extras["frames"] > 0
+
+    def item_weights(self, batch: Batch) -> torch.Tensor:
+        """Frames."""
+        return batch.extras["frames"].float() * batch.extras["weights"]
+
+    def hard_losses(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The loss summed over the frames of each row."""
+        return sum(self._parts(logits, batch).values(), torch.zeros_like(batch.extras["weights"]))
+
+    def soft_losses(
+        self, logits: torch.Tensor, teachers: torch.Tensor, batch: Batch, temperature: float
+    ) -> torch.Tensor:
+        """How far frames and ends are from a teacher's that was told the same true frames, summed over the frames of each row."""
+        return taught_losses(logits, teachers, batch.extras["frames"]) * batch.extras["weights"]
+
+    def outputs(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """What frames it says, told the true ones before each step, (B, F, M); 0 behind a row's end."""
+        bands = self.mel.bands
+        mask_BF = torch.arange(0 if batch.targets is None else batch.targets.shape[1], device=batch.extras["frames"].device)[None] < batch.extras["frames"][:, None]  # fmt: skip
+        said_BFM = finite_answers(self.logits_of(model, batch), batch.ids, mask_BF)[..., bands : 2 * bands]
+        return said_BFM * mask_BF[..., None]
+
+    def for_teacher(self, item: Encoded) -> Encoded:
+        """With its clip: a teacher says each step told the true frames before it, too."""
+        return item
+
+    def watched(self, model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss of each row, told the true frames before each step, and its frames: sound is made when learning is over."""
+        logits = finite_answers(self.logits_of(model, batch), batch.ids)
+        return self.hard_losses(logits, batch), self.item_weights(batch)
+
+    def predict(self, model: torch.nn.Module, batch: Batch) -> list[Prediction]:
+        """One clip a row, with whether it stopped by itself and how attention went through the letters."""
+        mels, stops, attention = self.said(model, batch)
+        unread = batch.extras["unread"].tolist()
+        found = []
+        sounds = self._sounds(mels, batch.extras["keys"].cpu().numpy().view(np.uint64).tolist())
+        for number, row in enumerate(batch.ids):
+            wave = Wave.of(sounds[number], self.mel.rate)
+            seconds = len(mels[number]) * self.mel.hop / self.mel.rate
+            detail = {"seconds": seconds, "stopped": stops[number], **attended(attention[number])}
+            lost = {"unread": unread[number]} if unread[number] else {}
+            found.append(Prediction(row, wave.to_json(), (), {**detail, **lost}))
+        return found
+
+    def _sounds(self, mels: list[np.ndarray], keys: list[int]) -> list[np.ndarray]:
+        """The sound of each row's frames: by Griffin-Lim, or by the WaveNet that was asked for."""
+        if self._spoken_by is None:
+            return [self.mel.sound(one) for one in mels]
+        return self._spoken_by.sounds(mels, keys)
+
+    @cached_property
+    def _spoken_by(self) -> WaveNetVocoder | None:
+        """Raises :class:`UsageError` where the vocoder's folder holds no WaveNet."""
+        return None if self.vocoder is None else vocoder_in(self.vocoder, self.mel)
+
+    def answering(self) -> dict[str, Any]:
+        """``take`` and what makes the sound."""
+        return {"take": self.take, "vocoder": self.vocoder or "Griffin-Lim"}
+
+    def said(self, model: torch.nn.Module, batch: Batch) -> tuple[list[np.ndarray], list[bool], list[np.ndarray]]:
+        """Of each row its frames (F, M), whether it stopped by itself, and the attention (S, L) of its steps."""
+        letters_B = batch.extras["letters"]
+        most = [most_steps(letters, self.frames_per_letter, self.step, self.limit) for letters in letters_B.tolist()]
+        most_B = torch.tensor(most, device=letters_B.device)
+        found, steps_B = model.say(**batch.inputs, most_steps=most_B, draw=lambda step: self._drawn(batch, step))  # type: ignore[operator]
+        mels_BFM = found.after_BFM.detach().float().cpu().numpy()
+        attention_BSL, stop_BS = (one.detach().float().cpu().numpy() for one in (found.attention_BSL, found.stop_BS))
+        steps, letters = steps_B.tolist(), letters_B.tolist()
+        mels = [mel_FM[: count * self.step] for mel_FM, count in zip(mels_BFM, steps, strict=True)]
+        odd = [row for row, mel_FM in zip(batch.ids, mels, strict=True) if not np.isfinite(mel_FM).all()]
+        if odd:
+            raise ModelError(f"the model's frames are no numbers (NaN or infinite) for {len(odd)} rows, the first is {odd[0]}", "train again, or copy the model again")  # fmt: skip
+        stops = [bool(stop_S[count - 1] >= 0) for stop_S, count in zip(stop_BS, steps, strict=True)]
+        return mels, stops, [one[:count, :width] for one, count, width in zip(attention_BSL, steps, letters, strict=True)]  # fmt: skip
+
+    def merge(self, predictions: Sequence[Prediction]) -> list[Prediction]:
+        """A text is one item."""
+        return list(predictions)
+
+    def truths(self, dataset: Dataset) -> list[Any]:
+        """The true clips and their texts."""
+        pairs = zip(self.cells(dataset), dataset["text"], strict=True)
+        return [{"clip": clip, "text": self.spelling.tidied(text or "")} for clip, text in pairs]
+
+    def record(self, prediction: Prediction, truth: Any = None) -> dict[str, Any]:
+        """Id and clip, how long it lasts, whether it stopped and how its letters were attended to; beside a true clip how far it is off."""
+        line = {"id": prediction.id, self.answer: prediction.answer, **prediction.detail}
+        if truth is None:
+            return line
+        said_FM = self.mel.of(decode_audio(Wave(prediction.answer).cell(), self.mel.rate))
+        path = truth["clip"].get("path")
+        return {
+            **line,
+            "text": truth["text"],
+            "truth": str(path or "a clip"),
+            **distances(self.mel, said_FM, true_frames(self.mel, truth["clip"])),
+        }
+
+    @property
+    def tolerance(self) -> float:
+        """Phases that are searched for magnify what engines differ by."""
+        return 0.1
+
+    def record_schema(self) -> dict[str, Any]:
+        """With what is told of the clip."""
+        schema = super().record_schema()
+        schema["properties"] |= {
+            "seconds": {"type": "number", "minimum": 0},
+            "stopped": {
+                "type": "boolean",
+                "description": "false: it was cut off at the most frames that such a text gets",
+            },
+            "letters": {"type": "integer"},
+            "covered": {"type": "integer", "description": "letters that were attended to"},
+            "unread": {"type": "integer", "description": "characters that the model never learned, passed over"},
+        }
+        return schema
+
+    def warnings(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Says which clips are likely wrong."""
+        return clip_warnings(records)
+
+    def blocks(self, records: Sequence[Mapping[str, Any]], rows: Any) -> list[dict[str, Any]]:
+        """Clips to hear beside the true ones, and what is likely wrong."""
+
+        def shown(index: int) -> dict[str, Any]:
+            row = rows[index]
+            return {"id": row["id"], **shown_clip(row["audio"], self.mel.rate)}
+
+        return synthesis_blocks(records, shown, self.mel.rate)
+
+    def explained(
+        self, model: torch.nn.Module, records: Sequence[Mapping[str, Any]], rows: Any
+    ) -> list[dict[str, Any]]:
+        """How attention goes through the letters of some texts."""
+        places = np.unique(np.linspace(0, len(rows) - 1, min(_PICTURES, len(rows))).astype(int)).tolist()
+        some = [rows[place] for place in places]
+        batch = self.collate([self._read(row) for row in some])
+        with torch.inference_mode():
+            device = next((one.device for one in model.parameters()), torch.device("cpu"))  # graphs have none
+            attention = self.said(model, batch.to(device))[2]
+        pictures = [
+            attention_picture(one, f"{row['id']}: {row['text']}") for row, one in zip(some, attention, strict=True)
+        ]
+        note = "Decoder steps to the right, letters of the text upwards (the last is its end): a text that is said whole is a rising line."
+        return [{"type": "pictures", "title": "Attention to the letters", "note": note, "rows": pictures}]
+
+    def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, Measured], list[str]]:
+        """``nearest-training-clip``: a real clip of the same text and voice, or of the nearest text; ``mean-frame``: the mean frame of the
+        training clips for their median length, which is no speech.
+        """
+        cells = self.cells(train)
+        simple = simple_voices(self.mel, cells, self.cells(rows), nearest_clips(train, rows))
+        note = "nearest-training-clip plays a real recording of the nearest text: it shows how far two clips of one text lie apart."
+        return {name: self.metric.measure(found) for name, found in simple.items()}, [note]
+
+    def portable(self) -> dict[str, Any]:
+        """Letters, voices and spectra."""
+        return {
+            "modality": self.modality, "reader": "spoken", "more": list(self.more_inputs), "letters": self.spelling.to_dict(), "speakers": list(self.speakers),
+            "mel": self.mel.to_dict(), "step": self.step, "units": self.units, "dropout": self.dropout, "frames_per_letter": self.frames_per_letter, "limit": list(self.limit), "take": self.take,
+        }  # fmt: skip
+
+    @classmethod
+    def restore(cls, about: Mapping[str, Any], backbone: Backbone) -> TextToSpeech:
+        """See :class:`pretune.tasks.base.Task`."""
+        return cls(
+            spelling_in(backbone.config),
+            backbone.config,
+            take=int(about.get("take") or 0),
+            vocoder=about.get("vocoder"),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Name, letters and take; the rest stands in the model's config."""
+        return {
+            "task": self.name,
+            "labels": [],
+            "spelling": self.spelling.to_dict(),
+            "take": self.take,
+            **({} if self.vocoder is None else {"vocoder": self.vocoder}),
+        }

@@ -1,0 +1,1 @@
+"""Rows that get a number."""

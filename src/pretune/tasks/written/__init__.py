@@ -1,0 +1,1 @@
+"""Rows that are answered by a text that is written token by token."""
