@@ -152,7 +152,7 @@ def _fresh(folder: Path, place: str, preset: str, auto: str, plan: Plan) -> tupl
     import torch
     import transformers
 
-    from pretune.backbones.scratch import scratch_text
+    from pretune.backbones.loading.scratch import scratch_text
 
     texts = _texts_of(folder / "paragraphs.csv")
     config, tokenizer, _ = scratch_text(f"scratch:{preset}", lambda: texts, "auto", plan.vocab_size)

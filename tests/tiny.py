@@ -14,14 +14,14 @@ from PIL import Image
 
 from conftest import make_rows
 from pretune.answers.schemes import to_iob2
-from pretune.backbones.adapt import LORA, Adaptation, adapt_low_rank, plan_adaptation
+from pretune.backbones.adaptation.adapt import LORA, Adaptation, adapt_low_rank, plan_adaptation
+from pretune.backbones.adaptation.lora import LowRankSpec
 from pretune.backbones.audio.spec import audio_spec_of
 from pretune.backbones.cpu.fast import make_fast
-from pretune.backbones.generation import marks_of
 from pretune.backbones.load import Backbone, load_backbone, save_model
-from pretune.backbones.lora import LowRankSpec
 from pretune.backbones.text.characters import new_vocabulary
 from pretune.backbones.text.limits import position_offset
+from pretune.backbones.writing.generation import marks_of
 from pretune.config import PretrainingSettings
 from pretune.data.splits import Splits
 from pretune.data.text.words import words_of

@@ -230,7 +230,7 @@ def _as_table(X: Any, column: str, *, in_files: bool) -> pa.Table:
     """The rows as a table. Paths of pictures and clips are given whole, so that they are found from anywhere."""
     import pyarrow as pa
 
-    from pretune.data.given import table_of
+    from pretune.data.cells.given import table_of
 
     is_listed = isinstance(X, (list, tuple, np.ndarray)) and len(X) > 0
     if in_files and is_listed and all(isinstance(one, (str, os.PathLike)) for one in X):

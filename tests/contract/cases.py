@@ -21,10 +21,10 @@ from conftest import make_rows
 from pretune.answers import AnswerSpan, Boxes, Keypoints, Label, Labels, Mask, Tags, TargetText, Text, Value, Wave
 from pretune.backbones.blocks import BlockEncoder
 from pretune.backbones.cpu.fast import make_fast
-from pretune.backbones.fitted import fitted_transform
-from pretune.backbones.generation import Generation, marks_of
 from pretune.backbones.load import load_backbone
+from pretune.backbones.places.fitted import fitted_transform
 from pretune.backbones.text.limits import max_length_of
+from pretune.backbones.writing.generation import Generation, marks_of
 from pretune.modalities.image.transform import image_transform_of
 from pretune.modalities.text.chat import ChatEncoder
 from pretune.modalities.text.encoder import TextEncoder

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pretune.backbones.adapt import plan_adaptation
+from pretune.backbones.adaptation.adapt import plan_adaptation
 from pretune.backbones.heads import heads_at
 from pretune.engine.randomness import row_keys
 from pretune.errors import DataError

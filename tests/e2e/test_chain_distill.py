@@ -18,7 +18,7 @@ from told_story import Killed, act_after
 
 import pretune
 from conftest import make_rows, write_csv
-from pretune.data.held_apart import held_apart
+from pretune.data.changes.held_apart import held_apart
 from pretune.files import read_json
 from pretune.runfolder import RunFolder
 from pretune.runs.reading import own_data

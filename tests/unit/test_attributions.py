@@ -12,7 +12,7 @@ import torch
 from conftest import make_rows
 from pretune.answers import Label
 from pretune.backbones.cpu.fast import make_fast
-from pretune.backbones.stages import Stage, StagedTrunk
+from pretune.backbones.places.stages import Stage, StagedTrunk
 from pretune.errors import DataError, UsageError
 from pretune.explain.attributions import explain_example
 from pretune.explain.faithfulness import deletion_test

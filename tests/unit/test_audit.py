@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from conftest import make_rows, write_csv
-from pretune.data.canaries import PREFIX, canaries
+from pretune.data.changes.canaries import PREFIX, canaries
 from pretune.errors import DataError, UsageError
 from pretune.evaluation.membership import epsilon_bound, exposure, membership
 from pretune.interface import Silent

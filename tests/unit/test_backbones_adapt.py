@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from pretune.backbones.adapt import find_parts, plan_adaptation
+from pretune.backbones.adaptation.adapt import find_parts, plan_adaptation
 from pretune.errors import ModelError, UsageError
 
 SMALL = {"vocab_size": 50, "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16, "num_hidden_layers": 3}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pretune.backbones.library import save_model
+from pretune.backbones.loading.library import save_model
 from pretune.backbones.presets.named import preset_config
 from pretune.errors import DataError, UsageError
 from pretune.modalities.text.tokenizer import count_texts, default_vocab_size, train_tokenizer

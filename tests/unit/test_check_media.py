@@ -13,9 +13,9 @@ import soundfile
 from PIL import Image
 
 from pretune.config import CleanSettings, DataSettings
+from pretune.data.changes.clean import clean
 from pretune.data.checks import near as check_near
 from pretune.data.checks.passport import passport
-from pretune.data.clean import clean
 from pretune.data.load import load_splits
 from pretune.data.read import read
 from pretune.data.splits import Splits

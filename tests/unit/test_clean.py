@@ -4,7 +4,7 @@ import datasets
 import pytest
 
 from pretune.config import CleanSettings
-from pretune.data.clean import clean, text_cleaner
+from pretune.data.changes.clean import clean, text_cleaner
 from pretune.data.splits import Splits
 from pretune.data.text import scrub, troubles
 

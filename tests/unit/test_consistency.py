@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pretune.backbones.adapt import plan_adaptation
+from pretune.backbones.adaptation.adapt import plan_adaptation
 from pretune.engine.average import Average
 from pretune.objectives.consistency import METHODS, Consistency, accepted
 from pretune.tasks import TextClassification

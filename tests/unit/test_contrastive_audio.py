@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from pretune.backbones.adapt import plan_adaptation
-from pretune.backbones.library import save_model
+from pretune.backbones.adaptation.adapt import plan_adaptation
 from pretune.backbones.load import load_backbone
+from pretune.backbones.loading.library import save_model
 from pretune.engine.randomness import row_keys
 from pretune.errors import ModelError
 from pretune.objectives import find_pretraining

@@ -13,7 +13,7 @@ import torch
 
 import pretune
 from conftest import make_rows, write_csv
-from pretune.backbones.adapt import plan_adaptation
+from pretune.backbones.adaptation.adapt import plan_adaptation
 from pretune.errors import DataError, UsageError
 from pretune.objectives.contrastive_labels import ContrastiveLabels, Partners
 from pretune.tasks import TextClassification

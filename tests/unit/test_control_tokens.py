@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import make_rows
-from pretune.backbones.processors import load_tokenizer
+from pretune.backbones.loading.processors import load_tokenizer
 from pretune.compress.prune_vocabulary import reduced_tokenizer
 from pretune.data.checks.passport import passport
 from pretune.data.splits import Splits

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pretune.metrics.base import values_of
-from pretune.metrics.detection import AveragePrecision, DetectionMetric, best_threshold
+from pretune.metrics.places.detection import AveragePrecision, DetectionMetric, best_threshold
 
 CLASSES = ("cell", "disc", "dot")
 

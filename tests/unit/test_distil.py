@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from pretune.backbones.adapt import encoder_layers, plan_adaptation
+from pretune.backbones.adaptation.adapt import encoder_layers, plan_adaptation
 from pretune.backbones.cpu.fast import make_fast
-from pretune.backbones.inner_states import Listener
+from pretune.backbones.states.inner_states import Listener
 from pretune.errors import ModelError
 from pretune.modalities.image.transform import image_transform_of
 from pretune.objectives.distilling.distil import Distil, MatchedStudent

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from clocks import clock_of
-from pretune.backbones.recompute import recompute_activations
+from pretune.backbones.adaptation.recompute import recompute_activations
 from pretune.engine import fit as fit_module
 from pretune.engine.batching import Feeds, Stream
 from pretune.engine.fit import Budget, Objective

@@ -213,7 +213,7 @@ def test_rows_without_a_text_are_not_answered() -> None:
 
 def test_texts_are_cleaned_by_the_tools_own_file() -> None:
     """Marked-up texts were right on half of the rows."""
-    from pretune.data.clean import english_stopwords, text_cleaner
+    from pretune.data.changes.clean import english_stopwords, text_cleaner
     from pretune.data.text import pii, scrub
 
     steps = ["html", "whitespace", "stopwords", "redact"]

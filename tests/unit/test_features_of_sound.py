@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pretune.backbones.adapt import plan_adaptation
+from pretune.backbones.adaptation.adapt import plan_adaptation
 from pretune.backbones.audio.spec import audio_spec_of
 from pretune.backbones.cpu import fast
 from pretune.backbones.load import load_backbone, save_model

@@ -12,7 +12,7 @@ import pytest
 
 import pretune
 from pretune.config import DataSettings
-from pretune.data.folds import fold_apart, folds_of
+from pretune.data.changes.folds import fold_apart, folds_of
 from pretune.data.load import load_splits
 from pretune.data.splits import Splits
 from pretune.errors import DataError, UsageError

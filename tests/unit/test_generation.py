@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pretune.backbones.cpu.fast import make_fast
-from pretune.backbones.generation import Generation, generate, marks_of
+from pretune.backbones.writing.generation import Generation, generate, marks_of
 from tiny import tiny_writer_backbone
 
 TEXTS = [

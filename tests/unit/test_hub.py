@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub.errors import HFValidationError
 
 from pretune import hub
-from pretune.backbones.folder import find_folder
+from pretune.backbones.loading.folder import find_folder
 from pretune.config import DataSettings
 from pretune.data.read import read
 from pretune.errors import DataError, ModelError

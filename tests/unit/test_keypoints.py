@@ -15,13 +15,13 @@ from scipy.io import savemat
 from pretune.answers import Keypoints
 from pretune.answers.peaks import peaks_of
 from pretune.answers.sides import bones_of, mirrored_places, side_of, torso_of
-from pretune.backbones.augment_points import mirror, moved, vary_with_points
+from pretune.backbones.places.augment_points import mirror, moved, vary_with_points
 from pretune.config import DataSettings
 from pretune.data.points.lsp import LSP_JOINTS
 from pretune.data.read import read
 from pretune.errors import DataError
 from pretune.metrics.base import values_of
-from pretune.metrics.keypoints import KeypointMetric
+from pretune.metrics.places.keypoints import KeypointMetric
 
 
 @pytest.mark.parametrize(

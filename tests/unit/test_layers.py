@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from pretune.backbones.adapt import encoder_layers
-from pretune.backbones.layers import evenly_chosen, thinned
+from pretune.backbones.adaptation.adapt import encoder_layers
 from pretune.backbones.load import load_backbone, save_model
+from pretune.backbones.parts.layers import evenly_chosen, thinned
 from pretune.errors import ModelError, UsageError
 from pretune.modalities.image.transform import image_transform_of
 from pretune.tasks import ImageClassification, TextClassification

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from absurd import CASES, Case, endless_loop, graph, growing, laughing, outside, slow_product, split, tokenizer
-from pretune.backbones import limits
-from pretune.backbones.limits import check_config, check_preprocessor, check_tokenizer, refuse_too_large
 from pretune.backbones.load import load_backbone, save_model
+from pretune.backbones.loading import limits
+from pretune.backbones.loading.limits import check_config, check_preprocessor, check_tokenizer, refuse_too_large
 from pretune.errors import CorruptFile, ModelError, PretuneError
 from pretune.export import graph_limits
 from pretune.export.graph_limits import check_graph, trust_graph

@@ -17,7 +17,7 @@ from datasets import Audio, Dataset, DatasetDict, Image
 from PIL import Image as Pictures
 
 import pretune
-from pretune.data.given import place_of, table_of
+from pretune.data.cells.given import place_of, table_of
 from pretune.errors import DataError, UsageError
 from pretune.interface.outcome import Outcome
 from pretune.interface.shown_html import Passport

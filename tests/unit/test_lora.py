@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from conftest import make_rows, write_csv
-from pretune.backbones.adapt import adapt_low_rank, find_parts, plan_adaptation
+from pretune.backbones.adaptation.adapt import adapt_low_rank, find_parts, plan_adaptation
+from pretune.backbones.adaptation.lora import LowRankSpec, low_rank_names, merge_low_rank
+from pretune.backbones.adaptation.modes import evaluating
 from pretune.backbones.cpu.fast import make_fast
 from pretune.backbones.cpu.layer import take_over_layers
-from pretune.backbones.lora import LowRankSpec, low_rank_names, merge_low_rank
-from pretune.backbones.modes import evaluating
 from pretune.errors import ModelError, UsageError
 from pretune.interface import Silent
 from pretune.runfolder import RunFolder

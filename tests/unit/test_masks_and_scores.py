@@ -15,7 +15,7 @@ from pretune.answers.mask import NONE
 from pretune.answers.rle import area_of_rle, decode_rle, encode_rle
 from pretune.errors import DataError
 from pretune.metrics.base import values_of
-from pretune.metrics.segmentation import SegmentationMetric, by_class, confusions, overlap_of_rows
+from pretune.metrics.places.segmentation import SegmentationMetric, by_class, confusions, overlap_of_rows
 
 NAMES = ("sky", "road", "car", "tree")
 

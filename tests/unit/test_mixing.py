@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pretune.backbones.adapt import plan_adaptation
+from pretune.backbones.adaptation.adapt import plan_adaptation
 from pretune.errors import DataError
 from pretune.modalities.image.augment import AUGMENTS
 from pretune.modalities.image.transform import image_transform_of

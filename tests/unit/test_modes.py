@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from pretune.backbones.modes import evaluating
+from pretune.backbones.adaptation.modes import evaluating
 
 
 def model_with_a_resting_part() -> nn.Sequential:

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from conftest import make_rows
-from pretune.backbones.adapt import plan_adaptation
-from pretune.backbones.shared_trunk import SharedTrunk
+from pretune.backbones.adaptation.adapt import plan_adaptation
+from pretune.backbones.states.shared_trunk import SharedTrunk
 from pretune.engine.batching import Feeds
 from pretune.errors import DataError, ModelError, UsageError
 from pretune.metrics.base import ScoreSpec

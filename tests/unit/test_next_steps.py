@@ -11,7 +11,7 @@ import pytest
 
 from conftest import make_rows, write_csv
 from pretune.config import CleanSettings
-from pretune.data.clean import clean
+from pretune.data.changes.clean import clean
 from pretune.data.splits import Splits
 from pretune.interface.declare import load_verb
 from pretune.interface.flags import parse_flags

@@ -9,7 +9,7 @@ from torchvision.models.detection._utils import BoxCoder
 
 from pretune.answers import Boxes
 from pretune.answers.boxes import Box, overlap
-from pretune.backbones.adapt import plan_adaptation
+from pretune.backbones.adaptation.adapt import plan_adaptation
 from pretune.backbones.detection.anchors import (
     BACKGROUND,
     IGNORED,
@@ -20,7 +20,7 @@ from pretune.backbones.detection.anchors import (
     shapes_for,
 )
 from pretune.backbones.load import load_backbone
-from pretune.backbones.stages import resting_part
+from pretune.backbones.places.stages import resting_part
 from pretune.export.standalone import boxed as standalone
 from pretune.modalities.image.augment_boxes import LEAST_LEFT, varied_boxes
 from pretune.modalities.image.letterbox import Canvas, canvas_for, collate_canvas, fitted

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from pretune.metrics.conversation import ConversationMetric
+from pretune.metrics.texts.conversation import ConversationMetric
 from pretune.modalities.text.chat import ChatEncoder
 from pretune.tasks import Conversation
 from pretune.tasks.rows.chats import turns_of

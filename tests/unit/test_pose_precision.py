@@ -12,8 +12,8 @@ from metric_promises import holds_its_promises
 
 from pretune.data.points.lsp import LSP_JOINTS
 from pretune.metrics.base import values_of
-from pretune.metrics.keypoints import KeypointMetric, poses_of
-from pretune.metrics.poses import falloffs_of, similarities
+from pretune.metrics.places.keypoints import KeypointMetric, poses_of
+from pretune.metrics.places.poses import falloffs_of, similarities
 
 
 def random_records(seed: int, count: int = 30) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pretune.backbones.load import load_backbone
-from pretune.backbones.presets_seq2seq import SENTINELS, SEQ2SEQ_PRESETS
+from pretune.backbones.presets.seq2seq import SENTINELS, SEQ2SEQ_PRESETS
 from pretune.errors import UsageError
 
 TEXTS = [f"Ein Hund läuft über die Straße, a dog number {n} runs across the street." for n in range(40)]

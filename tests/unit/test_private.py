@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from pretune.answers import Label
-from pretune.backbones.by_row import make_mappable
+from pretune.backbones.adaptation.by_row import make_mappable
 from pretune.engine.batching import Stream
 from pretune.engine.private import gradients as private_gradients
 from pretune.engine.private.accountant import Mechanism, agreed_epsilon, epsilon_by_fourier, epsilon_of, noise_for

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pretune.backbones.adapt import plan_adaptation
+from pretune.backbones.adaptation.adapt import plan_adaptation
 from pretune.modalities.image.transform import image_transform_of
 from pretune.tasks import ImageClassification, TextClassification, TextMultilabelClassification
 from pretune.tasks.baselines.parts import KnownLabels

@@ -11,7 +11,7 @@ import torch
 from scipy.stats import spearmanr
 
 from conftest import make_rows
-from pretune.backbones.units import HEADS, features_of, units_of
+from pretune.backbones.parts.units import HEADS, features_of, units_of
 from pretune.compress.prune_importance import part_scores
 from pretune.errors import CheckFailed
 from pretune.modalities.image.transform import image_transform_of

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pretune.answers import Wave
-from pretune.backbones.units import RECURRENT, keep_parts, units_of
+from pretune.backbones.parts.units import RECURRENT, keep_parts, units_of
 from pretune.compress.prune_importance import part_scores
 from pretune.compress.prune_plan import Shares, apply_plan, choose_parts, plan_of
 from pretune.types import Encoded, Example

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pretune.backbones.load import save_model
-from pretune.backbones.units import WRITERS, units_of, weight_read
+from pretune.backbones.parts.units import WRITERS, units_of, weight_read
 from pretune.compress.prune_plan import Shares, apply_plan, choose_parts, plan_of
 from tiny import tiny_backbone, tiny_writer_backbone
 

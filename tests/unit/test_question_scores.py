@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pretune.metrics.base import values_of
-from pretune.metrics.question_answering import QuestionAnsweringMetric, answer_scores, answer_tokens
+from pretune.metrics.texts.question_answering import QuestionAnsweringMetric, answer_scores, answer_tokens
 from pretune.tasks.spans.question_threshold import best_threshold
 
 WORDS = ["the", "a", "an", "Norman", "norman's", "1066,", "well-known", "U.S.", "$", "ÉCOLE", "der", "x"]

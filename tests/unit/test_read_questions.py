@@ -12,10 +12,10 @@ import pytest
 from pretune.answers import AnswerSpan
 from pretune.answers.span import Reference
 from pretune.config import CleanSettings, DataSettings
-from pretune.data.clean import clean
+from pretune.data.cells.spans import SpanReader
+from pretune.data.changes.clean import clean
 from pretune.data.load import load_splits
 from pretune.data.read import read
-from pretune.data.spans import SpanReader
 from pretune.data.splits import Splits
 from pretune.errors import DataError, UsageError
 

@@ -16,9 +16,10 @@ from torchvision.transforms import v2
 
 from pretune.answers import Mask
 from pretune.answers.mask import NONE
-from pretune.backbones.augment_masks import LEVELS, vary_with_mask
-from pretune.backbones.dense import build_dense
-from pretune.backbones.fitted import (
+from pretune.backbones.load import save_model
+from pretune.backbones.places.augment_masks import LEVELS, vary_with_mask
+from pretune.backbones.places.dense import build_dense
+from pretune.backbones.places.fitted import (
     common_size,
     fit_mask,
     fit_picture,
@@ -26,7 +27,6 @@ from pretune.backbones.fitted import (
     fitted_transform,
     largest_of,
 )
-from pretune.backbones.load import save_model
 from pretune.config import TaskSettings
 from pretune.data.splits import Splits
 from pretune.errors import ModelError, UsageError
@@ -184,7 +184,7 @@ def test_a_head_that_there_is_not_is_refused() -> None:
 
 
 def test_a_trunk_learns_slower_than_its_fresh_decoder() -> None:
-    from pretune.backbones.adapt import plan_adaptation
+    from pretune.backbones.adaptation.adapt import plan_adaptation
 
     task, model = task_of()
     fresh = tiny_image_backbone("resnet-10")
@@ -236,7 +236,7 @@ def test_a_folder_says_the_size_and_colours_of_its_inputs_whatever_the_trunk(kin
     """timm's own processor writes no file: a folder without one was taken for a model of texts."""
     from transformers import AutoImageProcessor, TimmWrapperImageProcessor
 
-    from pretune.backbones.processors import modality_of_folder
+    from pretune.backbones.loading.processors import modality_of_folder
 
     backbone = tiny_image_backbone("resnet-10")
     if kind == "timm":

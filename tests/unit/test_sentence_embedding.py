@@ -14,7 +14,7 @@ from pretune.answers import TargetText, Vector
 from pretune.backbones.load import save_model
 from pretune.errors import DataError, ModelError, UsageError
 from pretune.metrics.base import values_of
-from pretune.metrics.embedding import EmbeddingMetric, ranks_of
+from pretune.metrics.texts.embedding import EmbeddingMetric, ranks_of
 from pretune.objectives.supervised import Supervised
 from pretune.tasks.sentence_embedding import TEMPERATURE, SentenceEmbedding
 from pretune.types import Encoded, Example

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from pretune.answers import Text
-from pretune.backbones.adapt import plan_adaptation
+from pretune.backbones.adaptation.adapt import plan_adaptation
 from pretune.config import TaskSettings
 from pretune.data.splits import Splits
 from pretune.errors import DataError

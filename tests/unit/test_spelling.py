@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pretune.backbones.library import save_model
 from pretune.backbones.load import load_backbone
+from pretune.backbones.loading.library import save_model
 from pretune.backbones.text.characters import CharVocabulary, find_vocabulary, new_vocabulary, tidy
 from pretune.errors import DataError
 from pretune.tasks import SpeechRecognition

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from pretune.backbones.load import load_backbone
-from pretune.backbones.stages import FeaturePyramid, StagedTrunk, find_stages, stages_at, stages_of_dicts
+from pretune.backbones.places.stages import FeaturePyramid, StagedTrunk, find_stages, stages_at, stages_of_dicts
 from pretune.errors import ModelError
 
 TRUNKS = ("scratch:mobilenet-v2", "scratch:resnet-10", "scratch:vgg-11", "scratch:vit-micro")

@@ -12,7 +12,7 @@ from pretune.answers.schemes import faults_of, scheme_of, spans_of, strict_spans
 from pretune.errors import DataError
 from pretune.evaluation.intervals import bootstrap
 from pretune.metrics.base import values_of
-from pretune.metrics.tagging import TaggingMetric, by_type
+from pretune.metrics.texts.tagging import TaggingMetric, by_type
 
 METRIC = TaggingMetric()
 TYPES = ("PER", "LOC", "ORG-X", "MISC")

@@ -15,10 +15,10 @@ from torch.nn import functional
 
 from conftest import make_rows
 from pretune.backbones.blocks import BlockEncoder
-from pretune.backbones.causal import packs_exactly, told_in_packs, told_in_rows
 from pretune.backbones.cpu.fast import make_fast
 from pretune.backbones.heads import token_losses
 from pretune.backbones.load import load_backbone
+from pretune.backbones.writing.causal import packs_exactly, told_in_packs, told_in_rows
 from pretune.errors import DataError, UsageError
 from pretune.modalities.text.encoder import Ledger, TextPiece
 from pretune.objectives import find_pretraining

@@ -10,9 +10,9 @@ from torch.nn import functional
 from conftest import make_rows
 from pretune.answers import TargetText
 from pretune.backbones.cpu.fast import make_fast
-from pretune.backbones.generation import marks_of
 from pretune.backbones.load import load_backbone, save_model
 from pretune.backbones.text.limits import max_length_of
+from pretune.backbones.writing.generation import marks_of
 from pretune.engine.batching import Stream, plan_epoch
 from pretune.errors import ModelError, UsageError
 from pretune.tasks.baselines.writing import Nearest, first_sentence, scored_as

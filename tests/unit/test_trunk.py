@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pretune.backbones.adapt import plan_adaptation
+from pretune.backbones.adaptation.adapt import plan_adaptation
 from pretune.backbones.cpu.fast import make_fast
 from pretune.engine.batching import Feeds
 from pretune.engine.fit import Budget, fit

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pretune.metrics.base import values_of
-from pretune.metrics.ngrams import tokenizer_for
-from pretune.metrics.writing import WritingMetric
+from pretune.metrics.texts.ngrams import tokenizer_for
+from pretune.metrics.texts.writing import WritingMetric
 
 LATIN = [
     "a",

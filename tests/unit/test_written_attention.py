@@ -8,8 +8,8 @@ import torch
 
 from pretune.backbones.blocks import BlockEncoder
 from pretune.backbones.cpu.fast import make_fast
-from pretune.backbones.generation import marks_of
 from pretune.backbones.text.limits import max_length_of
+from pretune.backbones.writing.generation import marks_of
 from pretune.explain.attention import strongest
 from pretune.explain.written_attention import written_attention
 from pretune.tasks.written.text_generation import TextGeneration

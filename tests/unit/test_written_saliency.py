@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from pretune.backbones.generation import marks_of
 from pretune.backbones.text.limits import max_length_of
+from pretune.backbones.writing.generation import marks_of
 from pretune.explain import written_saliency as module
 from pretune.explain.written_attention import token_names
 from pretune.explain.written_saliency import written_saliency

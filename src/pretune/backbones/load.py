@@ -19,23 +19,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import nn
 
-from pretune.backbones.classes import class_axes, join_classes, names_of
-from pretune.backbones.dense import make_dense_known
 from pretune.backbones.detection.model import known_detector
-from pretune.backbones.folder import check_folder, find_folder
-from pretune.backbones.layers import KeptLayers, keep_layers, whole_config
-from pretune.backbones.library import model_errors, quiet_transformers, save_model
-from pretune.backbones.limits import Weights, within
 from pretune.backbones.linear import LINEAR_FEATURES, linear_features, make_known
-from pretune.backbones.norms import mend_batch_norms
+from pretune.backbones.loading.classes import class_axes, join_classes, names_of
+from pretune.backbones.loading.folder import check_folder, find_folder
+from pretune.backbones.loading.library import model_errors, quiet_transformers, save_model
+from pretune.backbones.loading.limits import Weights, within
+from pretune.backbones.loading.processors import load_processor, modality_of_folder, processor_facts
+from pretune.backbones.loading.scratch import fresh_linear, scratch_audio, scratch_image, scratch_text
 from pretune.backbones.own import make_own_known
+from pretune.backbones.parts.layers import KeptLayers, keep_layers, whole_config
+from pretune.backbones.parts.norms import mend_batch_norms
+from pretune.backbones.parts.removed import remove_parts
+from pretune.backbones.places.dense import make_dense_known
 from pretune.backbones.pooling.embedder import embedder_class
 from pretune.backbones.pooling.folder import PooledFolder, pooled_folder
 from pretune.backbones.pooling.pool import POOLED, pooled_class
 from pretune.backbones.presets.named import SCRATCH, preset_modality
-from pretune.backbones.processors import load_processor, modality_of_folder, processor_facts
-from pretune.backbones.removed import remove_parts
-from pretune.backbones.scratch import fresh_linear, scratch_audio, scratch_image, scratch_text
 from pretune.backbones.text_kinds import encoder_class
 from pretune.errors import ModelError, UsageError, did_you_mean
 from pretune.modalities import Modality
@@ -146,7 +146,7 @@ class Backbone:
         modes) the head is a linear one on the pooled states, whatever ``auto_class``, and with ``embeds`` there is none: what is pooled is given
         as a vector of length 1. Weights that are
         not in the folder are drawn from ``seed`` and named in the report. A classifier of the folder is joined to ``id2label`` by
-        name (:mod:`pretune.backbones.classes`). What config.json says was pruned is taken out. Raises :class:`ModelError`.
+        name (:mod:`pretune.backbones.loading.classes`). What config.json says was pruned is taken out. Raises :class:`ModelError`.
         """
         config = head_config(self._changed_config(config_changes), auto_class)
         if self.kept_layers is not None:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from pretune.backbones.modes import evaluating
+from pretune.backbones.adaptation.modes import evaluating
 
 __all__ = ["Rounding", "convolves", "fold_norms"]
 

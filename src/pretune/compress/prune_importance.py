@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from pretune.backbones.units import Reader, Unit, units_of, weight_read
+from pretune.backbones.parts.units import Reader, Unit, units_of, weight_read
 from pretune.engine.devices import Device
 from pretune.errors import CheckFailed
 from pretune.tasks.protocols import EncodedRows, Learnable

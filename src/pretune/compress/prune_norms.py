@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pretune.backbones.norms import StillBatchNorm2d
+from pretune.backbones.parts.norms import StillBatchNorm2d
 from pretune.engine.devices import Device
 from pretune.tasks.base import Task
 from pretune.tasks.protocols import EncodedRows

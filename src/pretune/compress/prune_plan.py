@@ -3,7 +3,7 @@
 - Feed-forward neurons: ``intermediate_size``, the same in every layer.
 - Heads of a ViT: ``num_attention_heads`` with ``head_dim``, the same in every layer. BERT, RoBERTa, ELECTRA, DistilBERT, wav2vec
   2.0 and HuBERT divide their width by the number of heads, so that their configs cannot say a missing one: which heads are
-  gone is kept by name (:mod:`pretune.backbones.removed`). Each layer keeps as many as any other all the same: to let layers
+  gone is kept by name (:mod:`pretune.backbones.parts.removed`). Each layer keeps as many as any other all the same: to let layers
   share one number by what their heads are worth was no better (docs/decisions.md, D57).
 - Tacotron: ``decoder_size``, the units of both cells of its decoder.
 - Decoders and encoder-decoders: feed-forward neurons alone, of both sides. ResNet: the widths of its stages (inside a detector or segmenter: channels inside its blocks, by name: D215). MobileNetV2: how much its blocks expand. VGG: ``mlp_ratio``, and channels by name.
@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from pretune.backbones.library import quiet_transformers
+from pretune.backbones.loading.library import quiet_transformers
 from pretune.backbones.own import TACOTRON
-from pretune.backbones.removed import REMOVED, removed_of, renamed
-from pretune.backbones.units import CHANNELS, FEED_FORWARD, HEADS, RECURRENT, WRITERS, Unit, keep_parts, units_of
-from pretune.backbones.wrapped import give_inner_config, inner_config
+from pretune.backbones.parts.removed import REMOVED, removed_of, renamed
+from pretune.backbones.parts.units import CHANNELS, FEED_FORWARD, HEADS, RECURRENT, WRITERS, Unit, keep_parts, units_of
+from pretune.backbones.parts.wrapped import give_inner_config, inner_config
 from pretune.errors import UsageError
 
 __all__ = ["Plan", "Shares", "apply_plan", "choose_parts", "plan_of"]

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pretune.backbones.processors import load_tokenizer
+from pretune.backbones.loading.processors import load_tokenizer
 from pretune.errors import ModelError
 from pretune.modalities.text.template import FastTokenizer, plain_backend
 

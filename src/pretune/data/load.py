@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pretune.config import CleanSettings, DataSettings
-from pretune.data.clean import clean
-from pretune.data.folds import fold_apart
+from pretune.data.changes.clean import clean
+from pretune.data.changes.folds import fold_apart
 from pretune.data.read import read
 from pretune.data.reading import Reading
 from pretune.data.split import complete_splits

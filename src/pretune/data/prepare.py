@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from pretune.data.cells.squad import join_answers
 from pretune.data.columns.find import find_roles
 from pretune.data.columns.looks import column_flag, names_files, sampled
 from pretune.data.columns.roles import ANSWER_ROLES, Roles
@@ -21,7 +22,6 @@ from pretune.data.places.place import Place, Source
 from pretune.data.points.columns import join_points
 from pretune.data.reading import Reading
 from pretune.data.rows import RowMaker
-from pretune.data.squad import join_answers
 from pretune.errors import DataError
 
 __all__ = ["Prepared", "prepared_tables"]

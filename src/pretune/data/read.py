@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from pretune.answers import ANSWERS, answer_of
 from pretune.config import DataSettings
-from pretune.data.boxes import BoxTally
+from pretune.data.cells.boxes import BoxTally
+from pretune.data.cells.spans import span_notes
 from pretune.data.columns.roles import ANSWER_ROLES, CLASS_ROLES, lack_of, parse_columns
 from pretune.data.columns.split import FoldTally
 from pretune.data.dialogue.notes import turn_notes
@@ -35,7 +36,6 @@ from pretune.data.prepare import Prepared, prepared_tables
 from pretune.data.read_notes import encoding_notes, row_notes, tag_notes
 from pretune.data.reading import Reading
 from pretune.data.rows import Rows
-from pretune.data.spans import span_notes
 from pretune.data.splits import Splits
 from pretune.data.store import SplitWriter, fingerprint, load_stored, store_folder
 from pretune.data.text.encodings import check_encoding_name

@@ -154,7 +154,7 @@ class Reading:
     @cached_property
     def cleaner(self) -> Callable[[str], str]:
         """What cleans a text."""
-        from pretune.data.clean import text_cleaner
+        from pretune.data.changes.clean import text_cleaner
 
         return text_cleaner(self.clean)
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pretune.answers import TargetText, Value
-from pretune.data.boxes import BoxReader
+from pretune.data.cells.boxes import BoxReader
+from pretune.data.cells.spans import SpanReader, groups_of_passages
+from pretune.data.cells.tagged import TaggedRows, TagReader
 from pretune.data.columns.roles import Roles
 from pretune.data.columns.split import FoldTally, split_of_cell
 from pretune.data.dialogue.columns import sound_turns
@@ -23,8 +25,6 @@ from pretune.data.media.base import Find, Media
 from pretune.data.media.rows import MediaReader
 from pretune.data.places.group_names import GroupNames
 from pretune.data.points.rows import PointReader
-from pretune.data.spans import SpanReader, groups_of_passages
-from pretune.data.tagged import TaggedRows, TagReader
 from pretune.errors import DataError
 
 __all__ = ["RowMaker", "Rows", "sound_text"]

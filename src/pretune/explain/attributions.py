@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from pretune.backbones.modes import evaluating
+from pretune.backbones.adaptation.modes import evaluating
 from pretune.engine.devices import Device
 from pretune.errors import UsageError
 from pretune.explain.aim import Aim

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from pretune.backbones.limits import refuse_too_large
+from pretune.backbones.loading.limits import refuse_too_large
 from pretune.errors import ModelError
 from pretune.files import open_regular
 from pretune.trial import TrialFailed, tried, trust

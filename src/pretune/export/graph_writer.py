@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from pretune.backbones.graph_parts import encoder_beside, postnet_beside
-from pretune.backbones.token_search import Steps
+from pretune.backbones.writing.token_search import Steps
 from pretune.errors import ModelError
 from pretune.export.graph_speaker import GraphSpeaker
 from pretune.export.onnx_model import Answer, OnnxModel, open_session

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from pretune.backbones.adaptation.modes import evaluating
 from pretune.backbones.graph_parts import parts_of
-from pretune.backbones.head_outputs import logits_in
-from pretune.backbones.modes import evaluating
+from pretune.backbones.states.head_outputs import logits_in
 from pretune.errors import ModelError
 from pretune.export.onnx_model import LOGITS
 from pretune.files import fsync_file, translate_disk_errors

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pretune.data.clean import english_stopwords
+from pretune.data.changes.clean import english_stopwords
 from pretune.files import fsync_file, translate_disk_errors, write_json
 from pretune.sums import SEALED, SUMS_FILE
 from pretune.tasks.base import Task
@@ -37,22 +37,22 @@ READERS = {
 }
 """The programs that make a model's inputs, by their own name or else by what they read."""
 _GOING_ON = (
-    ("pretune.backbones", "token_search.py"), ("pretune.backbones", "continuations.py"), ("pretune.engine", "randomness.py"),
+    ("pretune.backbones.writing", "token_search.py"), ("pretune.backbones.writing", "continuations.py"), ("pretune.engine", "randomness.py"),
 )  # fmt: skip
 _SHARED = {
     "tagged": (("pretune.data.text", "words.py"), ("pretune.answers", "schemes.py")),
     "mask": (("pretune.answers", "rle.py"),),
     "keypoints": (("pretune.answers", "rle.py"), ("pretune.answers", "peaks.py")),
     "questions": (("pretune.answers", "span_search.py"),),
-    "written": (("pretune.backbones", "token_search.py"), ("pretune.backbones", "graph_parts.py")),
+    "written": (("pretune.backbones.writing", "token_search.py"), ("pretune.backbones", "graph_parts.py")),
     "spoken": (
-        ("pretune.backbones.audio", "mel.py"),
-        ("pretune.backbones.audio", "speech_steps.py"),
+        ("pretune.modalities.audio", "mel.py"),
+        ("pretune.modalities.audio", "speech_steps.py"),
         ("pretune.backbones", "graph_parts.py"),
         ("pretune.engine", "randomness.py"),
     ),
     "prompt": _GOING_ON,
-    "chat": (*_GOING_ON, ("pretune.backbones.text", "chat_tokens.py"), ("pretune.data.dialogue", "turns.py")),
+    "chat": (*_GOING_ON, ("pretune.modalities.text", "chat_tokens.py"), ("pretune.data.dialogue", "turns.py")),
 }
 """Files of pretune itself that such a program uses."""
 _CARRIED = (".json", ".txt", ".model")

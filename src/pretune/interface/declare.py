@@ -146,7 +146,7 @@ def _placed(settings_class: type[Settings], values: dict[str, Any]) -> dict[str,
         if name not in places or _is_place(value, many):
             found[name] = value
             continue
-        from pretune.data.given import is_in_splits, place_of
+        from pretune.data.cells.given import is_in_splits, place_of
 
         if is_in_splits(value):
             if others := sorted({*value} - places):

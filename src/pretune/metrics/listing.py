@@ -2,19 +2,19 @@
 
 from pretune.metrics.base import Metric, ScoreSpec
 from pretune.metrics.classification import ClassificationMetric
-from pretune.metrics.conversation import ConversationMetric
-from pretune.metrics.detection import DetectionMetric
-from pretune.metrics.embedding import EmbeddingMetric
-from pretune.metrics.keypoints import KeypointMetric
-from pretune.metrics.language_model import LanguageModelMetric
 from pretune.metrics.multilabel import MultilabelMetric
-from pretune.metrics.question_answering import QuestionAnsweringMetric
+from pretune.metrics.places.detection import DetectionMetric
+from pretune.metrics.places.keypoints import KeypointMetric
+from pretune.metrics.places.segmentation import SegmentationMetric
 from pretune.metrics.recognition import RecognitionMetric
 from pretune.metrics.regression import RegressionMetric
-from pretune.metrics.segmentation import SegmentationMetric
 from pretune.metrics.synthesis import SynthesisMetric
-from pretune.metrics.tagging import TaggingMetric
-from pretune.metrics.writing import WritingMetric
+from pretune.metrics.texts.conversation import ConversationMetric
+from pretune.metrics.texts.embedding import EmbeddingMetric
+from pretune.metrics.texts.language_model import LanguageModelMetric
+from pretune.metrics.texts.question_answering import QuestionAnsweringMetric
+from pretune.metrics.texts.tagging import TaggingMetric
+from pretune.metrics.texts.writing import WritingMetric
 
 __all__ = ["METRICS", "spec_of"]
 

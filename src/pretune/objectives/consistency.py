@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from pretune.backbones.adapt import Adaptation
+from pretune.backbones.adaptation.adapt import Adaptation
 from pretune.engine.average import Average
 from pretune.engine.batching import Stream
 from pretune.engine.fit import Objective

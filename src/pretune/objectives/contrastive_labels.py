@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from pretune.backbones.adapt import Adaptation
+from pretune.backbones.adaptation.adapt import Adaptation
 from pretune.engine.batching import Stream
 from pretune.engine.fit import Objective
 from pretune.tasks.base import EncodedRows

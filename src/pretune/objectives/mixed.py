@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 import numpy as np
 import torch
 
-from pretune.backbones.shared_trunk import SharedTrunk
+from pretune.backbones.states.shared_trunk import SharedTrunk
 from pretune.engine.batching import Stream
 from pretune.errors import UsageError, did_you_mean
 from pretune.objectives.listing import PRETRAININGS, check_settings, find_pretraining

@@ -14,8 +14,8 @@ from typing import final
 import numpy as np
 import torch
 
-from pretune.backbones.adapt import Adaptation
-from pretune.backbones.shared_trunk import SharedTrunk
+from pretune.backbones.adaptation.adapt import Adaptation
+from pretune.backbones.states.shared_trunk import SharedTrunk
 from pretune.engine.batching import Stream
 from pretune.engine.fit import Objective
 from pretune.objectives.supervised import Supervised

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 import numpy as np
 import torch
 
-from pretune.backbones.adapt import Adaptation
+from pretune.backbones.adaptation.adapt import Adaptation
 from pretune.engine.fit import Objective
 from pretune.metrics.base import Measured, ScoreSpec, Sums
 from pretune.modalities import Modality

@@ -7,7 +7,7 @@ from typing import final
 import numpy as np
 import torch
 
-from pretune.backbones.adapt import Adaptation
+from pretune.backbones.adaptation.adapt import Adaptation
 from pretune.engine.batching import Stream
 from pretune.engine.fit import Objective
 from pretune.tasks.protocols import EncodedRows, Learnable

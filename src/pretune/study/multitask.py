@@ -100,7 +100,7 @@ def multitask(settings: MultitaskSettings, *, say: Say) -> Outcome:
 
 def _refuse_resting(settings: MultitaskSettings) -> None:
     """Raise :class:`UsageError` for ways to learn in which tasks do not meet."""
-    from pretune.backbones.adapt import LORA
+    from pretune.backbones.adaptation.adapt import LORA
 
     why = {
         "head": "a trunk that rests learns nothing from several tasks",

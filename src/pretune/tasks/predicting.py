@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pretune.answers import answer_of
-from pretune.backbones.modes import evaluating
+from pretune.backbones.adaptation.modes import evaluating
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.errors import DataError

@@ -21,7 +21,7 @@ from pretune.backbones.text_kinds import goes_on
 from pretune.config import READ_BY_MODALITY
 from pretune.errors import DataError, ModelError, UsageError
 from pretune.metrics.base import Measured, Metric
-from pretune.metrics.embedding import EmbeddingMetric, ranks_of
+from pretune.metrics.texts.embedding import EmbeddingMetric, ranks_of
 from pretune.modalities import Modality
 from pretune.modalities.text.encoder import LONG_TEXT, TextEncoder, collate_text
 from pretune.schema import Check, listed, number, text, whole

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from pretune.backbones.adaptation.modes import evaluating
 from pretune.backbones.cpu.layer import shorten_last_layer
-from pretune.backbones.head_outputs import logits_in
-from pretune.backbones.modes import evaluating
+from pretune.backbones.states.head_outputs import logits_in
 from pretune.engine.devices import Device
 from pretune.tasks.protocols import EncodedRows, Learnable
 

@@ -18,8 +18,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
-from pretune.backbones.inner_states import Listener
-from pretune.backbones.ragged import RaggedArrays, RaggedWriter
+from pretune.backbones.states.inner_states import Listener
+from pretune.backbones.states.ragged import RaggedArrays, RaggedWriter
 from pretune.cache import get_or_create
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference

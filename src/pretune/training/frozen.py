@@ -10,7 +10,7 @@ from pretune.interface.outcome import Say
 if TYPE_CHECKING:
     import torch
 
-    from pretune.backbones.adapt import Adaptation
+    from pretune.backbones.adaptation.adapt import Adaptation
     from pretune.engine.devices import Device
     from pretune.engine.parallel import Cluster
     from pretune.tasks.base import Task

@@ -47,7 +47,7 @@ class Merged:
 
 def merge(setup: Setup, learning: Learning) -> Merged | None:
     """Merge what low rank learned into the model, in place; None where nothing did."""
-    from pretune.backbones.lora import low_rank_names, merge_low_rank
+    from pretune.backbones.adaptation.lora import low_rank_names, merge_low_rank
 
     if not low_rank_names(learning.model):
         return None
@@ -62,7 +62,7 @@ def _logits(task: Any, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
     """In float32, without dropout."""
     import torch
 
-    from pretune.backbones.modes import evaluating
+    from pretune.backbones.adaptation.modes import evaluating
 
     with evaluating(model), torch.inference_mode():
         return task.logits_of(model, batch).float()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from datasets import Dataset
 
-    from pretune.backbones.adapt import Adaptation
+    from pretune.backbones.adaptation.adapt import Adaptation
     from pretune.data.splits import Splits
     from pretune.engine.batching import Stream
     from pretune.engine.parallel import Cluster
@@ -247,7 +247,7 @@ def keep_guarantee(run: RunFolder, plan: PrivatePlan, learning: Learning) -> Non
 
 def with_canaries(data: Splits, settings: FinetuneSettings, say: Say) -> Splits:
     """The data with made-up rows planted among those of train, for ``pretune audit``. Raises :class:`UsageError` where rows are no texts."""
-    from pretune.data.canaries import canaries, planted_in
+    from pretune.data.changes.canaries import canaries, planted_in
     from pretune.tasks import find_task
     from pretune.tasks.classes.labelling import Labelling
 

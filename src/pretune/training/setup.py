@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from pretune.backbones.adapt import Adaptation
+    from pretune.backbones.adaptation.adapt import Adaptation
+    from pretune.backbones.adaptation.lora import LowRankSpec
     from pretune.backbones.load import Backbone, LoadReport
-    from pretune.backbones.lora import LowRankSpec
     from pretune.engine.devices import Device
     from pretune.engine.parallel import Cluster
     from pretune.engine.plateau import Plateau
@@ -182,7 +182,7 @@ def make_learning(
     """Put the pieces of a training run together. ``parts_pace`` is how fast the parts of the model learn, where its task says so;
     ``private`` is asked for a plan once the objective stands.
     """
-    from pretune.backbones.adapt import plan_adaptation
+    from pretune.backbones.adaptation.adapt import plan_adaptation
     from pretune.engine.average import Average
     from pretune.engine.batching import Feeds
     from pretune.engine.fit import Budget
@@ -222,10 +222,10 @@ def make_learning(
 
 def _arrange(model: torch.nn.Module, settings: Any, device: Device) -> None:
     """Make the model, in place, what learns: with low rank added, fast or by single rows, on its device."""
-    from pretune.backbones.adapt import LORA, adapt_low_rank
-    from pretune.backbones.by_row import make_mappable
+    from pretune.backbones.adaptation.adapt import LORA, adapt_low_rank
+    from pretune.backbones.adaptation.by_row import make_mappable
+    from pretune.backbones.adaptation.recompute import recompute_activations
     from pretune.backbones.cpu.fast import make_fast
-    from pretune.backbones.recompute import recompute_activations
     from pretune.training.private import maps_rows
 
     if getattr(settings, "adapt", "full") == LORA:
@@ -250,7 +250,7 @@ def _plateau(settings: TrainSettings) -> Plateau | None:
 
 def _low_rank(settings: Any) -> LowRankSpec:
     """What ``--adapt lora`` and its options ask for."""
-    from pretune.backbones.lora import ALL, LowRankSpec
+    from pretune.backbones.adaptation.lora import ALL, LowRankSpec
 
     words = () if settings.lora_targets == ALL else settings.lora_targets.split(",")
     alpha = 2.0 * settings.lora_rank if settings.lora_alpha is None else settings.lora_alpha
@@ -280,7 +280,7 @@ def _flops_per_token(model: torch.nn.Module) -> float:
     and attention's quadratic part left out (Kaplan et al. 2020, arXiv 2001.08361, section 2.1)."""
     import torch
 
-    from pretune.backbones.lora import LowRank
+    from pretune.backbones.adaptation.lora import LowRank
 
     passed = {
         id(held.original)

@@ -123,7 +123,7 @@ class LoadedRun:
 
     def _rows_of(self, data: Any) -> Any:
         """Places as a string or tuple of strings, anything else as rows in memory whose ids are their places."""
-        from pretune.data.given import table_of
+        from pretune.data.cells.given import table_of
 
         modality = self._modality
         if isinstance(data, (str, os.PathLike)):

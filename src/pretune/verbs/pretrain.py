@@ -17,7 +17,7 @@ from pretune.training.setup import LearnSettings
 from pretune.wording import counted
 
 if TYPE_CHECKING:
-    from pretune.backbones.adapt import Adaptation
+    from pretune.backbones.adaptation.adapt import Adaptation
     from pretune.backbones.load import Backbone
     from pretune.data.reading import Reading
     from pretune.data.splits import Splits

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pretune.data.relabel import COLUMNS
+from pretune.data.changes.relabel import COLUMNS
 from pretune.errors import DataError, UsageError
 from pretune.files import write_text
 from pretune.interface.declare import verb

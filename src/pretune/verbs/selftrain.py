@@ -219,7 +219,7 @@ def _build(
     """The parent's model with the objective of rows without labels."""
     import numpy as np
 
-    from pretune.backbones.adapt import Adaptation
+    from pretune.backbones.adaptation.adapt import Adaptation
     from pretune.backbones.load import load_backbone
     from pretune.objectives.consistency import METHODS, Consistency
     from pretune.tasks.predicting import predict_rows

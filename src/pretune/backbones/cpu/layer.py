@@ -13,10 +13,10 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from pretune.backbones.adaptation.lora import is_low_rank
+from pretune.backbones.adaptation.modes import evaluating
 from pretune.backbones.cpu.blocks import AttentionBlock, BlockPlan, FeedForwardBlock, FirstAttentionBlock
 from pretune.backbones.cpu.dropout import FastDropout
-from pretune.backbones.lora import is_low_rank
-from pretune.backbones.modes import evaluating
 
 __all__ = ["LONGEST", "shorten_last_layer", "take_over_layers"]
 

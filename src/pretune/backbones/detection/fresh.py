@@ -10,7 +10,7 @@ from torch import nn
 
 from pretune.backbones.detection.model import MODEL_TYPE, NAMES_OF_CLASSES, TRUNK, known_detector
 from pretune.backbones.load import Backbone, LoadReport
-from pretune.backbones.stages import find_stages, stages_at
+from pretune.backbones.places.stages import find_stages, stages_at
 
 __all__ = ["new_detector"]
 

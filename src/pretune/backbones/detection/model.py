@@ -16,7 +16,7 @@ from torch import nn
 
 from pretune.backbones.detection.sampling import Truth
 from pretune.backbones.detection.two_stages import TwoStageHead
-from pretune.backbones.stages import FeaturePyramid, StagedTrunk, stages_of_dicts
+from pretune.backbones.places.stages import FeaturePyramid, StagedTrunk, stages_of_dicts
 
 __all__ = ["MODEL_TYPE", "NAMES_OF_CLASSES", "TRUNK", "SsdHead", "known_detector"]
 

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import nn
 
-from pretune.backbones.adapt import encoder_layers
-from pretune.backbones.modes import evaluating
+from pretune.backbones.adaptation.adapt import encoder_layers
+from pretune.backbones.adaptation.modes import evaluating
+from pretune.backbones.parts.removed import full_weights
 from pretune.backbones.pooling.pool import HEAD, MODES, POOLED, modes_of
-from pretune.backbones.removed import full_weights
 from pretune.errors import ModelError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Named sizes of text models that start from fresh weights: ``scratch:bert-mini``, ``scratch:gpt-micro``; encoder-decoders are in :mod:`pretune.backbones.presets_seq2seq`.
+"""Named sizes of text models that start from fresh weights: ``scratch:bert-mini``, ``scratch:gpt-micro``; encoder-decoders are in :mod:`pretune.backbones.presets.seq2seq`.
 
 Sizes: Turc et al. 2019 (arXiv 1908.08962), table 1 and the released models; the feed-forward layer is four times as
 wide as the hidden one. RoBERTa (Liu et al. 2019, arXiv 1907.11692) takes the same sizes with byte-level BPE. So do models that
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pretune.backbones.presets.audio import AUDIO_PRESETS
 from pretune.backbones.presets.image import IMAGE_PRESETS
-from pretune.backbones.presets_seq2seq import SEQ2SEQ_PRESETS, seq2seq_config
+from pretune.backbones.presets.seq2seq import SEQ2SEQ_PRESETS, seq2seq_config
 from pretune.errors import ModelError, did_you_mean
 from pretune.modalities import Modality
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pretune.backbones.library import model_errors, quiet_transformers
+from pretune.backbones.loading.library import model_errors, quiet_transformers
 from pretune.errors import DataError
 from pretune.schema import Misfit, listed, record, text
 

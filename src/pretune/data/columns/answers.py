@@ -8,11 +8,11 @@ from typing import Any
 from pretune.answers import AnswerSpan
 from pretune.answers.schemes import scheme_of
 from pretune.answers.span import NOWHERE
+from pretune.data.cells.tagged import are_places, items_of, named_tags, spans_in
 from pretune.data.columns.looks import look_at
 from pretune.data.columns.names import plain_name
 from pretune.data.labels.lists import is_missing
 from pretune.data.labels.words import are_scores, as_numbers
-from pretune.data.tagged import are_places, items_of, named_tags, spans_in
 from pretune.errors import DataError
 
 __all__ = ["hold_words", "span_column", "tagged_columns", "target_columns", "value_column"]

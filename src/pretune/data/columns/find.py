@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pretune.data.cells.tagged import are_places, items_of
 from pretune.data.columns.answers import span_column, tagged_columns, target_columns, value_column
 from pretune.data.columns.looks import Look, advised_label, column_flag, label_advice, listed, look_at, sampled
 from pretune.data.columns.media import SPEAKER_NAMES, TRANSCRIPT_NAMES, folder_column, mask_column, media_column
@@ -17,7 +18,6 @@ from pretune.data.labels.lists import holds_lists, holds_several
 from pretune.data.labels.words import missing_words_are_empty
 from pretune.data.places.folder_names import folder_depth
 from pretune.data.points.columns import points_column
-from pretune.data.tagged import are_places, items_of
 from pretune.errors import DataError, did_you_mean
 
 __all__ = ["find_roles"]

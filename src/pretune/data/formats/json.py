@@ -8,9 +8,9 @@ from itertools import islice
 from typing import Any, TextIO
 
 from pretune.data.archives.streams import Entry
+from pretune.data.cells.squad import holds_articles, questions_of
 from pretune.data.formats.base import ABSENT, CHUNK_CHARACTERS, Chunk, Table
 from pretune.data.places.place import split_of_word
-from pretune.data.squad import holds_articles, questions_of
 from pretune.data.text.encodings import open_text, read_lines
 from pretune.errors import DataError
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 from pretune.data.archives.streams import Entry
 from pretune.data.formats.base import Options
-from pretune.data.formats.box_table import table_boxes
-from pretune.data.formats.boxed import Pictures
-from pretune.data.formats.coco import coco_boxes
-from pretune.data.formats.voc import voc_boxes
-from pretune.data.formats.yolo import yolo_boxes
+from pretune.data.formats.marked.box_table import table_boxes
+from pretune.data.formats.marked.boxed import Pictures
+from pretune.data.formats.marked.coco import coco_boxes
+from pretune.data.formats.marked.voc import voc_boxes
+from pretune.data.formats.marked.yolo import yolo_boxes
 from pretune.data.media.base import Find, pictures_in
 from pretune.data.places.place import LeftOut, Place, stamp_of
 

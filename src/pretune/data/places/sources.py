@@ -12,7 +12,7 @@ from pretune.data.archives.streams import Entry
 from pretune.data.dialogue.chatterbot import CHAT_SUFFIXES, is_chat
 from pretune.data.formats.base import Options
 from pretune.data.formats.conll import LABEL, slots_in
-from pretune.data.formats.marks import marks_in
+from pretune.data.formats.marked.marks import marks_in
 from pretune.data.formats.media import media_kind, stems_of
 from pretune.data.formats.silent import is_silent_text
 from pretune.data.masks.names import is_mask_table

@@ -10,8 +10,8 @@ from typing import Any
 
 from pretune.data.archives.streams import Entry
 from pretune.data.formats.base import Chunk, Options, Table
-from pretune.data.formats.boxed import head_of
-from pretune.data.formats.coco import coco_json, coco_key, coco_pictures, is_coco
+from pretune.data.formats.marked.boxed import head_of
+from pretune.data.formats.marked.coco import coco_json, coco_key, coco_pictures, is_coco
 from pretune.data.media.base import Find, pictures_in
 from pretune.data.places.place import LeftOut, Place, Source, split_of_path, stamp_of
 from pretune.errors import DataError

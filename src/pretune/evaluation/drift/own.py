@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from pretune.backbones.adaptation.modes import evaluating
 from pretune.backbones.linear import terms_layer
-from pretune.backbones.modes import evaluating
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.tasks.base import Task

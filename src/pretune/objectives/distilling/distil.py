@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from pretune.backbones.adapt import Adaptation
-from pretune.backbones.inner_states import Listener
+from pretune.backbones.adaptation.adapt import Adaptation
+from pretune.backbones.states.inner_states import Listener
 from pretune.engine.batching import Stream
 from pretune.engine.fit import Objective
 from pretune.objectives.distilling.inner_matching import InnerMatching

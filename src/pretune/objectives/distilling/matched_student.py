@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from pretune.backbones.adapt import encoder_layers
-from pretune.backbones.inner_states import Listener, attention_inputs
-from pretune.backbones.modes import evaluating
+from pretune.backbones.adaptation.adapt import encoder_layers
+from pretune.backbones.adaptation.modes import evaluating
+from pretune.backbones.states.inner_states import Listener, attention_inputs
 from pretune.objectives.distilling.distil import MatchedStudent
 from pretune.objectives.distilling.inner_matching import InnerMatching, layer_map, relation_heads
 from pretune.tasks.base import Task

@@ -14,15 +14,15 @@ import numpy as np
 import torch
 
 from pretune.backbones.blocks import BlockEncoder
-from pretune.backbones.causal import ToldTokens, packs_exactly, told_in_packs, told_in_rows
 from pretune.backbones.heads import token_losses
 from pretune.backbones.text.limits import most_tokens, position_offset
 from pretune.backbones.text_kinds import goes_on
+from pretune.backbones.writing.causal import ToldTokens, packs_exactly, told_in_packs, told_in_rows
 from pretune.config import READ_BY_MODALITY
 from pretune.engine.batching import Stream, cut_by_budget
 from pretune.engine.devices import Device, inference
 from pretune.metrics.base import ScoreSpec
-from pretune.metrics.language_model import LIKELIHOOD, LanguageModelMetric, likelihood_scores
+from pretune.metrics.texts.language_model import LIKELIHOOD, LanguageModelMetric, likelihood_scores
 from pretune.modalities import Modality
 from pretune.modalities.text.packing import pack
 from pretune.objectives.pretraining import Pretraining
@@ -123,7 +123,7 @@ class CausalText(Pretraining):
     def statistics(
         self, rows: EncodedRows, device: Device, on_batch: Callable[[int], None] | None = None
     ) -> np.ndarray:
-        """(N, 4) as :data:`pretune.metrics.language_model.LIKELIHOOD` names them; N are rows of the data, whatever blocks they have."""
+        """(N, 4) as :data:`pretune.metrics.texts.language_model.LIKELIHOOD` names them; N are rows of the data, whatever blocks they have."""
         texts = _texts(rows)
         stats_NK = np.zeros((len(texts.bytes_N), len(LIKELIHOOD)))
         stats_NK[:, LIKELIHOOD.index("bytes")] = texts.bytes_N

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from pretune.backbones.adapt import Adaptation
+from pretune.backbones.adaptation.adapt import Adaptation
 from pretune.backbones.heads import IGNORED, heads_at, in_blocks
 from pretune.engine.batching import Stream, cut_by_budget
 from pretune.engine.devices import Device, inference

@@ -16,9 +16,9 @@ from pretune.wording import counted
 if TYPE_CHECKING:
     import torch
 
-    from pretune.backbones.adapt import Adaptation
+    from pretune.backbones.adaptation.adapt import Adaptation
     from pretune.backbones.load import Backbone, LoadReport
-    from pretune.backbones.shared_trunk import SharedTrunk
+    from pretune.backbones.states.shared_trunk import SharedTrunk
     from pretune.engine.devices import Device
     from pretune.engine.parallel import Cluster
     from pretune.metrics.base import ScoreSpec
@@ -105,7 +105,7 @@ def normalised(value: float, spec: ScoreSpec) -> float:
 
 def build_joint(settings: Any, run: RunFolder, tasks: Sequence[JointTask], say: Say, cluster: Cluster) -> JointLearning:
     """Tasks, models on one trunk, objective, optimizer and loop. The task with most rows comes first: an epoch is a pass over it."""
-    from pretune.backbones.shared_trunk import SharedTrunk
+    from pretune.backbones.states.shared_trunk import SharedTrunk
     from pretune.objectives.multitask import Multitask, TaskRows, rows_an_update
     from pretune.training.backbone import find_backbone, steady
     from pretune.training.setup import choose, make_learning

@@ -14,7 +14,7 @@ from pretune.answers import Value
 from pretune.data.text.scripts import count_scripts, mostly_unspaced, shares
 from pretune.errors import PretuneError
 from pretune.metrics.base import Measured
-from pretune.metrics.embedding import EmbeddingMetric
+from pretune.metrics.texts.embedding import EmbeddingMetric
 from pretune.tasks.baselines.text import MAX_FEATURES, MAX_ROWS, MAX_TEXT_CHARACTERS
 from pretune.tasks.rows.paired import second_column, texts_in
 from pretune.types import Example
@@ -94,7 +94,7 @@ def _sides(rows: Dataset) -> tuple[list[str], list[str]]:
 
 
 def _sparse_ranks(text_ND: Any, pair_ND: Any, own_N: np.ndarray, rows: Dataset) -> np.ndarray:
-    """As :func:`pretune.metrics.embedding.ranks_of`; of pairs that are as near half are taken to stand before it, as nothing tells them apart."""
+    """As :func:`pretune.metrics.texts.embedding.ranks_of`; of pairs that are as near half are taken to stand before it, as nothing tells them apart."""
     text_N, pair_N = (np.unique(side, return_inverse=True)[1] for side in _sides(rows))
     rank_N = np.ones(len(own_N), dtype=np.int64)
     for start in range(0, len(own_N), _BLOCK_ROWS):

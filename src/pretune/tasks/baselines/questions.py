@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.answers import AnswerSpan
 from pretune.metrics.base import Measured, Metric
-from pretune.metrics.question_answering import answer_tokens
+from pretune.metrics.texts.question_answering import answer_tokens
 
 if TYPE_CHECKING:
     from datasets import Dataset

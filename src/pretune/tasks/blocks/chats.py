@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pretune.metrics.base import Metric
-from pretune.metrics.writing import references_of
+from pretune.metrics.texts.writing import references_of
 from pretune.tasks.blocks.writing import writing_blocks
 from pretune.tasks.rows.chats import turns_of
 

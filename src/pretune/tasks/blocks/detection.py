@@ -13,7 +13,7 @@ import numpy as np
 
 from pretune.answers import Boxes
 from pretune.answers.boxes import Box, overlap
-from pretune.metrics.detection import HALF, AveragePrecision, DetectionMetric, curve_of
+from pretune.metrics.places.detection import HALF, AveragePrecision, DetectionMetric, curve_of
 from pretune.tasks.blocks.classification import Rows
 from pretune.tasks.shown.boxes import drawn_address, letters_of
 

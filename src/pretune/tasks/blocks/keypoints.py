@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pretune.metrics.base import quotient, values_of
-from pretune.metrics.keypoints import by_point, point_statistics
+from pretune.metrics.places.keypoints import by_point, point_statistics
 from pretune.tasks.blocks.classification import Rows
 from pretune.tasks.shown.points import both_poses
 

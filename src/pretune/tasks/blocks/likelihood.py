@@ -13,7 +13,7 @@ import numpy as np
 
 from pretune.backbones.blocks import BlockEncoder
 from pretune.metrics.base import Measured
-from pretune.metrics.language_model import LanguageModelMetric
+from pretune.metrics.texts.language_model import LanguageModelMetric
 from pretune.tasks.rows.texts import bytes_of
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pretune.answers.span import NOWHERE
-from pretune.metrics.question_answering import answer_scores
+from pretune.metrics.texts.question_answering import answer_scores
 from pretune.tasks.blocks.classification import Rows
 
 __all__ = ["question_blocks"]

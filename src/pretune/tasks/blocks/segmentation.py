@@ -12,7 +12,7 @@ import numpy as np
 
 from pretune.answers import Mask
 from pretune.metrics.base import values_of
-from pretune.metrics.segmentation import by_class, confusions, overlap_of_rows
+from pretune.metrics.places.segmentation import by_class, confusions, overlap_of_rows
 from pretune.tasks.blocks.classification import Rows
 from pretune.tasks.shown.masks import legend, side_by_side
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pretune.answers.schemes import Span, spans_of, strict_spans_of
 from pretune.metrics.base import values_of
-from pretune.metrics.tagging import by_type
+from pretune.metrics.texts.tagging import by_type
 from pretune.tasks.blocks.classification import Rows
 
 __all__ = ["tagging_blocks"]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from pretune.metrics.base import Metric
-from pretune.metrics.ngrams import chrf_of, chrf_statistics
-from pretune.metrics.writing import references_of
+from pretune.metrics.texts.ngrams import chrf_of, chrf_statistics
+from pretune.metrics.texts.writing import references_of
 from pretune.tasks.baselines.writing import main_script
 from pretune.tasks.blocks.classification import Rows
 from pretune.wording import counted

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from pretune.backbones.adapt import plan_adaptation
-from pretune.backbones.modes import evaluating
+from pretune.backbones.adaptation.adapt import plan_adaptation
+from pretune.backbones.adaptation.modes import evaluating
 from pretune.backbones.pooling.pool import Pool
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from pretune.answers import answer_of
-from pretune.backbones.limits import MOST_SIDE
+from pretune.backbones.loading.limits import MOST_SIDE
 from pretune.config import READ_BY_MODALITY
 from pretune.data.media.image import decode_image
 from pretune.metrics.base import Measured

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pretune.backbones.ragged import RaggedArrays, RaggedWriter
+from pretune.backbones.states.ragged import RaggedArrays, RaggedWriter
 from pretune.cache import get_or_create
 from pretune.files import fsync_file, write_json
 from pretune.modalities.text.store import open_array

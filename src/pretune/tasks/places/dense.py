@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import torch
 
-from pretune.backbones.augment_masks import LEVELS
-from pretune.backbones.decoders import DECODERS
-from pretune.backbones.dense import build_dense, is_dense, own_head
-from pretune.backbones.fitted import ROUND_TO, common_size, fitted_size, fitted_transform
-from pretune.backbones.limits import MOST_SIDE
+from pretune.backbones.loading.limits import MOST_SIDE
+from pretune.backbones.places.augment_masks import LEVELS
+from pretune.backbones.places.decoders import DECODERS
+from pretune.backbones.places.dense import build_dense, is_dense, own_head
+from pretune.backbones.places.fitted import ROUND_TO, common_size, fitted_size, fitted_transform
 from pretune.config import READ_BY_MODALITY
 from pretune.errors import UsageError, did_you_mean
 from pretune.modalities import Modality
@@ -49,7 +49,7 @@ OWN = "own_size"
 
 
 class DenseTask(PlacedTask):
-    """Answers for places. ``head`` is the decoder (of :data:`pretune.backbones.decoders.DECODERS`, or ``own`` for a model of transformers
+    """Answers for places. ``head`` is the decoder (of :data:`pretune.backbones.places.decoders.DECODERS`, or ``own`` for a model of transformers
     that has one), ``geometry`` how pictures become inputs, ``augmentation`` how they are varied.
     """
 

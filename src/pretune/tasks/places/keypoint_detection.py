@@ -17,12 +17,12 @@ from torch.nn import functional
 from pretune.answers import Keypoints
 from pretune.answers.peaks import peaks_of
 from pretune.answers.sides import mirrored_places
-from pretune.backbones.augment_points import vary_with_points
-from pretune.backbones.fitted import fit_picture, fitted_size, mean_colour
+from pretune.backbones.places.augment_points import vary_with_points
+from pretune.backbones.places.fitted import fit_picture, fitted_size, mean_colour
 from pretune.data.media.image import decode_image
 from pretune.errors import DataError
 from pretune.metrics.base import Measured, Metric
-from pretune.metrics.keypoints import KeypointMetric
+from pretune.metrics.places.keypoints import KeypointMetric
 from pretune.tasks.base import refuse_unlabelled
 from pretune.tasks.baselines.keypoints import keypoint_baselines
 from pretune.tasks.blocks.keypoints import keypoint_blocks

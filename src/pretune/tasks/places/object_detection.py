@@ -18,13 +18,13 @@ from pretune.answers import Boxes
 from pretune.backbones.detection.anchors import chosen_boxes
 from pretune.backbones.detection.fresh import new_detector
 from pretune.backbones.detection.model import MODEL_TYPE
-from pretune.backbones.limits import MOST_SIDE
-from pretune.backbones.stages import resting_part
+from pretune.backbones.loading.limits import MOST_SIDE
+from pretune.backbones.places.stages import resting_part
 from pretune.config import READ_BY_MODALITY
 from pretune.data.media.image import decode_image
 from pretune.errors import DataError, UsageError, did_you_mean
 from pretune.metrics.base import Measured, Metric
-from pretune.metrics.detection import DetectionMetric, best_threshold
+from pretune.metrics.places.detection import DetectionMetric, best_threshold
 from pretune.modalities import Modality
 from pretune.modalities.image.augment_boxes import BOX_AUGMENTS, varied_boxes
 from pretune.modalities.image.letterbox import Canvas, canvas_for, collate_canvas, fitted

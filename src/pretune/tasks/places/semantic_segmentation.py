@@ -16,12 +16,12 @@ from torch.nn import functional
 
 from pretune.answers import Mask
 from pretune.answers.mask import NONE
-from pretune.backbones.augment_masks import vary_with_mask
-from pretune.backbones.fitted import fit_mask, fit_picture, largest_of, mean_colour
+from pretune.backbones.places.augment_masks import vary_with_mask
+from pretune.backbones.places.fitted import fit_mask, fit_picture, largest_of, mean_colour
 from pretune.data.media.image import decode_image
 from pretune.errors import DataError
 from pretune.metrics.base import Measured, Metric
-from pretune.metrics.segmentation import SegmentationMetric
+from pretune.metrics.places.segmentation import SegmentationMetric
 from pretune.tasks.base import refuse_unlabelled
 from pretune.tasks.baselines.segmentation import segmentation_baselines
 from pretune.tasks.blocks.segmentation import segmentation_blocks

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pretune.answers import Mask
-from pretune.backbones.fitted import fit_mask, fit_picture
+from pretune.backbones.places.fitted import fit_mask, fit_picture
 from pretune.cache import get_or_create
 from pretune.data.media.image import decode_image
 from pretune.files import check_free_space, fsync_file, write_json

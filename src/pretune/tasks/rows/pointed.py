@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pretune.backbones.fitted import fit_picture, fitted_size
+from pretune.backbones.places.fitted import fit_picture, fitted_size
 from pretune.data.media.image import decode_image
 from pretune.modalities.image.pixels import store_pixels
 from pretune.tasks.places.dense import OWN, DenseTask

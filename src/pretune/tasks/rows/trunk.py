@@ -14,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from pretune.backbones.adapt import Adaptation
-from pretune.backbones.head_outputs import logits_in
-from pretune.backbones.modes import evaluating
-from pretune.backbones.ragged import RaggedArrays, RaggedWriter
-from pretune.backbones.trunk import Trunk, find_trunk
+from pretune.backbones.adaptation.adapt import Adaptation
+from pretune.backbones.adaptation.modes import evaluating
+from pretune.backbones.states.head_outputs import logits_in
+from pretune.backbones.states.ragged import RaggedArrays, RaggedWriter
+from pretune.backbones.states.trunk import Trunk, find_trunk
 from pretune.cache import get_or_create, holds
 from pretune.engine.batching import cut_by_budget
 from pretune.engine.devices import Device, inference

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pretune.backbones.modes import evaluating
-from pretune.backbones.stages import StagedTrunk
+from pretune.backbones.adaptation.modes import evaluating
+from pretune.backbones.places.stages import StagedTrunk
 from pretune.modalities.image.transform import ImageTransform, centre_crop, collate_pixels
 from pretune.tasks.shown.thumbnails import SIDE, picture_address
 

@@ -19,12 +19,12 @@ from torch.nn import functional
 from pretune.answers import AnswerSpan
 from pretune.answers.span import NOWHERE
 from pretune.answers.span_search import answer_in, joined_windows, trimmed_spans
-from pretune.backbones.head_outputs import logits_in
+from pretune.backbones.states.head_outputs import logits_in
 from pretune.backbones.text.limits import encoder_for, encoder_of
 from pretune.config import READ_BY_MODALITY
 from pretune.errors import DataError, UsageError
 from pretune.metrics.base import Measured, Metric
-from pretune.metrics.question_answering import QuestionAnsweringMetric
+from pretune.metrics.texts.question_answering import QuestionAnsweringMetric
 from pretune.modalities import Modality
 from pretune.modalities.text.encoder import TextPiece, collate_text
 from pretune.schema import Check, flag, number, text, whole

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pretune.metrics.question_answering import answer_scores
+from pretune.metrics.texts.question_answering import answer_scores
 
 __all__ = ["best_threshold"]
 

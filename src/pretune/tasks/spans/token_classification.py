@@ -24,7 +24,7 @@ from pretune.config import READ_BY_MODALITY
 from pretune.data.text.words import first_tokens, owners, words_of
 from pretune.errors import DataError
 from pretune.metrics.base import Measured, Metric
-from pretune.metrics.tagging import TaggingMetric
+from pretune.metrics.texts.tagging import TaggingMetric
 from pretune.modalities import Modality
 from pretune.modalities.text.encoder import TextEncoder, TextPiece, collate_text
 from pretune.schema import Check, listed, text, whole

@@ -22,8 +22,8 @@ from pretune.backbones.text_kinds import goes_on
 from pretune.config import READ_BY_MODALITY
 from pretune.errors import DataError, ModelError, UsageError
 from pretune.metrics.base import Measured, Metric
-from pretune.metrics.conversation import ConversationMetric
-from pretune.metrics.language_model import LIKELIHOOD
+from pretune.metrics.texts.conversation import ConversationMetric
+from pretune.metrics.texts.language_model import LIKELIHOOD
 from pretune.modalities import Modality
 from pretune.modalities.text.chat import ChatEncoder
 from pretune.modalities.text.encoder import TextPiece, collate_text

@@ -17,14 +17,14 @@ from torch.nn import functional
 
 from pretune.answers import Text
 from pretune.backbones.blocks import BlockEncoder
-from pretune.backbones.causal import told_in_rows
 from pretune.backbones.heads import token_losses, uncached
 from pretune.backbones.text.limits import most_tokens
 from pretune.backbones.text_kinds import goes_on
+from pretune.backbones.writing.causal import told_in_rows
 from pretune.config import READ_BY_MODALITY
 from pretune.errors import DataError, UsageError
 from pretune.metrics.base import Measured, Metric
-from pretune.metrics.language_model import LIKELIHOOD, LanguageModelMetric
+from pretune.metrics.texts.language_model import LIKELIHOOD, LanguageModelMetric
 from pretune.modalities import Modality
 from pretune.modalities.text.encoder import TextPiece
 from pretune.schema import Check, whole

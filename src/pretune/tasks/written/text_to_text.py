@@ -1,7 +1,7 @@
 """Text to text: translation, summaries, replies; an encoder-decoder reads a text and writes another.
 
 While it learns it is told the right tokens so far (teacher forcing), and the vocabulary head runs at these alone; afterwards it writes
-token by token (:mod:`pretune.backbones.generation`). Shapes: B items of a batch, T tokens read, L tokens written, M target tokens of a
+token by token (:mod:`pretune.backbones.writing.generation`). Shapes: B items of a batch, T tokens read, L tokens written, M target tokens of a
 batch, V tokens of the vocabulary.
 """
 
@@ -16,12 +16,12 @@ import numpy as np
 import torch
 
 from pretune.answers import TargetText
-from pretune.backbones.generation import Generation, Marks, generate, marks_of, search_of
 from pretune.backbones.text.limits import encoder_for, encoder_of, max_length_of
+from pretune.backbones.writing.generation import Generation, Marks, generate, marks_of, search_of
 from pretune.config import READ_BY_MODALITY
 from pretune.errors import ModelError, UsageError
 from pretune.metrics.base import Measured, Metric
-from pretune.metrics.writing import WritingMetric
+from pretune.metrics.texts.writing import WritingMetric
 from pretune.modalities import Modality
 from pretune.modalities.text.encoder import LONG_TEXT, TextEncoder, TextPiece, collate_text
 from pretune.modalities.text.template import plain_backend

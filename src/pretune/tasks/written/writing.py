@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
-from pretune.backbones.continuations import Continuations, Written
-from pretune.backbones.generation import Marks, write_tokens
-from pretune.backbones.token_search import Noise, Search
+from pretune.backbones.writing.continuations import Continuations, Written
+from pretune.backbones.writing.generation import Marks, write_tokens
+from pretune.backbones.writing.token_search import Noise, Search
 from pretune.engine.randomness import gumbel, prompt_keys
 from pretune.modalities.text.template import plain_backend
 

@@ -118,7 +118,7 @@ def gained(settings: AskSettings, data: Splits, say: Say) -> dict[str, Any]:
     """Logistic regression with the rows chosen that were filled in, against as many drawn ones, paired on validation rows."""
     import numpy as np
 
-    from pretune.data.relabel import relabelled
+    from pretune.data.changes.relabel import relabelled
 
     arms = _answered_arms(settings)
     before = len(data["train"])
@@ -153,7 +153,7 @@ def gained(settings: AskSettings, data: Splits, say: Say) -> dict[str, Any]:
 
 def _answered_arms(settings: AskSettings) -> dict[str, set[str]]:
     """By id of the rows that a person gave a label how each was chosen. Raises :class:`DataError` where none was."""
-    from pretune.data.relabel import DROP, table_lines
+    from pretune.data.changes.relabel import DROP, table_lines
 
     lines = [line for line in table_lines(Path(str(settings.filled))) if line["new_label"] not in ("", DROP)]
     arms = {line["id"]: {*line.get("chosen_by", "").split("+")} - {""} for line in lines}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pretune.data.relabel import COLUMNS
+from pretune.data.changes.relabel import COLUMNS
 from pretune.errors import UsageError
 from pretune.evaluation.asking import RANDOM, STRATEGIES
 from pretune.files import write_text

@@ -114,7 +114,7 @@ class _Adding:
         self.without += self._apart(read, named, columns, prefix=prefix)
 
     def _apart(self, read: Sequence[Dataset], named: str, columns: Sequence[str], *, prefix: str) -> list[Dataset]:
-        from pretune.data.held_apart import held_apart
+        from pretune.data.changes.held_apart import held_apart
 
         held = {name: self.own[name] for name in ("validation", "test") if len(self.own.get(name, ()))}
         found = []

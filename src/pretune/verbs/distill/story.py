@@ -137,7 +137,7 @@ def distill(settings: DistillSettings, *, say: Say) -> Outcome:
 
 def _is_fine_tuned(place: str) -> bool:
     """Has the run a task? Raises :class:`RunError` for a run without a model, :class:`UsageError` for a graph of another engine."""
-    from pretune.backbones.folder import find_folder
+    from pretune.backbones.loading.folder import find_folder
     from pretune.backbones.presets.named import SCRATCH
     from pretune.tasks import TASKS
 

@@ -18,7 +18,7 @@ from pretune.training.labelled import cached_under
 if TYPE_CHECKING:
     import torch
 
-    from pretune.backbones.adapt import Adaptation
+    from pretune.backbones.adaptation.adapt import Adaptation
     from pretune.backbones.load import Backbone
     from pretune.data.splits import Splits
     from pretune.engine.parallel import Cluster
@@ -52,7 +52,7 @@ def student_backbone(
 
     Raises :class:`pretune.errors.UsageError` and :class:`pretune.errors.ModelError`.
     """
-    from pretune.backbones.layers import thinned
+    from pretune.backbones.parts.layers import thinned
     from pretune.backbones.presets.audio import only_rate_of
     from pretune.training.backbone import find_backbone
 

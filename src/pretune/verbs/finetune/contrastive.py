@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from datasets import Dataset
 
-    from pretune.backbones.adapt import Adaptation
+    from pretune.backbones.adaptation.adapt import Adaptation
     from pretune.engine.devices import Device
     from pretune.objectives.contrastive_labels import ContrastiveLabels
     from pretune.tasks.base import EncodedRows, Task

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
 
-    from pretune.backbones.adapt import Adaptation
+    from pretune.backbones.adaptation.adapt import Adaptation
     from pretune.backbones.load import Backbone
     from pretune.data.splits import Splits
     from pretune.tasks.base import Task
@@ -136,7 +136,7 @@ def build_learning(
     settings: FinetuneSettings, run: RunFolder, data: Splits, say: Say, cluster: Any
 ) -> tuple[Setup, Learning]:
     """Backbone, task, model, objective, optimizer and loop of one seed."""
-    from pretune.backbones.adapt import CONTRASTIVE
+    from pretune.backbones.adaptation.adapt import CONTRASTIVE
     from pretune.objectives.supervised import Supervised
     from pretune.runs.rows import data_fingerprint
     from pretune.tasks.predicting import predict_rows, watched_scores
@@ -210,7 +210,7 @@ def _task(settings: FinetuneSettings, data: Splits, backbone: Backbone, run: Run
 
 def _refuse_unfit(settings: FinetuneSettings, kind: type[Task], backbone: Backbone) -> None:
     """Raise :class:`UsageError` where the mode of ``--adapt`` is nothing for this task or model, or other options nothing beside it."""
-    from pretune.backbones.adapt import CONTRASTIVE, LORA
+    from pretune.backbones.adaptation.adapt import CONTRASTIVE, LORA
     from pretune.config import TrainSettings
     from pretune.tasks.classes.classification import Classification
     from pretune.tasks.classes.labelling import Labelling
@@ -252,7 +252,7 @@ def _as_linear(settings: FinetuneSettings, backbone: Backbone) -> FinetuneSettin
 
 def _decide_begin(settings: FinetuneSettings, setup: Setup, learning: Learning, frozen: Frozen, train: Dataset) -> None:
     """What the model is before its first update."""
-    from pretune.backbones.adapt import CONTRASTIVE
+    from pretune.backbones.adaptation.adapt import CONTRASTIVE
     from pretune.verbs.finetune.contrastive import solve_when_evaluated
 
     task = setup.task
@@ -284,7 +284,7 @@ def _begin_linear(
 
 def _epochs(settings: FinetuneSettings, task: Task, costs_N: np.ndarray, batch_size: int) -> float:
     """Passes where none are asked for, by what is learned and how."""
-    from pretune.backbones.adapt import CONTRASTIVE
+    from pretune.backbones.adaptation.adapt import CONTRASTIVE
     from pretune.training.private import PRIVATE_EPOCHS
     from pretune.verbs.finetune.contrastive import pair_epochs
 

@@ -133,7 +133,7 @@ def set_up(
 ) -> ProbedModel:
     """The model, with the rows of train, of validation and of these splits. Raises :class:`UsageError` for a linear model unless it
     ``takes_linear`` ones, :class:`ModelError` for a model whose answers do not come from a linear layer."""
-    from pretune.backbones.adapt import plan_adaptation
+    from pretune.backbones.adaptation.adapt import plan_adaptation
     from pretune.backbones.cpu.fast import make_fast
     from pretune.backbones.linear import MODEL_TYPE
     from pretune.engine.devices import choose_device

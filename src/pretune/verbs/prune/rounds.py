@@ -171,7 +171,7 @@ def _share(settings: PruneSettings, number: int) -> float:
 
 def _write_cut(pruning: Pruning, run: RunFolder, cut: RunFolder, number: int, stage_folder: Path) -> None:
     """Score the parts of what there is, take out those that matter least, and write the model that is left."""
-    from pretune.backbones.units import units_of
+    from pretune.backbones.parts.units import units_of
     from pretune.compress.prune_importance import part_scores
     from pretune.compress.prune_norms import settle_norms
     from pretune.compress.prune_plan import apply_plan, choose_parts, plan_of

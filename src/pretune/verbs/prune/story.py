@@ -193,7 +193,7 @@ def _begin(settings: PruneSettings, run: RunFolder, parent: RunFolder, say: Say,
 
 def _refuse_strange(settings: PruneSettings, stage: TrainedModel) -> None:
     """Raise :class:`UsageError` for parts that the model does not have, or does not have enough of."""
-    from pretune.backbones.units import FEED_FORWARD, HEADS, units_of
+    from pretune.backbones.parts.units import FEED_FORWARD, HEADS, units_of
     from pretune.compress.prune_plan import plan_of
     from pretune.verbs.prune.rounds import keep_of
 
@@ -265,7 +265,7 @@ def _finish(pruning: Pruning, run: RunFolder, parent: RunFolder, folder: Path, b
 
 def _counts(stage: TrainedModel) -> dict[str, int]:
     """How many parts of each kind, and tokens, a model has."""
-    from pretune.backbones.units import units_of
+    from pretune.backbones.parts.units import units_of
 
     found = {} if stage.backbone.modality.is_file else {"tokens": stage.backbone.config.vocab_size}
     for unit in units_of(stage.model):
@@ -284,7 +284,7 @@ def _tokens_told(before: dict[str, int], after: dict[str, int]) -> list[str]:
 
 def _loading(made: TrainedModel) -> str:
     """What another program has to know to load the model."""
-    from pretune.backbones.removed import removed_of
+    from pretune.backbones.parts.removed import removed_of
     from pretune.report.words import HOW_TO_LOAD, unsaid_pooling
 
     gone = removed_of(made.backbone.config)

@@ -1,0 +1,1 @@
+"""What of a model learns, when, and at what cost of memory."""

@@ -1,0 +1,1 @@
+"""From a folder or a name to what is in it: files, limits, processors, fresh backbones."""

@@ -1,0 +1,1 @@
+"""Models that answer with places: decoders on the maps of a trunk."""

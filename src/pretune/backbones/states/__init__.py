@@ -1,0 +1,1 @@
+"""What a trunk gives: states that are kept, shared, compared."""

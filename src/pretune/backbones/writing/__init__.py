@@ -1,0 +1,1 @@
+"""Models that write: token by token, in batches, with graphs too."""

@@ -1,0 +1,1 @@
+"""Rows that are changed, left out or set apart before they are learned from."""

@@ -1,0 +1,1 @@
+"""Formats of pictures with boxes and masks."""

@@ -1,0 +1,1 @@
+"""Scores of boxes, masks and points."""

@@ -1,0 +1,1 @@
+"""Scores of written texts, spans, tags and vectors."""
