@@ -183,7 +183,7 @@ def _texts_of(path: Path) -> list[str]:
 
 
 def _tokenizer(texts: list[str], plan: Plan) -> Any:
-    from pretune.modalities.text.tokenizer import train_tokenizer
+    from pretune.modalities.text.tokenizers.train import train_tokenizer
 
     return train_tokenizer(lambda: texts, kind="wordpiece", vocab_size=plan.vocab_size)
 

@@ -37,8 +37,8 @@ from pretune.modalities.text.store import encode_dataset
 from pretune.objectives.audio.contrastive_audio import ContrastiveAudio
 from pretune.objectives.audio.next_sample import NextSample
 from pretune.objectives.distilling.distil import Distil
-from pretune.objectives.distilling.distil_features import DistilFeatures
-from pretune.objectives.distilling.distil_masked_text import DistilMaskedText
+from pretune.objectives.distilling.features import DistilFeatures
+from pretune.objectives.distilling.masked_text import DistilMaskedText
 from pretune.objectives.distilling.matched_student import ready
 from pretune.objectives.distilling.teaching import TaughtSettings
 from pretune.objectives.image.contrastive_image import ContrastiveImage

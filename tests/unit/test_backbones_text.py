@@ -12,7 +12,7 @@ import pytest
 from pretune.errors import UsageError
 from pretune.modalities.text.encoder import Ledger, Padding, TextEncoder, TextPiece, collate_text
 from pretune.modalities.text.store import encode_dataset
-from pretune.modalities.text.tokenizer import train_tokenizer
+from pretune.modalities.text.tokenizers.train import train_tokenizer
 from pretune.modalities.text.words import whole_words, word_starts
 
 LETTERS = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t"]

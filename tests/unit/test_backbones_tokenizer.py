@@ -12,7 +12,7 @@ import pytest
 from pretune.backbones.loading.library import save_model
 from pretune.backbones.presets.named import preset_config
 from pretune.errors import DataError, UsageError
-from pretune.modalities.text.tokenizer import count_texts, default_vocab_size, train_tokenizer
+from pretune.modalities.text.tokenizers.train import count_texts, default_vocab_size, train_tokenizer
 
 SCRIPTS = {
     "english": "The quick brown fox jumps over the lazy dog, again and again; e-mail it (now)!",
@@ -64,7 +64,7 @@ def test_auto_tokenizer_reads_it_back_with_the_same_ids(kind: str, preset: str, 
 @pytest.mark.parametrize("kind", ["wordpiece", pytest.param("bpe", marks=pytest.mark.slow)])
 def test_the_same_texts_give_the_same_tokenizer_in_another_process(kind: str) -> None:
     script = (
-        "import json,sys\nfrom pretune.modalities.text.tokenizer import train_tokenizer\n"
+        "import json,sys\nfrom pretune.modalities.text.tokenizers.train import train_tokenizer\n"
         "texts=json.loads(sys.stdin.read())\n"
         f"print(train_tokenizer(lambda: texts, kind={kind!r}, vocab_size=700).backend_tokenizer.to_str())"
     )

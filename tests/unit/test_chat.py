@@ -11,7 +11,7 @@ import pytest
 from pretune.errors import DataError, ModelError
 from pretune.modalities.text.chat import PLAIN_TEMPLATE, ChatEncoder
 from pretune.modalities.text.encoder import Ledger
-from pretune.modalities.text.tokenizer import train_tokenizer
+from pretune.modalities.text.tokenizers.train import train_tokenizer
 from tiny import make_rows, tiny_backbone
 
 CHATML = (

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from conftest import make_rows
 from pretune.backbones.loading.processors import load_tokenizer
-from pretune.compress.prune_vocabulary import reduced_tokenizer
+from pretune.compress.pruning.vocabulary import reduced_tokenizer
 from pretune.data.checks.passport import passport
 from pretune.data.splits import Splits
 from pretune.errors import ModelError
@@ -27,7 +27,7 @@ from pretune.modalities.text import encoder as text_module
 from pretune.modalities.text.control import control_tokens
 from pretune.modalities.text.encoder import TextEncoder
 from pretune.modalities.text.store import encode_dataset
-from pretune.modalities.text.tokenizer import train_tokenizer
+from pretune.modalities.text.tokenizers.train import train_tokenizer
 from pretune.tasks import TextClassification
 from pretune.tasks.shown.text_parts import text_parts
 from pretune.types import Example

@@ -11,9 +11,9 @@ from pretune.backbones.load import load_backbone
 from pretune.data.splits import Splits
 from pretune.errors import ModelError
 from pretune.objectives.distilling.distil import MatchedStudent
-from pretune.objectives.distilling.distil_features import DistilFeatures
-from pretune.objectives.distilling.distil_masked_text import DistilMaskedText
+from pretune.objectives.distilling.features import DistilFeatures
 from pretune.objectives.distilling.inner_matching import hidden_distance
+from pretune.objectives.distilling.masked_text import DistilMaskedText
 from pretune.objectives.distilling.teaching import TaughtSettings
 from tiny import (
     CPU,

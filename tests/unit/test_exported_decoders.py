@@ -17,7 +17,7 @@ from pretune.backbones.blocks import BlockEncoder
 from pretune.config import AnsweringSettings
 from pretune.data.dialogue.turns import conversation_of, without_answer
 from pretune.errors import DataError, ModelError
-from pretune.export.graph_writer import GraphWriter
+from pretune.export.graphs.writer import GraphWriter
 from pretune.files import write_json
 from pretune.modalities.text.chat import ChatEncoder
 from pretune.modalities.text.chat_tokens import ChatTokens, parts_by_gaps

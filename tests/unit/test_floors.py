@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,7 @@ FLOORS = {
     **dict.fromkeys(("__init__", "__main__"), 14),
 }
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 600, 70
+MAX_FOLDER_FILES, MAX_SHARED_PREFIX = 18, 2
 FORBIDDEN_MODULES = {
     "pickle",
     "cPickle",
@@ -209,6 +211,18 @@ def too_long(root: Path) -> list[str]:
     return found
 
 
+def crowded(root: Path) -> list[str]:
+    """Folders below the top with too many files, and files of one folder that share a first word and belong in a package."""
+    found = []
+    for folder in sorted(path for path in root.rglob("*") if path.is_dir()):
+        names = sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
+        if len(names) > MAX_FOLDER_FILES:
+            found.append(f"{folder.relative_to(root)}: {len(names)} files")
+        words = Counter(name.split("_")[0] for name in names)
+        found += [f"{folder.relative_to(root)}: {count} files begin with {word}" for word, count in words.items() if count > MAX_SHARED_PREFIX]  # fmt: skip
+    return found
+
+
 @pytest.fixture(scope="module")
 def trees() -> dict[str, ast.Module]:
     found = modules(SOURCE)
@@ -234,6 +248,7 @@ def test_nothing_runs_code_out_of_files(trees: dict[str, ast.Module]):
 
 def test_sizes():
     assert too_long(SOURCE) == []
+    assert crowded(SOURCE) == []
 
 
 PLANTED = {
@@ -273,6 +288,9 @@ def test_the_walk_finds_what_is_planted(planted: Path):
     assert prints(found) == ["data.b line 3"]
     whats = sorted(line.split(": ")[1] for line in dangers(found))
     assert whats == ["allow_pickle=", "eval", "extractall", "pickle", "shell=", "torch.load"]
+    for name in ("wide", "wide_a", "wide_b", *(f"file{number}" for number in range(MAX_FOLDER_FILES))):
+        (planted / "verbs" / f"{name}.py").touch()
+    assert crowded(planted) == ["verbs: 22 files", "verbs: 3 files begin with wide"]
     assert too_long(planted) == [
         f"verbs/long.py: {MAX_FILE_LINES + 1} lines",
         f"verbs/long.py: f has {MAX_FILE_LINES + 1} lines",

@@ -15,8 +15,8 @@ from pretune.backbones.load import load_backbone, save_model
 from pretune.backbones.loading import limits
 from pretune.backbones.loading.limits import check_config, check_preprocessor, check_tokenizer, refuse_too_large
 from pretune.errors import CorruptFile, ModelError, PretuneError
-from pretune.export import graph_limits
-from pretune.export.graph_limits import check_graph, trust_graph
+from pretune.export.graphs import limits as graph_limits
+from pretune.export.graphs.limits import check_graph, trust_graph
 from tiny import tiny_backbone
 
 FOLDERS = [case for case in CASES if case.of == "model"]

@@ -11,7 +11,7 @@ from torch import nn
 from pretune.backbones.load import load_backbone
 from pretune.backbones.loading.library import save_model
 from pretune.backbones.parts.norms import StillBatchNorm2d, mend_batch_norms
-from pretune.compress.prune_norms import settle_norms
+from pretune.compress.pruning.norms import settle_norms
 from pretune.modalities.image.transform import image_transform_of
 from pretune.tasks import ImageClassification
 from tiny import CPU, LABELS, dataset_of, tiny_image_backbone, tiny_pictures

@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 
 from conftest import make_rows
 from pretune.backbones.parts.units import HEADS, features_of, units_of
-from pretune.compress.prune_importance import part_scores
+from pretune.compress.pruning.importance import part_scores
 from pretune.errors import CheckFailed
 from pretune.modalities.image.transform import image_transform_of
 from pretune.tasks import ImageClassification, TextClassification

@@ -12,7 +12,7 @@ import torch
 from pretune.backbones.load import Backbone, load_backbone, save_model
 from pretune.backbones.parts.units import units_of
 from pretune.backbones.places.dense import build_dense
-from pretune.compress.prune_plan import Shares, apply_plan, choose_parts, plan_of
+from pretune.compress.pruning.plan import Shares, apply_plan, choose_parts, plan_of
 from pretune.errors import UsageError
 
 

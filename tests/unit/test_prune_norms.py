@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from pretune.compress.prune_norms import follow_closely, settle_norms
+from pretune.compress.pruning.norms import follow_closely, settle_norms
 from pretune.modalities.image.transform import image_transform_of
 from pretune.tasks import ImageClassification, TextClassification
 from tiny import CPU, LABELS, dataset_of, tiny_backbone, tiny_encoder, tiny_image_backbone, tiny_pictures

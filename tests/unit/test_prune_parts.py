@@ -17,7 +17,7 @@ from pretune.backbones.load import load_backbone, save_model
 from pretune.backbones.parts.layers import thinned
 from pretune.backbones.parts.removed import REMOVED, full_weights, removed_of
 from pretune.backbones.parts.units import CHANNELS, FEED_FORWARD, HEADS, features_of, keep_parts, units_of
-from pretune.compress.prune_plan import Shares, apply_plan, choose_parts, plan_of
+from pretune.compress.pruning.plan import Shares, apply_plan, choose_parts, plan_of
 from pretune.errors import ModelError, UsageError
 from tiny import tiny_audio_backbone, tiny_backbone, tiny_image_backbone
 

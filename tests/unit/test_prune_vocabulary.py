@@ -12,10 +12,10 @@ import torch
 
 from conftest import make_rows
 from pretune.backbones.load import Backbone, load_backbone, save_model
-from pretune.compress.prune_vocabulary import keep_embeddings, reduced_tokenizer
+from pretune.compress.pruning.vocabulary import keep_embeddings, reduced_tokenizer
 from pretune.errors import ModelError
 from pretune.modalities.text.template import plain_backend
-from pretune.modalities.text.tokenizer import train_tokenizer
+from pretune.modalities.text.tokenizers.train import train_tokenizer
 from tiny import CPU, LABELS, dataset_of, tiny_encoder
 
 ENGLISH = [row["text"] for row in make_rows(300, seed=4)]

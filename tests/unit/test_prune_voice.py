@@ -11,8 +11,8 @@ import torch
 
 from pretune.answers import Wave
 from pretune.backbones.parts.units import RECURRENT, keep_parts, units_of
-from pretune.compress.prune_importance import part_scores
-from pretune.compress.prune_plan import Shares, apply_plan, choose_parts, plan_of
+from pretune.compress.pruning.importance import part_scores
+from pretune.compress.pruning.plan import Shares, apply_plan, choose_parts, plan_of
 from pretune.types import Encoded, Example
 from tiny import CPU, spoken_rows, tiny_voice
 

@@ -10,7 +10,7 @@ import torch
 
 from pretune.backbones.load import save_model
 from pretune.backbones.parts.units import WRITERS, units_of, weight_read
-from pretune.compress.prune_plan import Shares, apply_plan, choose_parts, plan_of
+from pretune.compress.pruning.plan import Shares, apply_plan, choose_parts, plan_of
 from tiny import tiny_backbone, tiny_writer_backbone
 
 

@@ -17,7 +17,7 @@ import pretune
 from export_cases import run_alone
 from pretune.answers import Wave
 from pretune.errors import ModelError
-from pretune.export.graph_speaker import GraphSpeaker
+from pretune.export.graphs.speaker import GraphSpeaker
 from pretune.export.speaking_graphs import export_speaker
 from pretune.files import read_json, read_json_lines, write_json
 from pretune.runfolder import RunFolder

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from pretune.answers import Wave
-from pretune.backbones.audio.wavenet import codes_of, frame_places
-from pretune.backbones.audio.wavenet_sampler import Sampler, sound_of
+from pretune.backbones.audio.gated_convolutions import codes_of, frame_places
+from pretune.backbones.audio.sampler import Sampler, sound_of
 from pretune.backbones.load import load_backbone
 from pretune.backbones.own import tacotron_config, wavenet_config
 from pretune.errors import DataError, ModelError, UsageError

@@ -12,7 +12,7 @@ from test_generation import LIMITS, TEXTS, WAYS
 from pretune.backbones.text.limits import max_length_of
 from pretune.backbones.writing.generation import Marks, generate, marks_of, write_tokens
 from pretune.backbones.writing.token_search import Search, search_tokens
-from pretune.export.graph_writer import GraphWriter, open_graph
+from pretune.export.graphs.writer import GraphWriter, open_graph
 from pretune.export.writing_graphs import export_writer
 from pretune.tasks.written.text_to_text import TextToText
 from pretune.types import Example

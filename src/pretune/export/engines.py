@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pretune.errors import ModelError
-from pretune.export.graph_speaker import GraphSpeaker
-from pretune.export.graph_writer import GraphWriter, open_graph
+from pretune.export.graphs.speaker import GraphSpeaker
+from pretune.export.graphs.writer import GraphWriter, open_graph
 from pretune.export.onnx_model import GRAPH_FILE, OnnxModel
 from pretune.export.openvino_model import IR_FILE, OpenVinoModel
 

@@ -127,7 +127,7 @@ def _load_graph(run: RunFolder, settings: AnsweringSettings, engine: str) -> Pro
     from pretune.backbones.graph_parts import parts_of
     from pretune.backbones.load import load_backbone
     from pretune.export.engines import load_engine
-    from pretune.export.graph_limits import check_graph
+    from pretune.export.graphs.limits import check_graph
     from pretune.export.onnx_model import GRAPH_FILE
     from pretune.export.openvino_model import IR_FILE
     from pretune.tasks import task_restored

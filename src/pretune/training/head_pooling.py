@@ -31,7 +31,7 @@ def decide_pooling(
     """
     from pretune.backbones.pooling.choice import ChosenPooling, chosen_pooling
     from pretune.tasks.classes.labelling import Labelling
-    from pretune.tasks.inputs.of_texts import OfTexts
+    from pretune.tasks.inputs.texts import OfTexts
 
     if not isinstance(task, OfTexts):
         return None

@@ -107,7 +107,7 @@ def _refuse_other_engines(settings: ExportSettings, parent: RunFolder) -> None:
 def _write_and_compare(settings: ExportSettings, parent: RunFolder, folder: Path, say: Say) -> dict[str, Any]:
     """Write the deliverable to ``folder``; what run.json says of it: format, signature and parity."""
     from pretune.backbones.graph_parts import parts_of
-    from pretune.export.graph_limits import trust_graph
+    from pretune.export.graphs.limits import trust_graph
     from pretune.export.onnx_model import GRAPH_FILE
     from pretune.export.program import add_program, carry_files
 
@@ -169,8 +169,8 @@ def _write_graph(
     settings: ExportSettings, parent: RunFolder, task: Task, model: torch.nn.Module, items: list[Encoded], folder: Path
 ) -> dict[str, Any]:
     """The graph itself, in the form that was asked for; its signature."""
-    from pretune.export.graph_speaker import GraphSpeaker
-    from pretune.export.graph_writer import GraphWriter
+    from pretune.export.graphs.speaker import GraphSpeaker
+    from pretune.export.graphs.writer import GraphWriter
     from pretune.export.onnx_graph import take_graph
     from pretune.export.onnx_model import GRAPH_FILE, OnnxModel
     from pretune.export.openvino_model import IR_FILE, write_openvino

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pretune.backbones.audio.wavenet_sampler import Sampler, sound_of
+from pretune.backbones.audio.sampler import Sampler, sound_of
 from pretune.backbones.load import load_backbone
 from pretune.backbones.own import WAVENET
 from pretune.errors import ModelError, UsageError

@@ -11,7 +11,7 @@ import torch
 import transformers
 from torch import nn
 
-from pretune.backbones.audio.wavenet import WaveNet
+from pretune.backbones.audio.gated_convolutions import WaveNet
 from pretune.modalities.audio.mel import MelSpec
 
 __all__ = ["WaveNetConfig", "WaveNetModel"]
@@ -33,7 +33,7 @@ class WaveNetConfig(transformers.PreTrainedConfig):
 
 
 class WaveNetModel(transformers.PreTrainedModel):
-    """:class:`pretune.backbones.audio.wavenet.WaveNet`."""
+    """:class:`pretune.backbones.audio.gated_convolutions.WaveNet`."""
 
     config_class = WaveNetConfig
     base_model_prefix = "wavenet"

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from pretune.errors import ModelError
 from pretune.files import MAX_JSON_VALUES, parse_json, values_of_json
 from pretune.machine import free_memory_bytes
-from pretune.modalities.text.tokenizer_patterns import OWN_PATTERNS
+from pretune.modalities.text.tokenizers.patterns import OWN_PATTERNS
 from pretune.trial import TrialFailed, tried
 
 __all__ = [
@@ -286,7 +286,7 @@ def _patterns(node: Any) -> Iterator[str]:
 
 def _try(path: Path) -> None:
     name = hashlib.sha256(path.read_bytes()).hexdigest()
-    module = "pretune.modalities.text.tokenizer_trial"
+    module = "pretune.modalities.text.tokenizers.trial"
     try:
         tried(module, [str(path)], name=name, seconds=_TRIAL_SECONDS, megabytes=_TRIAL_MEGABYTES)
     except TrialFailed as error:

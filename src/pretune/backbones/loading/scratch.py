@@ -15,7 +15,7 @@ from pretune.backbones.presets.named import SCRATCH, preset_config, preset_token
 from pretune.backbones.presets.seq2seq import SEQ2SEQ_PRESETS, num_sentinels
 from pretune.errors import UsageError, did_you_mean
 from pretune.modalities.text.terms import count_terms
-from pretune.modalities.text.tokenizer import as_writer, count_texts, default_vocab_size, train_tokenizer
+from pretune.modalities.text.tokenizers.train import as_writer, count_texts, default_vocab_size, train_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig

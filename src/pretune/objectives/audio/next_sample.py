@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from pretune.backbones.audio.wavenet import codes_of
+from pretune.backbones.audio.gated_convolutions import codes_of
 from pretune.backbones.own import WAVENET, mel_of
 from pretune.config import READ_BY_MODALITY
 from pretune.engine.batching import Stream, cut_by_budget

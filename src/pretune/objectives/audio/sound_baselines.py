@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pretune.backbones.audio.wavenet_sampler import sound_of
+from pretune.backbones.audio.sampler import sound_of
 
 __all__ = ["CodeCounts", "linear_prediction_bits"]
 

@@ -6,7 +6,7 @@ from typing import ClassVar, final
 
 from pretune.tasks.classes.classification import Classification
 from pretune.tasks.classes.multilabel_classification import MultilabelClassification
-from pretune.tasks.inputs.of_clips import OfClips
+from pretune.tasks.inputs.clips import OfClips
 
 __all__ = ["AudioClassification", "AudioMultilabelClassification"]
 

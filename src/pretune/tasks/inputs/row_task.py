@@ -1,6 +1,6 @@
 """Tasks that give a row one answer, made of one vector of outputs: a class, several classes, a number.
 
-A final task is made of two halves: what its rows are made of (:mod:`pretune.tasks.inputs.of_texts`, ``of_pictures``, ``of_clips``) and what its
+A final task is made of two halves: what its rows are made of (:mod:`pretune.tasks.inputs.texts`, ``of_pictures``, ``of_clips``) and what its
 answers mean (:mod:`pretune.tasks.classes.classification`, ``multilabel_classification``, ``regression``).
 Shapes: B items of a batch, C outputs (one a class), N rows.
 """

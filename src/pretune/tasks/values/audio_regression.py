@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
-from pretune.tasks.inputs.of_clips import OfClips
+from pretune.tasks.inputs.clips import OfClips
 from pretune.tasks.values.regression import Regression
 
 __all__ = ["AudioRegression"]

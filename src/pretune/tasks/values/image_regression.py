@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
-from pretune.tasks.inputs.of_pictures import OfPictures
+from pretune.tasks.inputs.pictures import OfPictures
 from pretune.tasks.values.regression import Regression
 
 __all__ = ["ImageRegression"]

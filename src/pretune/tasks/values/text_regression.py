@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, final
 
-from pretune.tasks.inputs.of_texts import OfTexts
+from pretune.tasks.inputs.texts import OfTexts
 from pretune.tasks.values.regression import Regression
 
 __all__ = ["TextRegression"]

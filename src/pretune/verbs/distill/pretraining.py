@@ -109,8 +109,8 @@ def _image_size(teacher: Backbone) -> int | None:
 
 
 def _objective(settings: DistillSettings, teacher: Backbone, backbone: Backbone, data: Splits, say: Say) -> Pretraining:
-    from pretune.objectives.distilling.distil_features import DistilFeatures
-    from pretune.objectives.distilling.distil_masked_text import DistilMaskedText
+    from pretune.objectives.distilling.features import DistilFeatures
+    from pretune.objectives.distilling.masked_text import DistilMaskedText
 
     told = _told(settings, teacher, backbone)
     if teacher.modality.is_file:

@@ -26,7 +26,7 @@ from pretune.runs.proven import TrainedModel, open_model
 if TYPE_CHECKING:
     import torch
 
-    from pretune.compress.prune_plan import Shares
+    from pretune.compress.pruning.plan import Shares
     from pretune.data.splits import Splits
     from pretune.engine.devices import Device
     from pretune.engine.parallel import Cluster
@@ -90,7 +90,7 @@ def rounds_dir(run: RunFolder) -> Path:
 
 def fewer_tokens(run: RunFolder, stage: TrainedModel, data: Splits) -> Path:
     """The folder of the stage's model without the tokens that the run's rows to learn from never use."""
-    from pretune.compress.prune_vocabulary import keep_embeddings, reduced_tokenizer
+    from pretune.compress.pruning.vocabulary import keep_embeddings, reduced_tokenizer
     from pretune.training.record import write_model
 
     place = RunFolder(rounds_dir(run) / "vocabulary")
@@ -111,7 +111,7 @@ def _texts(data: Splits) -> Any:
 
 def keep_of(settings: PruneSettings, number: int) -> Shares:
     """The shares that stay after round ``number``, counted from 1: each round takes out as many parts as any other."""
-    from pretune.compress.prune_plan import Shares
+    from pretune.compress.pruning.plan import Shares
 
     done = number / settings.rounds
     heads = settings.ratio if settings.heads is None else settings.heads
@@ -172,9 +172,9 @@ def _share(settings: PruneSettings, number: int) -> float:
 def _write_cut(pruning: Pruning, run: RunFolder, cut: RunFolder, number: int, stage_folder: Path) -> None:
     """Score the parts of what there is, take out those that matter least, and write the model that is left."""
     from pretune.backbones.parts.units import units_of
-    from pretune.compress.prune_importance import part_scores
-    from pretune.compress.prune_norms import settle_norms
-    from pretune.compress.prune_plan import apply_plan, choose_parts, plan_of
+    from pretune.compress.pruning.importance import part_scores
+    from pretune.compress.pruning.norms import settle_norms
+    from pretune.compress.pruning.plan import apply_plan, choose_parts, plan_of
     from pretune.training.record import write_model
 
     first, settings, stage = pruning.first, pruning.settings, pruning.open(stage_folder)
@@ -250,7 +250,7 @@ def recovery(
 ) -> tuple[Setup, Learning]:
     """The learning of one round: the model of ``cut`` is taught by the one that pruning began with, on the training rows."""
     from pretune.backbones.load import LoadReport
-    from pretune.compress.prune_norms import follow_closely
+    from pretune.compress.pruning.norms import follow_closely
     from pretune.objectives.distilling.distil import Distil
     from pretune.tasks.predicting import predict_rows
     from pretune.training.labelled import goal_on_validation

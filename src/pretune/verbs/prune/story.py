@@ -194,7 +194,7 @@ def _begin(settings: PruneSettings, run: RunFolder, parent: RunFolder, say: Say,
 def _refuse_strange(settings: PruneSettings, stage: TrainedModel) -> None:
     """Raise :class:`UsageError` for parts that the model does not have, or does not have enough of."""
     from pretune.backbones.parts.units import FEED_FORWARD, HEADS, units_of
-    from pretune.compress.prune_plan import plan_of
+    from pretune.compress.pruning.plan import plan_of
     from pretune.verbs.prune.rounds import keep_of
 
     kind = stage.backbone.config.model_type

@@ -79,7 +79,7 @@ def _items(task: Task, rows: Any, count: int, *, seed: int = 0) -> list[Any]:
 def write_result(run: RunFolder, parent: RunFolder, subject: Subject, chosen: Trial, trials: list[Trial]) -> None:
     """``model/``: the chosen graph with the parent's tokenizer or processor and predict.py; what was tried goes to run.json."""
     from pretune.backbones.graph_parts import part_beside, parts_of
-    from pretune.export.graph_limits import trust_graph
+    from pretune.export.graphs.limits import trust_graph
     from pretune.export.onnx_graph import take_graph
     from pretune.export.onnx_model import GRAPH_FILE
     from pretune.export.program import add_program, carry_files

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.backbones.graph_parts import parts_of
 from pretune.compress.int8_graph import Feeds, Layer, Recipe, calibrate, prepare, to_keep, write_int8
-from pretune.export.graph_speaker import GraphSpeaker
-from pretune.export.graph_writer import GraphWriter, open_graph
+from pretune.export.graphs.speaker import GraphSpeaker
+from pretune.export.graphs.writer import GraphWriter, open_graph
 from pretune.export.onnx_model import ALONE
 from pretune.interface.outcome import Say
 from pretune.wording import counted

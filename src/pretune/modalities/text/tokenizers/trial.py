@@ -1,4 +1,4 @@
-"""``python -m pretune.modalities.text.tokenizer_trial SECONDS MEGABYTES tokenizer.json``: does it take texts in a moment, and make no more
+"""``python -m pretune.modalities.text.tokenizers.trial SECONDS MEGABYTES tokenizer.json``: does it take texts in a moment, and make no more
 of them than they are? For :mod:`pretune.trial`.
 """
 

@@ -1,4 +1,4 @@
-"""``python -m pretune.export.graph_trial SECONDS MEGABYTES model.onnx``: does a graph answer one short row in a moment, and in little
+"""``python -m pretune.export.graphs.trial SECONDS MEGABYTES model.onnx``: does a graph answer one short row in a moment, and in little
 memory? For :mod:`pretune.trial`.
 
 A graph can hold loops of any length and make tensors of any size. No model of pretune has loops; the rest is tried.

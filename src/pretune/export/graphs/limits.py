@@ -14,7 +14,7 @@ from pretune.trial import TrialFailed, tried, trust
 
 __all__ = ["check_graph", "trust_graph"]
 
-_TRIAL = "pretune.export.graph_trial"
+_TRIAL = "pretune.export.graphs.trial"
 _TRIAL_SECONDS, _TRIAL_MEGABYTES = 5.0, 700.0
 _FAST_BYTES = 50_000_000
 """A graph of so many bytes is read and prepared in a second of the processor; larger ones are given more."""

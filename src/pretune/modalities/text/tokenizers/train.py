@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pretune.errors import DataError, UsageError
 from pretune.modalities.text.control import keep_text_plain
-from pretune.modalities.text.tokenizer_patterns import LONG_WORD, MAX_WORD_CHARACTERS, UNSPACED_CHARACTER
+from pretune.modalities.text.tokenizers.patterns import LONG_WORD, MAX_WORD_CHARACTERS, UNSPACED_CHARACTER
 from pretune.wording import agree, counted
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
     from pretune.modalities.text.template import FastTokenizer
+    from tokenizers import Tokenizer
 
 __all__ = ["TextCount", "as_writer", "count_texts", "default_vocab_size", "train_tokenizer"]
 
@@ -194,9 +193,8 @@ def as_writer(tokenizer: FastTokenizer, sentinels: int = 0) -> FastTokenizer:
     """A byte-level tokenizer as encoder-decoders take it: a row has no mark before it and ``</s>`` behind it, and there are so many
     sentinels ``<extra_id_0>``, ... (Raffel et al. 2020, arXiv 1910.10683, section 3.1.4), numbered behind all other tokens.
     """
-    from tokenizers import AddedToken, processors
-
     from pretune.modalities.text.template import plain_backend
+    from tokenizers import AddedToken, processors
 
     backend = plain_backend(tokenizer)
     marks = [f"<extra_id_{number}>" for number in range(sentinels)]

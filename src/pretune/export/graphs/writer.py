@@ -16,7 +16,7 @@ from torch import nn
 from pretune.backbones.graph_parts import encoder_beside, postnet_beside
 from pretune.backbones.writing.token_search import Steps
 from pretune.errors import ModelError
-from pretune.export.graph_speaker import GraphSpeaker
+from pretune.export.graphs.speaker import GraphSpeaker
 from pretune.export.onnx_model import Answer, OnnxModel, open_session
 
 __all__ = ["GraphWriter", "open_graph"]

@@ -1,0 +1,1 @@
+"""What matters least in a model, and how it is taken out."""
