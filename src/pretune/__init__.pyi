@@ -190,6 +190,8 @@ class _Finetune(_LabelledTrain, _Learn, _Task, _Privacy, total=False):
     max_train_samples: int | None
     seeds: int
     folds: int | None
+    tune: Literal['learning_rate', 'batch_size', 'weight_decay', 'label_smoothing', 'warmup'] | Sequence[Literal['learning_rate', 'batch_size', 'weight_decay', 'label_smoothing', 'warmup']]
+    trials: int | None
 
 class _Multitask(_Backbone, _LabelledTrain, _Run, total=False):
     set: str | Sequence[str]
@@ -561,6 +563,8 @@ class _Estimator(TypedDict, total=False):
     metric: str | None
     max_train_samples: int | None
     folds: int | None
+    tune: Literal['learning_rate', 'batch_size', 'weight_decay', 'label_smoothing', 'warmup'] | Sequence[Literal['learning_rate', 'batch_size', 'weight_decay', 'label_smoothing', 'warmup']]
+    trials: int | None
 
 class TextClassifier(_estimators.TextClassifier):
     def __init__(self, backbone: _Place = ..., **options: Unpack[_Estimator]) -> None: ...

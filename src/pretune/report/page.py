@@ -22,6 +22,7 @@ from pretune.report.parts.sections import (
 )
 from pretune.report.parts.steps import measured_by_steps, steps_lead, steps_of, steps_section
 from pretune.report.parts.study import study_lead, study_of, study_section, study_tiles
+from pretune.report.parts.tuning import tuning_section
 from pretune.report.shown_run import shown_run
 from pretune.report.story import banners, lead, over_title, tiles
 from pretune.runfolder import RunFolder
@@ -52,6 +53,7 @@ def report_page(run: RunFolder) -> Page:
         scores_section(metrics, name),
         comparisons_section(comparisons),
         curves_section(run.log_lines(), metrics, run.record),
+        tuning_section(record),
         data_section(passport, record),
         privacy_section(record),
     )

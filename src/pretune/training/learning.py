@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pretune.errors import CorruptFile, DataError, Interrupted
 from pretune.files import check_free_space
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pretune.engine.plateau import Plateau
     from pretune.types import Step
 
-__all__ = ["Goal", "Learning"]
+__all__ = ["Goal", "Learning", "Paused"]
 
 SAVE_SECONDS = 300.0
 """A checkpoint at least this often, beside those at evaluations."""
@@ -77,6 +77,10 @@ def _beats(new: float, best: float, rising: bool) -> bool:
     return new > best if rising else new < best
 
 
+class Paused(Interrupted):
+    """A run came to the share of its whole at which it was to wait; its state was saved, and its record says how it stands."""
+
+
 class _BrokenOff(Exception):
     """An evaluation stopped half-way because a signal came."""
 
@@ -87,7 +91,7 @@ class Learning:
 
     With an ``average`` of the weights it is that which is evaluated and kept. A ``plateau`` lowers the rate by what evaluations say. ``begin`` is called once, before the first update: what
     it puts into the model is evaluated, and is the first of the results that the best is chosen from. ``before_seconds`` is what comes
-    before it, of which a forecast tells.
+    before it, of which a forecast tells. ``until`` is a share of the whole at which the run waits (:class:`Paused`).
     """
 
     run: RunFolder
@@ -109,6 +113,7 @@ class Learning:
     rule: GradientRule | None = None
     begin: Callable[[], None] | None = None
     before_seconds: float = 0.0
+    until: float = 1.0
     best: dict[str, Any] = field(default_factory=dict)
     stale: int = 0
     step: int = 0
@@ -191,12 +196,15 @@ class Learning:
                 share = int(1000 * done.progress)
                 bar.update(share - told, f"step {done.number}, loss {done.loss:.4f}")
                 told = share
-                if self._is_evaluation_due(done):
+                waits = self.until <= done.progress < 1.0
+                if waits or self._is_evaluation_due(done):
                     self._evaluate(stop)
                     self._save()
                 elif self._is_save_due():
                     self._save()
                 self._leave_if_asked(stop)
+                if waits:
+                    self._pause()
                 if self._is_over():
                     self.say.note(
                         f"no better {self.goal.metric} in {counted(self.stale, 'evaluation')}: stopping early"
@@ -352,6 +360,13 @@ class Learning:
             "run the same command again to go on",
             stop.signal_number or 15,
         )
+
+    def _pause(self) -> NoReturn:
+        """Leave the run as it stands. Raises :class:`Paused`."""
+        if self.cluster.is_first:
+            standing = {"metric": self.goal.metric, **self.best}
+            self.run.update_record(status="stopped", stopped=now(), paused={"share": self.until, **standing})
+        raise Paused(f"waits after step {self.step}", "run the same command again to go on", 15)
 
     def _take_best(self) -> None:
         """Put the best evaluation's weights into the model, averaged where averages are kept."""

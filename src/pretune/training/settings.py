@@ -33,3 +33,15 @@ class FinetuneSettings(LabelledTrainSettings, LearnSettings, TaskSettings, Priva
         low=2,
         high=100,
     )
+    tune: tuple[str, ...] = option(
+        (),
+        "search these settings by successive halving on validation rows: learning_rate,batch_size; the better half of the trials go on, until one is left",
+        choices=("learning_rate", "batch_size", "weight_decay", "label_smoothing", "warmup"),
+        metavar="SETTINGS",
+    )
+    trials: int | None = option(None, "how many settings --tune tries (8)", low=2, high=256)
+
+    @property
+    def num_trials(self) -> int:
+        """How many settings a search tries."""
+        return 8 if self.trials is None else self.trials

@@ -292,13 +292,15 @@ def _flops_per_token(model: torch.nn.Module) -> float:
     return float(sum(p.numel() * (6 if p.requires_grad else 4 if id(p) in passed else 2) for p in matrices))
 
 
-def forecast(settings: TrainSettings, build: Callable[[RunFolder], Learning], *, updates: int = 4) -> Outcome:
-    """Build in a folder that is thrown away, run a few updates and say what the whole would take."""
+def forecast(
+    settings: TrainSettings, build: Callable[[RunFolder], Learning], *, updates: int = 4, runs: float = 1.0
+) -> Outcome:
+    """Build in a folder that is thrown away, run a few updates and say what the whole would take, ``runs`` times over."""
     with tempfile.TemporaryDirectory() as folder:
-        return _forecast(settings, build(RunFolder(Path(folder))), updates)
+        return _forecast(settings, build(RunFolder(Path(folder))), updates, runs)
 
 
-def _forecast(settings: TrainSettings, learning: Learning, updates: int) -> Outcome:
+def _forecast(settings: TrainSettings, learning: Learning, updates: int, runs: float) -> Outcome:
     from pretune.engine.fit import fit
     from pretune.machine import peak_memory_bytes
 
@@ -317,6 +319,7 @@ def _forecast(settings: TrainSettings, learning: Learning, updates: int) -> Outc
     whole = per_update * learning.pace.total_steps
     if settings.minutes is not None:
         whole = min(whole, settings.minutes * 60)
+    whole *= runs
     before = learning.before_seconds
     facts = {
         "updates": learning.pace.total_steps,
@@ -329,9 +332,10 @@ def _forecast(settings: TrainSettings, learning: Learning, updates: int) -> Outc
         **learning.device.to_dict(),
     }
     once = f"{_duration(before)} to run what does not learn once (then it is kept), and after that " if before else ""
+    tried = "" if runs == 1.0 else f" ({runs:.3g} whole runs, for the settings that are tried)"
     text = (
         f"{once}{counted(learning.pace.total_steps, 'update')} of {per_update:.2f} s ({learning.device.precision} on {learning.device.device}): about "
-        f"{_duration(whole)} of training and {facts['peak_memory_bytes'] / 2**30:.1f} GiB of memory; evaluations come on top. Nothing was written."
+        f"{_duration(whole)} of training{tried} and {facts['peak_memory_bytes'] / 2**30:.1f} GiB of memory; evaluations come on top. Nothing was written."
     )
     return Outcome(text=text, facts=facts)
 

@@ -18,6 +18,7 @@ from pretune.training.pace import default_epochs
 from pretune.training.settings import FinetuneSettings
 from pretune.verbs.finetune.cross_validation import as_of_all_rows, learn_folds, pool_folds
 from pretune.verbs.finetune.several_seeds import learn_seeds
+from pretune.verbs.finetune.tuning import refuse_untunable, tune, tuned_passes
 from pretune.wording import counted
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def finetune(settings: FinetuneSettings, *, say: Say) -> Outcome:
         pretune finetune MODEL_DIR --data reviews.tsv --column text=review --column label=stars --seeds 3
         pretune finetune MODEL_DIR --data photos/ --adapt head --out runs/photos
         pretune finetune MODEL_DIR --data few.csv --adapt head --folds 5
+        pretune finetune MODEL_DIR --data reviews.tsv --tune learning_rate,batch_size --trials 8
         pretune finetune MODEL_DIR --data reviews.tsv --adapt lora --lora-rank 16
         pretune finetune MODEL_DIR --data patients.csv --adapt head --dp-epsilon 3 --group patient
         pretune finetune MODEL_DIR --data reviews.tsv --adapt contrastive --max-train-samples 64
@@ -77,10 +79,12 @@ def finetune(settings: FinetuneSettings, *, say: Say) -> Outcome:
 
     cluster = join_cluster()
     refuse_unprivate(settings, cluster)
+    refuse_untunable(settings, cluster.world)
     if settings.dry_run:
         return forecast(
-            settings, lambda run: build_learning(settings, run, read_labelled(settings, say), say, cluster)[1]
-        )
+            settings, lambda run: build_learning(settings, run, read_labelled(settings, say), say, cluster)[1],
+            runs=tuned_passes(settings.num_trials) if settings.tune else 1.0,
+        )  # fmt: skip
     with open_together(settings, cluster, begun_from=settings.backbone, named_after=settings.place) as (
         settings,
         run,
@@ -91,18 +95,34 @@ def finetune(settings: FinetuneSettings, *, say: Say) -> Outcome:
         if settings.seeds > 1:
             learn_seeds(settings, run, say, cluster, lambda one: finetune.run(one, say=say))
             return _outcome(run, "is finished")
+        if settings.tune:
+            tune(settings, run, say, lambda one, share: _to_share(one, share, say, cluster))
+            return _outcome(run, "is finished")
         if settings.folds is not None:
             return _several_folds(settings, run, say, cluster, resumed=state == "resumed")
         return _one(settings, run, say, cluster, resumed=state == "resumed")
 
 
-def _one(settings: FinetuneSettings, run: RunFolder, say: Say, cluster: Any, *, resumed: bool) -> Outcome:
-    """One seed, from the rows to the model folder."""
+def _to_share(settings: FinetuneSettings, share: float, say: Say, cluster: Any) -> None:
+    """A run of its own, carried on to this share of its whole; :class:`pretune.training.learning.Paused` is raised there."""
+    from pretune.training.setup import open_together
+
+    with open_together(settings, cluster, begun_from=settings.backbone, named_after=settings.place) as opened:
+        one, run, state = opened
+        if state != "finished":
+            _one(one, run, say, cluster, resumed=state == "resumed", until=share)
+
+
+def _one(
+    settings: FinetuneSettings, run: RunFolder, say: Say, cluster: Any, *, resumed: bool, until: float = 1.0
+) -> Outcome:
+    """One seed, from the rows to the model folder, or to a share of the whole."""
     from pretune.training.record import carry_out
 
     began = time.monotonic()
     data = read_labelled(settings, say)
     setup, learning = build_learning(settings, run, data, say, cluster)
+    learning.until = until
     carry_out(
         run, settings, data, setup, learning,
         began=began, resumed=resumed, close=lambda: _calibrate_and_keep(run, setup, learning),
