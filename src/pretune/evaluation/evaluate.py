@@ -12,7 +12,8 @@ import numpy as np
 
 from pretune.evaluation.compare import compare
 from pretune.evaluation.intervals import bootstrap
-from pretune.evaluation.slices import SliceScore, scores_by_slice, slice_blocks, slice_notes
+from pretune.evaluation.slices import LEAST_ROWS, SliceScore, scores_by_slice, slice_blocks, slice_notes
+from pretune.evaluation.weak_words import weak_words
 from pretune.files import jsonable
 from pretune.metrics.base import Measured, Metric, ScoreSpec, values_of
 from pretune.wording import agree, counted
@@ -50,6 +51,7 @@ def evaluate_rows(
     groups_N: np.ndarray | None = None,
     notes: Sequence[str] = (),
     slices: Mapping[str, Sequence[str | None]] | None = None,
+    texts: Sequence[str] | None = None,
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -60,7 +62,7 @@ def evaluate_rows(
     method; each is compared with the model, pair by pair (``against``: verdicts on the rows that were not trained on).
     ``leaked_N`` marks rows that are in the training split too: scores are repeated without them. ``groups_N`` makes
     intervals draw groups. ``slices`` maps what rows are told apart by to the slice of each row
-    (:mod:`pretune.evaluation.slices`). ``seed`` is the bootstrap's. Raises :class:`pretune.errors.DataError` when there is no row.
+    (:mod:`pretune.evaluation.slices`), and words by which the model is weak are looked for in ``texts``. ``seed`` is the bootstrap's. Raises :class:`pretune.errors.DataError` when there is no row.
     """
     every_seed = [measured] if isinstance(measured, Measured) else list(measured)
     assert len(every_seed) == len(seeds), f"{len(every_seed)} sets of answers for {len(seeds)} seeds"
@@ -93,8 +95,13 @@ def evaluate_rows(
     if baselines and isinstance(metric, Metric):
         rows = clean_N if clean_N.any() else ~clean_N
         evaluation["against"] = _against_each(kept, baselines, metric, rows, groups_N, resamples, seed)
-    if slices and isinstance(metric, Metric):
-        found = scores_by_slice(kept, metric, slices, groups_N=groups_N, resamples=resamples, seed=seed)
+    words = []
+    if texts is not None and kept.right_N is not None:
+        words = weak_words(kept.right_N, texts, least=LEAST_ROWS, groups_N=groups_N)
+    if (slices or words) and isinstance(metric, Metric):
+        found = scores_by_slice(
+            kept, metric, slices or {}, words=words, groups_N=groups_N, resamples=resamples, seed=seed
+        )
         _add_slices(evaluation, found, metric)
     if len(every_seed) > 1:
         evaluation["seed_scores"] = _seed_scores(every_seed)

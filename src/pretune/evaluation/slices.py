@@ -16,6 +16,7 @@ import numpy as np
 
 from pretune.evaluation.drift.two_sample import adjusted_by_holm
 from pretune.evaluation.intervals import bootstrap, drawn_alike
+from pretune.evaluation.weak_words import WeakWord
 from pretune.metrics.base import Measured, Metric
 from pretune.wording import agree, counted
 
@@ -28,7 +29,7 @@ LEAST_ROWS = 20
 """Fewer rows, in a slice or beside it, say too little to be shown."""
 _MOST = 30
 """Slices of one column at most, the largest."""
-_COLUMN = "column"
+_COLUMN, _WORD = "column", "word"
 _LEVEL = 0.05
 
 
@@ -109,10 +110,11 @@ def _quarters(values_N: np.ndarray, unit: str, *, digits: int) -> list[str | Non
 
 
 def scores_by_slice(
-    measured: Measured, metric: Metric, slices: Mapping[str, Sequence[str | None]], *,
+    measured: Measured, metric: Metric, slices: Mapping[str, Sequence[str | None]], *, words: Sequence[WeakWord] = (),
     groups_N: np.ndarray | None = None, resamples: int = 2000, seed: int = 0,
 ) -> list[SliceScore]:  # fmt: skip
-    """The primary score of every slice of at least 20 rows that leaves as many beside it, the largest 30 of a column.
+    """The primary score of every slice of at least 20 rows that leaves as many beside it, the largest 30 of a column; then of the rows of
+    each of ``words``, among those that had no part in finding it.
 
     A difference is tested by the spread of both sides' resampled scores, which are drawn apart, against a normal law.
     """
@@ -124,7 +126,13 @@ def scores_by_slice(
             if LEAST_ROWS <= count <= measured.num_rows - LEAST_ROWS:
                 found.append((by, name, names_N == name))
     options: dict[str, Any] = {"resamples": resamples, "groups_N": groups_N}
-    sides = [_against_others(measured, metric, mask_N, seed=seed, **options) for _, _, mask_N in found]
+    every_N = np.ones(measured.num_rows, dtype=bool)
+    among = [every_N] * len(found) + [one.among_N for one in words]
+    found += [(_WORD, one.word, one.rows_N) for one in words]
+    sides = [
+        _against_others(measured, metric, mask_N, among_N, seed=seed, **options)
+        for (_, _, mask_N), among_N in zip(found, among, strict=True)
+    ]
     p_by_place = adjusted_by_holm({str(place): side[-1] for place, side in enumerate(sides)})
     rising = metric.specs[metric.primary].rising
     return [
@@ -137,10 +145,17 @@ def scores_by_slice(
 
 
 def _against_others(
-    measured: Measured, metric: Metric, mask_N: np.ndarray, *, resamples: int, groups_N: np.ndarray | None, seed: int
+    measured: Measured,
+    metric: Metric,
+    mask_N: np.ndarray,
+    among_N: np.ndarray,
+    *,
+    resamples: int,
+    groups_N: np.ndarray | None,
+    seed: int,
 ) -> tuple[float, float, float, float, float]:
-    """Value, low and high of the slice; its difference from the other rows, and the p of that."""
-    name, others_N = metric.primary, ~mask_N
+    """Value, low and high of the slice; its difference from the other rows of ``among_N``, and the p of that."""
+    name, others_N = metric.primary, among_N & ~mask_N
     own, others = measured.take(np.flatnonzero(mask_N)), measured.take(np.flatnonzero(others_N))
     own_groups, other_groups = (None, None) if groups_N is None else (groups_N[mask_N], groups_N[others_N])
     score = bootstrap(own, metric.specs, resamples=resamples, seed=seed, groups_N=own_groups)[name]
@@ -158,6 +173,8 @@ def slice_notes(found: Sequence[SliceScore]) -> list[str]:
         return [f"No slice has {LEAST_ROWS} rows and leaves {LEAST_ROWS} beside it: none is shown."]
     worse = [one for one in found if one.worse]
     tested = f"{counted(len(found), 'slice')} {agree(len(found), 'were', 'was')} held against the other rows (Holm's correction)"
+    if any(one.by == _WORD for one in found):
+        tested += ", words that were looked for in one half of the rows on the other half"
     if not worse:
         return [f"{tested}: none was shown to be worse."]
     named = ", ".join(f"{one.name} ({one.by})" for one in worse[:5])

@@ -43,7 +43,7 @@ class EvaluateSettings(AnsweringSettings, AsReadSettings, AsCleanedSettings):
     )
     slices: bool = option(
         False,
-        "scores by length and script too, each slice against the other rows; by a column they always are: --column slice=NAME",
+        "scores by length and script too, and by words that the model is weak at, each slice against the other rows; by a column they always are: --column slice=NAME",
     )
     judge: str | None = option(
         None,
@@ -225,6 +225,7 @@ def _evaluation(
         blocks=[*task.blocks(records, rows), *task.explained(proven.model, records, rows)],
         baselines=baselines, leaked_N=known if settings.split != "train" else None, groups_N=groups_N, notes=notes, resamples=settings.resamples,
         slices=slices_of(rows, found=settings.slices),
+        texts=list(rows["text"]) if settings.slices and not task.modality.is_file else None,
     )  # fmt: skip
 
 

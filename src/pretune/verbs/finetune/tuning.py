@@ -188,5 +188,5 @@ def _facts(run: RunFolder, trial: _Trial) -> dict[str, Any]:
     record = _record(trial)
     standing = _standing(trial) or {}
     share = 1.0 if record.get("status") == "finished" else record.get("paused", {}).get("share", 0.0)
-    problem = {"problem": trial.problems[-1]} if trial.problems else {}
-    return {"run": str(trial.place.relative_to(run.path)), "values": dict(trial.values), "share": share, "value": standing.get("value"), **problem}  # fmt: skip
+    problem = trial.problems[-1] if trial.problems else record.get("problem")
+    return {"run": str(trial.place.relative_to(run.path)), "values": dict(trial.values), "share": share, "value": standing.get("value"), **({"problem": problem} if problem else {})}  # fmt: skip
