@@ -30,8 +30,8 @@ def case(request: pytest.FixtureRequest) -> LearnCase:
 def test_the_table_holds_every_objective() -> None:
     found = {
         made
-        for module in pkgutil.iter_modules(objectives.__path__)
-        for made in vars(importlib.import_module(f"{objectives.__name__}.{module.name}")).values()
+        for module in pkgutil.walk_packages(objectives.__path__, f"{objectives.__name__}.")
+        for made in vars(importlib.import_module(module.name)).values()
         if inspect.isclass(made)
         and issubclass(made, Objective)
         and made.__module__.startswith(objectives.__name__)

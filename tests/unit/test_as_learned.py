@@ -23,6 +23,7 @@ from pretune.data.reading import Reading
 from pretune.errors import DataError
 from pretune.files import read_json, write_json
 from pretune.interface.outcome import Silent
+from pretune.modalities import Modality
 from pretune.runfolder import RunFolder
 from pretune.runs.reading import learned_by
 from pretune.serve.intake import Takes, rows_of
@@ -174,7 +175,7 @@ def test_an_option_of_old_that_does_not_fit_says_where_it_is_from(tmp_path: Path
 
 def test_a_service_cleans_and_refuses_what_is_empty(run: RunFolder) -> None:
     reading = learned_by(run)
-    takes = Takes("text", False, reading.clean, reading.cleaned)
+    takes = Takes(Modality.TEXT, False, reading.clean, reading.cleaned)
     body = json.dumps({"rows": [{"text": "<p>a <b>fine</b>\n film</p>"}]}).encode()
     (row,) = rows_of(body, "application/json", None, takes, Limits())
     assert row["text"] == "a fine film"
@@ -185,10 +186,10 @@ def test_a_service_cleans_and_refuses_what_is_empty(run: RunFolder) -> None:
 def test_an_explanation_is_of_the_text_as_it_was_learned(run: RunFolder) -> None:
     notes: list[str] = []
     given = ExplainSettings(run=str(run.path), example="<p>a fine film</p>")
-    example, _ = explaining._example(given, run, "text", notes)
+    example, _ = explaining._example(given, run, Modality.TEXT, notes)
     assert example.inputs["text"] == "a fine film"
     assert notes == ["The text was cleaned as the model learned: html, whitespace."]
-    as_it_is, _ = explaining._example(replace(given, clean=("none",)), run, "text", notes)
+    as_it_is, _ = explaining._example(replace(given, clean=("none",)), run, Modality.TEXT, notes)
     assert as_it_is.inputs["text"] == "<p>a fine film</p>"
 
 

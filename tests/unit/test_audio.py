@@ -13,6 +13,7 @@ from pretune.backbones.cpu.fast import make_fast
 from pretune.backbones.load import Backbone, load_backbone, save_model
 from pretune.backbones.presets.audio import AUDIO_PRESETS, only_rate_of
 from pretune.errors import ModelError, UsageError
+from pretune.modalities import Modality
 from pretune.modalities.audio import samples
 from pretune.modalities.audio.clips import AudioSpec, collate_clips, stored_clip
 from pretune.modalities.audio.samples import store_samples
@@ -138,7 +139,7 @@ def test_what_reads_no_samples_is_said() -> None:
 
 
 def _as_audio(backbone: Backbone) -> Backbone:
-    return Backbone("pictures", "scratch", backbone.config, backbone.processor, modality="audio")
+    return Backbone("pictures", "scratch", backbone.config, backbone.processor, modality=Modality.AUDIO)
 
 
 def test_positions_of_frames_are_the_same_in_bf16() -> None:

@@ -13,6 +13,7 @@ import torch
 from pretune.data.reading import Reading
 from pretune.errors import UsageError
 from pretune.interface.outcome import Silent
+from pretune.modalities import Modality
 from pretune.modalities.text.chat import ChatEncoder
 from pretune.runs.proven import Proven
 from pretune.serve.app import Served
@@ -126,7 +127,7 @@ def served(wait: threading.Event | None = None, started: threading.Event | None 
 
         return {**task.record(task.written(model, item, torch.device("cpu"), heard)), "id": row["id"]}
 
-    return Served("tiny", task, model, CPU, Takes("text", False, turns=True), stream=stream)
+    return Served("tiny", task, model, CPU, Takes(Modality.TEXT, False, turns=True), stream=stream)
 
 
 TALK = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}, {"role": "user", "content": "why not"}]  # fmt: skip

@@ -21,6 +21,7 @@ from pretune.data.read import read
 from pretune.data.splits import Splits
 from pretune.data.stream import stream_rows
 from pretune.errors import DataError
+from pretune.modalities import Modality
 from pretune.verbs.inspect.story import inspect
 
 
@@ -160,7 +161,7 @@ def test_one_file_by_name_says_what_it_needs(tmp_path: Path, without_extras: Non
     for name, mend in (("IMG_1.HEIC", "pip install pillow-heif"), ("memo.m4a", "pip install av")):
         (tmp_path / name).write_bytes(FAKES[name])
         with pytest.raises(DataError) as caught:
-            list(stream_rows(str(tmp_path / name), modality=str(kind_of_name(name))))
+            list(stream_rows(str(tmp_path / name), modality=Modality(kind_of_name(name))))
         assert mend in caught.value.fix
 
 

@@ -19,6 +19,7 @@ from pretune.data.read import read
 from pretune.data.splits import Splits
 from pretune.data.stream import stream_rows
 from pretune.errors import DataError, UsageError
+from pretune.modalities import Modality
 
 
 @pytest.fixture(autouse=True)
@@ -166,7 +167,7 @@ def test_web_addresses_stop_the_reading_and_are_counted(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="1 is a web address"):
         get(few)
     asked = []
-    list(stream_rows(str(few), modality="image", on_left_out=lambda broken: asked.append(broken.reason)))
+    list(stream_rows(str(few), modality=Modality.IMAGE, on_left_out=lambda broken: asked.append(broken.reason)))
     assert asked == ["web"], "who predicts is told of the one, and answered for the others"
 
 

@@ -13,6 +13,7 @@ from datasets import Dataset
 
 from clocks import steps_of
 from pretune.errors import UsageError
+from pretune.modalities import Modality
 from pretune.serve import guard
 from pretune.serve.guard import problem_response
 from pretune.serve.intake import Takes, read_body
@@ -157,14 +158,16 @@ def test_samples_are_short_rows_of_every_label_in_their_order() -> None:
             {"id": "6", "text": "t6", "label": "b"},
         ]
     )
-    takes = Takes("text")
+    takes = Takes(Modality.TEXT)
     assert samples_of(held, takes, 3) == [
         {"text": "t1", "label": "a"}, {"text": "t2", "label": "a"}, {"text": "t6", "label": "b"},
     ]  # fmt: skip
     assert samples_of(held, takes, 0) == []
-    assert samples_of(rows(2), Takes("text", pairs=True), 5) == []
+    assert samples_of(rows(2), Takes(Modality.TEXT, pairs=True), 5) == []
     pairs = rows(2, text_pair="other")
-    assert samples_of(pairs, Takes("text", pairs=True), 1) == [{"text": "text 0", "text_pair": "other", "label": "a"}]
+    assert samples_of(pairs, Takes(Modality.TEXT, pairs=True), 1) == [
+        {"text": "text 0", "text_pair": "other", "label": "a"}
+    ]
 
 
 def test_samples_of_files_are_their_bytes(tmp_path: Path) -> None:
@@ -175,7 +178,7 @@ def test_samples_of_files_are_their_bytes(tmp_path: Path) -> None:
         {"bytes": None, "path": str(tmp_path / "a.png")}, {"bytes": b"GIF8", "path": "in/b.gif"},
     ]  # fmt: skip
     held = Dataset.from_list([{"id": str(n), "image": cell, "labels": ["x", "y"]} for n, cell in enumerate(cells)])
-    assert samples_of(held, Takes("image"), 9) == [
+    assert samples_of(held, Takes(Modality.IMAGE), 9) == [
         {"name": "a.png", "type": "image/png", "data": base64.b64encode(b"\x89PNG").decode(), "label": "x, y"},
         {"name": "b.gif", "type": "image/gif", "data": base64.b64encode(b"GIF8").decode(), "label": "x, y"},
     ]  # fmt: skip

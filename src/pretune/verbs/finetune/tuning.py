@@ -133,7 +133,7 @@ def _standing(trial: _Trial) -> dict[str, Any] | None:
     """The best evaluation of a trial so far; None of one that failed before its first."""
     record = _record(trial)
     found = record.get("result") or record.get("paused") or {}
-    return found if "value" in found else None
+    return found if found.get("value") is not None else None
 
 
 def _better_half(
