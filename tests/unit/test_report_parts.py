@@ -12,6 +12,7 @@ from pretune.report import layout
 from pretune.report.blocks import BLOCKS, render_block
 from pretune.report.drawing.charts import histogram
 from pretune.report.drawing.grids import MOSTLY, _shade
+from pretune.report.parts.scores import _score_table
 from pretune.report.passport.findings import findings
 from pretune.report.passport.page import write_passport_page
 from pretune.report.words import duration_text, is_percent, number_text, score_text, title_of
@@ -213,3 +214,14 @@ def test_a_finding_counts_the_rows_it_does_not_name() -> None:
         "fix": "",
     }
     assert "a:6, a:7 and 25 more" in Tree(str(findings({"findings": [found]}))).text
+
+
+def test_micro_averages_that_are_the_accuracy_are_left_out() -> None:
+    same, other = score(0.9), score(0.8)
+    scores = {"accuracy": same, "precision_micro": same, "recall_macro": same}
+    baselines = {"majority": {"accuracy": other, "precision_micro": other, "recall_macro": same}}
+    shown = Tree(str(_score_table("test", {"n": 9, "scores": scores, "baselines": baselines}))).text
+    assert "micro" not in shown
+    assert "recall (macro)" in shown
+    apart = {"majority": {**baselines["majority"], "precision_micro": same}}
+    assert "precision (micro)" in Tree(str(_score_table("test", {"n": 9, "scores": scores, "baselines": apart}))).text

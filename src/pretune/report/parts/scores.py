@@ -83,7 +83,10 @@ def _score_table(split: str, evaluation: Record) -> Markup:
         key: scores for key, scores in (evaluation.get("baselines") or {}).items() if isinstance(scores, Mapping)
     }
     rows = []
-    for name, score in (evaluation.get("scores") or {}).items():
+    every = [evaluation.get("scores") or {}, *baselines.values()]
+    for name, score in every[0].items():
+        if name.endswith("_micro") and all(one.get(name) == one.get("accuracy") for one in every):
+            continue  # with one label a row it is the accuracy by another name
         others = [scores.get(name) for scores in baselines.values()]
         cells = [
             Cell(*score_value_text(name, one), numeric=True) if is_score(one) else Cell("–", numeric=True)
