@@ -125,6 +125,12 @@ _MULTITASK = _some(
     ),
     rows_right=maybe(record({"tasks": listed(text()), "score": _SCORE, "alone?": _SCORE, "comparison?": _COMPARED})),
 )  # fmt: skip
+_BOUNDED = {"value": number(0, 1), "low": number(0, 1), "high": number(0, 1)}
+_AUDIT = _some(
+    run=text(), split=text(), members=whole(1), others=whole(1), auc=_some(**_BOUNDED), found=_some(**_BOUNDED), told_apart=flag,
+    epsilon=_some(low=number(0), delta=number(0, 1), n=whole(0)), canaries=_some(exposure=_OBJECT, found=_some(**_BOUNDED), epsilon=_OBJECT),
+    guarantee=_PRIVACY, notes=listed(text()),
+)  # fmt: skip
 _OF_FILES: dict[str, Check] = {
     "run.json": _RUN,
     "data.json": _PASSPORT,
@@ -134,6 +140,7 @@ _OF_FILES: dict[str, Check] = {
     "recipe.json": _RECIPE,
     "study.json": _STUDY,
     "multitask.json": _MULTITASK,
+    "audit.json": _AUDIT,
 }
 _OF_LINES: dict[str, Check] = {
     "log.jsonl": _some(kind=text(), step=whole(0), epoch=number(0), scores=mapped(number()), loss=number()),

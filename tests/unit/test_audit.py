@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+import pretune
 from conftest import make_rows, write_csv
 from pretune.data.changes.canaries import PREFIX, canaries
 from pretune.errors import DataError, UsageError
 from pretune.evaluation.membership import epsilon_bound, exposure, membership
 from pretune.interface import Silent
+from pretune.report.privacy_words import audit_verdict
 from pretune.runfolder import RunFolder
 from pretune.training.settings import FinetuneSettings
 from pretune.verbs.audit import AuditSettings, audit
@@ -112,6 +114,18 @@ def test_an_audit_tells_what_was_learned_by_heart(learned: RunFolder) -> None:
     assert "Training rows can be told from others" in page
     assert "canaries" in page
     assert [one["what"] for one in learned.read_lines("looks.jsonl")] == ["audit"]
+    pretune.report(str(learned.path))
+    told = (learned.path / "report.html").read_text()
+    assert "What it may give away" in told
+    assert "can tell better than by guessing" in told
+
+
+def test_rows_that_were_learned_from_and_are_harder_are_told_of_as_such() -> None:
+    share = {"value": 0.0, "low": 0.0, "high": 0.01, "n": 100}
+    facts = {"auc": {"value": 0.26, "low": 0.2, "high": 0.32}, "found": share, "told_apart": True}
+    assert "worse than others" in audit_verdict(facts)
+    assert "not drawn at random" in audit_verdict(facts)
+    assert "could not be told" in audit_verdict({**facts, "told_apart": False})
 
 
 def test_too_few_rows_are_refused(tmp_path: Path, learned: RunFolder) -> None:

@@ -55,7 +55,7 @@ def report_page(run: RunFolder) -> Page:
         curves_section(run.log_lines(), metrics, run.record),
         tuning_section(record),
         data_section(passport, record),
-        privacy_section(record),
+        privacy_section(run, record),
     )
     studied, joint = study_of(run), multitask_of(run)
     own = [

@@ -9,6 +9,7 @@ from pretune.report.words import number_text, score_text
 from pretune.wording import counted
 
 __all__ = [
+    "AUDIT_FILE",
     "audit_lines",
     "audit_verdict",
     "bound_text",
@@ -17,6 +18,10 @@ __all__ = [
     "guarantee_sentence",
     "how_lines",
 ]
+
+
+AUDIT_FILE = "audit.json"
+"""What the last audit of a run found, in its folder."""
 
 
 def epsilon_text(facts: Mapping[str, Any]) -> str:
@@ -58,11 +63,15 @@ def audit_verdict(facts: Mapping[str, Any]) -> str:
         f"AUC {auc['value']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]; {score_text('share', found)} of the training rows are found "
         "where 1 in 100 others is taken for one"
     )
-    said = (
-        f"Who has the model and a row can tell better than by guessing whether it was learned from: {figures}."
-        if facts["told_apart"]
-        else f"It could not be told which rows were learned from: {figures}."
-    )
+    if not facts["told_apart"]:
+        said = f"It could not be told which rows were learned from: {figures}."
+    elif auc["high"] < 0.5:
+        said = (
+            f"The model answers the rows that it learned from worse than others, so that they can be told by that: {figures}. "
+            "Such rows are of another kind or harder: the split was not drawn at random."
+        )
+    else:
+        said = f"Who has the model and a row can tell better than by guessing whether it was learned from: {figures}."
     if guarantee is None:
         return said
     if not guarantee["holds"]:

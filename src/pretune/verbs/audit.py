@@ -66,7 +66,7 @@ def audit(settings: AuditSettings, *, say: Say) -> Outcome:
     if settings.out is not None and Path(settings.out).is_dir():
         raise UsageError(f"--out {settings.out} is a folder", "give a file")
     from pretune.report.pages.audit import write_audit_page
-    from pretune.report.privacy_words import audit_lines
+    from pretune.report.privacy_words import AUDIT_FILE, audit_lines
     from pretune.runs.proven import load_proven, refuse_lacking
 
     run = open_run(settings.run)
@@ -74,6 +74,7 @@ def audit(settings: AuditSettings, *, say: Say) -> Outcome:
     facts = _looked_at(settings, run, load_proven(run, settings), say)
     out = Path(settings.out) if settings.out else run.path / "audit.html"
     write_audit_page(facts, out)
+    run.write(AUDIT_FILE, {**facts, "run": run.path.name})
     lines = [*audit_lines(facts), f"the page is {out}. {next_line('report', run=str(run.path))}"]
     return Outcome(
         text="\n".join(lines),
@@ -104,7 +105,7 @@ def _looked_at(settings: AuditSettings, run: RunFolder, proven: Proven, say: Say
     found = membership(scores_M, scores_O, delta=delta, resamples=settings.resamples, seed=settings.seed)
     facts: dict[str, Any] = {
         "run": str(run.path), "task": proven.task.name, "split": split, **found,
-        "told_apart": found["auc"]["low"] > 0.5 or found["found"]["low"] > NOTABLE_SHARE, "notes": notes,
+        "told_apart": not found["auc"]["low"] <= 0.5 <= found["auc"]["high"] or found["found"]["low"] > NOTABLE_SHARE, "notes": notes,
     }  # fmt: skip
     if count := run.record["settings"].get("canaries"):
         planted_C, unplanted_C = (_scores(proven, rows, say) for rows in _canaries(proven, run, members, count))
