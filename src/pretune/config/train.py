@@ -110,6 +110,11 @@ class TrainSettings(Settings):
     )
     threads: int | None = option(None, "processor threads; default: all", low=1, not_in_identity=True)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.find_learning_rate:
+            self.refuse_given(("learning_rate",), "is what --find-learning-rate looks for")
+
     @property
     def is_shared(self) -> bool:
         """See :class:`~pretune.options.Settings`."""
@@ -121,5 +126,8 @@ class LabelledTrainSettings(TrainSettings):
     """The same where right answers are learned: how many rows make an update is the task's to say."""
 
     batch_size: int | None = option(  # pyright: ignore[reportIncompatibleVariableOverride]
-        None, "rows per optimizer update, over all processes; default: 32, and 8 for sound", low=1, high=1_000_000
+        None,
+        "rows per optimizer update, over all processes; default: 32, 64 for texts that are written, 8 for sound",
+        low=1,
+        high=1_000_000,
     )

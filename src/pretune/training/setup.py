@@ -262,10 +262,6 @@ def _rate(settings: Any, backbone: Backbone, adapt: str, pace: PartsPace) -> flo
     from pretune.training.private import PRIVATE_HEAD_RATE
 
     if settings.learning_rate is not None:
-        if settings.find_learning_rate:
-            raise UsageError(
-                "--learning-rate and --find-learning-rate are two answers to one question", "give one of them"
-            )
         return settings.learning_rate
     if pace.learning_rate is not None:
         return pace.learning_rate
