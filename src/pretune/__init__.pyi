@@ -300,6 +300,7 @@ class _Study(_Data, _Clean, _Run, total=False):
     budgets: str
     seeds: int
     set: str | Sequence[str]
+    jobs: int
     split: Literal['test', 'validation']
     resamples: int
     seed: int
@@ -388,6 +389,7 @@ class _Push(_Call, total=False):
 class _RunRecipe(_Run, total=False):
     out: _Place | None
     dry_run: bool
+    jobs: int
     set: str | Sequence[str]
 
 class _List(_Call, total=False):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from cli_calls import call, done, refused, refuses
 
+from clocks import HANG_SECONDS
 from conftest import write_csv
 from pretune.files import read_json
 from pretune.runfolder import RunFolder
@@ -282,3 +286,60 @@ def test_what_lay_in_a_run_that_is_gone_is_made_again(tmp_path: Path, news_rows:
     refused(call("run", other), "recipe.json is not as pretune wrote it: steps is a list")
     (out / "recipe.json").unlink()
     assert "was finished before" in done("run", other).err
+
+
+def _weights(out: Path) -> dict[str, bytes]:
+    return {name: (out / name / "model" / "model.safetensors").read_bytes() for name in ("pretrain", "news", "again")}
+
+
+@pytest.mark.slow
+def test_steps_side_by_side_give_what_they_give_one_by_one(recipe: Path) -> None:
+    out = recipe.parent / "out"
+    done("run", recipe)
+    alone, told = _weights(out), read_json(out / "recipe.json")["steps"]
+    done("run", recipe, "--jobs", 2, "--overwrite")
+    assert _weights(out) == alone
+    beside = read_json(out / "recipe.json")["steps"]
+    assert beside.keys() == told.keys()
+    for name, step in beside.items():
+        kept = {key: value for key, value in step.items() if key not in ("seconds", "taken", "facts")}
+        assert kept == {key: told[name][key] for key in kept}, name
+        assert step["facts"].keys() == told[name]["facts"].keys()
+    assert "nothing was computed" in done("run", recipe, "--jobs", 3).out
+
+
+@pytest.mark.slow
+def test_an_error_of_one_step_ends_those_beside_it_and_what_is_done_stays(recipe: Path) -> None:
+    out = recipe.parent / "out"
+    changed(
+        recipe,
+        "  again:",
+        f"  third: {{verb: finetune, backbone: $pretrain, data: {recipe.parent / 'gone.csv'}}}\n  again:",
+    )
+    refused(call("run", recipe, "--jobs", 2), "step third: .*gone.csv")
+    assert RunFolder(out).record["status"] == "failed"
+    assert RunFolder(out / "pretrain").record["status"] == "finished"
+    states = {
+        one["name"]: one["state"] for one in done("run", recipe, "--jobs", 2, "--dry-run", "--json").facts["steps"]
+    }
+    assert states["pretrain"] == "done before"
+
+
+@pytest.mark.slow
+def test_a_signal_ends_the_steps_beside_each_other_and_they_go_on(recipe: Path) -> None:
+    out = recipe.parent / "out"
+    changed(recipe, "max-steps: 6", "max-steps: 4000")
+    changed(recipe, "max_steps: 3", "max_steps: 4000")
+    words = [sys.executable, "-m", "pretune", "run", str(recipe), "--jobs", "2"]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for _ in process.stderr:
+            if all((out / name / "log.jsonl").exists() for name in ("news", "again")):
+                break
+        process.send_signal(signal.SIGTERM)
+        rest = process.stderr.read()
+        assert process.wait(HANG_SECONDS) == 143, rest
+    for name in ("news", "again"):
+        assert RunFolder(out / name).record["status"] == "stopped", "its state was saved"
+    assert "run the same command again" in rest
+    assert RunFolder(out).record["status"] == "interrupted"

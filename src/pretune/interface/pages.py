@@ -22,7 +22,7 @@ _FEW = 14
 _COMMON = frozenset(
     {
         "data", "column", "task", "objective", "adapt", "epochs", "minutes", "batch_size", "learning_rate", "augment", "split", "method",
-        "ratio", "student", "unlabelled", "vocabulary", "arms", "budgets", "tasks", "prompt", "row", "label", "seeds", "tune", "resamples", "port",
+        "ratio", "student", "unlabelled", "vocabulary", "arms", "budgets", "tasks", "prompt", "row", "label", "seeds", "resamples", "port",
         "strict", "chat", "out", "overwrite", "dry_run", "rows", "by", "filled", "simulate",
     }
 )  # fmt: skip

@@ -16,8 +16,9 @@ from pretune.interface.outcome import WAS_FINISHED, Outcome, Say
 from pretune.newrun import create_run, refuse_place
 from pretune.options import option
 from pretune.runfolder import RunFolder, is_run, now
+from pretune.study.parallel import do_steps_of
 from pretune.study.recipe import Recipe, read_recipe
-from pretune.study.steps import StepsDone, do_step, failure_noted
+from pretune.study.steps import StepsDone, failure_noted
 
 __all__ = ["RunRecipeSettings", "run"]
 
@@ -37,6 +38,9 @@ class RunRecipeSettings(RunSettings):
         "check the recipe and say what would be done, with each step's command; write nothing",
         not_in_identity=True,
     )
+    jobs: int = option(
+        1, "steps at a time that do not wait for each other, each in a process of its own with its share of the processors", low=1, high=256, not_in_identity=True
+    )  # fmt: skip
     set: tuple[str, ...] = option(
         (), "change one of the recipe's defaults: data=other.csv, seed=1", metavar="NAME=VALUE", not_in_identity=True
     )
@@ -88,8 +92,7 @@ def run(settings: RunRecipeSettings, *, say: Say) -> Outcome:
             parents=[str(recipe.out / step.name) for step in recipe.steps if step.makes_run],
         )
         with failure_noted(folder):
-            for number, step in enumerate(recipe.steps, 1):
-                do_step(step, keys[step.name], state, say, place=f"{number} of {len(recipe.steps)}")
+            do_steps_of(recipe.steps, keys, state, say, jobs=settings.jobs)
             state.forget_others({step.name for step in recipe.steps})
         folder.update_record(status="finished", finished=now(), seconds=round(time.monotonic() - began, 1))
         load_verb("report")(str(folder.path), say=say)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from pretune.options import Settings
 from pretune.runfolder import RunFolder, is_run
 from pretune.study.recipe import Step
 
-__all__ = ["StepsDone", "do_step", "failure_noted", "run_of"]
+__all__ = ["StepsDone", "begun", "do_steps", "ended", "failure_noted", "passed", "run_of"]
 
 STATE = "recipe.json"
 
@@ -73,30 +73,36 @@ def _is_finished(place: Path) -> bool:
     return is_run(place) and RunFolder(place).record.get("status") == "finished"
 
 
-def do_step(step: Step, key: str, state: StepsDone, say: Say, *, place: str) -> None:
-    """Do one step, unless it is done. What was made with other options by an earlier form of it is replaced."""
-    if state.is_done(step, key):
-        say.note(f"== {place}: {step.name} was done before")
-        return
-    say.note(f"== {place}: {step.name}: {step.settings.command()}")
-    before = state.steps.get(step.name, {})
-    settings = step.settings
+def do_steps(steps: Sequence[Step], keys: Mapping[str, str], state: StepsDone, say: Say) -> None:
+    """Do the steps in their order, each once."""
+    for number, step in enumerate(steps, 1):
+        place, key = f"{number} of {len(steps)}", keys[step.name]
+        if state.is_done(step, key):
+            say.note(f"== {place}: {step.name} was done before")
+            continue
+        say.note(f"== {place}: {step.name}: {step.settings.command()}")
+        settings, began = begun(step, key, state), time.monotonic()
+        outcome = _called(load_verb(step.verb).run, settings, say, step.name)
+        ended(step, key, state, outcome, seconds=time.monotonic() - began)
+        for line in outcome.text.splitlines():
+            say.note(f"   {line}")
+
+
+def begun(step: Step, key: str, state: StepsDone) -> Settings:
+    """Note that a step begins. Gives its settings: what was made with other options by an earlier form of it is replaced."""
+    before, settings = state.steps.get(step.name, {}), step.settings
     if step.makes_run and before.get("key") not in (None, key) and is_run(run_of(step)):
         settings = dataclasses.replace(settings, overwrite=True)
     state.write(step, key, status="running")
-    began = time.monotonic()
-    outcome = _called(load_verb(step.verb).run, settings, say, step.name)
+    return settings
+
+
+def ended(step: Step, key: str, state: StepsDone, outcome: Outcome, *, seconds: float) -> None:
+    """Note what a step gave."""
     state.write(
-        step,
-        key,
-        status="finished",
-        taken=state.taken(step),
-        text=outcome.text,
-        facts=dict(outcome.facts),
-        seconds=round(time.monotonic() - began, 1),
-    )
-    for line in outcome.text.splitlines():
-        say.note(f"   {line}")
+        step, key, status="finished", taken=state.taken(step), text=outcome.text, facts=dict(outcome.facts),
+        seconds=round(seconds, 1),
+    )  # fmt: skip
 
 
 def _called(function: Callable[..., Outcome], settings: Settings, say: Say, name: str) -> Outcome:
@@ -108,6 +114,11 @@ def _called(function: Callable[..., Outcome], settings: Settings, say: Say, name
     except PretuneError as error:
         error.problem = f"step {name}: {error.problem}"
         raise
+    return passed(outcome, name)
+
+
+def passed(outcome: Outcome, name: str) -> Outcome:
+    """The outcome. Raises :class:`RunError` naming the step for a check that did not pass."""
     if outcome.exit_code:
         error = RunError(f"step {name} did not pass: {outcome.text}", "mend what it found and give the command again")
         error.exit_code = outcome.exit_code
