@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 _PAGES = {
     "README.md": "index.md", "README.zh.md": "zh.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md",
     "SECURITY.md": "security.md", "AGENTS.md": "agents.md", "examples/README.md": "cases.md",
-    **{f"docs/{name}.md": f"{name}.md" for name in ("tour", "recipes", "acceptance", "benchmarks", "decisions", "glossary")},
+    **{f"docs/{name}.md": f"{name}.md" for name in ("tutorial", "tutorial-zh", "tour", "recipes", "acceptance", "benchmarks", "decisions", "glossary")},
 }  # fmt: skip
 """Where a file of the project stands in the site."""
 _LINK = re.compile(r"(?P<before>!?\[[^\]]*\])\((?P<target>[^)\s#]*)(?P<place>#[^)\s]*)?\)")

@@ -85,3 +85,25 @@ def test_classifiers_say_what_was_run_and_no_address_is_made_up() -> None:
         "the licence is the SPDX expression"
     )
     assert "urls" not in project
+
+
+def _commands(page: str) -> list[str]:
+    blocks = (ROOT / "docs" / page).read_text(encoding="utf-8").split("```")[1::2]
+    return [line for block in blocks for line in block.strip().splitlines()]
+
+
+def test_the_first_hour_can_be_typed_and_is_the_same_in_both_languages() -> None:
+    lines = _commands("tutorial.md")
+    assert lines == _commands("tutorial-zh.md")
+    typed = [shlex.split(line)[1:] for line in lines if line.startswith("pretune ")]
+    assert {words[0] for words in typed} >= {
+        "inspect",
+        "pretrain",
+        "finetune",
+        "evaluate",
+        "compare",
+        "study",
+        "export",
+    }
+    for name, *words in typed:
+        assert parse_flags(load_verb(name), words)[0].verb == name
