@@ -21,6 +21,7 @@ from pretune.data.rows import Rows
 from pretune.data.splits import COLUMNS, Splits
 from pretune.errors import DataError
 from pretune.files import read_json, write_json
+from pretune.modalities import base
 from pretune.types import SPLIT_NAMES
 
 if TYPE_CHECKING:
@@ -51,9 +52,9 @@ _TYPES = {
 def fingerprint(*parts: object) -> str:
     """A name for what is read: its parts and the code that reads it."""
     digest = hashlib.blake2b(json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=12)
-    for room in (Path(pretune.data.__file__).parent, Path(pretune.answers.__file__).parent):
-        for module in sorted(room.rglob("*.py")):
-            digest.update(module.read_bytes())
+    rooms = (Path(place).parent for place in (pretune.data.__file__, pretune.answers.__file__))
+    for module in (*(module for room in rooms for module in sorted(room.rglob("*.py"))), Path(base.__file__)):
+        digest.update(module.read_bytes())
     return digest.hexdigest()
 
 

@@ -74,7 +74,7 @@ def collate_packed(
 
     ``input_ids``, ``position_ids`` (and ``token_type_ids``) are (B, T) int64, ``attention_mask`` (B, 1, T, T): bool, as
     scaled-dot-product attention takes it, or ``additive_mask`` float32 for eager attention. ``position_offset`` is the
-    position id of a row's first token (:func:`~pretune.backbones.load.position_offset`). Padding attends to itself, so
+    position id of a row's first token (:func:`~pretune.backbones.text.limits.position_offset`). Padding attends to itself, so
     that no softmax is over nothing. ``causal``: a token attends to those before it alone, which positions that begin again do
     not do by themselves.
     """

@@ -26,7 +26,7 @@ _NAMED = 5
 
 
 def spoken_clip(cell: Any, rate: int) -> np.ndarray:
-    """An ``audio`` cell decoded, int16 (T,), trimmed and as loud as all (:func:`pretune.backbones.mel.trimmed`)."""
+    """An ``audio`` cell decoded, int16 (T,), trimmed and as loud as all (:func:`pretune.modalities.audio.mel.trimmed`)."""
     samples_T = trimmed(decode_audio(cell, rate), rate)
     return np.rint(samples_T * (FULL_SCALE - 1)).astype(np.int16)
 
