@@ -587,7 +587,9 @@ def _padded_to(multiple: int) -> Iterator[None]:
         TextEncoder.padding = before  # type: ignore[assignment]
 
 
-def _learn(kind: str, items: Callable[[Rig, Sequence[int]], float], *, least: float = 0.0, **options: Any) -> LearnCase:
+def _learn(
+    kind: str, items: Callable[[Rig, Sequence[int]], float], *, least: float = 0.0, updates: int = 60, **options: Any
+) -> LearnCase:
     rig = Rig(kind, **options)
     with _padded_to(160):
         stretched = Rig(kind, **options)
@@ -597,7 +599,7 @@ def _learn(kind: str, items: Callable[[Rig, Sequence[int]], float], *, least: fl
             return stretched.batch(rows)
 
     rows = range(min(9, len(next(iter(rig.streams.values())).lengths_N)))
-    return LearnCase(rig, rows, wide, lambda chosen: items(rig, chosen), least)
+    return LearnCase(rig, rows, wide, lambda chosen: items(rig, chosen), least, updates=updates)
 
 
 def _learn_pictures(kind: str, preset: str, *, least: float = 0.0, **options: Any) -> LearnCase:
@@ -789,7 +791,7 @@ LEARN_CASES: dict[str, Callable[[], LearnCase]] = {
     "masked text packed": lambda: _learn("pretrain", _masked_places, pack_tokens=64),
     "contrastive text": lambda: _learn("contrastive-text", lambda _, rows: float(len(rows))),
     "span text": lambda: _learn("span-text", _told_in_packs, family="t5"),
-    "permuted text": lambda: _learn("permuted-text", _told_in_packs, family="xlnet"),
+    "permuted text": lambda: _learn("permuted-text", _told_in_packs, family="xlnet", updates=90),
     "causal text": lambda: _learn("causal-text", _told_tokens, family="gpt", max_length=128, least=1.2),
     "causal text llama": lambda: _learn("causal-text", _told_tokens, family="llama", max_length=128, least=1.2),
     "causal text packed": lambda: _learn(

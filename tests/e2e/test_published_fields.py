@@ -64,6 +64,7 @@ def as_printed(path: str, facts: dict[str, Any]) -> str:
     scores = "|".join({score for task in TASKS for score in task.metric_type.specs})
     path = re.sub(rf"^scores\.({scores})\b", f"scores.{first}", path)
     path = re.sub(rf"^baselines\.[\w-]+\.({scores})\b", "baselines.majority.accuracy", path)
+    path = re.sub(r"^against\.[\w-]+\.", "against.majority.", path)
     return re.sub(r"(variants|kinds)\[[^\]]+\]", r"\1.0", path)
 
 

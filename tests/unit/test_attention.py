@@ -17,6 +17,7 @@ from pretune.errors import ModelError, UsageError
 from pretune.explain.attention import Attention, attention_of, has_attention, rollout, strongest
 from pretune.explain.packing import Packed, pack
 from pretune.explain.reading import Reading, read_example, reader_of, reader_of_backbone
+from pretune.modalities import Modality
 from pretune.modalities.image.transform import image_transform_of
 from pretune.tasks import ImageClassification, TextClassification
 from pretune.types import Example
@@ -152,7 +153,7 @@ def test_a_model_that_answers_otherwise_is_refused():
 def test_too_many_positions_are_refused_before_anything_is_computed():
     backbone = tiny_backbone()
     model, _ = backbone.build("AutoModel", seed=0)
-    reading = Reading(kind="text", inputs={}, tokens=("x",) * 20_000, is_special=(False,) * 20_000)
+    reading = Reading(kind=Modality.TEXT, inputs={}, tokens=("x",) * 20_000, is_special=(False,) * 20_000)
     with pytest.raises(UsageError, match="too many to hold"):
         attention_of(model, model, reading)
 
@@ -196,7 +197,7 @@ def made(positions: int, heads: tuple[int, ...] = (3, 2), seed: int = 0) -> Atte
     rng = np.random.default_rng(seed)
     layers = tuple(rng.dirichlet(np.full(positions, 0.1), (count, positions)).astype(np.float32) for count in heads)
     reading = Reading(
-        kind="text", inputs={}, tokens=tuple(f"t{n}" for n in range(positions)), is_special=(True,) + (False,) * (positions - 1)
+        kind=Modality.TEXT, inputs={}, tokens=tuple(f"t{n}" for n in range(positions)), is_special=(True,) + (False,) * (positions - 1)
     )  # fmt: skip
     return Attention(reading=reading, layers=layers, rolled=tuple(rollout(layers)), difference=0.0)
 

@@ -19,6 +19,7 @@ from pretune.explain.attributions import Attribution, explain_example
 from pretune.explain.faithfulness import Faithfulness
 from pretune.explain.gradients import Completeness
 from pretune.explain.reading import Reading
+from pretune.modalities import Modality
 from pretune.modalities.image.transform import image_transform_of
 from pretune.report.drawing.sheet import Sheet
 from pretune.report.explained.page import Explained, explained_page, write_explained_page
@@ -43,7 +44,7 @@ def attention_over(
     layers = tuple(layer / layer.sum(axis=-1, keepdims=True) for layer in layers)
     pixels = rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)
     reading = Reading(
-        kind=kind, inputs={}, tokens=tokens, is_special=tuple(token in ("[CLS]", "[SEP]", "class token") for token in tokens),
+        kind=Modality(kind), inputs={}, tokens=tokens, is_special=tuple(token in ("[CLS]", "[SEP]", "class token") for token in tokens),
         prefix=count - grid[0] * grid[1] if kind == "image" else 0, grid=grid, seconds=0.5 if kind == "audio" else 0.0,
         picture="" if kind == "text" else picture_address(pixels),
     )  # fmt: skip
