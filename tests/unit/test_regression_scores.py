@@ -169,7 +169,7 @@ def test_verdicts_by_spearman_keep_their_promise() -> None:
         truth = rng.normal(size=150)
         return records_of(truth, correlated(rng, truth, RHO)), records_of(truth, correlated(rng, truth, rho))
 
-    equal = shares_better(BySpearman(), lambda rng: pair(rng, RHO), 500)
+    equal = shares_better(BySpearman(), lambda rng: pair(rng, RHO), 200)
     assert equal["a"] + equal["b"] <= 0.07
     other = shares_better(BySpearman(), lambda rng: pair(rng, 0.78), 60)
     assert other["b"] >= 0.8
