@@ -127,6 +127,7 @@ def test_a_trial_whose_loss_is_not_finite_ends_and_the_others_go_on(
         ({"folds": 3}, "--folds"),
         ({"find_learning_rate": True}, "--find-learning-rate"),
         ({"adapt": "linear"}, "no updates"),
+        ({"schedule": "plateau"}, "--schedule plateau"),
         ({"tune": ()}, "--trials"),
         ({"tune": ("layers",)}, "--tune is 'layers'"),
     ],

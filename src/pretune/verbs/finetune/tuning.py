@@ -57,6 +57,11 @@ def refuse_untunable(settings: FinetuneSettings, processes: int) -> None:
         settings.refuse_given({name}, f"does not go with --tune: it {why}")
     if settings.adapt == "linear" or settings.backbone.startswith("linear:"):
         raise UsageError("--tune does nothing for a linear model: there are no updates", "leave --tune out")
+    if settings.schedule == "plateau":
+        raise UsageError(
+            "--schedule plateau ends when evaluations say so, and --tune stops its trials at shares of a known whole",
+            "leave one of them out",
+        )
     if processes > 1:
         raise UsageError("--tune learns in one process", "start it without torchrun")
 
