@@ -27,7 +27,8 @@ from pretune.report.story import banners
 from pretune.runfolder import RunFolder
 from pretune.training import crowding
 from pretune.training import learning as learning_module
-from pretune.training.learning import Goal, Learning
+from pretune.training.goal import Goal
+from pretune.training.learning import Learning
 from pretune.training.pace import Pace, pace_of
 from tiny import CPU, Rig, largest_difference, weights_of
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from pretune.evaluation.compare import compare
 from pretune.evaluation.intervals import bootstrap
-from pretune.evaluation.slices import LEAST_ROWS, SliceScore, scores_by_slice, slice_blocks, slice_notes
+from pretune.evaluation.slices import LEAST_ROWS, scores_by_slice, slice_blocks, slice_notes
 from pretune.evaluation.weak_words import weak_words
 from pretune.files import jsonable
 from pretune.metrics.base import Measured, Metric, ScoreSpec, values_of
@@ -95,21 +95,24 @@ def evaluate_rows(
     if baselines and isinstance(metric, Metric):
         rows = clean_N if clean_N.any() else ~clean_N
         evaluation["against"] = _against_each(kept, baselines, metric, rows, groups_N, resamples, seed)
-    words = []
-    if texts is not None and kept.right_N is not None:
-        words = weak_words(kept.right_N, texts, least=LEAST_ROWS, groups_N=groups_N)
-    if (slices or words) and isinstance(metric, Metric):
-        found = scores_by_slice(
-            kept, metric, slices or {}, words=words, groups_N=groups_N, resamples=resamples, seed=seed
-        )
-        _add_slices(evaluation, found, metric)
+    if isinstance(metric, Metric):
+        _add_slices(evaluation, kept, metric, slices or {}, texts, groups_N, resamples, seed)
     if len(every_seed) > 1:
         evaluation["seed_scores"] = _seed_scores(every_seed)
     return jsonable(evaluation)
 
 
-def _add_slices(evaluation: dict[str, Any], found: Sequence[SliceScore], metric: Metric) -> None:
-    """Slices as facts, as a sentence and as a table."""
+def _add_slices(
+    evaluation: dict[str, Any], rows: Measured, metric: Metric, slices: Mapping[str, Sequence[str | None]],
+    texts: Sequence[str] | None, groups_N: np.ndarray | None, resamples: int, seed: int,
+) -> None:  # fmt: skip
+    """Slices, and words that the model is weak at, as facts, as a sentence and as a table; nothing where none are asked for."""
+    words = []
+    if texts is not None and rows.right_N is not None:
+        words = weak_words(rows.right_N, texts, least=LEAST_ROWS, groups_N=groups_N)
+    if not slices and not words:
+        return
+    found = scores_by_slice(rows, metric, slices, words=words, groups_N=groups_N, resamples=resamples, seed=seed)
     evaluation["slices"] = [one.to_dict() for one in found]
     evaluation["notes"] += slice_notes(found)
     evaluation["blocks"] += slice_blocks(found, metric)

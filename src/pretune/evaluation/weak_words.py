@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -77,8 +76,7 @@ def _rows_of_words(texts: Sequence[str]) -> dict[str, list[int]]:
     for row, text in enumerate(texts):
         for word in {*cut(text.casefold())}:
             rows_of.setdefault(word, []).append(row)
-    counts = Counter({word: len(rows) for word, rows in rows_of.items()})
-    return {word: rows_of[word] for word, count in counts.items() if count > 1}
+    return {word: rows for word, rows in rows_of.items() if len(rows) > 1}
 
 
 def _words_of(text: str) -> Iterable[str]:

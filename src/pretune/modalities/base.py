@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import NamedTuple, Self
+from typing import Any, Self
 
 __all__ = ["FILES", "Modality", "modality_of_columns"]
 
 
-class _Facts(NamedTuple):
-    """What :class:`Modality` tells, in its words."""
+class _Told:
+    """What a modality tells, once."""
 
     one: str
     many: str
@@ -27,7 +27,7 @@ class _Facts(NamedTuple):
     own_bytes: str
 
 
-class Modality(StrEnum):
+class Modality(_Told, StrEnum):
     """``Modality("image")`` is the word of columns, records and files; in JSON it is that word.
 
     ``one`` and ``many`` are what people call a row, ``mass`` what a model reads; ``part`` and ``parts`` what attention runs between.
@@ -37,50 +37,37 @@ class Modality(StrEnum):
     of a row that is sent as it is.
     """
 
-    one: str
-    many: str
-    mass: str
-    part: str
-    parts: str
-    columns: tuple[str, ...]
-    is_file: bool
-    given: str
-    processor: str
-    kept: str
-    preset: str
-    linear: str
-    own_bytes: str
-
     TEXT = (
         "text",
-        _Facts(
-            one="text", many="texts", mass="text", part="token", parts="tokens", columns=("text", "text_pair", "words"), is_file=False,
-            given='"a text in quotes"', processor="AutoTokenizer", kept="tokenizer", preset="scratch:bert-mini", linear="linear:tfidf",
-            own_bytes="text/plain",
-        ),
+        {
+            "one": "text", "many": "texts", "mass": "text", "part": "token", "parts": "tokens", "columns": ("text", "text_pair", "words"), "is_file": False,
+            "given": '"a text in quotes"', "processor": "AutoTokenizer", "kept": "tokenizer", "preset": "scratch:bert-mini", "linear": "linear:tfidf",
+            "own_bytes": "text/plain",
+        },
     )  # fmt: skip
     IMAGE = (
         "image",
-        _Facts(
-            one="picture", many="pictures", mass="pictures", part="patch", parts="patches", columns=("image",), is_file=True,
-            given="a picture's file", processor="AutoImageProcessor", kept="image size", preset="scratch:resnet-18", linear="linear:pixels",
-            own_bytes="image/...",
-        ),
+        {
+            "one": "picture", "many": "pictures", "mass": "pictures", "part": "patch", "parts": "patches", "columns": ("image",), "is_file": True,
+            "given": "a picture's file", "processor": "AutoImageProcessor", "kept": "image size", "preset": "scratch:resnet-18", "linear": "linear:pixels",
+            "own_bytes": "image/...",
+        },
     )  # fmt: skip
     AUDIO = (
         "audio",
-        _Facts(
-            one="clip", many="clips", mass="sound", part="frame", parts="frames", columns=("audio",), is_file=True, given="a clip's file",
-            processor="AutoFeatureExtractor", kept="sampling rate", preset="scratch:w2v-bert-tiny", linear="linear:log-mel",
-            own_bytes="audio/...",
-        ),
+        {
+            "one": "clip", "many": "clips", "mass": "sound", "part": "frame", "parts": "frames", "columns": ("audio",), "is_file": True, "given": "a clip's file",
+            "processor": "AutoFeatureExtractor", "kept": "sampling rate", "preset": "scratch:w2v-bert-tiny", "linear": "linear:log-mel",
+            "own_bytes": "audio/...",
+        },
     )  # fmt: skip
 
-    def __new__(cls, word: str, facts: _Facts) -> Self:
-        """The word, with its facts as attributes."""
+    def __new__(cls, word: str, told: Mapping[str, Any]) -> Self:
+        """The word, with what it tells as attributes."""
+        assert told.keys() == _Told.__annotations__.keys(), f"{word} tells all there is to tell, and no more"
         made = str.__new__(cls, word)
         made._value_ = word
-        for name, value in facts._asdict().items():
+        for name, value in told.items():
             setattr(made, name, value)
         return made
 

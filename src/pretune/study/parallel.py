@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pretune.engine.interrupt import StopRequest
-from pretune.errors import Interrupted, PretuneError, RunError
+from pretune.errors import Interrupted, RunError
 from pretune.interface.outcome import Outcome, Say
 from pretune.study.recipe import Step
 from pretune.study.steps import StepsDone, begun, do_steps, ended, passed
@@ -134,7 +134,7 @@ def _ended_at_last(running: Mapping[str, _Child]) -> Iterator[None]:
     """However it ends, no step goes on alone: those that run are asked to save and leave, and are waited for."""
     try:
         yield
-    except (PretuneError, KeyboardInterrupt):
+    except BaseException:  # an error of this process leaves no step alone either
         for child in running.values():
             child.process.send_signal(signal.SIGTERM)
         raise

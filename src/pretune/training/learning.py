@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from pretune.files import check_free_space
 from pretune.interface.outcome import Say
 from pretune.runfolder import RunFolder, now
 from pretune.training.crowding import Crowding
+from pretune.training.goal import Goal
 from pretune.training.pace import Pace
 from pretune.wording import counted
 
@@ -31,50 +33,15 @@ if TYPE_CHECKING:
     from pretune.engine.plateau import Plateau
     from pretune.types import Step
 
-__all__ = ["Goal", "Learning", "Paused"]
+__all__ = ["Learning", "Paused"]
 
 SAVE_SECONDS = 300.0
 """A checkpoint at least this often, beside those at evaluations."""
 
 
-@dataclass(frozen=True)
-class Goal:
-    """What "better" means: the score ``metric`` of ``evaluate``, and how long to wait for it. ``rising``: more is better.
-
-    Where it is equal, a finer score decides (``tie_breaker``: its name, and whether more is better): on few rows many epochs
-    have the same accuracy, and the first of them is rarely the best.
-    ``evaluate`` calls its argument with the rows done, batch by batch, so that it can be broken off.
-    """
-
-    metric: str
-    rising: bool
-    patience: int | None
-    evaluate: Callable[[Callable[[int], None]], Mapping[str, float]]
-    split: str = "validation"
-    tie_breaker: tuple[str, bool] | None = None
-
-    def standing(self, scores: Mapping[str, float]) -> dict[str, float]:
-        """What :meth:`is_better` compares of an evaluation: ``value``, and ``tie`` where a finer score breaks ties."""
-        value = {"value": scores[self.metric]}
-        return value if self.tie_breaker is None else {**value, "tie": scores[self.tie_breaker[0]]}
-
-    def is_better(self, new: Mapping[str, float], best: Mapping[str, float]) -> bool:
-        """Is one evaluation better than the best so far (empty before the first)? Equal in all keeps the earlier."""
-        if "value" not in best:
-            return True
-        if new["value"] != best["value"] or self.tie_breaker is None or "tie" not in best:
-            return _beats(new["value"], best["value"], self.rising)
-        return _beats(new["tie"], best["tie"], self.tie_breaker[1])
-
-
 def _defined(standing: Mapping[str, float]) -> dict[str, float]:
     """Without what these rows do not define (NaN), which no file holds."""
     return {name: value for name, value in standing.items() if not math.isnan(value)}
-
-
-def _beats(new: float, best: float, rising: bool) -> bool:
-    """NaN beats nothing."""
-    return new > best if rising else new < best
 
 
 class Paused(Interrupted):
@@ -358,7 +325,7 @@ class Learning:
         raise Interrupted(
             f"stopped after step {self.step}; everything is saved in {self.run.path}",
             "run the same command again to go on",
-            stop.signal_number or 15,
+            stop.signal_number or signal.SIGTERM,
         )
 
     def _pause(self) -> NoReturn:
@@ -366,7 +333,7 @@ class Learning:
         if self.cluster.is_first:
             standing = {"metric": self.goal.metric, **self.best}
             self.run.update_record(status="stopped", stopped=now(), paused={"share": self.until, **standing})
-        raise Paused(f"waits after step {self.step}", "run the same command again to go on", 15)
+        raise Paused(f"waits after step {self.step}", "run the same command again to go on", signal.SIGTERM)
 
     def _take_best(self) -> None:
         """Put the best evaluation's weights into the model, averaged where averages are kept."""

@@ -35,7 +35,7 @@ class FinetuneSettings(LabelledTrainSettings, LearnSettings, TaskSettings, Priva
     )
     tune: tuple[str, ...] = option(
         (),
-        "search these settings by successive halving on validation rows: learning_rate,batch_size; the better half of the trials go on, until one is left",
+        "search these settings by successive halving on validation rows: learning_rate,batch_size (several with commas); the better half of the trials go on, until one is left",
         choices=("learning_rate", "batch_size", "weight_decay", "label_smoothing", "warmup"),
         metavar="SETTINGS",
     )

@@ -28,7 +28,8 @@ from pretune.interface.outcome import Outcome, Say
 from pretune.newrun import create_run, default_out
 from pretune.runfolder import RunFolder, is_run
 from pretune.training.backbone import default_learning_rate
-from pretune.training.learning import Goal, Learning
+from pretune.training.goal import Goal
+from pretune.training.learning import Learning
 from pretune.training.pace import pace_of
 from pretune.wording import counted
 

@@ -13,7 +13,7 @@ from pretune.report.layout import Cell, cell_of, data_table, part
 from pretune.report.words import number_text, percent_text, plain, title_of
 from pretune.wording import counted
 
-__all__ = ["conflicts", "findings", "findings_sentence", "overlaps", "pairs_list"]
+__all__ = ["conflicts", "findings", "findings_sentence", "modality_in", "overlaps", "pairs_list"]
 
 _WORDS = {"error": "Error", "warning": "Warning", "note": "Note"}
 _ORDER = {"error": 0, "warning": 1, "note": 2}
@@ -123,15 +123,15 @@ def overlaps(passport: Mapping[str, Any]) -> Markup:
             continue
         share = Cell(percent_text(one.get("share"), 2), numeric=True)
         rows.append([Cell(plain(one["rows_of"])), Cell(plain(one.get("also_in"))), *counts, share])
-    made_of = _modality(passport)
+    made_of = modality_in(passport)
     columns = ["rows of", "also in", f"same {made_of.one}", "same content", "nearly", "share"]
     same = "equal byte by byte" if made_of.is_file else "equal when Unicode form, case and white space are set aside"
     note = f"Same content: {same}. Nearly: {_NEARLY[made_of]}; the pairs stand above."
     return data_table("Rows that stand in two splits", columns, rows, note=note)
 
 
-def _modality(passport: Mapping[str, Any]) -> Modality:
-    """What the rows are made of."""
+def modality_in(passport: Mapping[str, Any]) -> Modality:
+    """What the rows that a passport tells of are made of."""
     splits = passport.get("splits") or {}
     return modality_of_columns(
         column for split in splits.values() if isinstance(split, Mapping) for column in split.get("columns") or ()
@@ -150,7 +150,7 @@ def conflicts(passport: Mapping[str, Any]) -> Markup:
     for one in examples or []:
         labels = "; ".join(f"{plain(row.get('label'))} ({plain(row.get('id'))})" for row in one.get("rows") or [])
         rows.append([Cell(plain(one.get("text"))), Cell(labels)])
-    noun = _modality(passport).one
+    noun = modality_in(passport).one
     columns = [noun, "labels (rows)"]
     table = data_table(f"The same {noun} with different labels", columns, rows)
     return part("details", summary=f"Examples of {noun}s with different labels", body=table) if table else Markup("")

@@ -7,12 +7,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from pretune.modalities import Modality, modality_of_columns
+from pretune.modalities import Modality
 from pretune.report.drawing.charts import bars, histogram
 from pretune.report.drawing.svg import finite, responsive
 from pretune.report.layout import Cell, cell_of, data_table, part
 from pretune.report.passport.answers import answer_parts
-from pretune.report.passport.findings import conflicts, findings, overlaps
+from pretune.report.passport.findings import conflicts, findings, modality_in, overlaps
 from pretune.report.words import plain, tick_text, title_of
 
 __all__ = [
@@ -94,11 +94,6 @@ def _mapping(value: object) -> Mapping[str, Any]:
 def _splits(passport: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     found = _mapping(passport.get("splits"))
     return {str(name): value if isinstance(value, Mapping) else {"rows": value} for name, value in found.items()}
-
-
-def modality_in(passport: Mapping[str, Any]) -> Modality:
-    """What the rows that it tells of are made of."""
-    return modality_of_columns(str(name) for split in _splits(passport).values() for name in split.get("columns") or ())
 
 
 def lengths_heading(passport: Mapping[str, Any]) -> str:

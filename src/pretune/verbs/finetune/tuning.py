@@ -89,7 +89,7 @@ def tune(
     ``learn`` carries a run on to a share of its whole, and raises :class:`Paused` there. Trials that are there already are gone on with.
     """
     began = time.monotonic()
-    first = _trial(settings, run, 0, {})
+    first = _trial(run, 0, {})
     tried, left = [first], [0]
     for share in rungs_of(settings.num_trials):
         if len(tried) == 1:  # the values around which others are drawn are those of a run that began
@@ -98,7 +98,7 @@ def tune(
             left = [*range(len(tried))]
         for number in left:
             _go_on(settings, tried[number], share, say, learn)
-        left = _better_half([_standing(tried[number]) for number in left], left, tried)
+        left = _better_half(tried, left)
     best = left[0]
     kept = open_run(tried[best].place)
     say.note(f"trial {best + 1} of {len(tried)} is kept: {_told(tried[best].values)}")
@@ -108,7 +108,7 @@ def tune(
         shutil.rmtree(RunFolder(one.place).checkpoints_dir, ignore_errors=True)
 
 
-def _trial(settings: FinetuneSettings, run: RunFolder, number: int, values: Mapping[str, Any]) -> _Trial:
+def _trial(run: RunFolder, number: int, values: Mapping[str, Any]) -> _Trial:
     return _Trial(run.path / "trials" / f"trial-{number + 1}", values)
 
 
@@ -141,13 +141,11 @@ def _standing(trial: _Trial) -> dict[str, Any] | None:
     return found if found.get("value") is not None else None
 
 
-def _better_half(
-    standings: Sequence[Mapping[str, Any] | None], numbers: Sequence[int], tried: Sequence[_Trial]
-) -> list[int]:
-    """The numbers of the better half of the trials, the best first; those that failed come last."""
+def _better_half(tried: Sequence[_Trial], numbers: Sequence[int]) -> list[int]:
+    """Of these numbers of trials the better half, the best first; those that failed come last."""
     from pretune.tasks import task_named
 
-    standing = [(number, one) for number, one in zip(numbers, standings, strict=True) if one is not None]
+    standing = [(number, one) for number in numbers if (one := _standing(tried[number])) is not None]
     if not standing:
         raise UsageError(
             "every trial ended in a loss that is not finite", "give a smaller --learning-rate, or --precision fp32"
@@ -175,7 +173,7 @@ def _drawn(settings: FinetuneSettings, run: RunFolder, first: _Trial) -> list[_T
         "warmup": lambda part: f"{100 * _MOST_WARMUP * part:.0f}%",
     }
     return [
-        _trial(settings, run, number + 1, {name: ways[name](float(parts[name][number])) for name in settings.tune})
+        _trial(run, number + 1, {name: ways[name](float(parts[name][number])) for name in settings.tune})
         for number in range(count)
     ]
 
