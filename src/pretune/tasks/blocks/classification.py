@@ -157,7 +157,7 @@ def mistakes_block(
     wrong = np.flatnonzero(confidence_N > 0)
     order = wrong[np.argsort(-confidence_N[wrong], kind="stable")][:MAX_MISTAKES].tolist()
     found = [{**shown(rows[number]), **answer(number)} for number in order]
-    note = (
-        f"{len(wrong)} of {len(confidence_N)} rows are wrong; the {len(found)} with the highest confidence are shown."
+    note = f"{len(wrong)} of {len(confidence_N)} rows are wrong" + (
+        f"; the {len(found)} with the highest confidence are shown." if found else "."
     )
     return {"type": "examples", "title": "Most confident mistakes", "note": note, "rows": found}
