@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pretune.backbones.adaptation.modes import evaluating
+from pretune.backbones.adaptation.modes import attending_plainly, evaluating
 from pretune.backbones.graph_parts import parts_of
 from pretune.backbones.states.head_outputs import logits_in
 from pretune.errors import ModelError
@@ -146,15 +146,8 @@ def plain(model: nn.Module) -> Iterator[nn.Module]:
 
     before = getattr(getattr(model, "config", None), "_attn_implementation", None)
     assert before != ATTENTION, "trace the model that Task.build made, not one that make_fast changed"
-    chooses = before is not None and hasattr(model, "set_attn_implementation")
-    try:
-        if chooses:
-            model.set_attn_implementation("eager")  # type: ignore[operator]
-        with evaluating(model), torch.no_grad():
-            yield model
-    finally:
-        if chooses:
-            model.set_attn_implementation(before)  # type: ignore[operator]
+    with attending_plainly(model), evaluating(model), torch.no_grad():
+        yield model
 
 
 @contextlib.contextmanager

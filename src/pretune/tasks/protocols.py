@@ -82,11 +82,13 @@ class Streams(Protocol):
 @dataclass(frozen=True)
 class PartsPace:
     """How fast the parts of a model learn whose head is fresh: ``learning_rate`` of the head where the settings name none (None: the
-    one at which the backbone's own rate is its trunk's), ``trunk_scale`` times that what lies under it, and ``resting`` modules not at all.
+    one at which the backbone's own rate is its trunk's), ``trunk_scale`` times that the modules ``trunk`` (none: what lies under the head), and
+    ``resting`` modules not at all.
     """
 
     learning_rate: float | None = None
     trunk_scale: float = 1.0
+    trunk: tuple[torch.nn.Module, ...] = ()
     resting: tuple[torch.nn.Module, ...] = ()
 
 

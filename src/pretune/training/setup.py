@@ -196,7 +196,7 @@ def make_learning(
     rate = _rate(settings, backbone, adapt, pace_of_parts)
     adaptation = plan_adaptation(
         model, adapt, weight_decay=settings.weight_decay, llrd_decay=getattr(settings, "llrd_decay", 0.9),
-        trunk_scale=pace_of_parts.trunk_scale, resting=pace_of_parts.resting, fresh=report.initialised,
+        trunk_scale=pace_of_parts.trunk_scale, trunk=pace_of_parts.trunk, resting=pace_of_parts.resting, fresh=report.initialised,
     )  # fmt: skip
     learner = objective(adaptation)
     plan = private(adaptation)

@@ -6,7 +6,7 @@ Depth counts from the top: 0 is the head, 1 the top encoder layer, ..., the embe
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -106,13 +106,13 @@ class Adaptation:
 
 def plan_adaptation(
     model: nn.Module, adapt: str, *, weight_decay: float, llrd_decay: float = 0.9, trunk_scale: float = 1.0,
-    resting: Sequence[nn.Module] = (), fresh: Collection[str] = (),
+    trunk: Sequence[nn.Module] = (), resting: Sequence[nn.Module] = (), fresh: Collection[str] = (),
 ) -> Adaptation:  # fmt: skip
     """Plan what learns: ``full``, ``head`` (encoder frozen), ``linear`` (as ``head``; how it is learned differs), ``top:N`` (head and N top layers), ``gradual`` (layer by
     layer from the top), ``llrd`` (all, each deeper layer ``llrd_decay`` times slower: Sun et al. 2019, arXiv 1905.05583,
     section 5.3.3), ``contrastive`` (all; how it is learned differs), ``lora`` (the head, what :func:`adapt_low_rank` added, and the weights called ``fresh``, which were drawn at random).
 
-    What lies under the head learns ``trunk_scale`` times as fast, and the modules ``resting`` never.
+    The modules ``trunk`` (none: what lies under the head) learn ``trunk_scale`` times as fast, and the modules ``resting`` never.
     Biases, norms and other vectors get no weight decay. Raises :class:`UsageError` for an unknown mode or more layers than
     there are, :class:`ModelError` where the layers cannot be told apart.
     """
@@ -132,15 +132,16 @@ def plan_adaptation(
         )
     added = low_rank_names(model)
     parts = _with_resting(_low_rank_parts(model, parts, added, fresh) if adapt == LORA else parts, resting)
-    scales = {
-        part.depth: (llrd_decay**part.depth if adapt == "llrd" else 1.0) * (trunk_scale if part.depth else 1.0)
-        for part in parts
-    }
+    slow = {id(parameter) for module in trunk for parameter in module.parameters()}
+    slow = slow or {id(parameter) for part in parts if part.depth for _, parameter in part.parameters}
+    decay = llrd_decay if adapt == "llrd" else 1.0
     if adapt == LORA:
         number = 1
     start = number if number is not None else 0 if adapt == "gradual" else deepest
     end = deepest if number is None else number
-    groups = tuple(_groups(parts, scales, weight_decay))
+    groups = tuple(
+        _groups(parts, weight_decay, lambda depth, one: decay**depth * (trunk_scale if id(one) in slow else 1.0))
+    )
     numbers = sum(parameter.numel() for name, parameter in model.named_parameters() if name in added)
     plan = Adaptation(adapt, parts, groups, start, end, num_layers, numbers)
     plan.set_trainable(0.0)
@@ -276,15 +277,19 @@ def _walk(base: nn.Module, depth_of: dict[int, int], bottom: int) -> Iterator[tu
     yield from visit(base)
 
 
-def _groups(parts: tuple[Part, ...], scales: dict[int, float], weight_decay: float) -> Iterator[ParameterGroup]:
-    """Groups of like depth and like decay."""
+def _groups(
+    parts: tuple[Part, ...], weight_decay: float, scale_of: Callable[[int, nn.Parameter], float]
+) -> Iterator[ParameterGroup]:
+    """Groups of like depth, like pace and like decay."""
     for part in parts:
-        for decays in (True, False):
-            chosen = [(name, parameter) for name, parameter in part.parameters if (parameter.ndim > 1) == decays]
-            if chosen:
-                yield ParameterGroup(
-                    parameters=[parameter for _, parameter in chosen],
-                    names=[name for name, _ in chosen],
-                    lr_scale=scales[part.depth],
-                    weight_decay=weight_decay if decays else 0.0,
-                )
+        by_kind: dict[tuple[bool, float], list[tuple[str, nn.Parameter]]] = {}
+        for name, parameter in part.parameters:
+            by_kind.setdefault((parameter.ndim > 1, scale_of(part.depth, parameter)), []).append((name, parameter))
+        for decays, scale in sorted(by_kind, reverse=True):
+            chosen = by_kind[decays, scale]
+            yield ParameterGroup(
+                parameters=[parameter for _, parameter in chosen],
+                names=[name for name, _ in chosen],
+                lr_scale=scale,
+                weight_decay=weight_decay if decays else 0.0,
+            )

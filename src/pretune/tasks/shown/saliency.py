@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pretune.backbones.adaptation.modes import evaluating
+from pretune.backbones.adaptation.modes import attending_plainly, evaluating
 from pretune.backbones.places.stages import StagedTrunk
 from pretune.modalities.image.transform import ImageTransform, centre_crop, collate_pixels
 from pretune.tasks.shown.thumbnails import SIDE, picture_address
@@ -100,13 +100,8 @@ def _rollout(model: torch.nn.Module, inputs: torch.Tensor) -> np.ndarray | None:
     """(B, h, w): attention of the first token to the patches through all layers, with the residual path (Abnar & Zuidema 2020,
     section 3.2).
     """
-    before = model.config._attn_implementation  # type: ignore[union-attr]
-    model.set_attn_implementation("eager")  # type: ignore[operator]
-    try:
-        with torch.no_grad():
-            attentions = model(pixel_values=inputs, output_attentions=True).attentions
-    finally:
-        model.set_attn_implementation(before)  # type: ignore[operator]
+    with attending_plainly(model), torch.no_grad():
+        attentions = model(pixel_values=inputs, output_attentions=True).attentions
     if not attentions:
         return None
     tokens = attentions[0].shape[-1]
