@@ -66,6 +66,7 @@ from pretune.tasks import (
     TextToText,
     TokenClassification,
 )
+from pretune.tasks.places.detection.kinds import HEADS
 from pretune.tasks.rows.audio import frame_mask_of
 from pretune.tasks.rows.spoken_data import letters_of
 from pretune.tasks.teacher import CachedTeaching, LiveTeaching, Teacher, cache_teaching
@@ -204,12 +205,15 @@ def tiny_boxes(count: int, *, seed: int = 0) -> list[dict[str, Any]]:
     return rows
 
 
-def tiny_boxed_task(preset: str = "resnet-10", **options: Any) -> tuple[ObjectDetection, Backbone]:
+def tiny_boxed_task(
+    preset: str = "resnet-10", *, head: str = "ssd", backbone: Backbone | None = None, **options: Any
+) -> tuple[ObjectDetection, Backbone]:
     """Finds the boxes of :func:`tiny_boxes` on a canvas of 64 x 64 pixels."""
-    backbone = tiny_image_backbone(preset)
+    backbone = backbone or tiny_image_backbone(preset)
     canvas = Canvas(64, 64, image_transform_of(backbone.processor))
     shapes = [[[10.0, 10.0], [16.0, 16.0]], [[24.0, 24.0], [20.0, 28.0]], [[50.0, 50.0], [40.0, 60.0]]]
-    return ObjectDetection(LABELS, canvas, shapes, **options), backbone
+    learner = HEADS[head].restored({"shapes": shapes}, canvas.sides, len(LABELS), backbone)
+    return ObjectDetection(LABELS, canvas, learner, head=head, **options), backbone
 
 
 POINTS = ("left_hand", "right_hand", "nose")

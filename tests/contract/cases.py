@@ -81,6 +81,7 @@ from tiny import (
     uneven_rows,
     written,
 )
+from tiny_detectors import tiny_query_backbone
 
 # --- tasks ------------------------------------------------------------------------------------------------------------
 
@@ -405,10 +406,10 @@ def _masks(preset: str, head: str, *, weighted: bool = False, **options: Any) ->
     )  # fmt: skip
 
 
-def _boxed(preset: str = "resnet-10", **options: Any) -> TaskCase:
+def _boxed(preset: str = "resnet-10", *, backbone: Any = None, **options: Any) -> TaskCase:
     """Small, middle and large boxes; one picture in four has none."""
     rows = tiny_boxes(12)
-    task, backbone = tiny_boxed_task(preset, **options)
+    task, backbone = tiny_boxed_task(preset, backbone=backbone, **options)
     model, _ = task.build(backbone, seed=0)
     examples = [Example(row["id"], {"image": row["image"]}, Boxes.from_json(row["boxes"])) for row in rows]
 
@@ -419,7 +420,7 @@ def _boxed(preset: str = "resnet-10", **options: Any) -> TaskCase:
 
     unlabelled = Example("nobody-knows", examples[0].inputs)
     return TaskCase(
-        task, model.eval(), examples, dataset_of(rows), unlabelled, _perfect, load, f"contract-boxes-{preset}-{options}", backbone
+        task, model.eval(), examples, dataset_of(rows), unlabelled, _perfect, load, f"contract-boxes-{backbone.name}-{options}", backbone
     )  # fmt: skip
 
 
@@ -526,6 +527,14 @@ TASK_CASES: dict[str, tuple[type[Task], Callable[[], TaskCase]]] = {
     "object-detection": (ObjectDetection, lambda: _boxed(augment="light")),
     "object-detection pyramid": (ObjectDetection, lambda: _boxed(head="ssd-fpn")),
     "object-detection two stages": (ObjectDetection, lambda: _boxed(head="faster-rcnn", augment="light")),
+    "object-detection queries": (
+        ObjectDetection,
+        lambda: _boxed(head="queries", backbone=tiny_query_backbone(), augment="light"),
+    ),
+    "object-detection queries by softmax": (
+        ObjectDetection,
+        lambda: _boxed(head="queries", backbone=tiny_query_backbone("detr"), threshold=0.3),
+    ),
     "object-detection vit": (ObjectDetection, lambda: _boxed("vit-micro", augment="strong", threshold=0.3)),
     "text-to-speech": (TextToSpeech, _spoken),
     "token-classification": (TokenClassification, _tagged),

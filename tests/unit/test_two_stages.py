@@ -125,7 +125,7 @@ def test_a_student_that_says_what_its_teacher_says_is_near_it() -> None:
     with torch.no_grad():
         said, others = (task.logits_of(one.eval(), batch) for one in (model, other))
         near, far = (task.soft_losses(said, logits, batch, 1.0) for logits in (said, others))
-    assert said.shape == (4, len(task.learner.anchors_A4) + task.learner.proposals, task.num_outputs)  # type: ignore[union-attr]
+    assert said.shape == (4, len(task.learner.anchors) + task.learner.proposals, task.num_outputs)  # type: ignore[union-attr]
     assert (near < far).all()
     assert torch.equal(task.is_labelled(batch), torch.ones(4, dtype=torch.bool))
 

@@ -163,7 +163,9 @@ class Backbone:
                 return model, LoadReport(tuple(name for name, _ in model.named_parameters()), (), (), fresh=True)
             model, info = self._load(kind, config, pooling)
             report = self._with_classes(model, kind, _report(info), config_changes, seed)
-        _refuse_broken_body(self.name, model, report, is_bare=auto_class == "AutoModel")
+        _refuse_broken_body(
+            self.name, model, report, is_bare=auto_class == "AutoModel", classes=len(config_changes.get("id2label", ()))
+        )
         mend_batch_norms(model)
         _refuse_not_finite(self.name, model)
         if self.kept_layers is not None:
@@ -233,8 +235,13 @@ class Backbone:
             setattr(config, key, value)
         return config
 
-    def _attention(self) -> str:
-        return "sdpa" if getattr(self.skeleton, "_supports_sdpa", False) else "eager"
+    def _attention(self) -> Any:
+        """The fused one where the encoder has it; by the name of a part's config where a part (a convolutional trunk) has not."""
+        own = "sdpa" if getattr(self.skeleton, "_supports_sdpa", False) else "eager"
+        parts = [module for module in self.skeleton.modules() if hasattr(module, "_supports_sdpa")]
+        if all(part._supports_sdpa for part in parts):
+            return own
+        return {"": own, **dict.fromkeys(self.config.sub_configs, "eager")} if self.config.sub_configs else own
 
 
 def load_backbone(
@@ -350,15 +357,18 @@ def _report(info: Any) -> LoadReport:
     return LoadReport(names("missing_keys"), names("unexpected_keys"), names("mismatched_keys"))
 
 
-def _refuse_broken_body(name: str, model: nn.Module, report: LoadReport, *, is_bare: bool) -> None:
+def _refuse_broken_body(name: str, model: Any, report: LoadReport, *, is_bare: bool, classes: int) -> None:
     """A head (a pooler) may be new; an encoder whose weights are not in the file is not the model that was asked for.
 
-    ``is_bare``: the model is the encoder itself, whose weights have no prefix.
+    ``is_bare``: the model is the encoder itself, whose weights have no prefix. ``classes``: so many were asked for, 0 for none; a decoder may
+    have class heads inside.
     """
     prefix = "" if is_bare else getattr(model, "base_model_prefix", "") + "."
     head = _timm_head(model)
     body = {name for name, _ in model.named_parameters() if name.startswith(prefix) and not name.startswith(head)}
     wrong = sorted(body & set(report.mismatched))
+    if wrong and classes:
+        wrong = sorted({*wrong} - class_axes(type(model), model.config, classes).keys())
     if wrong:
         raise ModelError(
             f"{name}: {counted(len(wrong), 'weight')} {agree(len(wrong), 'have', 'has')} another shape in the file than config.json says, the first is {wrong[0]}",

@@ -187,7 +187,7 @@ class TaskSettings(TextSettings, PoolingSettings, ImageSettings, AudioSettings, 
     )
     head: str = option(
         "auto",
-        "what stands on the trunk where a task has several: unet or deeplabv3plus for semantic-segmentation, ssd, ssd-fpn or faster-rcnn for object-detection, heatmap for keypoint-detection; auto: the first, or the backbone's own",
+        "what stands on the trunk where a task has several: unet or deeplabv3plus for semantic-segmentation, ssd, ssd-fpn or faster-rcnn for object-detection (queries: a DETR's own), heatmap for keypoint-detection; auto: the first, or the backbone's own",
         metavar="HEAD",
     )
     adapt: str = option(

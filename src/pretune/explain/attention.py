@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pretune.backbones.detection.queries import num_queries
 from pretune.errors import ModelError, UsageError
 from pretune.explain.reading import Reading
 from pretune.modalities import Modality
@@ -90,8 +91,8 @@ def checked_difference(found: torch.Tensor, expected: torch.Tensor, model_type: 
 
 
 def has_attention(config: Any) -> bool:
-    """Is this the config of a model in which every position attends to every other one?"""
-    return isinstance(getattr(config, "num_attention_heads", None), int)
+    """Is this the config of a model in which every position attends to every other one? In a detector with queries these attend to places."""
+    return isinstance(getattr(config, "num_attention_heads", None), int) and not num_queries(config)
 
 
 def check_size(config: Any, positions: int) -> None:

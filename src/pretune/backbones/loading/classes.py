@@ -51,8 +51,8 @@ def class_axes(auto: Any, config: PreTrainedConfig, count: int) -> dict[str, int
 def join_classes(
     model: nn.Module, before: Sequence[str], after: Sequence[str], axes: Mapping[str, int], *, seed: int
 ) -> tuple[tuple[str, ...], str]:
-    """Put the rows of a classifier that tells ``before`` apart into the order of ``after``; where these are other classes, draw
-    its weights (those that ``axes`` names) anew.
+    """Put the rows of a classifier that tells ``before`` apart into the order of ``after``, a row for "nothing" behind them as it is;
+    where these are other classes, draw its weights (those that ``axes`` names) anew.
 
     Returns the names of the weights that were drawn, and what is to be told.
     """
@@ -61,7 +61,8 @@ def join_classes(
         weights = dict(model.named_parameters())
         with torch.no_grad():
             for name, axis in axes.items():
-                weights[name].copy_(weights[name].index_select(axis, places))
+                behind = torch.arange(len(places), weights[name].shape[axis])
+                weights[name].copy_(weights[name].index_select(axis, torch.cat([places, behind])))
         return (), f"the classifier lists its classes in another order ({_shown(before)}); they were joined by name"
     _draw(model, axes, seed)
     return tuple(sorted(axes)), (

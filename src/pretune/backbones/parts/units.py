@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
+from pretune.backbones.detection.queries import num_queries
 from pretune.backbones.own import TACOTRON
 from pretune.backbones.parts.wrapped import inner_config
 
@@ -94,6 +95,8 @@ def units_of(model: nn.Module) -> list[Unit]:
     base = base_of(model)
     is_inside = inner_config(getattr(model, "config", None)) is not None
     kind = getattr(getattr(base, "config", getattr(model, "config", None)), "model_type", "")
+    if num_queries(getattr(model, "config", None)):
+        return []
     if kind == "resnet":
         return list(_resnet_inside(base) if is_inside else _resnet(model, base))
     if kind == "mobilenet_v2":

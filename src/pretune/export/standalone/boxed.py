@@ -1,7 +1,7 @@
 """Pictures on a canvas for the detector in this folder, and boxes of what its graph says; :mod:`predict` uses it.
 
-A detector of two stages says where its regions lie before what it says of them.
-Shapes: B items of a batch, A anchors of the canvas (or regions), C classes, M boxes; H, W the sides of the canvas in pixels.
+A detector of two stages says where its regions lie before what it says of them; one with queries tells a box in shares of the canvas.
+Shapes: B items of a batch, A anchors of the canvas (or regions, or queries), C classes, M boxes; H, W the sides of the canvas in pixels.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Reader:
 
     def __init__(self, _folder: Path, about: dict[str, Any], beside: Callable[[str], Any]) -> None:
         self.told, self.labels, self.rgb = about["inputs"], about["labels"], beside("pictures").rgb
-        self.anchors_A4 = anchors_on(self.told["canvas"], self.told["strides"], self.told["shapes"])
+        self.places_of = by_queries if "queries" in self.told else by_anchors
 
     def items(self, row: dict[str, Any]) -> list[Item]:
         """A picture, scaled."""
@@ -64,13 +64,7 @@ class Reader:
     def answer(self, outputs: list[np.ndarray], items: list[Item]) -> dict[str, Any]:
         """The boxes scored high enough to be told, the surest first."""
         (said_AK,), (item,) = outputs, items
-        places_A4 = self.anchors_A4
-        if self.told.get("proposals"):
-            places_A4, said_AK = said_AK[:, :4].astype(np.float64), said_AK[:, 4:]
-        logits_AK = said_AK[:, 4:].astype(np.float64)
-        powers_AK = np.exp(logits_AK - logits_AK.max(axis=1, keepdims=True))
-        scores_AC = (powers_AK / powers_AK.sum(axis=1, keepdims=True))[:, 1:]
-        boxes_A4 = decoded(said_AK[:, :4].astype(np.float64), places_A4)
+        boxes_A4, scores_AC = self.places_of(said_AK.astype(np.float64), self.told)
         tall, wide = self.told["canvas"]
         boxes_A4 = np.clip(boxes_A4, 0.0, [wide, tall, wide, tall])
         width, height = item.size
@@ -89,6 +83,32 @@ class Reader:
                     }
                 )
         return {"boxes": found}
+
+
+def by_anchors(said_AK: np.ndarray, told: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (A, 4) and scores (A, C) of offsets from anchors or regions, the background the first of the logits behind them."""
+    if told["proposals"]:
+        places_A4, said_AK = said_AK[:, :4], said_AK[:, 4:]
+    else:
+        places_A4 = anchors_on(told["canvas"], told["strides"], told["shapes"])
+    return decoded(said_AK[:, :4], places_A4), softmax(said_AK[:, 4:])[:, 1:]
+
+
+def by_queries(said_AK: np.ndarray, told: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """The same of middles and sides in shares of the canvas; by softmax "nothing" is the last of the logits."""
+    tall, wide = told["canvas"]
+    middles, half = said_AK[:, :2], said_AK[:, 2:4] / 2
+    boxes_A4 = np.concatenate([middles - half, middles + half], axis=1) * [wide, tall, wide, tall]
+    logits_AK = said_AK[:, 4:]
+    if told["queries"] == "softmax":
+        return boxes_A4, softmax(logits_AK)[:, :-1]
+    return boxes_A4, 1 / (1 + np.exp(-np.clip(logits_AK, -700, 700)))
+
+
+def softmax(logits_AK: np.ndarray) -> np.ndarray:
+    """(A, K) probabilities."""
+    powers_AK = np.exp(logits_AK - logits_AK.max(axis=1, keepdims=True))
+    return powers_AK / powers_AK.sum(axis=1, keepdims=True)
 
 
 def anchors_on(canvas: list[int], strides: list[int], shapes: list[Any]) -> np.ndarray:

@@ -16,13 +16,10 @@ import torch
 
 from pretune.answers import Boxes
 from pretune.backbones.detection.anchors import chosen_boxes
-from pretune.backbones.detection.fresh import new_detector
-from pretune.backbones.detection.model import MODEL_TYPE
 from pretune.backbones.loading.limits import MOST_SIDE
-from pretune.backbones.places.stages import resting_part
 from pretune.config import READ_BY_MODALITY
 from pretune.data.media.image import decode_image
-from pretune.errors import DataError, UsageError, did_you_mean
+from pretune.errors import DataError, ModelError, UsageError
 from pretune.metrics.base import Measured, Metric
 from pretune.metrics.places.detection import DetectionMetric, best_threshold
 from pretune.modalities import Modality
@@ -34,7 +31,8 @@ from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
 from pretune.tasks.baselines.boxes import prior_boxes
 from pretune.tasks.blocks.detection import detection_blocks
 from pretune.tasks.inputs.row_task import training_rows
-from pretune.tasks.places.detection.kinds import HEADS, STRIDES, HeadKind, head_for, shapes_of_rows
+from pretune.tasks.places.detection.head import DetectionHead
+from pretune.tasks.places.detection.kinds import HEADS, KEPT, head_for
 from pretune.tasks.places.detection.two_stages import LUCK
 from pretune.tasks.places.placed import BoxPlace, PlacedTask
 from pretune.tasks.protocols import PartsPace
@@ -52,15 +50,14 @@ if TYPE_CHECKING:
 
 __all__ = ["ObjectDetection"]
 
-LONGEST_PX = 320
 _PLACE_DIGITS, _SCORE_DIGITS = 2, 9
 _FEW_RECORDS, _FAINT = 10, 0.1
 
 
 @final
 class ObjectDetection(PlacedTask):
-    """Boxes with classes. ``canvas`` is what pictures are scaled to, ``shapes`` those of the anchors of each stride; boxes scored
-    ``threshold`` or more are told as found.
+    """Boxes with classes. ``canvas`` is what pictures are scaled to, ``learner`` the head of the name ``head`` on it; boxes scored ``threshold``
+    or more are told as found.
     """
 
     name: ClassVar[str] = "object-detection"
@@ -72,8 +69,8 @@ class ObjectDetection(PlacedTask):
     kept: ClassVar[Mapping[str, Check]] = {
         "labels": listed(text(), least=1, unique=True),
         "canvas": listed(whole(1, MOST_SIDE), least=2),
-        "shapes": listed(listed(listed(number(above=0), least=2), least=1), least=1),
         "head": text(*HEADS),
+        **KEPT,
         "augment": text(*BOX_AUGMENTS),
         "threshold": number(0, 1),
     }
@@ -83,14 +80,12 @@ class ObjectDetection(PlacedTask):
     taught_variation: ClassVar[str] = "none"
 
     def __init__(
-        self, labels: Sequence[str], canvas: Canvas, shapes: Sequence[Any], *, head: str = "ssd", augment: str = "none",
-        threshold: float = 0.5,
+        self, labels: Sequence[str], canvas: Canvas, learner: DetectionHead, *, head: str, augment: str = "none", threshold: float = 0.5,
     ) -> None:  # fmt: skip
         self.labels = tuple(labels)
         self.index = {label: number for number, label in enumerate(self.labels)}
-        self.canvas, self.shapes, self.head = canvas, [[list(map(float, one)) for one in own] for own in shapes], head
+        self.canvas, self.learner, self.head = canvas, learner, head
         self.augmentation, self.threshold = augment, threshold
-        self.learner = head_for(head, canvas, self.shapes, len(self.labels))
         self.cost = max(1, canvas.height * canvas.width // 256)
 
     @classmethod
@@ -112,42 +107,43 @@ class ObjectDetection(PlacedTask):
     @classmethod
     def start(cls, data: Splits, backbone: Backbone, settings: TaskSettings) -> Self:
         """See :class:`pretune.tasks.base.Task`."""
-        head = "ssd" if settings.head == "auto" else settings.head
-        if head not in HEADS:
-            raise UsageError(f"--head is {head!r}", f"{did_you_mean(head, HEADS)}; {cls.name} has {', '.join(HEADS)}")
+        name = head_for(settings.head, backbone)
         labels = sorted(cls._counted(data))
         train = data["train"]
         geometry = image_transform_of(backbone.processor)
         widths, heights = (np.array(train[name]) for name in ("width", "height"))
-        canvas = canvas_for(widths, heights, settings.image_size or LONGEST_PX, geometry)
-        shapes = shapes_of_rows(train, canvas, {label: place for place, label in enumerate(labels)})
+        canvas = canvas_for(widths, heights, settings.image_size or HEADS[name].longest_px(geometry), geometry)
+        learner = HEADS[name].begun(train, canvas, {label: place for place, label in enumerate(labels)}, backbone)
         augment = "light" if settings.augment == "auto" else settings.augment
-        return cls(labels, canvas, shapes, head=head, augment=augment)
+        return cls(labels, canvas, learner, head=name, augment=augment)
 
     def student(self, data: Splits, backbone: Backbone, settings: TaskSettings) -> Self:
-        """See :class:`pretune.tasks.base.Task`: on the same canvas and anchors."""
+        """See :class:`pretune.tasks.base.Task`: with the same head on the same canvas."""
+        if not HEADS[self.head].fits(backbone):
+            raise UsageError(
+                f"the teacher's head, {self.head}, needs {HEADS[self.head].needs}; {backbone.name} ({backbone.config.model_type}) is none",
+                "choose a student on which the teacher's head can stand",
+            )
         canvas = dataclasses.replace(self.canvas, geometry=image_transform_of(backbone.processor))
-        return type(self)(self.labels, canvas, self.shapes, head=self.head, threshold=self.threshold)
+        learner = HEADS[self.head].restored(self.learner.kept(), canvas.sides, len(self.labels), backbone)
+        return type(self)(self.labels, canvas, learner, head=self.head, threshold=self.threshold)
+
+    def check_teacher(self, teacher: Task) -> None:
+        """See :class:`pretune.tasks.base.Task`."""
+        super().check_teacher(teacher)
+        if teacher.num_outputs != self.num_outputs:
+            raise ModelError(
+                f"the teacher tells each box by {teacher.num_outputs} numbers, the student by {self.num_outputs}",
+                "choose a student of the teacher's family: one of both tells classes apart by softmax, the other by sigmoids",
+            )
 
     def build(self, backbone: Backbone, *, seed: int) -> tuple[torch.nn.Module, LoadReport]:
-        """The detector of a folder that holds one for these classes and anchors, else one with a fresh head on the backbone."""
-        told: Any = backbone.config
-        if told.model_type == MODEL_TYPE:
-            names = tuple(told.id2label[number] for number in range(len(told.id2label)))
-            own = (self.labels, self.shapes, [*self.canvas.sides], HEADS[self.head])
-            if own == (names, told.shapes, [*told.canvas], HeadKind(told.pyramid_width, told.proposals)):
-                return backbone.build("AutoModelForObjectDetection", seed=seed)
-        return new_detector(
-            backbone, seed=seed, labels=self.labels, strides=STRIDES, canvas=[*self.canvas.sides], shapes=self.shapes,
-            **HEADS[self.head]._asdict(),
-        )  # fmt: skip
+        """The head's model."""
+        return self.learner.build(backbone, self.labels, seed=seed)
 
     def parts_pace(self, model: torch.nn.Module, backbone: Backbone) -> PartsPace:
-        """A trained trunk keeps its first layers (up to stride 4) and learns at a third of the head's rate."""
-        trunk: Any = model.trunk
-        if backbone.kind == "scratch":
-            return PartsPace(learning_rate=2e-3)
-        return PartsPace(learning_rate=2e-3, trunk_scale=0.3, resting=tuple(resting_part(trunk, stride=4)))
+        """The head's."""
+        return self.learner.parts_pace(model, backbone)
 
     def inputs_identity(self) -> str:
         """How pictures are scaled."""
@@ -274,8 +270,8 @@ class ObjectDetection(PlacedTask):
 
     @property
     def chooses(self) -> bool:
-        """A head of two stages chooses regions."""
-        return self.learner.proposals > 0
+        """Where its head does."""
+        return self.learner.chooses
 
     def difference(self, one: torch.Tensor, other: torch.Tensor) -> float:
         """The head's."""
@@ -364,21 +360,20 @@ class ObjectDetection(PlacedTask):
         return {"prior-boxes": self.metric.measure(records)}, []
 
     def processor_to_save(self, backbone: Backbone) -> Any:
-        """A processor that normalises as this model wants it; the canvas is its own."""
-        from transformers import ViTImageProcessor
-
+        """A processor that scales to the canvas and normalises as this model wants it."""
         geometry = self.canvas.geometry
-        return ViTImageProcessor(
-            size={"height": self.canvas.height, "width": self.canvas.width}, resample=geometry.resample,
-            image_mean=list(geometry.mean), image_std=list(geometry.std), rescale_factor=geometry.scale,
-        )  # fmt: skip
+        settings = {
+            "size": {"height": self.canvas.height, "width": self.canvas.width}, "resample": geometry.resample,
+            "image_mean": list(geometry.mean), "image_std": list(geometry.std), "rescale_factor": geometry.scale,
+        }  # fmt: skip
+        return self.learner.processor(backbone.processor, settings)
 
     def portable(self) -> dict[str, Any]:
         """The canvas, and what makes boxes of the graph's numbers."""
         return {
-            "modality": self.modality, "reader": "boxed", "canvas": [*self.canvas.sides], "strides": [*STRIDES], "shapes": self.shapes,
-            "proposals": HEADS[self.head].proposals, "fill": [*self.canvas.fill], "mean": [*self.canvas.geometry.mean], "std": [*self.canvas.geometry.std],
-            "scale": self.canvas.geometry.scale, "resample": self.canvas.geometry.resample, "threshold": self.threshold,
+            "modality": self.modality, "reader": "boxed", "canvas": [*self.canvas.sides], "fill": [*self.canvas.fill],
+            "mean": [*self.canvas.geometry.mean], "std": [*self.canvas.geometry.std], "scale": self.canvas.geometry.scale,
+            "resample": self.canvas.geometry.resample, "threshold": self.threshold, **self.learner.portable(),
         }  # fmt: skip
 
     @classmethod
@@ -386,13 +381,14 @@ class ObjectDetection(PlacedTask):
         """See :class:`pretune.tasks.base.Task`."""
         height, width = about["canvas"]
         canvas = Canvas(height, width, image_transform_of(backbone.processor))
+        learner = HEADS[about["head"]].restored(about, canvas.sides, len(about["labels"]), backbone)
         return cls(
-            about["labels"], canvas, about["shapes"], head=about["head"], augment=about["augment"], threshold=about["threshold"]
+            about["labels"], canvas, learner, head=about["head"], augment=about["augment"], threshold=about["threshold"]
         )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
-        """Classes, canvas, anchors, and the score from which boxes are told."""
+        """Classes, canvas, head, and the score from which boxes are told."""
         return {
-            "task": self.name, "labels": list(self.labels), "head": self.head, "canvas": [*self.canvas.sides], "shapes": self.shapes,
+            "task": self.name, "labels": list(self.labels), "head": self.head, "canvas": [*self.canvas.sides], **self.learner.kept(),
             "augment": self.augmentation, "threshold": self.threshold,
         }  # fmt: skip

@@ -12,7 +12,8 @@ import torch
 from torch.nn import functional
 
 from pretune.backbones.detection.anchors import BACKGROUND, IGNORED, decoded, encoded, match_anchors
-from pretune.tasks.places.detection.head import DetectionHead, Places, Targets, scores_of
+from pretune.tasks.places.detection.anchored import AnchoredHead, scores_of
+from pretune.tasks.places.detection.head import Places, Targets
 from pretune.tasks.rows.boxed import BoxTarget
 from pretune.types import Batch, Encoded
 
@@ -23,7 +24,7 @@ NEGATIVES_A_POSITIVE, FEWEST_NEGATIVES = 3, 8
 
 
 @final
-class OneStage(DetectionHead):
+class OneStage(AnchoredHead):
     """The logits are (B, A, 4 + K): offsets from an anchor, then a logit for the background and each class."""
 
     @property
@@ -31,15 +32,20 @@ class OneStage(DetectionHead):
         """Four offsets, and a logit for the background and each class."""
         return 5 + self.num_classes
 
+    @property
+    def chooses(self) -> bool:
+        """Every anchor answers."""
+        return False
+
     def targets(self, rows: Sequence[Encoded]) -> Targets:
         """``classes`` (B, A) with 0 for background and -1 for what counts for nothing, ``offsets`` (B, A, 4). A picture counts for the
         anchors that find a box, for one at least.
         """
-        classes_BA = torch.full((len(rows), len(self.anchors_A4)), IGNORED)
-        offsets_BA4 = torch.zeros(len(rows), len(self.anchors_A4), 4)
+        classes_BA = torch.full((len(rows), len(self.anchors)), IGNORED)
+        offsets_BA4 = torch.zeros(len(rows), len(self.anchors), 4)
         for place, row in enumerate(rows):
             if row.target is not None:
-                classes_BA[place], offsets_BA4[place] = anchor_targets(self.anchors_A4, row.target)
+                classes_BA[place], offsets_BA4[place] = anchor_targets(self.anchors, row.target)
         finding_B = (classes_BA > BACKGROUND).sum(dim=1).clamp(min=1)
         return Targets({"classes": classes_BA, "offsets": offsets_BA4}, finding_B)
 
@@ -84,7 +90,7 @@ class OneStage(DetectionHead):
 
     def places_of(self, answers: torch.Tensor) -> Places:
         """A box for each anchor."""
-        anchors_BA4 = self.anchors_A4.to(answers.device).expand(len(answers), -1, -1)
+        anchors_BA4 = self.anchors.to(answers.device).expand(len(answers), -1, -1)
         return Places(decoded(answers[..., :4], anchors_BA4), scores_of(answers[..., 4:]))
 
 

@@ -7,7 +7,6 @@ Shapes: B pictures of a batch, A anchors of the canvas, P regions, Q those of a 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import final
 
@@ -19,7 +18,8 @@ from pretune.backbones.detection.anchors import BACKGROUND, IGNORED, decoded, en
 from pretune.backbones.detection.sampling import Truth, drawn_anchors, match_places, overlaps
 from pretune.backbones.detection.two_stages import MOST_CANDIDATES, TwoStageOutput
 from pretune.engine.randomness import seed_of, uniform
-from pretune.tasks.places.detection.head import DetectionHead, Places, Targets, scores_of
+from pretune.tasks.places.detection.anchored import AnchoredHead, scores_of
+from pretune.tasks.places.detection.head import Places, Targets
 from pretune.tasks.places.detection.one_stage import anchor_targets
 from pretune.types import Batch, Encoded
 
@@ -31,12 +31,10 @@ HIGH, LOW = 0.5, 0.3
 """Overlap from which an anchor is to find a box, and below which it is background (0.7 in section 3.1.2; 0.5 is SSD's)."""
 _ALIKE = 0.5
 _NONE = -1
-_SAME_REGION = 0.005
-"""Boxes of two models whose sides lie as near, in shares of the canvas, are of the same region."""
 
 
 @final
-class TwoStages(DetectionHead):
+class TwoStages(AnchoredHead):
     """The logits are (B, A + P, 8 + K): of anchors offsets and the logit of something being there, zeros behind them; then of regions
     their place, offsets from it, and a logit for the background and each class.
     """
@@ -47,23 +45,28 @@ class TwoStages(DetectionHead):
         return 9 + self.num_classes
 
     @property
+    def chooses(self) -> bool:
+        """Regions are proposed."""
+        return True
+
+    @property
     def num_regions(self) -> int:
         """Regions of a picture: fewer than asked for on a canvas of few anchors."""
-        return min(self.proposals, MOST_CANDIDATES, len(self.anchors_A4))
+        return min(self.proposals, MOST_CANDIDATES, len(self.anchors))
 
     def targets(self, rows: Sequence[Encoded]) -> Targets:
         """``classes`` (B, A) and ``offsets`` (B, A, 4) of anchors, and the fields of a :class:`Truth`. A picture counts for one."""
         most = max([1, *(len(row.target.places) for row in rows if row.target is not None)])
-        classes_BA = torch.full((len(rows), len(self.anchors_A4)), IGNORED)
-        offsets_BA4 = torch.zeros(len(rows), len(self.anchors_A4), 4)
+        classes_BA = torch.full((len(rows), len(self.anchors)), IGNORED)
+        offsets_BA4 = torch.zeros(len(rows), len(self.anchors), 4)
         boxes_BM4, named_BM = torch.zeros(len(rows), most, 4), torch.full((len(rows), most), _NONE)
         luck_BP, luck_BM = torch.zeros(len(rows), self.num_regions), torch.ones(len(rows), most)
         for place, row in enumerate(rows):
             if row.target is None:
                 continue
             count = len(row.target.places)
-            luck_A, luck_P, luck_M = _lucks(row, (len(self.anchors_A4), self.num_regions, count))
-            classes_A, offsets_BA4[place] = anchor_targets(self.anchors_A4, row.target, high=HIGH, low=LOW)
+            luck_A, luck_P, luck_M = _lucks(row, (len(self.anchors), self.num_regions, count))
+            classes_A, offsets_BA4[place] = anchor_targets(self.anchors, row.target, high=HIGH, low=LOW)
             classes_BA[place] = drawn_anchors(classes_A, luck_A)
             places_M4, classes_M, aside_M = map(torch.from_numpy, row.target.arrays())
             boxes_BM4[place, :count] = places_M4
@@ -138,23 +141,9 @@ class TwoStages(DetectionHead):
         """A box for each region."""
         return Places(decoded(answers[..., 4:8], answers[..., :4]), scores_of(answers[..., 8:]))
 
-    def difference(self, one: torch.Tensor, other: torch.Tensor) -> float:
-        """Of regions that both look at, wherever they stand in the order: rounding decides between regions that score alike, and whether two
-        overlap too much. What one model alone looks at shows in its answers.
-        """
-        if bool((one - other).isnan().any()):
-            return math.nan
-        largest = 0.0
-        for mine_PK, theirs_QK in zip(one, other, strict=True):
-            apart_PQ = torch.cdist(mine_PK, theirs_QK, p=math.inf)
-            moved_PQ = torch.cdist(mine_PK[:, :4], theirs_QK[:, :4], p=math.inf)
-            nearest_P = apart_PQ.masked_fill(moved_PQ > _SAME_REGION, math.inf).amin(dim=1)
-            largest = max(largest, float(torch.where(nearest_P.isfinite(), nearest_P, 0.0).max()))
-        return largest
-
     def _parts(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Of anchors (B, A, 5), and of regions (B, P, 8 + K)."""
-        count, logits = len(self.anchors_A4), logits.float()
+        count, logits = len(self.anchors), logits.float()
         return logits[:, :count, :5], logits[:, count:]
 
 
