@@ -1,4 +1,4 @@
-"""``python -m benchmarks [fine-tune|head|top|pretrain|causal|text-to-text|predict|start|all]``: measure, print the tables, write the figures as JSON."""
+"""``python -m benchmarks [fine-tune|head|top|pretrain|causal|text-to-text|predict|boxes|boxes-frozen|start|all]``: measure, print the tables, write the figures as JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks import machine
 from benchmarks.measure import measure, measure_start, run_module
-from benchmarks.plan import KINDS, Plan, plan_of
+from benchmarks.plan import KINDS, PICTURE_KINDS, Plan, plan_of
 from benchmarks.table import render
 
 START_REPEATS = 5
@@ -33,9 +33,12 @@ def _tell(text: str) -> None:
 
 def _measure_all(kinds: tuple[str, ...], plan: Plan, folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    if set(kinds) - {"start"}:
-        _tell("preparing texts and models")
-        run_module("benchmarks.prepare", str(folder), json.dumps(plan.to_dict()), log=folder / "prepare.txt", cache=folder / "cache")  # fmt: skip
+    wanted = {"benchmarks.prepare": set(kinds) - {"start", *PICTURE_KINDS}, "benchmarks.pictures": set(kinds) & set(PICTURE_KINDS)}  # fmt: skip
+    for module in (name for name, some in wanted.items() if some):
+        _tell(f"preparing what is learned from: {module}")
+        run_module(
+            module, str(folder), json.dumps(plan.to_dict()), log=folder / f"{module}.txt", cache=folder / "cache"
+        )
     for kind in kinds:
         try:
             found[kind] = measure_start(START_REPEATS, folder / "start.txt") if kind == "start" else measure(kind, plan, folder, _tell)  # fmt: skip

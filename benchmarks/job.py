@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.plan import FROZEN, Plan
+from benchmarks.plan import FROZEN, PICTURE_KINDS, Plan
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class Job:
 
     @property
     def epochs(self) -> int:
+        if self.kind in PICTURE_KINDS:
+            return self.plan.picture_epochs
         return self.plan.frozen_epochs if self.kind in FROZEN else 1
 
     @property
@@ -196,6 +198,8 @@ def main() -> None:
     job = Job.read(Path(sys.argv[1]))
     if job.side == "pretune":
         from benchmarks.ours import SIDES
+    elif job.side == "torchvision":
+        from benchmarks.reference import SIDES
     else:
         from benchmarks.trainer import SIDES
     Path(job.work).mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.job import Job
 from benchmarks.machine import load
-from benchmarks.plan import FROZEN, SIDES, TARGETS, Plan
+from benchmarks.plan import FROZEN, PICTURE_KINDS, SIDES, TARGETS, Plan, sides_of
 
 ENVIRONMENT = {
     "OMP_WAIT_POLICY": "passive",
@@ -43,7 +43,7 @@ def run_module(module: str, *arguments: str, log: Path, cache: Path) -> float:
 
 def measure(kind: str, plan: Plan, folder: Path, tell: _Tell) -> dict[str, Any]:
     """Every side in turn, ``plan.repeats`` times, and the summary."""
-    runs: dict[str, list[dict[str, Any]]] = {side: [] for side in _sides(kind)}
+    runs: dict[str, list[dict[str, Any]]] = {side: [] for side in sides_of(kind)}
     for repeat in range(plan.repeats):
         for side in runs:
             found = _one(Job(kind, side, str(folder), str(folder / f"{kind}-{side}-{repeat}"), repeat, plan))
@@ -51,13 +51,15 @@ def measure(kind: str, plan: Plan, folder: Path, tell: _Tell) -> dict[str, Any]:
             tell(
                 f"{kind}, {SIDES[side]}, {repeat + 1} of {plan.repeats}: {found['seconds']:.1f} s (load {found['load']})"
             )
-    facts = json.loads((folder / "facts.json").read_text())[FACTS_OF.get(kind, "classes")]
+    facts = _facts(folder, kind)
     return {"facts": facts, "runs": runs, **summary(kind, runs, facts)}
 
 
-def _sides(kind: str) -> list[str]:
-    """The tuned side has nothing to tune in prediction that the table would name: length grouping is for training."""
-    return [side for side in SIDES if not (kind == "predict" and side == "tuned")]
+def _facts(folder: Path, kind: str) -> dict[str, Any]:
+    """What was prepared for a kind."""
+    if kind in PICTURE_KINDS:
+        return json.loads((folder / "boxes.json").read_text())
+    return json.loads((folder / "facts.json").read_text())[FACTS_OF.get(kind, "classes")]
 
 
 def _one(job: Job) -> dict[str, Any]:
@@ -107,7 +109,7 @@ def _rates(kind: str, found: list[dict[str, Any]], facts: dict[str, Any]) -> dic
     if kind == "predict":
         return rates
     rates["accuracy"] = _accuracy(found)
-    if kind in FROZEN:  # what counts as useful there is what the two sides differ in
+    if kind in {*FROZEN, *PICTURE_KINDS}:  # what counts as useful there is what the two sides differ in
         return rates
     rates["tokens_per_second"] = {"best": facts["tokens"] / best, "median": facts["tokens"] / middle}
     if kind == "text-to-text":  # a token passes one side of the model, and counts half of its weights

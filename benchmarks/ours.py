@@ -18,7 +18,8 @@ from benchmarks.job import (
     count_written_tokens,
     read_rows,
 )
-from benchmarks.plan import FROZEN
+from benchmarks.pictures import CLASSES, count_found, read_boxed
+from benchmarks.plan import FROZEN, PICTURE_KINDS
 
 RUN = Path("run")
 Count = Callable[[Any, Any, Job], tuple[int, int]]
@@ -125,6 +126,31 @@ def write(job: Job) -> Measured:
     return measured
 
 
+def detect(job: Job) -> Measured:
+    import pretune
+
+    rests = job.kind == "boxes-frozen"
+    say = _Listening(frozen=rests)
+    pretune.finetune(
+        job.data / "trunk",
+        data=job.data / "pictures",
+        adapt=PICTURE_KINDS[job.kind],
+        augment="none" if rests else "light",
+        batch_size=job.plan.picture_batch_size,
+        epochs=job.epochs,
+        eval_every="100%",
+        seed=job.seed,
+        out=str(RUN),
+        say=say,
+    )
+    measured = say.clock.measured(job.plan.picture_rows * job.epochs)
+    rows = read_boxed(job.data, "test")
+    answers = pretune.load(RUN).predict([row.file for row in rows])
+    told = [[(one["score"], CLASSES.index(one["label"]), one["box"]) for one in answer["boxes"]] for answer in answers]
+    measured.right, measured.asked = count_found(rows, told)
+    return measured
+
+
 def _counted(auto: str, count: Count, job: Job) -> tuple[int, int]:
     """What the plain loop finds of the model that the run keeps."""
     import transformers
@@ -162,4 +188,5 @@ SIDES = {
     "causal": partial(pretrain, place="decoder", auto="AutoModelForCausalLM", count=count_next_tokens),
     "text-to-text": write,
     "predict": predict,
+    **dict.fromkeys(PICTURE_KINDS, detect),
 }

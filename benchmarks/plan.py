@@ -5,18 +5,30 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-__all__ = ["FROZEN", "KINDS", "SIDES", "TARGETS", "Plan", "plan_of"]
+__all__ = ["FROZEN", "KINDS", "PICTURE_KINDS", "SIDES", "TARGETS", "Plan", "plan_of", "sides_of"]
 
-KINDS = ("fine-tune", "head", "top", "pretrain", "causal", "text-to-text", "predict", "start")
+KINDS = ("fine-tune", "head", "top", "pretrain", "causal", "text-to-text", "predict", "boxes", "boxes-frozen", "start")
 
 FROZEN = {"head": "head", "top": "top:2"}
 """Kinds in which most of the model rests, and the ``--adapt`` of each."""
 
+PICTURE_KINDS = {"boxes": "full", "boxes-frozen": "head"}
+"""Kinds of pictures with boxes, and the ``--adapt`` of each."""
+
 SIDES = {
     "defaults": "transformers.Trainer, its defaults",
     "tuned": "transformers.Trainer, bf16 and length grouping",
+    "torchvision": "torchvision's SSD and reference loop",
     "pretune": "pretune",
 }
+
+_SIDES_OF = {"predict": ("defaults", "pretune"), **dict.fromkeys(PICTURE_KINDS, ("torchvision", "pretune"))}
+
+
+def sides_of(kind: str) -> tuple[str, ...]:
+    """Who is measured. The tuned side has nothing to tune in prediction that the table would name: length grouping is for training."""
+    return _SIDES_OF.get(kind, ("defaults", "tuned", "pretune"))
+
 
 TARGETS = {
     ("fine-tune", "defaults"): 4.5,
@@ -29,6 +41,8 @@ TARGETS = {
     ("text-to-text", "defaults"): 3.0,
     ("text-to-text", "tuned"): 1.5,
     ("predict", "defaults"): 5.0,
+    ("boxes", "torchvision"): 1.5,
+    ("boxes-frozen", "torchvision"): 3.0,
 }
 """The ratios to reach of examples a second, pretune over the other side."""
 
@@ -55,6 +69,10 @@ class Plan:
     vocab_size: int = 8000
     predictor_steps: int = 40
     paragraphs_per_label: int = 1500
+    picture_rows: int = 200
+    picture_tests: int = 60
+    picture_batch_size: int = 8
+    picture_epochs: int = 6
 
     def to_dict(self) -> dict[str, object]:
         return dataclasses.asdict(self)
@@ -71,6 +89,9 @@ def plan_of(*, quick: bool, repeats: int | None) -> Plan:
             predict_rows=1000,
             corpus_rows=640,
             pair_rows=640,
+            picture_rows=80,
+            picture_tests=30,
+            picture_epochs=2,
         )
     return Plan(
         repeats or 3,

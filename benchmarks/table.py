@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.plan import FROZEN, SIDES
+from benchmarks.plan import FROZEN, PICTURE_KINDS, SIDES
 
 NOTES = (
     'Trainer\'s defaults but for: batch size, epochs, learning rate and seed as the plan says (the same for all sides), no saving, no reporting, no progress bar; tuned adds `bf16=True`, `use_cpu=True` (bf16 asks for it) and `train_sampling_strategy="group_by_length"`.',
@@ -21,6 +21,8 @@ TITLES = {
     "causal": "Causal pre-training",
     "text-to-text": "Text to text",
     "predict": "Prediction",
+    "boxes": "Boxes in pictures",
+    "boxes-frozen": "Boxes in pictures, the trunk frozen",
 }
 
 
@@ -50,6 +52,8 @@ def _kind(kind: str, found: dict[str, Any], machine: dict[str, Any]) -> Iterator
     if kind == "predict":
         rows = found["runs"]["pretune"][0]["examples"]
         yield f"{facts['model']}, {rows} texts of mixed lengths, encoding not timed. Trainer.predict in its batches of 8; labels agree for {found['label_agreement']['same']} of {found['label_agreement']['of']} rows."
+    elif kind in PICTURE_KINDS:
+        yield f"{facts['model']}, {facts['rows']} made pictures of {facts['width']} x {facts['height']} (JPEG), read at half the size, {found['runs']['pretune'][0]['steps']} steps of the same batch size on either side, each with its own optimizer and rate. Timed from the start of the first step to the end of the last; {'pretune runs the trunk once, which is timed too' if kind == 'boxes-frozen' else 'both flip pictures, and pretune changes colours and places too'}. Accuracy: of as many boxes a picture as it truly has, the surest ones, those that are right."
     else:
         yield f"{facts['model']}, {facts['rows']} texts of mixed lengths (median {facts['median_tokens']:.0f} tokens, 90 % under {facts['p90_tokens']:.0f}, at most {facts['max_tokens']}; random batches compute {facts['padded_over_real_in_random_batches']} positions a real token), the same number of steps. Timed from the start of the first step to the end of the last; {'running what is frozen once is timed too.' if kind in FROZEN else 'one epoch.'}"
     yield ""

@@ -228,6 +228,8 @@ def _write_static(prepared: Path, target: Path, recipe: Recipe, feeds: Feeds) ->
     layers = {layer.name for layer in layers_of(model)}
     # Products of two activations (attention) have no weights: little to win, much to lose.
     bare = [node.name for node in model.graph.node if node.op_type in WEIGHTED and node.name not in layers]
+    fed = _feeding(model.graph, layers)
+    bare += [node.name for node in model.graph.node if node.op_type in _AROUND_CONVOLUTIONS and node.name not in fed]
     ranges = {
         name: [{"rmin": np.array(low, np.float32), "rmax": np.array(high, np.float32)}]
         for name, (low, high) in recipe.ranges.items()
@@ -245,6 +247,21 @@ def _kinds(model: Any) -> list[str]:
     """The operators to quantise: around convolutions all that can stay in 8 bits, elsewhere the products alone."""
     convolves = any(layer.kind == "Conv" for layer in layers_of(model))
     return [*WEIGHTED, *_AROUND_CONVOLUTIONS] if convolves else list(WEIGHTED)
+
+
+def _feeding(graph: Any, layers: set[str]) -> set[str]:
+    """The nodes around convolutions whose numbers a layer of ``layers`` reads, be it through others of them. What else there is computes an
+    answer, such as places of boxes: 8 bits are too few for it, and no layer is faster for them.
+    """
+    made_by = {name: node for node in graph.node for name in node.output}
+    found: set[str] = set()
+    waiting = [name for node in graph.node if node.name in layers for name in node.input]
+    while waiting:
+        node = made_by.get(waiting.pop())
+        if node is not None and node.op_type in _AROUND_CONVOLUTIONS and node.name not in found:
+            found.add(node.name)
+            waiting += node.input
+    return found
 
 
 def round_tables(model: Any, keep_float: Sequence[str]) -> None:
