@@ -85,7 +85,7 @@ def detect(job: Job) -> Measured:
     clock.begin()
     for epoch in range(job.epochs):
         for pictures, targets in loader:
-            loss = sum(model(list(pictures), list(targets)).values())
+            loss = torch.stack(list(model(list(pictures), list(targets)).values())).sum()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -39,6 +39,7 @@ class _Data(_Call, total=False):
     encoding: str | None
     format: Literal['auto', 'table', 'lines', 'label-first', 'label-last', 'conll']
     unlabelled_is: Literal['skip', 'empty']
+    poses: Literal['auto', 'picture', 'person']
     test_fold: str | None
     fold: str | None
     validation_fraction: float

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cli_calls import QUICK, done
+from PIL import Image
 from told_story import Story
 
 from box_files import NAMES, coco, made_rows, voc
@@ -63,6 +64,17 @@ def test_predict_tells_boxes_over_the_threshold_and_all_where_asked(story: Story
     assert all(box["score"] >= threshold for box in row["boxes"])
     (every,) = done("predict", story.news, place, "--no-calibrated", *QUICK).rows
     assert len(every["boxes"]) >= len(row["boxes"])
+
+
+def test_what_boxes_hold_is_cut_out_of_their_picture(story: Story, tmp_path: Path) -> None:
+    place = story.data / "JPEGImages" / "test_0.png"
+    (row,) = done("predict", story.news, place, "--no-calibrated", "--save-files", tmp_path / "cut", *QUICK).rows
+    assert len(row["files"]) == len(row["boxes"]) == len(list((tmp_path / "cut").iterdir()))
+    with Image.open(tmp_path / "cut" / row["files"][0]) as cut, Image.open(place) as whole:
+        left, top, right, bottom = row["boxes"][0]["box"]
+        assert cut.width >= min(8, right - left)
+        assert right - left <= cut.width + 1 <= whole.width + 1
+        assert bottom - top <= cut.height + 1 <= whole.height + 1
 
 
 def test_other_data_in_another_format_is_scored(story: Story, tmp_path: Path) -> None:

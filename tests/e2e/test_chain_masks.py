@@ -61,7 +61,7 @@ def test_predict_gives_a_mask_of_the_pictures_own_size_and_writes_it(run: Path, 
     picture = data / "images" / "1.png"
     (row,) = done("predict", run, picture, "--save-files", tmp_path / "out", *QUICK).rows
     assert row["mask"]["size"] == [48, 56]
-    saved = Image.open(tmp_path / "out" / row["file"])
+    saved = Image.open(tmp_path / "out" / row["files"][0])
     assert saved.mode == "P"
     assert np.array_equal(np.asarray(saved), Mask.from_json(row["mask"]).pixels(LABELS))
 

@@ -17,6 +17,7 @@ from pretune.answers.peaks import peaks_of
 from pretune.answers.sides import bones_of, mirrored_places, side_of, torso_of
 from pretune.backbones.places.augment_points import mirror, moved, vary_with_points
 from pretune.config import DataSettings
+from pretune.data.points.cut_out import cut_out
 from pretune.data.points.lsp import LSP_JOINTS
 from pretune.data.read import read
 from pretune.errors import DataError
@@ -249,3 +250,29 @@ def test_pictures_of_several_poses_stay_boxes(tmp_path: Path) -> None:
     one = [1.0, 2.0, 2.0, 3.0, 4.0, 1.0]
     _coco(tmp_path, [[one, one], [one, one], [one]])
     assert "boxes" in read(DataSettings(data=str(tmp_path)))["train"].column_names
+
+
+def test_each_pose_is_cut_out_where_asked_and_those_of_a_picture_stay_together(tmp_path: Path) -> None:
+    one, other = [20.0, 12.0, 2.0, 28.0, 16.0, 1.0], [0.0, 0.0, 0.0, 55.0, 35.0, 2.0]
+    _coco(tmp_path, [[one, other], [one, one], [one], []] * 6)
+    held = json.loads((tmp_path / "keypoints.json").read_text())
+    for number, note in enumerate(held["annotations"]):
+        note["id"] = number
+        note["bbox"] = [16, 10, 16, 8] if note["keypoints"] == one else [0, 0, 0, 0]
+    (tmp_path / "keypoints.json").write_text(json.dumps(held), encoding="utf-8")
+    found = read(DataSettings(data=str(tmp_path), poses="person"))
+    rows = {row["id"]: row for row in found["train"]}
+    assert len(rows) == 30
+    first = rows["0.png#0"]
+    assert (first["width"], first["height"]) == (20, 10), "the box of 16 x 8 with a quarter more"
+    assert first["keypoints"] == [[6.0, 3.0, 2.0], [14.0, 7.0, 1.0]]
+    assert rows["0.png#1"]["keypoints"][0] == [0.0, 0.0, 0.0]
+    assert all(row["group"] == name.split("#")[0] for name, row in rows.items())
+    assert "each cut out of its picture" in " ".join(found.facts["read"]["notes"])
+
+
+def test_a_pose_without_box_and_points_and_one_outside_its_picture_are_refused() -> None:
+    with pytest.raises(DataError, match="neither a bbox nor a known point"):
+        cut_out({"id": 3, "keypoints": [1, 2, 0]}, "a.png", (60, 40), "annotation 3")
+    with pytest.raises(DataError, match="outside its picture"):
+        cut_out({"id": 3, "keypoints": [1, 2, 2], "bbox": [90, 0, 9, 9]}, "a.png", (60, 40), "annotation 3")

@@ -47,7 +47,7 @@ def test_the_loss_of_a_mixed_row_is_shared_between_its_classes() -> None:
     task = task_of(class_weights=weights[: len(LABELS)], label_smoothing=0.1)
     model, _ = task.build(tiny_image_backbone("resnet-10"), seed=0)
     model.eval()
-    mixed = task.mixed(row("a", 0), row("bb", 1), np.random.default_rng(3))
+    mixed = task.mixed(row("a", 0), [row("bb", 1)], np.random.default_rng(3))
     share = float(mixed.target[0])
     assert mixed.id == "a"
     assert mixed.target.sum() == pytest.approx(1.0)
@@ -70,8 +70,8 @@ def test_the_loss_of_a_mixed_row_is_shared_between_its_classes() -> None:
 def test_unlabelled_rows_are_not_mixed_and_still_refused() -> None:
     task = task_of()
     unlabelled = row("x", None)
-    assert task.mixed(unlabelled, row("bb", 1), np.random.default_rng(0)) is unlabelled
-    mixed = task.mixed(row("a", 0), row("bb", 1), np.random.default_rng(3))
+    assert task.mixed(unlabelled, [row("bb", 1)], np.random.default_rng(0)) is unlabelled
+    mixed = task.mixed(row("a", 0), [row("bb", 1)], np.random.default_rng(3))
     model, _ = task.build(tiny_image_backbone("resnet-10"), seed=0)
     with pytest.raises(DataError, match="unlabelled rows: x"):
         task.loss(model, task.collate([mixed, unlabelled]))

@@ -238,7 +238,7 @@ def test_pictures_are_mixed_with_all_their_labels() -> None:
     assert made.mixes > 0
     pixels = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3)).astype(np.uint8)
     rows = [Encoded(str(i), {"pixels": pixels[i]}, 4, target) for i, target in enumerate([(0, 1), (1,)])]
-    mixed = made.mixed(rows[0], rows[1], np.random.default_rng(3))
+    mixed = made.mixed(rows[0], [rows[1]], np.random.default_rng(3))
     share = float(mixed.target[0])
     assert 0 < share < 1
     assert mixed.target.tolist() == pytest.approx([share, 1.0, 0.0])

@@ -137,7 +137,7 @@ def test_pictures_are_mixed_with_their_numbers() -> None:
     made = ImageRegression((), geometry, augment="strong", **SCALE)
     pixels = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3)).astype(np.uint8)
     one, other = (Encoded(str(i), {"pixels": pixels[i]}, 4, target) for i, target in enumerate([2.0, -1.0]))
-    mixed = made.mixed(one, other, np.random.default_rng(3))
+    mixed = made.mixed(one, [other], np.random.default_rng(3))
     assert -1 < float(mixed.target[0]) < 2
     batch = made.collate([mixed, one, other])
     assert batch.targets is not None

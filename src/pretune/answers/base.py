@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from PIL.Image import Image
 
 __all__ = ["Answer", "NameList", "Trouble", "rarest"]
 
@@ -37,7 +38,7 @@ class Answer(ABC):
     be told beside a row in a few words. ``is_class``:
     the model chooses among names that the training rows have, so that rows are split by them. ``closed``: a row with a name that
     training rows have not could never be answered right, in no part, and is refused. ``suffix`` is that of the file as which it can be
-    written too (:meth:`as_file`), "" for none. ``in_files``: it is one, and a record points to it (:meth:`in_file`). ``shares_text``: many rows of a group are asked
+    written too, or of the files (:meth:`as_files`), "" for none. ``in_files``: it is one, and a record points to it (:meth:`in_file`). ``shares_text``: many rows of a group are asked
     about one and the same text, so that rows of a group being alike tells nothing. ``placed`` says of what places in a text it is made,
     which cleaning the text would move.
     """
@@ -47,7 +48,6 @@ class Answer(ABC):
     lack: ClassVar[str]
     conflict: ClassVar[tuple[str, str]] = ("different answers", "the answer")
     short: ClassVar[bool] = True
-    suffix: ClassVar[str] = ""
     in_files: ClassVar[bool] = False
     is_class: ClassVar[bool] = False
     closed: ClassVar[bool] = False
@@ -103,8 +103,10 @@ class Answer(ABC):
     def said(self) -> str:
         """The answer in one line, for a terminal or a cell."""
 
-    def as_file(self, names: Sequence[str]) -> bytes:
-        """The answer as a file of its own, where it has a ``suffix``; ``names`` are those that the model chooses among."""
+    def as_files(self, names: Sequence[str], picture: Callable[[], Image]) -> list[bytes]:
+        """The answer as files of its own, where it has a ``suffix``; ``names`` are those that the model chooses among, ``picture`` gives the
+        row's.
+        """
         raise NotImplementedError(f"a {self.kind} is no file")
 
     def in_file(self, folder: Path, name: str) -> tuple[Any, dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
@@ -14,14 +14,18 @@ from pretune.wording import agree, counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from PIL.Image import Image
 
-__all__ = ["ASIDE", "Box", "Boxes", "overlap"]
+__all__ = ["ASIDE", "Box", "Boxes", "overlap", "part_around"]
 
 ASIDE = ("crowd", "difficult")
 """Why a box is neither missed nor found: it is drawn around many objects (COCO's ``iscrowd``), or too hard to tell (VOC's ``difficult``)."""
 
 SAME_OVERLAP, SURE = 0.99, 0.1
 """Boxes that cover each other so are the same; boxes of two answers that are scored lower are not asked for in the other."""
+
+MARGIN, _LEAST_PX = 1.25, 8
+"""Of a box what is cut out, and at least (boxes are extended before what they hold is read: Xiao et al. 2018, arXiv 1804.06208, section 3)."""
 
 _FEW, _SHOWN, _BINS = 10, 6, 20
 _FORMS = 'give a list such as [{"label": "cat", "box": [x1, y1, x2, y2]}] or [[x1, y1, x2, y2, "cat"]], in pixels from the upper left corner'
@@ -55,6 +59,17 @@ class Box:
         return {**found, "aside": self.aside} if self.aside else found
 
 
+def part_around(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """What is cut out of a picture of that ``size`` (width, height) to show what a box holds: left, top, right and bottom, whole pixels with a
+    margin. Of a box outside the picture nothing, whose right is not right of its left.
+    """
+    across, down = (max(_LEAST_PX, MARGIN * side) / 2 for side in (box.x2 - box.x1, box.y2 - box.y1))
+    x, y = (box.x1 + box.x2) / 2, (box.y1 + box.y2) / 2
+    return (
+        max(0, round(x - across)), max(0, round(y - down)), min(size[0], round(x + across)), min(size[1], round(y + down))
+    )  # fmt: skip
+
+
 def overlap(one: Box, other: Box) -> float:
     """Intersection over union."""
     width = min(one.x2, other.x2) - max(one.x1, other.x1)
@@ -75,6 +90,7 @@ class Boxes(Answer):
     short: ClassVar[bool] = False
     lack: ClassVar[str] = "boxes"
     conflict: ClassVar[tuple[str, str]] = ("different boxes", "the boxes")
+    suffix: ClassVar[str] = ".png"
 
     @classmethod
     def arrow(cls) -> pa.DataType:
@@ -107,6 +123,21 @@ class Boxes(Answer):
     def to_json(self) -> list[dict[str, Any]]:
         """A mapping a box."""
         return [box.to_json() for box in self.boxes]
+
+    def as_files(self, names: Sequence[str], picture: Callable[[], Image]) -> list[bytes]:
+        """What each box holds, cut out of the picture."""
+        import io
+
+        if not self.boxes:
+            return []
+        whole, found = picture(), []
+        for box in self.boxes:
+            left, top, right, bottom = part_around(box, whole.size)
+            if left < right and top < bottom:
+                held = io.BytesIO()
+                whole.crop((left, top, right, bottom)).save(held, "PNG")
+                found.append(held.getvalue())
+        return found
 
     @classmethod
     def schema(cls, names: Sequence[str] = ()) -> Mapping[str, Any]:

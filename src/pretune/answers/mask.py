@@ -6,7 +6,7 @@ Shapes: H and W the sides of the picture in pixels, C the classes by which pixel
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
@@ -18,6 +18,7 @@ from pretune.wording import agree, counted
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
+    from PIL.Image import Image
 
 __all__ = ["NONE", "PALETTE", "Mask"]
 
@@ -154,18 +155,18 @@ class Mask(Answer):
         every = tuple(dict.fromkeys((*self.classes, *other.classes)))
         return float((self.pixels(every) != other.pixels(every)).mean()) <= tolerance
 
-    def as_file(self, names: Sequence[str]) -> bytes:
+    def as_files(self, names: Sequence[str], picture: Callable[[], Image]) -> list[bytes]:
         """A PNG with a palette, whose values are numbers of ``names`` and 255 where there is no class."""
         import io
 
         from PIL import Image
 
-        picture = Image.fromarray(self.pixels(names)).convert("P")
+        drawn = Image.fromarray(self.pixels(names)).convert("P")
         colours = [PALETTE[number % len(PALETTE)] for number in range(NONE)]
-        picture.putpalette([value for colour in (*colours, (0, 0, 0)) for value in colour])
+        drawn.putpalette([value for colour in (*colours, (0, 0, 0)) for value in colour])
         held = io.BytesIO()
-        picture.save(held, "PNG")
-        return held.getvalue()
+        drawn.save(held, "PNG")
+        return [held.getvalue()]
 
     def said(self) -> str:
         """The classes, the largest first, with their shares of the picture."""

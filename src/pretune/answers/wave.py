@@ -6,7 +6,7 @@ import base64
 import binascii
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
@@ -17,6 +17,7 @@ from pretune.errors import DataError
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
+    from PIL.Image import Image
 
 __all__ = ["Wave"]
 
@@ -114,9 +115,9 @@ class Wave(Answer):
         soundfile.write(held, whole, rate, format="WAV", subtype="PCM_16")
         return cls(_HELD + base64.b64encode(held.getvalue()).decode())
 
-    def as_file(self, names: Sequence[str]) -> bytes:
+    def as_files(self, names: Sequence[str], picture: Callable[[], Image]) -> list[bytes]:
         """The WAV."""
-        return self.held() or b""
+        return [self.held() or b""]
 
     def in_file(self, folder: Path, name: str) -> tuple[str, dict[str, Any]]:
         """Write the WAV that the address holds into the folder: its name there, and what a record tells of the file."""

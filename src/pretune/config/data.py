@@ -111,6 +111,11 @@ class DataSettings(Settings):
         "what a picture is that has no file of boxes where others have one: skip (not labelled, not learned from), empty (a picture without objects)",
         choices=("skip", "empty"),
     )
+    poses: str = option(
+        "auto",
+        "what a row of COCO's keypoints is: picture (those that show one pose), person (each pose, cut out of its picture by its box and a margin), auto: picture where most show one pose, else their boxes are read",
+        choices=("auto", "picture", "person"),
+    )
     test_fold: str | None = option(
         None, "where a column says in which fold a row stands: the fold that is the test split", metavar="FOLD"
     )

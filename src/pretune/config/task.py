@@ -73,7 +73,7 @@ class AugmentSettings(Settings):
 
     augment: str = option(
         "auto",
-        "vary rows while learning: none, light (pictures: crop, flip; clips: shift, gain, noise, hidden frames; texts: hidden words), strong (also turn, colour, erase; speed; a few words of a text alone); auto: light, and none for text and with --adapt head or top:N",
+        "vary rows while learning: none, light (pictures: crop, flip; clips: shift, gain, noise, hidden frames; texts: hidden words), strong (also turn, colour, erase; with boxes four pictures as one; speed; a few words of a text alone); auto: light, and none for text and with --adapt head or top:N",
         choices=("auto", "none", "light", "strong"),
     )
 

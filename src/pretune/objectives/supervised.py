@@ -17,13 +17,13 @@ __all__ = ["Supervised", "learned_item"]
 
 
 def learned_item(task: Learnable, rows: EncodedRows, number: int, key: int) -> Encoded:
-    """Row ``number`` as it is learned from this time: varied, perhaps mixed with another; ``key`` draws how."""
+    """Row ``number`` as it is learned from this time: varied, perhaps mixed with others; ``key`` draws how."""
     rng = np.random.default_rng(key)
     row = task.augment(rows[number], rng)
     if task.mixes == 0.0 or rng.random() >= task.mixes:
         return row
-    other = task.augment(rows[int(rng.integers(len(rows)))], rng)
-    return task.mixed(row, other, rng)
+    others = [task.augment(rows[int(number)], rng) for number in rng.integers(len(rows), size=task.mixed_with)]
+    return task.mixed(row, others, rng)
 
 
 @final

@@ -70,6 +70,8 @@ class Task(ABC):
     """What people call its inputs, where "text" would not do."""
 
     # How it learns where the settings do not say.
+    mixed_with: ClassVar[int] = 1
+    """Rows that one is mixed with, where :attr:`mixes` says that some are."""
     fresh: ClassVar[str] = ""
     """The preset to begin with where there is no trained model, and those of its modality would not do."""
     default_batch_size: ClassVar[int] = 32
@@ -168,11 +170,11 @@ class Task(ABC):
 
     @property
     def mixes(self) -> float:
-        """Share of the items that are learned mixed with another, drawn from all training rows."""
+        """Share of the items that are learned mixed with ``mixed_with`` others, drawn from all training rows."""
         return 0.0
 
-    def mixed(self, row: Encoded, other: Encoded, rng: np.random.Generator) -> Encoded:
-        """Two augmented items as one that keeps the first's id. A task that mixes says how; others keep the item."""
+    def mixed(self, row: Encoded, others: Sequence[Encoded], rng: np.random.Generator) -> Encoded:
+        """Augmented items as one that keeps the first's id. A task that mixes says how; others keep the item."""
         return row
 
     def without_trunk(self, row: Encoded, *, first_only: bool) -> Encoded:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ class EncodedRows(Protocol):
 class Learnable(Protocol):
     """The part of a task that learning and predicting use; see :class:`~pretune.tasks.base.Task`."""
 
+    mixed_with: ClassVar[int]
+
     @property
     def loss_parts(self) -> tuple[str, ...]:
         """The keys of its losses' logs."""
@@ -35,7 +37,7 @@ class Learnable(Protocol):
 
     @property
     def mixes(self) -> float:
-        """Share of the items that are learned mixed with another."""
+        """Share of the items that are learned mixed with ``mixed_with`` others."""
         ...
 
     @property
@@ -47,8 +49,8 @@ class Learnable(Protocol):
         """The item as it is learned from this time."""
         ...
 
-    def mixed(self, row: Encoded, other: Encoded, rng: np.random.Generator, /) -> Encoded:
-        """Two augmented items as one that keeps the first's id."""
+    def mixed(self, row: Encoded, others: Sequence[Encoded], rng: np.random.Generator, /) -> Encoded:
+        """Augmented items as one that keeps the first's id."""
         ...
 
     def collate(self, rows: Sequence[Encoded], /) -> Batch:

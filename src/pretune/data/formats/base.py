@@ -35,6 +35,7 @@ class Options:
     group_from: str | None = None
     ignore_class: tuple[str, ...] = ()
     unlabelled_is: str = "skip"
+    poses: str = "auto"
     names: tuple[str, ...] = ()
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-__all__ = ["BOX_AUGMENTS", "VariedBoxes", "varied_boxes"]
+__all__ = ["BOX_AUGMENTS", "VariedBoxes", "left_of", "varied_boxes"]
 
 BOX_AUGMENTS = ("none", "light", "strong")
 LEAST_LEFT = 0.4
@@ -43,8 +43,12 @@ def varied_boxes(pixels: np.ndarray, boxes_M4: np.ndarray, level: str, rng: np.r
         moved, places = _recipe(level)(picture, boxes)
     whole_M4 = places.as_subclass(torch.Tensor).float().numpy()
     inside_M4 = np.clip(whole_M4, 0.0, np.array([width, height, width, height], dtype=np.float32))
-    left_M = _areas(inside_M4) / np.maximum(_areas(whole_M4), 1e-6)
-    return VariedBoxes(moved.permute(1, 2, 0).numpy(), inside_M4, left_M < LEAST_LEFT)
+    return VariedBoxes(moved.permute(1, 2, 0).numpy(), inside_M4, left_of(inside_M4, whole_M4))
+
+
+def left_of(inside_M4: np.ndarray, whole_M4: np.ndarray) -> np.ndarray:
+    """(M,) whether too little of each box is inside."""
+    return _areas(inside_M4) / np.maximum(_areas(whole_M4), 1e-6) < LEAST_LEFT
 
 
 def _areas(boxes_M4: np.ndarray) -> np.ndarray:

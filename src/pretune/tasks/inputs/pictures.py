@@ -129,8 +129,9 @@ class OfPictures(RowTask):
         """Half of the pictures at level ``strong``."""
         return self.augmentation.mixes
 
-    def mixed(self, row: Encoded, other: Encoded, rng: np.random.Generator) -> Encoded:
+    def mixed(self, row: Encoded, others: Sequence[Encoded], rng: np.random.Generator) -> Encoded:
         """One picture of two, its target shared between their classes."""
+        (other,) = others
         if row.target is None or other.target is None:
             return row
         one, two = (each.arrays.get(_VIEW, each.arrays["pixels"]) for each in (row, other))

@@ -25,6 +25,7 @@ from pretune.metrics.places.detection import DetectionMetric, best_threshold
 from pretune.modalities import Modality
 from pretune.modalities.image.augment_boxes import BOX_AUGMENTS, varied_boxes
 from pretune.modalities.image.letterbox import Canvas, canvas_for, collate_canvas, fitted
+from pretune.modalities.image.mosaic import PICTURES, mosaic
 from pretune.modalities.image.transform import ImageTransform, image_transform_of
 from pretune.schema import Check, listed, number, text, whole
 from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
@@ -52,6 +53,7 @@ __all__ = ["ObjectDetection"]
 
 _PLACE_DIGITS, _SCORE_DIGITS = 2, 9
 _FEW_RECORDS, _FAINT = 10, 0.1
+_MOSAICS = 0.5
 
 
 @final
@@ -78,6 +80,7 @@ class ObjectDetection(PlacedTask):
     default_updates: ClassVar[int] = 1200
     fixed_inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
     taught_variation: ClassVar[str] = "none"
+    mixed_with: ClassVar[int] = PICTURES - 1
 
     def __init__(
         self, labels: Sequence[str], canvas: Canvas, learner: DetectionHead, *, head: str, augment: str = "none", threshold: float = 0.5,
@@ -183,9 +186,25 @@ class ObjectDetection(PlacedTask):
         target: BoxTarget = row.target
         before_M4, _, aside_M = target.arrays()
         pixels, boxes_M4, lost_M = varied_boxes(row.arrays["pixels"], before_M4, self.augmentation, rng)
-        places = tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in boxes_M4.tolist())
-        changed = BoxTarget(places, target.classes, tuple((aside_M | lost_M).tolist()))
+        changed = BoxTarget.of(boxes_M4, target.classes, aside_M | lost_M)
         return Encoded(row.id, {**row.arrays, "pixels": pixels}, row.cost, changed, row.weight)
+
+    @property
+    def mixes(self) -> float:
+        """Half of the pictures at level ``strong``."""
+        return _MOSAICS if self.augmentation == "strong" else 0.0
+
+    def mixed(self, row: Encoded, others: Sequence[Encoded], rng: np.random.Generator) -> Encoded:
+        """Four pictures as one, with the boxes of all."""
+        rows = [row, *others]
+        targets: list[BoxTarget] = [one.target for one in rows if one.target is not None]
+        if len(targets) < len(rows):
+            return row
+        boxes, _, aside = zip(*(target.arrays() for target in targets), strict=True)
+        pixels, boxes_M4, lost_M = mosaic([one.arrays["pixels"] for one in rows], boxes, rng)
+        classes = [number for target in targets for number in target.classes]
+        whole = BoxTarget.of(boxes_M4, classes, np.concatenate(aside) | lost_M)
+        return Encoded(row.id, {**row.arrays, "pixels": pixels}, row.cost, whole, row.weight)
 
     def same_inputs_as(self, other: Task) -> bool:
         """The same canvas and colours."""

@@ -27,6 +27,12 @@ class BoxTarget(NamedTuple):
     classes: tuple[int, ...]
     aside: tuple[bool, ...]
 
+    @classmethod
+    def of(cls, boxes_M4: np.ndarray, classes: Sequence[int], aside_M: np.ndarray) -> BoxTarget:
+        """From arrays."""
+        places = tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in boxes_M4.tolist())
+        return cls(places, tuple(classes), tuple(aside_M.tolist()))
+
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(M, 4) float32, (M,) int64 and (M,) bool."""
         places_M4 = np.array(self.places, dtype=np.float32).reshape(-1, 4)

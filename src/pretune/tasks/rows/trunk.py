@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -275,6 +275,7 @@ class OnTrunk:
     """A task whose model runs on the kept outputs of its trunk; for rows of :func:`keep_trunk` only."""
 
     mixes = 0.0
+    mixed_with: ClassVar[int] = 1
     ties_rows = False
     loss_parts: tuple[str, ...] = ()
 
@@ -285,7 +286,7 @@ class OnTrunk:
         """What is kept cannot be varied."""
         return row
 
-    def mixed(self, row: Encoded, _other: Encoded, _rng: np.random.Generator) -> Encoded:
+    def mixed(self, row: Encoded, _others: Sequence[Encoded], _rng: np.random.Generator) -> Encoded:
         """What is kept cannot be mixed."""
         return row
 

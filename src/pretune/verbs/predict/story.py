@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 from collections import Counter
@@ -66,7 +67,7 @@ class PredictSettings(AnsweringSettings, WritingSettings, AsReadSettings, AsClea
         metavar="FILE",
     )  # fmt: skip
     save_files: str | None = option(
-        None, "write each answer that can be a file (a mask: PNG of class numbers, 255 for none) into this folder too",
+        None, "write each answer that can be files into this folder too (a mask: PNG of class numbers, 255 for none; boxes: what each holds, cut out of the picture with a margin)",
         metavar="FOLDER",
     )  # fmt: skip
     calibrated: bool = option(True, "probabilities at the temperature fitted on validation")
@@ -89,6 +90,7 @@ def predict(settings: PredictSettings, *, say: Say) -> Outcome:
         pretune predict runs/talk --chat
         pretune predict runs/ants photo.jpg another.jpg
         pretune predict runs/streets photos/ --save-files masks/
+        pretune predict runs/people photos/ --save-files persons/
         pretune predict runs/voice --prompt "seven" --speaker theo --out said/
         echo '{"id": "1", "text": "a fine film"}' | pretune predict runs/news -
         cat new.csv | pretune predict runs/news - --column text=title
@@ -125,9 +127,15 @@ def predicted(settings: PredictSettings, run: RunFolder, proven: Proven, say: Sa
     _tell_probabilities(settings, proven, say)
     left_out = _LeftOut(say)
     rows = _any_of(_cleaned(_rows(settings, run, proven, reading, left_out), reading, left_out), left_out)
-    records = _records(settings, proven, with_its_texts(run, reading, rows), say, left_out)
-    if settings.save_files is not None:
-        records = _saved(records, proven.task, Path(settings.save_files))
+    if settings.save_files is not None and not ANSWERS[proven.task.answer].suffix:
+        raise UsageError(
+            f"--save-files: {proven.task.name} answers with no files", "leave it out: answers stand in the lines"
+        )
+    answered = _records(settings, proven, with_its_texts(run, reading, rows), say, left_out)
+    if settings.save_files is None:
+        records = (record for _, record in answered)
+    else:
+        records = _saved(answered, proven.task, Path(settings.save_files))
     if place is None:
         return Outcome(text="", facts={}, rows=records, at_end=lambda: _ending("", {}, left_out))
     kept = answers_in_files(
@@ -145,24 +153,23 @@ def _chat(settings: PredictSettings, proven: Proven, reading: Reading, say: Say)
     return hold_conversation(settings.prompt or sys.stdin, proven, reading, say, system=settings.system)
 
 
-def _saved(records: Iterator[dict[str, Any]], task: Task, folder: Path) -> Iterator[dict[str, Any]]:
-    """The records, the answer of each written as a file called after its row. Raises :class:`UsageError` for answers that are no files."""
-    kind = ANSWERS[task.answer]
-    if not kind.suffix:
-        raise UsageError(f"--save-files: {task.name} answers with no files", "leave it out: answers stand in the lines")
-    return _written(records, task, folder)
+def _saved(
+    answered: Iterator[tuple[Mapping[str, Any], dict[str, Any]]], task: Task, folder: Path
+) -> Iterator[dict[str, Any]]:
+    """The records, the answer of each written as files called after its row."""
+    from pretune.data.media.image import decode_image
 
-
-def _written(records: Iterator[dict[str, Any]], task: Task, folder: Path) -> Iterator[dict[str, Any]]:
     kind, names = ANSWERS[task.answer], Counter[str]()
     with translate_disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    for record in records:
-        stem = PurePath(record["id"]).stem or "row"
-        names[stem] += 1
-        name = f"{stem}{f'-{names[stem]}' if names[stem] > 1 else ''}{kind.suffix}"
-        write_bytes(folder / name, kind.from_json(record[task.answer]).as_file(task.labels))
-        yield {**record, "file": name}
+    for row, record in answered:
+        stem, written = PurePath(record["id"]).stem or "row", []
+        answer = kind.from_json(record[task.answer])
+        for held in answer.as_files(task.labels, functools.partial(decode_image, row.get("image") or {})):
+            names[stem] += 1
+            written.append(f"{stem}{f'-{names[stem]}' if names[stem] > 1 else ''}{kind.suffix}")
+            write_bytes(folder / written[-1], held)
+        yield {**record, "files": written}
 
 
 @dataclass
@@ -268,8 +275,8 @@ def with_its_texts(run: RunFolder, reading: Reading, rows: Iterator[dict[str, An
 
 def _records(
     settings: PredictSettings, proven: Proven, rows: Iterator[dict[str, Any]], say: Say, left_out: _LeftOut
-) -> Iterator[dict[str, Any]]:
-    """One record a row, window by window."""
+) -> Iterator[tuple[Mapping[str, Any], dict[str, Any]]]:
+    """Each row with its record, window by window."""
     from pretune.answers import ANSWERS
     from pretune.tasks.predicting import predict_items
 
@@ -286,7 +293,7 @@ def _records(
         for record in records if honest is None else honest:
             row = window[int(record["id"])]
             said = {key: row[key] for key in ("text", "speaker") if key in row} if of_files else {}
-            yield {**said, **record, "id": row["id"]}
+            yield row, {**said, **record, "id": row["id"]}
             left_out.answered += 1
         bar.update(len(window))
     bar.close()

@@ -1,5 +1,5 @@
-"""Files that say where in pictures objects stand: boxes (Pascal VOC, COCO, YOLO, LabelMe). No task learns from them yet; found, they
-are said to be what they are, and are neither rows nor classes.
+"""Files that say where in pictures objects stand and that no reader of boxes took (outlines of LabelMe, captions, files of boxes beside class
+folders): said to be what they are, they are neither rows nor classes.
 """
 
 from __future__ import annotations
