@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 __all__ = [
+    "FASTSPEECH",
+    "FASTSPEECH_SIZES",
     "TACOTRON",
     "TACOTRON_SIZES",
     "WAVENET",
     "WAVENET_SIZES",
     "MelProcessor",
+    "fastspeech_config",
     "is_own",
     "make_own_known",
     "mel_of",
@@ -26,7 +29,7 @@ __all__ = [
     "wavenet_config",
 ]
 
-TACOTRON, WAVENET = "pretune_tacotron2", "pretune_wavenet"
+TACOTRON, FASTSPEECH, WAVENET = "pretune_tacotron2", "pretune_fastspeech", "pretune_wavenet"
 
 
 class _Size(NamedTuple):
@@ -48,6 +51,14 @@ TACOTRON_SIZES = {
 }
 """``base`` is the published size (Shen et al. 2018, section 2.2); small ones say several frames a step, which aligns sooner
 (Wang et al. 2017, arXiv 1703.10135, section 3.3)."""
+
+FASTSPEECH_SIZES = {
+    "fastspeech-tiny": (128, 256, 5, 3, 4),
+    "fastspeech-mini": (192, 384, 5, 4, 5),
+    "fastspeech-small": (256, 768, 5, 4, 6),
+    "fastspeech-base": (384, 1024, 9, 6, 6),
+}
+"""Channels of a state and inside a layer, frames that a layer sees, layers before and behind the lengths."""
 
 
 WAVENET_SIZES = {
@@ -72,7 +83,7 @@ class MelProcessor:
 
 def is_own(config: Any) -> bool:
     """Is this the config of such a model?"""
-    return getattr(config, "model_type", None) in (TACOTRON, WAVENET)
+    return getattr(config, "model_type", None) in (TACOTRON, FASTSPEECH, WAVENET)
 
 
 def mel_of(config: Any) -> MelSpec:
@@ -97,6 +108,15 @@ def tacotron_config(preset: str, rate: int) -> PreTrainedConfig:
     )  # fmt: skip
 
 
+def fastspeech_config(preset: str, rate: int) -> PreTrainedConfig:
+    """The config of a preset for sound of ``rate`` Hz; letters, voices and spectra are those of the voice that teaches it."""
+    size, inner, width, encoder, decoder = FASTSPEECH_SIZES[preset]
+    return make_own_known()[FASTSPEECH](
+        hidden_size=size, intermediate_size=inner, conv_width=width, num_encoder_layers=encoder, num_decoder_layers=decoder,
+        mel=MelSpec.of_rate(rate, 40).to_dict(),
+    )  # fmt: skip
+
+
 def wavenet_config(preset: str, rate: int) -> PreTrainedConfig:
     """The config of a preset for sound of ``rate`` Hz."""
     stacks, depth, inner, skip = WAVENET_SIZES[preset]
@@ -114,12 +134,16 @@ def make_own_known() -> dict[str, Any]:
     """The classes of the configs by model type, after they and the models are known to transformers' Auto classes."""
     import transformers
 
+    from pretune.backbones.audio.fastspeech_model import FastSpeechConfig, FastSpeechForTextToSpectrogram
     from pretune.backbones.audio.tacotron_model import TacotronConfig, TacotronForTextToSpectrogram
     from pretune.backbones.audio.wavenet_model import WaveNetConfig, WaveNetModel
 
     transformers.AutoConfig.register(TACOTRON, TacotronConfig, exist_ok=True)
     transformers.AutoModel.register(TacotronConfig, TacotronForTextToSpectrogram, exist_ok=True)
     transformers.AutoModelForTextToSpectrogram.register(TacotronConfig, TacotronForTextToSpectrogram, exist_ok=True)
+    transformers.AutoConfig.register(FASTSPEECH, FastSpeechConfig, exist_ok=True)
+    transformers.AutoModel.register(FastSpeechConfig, FastSpeechForTextToSpectrogram, exist_ok=True)
+    transformers.AutoModelForTextToSpectrogram.register(FastSpeechConfig, FastSpeechForTextToSpectrogram, exist_ok=True)
     transformers.AutoConfig.register(WAVENET, WaveNetConfig, exist_ok=True)
     transformers.AutoModel.register(WaveNetConfig, WaveNetModel, exist_ok=True)
-    return {TACOTRON: TacotronConfig, WAVENET: WaveNetConfig}
+    return {TACOTRON: TacotronConfig, FASTSPEECH: FastSpeechConfig, WAVENET: WaveNetConfig}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -234,6 +234,22 @@ class Task(ABC):
                 f"the teacher tells {', '.join(teacher.labels[:10])} apart, the student {', '.join(self.labels[:10])}",
                 "teacher and student have to answer with the same labels in the same order",
             )
+
+    @property
+    def learns_alone(self) -> bool:
+        """Can it be learned from right answers, without a teacher?"""
+        return True
+
+    def lesson(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """What a student is told of a batch: what this task's ``model`` answers by; where students need it, more behind that."""
+        return self.logits_of(model, batch)
+
+    def learned_from(self, batch: Batch, lesson: torch.Tensor) -> None:  # noqa: B027 - most learn from a teacher's answers alone
+        """Let a batch have what its model is told of a lesson before it answers; rows without it weigh nothing from then on."""
+
+    def lessons_told(self, lessons: Iterable[np.ndarray]) -> str:
+        """What a person is to know of the lessons of all rows, in a sentence; nothing in most cases."""
+        return ""
 
     def for_teacher(self, item: Encoded) -> Encoded:
         """A varied item as a teacher is given it: without what is hidden from the student alone, and without its answer."""

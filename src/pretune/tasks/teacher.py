@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -40,7 +40,7 @@ __all__ = [
     "cached_bytes",
 ]
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 class TeacherOutput(NamedTuple):
@@ -67,7 +67,7 @@ class Teacher:
         if self.listener is not None:
             self.listener.take()
         with inference(self.device):
-            logits = self.task.logits_of(self.model, batch.to(self.device.device)).float()
+            logits = self.task.lesson(self.model, batch.to(self.device.device)).float()
         states = None if self.listener is None else self.listener.take()
         # Tensors of inference mode may not be part of a gradient's graph; their copies may.
         return TeacherOutput(
@@ -119,6 +119,10 @@ class CachedTeaching:
         together = torch.cat(logits) if found[0].is_whole else _lengthened(logits, mask_BT)
         states = [torch.from_numpy(np.array(one.states)) for one in found if one.states is not None]
         return TeacherOutput(together, padded_again(states, mask_BT).float() if states else None)
+
+    def lessons(self) -> Iterator[np.ndarray]:
+        """What was said of each row, in turn."""
+        return (part.row(place).logits for part in self.parts for place in range(len(part)))
 
     def _at(self, place: int) -> _KeptRow:
         for part in self.parts:

@@ -10,14 +10,23 @@ mean 0 over a clip: a voice keeps its words, a steady hum vanishes.
 
 A frame is 20 ms at every size of both.
 
-``tacotron`` (:mod:`pretune.backbones.own`) says texts, ``wavenet`` tells each sample from those before it.
+``tacotron`` (:mod:`pretune.backbones.own`) says texts, ``fastspeech`` says them all at once as a ``tacotron`` taught it, ``wavenet`` tells each sample from those before it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pretune.backbones.own import TACOTRON_SIZES, WAVENET_SIZES, MelProcessor, mel_of, tacotron_config, wavenet_config
+from pretune.backbones.own import (
+    FASTSPEECH_SIZES,
+    TACOTRON_SIZES,
+    WAVENET_SIZES,
+    MelProcessor,
+    fastspeech_config,
+    mel_of,
+    tacotron_config,
+    wavenet_config,
+)
 from pretune.errors import UsageError
 
 if TYPE_CHECKING:
@@ -65,6 +74,7 @@ AUDIO_PRESETS: tuple[str, ...] = (
     *(f"wav2vec2-{size}" for size in _SIZES),
     *_CONFORMERS,
     *TACOTRON_SIZES,
+    *FASTSPEECH_SIZES,
     *WAVENET_SIZES,
 )
 
@@ -84,6 +94,8 @@ def audio_config(preset: str, sampling_rate: int) -> PreTrainedConfig:
     """
     if preset in TACOTRON_SIZES:
         return tacotron_config(preset, sampling_rate)
+    if preset in FASTSPEECH_SIZES:
+        return fastspeech_config(preset, sampling_rate)
     if preset in WAVENET_SIZES:
         return wavenet_config(preset, sampling_rate)
     only = only_rate_of(preset)
@@ -146,7 +158,7 @@ def feature_extractor(preset: str, sampling_rate: int) -> Any:
     """
     import transformers
 
-    if preset in {*TACOTRON_SIZES, *WAVENET_SIZES}:
+    if preset in {*TACOTRON_SIZES, *FASTSPEECH_SIZES, *WAVENET_SIZES}:
         return MelProcessor(mel_of(audio_config(preset, sampling_rate)))
     if preset in _CONFORMERS:
         return transformers.SeamlessM4TFeatureExtractor(

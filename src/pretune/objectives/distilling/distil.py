@@ -93,6 +93,7 @@ class Distil(Objective):
             batch = self.task.collate(items)
             said = self.teaching.of(places, items, batch)
             batch.extras[_LOGITS] = said.logits
+            self.task.learned_from(batch, said.logits)
             if said.states is not None and self._looks_inside:
                 batch.extras[_STATES] = said.states
             batch.counts = {TERM: float(self.task.item_weights(batch).sum())}

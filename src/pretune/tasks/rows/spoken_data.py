@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pretune.backbones.own import TACOTRON
+from pretune.backbones.own import FASTSPEECH, TACOTRON
 from pretune.backbones.text.characters import BLANK, UNKNOWN, CharVocabulary, new_vocabulary
 from pretune.errors import CorruptFile, ModelError, UsageError
 from pretune.modalities.audio.mel import MelSpec
@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 
     from pretune.backbones.load import Backbone
 
-__all__ = ["frames_per_letter", "letters_of", "refuse_new", "refuse_other_backbone", "speakers_of", "spelling_in"]
+__all__ = [
+    "frames_per_letter",
+    "letters_of",
+    "refuse_new",
+    "refuse_other_backbone",
+    "refuse_untaught",
+    "speakers_of",
+    "spelling_in",
+]
 
 _TYPICAL, _ROWS = 8.0, 20_000
 _SHOWN = 10
@@ -26,13 +34,23 @@ _SHOWN = 10
 
 def refuse_other_backbone(backbone: Backbone, adapt: str) -> None:
     """Raise :class:`UsageError` for a model that says nothing, and for ways of learning that need layers under a head."""
-    if backbone.config.model_type != TACOTRON:
+    if backbone.config.model_type not in (TACOTRON, FASTSPEECH):
         raise UsageError(
             f"{backbone.name} ({backbone.config.model_type}) does not speak",
             "text-to-speech begins from scratch:tacotron-tiny, -mini, -small or -base, or from a run of it",
         )
     if adapt != "full":
         raise UsageError(f"--adapt is {adapt}, and text-to-speech has no head on a trunk", "leave --adapt out")
+
+
+def refuse_untaught(backbone: Backbone) -> None:
+    """Raise :class:`UsageError` for a model that learns from a voice alone how long letters last."""
+    if backbone.config.model_type == FASTSPEECH:
+        name = backbone.name if backbone.folder is None else "scratch:fastspeech-tiny"
+        raise UsageError(
+            f"{backbone.name} learns from a trained voice how long letters last, not from clips and texts alone",
+            f"train scratch:tacotron-tiny, and let it teach: pretune distill VOICE --student {name} (--data CLIPS gives more rows)",
+        )
 
 
 def letters_of(texts: Sequence[str]) -> CharVocabulary:

@@ -1,6 +1,6 @@
 """How attention goes through the letters of a text while it is said: what learning is guided by, and what finds a bad clip without ears.
 
-Shapes: B rows, L letters, S decoder steps.
+Shapes: B rows, L letters, S decoder steps, F frames.
 """
 
 from __future__ import annotations
@@ -8,12 +8,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-__all__ = ["GUIDE_WIDTH", "attended", "off_diagonal"]
+__all__ = ["GUIDE_WIDTH", "aligned", "attended", "off_diagonal"]
 
 GUIDE_WIDTH = 0.3
 """Of the diagonal that attention is guided along (g is 0.2 in Tachibana et al. 2018, arXiv 1710.08969, section 4.1; texts here are shorter)."""
 _COVERED = 0.3
 """A letter was said that got so much attention over all steps: about a step's, of the steps that say several letters."""
+
+_NO_WEIGHT = 1e-9
 
 
 def off_diagonal(steps_B: torch.Tensor, letters_B: torch.Tensor, attention_BSL: torch.Tensor) -> torch.Tensor:
@@ -40,3 +42,26 @@ def attended(attention_SL: np.ndarray) -> dict[str, float]:
         "monotone": 1 + int((forward >= 0).sum()), "repeated": int((forward <= -2).sum()),
         "peaks": round(float(attention_SL.max(axis=1).sum()), 4),
     }  # fmt: skip
+
+
+def aligned(attention_FL: np.ndarray) -> np.ndarray | None:
+    """The letter (F,) of each frame, going on by none or one from the first to the last: of all such ways the one with the greatest product of
+    weights (monotonic alignment search: Kim et al. 2020, arXiv 2005.11129, section 3.2). None where there are more letters than frames.
+    """
+    frames, letters = attention_FL.shape
+    if letters > frames:
+        return None
+    logs_FL = np.log(np.maximum(attention_FL.astype(np.float64), _NO_WEIGHT))
+    best_L = np.full(letters, -np.inf)
+    best_L[0] = logs_FL[0, 0]
+    went_on_FL = np.zeros((frames, letters), dtype=bool)
+    for frame in range(1, frames):
+        before_L = np.concatenate([[-np.inf], best_L[:-1]])
+        went_on_FL[frame] = before_L > best_L
+        best_L = np.maximum(best_L, before_L) + logs_FL[frame]
+    way_F = np.empty(frames, dtype=np.int64)
+    letter = letters - 1
+    for frame in range(frames - 1, -1, -1):
+        way_F[frame] = letter
+        letter -= int(went_on_FL[frame, letter])
+    return way_F

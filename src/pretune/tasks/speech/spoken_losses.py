@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-__all__ = ["spoken_losses", "taught_losses"]
+__all__ = ["frames_apart", "spoken_losses", "taught_losses"]
 
 STOP_WEIGHT, LAST_WEIGHT = 1.0, 5.0
 """Of "is this step the last" beside frames, and of the steps that are, which are few."""
@@ -18,7 +18,7 @@ GUIDE_WEIGHT = 5.0
 """Of attention off the diagonal."""
 
 
-def _apart(said_BFM: torch.Tensor, true_BFM: torch.Tensor) -> torch.Tensor:
+def frames_apart(said_BFM: torch.Tensor, true_BFM: torch.Tensor) -> torch.Tensor:
     """L1 and squared error of each frame (B, F), the mean over its bands."""
     apart_BFM = said_BFM - true_BFM
     return (apart_BFM.abs() + apart_BFM**2).mean(dim=-1)
@@ -41,7 +41,7 @@ def spoken_losses(
         stop_BF1[..., 0], last_BF, reduction="none", pos_weight=torch.tensor(LAST_WEIGHT, device=said.device)
     )
     return {
-        "frames": ((_apart(before, true_BFM) + _apart(after, true_BFM)) * mask_BF).sum(dim=1),
+        "frames": ((frames_apart(before, true_BFM) + frames_apart(after, true_BFM)) * mask_BF).sum(dim=1),
         "stop": STOP_WEIGHT * (ends_BF * mask_BF).sum(dim=1),
         "attention": GUIDE_WEIGHT * (off_BF1[..., 0] * mask_BF).sum(dim=1),
     }
@@ -59,5 +59,6 @@ def taught_losses(said: torch.Tensor, teachers: torch.Tensor, frames_B: torch.Te
     )
     off_BF = GUIDE_WEIGHT * said[..., 2 * bands + 1].float()
     return (
-        (_apart(before, teacher_BFM) + _apart(after, teacher_BFM) + ends_BF + off_BF) * _inside(said, frames_B)
+        (frames_apart(before, teacher_BFM) + frames_apart(after, teacher_BFM) + ends_BF + off_BF)
+        * _inside(said, frames_B)
     ).sum(dim=1)

@@ -1,12 +1,12 @@
-"""Speech made of text by Tacotron 2 (Shen et al. 2018, arXiv 1712.05884): letters in, log-mel frames out, sound by Griffin-Lim.
+"""Speech made of text: letters in, log-mel frames out, sound by Griffin-Lim.
 
-Shapes: B rows of a batch, L letters, S decoder steps of R frames each, F = S x R frames, M mel bands, T samples of a clip,
-P units of the pre-net.
+Frames are said step by step (:mod:`pretune.tasks.speech.step_by_step`) or all at once (:mod:`pretune.tasks.speech.at_once`).
+Shapes: B rows of a batch, L letters, F frames, M mel bands, T samples of a clip.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
@@ -15,18 +15,17 @@ import torch
 
 from pretune.answers import Wave
 from pretune.backbones.audio.vocoder import WaveNetVocoder, vocoder_in
-from pretune.backbones.own import mel_of
+from pretune.backbones.own import FASTSPEECH, TACOTRON, mel_of
 from pretune.backbones.text.characters import CharVocabulary
 from pretune.config import READ_BY_MODALITY
 from pretune.data.media.audio import decode_audio
-from pretune.engine.randomness import dropout_mask, spoken_key
-from pretune.errors import DataError, ModelError, did_you_mean
+from pretune.engine.randomness import spoken_key
+from pretune.errors import DataError, ModelError, UsageError, did_you_mean
 from pretune.metrics.base import Measured, Metric
 from pretune.metrics.synthesis import SynthesisMetric
 from pretune.modalities import Modality
 from pretune.modalities.audio.clips import FULL_SCALE
 from pretune.modalities.audio.mel import MelSpec
-from pretune.modalities.audio.speech_steps import most_steps
 from pretune.schema import text, whole
 from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
 from pretune.tasks.baselines.synthesis import distances, nearest_clips, simple_voices, true_frames
@@ -38,13 +37,15 @@ from pretune.tasks.rows.spoken_data import (
     letters_of,
     refuse_new,
     refuse_other_backbone,
+    refuse_untaught,
     speakers_of,
     spelling_in,
 )
 from pretune.tasks.rows.trunk import POSITIONS
-from pretune.tasks.shown.alignment import attended, off_diagonal
 from pretune.tasks.shown.audio import shown_clip
-from pretune.tasks.speech.spoken_losses import spoken_losses, taught_losses
+from pretune.tasks.speech.at_once import AtOnce
+from pretune.tasks.speech.manners import Manner, Said, told_frames
+from pretune.tasks.speech.step_by_step import LIMIT, StepByStep
 from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction
 
 if TYPE_CHECKING:
@@ -57,16 +58,15 @@ if TYPE_CHECKING:
 __all__ = ["TextToSpeech"]
 
 _PICTURES = 6
-LIMIT = (60.0, 4.0)
-"""Where a text that does not stop is cut off (:func:`pretune.modalities.audio.speech_steps.most_steps`); a voice keeps what it began with."""
+_MANNERS: Mapping[str, type[Manner]] = {TACOTRON: StepByStep, FASTSPEECH: AtOnce}
 
 
 @final
 class TextToSpeech(Task):
     """Clips of texts, each said by one of the voices of the training rows (column ``speaker``; one voice where there is none).
 
-    Letters are those of the training texts in lower case, an end behind them. ``take`` chooses among the ways of saying a text: it
-    draws the pre-net's dropout, which stays on, together with the text and its voice, so that a row is said alike in every batch.
+    Letters are those of the training texts in lower case, an end behind them. ``take`` chooses among the ways of saying a text; a voice
+    that has one way only takes none.
     """
 
     name: ClassVar[str] = "text-to-speech"
@@ -77,7 +77,6 @@ class TextToSpeech(Task):
     default_updates: ClassVar[int] = 4000
     reads: ClassVar[tuple[str, ...]] = (*READ_BY_MODALITY["audio"], "take", "vocoder")
     kept: ClassVar = {"spelling": CharVocabulary.fits, "take?": whole(0), "vocoder?": text()}
-    loss_parts: tuple[str, ...] = ("frames", "stop", "attention")
     taught_variation: ClassVar[str] = "none"
     by_name: ClassVar[bool] = True
     by_steps: ClassVar[bool] = True
@@ -88,15 +87,18 @@ class TextToSpeech(Task):
     }
     labels: tuple[str, ...] = ()
 
-    def __init__(self, spelling: CharVocabulary, config: Any, *, take: int = 0, vocoder: str | None = None) -> None:
-        self.spelling, self.take, self.vocoder = spelling, take, vocoder
+    def __init__(
+        self, spelling: CharVocabulary, config: Any, *, take: int | None = None, vocoder: str | None = None
+    ) -> None:
+        self.spelling, self.vocoder = spelling, vocoder
+        self.manner: Manner = _MANNERS[config.model_type](config)
+        self.loss_parts: tuple[str, ...] = self.manner.loss_parts
+        if take is not None and self.manner.default_take is None:
+            raise UsageError(f"--take is {take}, and this voice says a text in one way only", "leave --take out")
+        self.take = self.manner.default_take if take is None else take
         self.mel: MelSpec = mel_of(config)
         self.speakers: tuple[str, ...] = tuple(config.speakers)
-        self.step: int = config.frames_per_step
-        self.units: int = config.prenet_size
-        self.dropout: float = config.prenet_dropout
         self.frames_per_letter: float = config.frames_per_letter
-        self.limit: tuple[float, ...] = tuple(getattr(config, "limit", None) or LIMIT)
         self._voices = {name: number for number, name in enumerate(self.speakers)}
 
     @classmethod
@@ -108,6 +110,7 @@ class TextToSpeech(Task):
     def start(cls, data: Splits, backbone: Backbone, settings: TaskSettings) -> TextToSpeech:
         """Letters and voices of the training rows; of a trained model its own, which have to be enough."""
         refuse_other_backbone(backbone, settings.adapt)
+        refuse_untaught(backbone)
         train, config = data["train"], backbone.config
         texts = [text or "" for text in train["text"]]
         if backbone.folder is None:
@@ -123,6 +126,46 @@ class TextToSpeech(Task):
         config.frames_per_letter = frames_per_letter(train, spelling, mel_of(config))
         config.limit = list(LIMIT)
         return cls(spelling, config)
+
+    def student(self, data: Splits, backbone: Backbone, settings: TaskSettings) -> TextToSpeech:
+        """With the letters, voices and spectra of this one, where it learns from what its attention shows."""
+        config = backbone.config
+        if config.model_type != FASTSPEECH:
+            return type(self).start(data, backbone, settings)
+        refuse_other_backbone(backbone, settings.adapt)
+        train = data["train"]
+        refuse_new([text or "" for text in train["text"]], self.spelling, speakers_of(train), self.speakers, "the teacher")  # fmt: skip
+        config.tokens, config.speakers = list(self.spelling.tokens), list(self.speakers)
+        config.vocab_size, config.mel = len(self.spelling.tokens) + 1, self.mel.to_dict()
+        config.frames_per_letter, config.frames_per_step = self.frames_per_letter, self.manner.step
+        return type(self)(self.spelling, config)
+
+    def check_teacher(self, teacher: Task) -> None:
+        """A teacher shows by its attention how long letters last. Raises :class:`UsageError` for one without."""
+        assert isinstance(teacher, TextToSpeech), "teacher and student answer alike"
+        if not teacher.manner.has_attention:
+            raise UsageError(
+                "the teacher says a text at once: it has no attention that shows how long letters last",
+                "name the voice that it learned from (scratch:tacotron-...) as the teacher",
+            )
+
+    @property
+    def learns_alone(self) -> bool:
+        """Not where a teacher's attention has to show how long letters last."""
+        return self.manner.has_attention
+
+    def lesson(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        """What it says of true frames, and where it has attention their letters."""
+        self._refuse_silent(batch)
+        return self.manner.lesson(model, batch)
+
+    def learned_from(self, batch: Batch, lesson: torch.Tensor) -> None:
+        """How long letters last, where it has no attention of its own."""
+        self.manner.learned_from(batch, lesson)
+
+    def lessons_told(self, lessons: Iterable[np.ndarray]) -> str:
+        """Clips of which a teacher does not know where the letters are."""
+        return self.manner.lessons_told(lessons)
 
     def build(self, backbone: Backbone, *, seed: int) -> tuple[torch.nn.Module, LoadReport]:
         """The model that the backbone is."""
@@ -153,7 +196,7 @@ class TextToSpeech(Task):
         ids = np.array([*known, len(self.spelling.tokens)], dtype=np.int32)
         voice = self._voice(row.get("speaker"), str(row["id"]))
         arrays = {
-            "input_ids": ids, "voice": np.array([voice]), "key": np.array([spoken_key(self.take, voice, ids.tolist())], dtype=np.uint64),
+            "input_ids": ids, "voice": np.array([voice]), "key": np.array([spoken_key(self.take or 0, voice, ids.tolist())], dtype=np.uint64),
             "unread": np.array([len(self.spelling.tidied(row.get("text") or "")) - len(known)]),
         }  # fmt: skip
         return Encoded(str(row["id"]), arrays, self._expected(len(ids)), None, 1.0 if known else 0.0)
@@ -182,7 +225,7 @@ class TextToSpeech(Task):
         return (
             isinstance(other, TextToSpeech)
             and other.spelling == self.spelling
-            and (other.mel, other.speakers, other.step) == (self.mel, self.speakers, self.step)
+            and (other.mel, other.speakers, other.manner.step) == (self.mel, self.speakers, self.manner.step)
         )
 
     def collate(self, rows: Sequence[Encoded]) -> Batch:
@@ -222,38 +265,23 @@ class TextToSpeech(Task):
     def _target(self, clip: bytes) -> np.ndarray:
         """True frames (F, M), silence added up to a whole step."""
         frames_FM = self.mel.of(np.frombuffer(clip, dtype=np.int16) / np.float32(FULL_SCALE))
-        more = -len(frames_FM) % self.step
+        more = -len(frames_FM) % self.manner.step
         return np.pad(frames_FM, ((0, more), (0, 0)), constant_values=self.mel.silence)
 
     def logits_of(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        """(B, F, 2 M + 2), each step told the true frames before it: frames before and behind the post-net, the logit of "this step is
-        the last" and how far attention is off the diagonal. Raises :class:`DataError` where no row has a clip.
+        """(B, F, K) what it says of true frames (:meth:`pretune.tasks.speech.manners.Manner.forced`). Raises :class:`DataError` where no row
+        has a clip.
         """
+        self._refuse_silent(batch)
+        return self.manner.forced(model, batch)
+
+    @staticmethod
+    def _refuse_silent(batch: Batch) -> None:
         if batch.targets is None:
             raise DataError("none of these rows has a clip to be said again", "give rows with clips")
-        frames_B, letters_B = batch.extras["frames"], batch.extras["letters"]
-        mask_BF = torch.arange(batch.targets.shape[1], device=frames_B.device)[None] < frames_B[:, None]
-        steps_B = frames_B // self.step
-        keep = None if model.training else self._draws(batch, int(steps_B.max()))
-        found = model(**batch.inputs, frames=batch.targets, frame_mask=mask_BF, keep=keep)
-        off_BS = (found.attention_BSL * off_diagonal(steps_B, letters_B, found.attention_BSL)).sum(dim=2)
-        steps = torch.stack([found.stop_BS, off_BS], dim=-1).repeat_interleave(self.step, dim=1)
-        return torch.cat([found.before_BFM, found.after_BFM, steps], dim=-1)
-
-    def _draws(self, batch: Batch, steps: int) -> torch.Tensor:
-        """Which units of the pre-net stay (B, S, 2, P): a row's are a function of its text, its voice and the take alone."""
-        return torch.stack([self._drawn(batch, step) for step in range(steps)], dim=1)
-
-    def _drawn(self, batch: Batch, step: int) -> torch.Tensor:
-        """Those of one step (B, 2, P)."""
-        keys_B = batch.extras["keys"].cpu().numpy().view(np.uint64)
-        kept = dropout_mask(keys_B, (2, self.units), self.dropout, purpose=step)
-        return torch.from_numpy(kept).to(batch.inputs["input_ids"].device)
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> Loss:
-        """L1 and squared error of the frames, before and behind the post-net, the logit of the end and attention off the diagonal, summed
-        over frames.
-        """
+        """What the manner of the voice learns, summed over frames."""
         refuse_unlabelled(self, batch, rows="rows without a clip", answer="clip")
         parts = self._parts(self.logits_of(model, batch), batch)
         log = {name: float(value.detach().sum()) for name, value in parts.items()}
@@ -262,7 +290,7 @@ class TextToSpeech(Task):
     def _parts(self, logits: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
         """Each part of the loss summed over the frames of a row (B,)."""
         assert batch.targets is not None, "there are true frames"
-        parts = spoken_losses(logits, batch.targets, batch.extras["frames"], self.step)
+        parts = self.manner.losses(logits, batch.targets, batch.extras["frames"])
         return {name: values_B * batch.extras["weights"] for name, values_B in parts.items()}
 
     def is_labelled(self, batch: Batch) -> torch.Tensor:
@@ -281,13 +309,13 @@ class TextToSpeech(Task):
         self, logits: torch.Tensor, teachers: torch.Tensor, batch: Batch, temperature: float
     ) -> torch.Tensor:
         """How far frames and ends are from a teacher's that was told the same true frames, summed over the frames of each row."""
-        return taught_losses(logits, teachers, batch.extras["frames"]) * batch.extras["weights"]
+        return self.manner.taught(logits, teachers, batch.extras["frames"]) * batch.extras["weights"]
 
     def outputs(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        """What frames it says, told the true ones before each step, (B, F, M); 0 behind a row's end."""
-        bands = self.mel.bands
-        mask_BF = torch.arange(0 if batch.targets is None else batch.targets.shape[1], device=batch.extras["frames"].device)[None] < batch.extras["frames"][:, None]  # fmt: skip
-        said_BFM = finite_answers(self.logits_of(model, batch), batch.ids, mask_BF)[..., bands : 2 * bands]
+        """What frames it says, told of the true ones, (B, F, M); 0 behind a row's end."""
+        logits = self.logits_of(model, batch)
+        mask_BF = told_frames(logits, batch.extras["frames"])
+        said_BFM = self.manner.frames(finite_answers(logits, batch.ids, mask_BF))
         return said_BFM * mask_BF[..., None]
 
     def for_teacher(self, item: Encoded) -> Encoded:
@@ -300,17 +328,15 @@ class TextToSpeech(Task):
         return self.hard_losses(logits, batch), self.item_weights(batch)
 
     def predict(self, model: torch.nn.Module, batch: Batch) -> list[Prediction]:
-        """One clip a row, with whether it stopped by itself and how attention went through the letters."""
-        mels, stops, attention = self.said(model, batch)
+        """One clip a row, with what its voice tells of how it was said."""
+        said = self.said(model, batch)
         unread = batch.extras["unread"].tolist()
+        keys = batch.extras["keys"].cpu().numpy().view(np.uint64).tolist()
         found = []
-        sounds = self._sounds(mels, batch.extras["keys"].cpu().numpy().view(np.uint64).tolist())
-        for number, row in enumerate(batch.ids):
-            wave = Wave.of(sounds[number], self.mel.rate)
-            seconds = len(mels[number]) * self.mel.hop / self.mel.rate
-            detail = {"seconds": seconds, "stopped": stops[number], **attended(attention[number])}
-            lost = {"unread": unread[number]} if unread[number] else {}
-            found.append(Prediction(row, wave.to_json(), (), {**detail, **lost}))
+        for row, sound_T, one, lost in zip(batch.ids, self._sounds([one.mel_FM for one in said], keys), said, unread, strict=True):  # fmt: skip
+            seconds = len(one.mel_FM) * self.mel.hop / self.mel.rate
+            detail = {"seconds": seconds, **one.detail, **({"unread": lost} if lost else {})}
+            found.append(Prediction(row, Wave.of(sound_T, self.mel.rate).to_json(), (), detail))
         return found
 
     def _sounds(self, mels: list[np.ndarray], keys: list[int]) -> list[np.ndarray]:
@@ -326,23 +352,18 @@ class TextToSpeech(Task):
 
     def answering(self) -> dict[str, Any]:
         """``take`` and what makes the sound."""
-        return {"take": self.take, "vocoder": self.vocoder or "Griffin-Lim"}
+        return {
+            **({} if self.take is None else {"take": self.take}),
+            "vocoder": self.vocoder or "Griffin-Lim",
+        }
 
-    def said(self, model: torch.nn.Module, batch: Batch) -> tuple[list[np.ndarray], list[bool], list[np.ndarray]]:
-        """Of each row its frames (F, M), whether it stopped by itself, and the attention (S, L) of its steps."""
-        letters_B = batch.extras["letters"]
-        most = [most_steps(letters, self.frames_per_letter, self.step, self.limit) for letters in letters_B.tolist()]
-        most_B = torch.tensor(most, device=letters_B.device)
-        found, steps_B = model.say(**batch.inputs, most_steps=most_B, draw=lambda step: self._drawn(batch, step))  # type: ignore[operator]
-        mels_BFM = found.after_BFM.detach().float().cpu().numpy()
-        attention_BSL, stop_BS = (one.detach().float().cpu().numpy() for one in (found.attention_BSL, found.stop_BS))
-        steps, letters = steps_B.tolist(), letters_B.tolist()
-        mels = [mel_FM[: count * self.step] for mel_FM, count in zip(mels_BFM, steps, strict=True)]
-        odd = [row for row, mel_FM in zip(batch.ids, mels, strict=True) if not np.isfinite(mel_FM).all()]
+    def said(self, model: torch.nn.Module, batch: Batch) -> list[Said]:
+        """Each row as it is said freely. Raises :class:`ModelError` for frames that are no numbers."""
+        said = self.manner.said(model, batch)
+        odd = [row for row, one in zip(batch.ids, said, strict=True) if not np.isfinite(one.mel_FM).all()]
         if odd:
             raise ModelError(f"the model's frames are no numbers (NaN or infinite) for {len(odd)} rows, the first is {odd[0]}", "train again, or copy the model again")  # fmt: skip
-        stops = [bool(stop_S[count - 1] >= 0) for stop_S, count in zip(stop_BS, steps, strict=True)]
-        return mels, stops, [one[:count, :width] for one, count, width in zip(attention_BSL, steps, letters, strict=True)]  # fmt: skip
+        return said
 
     def merge(self, predictions: Sequence[Prediction]) -> list[Prediction]:
         """A text is one item."""
@@ -377,12 +398,8 @@ class TextToSpeech(Task):
         schema = super().record_schema()
         schema["properties"] |= {
             "seconds": {"type": "number", "minimum": 0},
-            "stopped": {
-                "type": "boolean",
-                "description": "false: it was cut off at the most frames that such a text gets",
-            },
             "letters": {"type": "integer"},
-            "covered": {"type": "integer", "description": "letters that were attended to"},
+            **self.manner.extra_schema(),
             "unread": {"type": "integer", "description": "characters that the model never learned, passed over"},
         }
         return schema
@@ -403,18 +420,18 @@ class TextToSpeech(Task):
     def explained(
         self, model: torch.nn.Module, records: Sequence[Mapping[str, Any]], rows: Any
     ) -> list[dict[str, Any]]:
-        """How attention goes through the letters of some texts."""
+        """How some texts go through their letters."""
         places = np.unique(np.linspace(0, len(rows) - 1, min(_PICTURES, len(rows))).astype(int)).tolist()
         some = [rows[place] for place in places]
         batch = self.collate([self._read(row) for row in some])
         with torch.inference_mode():
             device = next((one.device for one in model.parameters()), torch.device("cpu"))  # graphs have none
-            attention = self.said(model, batch.to(device))[2]
+            said = self.said(model, batch.to(device))
         pictures = [
-            attention_picture(one, f"{row['id']}: {row['text']}") for row, one in zip(some, attention, strict=True)
+            attention_picture(one.way_SL, f"{row['id']}: {row['text']}") for row, one in zip(some, said, strict=True)
         ]
-        note = "Decoder steps to the right, letters of the text upwards (the last is its end): a text that is said whole is a rising line."
-        return [{"type": "pictures", "title": "Attention to the letters", "note": note, "rows": pictures}]
+        title, note = self.manner.shown
+        return [{"type": "pictures", "title": title, "note": note, "rows": pictures}]
 
     def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, Measured], list[str]]:
         """``nearest-training-clip``: a real clip of the same text and voice, or of the nearest text; ``mean-frame``: the mean frame of the
@@ -429,7 +446,7 @@ class TextToSpeech(Task):
         """Letters, voices and spectra."""
         return {
             "modality": self.modality, "reader": "spoken", "more": list(self.more_inputs), "letters": self.spelling.to_dict(), "speakers": list(self.speakers),
-            "mel": self.mel.to_dict(), "step": self.step, "units": self.units, "dropout": self.dropout, "frames_per_letter": self.frames_per_letter, "limit": list(self.limit), "take": self.take,
+            "mel": self.mel.to_dict(), "take": self.take, **self.manner.portable(),
         }  # fmt: skip
 
     @classmethod
@@ -438,7 +455,7 @@ class TextToSpeech(Task):
         return cls(
             spelling_in(backbone.config),
             backbone.config,
-            take=int(about.get("take") or 0),
+            take=about.get("take"),
             vocoder=about.get("vocoder"),
         )
 
@@ -448,6 +465,6 @@ class TextToSpeech(Task):
             "task": self.name,
             "labels": [],
             "spelling": self.spelling.to_dict(),
-            "take": self.take,
+            **({} if self.take is None else {"take": self.take}),
             **({} if self.vocoder is None else {"vocoder": self.vocoder}),
         }

@@ -92,7 +92,7 @@ def build_learning(
 ) -> Taught:
     """Student, teacher, objective, optimizer and loop."""
     from pretune.tasks.predicting import predict_rows, watched_scores
-    from pretune.tasks.teacher import JoinedRows, Teacher
+    from pretune.tasks.teacher import CachedTeaching, JoinedRows, Teacher
     from pretune.training.backbone import steady
     from pretune.training.head_pooling import decide_pooling
     from pretune.training.labelled import choosing_rows, goal_on_validation
@@ -105,6 +105,8 @@ def build_learning(
         backbone = _backbone(settings, parent, learned.data)
     device = steady(device, backbone, settings)
     task, notes = _task(settings, parent, proven.task, backbone, learned.data)
+    if not settings.teacher and not task.learns_alone:
+        raise UsageError(f"--no-teacher: {settings.student} learns from its teacher alone", "leave --no-teacher out")
     teacher = Teacher(proven.task, proven.model, device) if settings.teacher else None
     made = _Rows(learned, task, tuple(name for name in ("train", "unlabelled") if name in learned.data))
     with cluster.first_before_others():
@@ -120,7 +122,8 @@ def build_learning(
     choosing = choosing_rows(task, learned.data, say)
     lesson = _prepared(settings, task, student, teacher, joined)
     with cluster.first_before_others():
-        objective = _objective(settings, made, lesson, rows, say)
+        teaching = None if lesson.teacher is None else _teaching(made, lesson.teacher, rows, say)
+        objective = _objective(settings, task, lesson, teaching)
     goal = goal_on_validation(
         task, settings.metric, choosing,
         lambda on_batch: predict_rows(task, lesson.model, rows["validation"], device, on_batch=on_batch),
@@ -137,7 +140,8 @@ def build_learning(
     )  # fmt: skip
     setup.learn_from(rows, learned.own_fingerprint, task=task, choosing=choosing, pooling=pooling)
     setup.kept = student
-    notes = (*notes, *((lesson.left_out,) if lesson.left_out else ()))
+    told = task.lessons_told(teaching.lessons()) if isinstance(teaching, CachedTeaching) else ""
+    notes = (*notes, *(note for note in (lesson.left_out, told) if note))
     for note in notes:
         say.note(note)
     return Taught(setup, learning, notes)
@@ -231,16 +235,15 @@ def _prepared(
 
 
 def _objective(
-    settings: DistillSettings, made: _Rows, lesson: PreparedStudent, rows: Mapping[str, EncodedRows], say: Say
+    settings: DistillSettings, task: Task, lesson: PreparedStudent, teaching: Teaching | None
 ) -> Callable[[Adaptation], Any]:
     from pretune.objectives.distilling.distil import Distil
     from pretune.objectives.supervised import Supervised
 
-    if lesson.teacher is None:
-        return lambda adaptation: Supervised(made.task, adaptation)
-    teaching = _teaching(made, lesson.teacher, rows, say)
+    if teaching is None:
+        return lambda adaptation: Supervised(task, adaptation)
     return lambda adaptation: Distil(
-        made.task, adaptation, teaching,
+        task, adaptation, teaching,
         temperature=settings.temperature, hard_weight=settings.hard_weight, matching=lesson.matching,
     )  # fmt: skip
 
