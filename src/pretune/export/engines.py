@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pretune.errors import ModelError
-from pretune.export.graphs.speaker import GraphSpeaker
+from pretune.export.graphs.speaking import SpeakingGraph
 from pretune.export.graphs.writer import GraphWriter, open_graph
 from pretune.export.onnx_model import GRAPH_FILE, OnnxModel
 from pretune.export.openvino_model import IR_FILE, OpenVinoModel
@@ -15,7 +15,7 @@ __all__ = ["load_engine"]
 
 def load_engine(
     name: str, folder: Path, *, threads: int | None = None
-) -> OnnxModel | GraphWriter | GraphSpeaker | OpenVinoModel:
+) -> OnnxModel | GraphWriter | SpeakingGraph | OpenVinoModel:
     """The model of an exported folder, called as the torch model was.
 
     Raises :class:`ModelError` for an engine that is not run here: torch reads parts of a ``torch.export`` program as pickles.

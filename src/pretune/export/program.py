@@ -48,6 +48,7 @@ _SHARED = {
     "spoken": (
         ("pretune.modalities.audio", "mel.py"),
         ("pretune.modalities.audio", "speech_steps.py"),
+        ("pretune.modalities.audio", "speech_lengths.py"),
         ("pretune.backbones", "graph_parts.py"),
         ("pretune.engine", "randomness.py"),
     ),

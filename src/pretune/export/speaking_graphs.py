@@ -16,6 +16,8 @@ from torch import nn
 
 from pretune.backbones.audio.tacotron import DecoderState
 from pretune.backbones.graph_parts import encoder_beside, postnet_beside
+from pretune.backbones.own import FASTSPEECH
+from pretune.export.lasting_graphs import export_at_once
 from pretune.export.onnx_graph import BATCH, ByName, checked_signature, plain, write_graph
 from pretune.modalities.audio.speech_steps import FRAMES, STATES
 
@@ -28,9 +30,12 @@ _LETTER_SIZES, _FRAME_SIZES = {0: BATCH, 1: "letters"}, {0: BATCH, 1: FRAMES}
 
 def export_speaker(model: nn.Module, path: Path) -> dict[str, Any]:
     """Write a Tacotron as ONNX to ``path`` and beside it; their signature: inputs and outputs of the step, and under ``encoder`` and
-    ``postnet`` those of the others. Raises :class:`pretune.errors.ModelError` where it cannot be traced.
+    ``postnet`` those of the others; of a FastSpeech see :func:`~pretune.export.lasting_graphs.export_at_once`. Raises
+    :class:`pretune.errors.ModelError` where it cannot be traced.
     """
     with plain(model) as traced:
+        if traced.config.model_type == FASTSPEECH:  # type: ignore[union-attr]
+            return export_at_once(traced, path)
         encoder, read = _encoder(traced, encoder_beside(path))
         postnet = _postnet(traced, postnet_beside(path))
         return {**_step(traced, read, path), "encoder": encoder, "postnet": postnet}

@@ -169,7 +169,7 @@ def _write_graph(
     settings: ExportSettings, parent: RunFolder, task: Task, model: torch.nn.Module, items: list[Encoded], folder: Path
 ) -> dict[str, Any]:
     """The graph itself, in the form that was asked for; its signature."""
-    from pretune.export.graphs.speaker import GraphSpeaker
+    from pretune.export.graphs.speaking import SpeakingGraph
     from pretune.export.graphs.writer import GraphWriter
     from pretune.export.onnx_graph import take_graph
     from pretune.export.onnx_model import GRAPH_FILE, OnnxModel
@@ -180,7 +180,7 @@ def _write_graph(
     batch = task.collate(items[:_SHOWN_TO_TRACER])
     if settings.to == "torch":
         return write_program(task, model, batch, folder / PROGRAM_FILE)
-    if isinstance(model, (OnnxModel, GraphWriter, GraphSpeaker)):
+    if isinstance(model, (OnnxModel, GraphWriter, SpeakingGraph)):
         signature = take_graph(model.path, folder / GRAPH_FILE)
     else:
         signature = write_graphs(task, model, batch, folder / GRAPH_FILE)

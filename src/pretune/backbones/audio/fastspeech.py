@@ -14,10 +14,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["MOST_FRAMES", "FastSpeech", "Spread", "lasting", "placed", "stretched"]
+from pretune.modalities.audio.speech_lengths import MOST_FRAMES
 
-MOST_FRAMES = 160
-"""Of a letter: two seconds."""
+__all__ = ["FastSpeech", "Spread", "lasting", "placed", "stretched"]
+
 _PLACES = 3
 
 

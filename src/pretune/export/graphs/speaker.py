@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from pretune.backbones.audio.tacotron import Decoded
 from pretune.backbones.graph_parts import encoder_beside, postnet_beside
 from pretune.engine.randomness import dropout_mask, row_keys
 from pretune.errors import ModelError
+from pretune.export.graphs.speaking import SpeakingGraph
 from pretune.export.onnx_model import ALONE, open_session
 from pretune.modalities.audio.speech_steps import FRAMES, Said, SpeechSteps
 
@@ -25,13 +25,8 @@ _DROPOUT = 0.5
 """Of the pre-net's units while ranges are measured, that of the paper."""
 
 
-class GraphSpeaker(nn.Module):
-    """Called, it is told the true frames before each step; :meth:`say` goes on from its own. It has no parameters.
-
-    ``alone``: rows are said one after the other (:data:`~pretune.export.onnx_model.ALONE`); ``width`` is None: frames are no classes.
-    """
-
-    width: int | None = None
+class GraphSpeaker(SpeakingGraph):
+    """Called, it is told the true frames before each step; :meth:`say` goes on from its own. It has no parameters."""
 
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
         """Raises :class:`ModelError` for graphs that are damaged or do not belong together."""

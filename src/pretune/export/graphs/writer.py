@@ -13,19 +13,23 @@ import numpy as np
 import torch
 from torch import nn
 
-from pretune.backbones.graph_parts import encoder_beside, postnet_beside
+from pretune.backbones.graph_parts import encoder_beside, lengths_beside, postnet_beside
 from pretune.backbones.writing.token_search import Steps
 from pretune.errors import ModelError
+from pretune.export.graphs.at_once import GraphAtOnce
 from pretune.export.graphs.speaker import GraphSpeaker
+from pretune.export.graphs.speaking import SpeakingGraph
 from pretune.export.onnx_model import Answer, OnnxModel, open_session
 
 __all__ = ["GraphWriter", "open_graph"]
 
 
-def open_graph(path: Path, *, threads: int | None = None) -> OnnxModel | GraphWriter | GraphSpeaker:
+def open_graph(path: Path, *, threads: int | None = None) -> OnnxModel | GraphWriter | SpeakingGraph:
     """The graph at ``path`` (with the parts beside it, where it has these). Raises :class:`ModelError` as they do."""
     if postnet_beside(path).exists():
         return GraphSpeaker(path, threads=threads)
+    if lengths_beside(path).exists():
+        return GraphAtOnce(path, threads=threads)
     found = OnnxModel(path, threads=threads)
     return GraphWriter(found, threads=threads) if any(name.startswith("past_") for name in found.input_types) else found
 

@@ -1,6 +1,6 @@
 """Texts to clips of speech by the voice in this folder; :mod:`predict` uses it.
 
-Letters to log-mel frames by three graphs, frames to samples by Griffin-Lim: numpy and onnxruntime alone. Shapes: T samples, F frames,
+Letters to log-mel frames by two or three graphs, frames to samples by Griffin-Lim: numpy and onnxruntime alone. Shapes: T samples, F frames,
 M mel bands, L letters.
 """
 
@@ -35,6 +35,10 @@ class Spoken(NamedTuple):
     unread: int
 
 
+Said = tuple[np.ndarray, dict[str, bool]]
+"""Frames (F, M), and what is told of them."""
+
+
 class Reader:
     """Letters and voices of rows, and clips of what was said."""
 
@@ -43,9 +47,7 @@ class Reader:
 
     def __init__(self, _folder: Path, about: dict[str, Any], beside: Callable[[str], Any]) -> None:
         self.told = about["inputs"]
-        self.steps, self.parts, self.randomness = (
-            beside(name) for name in ("speech_steps", "graph_parts", "randomness")
-        )
+        self.beside, self.parts = beside, beside("graph_parts")
         self.mel = beside("mel").MelSpec(**self.told["mel"])
         spelling = self.told["letters"]
         self.case, self.tokens = spelling["case"], spelling["tokens"]
@@ -57,8 +59,10 @@ class Reader:
 
     def ask(self, asked: Mapping[str, Any]) -> None:
         """Let ``speaker`` say rows that name none, in another ``take``, into the folder ``out``. Raises :class:`ValueError` for a speaker whom
-        the voice never heard.
+        the voice never heard, and for a take of a voice that has but one.
         """
+        if "take" in asked and self.take is None:
+            raise ValueError("--take does not fit: this voice says a text in one way only")
         if "speaker" in asked:
             self.voice_of(asked["speaker"])
         self.speaker, self.take = asked.get("speaker", self.speaker), asked.get("take", self.take)
@@ -87,44 +91,58 @@ class Reader:
 
     def opened(
         self, folder: Path, threads: int | None, open_session: Callable[[Path, int | None], Any]
-    ) -> Callable[[list[Spoken]], list[tuple[np.ndarray, bool]]]:
+    ) -> Callable[[list[Spoken]], list[Said]]:
         """The graphs of the folder, as a function from rows to their frames (F, M), and whether they stopped by themselves."""
-        graph = folder / "model.onnx"
-        places = (graph, self.parts.encoder_beside(graph), self.parts.postnet_beside(graph))
-        steps = self.steps.SpeechSteps(*(open_session(place, threads) for place in places))
+        made = self._by_steps if self.told["manner"] == "steps" else self._at_once
+        said_by = made(folder / "model.onnx", lambda place: open_session(place, threads))
 
-        def said(items: list[Spoken]) -> list[tuple[np.ndarray, bool]]:
+        def said(items: list[Spoken]) -> list[Said]:
             lengths_B = np.array([len(one.letters) for one in items])
             ids_BL = np.zeros((len(items), lengths_B.max()), dtype=np.int64)
             for row, one in enumerate(items):
                 ids_BL[row, : lengths_B[row]] = one.letters
-            read = steps.read(ids_BL, lengths_B, np.array([one.voice for one in items]))
-            keys = [self.randomness.spoken_key(self.take, one.voice, one.letters) for one in items]
+            return said_by(items, ids_BL, lengths_B, np.array([one.voice for one in items]))
+
+        return said
+
+    def _by_steps(self, graph: Path, session: Callable[[Path], Any]) -> Callable[..., list[Said]]:
+        speech, randomness = self.beside("speech_steps"), self.beside("randomness")
+        steps = speech.SpeechSteps(
+            *map(session, (graph, self.parts.encoder_beside(graph), self.parts.postnet_beside(graph)))
+        )
+
+        def said(items: list[Spoken], ids_BL: np.ndarray, lengths_B: np.ndarray, voices_B: np.ndarray) -> list[Said]:
+            keys = [randomness.spoken_key(self.take, one.voice, one.letters) for one in items]
             keys_B, shape = np.array(keys, dtype=np.uint64), (2, self.told["units"])
             limits = [self.told[name] for name in ("frames_per_letter", "step", "limit")]
             found = steps.free(
-                read,
-                np.array([self.steps.most_steps(int(n), *limits) for n in lengths_B]),
-                lambda step: self.randomness.dropout_mask(keys_B, shape, self.told["dropout"], purpose=step),
+                steps.read(ids_BL, lengths_B, voices_B),
+                np.array([speech.most_steps(int(n), *limits) for n in lengths_B]),
+                lambda step: randomness.dropout_mask(keys_B, shape, self.told["dropout"], purpose=step),
             )  # fmt: skip
             return [
-                (mel_FM[: count * self.told["step"]], bool(stop_S[count - 1] >= 0))
+                (mel_FM[: count * self.told["step"]], {"stopped": bool(stop_S[count - 1] >= 0)})
                 for mel_FM, stop_S, count in zip(found.after_BFM, found.stop_BS, found.steps_B.tolist(), strict=True)
             ]
 
         return said
 
-    def real(self, said: tuple[np.ndarray, bool], item: Spoken) -> tuple[np.ndarray, bool]:
+    def _at_once(self, graph: Path, session: Callable[[Path], Any]) -> Callable[..., list[Said]]:
+        speech = self.beside("speech_lengths")
+        lengths = speech.SpeechLengths(*map(session, (graph, self.parts.lengths_beside(graph))))
+        return lambda _items, *rows: [(mel_FM, {}) for mel_FM in lengths.said(*rows)]
+
+    def real(self, said: Said, item: Spoken) -> Said:
         """What was said of a row."""
         return said
 
-    def answer(self, outputs: list[tuple[np.ndarray, bool]], items: list[Spoken]) -> dict[str, Any]:
-        """The clip as a ``data:`` address, how long it is, and whether it stopped by itself."""
-        mel_FM, stopped = outputs[0]
+    def answer(self, outputs: list[Said], items: list[Spoken]) -> dict[str, Any]:
+        """The clip as a ``data:`` address, how long it is, and whether it stopped by itself where it could go on."""
+        mel_FM, told = outputs[0]
         clip = HELD + base64.b64encode(wav_of(self.mel.sound(mel_FM), self.mel.rate)).decode()
         unread = {"unread": items[0].unread} if items[0].unread else {}
         seconds = len(mel_FM) * self.mel.hop / self.mel.rate
-        return {**items[0].row, "audio": clip, "seconds": seconds, "stopped": stopped, **unread}
+        return {**items[0].row, "audio": clip, "seconds": seconds, **told, **unread}
 
     def in_files(self, answers: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """The answers with each clip as a WAV of the folder ``out``, numbered on from those that are there; the manifest tells of each.

@@ -38,6 +38,10 @@ class Manner(ABC):
     step: int
 
     @abstractmethod
+    def __init__(self, config: Any) -> None:
+        """Of a model's config."""
+
+    @abstractmethod
     def forced(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """(B, F, K) of the true frames of rows with clips."""
 

@@ -97,14 +97,16 @@ class StepByStep(Manner):
         most = [most_steps(letters, self.frames_per_letter, self.step, self.limit) for letters in letters_B.tolist()]
         most_B = torch.tensor(most, device=letters_B.device)
         found, steps_B = model.say(**batch.inputs, most_steps=most_B, draw=lambda step: self._drawn(batch, step))  # type: ignore[operator]
-        arrays = [one.detach().float().cpu().numpy() for one in (found.after_BFM, found.attention_BSL, found.stop_BS)]
+        mels_BFM, attention_BSL, stop_BS = (
+            one.detach().float().cpu().numpy() for one in (found.after_BFM, found.attention_BSL, found.stop_BS)
+        )
         return [
-            self._row(*row, count, letters)
-            for *row, count, letters in zip(*arrays, steps_B.tolist(), letters_B.tolist(), strict=True)
+            self._row(mels_BFM[row], attention_BSL[row, :steps, :letters], stop_BS[row])
+            for row, (steps, letters) in enumerate(zip(steps_B.tolist(), letters_B.tolist(), strict=True))
         ]
 
-    def _row(self, mel_FM: np.ndarray, attention_SL: np.ndarray, stop_S: np.ndarray, steps: int, letters: int) -> Said:
-        way_SL = attention_SL[:steps, :letters]
+    def _row(self, mel_FM: np.ndarray, way_SL: np.ndarray, stop_S: np.ndarray) -> Said:
+        steps = len(way_SL)
         return Said(mel_FM[: steps * self.step], way_SL, {"stopped": bool(stop_S[steps - 1] >= 0), **attended(way_SL)})
 
     def portable(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.backbones.graph_parts import parts_of
 from pretune.compress.int8_graph import Feeds, Layer, Recipe, calibrate, prepare, to_keep, write_int8
-from pretune.export.graphs.speaker import GraphSpeaker
+from pretune.export.graphs.speaking import SpeakingGraph
 from pretune.export.graphs.writer import GraphWriter, open_graph
 from pretune.export.onnx_model import ALONE
 from pretune.interface.outcome import Say
@@ -110,7 +110,7 @@ class Subject:
             {name: value[start : start + _BATCH] for name, value in whole.items()}
             for start in range(0, len(self.items), _BATCH)
         ]
-        if isinstance(graph, (GraphWriter, GraphSpeaker)):
+        if isinstance(graph, (GraphWriter, SpeakingGraph)):
             return [graph.feeds(part) for part in parts]
         return [{name: part[name].numpy() for name in graph.input_types} for part in parts]
 
