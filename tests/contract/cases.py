@@ -21,7 +21,7 @@ from conftest import make_rows
 from pretune.answers import AnswerSpan, Boxes, Keypoints, Label, Labels, Mask, Tags, TargetText, Text, Value, Wave
 from pretune.backbones.blocks import BlockEncoder
 from pretune.backbones.cpu.fast import make_fast
-from pretune.backbones.load import load_backbone
+from pretune.backbones.load import Backbone, load_backbone
 from pretune.backbones.places.fitted import fitted_transform
 from pretune.backbones.text.limits import max_length_of
 from pretune.backbones.writing.generation import Generation, marks_of
@@ -71,6 +71,7 @@ from tiny import (
     tiny_boxes,
     tiny_clips,
     tiny_encoder,
+    tiny_fast_voice,
     tiny_image_backbone,
     tiny_masks,
     tiny_pictures,
@@ -463,9 +464,9 @@ def _clips(kind: str, **options: Any) -> TaskCase:
     )  # fmt: skip
 
 
-def _spoken() -> TaskCase:
+def _spoken(made: Callable[[], tuple[TextToSpeech, Backbone]]) -> TaskCase:
     """Words said by two voices."""
-    task, backbone = tiny_voice()
+    task, backbone = made()
     model, _ = task.build(backbone, seed=0)
     rows = spoken_rows(12)
     clips = ["data:audio/wav;base64," + base64.b64encode(row["audio"]["bytes"]).decode() for row in rows]
@@ -481,7 +482,7 @@ def _spoken() -> TaskCase:
 
     unlabelled = Example("nobody-knows", examples[0].inputs)
     return TaskCase(
-        task, make_fast(model).eval(), examples, dataset_of(rows), unlabelled, _perfect, load, "contract-spoken", backbone
+        task, make_fast(model).eval(), examples, dataset_of(rows), unlabelled, _perfect, load, f"contract-spoken-{backbone.name}", backbone
     )  # fmt: skip
 
 
@@ -536,7 +537,8 @@ TASK_CASES: dict[str, tuple[type[Task], Callable[[], TaskCase]]] = {
         lambda: _boxed(head="queries", backbone=tiny_query_backbone("detr"), threshold=0.3),
     ),
     "object-detection vit": (ObjectDetection, lambda: _boxed("vit-micro", augment="strong", threshold=0.3)),
-    "text-to-speech": (TextToSpeech, _spoken),
+    "text-to-speech": (TextToSpeech, lambda: _spoken(tiny_voice)),
+    "text-to-speech at once": (TextToSpeech, lambda: _spoken(tiny_fast_voice)),
     "token-classification": (TokenClassification, _tagged),
     "token-classification windows": (TokenClassification, lambda: _tagged(max_length=12)),
     "text-to-text": (TextToText, _written),
@@ -698,8 +700,8 @@ def _learn_sound(kind: str, *, least: float = 0.0, rate: float = 5e-3, updates: 
     return LearnCase(rig, range(9), wide, items, least, rate, updates)
 
 
-def _learn_voice() -> LearnCase:
-    rig = Rig("voice")
+def _learn_voice(kind: str, *, least: float, updates: int) -> LearnCase:
+    rig = Rig(kind)
 
     def wide(rows: Sequence[int]) -> Any:
         """As if a longer text and a longer clip stood in the batch."""
@@ -709,13 +711,16 @@ def _learn_voice() -> LearnCase:
             for name, value in batch.inputs.items()
         }
         targets = torch.nn.functional.pad(batch.targets, (0, 0, 0, 9))
+        for name, more in (("durations", (0, 7)), ("teacher_logits", (0, 0, 0, 9))):
+            if name in batch.extras:
+                batch.extras[name] = torch.nn.functional.pad(batch.extras[name], more)
         return dataclasses.replace(batch, inputs=inputs, targets=targets, num_padded=batch.num_padded + 9 * len(rows))
 
     def items(rows: Sequence[int]) -> float:
         """Frames of 100 samples, and what a whole step of three needs more."""
         return float(sum(3 * math.ceil((1 + (2400 + 700 * (row % 4)) // 100) / 3) for row in rows))
 
-    return LearnCase(rig, range(9), wide, items, least=1.6, rate=5e-3, updates=80)
+    return LearnCase(rig, range(9), wide, items, least=least, rate=5e-3, updates=updates)
 
 
 def _learn_samples() -> LearnCase:
@@ -754,7 +759,8 @@ LEARN_CASES: dict[str, Callable[[], LearnCase]] = {
         label_smoothing=0.1,
     ),
     "supervised numbers": lambda: _learn("numbers", lambda _, rows: float(len(rows))),
-    "supervised text to speech": _learn_voice,
+    "supervised text to speech": lambda: _learn_voice("voice", least=1.6, updates=80),
+    "distilled text to speech": lambda: _learn_voice("distil-voice", least=0.9, updates=80),
     "next sample": _learn_samples,
     "supervised tags": lambda: _learn("tags", _words),
     "supervised tags roberta": lambda: _learn("tags", _words, family="roberta"),

@@ -22,6 +22,7 @@ from pretune.export.speaking_graphs import export_speaker
 from pretune.files import read_json, read_json_lines, write_json
 from pretune.runfolder import RunFolder
 from pretune.runs.reading import ReadSettings
+from pretune.tasks.speech.step_by_step import StepByStep
 from pretune.tasks.speech.text_to_speech import TextToSpeech
 from pretune.training.record import write_model
 from pretune.types import Example
@@ -34,7 +35,8 @@ NEEDS = ("numpy", "onnxruntime")
 def voice() -> tuple[TextToSpeech, Any, Any]:
     """A voice that was never trained, with dropout in its pre-net, whose frames are loud and whose texts end sooner or later."""
     task, backbone = tiny_voice()
-    task.dropout = backbone.config.prenet_dropout = 0.5
+    assert isinstance(task.manner, StepByStep)
+    task.manner.dropout = backbone.config.prenet_dropout = 0.5
     model = task.build(backbone, seed=0)[0].eval()
     with torch.no_grad():
         for weight in model.parameters():
@@ -67,16 +69,15 @@ def test_the_graphs_say_the_frames_of_the_model(exported: tuple[TextToSpeech, An
     batch = batch_of(task)
     with torch.inference_mode():
         torch.testing.assert_close(task.logits_of(graph, batch), task.logits_of(model, batch), atol=1e-4, rtol=1e-4)
-        theirs, stops, ways = task.said(model, batch)
+        theirs = task.said(model, batch)
         for alone in (False, True):
             graph.alone = alone
-            mine, mine_stops, mine_ways = task.said(graph, batch)
-            assert mine_stops == stops
-            for one, other, way, other_way in zip(mine, theirs, mine_ways, ways, strict=True):
-                np.testing.assert_allclose(one, other, atol=1e-3)
-                np.testing.assert_allclose(way, other_way, atol=1e-4)
-    assert len({len(one) for one in theirs}) > 1, "some texts stop sooner than others"
-    assert set(stops) == {True, False}
+            for one, other in zip(task.said(graph, batch), theirs, strict=True):
+                assert one.detail["stopped"] == other.detail["stopped"]
+                np.testing.assert_allclose(one.mel_FM, other.mel_FM, atol=1e-3)
+                np.testing.assert_allclose(one.way_SL, other.way_SL, atol=1e-4)
+    assert len({len(one.mel_FM) for one in theirs}) > 1, "some texts stop sooner than others"
+    assert {one.detail["stopped"] for one in theirs} == {True, False}
 
 
 def test_what_is_fed_to_the_graphs_runs_them(exported: tuple[TextToSpeech, Any, Path, Any]) -> None:

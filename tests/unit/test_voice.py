@@ -24,7 +24,7 @@ from pretune.runs.answer_files import answers_in_files
 from pretune.tasks.predicting import predict_items
 from pretune.tasks.rows.spoken_data import letters_of
 from pretune.tasks.shown.alignment import attended, off_diagonal
-from pretune.tasks.speech.text_to_speech import LIMIT
+from pretune.tasks.speech.step_by_step import LIMIT, StepByStep
 from pretune.types import Example
 from tiny import CPU, spoken_rows, tiny_voice
 
@@ -152,15 +152,16 @@ def test_scores_are_of_what_records_have():
 def test_a_text_is_said_alike_in_every_batch_and_otherwise_in_another_take():
     task, backbone = tiny_voice()
     model = task.build(backbone, seed=0)[0].eval()
-    task.dropout = 0.5
+    assert isinstance(task.manner, StepByStep)
+    task.manner.dropout = 0.5
     rows = [Example(str(n), {"text": row["text"], "speaker": row["speaker"]}) for n, row in enumerate(spoken_rows(6))]
     items = [item for row in rows for item in task.encode(row)]
-    together = task.said(model, task.collate(items))[0]
-    alone = task.said(model, task.collate(items[3:4]))[0]
-    np.testing.assert_allclose(together[3], alone[0], atol=1e-4)
+    together = task.said(model, task.collate(items))
+    (alone,) = task.said(model, task.collate(items[3:4]))
+    np.testing.assert_allclose(together[3].mel_FM, alone.mel_FM, atol=1e-4)
     task.take = 1
-    other = task.said(model, task.collate(task.encode(rows[3])))[0]
-    assert other[0].shape != alone[0].shape or np.abs(other[0] - alone[0]).max() > 1e-3
+    (other,) = task.said(model, task.collate(task.encode(rows[3])))
+    assert other.mel_FM.shape != alone.mel_FM.shape or np.abs(other.mel_FM - alone.mel_FM).max() > 1e-3
 
 
 def test_what_cannot_be_said_is_told():
@@ -173,7 +174,12 @@ def test_what_cannot_be_said_is_told():
     assert record["unread"] == 2
     assert record["audio"].startswith("data:audio/wav;base64,")
     assert record["stopped"] in (True, False)
-    limit = most_steps(record["letters"], task.frames_per_letter, task.step, LIMIT) * task.step * task.mel.hop / RATE
+    limit = (
+        most_steps(record["letters"], task.frames_per_letter, task.manner.step, LIMIT)
+        * task.manner.step
+        * task.mel.hop
+        / RATE
+    )
     assert record["seconds"] <= limit
     with pytest.raises(DataError):
         letters_of(["", " "])

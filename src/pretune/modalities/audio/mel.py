@@ -84,24 +84,27 @@ class MelSpec:
         guess_FS = magnitudes_FS * np.exp(
             2j * np.pi * np.outer(np.arange(len(mel_FM)) * self.hop / self.size, np.arange(self.size // 2 + 1))
         )
-        before_FS = np.zeros_like(guess_FS)
+        before_FS, weight = np.zeros_like(guess_FS), self._weight(len(mel_FM))
         for _ in range(_ROUNDS):
-            now_FS = self._spectra(self._samples(guess_FS, length))
+            now_FS = self._spectra(self._samples(guess_FS, length, weight))
             ahead_FS = now_FS + _SPEED * (now_FS - before_FS)
             before_FS = now_FS
             guess_FS = magnitudes_FS * ahead_FS / np.maximum(np.abs(ahead_FS), 1e-9)
-        return np.clip(self._samples(guess_FS, length), -1.0, 1.0).astype(np.float32)
+        return np.clip(self._samples(guess_FS, length, weight), -1.0, 1.0).astype(np.float32)
 
     def _magnitudes(self, bands_FM: np.ndarray) -> np.ndarray:
         """Magnitudes (F, S), none below zero, whose bands are these: Lee & Seung's multiplicative updates (2001) of the least squares."""
-        filters_SM = self.filters
-        found_FS = bands_FM @ np.linalg.pinv(filters_SM)
-        found_FS = np.maximum(found_FS, 1e-7)
-        wanted_FS = bands_FM @ filters_SM.T
-        gram_SS = filters_SM @ filters_SM.T
+        filters_SM, filters_MS = self.filters, np.ascontiguousarray(self.filters.T)
+        found_FS = np.maximum(bands_FM @ self._inverse, 1e-7)
+        wanted_FS = bands_FM @ filters_MS
         for _ in range(_FITS):
-            found_FS *= wanted_FS / np.maximum(found_FS @ gram_SS, 1e-12)
+            found_FS *= wanted_FS / np.maximum(found_FS @ filters_SM @ filters_MS, 1e-12)
         return found_FS
+
+    @cached_property
+    def _inverse(self) -> np.ndarray:
+        inverse_MS: np.ndarray = np.linalg.pinv(self.filters)
+        return inverse_MS
 
     def _spectra(self, samples_T: np.ndarray) -> np.ndarray:
         """(F, S) complex, the sound mirrored at its ends."""
@@ -113,16 +116,24 @@ class MelSpec:
         windows_FT = np.lib.stride_tricks.sliding_window_view(around_T, self.size)[:: self.hop]
         return np.fft.rfft(windows_FT * self._hann)
 
-    def _samples(self, spectra_FS: np.ndarray, length: int) -> np.ndarray:
+    def _weight(self, frames: int) -> np.ndarray:
+        """What so many windows weigh at each sample."""
+        weight = self._added(np.broadcast_to(self._hann**2, (frames, self.size)))
+        return np.maximum(weight, 1e-8)
+
+    def _samples(self, spectra_FS: np.ndarray, length: int, weight: np.ndarray) -> np.ndarray:
         """The sound (``length``,) whose windows come nearest (Griffin & Lim 1984, equation 6)."""
         windows_FT = np.fft.irfft(spectra_FS, self.size) * self._hann
+        total = self._added(windows_FT)
+        start = self.size // 2
+        return (total / weight)[start : start + length]
+
+    def _added(self, windows_FT: np.ndarray) -> np.ndarray:
+        """Windows laid over each other, one every hop."""
         total = np.zeros((len(windows_FT) - 1) * self.hop + self.size)
-        weight = np.zeros_like(total)
         for number, window in enumerate(windows_FT):
             total[number * self.hop :][: self.size] += window
-            weight[number * self.hop :][: self.size] += self._hann**2
-        start = self.size // 2
-        return (total / np.maximum(weight, 1e-8))[start : start + length]
+        return total
 
     @property
     def silence(self) -> float:
