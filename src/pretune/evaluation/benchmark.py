@@ -14,7 +14,7 @@ from pretune.evaluation.evaluate import chosen_by
 from pretune.evaluation.latency import crowded
 from pretune.wording import counted
 
-__all__ = ["BATCHES", "pareto_front", "standing_of", "summary", "table_rows", "told"]
+__all__ = ["BATCHES", "pareto_front", "sound_a_second", "standing_of", "summary", "table_rows", "told"]
 
 BATCHES = (1, 32)
 _SLACK = (0.0, 0.05, 0.01)
@@ -88,6 +88,7 @@ def told(found: Mapping[str, Any]) -> list[str]:
     variants = found["variants"]
     said = [_front_sentence(found)]
     said += [_against_first(found, one) for one in variants[1:]]
+    said += [_sound_sentence(one) for one in variants if "sound_a_second" in one]
     said += [_encoding_sentence(one) for one in variants if _encoding_share(one) > 0.2]
     said += [f"{one['name']} is unusable: {one['reason']}" for one in found["unusable"]]
     held = max(one["held_bytes"] for one in variants) / 1e6
@@ -99,6 +100,16 @@ def told(found: Mapping[str, Any]) -> list[str]:
         *crowded(others_busy, found["machine"]["cores"]),
         f"Memory is the most that a process held; {held:.0f} MB of it are Python and the libraries, torch among them.",
     ]
+
+
+def sound_a_second(records: Sequence[Mapping[str, Any]], one_row_ms: float) -> dict[str, float]:
+    """How many seconds of sound are made in one where answers are clips (the inverse of the real-time factor); nothing else of others."""
+    lasts = [float(record["seconds"]) for record in records if "seconds" in record and "audio" in record]
+    return {"sound_a_second": round(1000 * sum(lasts) / len(lasts) / one_row_ms, 2)} if lasts else {}
+
+
+def _sound_sentence(one: Variant) -> str:
+    return f"{one['name']} makes {one['sound_a_second']:.1f} seconds of sound a second, one row after another."
 
 
 def _rows_sentence(found: Mapping[str, Any]) -> str:

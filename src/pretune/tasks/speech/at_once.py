@@ -98,10 +98,7 @@ class AtOnce(Manner):
         mels_BFM = found.frames_BFM.detach().float().cpu().numpy()
         durations_BL, letters = found.durations_BL.cpu().numpy(), batch.extras["letters"].tolist()
         ways = [np.repeat(np.eye(n), lasts_L[:n], axis=0) for lasts_L, n in zip(durations_BL, letters, strict=True)]
-        return [
-            Said(mel_FM[: len(way_FL)], way_FL, {})
-            for mel_FM, way_FL in zip(mels_BFM, ways, strict=True)
-        ]
+        return [Said(mel_FM[: len(way_FL)], way_FL, {}) for mel_FM, way_FL in zip(mels_BFM, ways, strict=True)]
 
     def portable(self) -> dict[str, Any]:
         """Nothing is drawn."""

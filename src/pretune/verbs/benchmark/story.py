@@ -186,7 +186,7 @@ def _measure(settings: BenchmarkSettings, variants: list[Variant], rows: Dataset
 def _summed_up(settings: BenchmarkSettings, bench: Bench, count: int) -> dict[str, Any]:
     """benchmark.json. Looks at the split are counted in every run that was measured."""
     from pretune.engine.processor import processor_facts
-    from pretune.evaluation.benchmark import pareto_front, standing_of, told
+    from pretune.evaluation.benchmark import pareto_front, sound_a_second, standing_of, told
 
     usable = [one for one in bench.variants if not one.reason]
     for one in usable:
@@ -194,6 +194,8 @@ def _summed_up(settings: BenchmarkSettings, bench: Bench, count: int) -> dict[st
     answers = _evaluated(usable, settings.split, count)
     by = "evaluate" if answers else "benchmark"
     answers = answers or {one.name: bench.records(one) for one in usable}
+    for one in usable:
+        one.facts |= sound_a_second(answers[one.name], one.facts["latency"]["1"]["all"]["p50_ms"])
     metric, spec = _score(settings, usable, answers)
     rising = spec.rising
     variants = [
