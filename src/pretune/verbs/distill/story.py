@@ -114,13 +114,15 @@ def distill(settings: DistillSettings, *, say: Say) -> Outcome:
     The teacher is a fine-tuned run; the student ends as a run of the same task, compared with its teacher on the validation
     rows and on this machine. What the teacher says of a row is computed once and kept. Rows without labels help: those of the
     run, and of --unlabelled. With a pre-trained teacher and --data the student is pre-trained: it learns what the teacher
-    expects at masked words (text), or its features (pictures, sound). --no-teacher trains the same student alone.
+    expects at masked words (text), or its features (pictures, sound). A voice (tacotron) teaches a fastspeech how long letters
+    last: it says all frames at once. --no-teacher trains the same student alone.
 
     Examples::
 
         pretune distill runs/news --student scratch:bert-tiny
         pretune distill runs/news --student layers:2 --unlabelled more-news.txt --out runs/news-2
         pretune distill runs/news --student layers:2 --no-teacher --out runs/news-2-alone
+        pretune distill runs/voice --student scratch:fastspeech-tiny --out runs/fast-voice
         pretune distill runs/base --student scratch:bert-tiny --data corpus.txt --out runs/small-base
     """
     refuse_missing_data(settings.data, settings.unlabelled, out=settings.out)
