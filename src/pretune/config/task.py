@@ -167,7 +167,9 @@ class AnsweringSettings(Settings):
         None, "text-to-text: so many tokens in a row come only once in an answer; default: as it was fine-tuned", low=0
     )
     take: int | None = option(
-        None, "text-to-speech: which of the ways of saying a text; another number, another take; default: 0 (a fastspeech has one way only)", low=0
+        None,
+        "text-to-speech: which of the ways of saying a text; another number, another take; default: 0 (a fastspeech has one way only)",
+        low=0,
     )
     vocoder: str | None = option(
         None,

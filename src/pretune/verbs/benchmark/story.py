@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pretune.answers import Wave
 from pretune.config import OutSettings
 from pretune.errors import CheckFailed, DataError, PretuneError, UsageError
 from pretune.interface.declare import verb
@@ -187,6 +188,7 @@ def _summed_up(settings: BenchmarkSettings, bench: Bench, count: int) -> dict[st
     """benchmark.json. Looks at the split are counted in every run that was measured."""
     from pretune.engine.processor import processor_facts
     from pretune.evaluation.benchmark import pareto_front, sound_a_second, standing_of, told
+    from pretune.tasks import task_named
 
     usable = [one for one in bench.variants if not one.reason]
     for one in usable:
@@ -194,7 +196,8 @@ def _summed_up(settings: BenchmarkSettings, bench: Bench, count: int) -> dict[st
     answers = _evaluated(usable, settings.split, count)
     by = "evaluate" if answers else "benchmark"
     answers = answers or {one.name: bench.records(one) for one in usable}
-    for one in usable:
+    sounds = task_named(about_of(usable[0].run)["task"]).answer == Wave.kind
+    for one in usable if sounds else ():
         one.facts |= sound_a_second(answers[one.name], one.facts["latency"]["1"]["all"]["p50_ms"])
     metric, spec = _score(settings, usable, answers)
     rising = spec.rising
