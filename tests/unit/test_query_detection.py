@@ -18,6 +18,8 @@ from pretune.answers import Boxes
 from pretune.backbones.detection.queries import PRIOR, num_queries
 from pretune.backbones.load import load_backbone, save_model
 from pretune.errors import ModelError, UsageError
+from pretune.export.onnx_graph import export_graph
+from pretune.export.onnx_model import OnnxModel
 from pretune.export.standalone import boxed as standalone
 from pretune.tasks import ObjectDetection
 from pretune.tasks.places.detection.kinds import head_for
@@ -214,6 +216,17 @@ def test_a_folder_of_transformers_gets_a_head_for_other_classes_and_stays_one(tm
     restored = ObjectDetection.restore(task.to_dict(), load_backbone(str(tmp_path / "saved")))
     assert restored.to_dict() == task.to_dict()
     assert restored.learner == task.learner
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["d_fine", "rt_detr_v2"])
+def test_a_graph_of_a_model_that_checks_its_own_sizes_says_the_same(tmp_path: Path, family: str) -> None:
+    task, model, items = learned(family, count=5)
+    export_graph(task, model, task.collate(items[:2]), tmp_path / "model.onnx")
+    batch, graph = task.collate(items), OnnxModel(tmp_path / "model.onnx", threads=1)
+    assert graph.width == task.num_outputs
+    with torch.no_grad():
+        assert task.difference(task.outputs(model, batch), task.outputs(graph, batch)) < 1e-4
 
 
 def test_classes_are_joined_by_name_with_nothing_behind_them(tmp_path: Path) -> None:

@@ -99,6 +99,7 @@ def write_graph(
             program = torch.onnx.export(
                 module.eval(), (), kwargs=dict(inputs), dynamo=True, dynamic_shapes=dict(free),
                 opset_version=OPSET, output_names=list(outputs), verbose=False,
+                custom_translation_table={torch.ops.aten._is_all_true.default: _all_true},
             )  # fmt: skip
         except Exception as error:  # the exporter raises many kinds
             raise ModelError(
@@ -111,6 +112,16 @@ def write_graph(
         program.save(str(path))
         for written in sorted(path.parent.glob(f"{path.name}*")):
             fsync_file(written)
+
+
+def _all_true(self: Any) -> Any:
+    """What a model's own checks of its sizes ask (D-FINE's, RT-DETRv2's), which the exporter of torch 2.15 knows no operator for."""
+    import onnx
+    from onnxscript import onnx_opset
+
+    opset20: Any = onnx_opset.opset20
+    smallest = opset20.ReduceMin(opset20.Cast(self, to=onnx.TensorProto.INT32), keepdims=0)
+    return opset20.Cast(smallest, to=onnx.TensorProto.BOOL)
 
 
 def _forget_sources(model: Any) -> None:
