@@ -18,18 +18,13 @@ from pretune.backbones.audio.vocoder import WaveNetVocoder, vocoder_in
 from pretune.backbones.own import FASTSPEECH, TACOTRON, mel_of
 from pretune.backbones.text.characters import CharVocabulary
 from pretune.config import READ_BY_MODALITY
-from pretune.data.media.audio import decode_audio
 from pretune.engine.randomness import spoken_key
 from pretune.errors import DataError, ModelError, UsageError, did_you_mean
-from pretune.metrics.base import Measured, Metric
-from pretune.metrics.synthesis import SynthesisMetric
 from pretune.modalities import Modality
 from pretune.modalities.audio.clips import FULL_SCALE
 from pretune.modalities.audio.mel import MelSpec
 from pretune.schema import text, whole
 from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
-from pretune.tasks.baselines.synthesis import distances, nearest_clips, simple_voices, true_frames
-from pretune.tasks.blocks.synthesis import attention_picture, clip_warnings, synthesis_blocks
 from pretune.tasks.inputs.row_task import training_rows
 from pretune.tasks.rows.spoken import SpokenRows, spoken_clip, spoken_clips
 from pretune.tasks.rows.spoken_data import (
@@ -42,9 +37,9 @@ from pretune.tasks.rows.spoken_data import (
     spelling_in,
 )
 from pretune.tasks.rows.trunk import POSITIONS
-from pretune.tasks.shown.audio import shown_clip
 from pretune.tasks.speech.at_once import AtOnce
 from pretune.tasks.speech.manners import Manner, Said, told_frames
+from pretune.tasks.speech.spoken_answers import SpokenAnswers
 from pretune.tasks.speech.step_by_step import LIMIT, StepByStep
 from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction
 
@@ -57,12 +52,11 @@ if TYPE_CHECKING:
 
 __all__ = ["TextToSpeech"]
 
-_PICTURES = 6
 _MANNERS: Mapping[str, type[Manner]] = {TACOTRON: StepByStep, FASTSPEECH: AtOnce}
 
 
 @final
-class TextToSpeech(Task):
+class TextToSpeech(SpokenAnswers):
     """Clips of texts, each said by one of the voices of the training rows (column ``speaker``; one voice where there is none).
 
     Letters are those of the training texts in lower case, an end behind them. ``take`` chooses among the ways of saying a text; a voice
@@ -72,8 +66,6 @@ class TextToSpeech(Task):
     name: ClassVar[str] = "text-to-speech"
     modality: ClassVar[Modality] = Modality.TEXT
     columns: ClassVar[tuple[str, ...]] = ("text", "audio")
-    answer: ClassVar[str] = Wave.kind
-    metric_type: ClassVar[type[Metric]] = SynthesisMetric
     default_updates: ClassVar[int] = 4000
     reads: ClassVar[tuple[str, ...]] = (*READ_BY_MODALITY["audio"], "take", "vocoder")
     kept: ClassVar = {"spelling": CharVocabulary.fits, "take?": whole(0), "vocoder?": text()}
@@ -184,13 +176,13 @@ class TextToSpeech(Task):
         """Letters and voice; with a target its clip."""
         target = example.target
         assert target is None or isinstance(target, Wave), f"{type(target).__name__} is no clip"
-        item = self._read({"id": example.id, **example.inputs})
+        item = self.read({"id": example.id, **example.inputs})
         if target is None:
             return [item]
         clip = spoken_clip(target.cell(), self.mel.rate)
         return [Encoded(item.id, item.arrays, self.mel.frames(len(clip)), clip.tobytes(), item.weight)]
 
-    def _read(self, row: Mapping[str, Any]) -> Encoded:
+    def read(self, row: Mapping[str, Any]) -> Encoded:
         """A row's letters (L,) with the end, its voice (1,) and the key of its draws (1,). Raises :class:`DataError` for a voice it has not."""
         known = [number for number in self.spelling.encode(row.get("text") or "") if number != self.spelling.unknown_id]
         ids = np.array([*known, len(self.spelling.tokens)], dtype=np.int32)
@@ -218,7 +210,7 @@ class TextToSpeech(Task):
     def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> SpokenRows:
         """See :class:`pretune.tasks.base.Task`."""
         clips = spoken_clips(dataset, self.mel, fingerprint) if self.answer in dataset.column_names else None
-        return SpokenRows(dataset, clips, self.mel, self._read)
+        return SpokenRows(dataset, clips, self.mel, self.read)
 
     def same_inputs_as(self, other: Task) -> bool:
         """The same letters, voices and frames."""
@@ -364,83 +356,6 @@ class TextToSpeech(Task):
         if odd:
             raise ModelError(f"the model's frames are no numbers (NaN or infinite) for {len(odd)} rows, the first is {odd[0]}", "train again, or copy the model again")  # fmt: skip
         return said
-
-    def merge(self, predictions: Sequence[Prediction]) -> list[Prediction]:
-        """A text is one item."""
-        return list(predictions)
-
-    def truths(self, dataset: Dataset) -> list[Any]:
-        """The true clips and their texts."""
-        pairs = zip(self.cells(dataset), dataset["text"], strict=True)
-        return [{"clip": clip, "text": self.spelling.tidied(text or "")} for clip, text in pairs]
-
-    def record(self, prediction: Prediction, truth: Any = None) -> dict[str, Any]:
-        """Id and clip, how long it lasts, whether it stopped and how its letters were attended to; beside a true clip how far it is off."""
-        line = {"id": prediction.id, self.answer: prediction.answer, **prediction.detail}
-        if truth is None:
-            return line
-        said_FM = self.mel.of(decode_audio(Wave(prediction.answer).cell(), self.mel.rate))
-        path = truth["clip"].get("path")
-        return {
-            **line,
-            "text": truth["text"],
-            "truth": str(path or "a clip"),
-            **distances(self.mel, said_FM, true_frames(self.mel, truth["clip"])),
-        }
-
-    @property
-    def tolerance(self) -> float:
-        """Phases that are searched for magnify what engines differ by."""
-        return 0.1
-
-    def record_schema(self) -> dict[str, Any]:
-        """With what is told of the clip."""
-        schema = super().record_schema()
-        schema["properties"] |= {
-            "seconds": {"type": "number", "minimum": 0},
-            "letters": {"type": "integer"},
-            **self.manner.extra_schema(),
-            "unread": {"type": "integer", "description": "characters that the model never learned, passed over"},
-        }
-        return schema
-
-    def warnings(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Says which clips are likely wrong."""
-        return clip_warnings(records)
-
-    def blocks(self, records: Sequence[Mapping[str, Any]], rows: Any) -> list[dict[str, Any]]:
-        """Clips to hear beside the true ones, and what is likely wrong."""
-
-        def shown(index: int) -> dict[str, Any]:
-            row = rows[index]
-            return {"id": row["id"], **shown_clip(row["audio"], self.mel.rate)}
-
-        return synthesis_blocks(records, shown, self.mel.rate)
-
-    def explained(
-        self, model: torch.nn.Module, records: Sequence[Mapping[str, Any]], rows: Any
-    ) -> list[dict[str, Any]]:
-        """How some texts go through their letters."""
-        places = np.unique(np.linspace(0, len(rows) - 1, min(_PICTURES, len(rows))).astype(int)).tolist()
-        some = [rows[place] for place in places]
-        batch = self.collate([self._read(row) for row in some])
-        with torch.inference_mode():
-            device = next((one.device for one in model.parameters()), torch.device("cpu"))  # graphs have none
-            said = self.said(model, batch.to(device))
-        pictures = [
-            attention_picture(one.way_SL, f"{row['id']}: {row['text']}") for row, one in zip(some, said, strict=True)
-        ]
-        title, note = self.manner.shown
-        return [{"type": "pictures", "title": title, "note": note, "rows": pictures}]
-
-    def baselines(self, train: Dataset, rows: Dataset) -> tuple[dict[str, Measured], list[str]]:
-        """``nearest-training-clip``: a real clip of the same text and voice, or of the nearest text; ``mean-frame``: the mean frame of the
-        training clips for their median length, which is no speech.
-        """
-        cells = self.cells(train)
-        simple = simple_voices(self.mel, cells, self.cells(rows), nearest_clips(train, rows))
-        note = "nearest-training-clip plays a real recording of the nearest text: it shows how far two clips of one text lie apart."
-        return {name: self.metric.measure(found) for name, found in simple.items()}, [note]
 
     def portable(self) -> dict[str, Any]:
         """Letters, voices and spectra."""
