@@ -345,6 +345,7 @@ class _Quantize(_Derived, _Train, total=False):
 class _Export(_Derived, total=False):
     to: Literal['onnx', 'openvino', 'torch']
     tolerance: float
+    nms: bool
     least_same: float
 
 class _Report(_Call, total=False):

@@ -124,3 +124,19 @@ def test_explain_draws_what_speaks_for_the_surest_box(story: Story, tmp_path: Pa
     assert facts["explained"] in NAMES
     assert "surest box" in facts["notes"][0]
     assert "HiResCAM" in (tmp_path / "why.html").read_text(encoding="utf-8")
+
+
+def test_a_graph_with_suppression_inside_finds_the_same_boxes(story: Story, tmp_path: Path) -> None:
+    import numpy as np
+    import onnxruntime
+
+    done("export", story.news, "--nms", "--out", tmp_path / "onnx")
+    told = RunFolder(tmp_path / "onnx").record["export"]["boxes"]
+    assert told["rows"] == 16
+    assert told["same"] >= 0.99 * told["boxes"] > 50
+    session = onnxruntime.InferenceSession(tmp_path / "onnx" / "model" / "boxes.onnx")
+    (found,) = session.run(None, {"pixel_values": np.zeros((3, 3, 64, 96), np.float32)})
+    assert found.shape[1] == 7
+    assert set(found[:, 0].tolist()) <= {0.0, 1.0, 2.0}
+    assert (found[:, 3:5] <= found[:, 5:]).all()
+    assert (found[:, 5] <= 96).all()

@@ -9,9 +9,10 @@ from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from pretune.backbones.detection.anchors import Found
 from pretune.types import Batch, Encoded, Loss, Prediction
 
-__all__ = ["EncodedRows", "Learnable", "PartsPace", "Steps", "Streams"]
+__all__ = ["EncodedRows", "Learnable", "Locating", "PartsPace", "Steps", "Streams"]
 
 
 class EncodedRows(Protocol):
@@ -78,6 +79,19 @@ class Streams(Protocol):
         self, model: torch.nn.Module, item: Encoded, device: torch.device, told: Callable[[str], bool], /
     ) -> Prediction:
         """The answer to an item. ``told`` is given the text so far after each token, and says whether to go on."""
+        ...
+
+
+@runtime_checkable
+class Locating(Protocol):
+    """The part of a task that finds boxes in pictures."""
+
+    def located(self, logits: torch.Tensor, /) -> tuple[torch.Tensor, torch.Tensor]:
+        """Boxes (B, P, 4) in pixels of the canvas, and the probability of each class (B, P, C)."""
+        ...
+
+    def chosen(self, model: torch.nn.Module, batch: Batch, /) -> Sequence[Found]:
+        """Of each picture the boxes that stay after sorting out."""
         ...
 
 

@@ -52,6 +52,10 @@ class ExportSettings(DerivedSettings):
         low=0.0,
         high=1.0,
     )
+    nms: bool = option(
+        False,
+        "boxes: write boxes.onnx too, the graph with non-maximum suppression inside, for programs without predict.py",
+    )
     least_same: float = option(
         0.99, "of models that choose as they go (tokens of a text, regions of a picture): share of validation rows that must be answered alike", low=0.0, high=1.0
     )  # fmt: skip
@@ -69,6 +73,7 @@ def export(settings: ExportSettings, *, say: Say) -> Outcome:
 
         pretune export runs/news
         pretune export runs/news --to openvino --out runs/news-openvino
+        pretune export runs/cells --nms
         python runs/export-news-1/model/predict.py "a fine film"
         python runs/export-voice-1/model/predict.py "seven" --speaker theo --out said/
     """
@@ -110,6 +115,7 @@ def _write_and_compare(settings: ExportSettings, parent: RunFolder, folder: Path
     from pretune.export.graphs.limits import trust_graph
     from pretune.export.onnx_model import GRAPH_FILE
     from pretune.export.program import add_program, carry_files
+    from pretune.tasks.protocols import Locating
 
     task, model = _plain_model(settings, parent)
     if task.by_steps and settings.to != "onnx":
@@ -117,6 +123,8 @@ def _write_and_compare(settings: ExportSettings, parent: RunFolder, folder: Path
             f"--to {settings.to} does not fit {task.name}: answers are made step by step, with graphs of ONNX Runtime",
             "use --to onnx",
         )
+    if settings.nms and not isinstance(task, Locating):
+        raise UsageError(f"--nms sorts out boxes, and {task.name} finds none", "leave --nms out")
     reading = learned_by(parent)
     rows, examples, items = _rows_to_compare(task, parent, reading)
     carry_files(parent.model_dir, folder)
@@ -127,7 +135,8 @@ def _write_and_compare(settings: ExportSettings, parent: RunFolder, folder: Path
     reads_pairs = "text_pair" in rows.column_names
     add_program(folder, task, about, engine=_ENGINES[settings.to], graph=signature, reads_pairs=reads_pairs)
     parity = _parity(settings, task, model, examples, items, folder, say)
-    return {"format": settings.to, "engine": _ENGINES[settings.to], "signature": signature, "parity": parity}
+    boxes = {"boxes": _write_boxes(settings, task, model, items, folder)} if settings.nms else {}
+    return {"format": settings.to, "engine": _ENGINES[settings.to], "signature": signature, "parity": parity, **boxes}
 
 
 def _plain_model(settings: ExportSettings, parent: RunFolder) -> tuple[Task, torch.nn.Module]:
@@ -189,6 +198,23 @@ def _write_graph(
         for path in folder.glob(f"{GRAPH_FILE}*"):
             path.unlink()
     return signature
+
+
+def _write_boxes(
+    settings: ExportSettings, task: Task, model: torch.nn.Module, items: list[Encoded], folder: Path
+) -> dict[str, Any]:
+    """The graph with non-maximum suppression inside; its signature and how it compares."""
+    from pretune.export.graphs.suppressed import BOXES_FILE, compare_suppressed, write_suppressed
+    from pretune.export.onnx_model import OnnxModel
+
+    if settings.to != "onnx" or isinstance(model, OnnxModel):
+        raise UsageError(
+            "--nms goes with --to onnx and a run of torch, not with a graph",
+            "export the run that the graph was made from",
+        )
+    place = folder / BOXES_FILE
+    signature = write_suppressed(task, model, task.collate(items[:_SHOWN_TO_TRACER]), place)
+    return {"signature": signature, **compare_suppressed(task, model, items, place, threads=settings.threads)}
 
 
 def _parity(
@@ -253,7 +279,11 @@ def _outcome(run: RunFolder, said: str) -> Outcome:
         not told["engine"].startswith("torch"),
     )  # torch's programs hold pickles: never opened here
     following = next_line("benchmark", runs=(parent, str(run.path))) if runs_here else next_line("report", run=parent)
+    boxes = told.get("boxes")
+    beside = ""
+    if boxes:
+        beside = f"\nboxes.onnx, with non-maximum suppression inside, finds {boxes['same']} of {boxes['boxes']} boxes in {boxes['rows']} validation pictures."
     return Outcome(
-        text=f"{run.path} {said}: {artifact.sentence()}\nIts own program answers: python {shlex.quote(str(run.model_dir / 'predict.py'))} ROWS\n{following}",
+        text=f"{run.path} {said}: {artifact.sentence()}{beside}\nIts own program answers: python {shlex.quote(str(run.model_dir / 'predict.py'))} ROWS\n{following}",
         facts={"run": str(run.path), "status": run.record["status"], "artifact": artifact.to_dict()},
     )

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from pretune.answers import Boxes
-from pretune.backbones.detection.anchors import chosen_boxes
+from pretune.backbones.detection.anchors import Found, chosen_boxes
 from pretune.backbones.loading.limits import MOST_SIDE
 from pretune.config import READ_BY_MODALITY
 from pretune.data.media.image import decode_image
@@ -287,6 +287,23 @@ class ObjectDetection(PlacedTask):
         sides = torch.tensor([self.canvas.width, self.canvas.height] * 2, device=answers.device)
         return torch.cat([(boxes_BP4 / sides).clamp(-1.0, 2.0).double(), scores_BPC], dim=-1)
 
+    def chosen(self, model: torch.nn.Module, batch: Batch) -> list[Found]:
+        """Of each picture the boxes that stay after sorting out, in pixels of the canvas."""
+        sides = torch.tensor([self.canvas.width, self.canvas.height] * 2)
+        return [
+            chosen_boxes(said[:, None, :4] * sides, said[:, 4:], self.canvas.sides)
+            for said in self.outputs(model, batch).cpu()
+        ]
+
+    def located(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Boxes (B, P, 4) in pixels of the canvas, and the probability of each class (B, P, C), of what a graph says."""
+        boxes_BP4, scores_BPC = self.learner.places_of(logits)
+        x_BP2, y_BP2 = (
+            boxes_BP4[..., ::2].clamp(0, self.canvas.width),
+            boxes_BP4[..., 1::2].clamp(0, self.canvas.height),
+        )
+        return torch.stack([x_BP2, y_BP2], dim=-1).flatten(2), scores_BPC
+
     @property
     def chooses(self) -> bool:
         """Where its head does."""
@@ -298,13 +315,10 @@ class ObjectDetection(PlacedTask):
 
     def predict(self, model: torch.nn.Module, batch: Batch) -> list[Prediction]:
         """The boxes that stay after sorting out, the surest first, in pixels of the picture as it was given."""
-        outputs = self.outputs(model, batch).cpu()
-        sides = torch.tensor([self.canvas.width, self.canvas.height] * 2)
         found = []
-        for row, said, scale, size in zip(
-            batch.ids, outputs, batch.extras["scales"].cpu(), batch.extras["sizes"].cpu(), strict=True
+        for row, kept, scale, size in zip(
+            batch.ids, self.chosen(model, batch), batch.extras["scales"].cpu(), batch.extras["sizes"].cpu(), strict=True
         ):
-            kept = chosen_boxes((said[:, None, :4] * sides), said[:, 4:], self.canvas.sides)
             places = kept.boxes_M4.double() / scale.repeat(2)
             most = size.repeat(2).double()
             places = torch.minimum(places.clamp(min=0.0), most)
