@@ -67,6 +67,11 @@ class Recipe:
     narrow: bool = False
     notes: Mapping[str, str] = field(default_factory=dict)
 
+    def rounded(self, layers: Sequence[Layer]) -> list[Layer]:
+        """Those of ``layers`` that get 8 bits: by ``dynamic`` no convolution does."""
+        able = (one for one in layers if self.method != "dynamic" or one.kind != "Conv")
+        return [one for one in able if one.name not in self.keep_float]
+
     @property
     def title(self) -> str:
         """In words."""

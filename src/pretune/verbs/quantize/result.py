@@ -93,7 +93,7 @@ def write_result(run: RunFolder, parent: RunFolder, subject: Subject, chosen: Tr
     if chosen.recipe.method == "dynamic":
         about["rows_alone"] = True
     told = {
-        "to": "int8", **chosen.facts(), "layers": len(subject.layers), "float_score": subject.score, "lost_in": subject.lost_in,
+        "to": "int8", **chosen.facts(), "layers": len(subject.layers), "rounded": len(chosen.recipe.rounded(subject.layers)), "float_score": subject.score, "lost_in": subject.lost_in,
         "calibration_rows": len(subject.items), "narrow": subject.narrow, "learned": subject.learned,
     }  # fmt: skip
     run.update_record(quantization={**told, "trials": [trial.facts() for trial in trials]}, machine=machine_facts())
@@ -142,8 +142,8 @@ def _latencies(subject: Subject, model: torch.nn.Module | None) -> dict[str, dic
 
 def _sentences(told: dict[str, Any], most_loss: float) -> str:
     """How it was rounded and what the engine itself gains by it; and where it does not, that."""
-    kept = len(told["keep_float"])
-    where = f"all {told['layers']} layers" if not kept else f"{told['layers'] - kept} of {told['layers']} layers"
+    all_of_them = told["rounded"] == told["layers"]
+    where = f"all {told['layers']} layers" if all_of_them else f"{told['rounded']} of {told['layers']} layers"
     lines = [f"int8: {told['title']}, {where} in 8 bits."]
     int8 = told["latency"]["int8"]
     for name, title in (("onnx-fp32", "the same graph in fp32"), ("torch-fp32", "PyTorch in fp32")):
