@@ -21,6 +21,7 @@ from pretune.modalities.audio.mel import MelSpec, trimmed
 from pretune.modalities.audio.speech_steps import most_steps
 from pretune.objectives.audio.sound_baselines import CodeCounts, linear_prediction_bits
 from pretune.runs.answer_files import answers_in_files
+from pretune.tasks.blocks.synthesis import clip_warnings
 from pretune.tasks.predicting import predict_items
 from pretune.tasks.rows.spoken_data import letters_of
 from pretune.tasks.shown.alignment import attended, off_diagonal
@@ -243,3 +244,12 @@ def test_a_vocoder_of_other_frames_is_refused():
     sounds = vocoder.sounds(mels, [1, 2])
     assert [len(one) for one in sounds] == [(len(mel) - 1) * 100 for mel in mels]
     np.testing.assert_array_equal(vocoder.sounds(mels[1:], [2])[0], sounds[1])
+
+
+def test_a_clip_that_passes_over_more_letters_than_others_is_likely_wrong() -> None:
+    usual = [{"id": str(n), "letters": 6, "skipped": 2, "stopped": True, "repeated": 0} for n in range(9)]
+    assert clip_warnings(usual) == []
+    (told,) = clip_warnings([*usual, {**usual[0], "id": "bad", "skipped": 5}])
+    assert told.startswith("1 of 10 clips have far more letters")
+    assert "(the first is bad)" in told
+    assert clip_warnings([{"id": "fast"}]) == [], "a voice without attention"

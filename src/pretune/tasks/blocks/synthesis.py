@@ -20,23 +20,39 @@ __all__ = ["HOW_TO_READ", "attention_picture", "bad_clips", "clip_warnings", "sy
 HOW_TO_READ = "In a spectrum time runs to the right and pitch upwards; dark is loud."
 _SHOWN, _WORST = 8, 8
 _SCALE, _LEAST_PIXELS = 12, 160
+_MORE_SHARE, _MORE_LETTERS = 0.15, 2
+"""How many more of its letters than the clips' median a clip passes over that is likely wrong: of short words some letters never get attention
+of their own, and are said all the same."""
 
 
 def bad_clips(records: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
     """Places of records whose clips are likely wrong, by what is wrong with them."""
     found = {
         "did not stop": [place for place, one in enumerate(records) if one.get("stopped") is False],
-        "letters were passed over": [place for place, one in enumerate(records) if one.get("skipped", 0) > 0],
+        "letters were passed over": _passing_over(records),
         "attention went back": [place for place, one in enumerate(records) if one.get("repeated", 0) > 0],
     }
     return {what: places for what, places in found.items() if places}
+
+
+def _passing_over(records: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Places of clips whose attention passes over far more letters than is usual among them."""
+    told = {place: one for place, one in enumerate(records) if one.get("letters")}
+    if not told:
+        return []
+    usual = float(np.median([one["skipped"] / one["letters"] for one in told.values()]))
+    return [
+        place
+        for place, one in told.items()
+        if one["skipped"] > usual * one["letters"] + max(_MORE_LETTERS, _MORE_SHARE * one["letters"])
+    ]
 
 
 def clip_warnings(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """Which clips are likely wrong, and which texts were not wholly read."""
     told = {
         "did not stop": "were cut off at the most frames that such texts get",
-        "letters were passed over": "have letters that attention passed over",
+        "letters were passed over": "have far more letters than others that attention passed over",
         "attention went back": "have attention that goes back: something may be said twice",
     }
     found = [
