@@ -11,14 +11,16 @@ from pretune.interface.declare import load_verb
 from pretune.interface.option_schema import schema_of
 from pretune.interface.story import VERBS
 from website.messages import messages_page
+from website.twins import TWINS
 
-__all__ = ["ROOT", "assemble", "verb_page"]
+__all__ = ["PAGES", "ROOT", "assemble", "verb_page"]
 
 ROOT = Path(__file__).parents[1]
-_PAGES = {
+PAGES = {
     "README.md": "index.md", "README.zh.md": "zh.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md",
-    "SECURITY.md": "security.md", "AGENTS.md": "agents.md", "examples/README.md": "cases.md",
-    **{f"docs/{name}.md": f"{name}.md" for name in ("tutorial", "tutorial-zh", "tour", "recipes", "acceptance", "benchmarks", "decisions", "glossary")},
+    "SECURITY.md": "security.md", "AGENTS.md": "agents.md", "examples/README.md": "cases.md", "examples/README.zh.md": "cases-zh.md",
+    **{f"docs/{name}.md": f"{name}.md" for name in ("tutorial", "tour", "recipes", "acceptance", "benchmarks", "decisions", "glossary")},
+    **{path: f"{Path(path).stem}.md" for path in TWINS.values() if path.startswith("docs/")},
 }  # fmt: skip
 """Where a file of the project stands in the site."""
 _LINK = re.compile(r"(?P<before>!?\[[^\]]*\])\((?P<target>[^)\s#]*)(?P<place>#[^)\s]*)?\)")
@@ -29,7 +31,7 @@ def assemble(into: Path) -> None:
     (into / "reference").mkdir(parents=True)
     shutil.copytree(ROOT / "docs" / "pictures", into / "pictures")
     shutil.copyfile(ROOT / "website" / "style.css", into / "style.css")
-    for source, page in _PAGES.items():
+    for source, page in PAGES.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         (into / page).write_text(_relinked(text, Path(source).parent), encoding="utf-8")
     for entry in VERBS:
@@ -47,8 +49,8 @@ def _relinked(text: str, folder: Path) -> str:
         path = (ROOT / folder / target).resolve().relative_to(ROOT).as_posix()
         if path.startswith("docs/pictures/"):
             return f"{link['before']}({path.removeprefix('docs/')})"
-        if path in _PAGES:
-            return f"{link['before']}({_PAGES[path]}{place})"
+        if path in PAGES:
+            return f"{link['before']}({PAGES[path]}{place})"
         return link["before"].strip("![]")
 
     return _LINK.sub(mended, text.replace('src="docs/pictures/', 'src="pictures/'))

@@ -55,7 +55,7 @@ def test_the_recipe_on_the_page_is_one(tmp_path: Path) -> None:
     assert [step.name for step in read_recipe(path).steps] == ["base", "big", "small", "int8", "table"]
 
 
-@pytest.mark.parametrize("page", ["README.md", "README.zh.md", "docs/recipes.md"])
+@pytest.mark.parametrize("page", ["README.md", "README.zh.md", "docs/recipes.md", "docs/recipes-zh.md"])
 def test_each_command_of_a_page_can_be_typed(page: str) -> None:
     blocks = (ROOT / page).read_text(encoding="utf-8").split("```")[1::2]
     lines = [line for block in blocks for line in block.splitlines() if line.startswith("pretune ")]

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 from website.messages import messages_in, messages_page
-from website.pages import ROOT, assemble, verb_page
+from website.pages import PAGES, ROOT, assemble, verb_page
+from website.twins import TWINS
 
 from pretune.interface.story import VERBS
 
@@ -32,6 +33,17 @@ def test_every_page_is_in_the_menu_and_every_link_leads_to_one(pages: Path) -> N
         for target in re.findall(r"\]\(([^)\s#]+)(?:#[^)\s]*)?\)|src=\"([^\"]+)\"", text):
             target = "".join(target)
             assert "://" in target or (pages / name).parent.joinpath(target).exists(), f"{name}: {target}"
+
+
+def test_pages_in_chinese_lead_to_pages_in_chinese(pages: Path) -> None:
+    twins = {PAGES[english]: PAGES[chinese] for english, chinese in TWINS.items()}
+    for english, chinese in twins.items():
+        text = (pages / chinese).read_text(encoding="utf-8")
+        led = {target for target in re.findall(r"\]\(([\w./-]+\.md)", text) if target in twins}
+        assert led <= {english}, f"{chinese}: only a link to its own page may lead to English"
+    menu = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
+    (told,) = (part["中文"] for part in menu if "中文" in part)
+    assert sorted(page for part in told for page in part.values()) == sorted(twins.values())
 
 
 def test_a_verb_has_its_story_its_examples_and_all_its_options() -> None:
