@@ -150,6 +150,20 @@ def test_scores_are_of_what_records_have():
     assert math.isnan(scores["judge_wer_true"])
 
 
+def test_words_skipped_and_repeated_are_counted_apart():
+    records = [
+        {"id": "1", "text": "take the first row", "heard": "take first row", "heard_true": "take the first row"},
+        {"id": "2", "text": "take the last", "heard": "take the the last last", "heard_true": "take a last"},
+        {"id": "3", "text": "not judged"},
+    ]
+    scores = values_of(SynthesisMetric().measure(records))
+    assert scores["judge_deletions"] == pytest.approx(1 / 7)
+    assert scores["judge_insertions"] == pytest.approx(2 / 7)
+    assert scores["judge_wer"] == pytest.approx(3 / 7)
+    assert (scores["judge_deletions_true"], scores["judge_insertions_true"]) == (0.0, 0.0)
+    assert scores["judge_wer_true"] == pytest.approx(1 / 7)
+
+
 def test_a_text_is_said_alike_in_every_batch_and_otherwise_in_another_take():
     task, backbone = tiny_voice()
     model = task.build(backbone, seed=0)[0].eval()

@@ -12,7 +12,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from pretune.metrics.base import Measured, Metric, Record, ScoreSpec, Sums, quotient
-from pretune.metrics.recognition import recognition_statistics
+from pretune.metrics.recognition import recognition_scores, recognition_statistics
 
 __all__ = ["SynthesisMetric", "apart", "cepstra"]
 
@@ -25,6 +25,8 @@ _HEARD, _HEARD_TRUE = ("heard", "text"), ("heard_true", "text")
 _COLUMN = {name: 2 * place for place, name in enumerate(_FIGURES)}
 """Of each figure of a record: its column, and behind it whether the record has it."""
 _JUDGED = 2 * len(_FIGURES)
+_HEARD_SUMS = 10
+"""Statistics of a transcript; those of what was made stand before those of true clips."""
 
 
 def cepstra(logs_FM: np.ndarray) -> np.ndarray:
@@ -66,22 +68,18 @@ def _cheapest_way(costs_FG: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _words(records: list[Record], keys: tuple[str, str]) -> np.ndarray:
-    """Words, wrong ones, characters, wrong ones, whether all is right and 1 (N, 6); zeros for rows that were not judged."""
+    """Statistics of what was heard (N, 10), as those of transcripts; zeros for rows that were not judged."""
     said, truth = keys
-    found = np.zeros((len(records), 6))
+    found = np.zeros((len(records), _HEARD_SUMS))
     judged = [place for place, record in enumerate(records) if said in record]
-    stats = recognition_statistics([{"truth": records[place][truth], "text": records[place][said]} for place in judged])
-    if judged:
-        parts = (
-            stats[:, 0],
-            stats[:, 1:4].sum(axis=1),
-            stats[:, 4],
-            stats[:, 5:8].sum(axis=1),
-            stats[:, 8],
-            stats[:, 9],
-        )
-        found[judged] = np.stack(parts, axis=1)
+    found[judged] = recognition_statistics([{"truth": records[n][truth], "text": records[n][said]} for n in judged])
     return found
+
+
+def _of_transcripts(sums_K: np.ndarray) -> dict[str, np.ndarray]:
+    """The scores of transcripts; not defined where none was written."""
+    judged = sums_K[..., -1] > 0
+    return {name: np.where(judged, score, np.nan) for name, score in recognition_scores(sums_K).items()}
 
 
 def _scores(sums_K: np.ndarray) -> dict[str, np.ndarray]:
@@ -89,7 +87,7 @@ def _scores(sums_K: np.ndarray) -> dict[str, np.ndarray]:
         below = sums_K[..., _COLUMN[name] + 1] if over is None else sums_K[..., _COLUMN[over]]
         return quotient(sums_K[..., _COLUMN[name]], below)
 
-    heard, true = sums_K[..., _JUDGED : _JUDGED + 6], sums_K[..., _JUDGED + 6 :]
+    heard, true = (_of_transcripts(sums) for sums in np.split(sums_K[..., _JUDGED:], 2, axis=-1))
     return {
         "mel_distance": mean("mel_distance"),
         "mcd": mean("mcd"),
@@ -98,10 +96,14 @@ def _scores(sums_K: np.ndarray) -> dict[str, np.ndarray]:
         "diagonality": mean("monotone", "steps"),
         "attention_peak": mean("peaks", "steps"),
         "duration_error": mean("seconds_off", "true_seconds"),
-        "judge_wer": quotient(heard[..., 1], heard[..., 0]),
-        "judge_cer": quotient(heard[..., 3], heard[..., 2]),
-        "judge_exact": quotient(heard[..., 4], heard[..., 5]),
-        "judge_wer_true": quotient(true[..., 1], true[..., 0]),
+        "judge_wer": heard["wer"],
+        "judge_deletions": heard["deletions"],
+        "judge_insertions": heard["insertions"],
+        "judge_cer": heard["cer"],
+        "judge_exact": heard["exact"],
+        "judge_wer_true": true["wer"],
+        "judge_deletions_true": true["deletions"],
+        "judge_insertions_true": true["insertions"],
     }
 
 
@@ -124,9 +126,13 @@ class SynthesisMetric(Metric):
         "attention_peak": ScoreSpec(rising=True, title="largest weight of attention, mean over steps"),
         "duration_error": ScoreSpec(rising=False, unit="rate", title="error of durations"),
         "judge_wer": ScoreSpec(rising=False, unit="rate", title="word error rate as the judge hears it", limits=(1.0, 0.0)),
+        "judge_deletions": ScoreSpec(rising=False, unit="rate", title="words skipped, as the judge hears it", limits=(1.0, 0.0)),
+        "judge_insertions": ScoreSpec(rising=False, unit="rate", title="words repeated or added, as the judge hears it", limits=(1.0, 0.0)),
         "judge_cer": ScoreSpec(rising=False, unit="rate", title="character error rate as the judge hears it", limits=(1.0, 0.0)),
         "judge_exact": ScoreSpec(rising=True, title="clips that the judge hears right", limits=(0.0, 1.0)),
         "judge_wer_true": ScoreSpec(rising=False, unit="rate", title="the judge's word error rate on the true clips", limits=(1.0, 0.0)),
+        "judge_deletions_true": ScoreSpec(rising=False, unit="rate", title="words that the judge misses in the true clips", limits=(1.0, 0.0)),
+        "judge_insertions_true": ScoreSpec(rising=False, unit="rate", title="words that the judge adds to the true clips", limits=(1.0, 0.0)),
     }  # fmt: skip
 
     def measure(self, records: Iterable[Record]) -> Measured:
