@@ -13,7 +13,7 @@ from pretune.interface.story import VERBS
 from website.messages import messages_page
 from website.twins import TWINS
 
-__all__ = ["PAGES", "ROOT", "assemble", "verb_page"]
+__all__ = ["PAGES", "ROOT", "assemble", "finished", "verb_page"]
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
@@ -23,6 +23,7 @@ PAGES = {
     **{path: f"{Path(path).stem}.md" for path in TWINS.values() if path.startswith("docs/")},
 }  # fmt: skip
 """Where a file of the project stands in the site."""
+_TOLD, _FLAG = re.compile(r"<code>[^<]*</code>"), re.compile(r"(?<![^\s>])--[\w-]+")
 _LINK = re.compile(r"(?P<before>!?\[[^\]]*\])\((?P<target>[^)\s#]*)(?P<place>#[^)\s]*)?\)")
 
 
@@ -39,8 +40,16 @@ def assemble(into: Path) -> None:
     (into / "messages.md").write_text(messages_page(ROOT / "src" / "pretune"), encoding="utf-8")
 
 
+def finished(html: str, language: str) -> str:
+    """A built page that says what language it is in (screen readers speak it so, browsers choose letters by it), and whose
+    options are not broken behind their hyphens.
+    """
+    html = re.sub(r'(<html[^>]*?lang=")[^"]*', rf"\g<1>{language}", html, count=1)
+    return _TOLD.sub(lambda code: _FLAG.sub(r'<span class="option">\g<0></span>', code[0]), html)
+
+
 def _relinked(text: str, folder: Path) -> str:
-    """Links to files of the project lead to their pages; to what has none (code, notebooks) their words stay alone."""
+    """Links to files of the project lead to their pages; to what has none (code, notebooks) their words stay alone. What is folded up is Markdown too."""
 
     def mended(link: re.Match[str]) -> str:
         target, place = link["target"], link["place"] or ""
@@ -53,7 +62,8 @@ def _relinked(text: str, folder: Path) -> str:
             return f"{link['before']}({PAGES[path]}{place})"
         return link["before"].strip("![]")
 
-    return _LINK.sub(mended, text.replace('src="docs/pictures/', 'src="pictures/'))
+    text = text.replace('src="docs/pictures/', 'src="pictures/').replace("<details>", '<details markdown="1">')
+    return _LINK.sub(mended, text)
 
 
 def verb_page(name: str) -> str:

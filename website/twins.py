@@ -13,7 +13,7 @@ __all__ = ["ONLY_HERE", "TWINS", "drifts", "drifts_of"]
 
 TWINS = {
     "README.md": "README.zh.md", "examples/README.md": "examples/README.zh.md",
-    **{f"docs/{name}.md": f"docs/{name}-zh.md" for name in ("tutorial", "recipes")},
+    **{f"docs/{name}.md": f"docs/{name}-zh.md" for name in ("tutorial", "recipes", "glossary", "tour")},
 }  # fmt: skip
 """The Chinese page of an English one. What the site has beside these is English alone."""
 ONLY_HERE = "<!-- only in Chinese -->"
@@ -105,6 +105,8 @@ def _of_code(one: _Piece, other: _Piece) -> Iterator[str]:
 
 def _of_words(one: _Piece, other: _Piece, english: str, chinese: str) -> Iterator[str]:
     mine, theirs = "\n".join(one.lines), "\n".join(other.lines)
+    if len(other.lines) > 1:
+        yield f"line {other.at + 1}: belongs to the line before: a break shows as a gap between Chinese letters"
     yield from _differ({*_CODE.findall(mine)}, {*_CODE.findall(theirs)})
     mine, theirs = _CODE.sub("", mine), _CODE.sub("", theirs)
     for target in _TARGET.findall(theirs):

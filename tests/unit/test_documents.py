@@ -10,7 +10,7 @@ from website.twins import ONLY_HERE, TWINS, drifts, drifts_of
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [path for folder in ("docs", "examples", ".") for path in sorted((ROOT / folder).glob("*.md"))]
-FOLDERS = ("src", "tests", "benchmarks")
+FOLDERS = ("src", "tests", "benchmarks", "website")
 FILES = ["/" + str(path.relative_to(ROOT)) for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 FENCED, INLINE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL), re.compile(r"`[^`\n]+`")
 PATH, LINK = re.compile(r"(?<![\w<>])[\w./-]+\.py\b"), re.compile(r"\]\(([^)#:]+)\)")
@@ -80,6 +80,7 @@ def _drifts(chinese: str) -> list[str]:
         ("news.csv", "old.csv", "a-zh.md:5 (beside a.md:5): line 6: 'pretune inspect old.csv' should be 'pretune inspect news.csv'"),
         ("：--out F", "", "a-zh.md:5 (beside a.md:5): line 6: --out is missing"),
         ("| 甲 | 3 |", "| 甲 | 4 |", "a-zh.md:9 (beside a.md:9): 3 is missing"),
+        ("：1,821", "：\n1,821", "a-zh.md:3 (beside a.md:3): line 4: belongs to the line before: a break shows as a gap between Chinese letters"),
         ("- `x` 之一\n", "", "a-zh.md: ends before the list item of a.md:10"),
         ("之一\n", "之一\n\n多了一段\n", "a.md: ends before the paragraph of a-zh.md:12"),
     ],

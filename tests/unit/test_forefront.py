@@ -16,6 +16,7 @@ from conftest import ROOT, make_rows, write_csv
 from pretune import cli, errors
 from pretune.interface import VERBS, load_verb
 from pretune.interface.flags import parse_flags
+from pretune.tasks.listing import TASKS
 
 AGENTS = (ROOT / "AGENTS.md").read_text(encoding="utf-8")
 PAGES = ("AGENTS.md", "SECURITY.md", "CHANGELOG.md")
@@ -67,6 +68,20 @@ def test_verbs_options_and_files_that_are_named_are_there(page: str) -> None:
         assert (ROOT / link).exists(), link
     for name in re.findall(r"`pretune\.(\w+)", text):
         assert hasattr(pretune, name), name
+
+
+def test_terms_in_chinese_stand_beside_tasks_scores_and_options_that_are_there() -> None:
+    text = (ROOT / "docs" / "glossary-zh.md").read_text(encoding="utf-8")
+    flags = {
+        f"--{name.replace('_', '-')}"
+        for entry in VERBS
+        for name in load_verb(entry.name).settings_class.__dataclass_fields__
+    }
+    assert {*re.findall(r"--[a-z][a-z-]+", text)} <= flags
+    assert {*re.findall(r"`pretune (\w+)", text)} <= {entry.name for entry in VERBS}
+    for task in TASKS:
+        assert f"`{task.name}`" in text, "a task without its Chinese name"
+        assert f"`{task.metric_type.primary}`" in text, "a score that decides, without its Chinese name"
 
 
 def test_the_citation_is_of_this_version() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from website.messages import messages_in, messages_page
-from website.pages import PAGES, ROOT, assemble, verb_page
+from website.pages import PAGES, ROOT, assemble, finished, verb_page
 from website.twins import TWINS
 
 from pretune.interface.story import VERBS
@@ -65,6 +65,14 @@ def test_messages_are_those_of_the_code() -> None:
     assert "there are no validation rows to choose the best model by" in shown
 
 
+def test_a_built_page_says_its_language_and_keeps_options_whole() -> None:
+    html = '<html lang="en" class="x"><p><code>pretune VERB --help --json</code> <code>--a-b</code><pre><code><span>x --y</span></code></pre>'
+    assert finished(html, "zh-Hans") == (
+        '<html lang="zh-Hans" class="x"><p><code>pretune VERB <span class="option">--help</span> <span class="option">--json</span></code> '
+        '<code><span class="option">--a-b</span></code><pre><code><span>x --y</span></code></pre>'
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="mkdocs is not installed (make site)")
 def test_the_site_is_built_without_a_warning(pages: Path, tmp_path: Path) -> None:
@@ -78,3 +86,4 @@ def test_the_site_is_built_without_a_warning(pages: Path, tmp_path: Path) -> Non
     assert made.returncode == 0, made.stderr
     index = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
     assert not re.findall(r"(?:src|href)=\"https?://fonts", index), "nothing is fetched"
+    assert "<td><strong>reads</strong></td>" in index, "a table that is folded up is one"
