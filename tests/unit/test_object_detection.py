@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -27,8 +29,9 @@ from pretune.modalities.image.letterbox import Canvas, canvas_for, collate_canva
 from pretune.modalities.image.transform import ImageTransform
 from pretune.tasks import ObjectDetection
 from pretune.tasks.blocks.detection import pairs_told
+from pretune.tasks.rows.trunk import on_trunk
 from pretune.types import TERM, Encoded, Example
-from tiny import tiny_boxed_task, tiny_boxes
+from tiny import CPU, dataset_of, tiny_boxed_task, tiny_boxes
 
 
 def learned(head: str = "ssd") -> tuple[ObjectDetection, torch.nn.Module, list[Encoded]]:
@@ -208,3 +211,24 @@ def test_told_boxes_are_paired_with_true_ones() -> None:
     ]
     pairs = [(true and true.label, said and said.label) for true, said in pairs_told(truth, told)]
     assert sorted(pairs, key=str) == sorted([("a", "b"), (None, "a"), (None, "a"), ("b", None)], key=str)
+
+
+@pytest.mark.parametrize("head", ["ssd", "ssd-fpn", "faster-rcnn"])
+def test_a_frozen_trunk_of_maps_is_run_once(head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRETUNE_CACHE", str(tmp_path))
+    task, backbone = tiny_boxed_task(head=head)
+    model, _ = task.build(backbone, seed=0)
+    data = dataset_of(tiny_boxes(6))
+    rows = task.encode_rows(data, fingerprint="once")
+    adaptation = plan_adaptation(model, "head", weight_decay=0.0)
+    found = on_trunk(task, model, adaptation, {"train": rows}, CPU, fingerprint="once")
+    assert found is not None, "maps are kept"
+    learned, kept = found
+    plain, replayed = (
+        one.collate([some[number] for number in range(6)]) for one, some in ((task, rows), (learned, kept["train"]))
+    )
+    model.eval()
+    with torch.no_grad():
+        before = float(task.loss(model, plain).total)
+        model.trunk.__dict__["forward"] = None  # nothing may call it
+        assert float(learned.loss(model, replayed).total) == pytest.approx(before, rel=1e-5)

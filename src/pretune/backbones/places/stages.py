@@ -20,7 +20,16 @@ from torch import nn
 from pretune.backbones.adaptation.modes import evaluating
 from pretune.errors import ModelError
 
-__all__ = ["FeaturePyramid", "Stage", "StagedTrunk", "find_stages", "resting_part", "stages_at", "stages_of_dicts"]
+__all__ = [
+    "FeaturePyramid",
+    "Stage",
+    "StagedTrunk",
+    "StatesRead",
+    "find_stages",
+    "resting_part",
+    "stages_at",
+    "stages_of_dicts",
+]
 
 _PROBE_PX = 256
 _POSITIONS = "interpolate_pos_encoding"
@@ -152,6 +161,21 @@ def _of_tokens(trunk: nn.Module, states: Sequence[torch.Tensor], side: int) -> I
             yield Stage(len(states) - 1, stride, last.shape[2], scale, prefix)
 
 
+class StatesRead(nn.Module):
+    """The states of a trunk that its stages are made of, as they are: a module without weights, so that what it gives of a resting trunk can be
+    kept.
+    """
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        super().__init__()
+        self.numbers = tuple(dict.fromkeys(stage.state for stage in stages))
+
+    def forward(self, trunk: nn.Module, pixels_B3HW: torch.Tensor) -> list[torch.Tensor]:
+        """Each state once."""
+        states = states_of(trunk, pixels_B3HW)
+        return [states[number] for number in self.numbers]
+
+
 class StagedTrunk(nn.Module):
     """A trunk that gives the maps of ``stages``; ``channels`` and ``strides`` are theirs, in order.
 
@@ -164,11 +188,12 @@ class StagedTrunk(nn.Module):
         self.stages = tuple(stages)
         self.channels = [stage.channels for stage in self.stages]
         self.strides = [stage.stride for stage in self.stages]
+        self.read = StatesRead(self.stages)
         self.rescale = nn.ModuleList(_rescaling(stage) for stage in self.stages)
 
     def forward(self, trunk: nn.Module, pixels_B3HW: torch.Tensor) -> list[torch.Tensor]:
         """The maps (B, C, h, w), one a stage."""
-        states = states_of(trunk, pixels_B3HW)
+        states = dict(zip(self.read.numbers, self.read(trunk, pixels_B3HW), strict=True))
         return [
             rescale(_as_map(states[stage.state], stage, pixels_B3HW))
             for stage, rescale in zip(self.stages, self.rescale, strict=True)

@@ -13,12 +13,13 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from pretune.backbones.adaptation.adapt import LORA, Adaptation
+from pretune.backbones.places.stages import StatesRead
 from pretune.backbones.pooling.pool import Pool
 
 __all__ = ["Trunk", "find_trunk"]
@@ -28,12 +29,30 @@ _CLOSE = 2e-2
 """Largest difference of logits, over their spread, on the rows that are tried: bf16 sums of another order stay well below."""
 
 
+class _Part(NamedTuple):
+    """How one tensor of several lies in memory, without its batch: a kernel that reads it otherwise rounds otherwise."""
+
+    shape: torch.Size
+    dtype: torch.dtype
+    layout: torch.memory_format
+
+    @classmethod
+    def like(cls, one: torch.Tensor) -> _Part:
+        last = one.ndim == 4 and one.is_contiguous(memory_format=torch.channels_last)
+        return cls(one.shape[1:], one.dtype, torch.channels_last if last else torch.contiguous_format)
+
+    def of(self, flat_BN: torch.Tensor) -> torch.Tensor:
+        """The tensor again."""
+        return flat_BN.unflatten(1, self.shape).to(self.dtype).contiguous(memory_format=self.layout)
+
+
 @dataclass(frozen=True)
 class Trunk:
     """The frozen part of ``model``: ``source`` is the module whose output is kept, ``silent`` the frozen modules under it.
 
     ``field`` is the part of the output that the rest reads (None: the output is a tensor itself), ``first_only`` that
-    it reads the first position alone, ``dtype`` the number format in which the rest gets it.
+    it reads the first position alone, ``dtype`` the number format in which the rest gets it; ``parts`` are those of an output that is a list
+    of tensors, which are kept one behind the other.
     """
 
     model: nn.Module
@@ -45,6 +64,7 @@ class Trunk:
     output_type: Callable[..., Any] | None
     has_positions: bool
     dtype: torch.dtype
+    parts: tuple[_Part, ...] = ()
 
     @contextmanager
     def recording(self, into: list[torch.Tensor]) -> Iterator[None]:
@@ -70,6 +90,9 @@ class Trunk:
             answer = self.output_type(**{name: fields[name] for name in _fields_of(self.output_type, fields)})
         elif self.is_tuple:
             answer = (kept,)
+        elif self.parts:
+            flat = kept.split([part.shape.numel() for part in self.parts], dim=1)
+            answer = [part.of(one) for one, part in zip(flat, self.parts, strict=True)]
         with (
             _forwards([self.source], lambda *_args, **_named: answer),
             _forwards(list(self.silent), lambda *_args, **_named: answer),
@@ -101,6 +124,8 @@ def _fields_of(output_type: Any, wanted: dict[str, Any]) -> list[str]:
 def _tensor_of(output: Any, field: str | None) -> torch.Tensor:
     if field is not None:
         return output[field]
+    if isinstance(output, list):
+        return torch.cat([one.flatten(1) for one in output], dim=1)
     return output[0] if isinstance(output, tuple) else output
 
 
@@ -139,15 +164,21 @@ def find_trunk(model: nn.Module, adaptation: Adaptation, forward: Callable[[], t
 
 
 def _pooled(model: nn.Module, base: nn.Module, forward: Callable[[], torch.Tensor]) -> Trunk | None:
-    """Everything under the head rests, and what is pooled of it has no weights: one vector a row is all that is kept."""
-    pool = next((module for module in model.children() if isinstance(module, Pool)), None)
+    """Everything under the head rests, and what is pooled of it, or the states that are read of it, have no weights: they are all that is
+    kept.
+    """
+    pools = (module for module in model.children() if isinstance(module, Pool))
+    pool = next(pools, None) or next((module for module in model.modules() if isinstance(module, StatesRead)), None)
     if pool is None:
         return None
     seen: list[Any] = []
     handle = pool.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
     forward()
     handle.remove()
-    return Trunk(model, pool, (base,), None, False, False, None, False, seen[0].dtype) if seen else None
+    if not seen:
+        return None
+    parts = tuple(_Part.like(one) for one in seen[0]) if isinstance(seen[0], list) else ()
+    return Trunk(model, pool, (base,), None, False, False, None, False, _tensor_of(seen[0], None).dtype, parts)
 
 
 def _whole_base(model: nn.Module, base: nn.Module, forward: Callable[[], torch.Tensor]) -> Trunk | None:

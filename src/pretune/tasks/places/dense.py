@@ -159,9 +159,9 @@ class DenseTask(PlacedTask):
         return dataclasses.replace(row, arrays={name: own for name, own in row.arrays.items() if name != "pixels"})
 
     def inputs_of(self, rows: Sequence[Encoded]) -> tuple[dict[str, torch.Tensor], int]:
-        """``pixel_values`` (B, 3, H, W), and their cost; one pixel a picture where a frozen trunk has read them."""
+        """``pixel_values`` (B, 3, H, W), and their cost; zeros that take no room where a frozen trunk has read them."""
         if "pixels" not in rows[0].arrays:
-            return {"pixel_values": torch.zeros(len(rows), 3, 1, 1)}, len(rows)
+            return {"pixel_values": torch.zeros(1).expand(len(rows), 3, *self.geometry.crop)}, len(rows)
         pixels_BHWC = torch.from_numpy(np.stack([row.arrays["pixels"] for row in rows]))
         return {"pixel_values": normalised(pixels_BHWC.float(), self.geometry)}, self.cost * len(rows)
 

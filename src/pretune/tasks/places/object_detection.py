@@ -206,6 +206,11 @@ class ObjectDetection(PlacedTask):
         whole = BoxTarget.of(boxes_M4, classes, np.concatenate(aside) | lost_M)
         return Encoded(row.id, {**row.arrays, "pixels": pixels}, row.cost, whole, row.weight)
 
+    def without_trunk(self, row: Encoded, *, first_only: bool) -> Encoded:
+        """The item with pixels that take no room: their sides still say how the picture was scaled."""
+        nothing = np.broadcast_to(np.uint8(0), row.arrays["pixels"].shape)
+        return dataclasses.replace(row, arrays={**row.arrays, "pixels": nothing})
+
     def same_inputs_as(self, other: Task) -> bool:
         """The same canvas and colours."""
         return isinstance(other, ObjectDetection) and other.canvas == self.canvas
