@@ -162,6 +162,7 @@ def test_words_skipped_and_repeated_are_counted_apart():
     assert scores["judge_wer"] == pytest.approx(3 / 7)
     assert (scores["judge_deletions_true"], scores["judge_insertions_true"]) == (0.0, 0.0)
     assert scores["judge_wer_true"] == pytest.approx(1 / 7)
+    assert scores["judge_cer_true"] == pytest.approx(3 / 31)
 
 
 def test_a_text_is_said_alike_in_every_batch_and_otherwise_in_another_take():

@@ -104,6 +104,7 @@ def _scores(sums_K: np.ndarray) -> dict[str, np.ndarray]:
         "judge_wer_true": true["wer"],
         "judge_deletions_true": true["deletions"],
         "judge_insertions_true": true["insertions"],
+        "judge_cer_true": true["cer"],
     }
 
 
@@ -133,6 +134,7 @@ class SynthesisMetric(Metric):
         "judge_wer_true": ScoreSpec(rising=False, unit="rate", title="the judge's word error rate on the true clips", limits=(1.0, 0.0)),
         "judge_deletions_true": ScoreSpec(rising=False, unit="rate", title="words that the judge misses in the true clips", limits=(1.0, 0.0)),
         "judge_insertions_true": ScoreSpec(rising=False, unit="rate", title="words that the judge adds to the true clips", limits=(1.0, 0.0)),
+        "judge_cer_true": ScoreSpec(rising=False, unit="rate", title="the judge's character error rate on the true clips", limits=(1.0, 0.0)),
     }  # fmt: skip
 
     def measure(self, records: Iterable[Record]) -> Measured:
