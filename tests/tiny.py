@@ -35,6 +35,7 @@ from pretune.modalities.image.transform import image_transform_of
 from pretune.modalities.text.encoder import TextEncoder
 from pretune.modalities.text.store import encode_dataset
 from pretune.objectives.audio.contrastive_audio import ContrastiveAudio
+from pretune.objectives.audio.masked_audio import MaskedAudio
 from pretune.objectives.audio.next_sample import NextSample
 from pretune.objectives.distilling.distil import Distil
 from pretune.objectives.distilling.features import DistilFeatures
@@ -580,6 +581,12 @@ class Rig:
             self.model = self.objective.model
             self.objective.adaptation = self._adaptation(adapt, fast)
             stored = self.objective.encode_rows(dataset_of(tiny_clips(rows)), fingerprint=f"rig-{rows}")
+        elif kind == "masked-audio":
+            self.objective = MaskedAudio(tiny_audio_backbone(features=True), seed=seed, **options)
+            self.model = self.objective.model
+            self.objective.adaptation = self._adaptation(adapt, fast)
+            stored = self.objective.encode_rows(dataset_of(tiny_clips(rows)), fingerprint=f"rig-{rows}")
+            self.objective.begin(stored, fingerprint=f"rig-{rows}")
         elif kind in TEXT_KINDS:
             is_t5 = family == "t5"
             backbone = (

@@ -796,6 +796,7 @@ LEARN_CASES: dict[str, Callable[[], LearnCase]] = {
     "supervised speech recognition of features": lambda: _learn_sound("speech", updates=150, features=True),
     "contrastive audio": lambda: _learn_sound("contrastive-audio", least=1.0, diversity_weight=0.0),
     "contrastive audio with diversity": lambda: _learn_sound("contrastive-audio", least=1.0, diversity_weight=1.0),
+    "masked audio": lambda: _learn_sound("masked-audio", least=1.0),
     "masked text padded": lambda: _learn("pretrain", _masked_places),
     "masked text whole words": lambda: _learn("pretrain", _masked_places, mask_whole_words=True),
     # What one position says of several masked tokens has their entropy at least.

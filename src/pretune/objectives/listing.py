@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pretune.errors import UsageError, did_you_mean
 from pretune.objectives.audio.contrastive_audio import ContrastiveAudio
+from pretune.objectives.audio.masked_audio import MaskedAudio
 from pretune.objectives.audio.next_sample import NextSample
 from pretune.objectives.image.contrastive_image import ContrastiveImage
 from pretune.objectives.image.masked_image import MaskedImage
@@ -35,6 +36,7 @@ PRETRAININGS: dict[str, type[Pretraining]] = {
     "contrastive-image": ContrastiveImage,
     "self-distillation-image": SelfDistilImage,
     "contrastive-audio": ContrastiveAudio,
+    "masked-audio": MaskedAudio,
     "next-sample": NextSample,
 }
 """By the word of ``--objective``, in the order in which ``auto`` looks for one that suits the model."""

@@ -108,7 +108,7 @@ class ContrastiveAudio(Pretraining):
 
     @classmethod
     def suits(cls, config: PreTrainedConfig) -> bool:
-        """Is it a wav2vec 2.0 model, with codes to tell frames by? (w2v-bert as transformers has it is an encoder alone.)"""
+        """Is it a wav2vec 2.0 model, with codes to tell frames by?"""
         return config.model_type in _MODELS
 
     @classmethod
