@@ -17,7 +17,7 @@ from pretune.backbones.own import tacotron_config, wavenet_config
 from pretune.errors import DataError, ModelError, UsageError
 from pretune.metrics.base import values_of
 from pretune.metrics.synthesis import SynthesisMetric, apart, cepstra
-from pretune.modalities.audio.mel import MelSpec, trimmed
+from pretune.modalities.audio.mel import MelSpec, in_quiet_of, trimmed
 from pretune.modalities.audio.speech_steps import most_steps
 from pretune.objectives.audio.sound_baselines import CodeCounts, linear_prediction_bits
 from pretune.runs.answer_files import answers_in_files
@@ -65,6 +65,15 @@ def test_quiet_at_the_ends_is_cut_off_and_clips_are_equally_loud():
     assert len(found) < len(tone()) + 0.15 * RATE
     assert np.abs(found).max() == pytest.approx(0.7, abs=0.01)
     assert not trimmed(np.zeros(100, dtype=np.float32), RATE).any()
+
+
+def test_a_clip_is_heard_in_the_quiet_of_its_recording():
+    hiss = np.random.default_rng(0).normal(0, 1e-5, 10_000).astype(np.float32)
+    around = np.concatenate([hiss[:4000], 0.1 * tone(), hiss[4000:]]).astype(np.float32)
+    learned = trimmed(around, RATE)
+    np.testing.assert_allclose(in_quiet_of(learned, around, RATE), around * (0.7 / np.abs(around).max()), rtol=1e-6)
+    assert np.array_equal(in_quiet_of(learned, learned, RATE), learned)
+    assert np.array_equal(in_quiet_of(learned, np.zeros(100, dtype=np.float32), RATE), learned)
 
 
 def test_a_clip_is_held_compared_and_written(tmp_path: Path):

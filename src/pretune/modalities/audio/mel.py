@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["PEAK", "MelSpec", "trimmed"]
+__all__ = ["PEAK", "MelSpec", "in_quiet_of", "trimmed"]
 
 PEAK = 0.7
 """Clips are learned from as loud as this share of full scale."""
@@ -153,13 +153,29 @@ def trimmed(samples_T: np.ndarray, rate: int) -> np.ndarray:
     loudest = float(np.abs(samples_T).max(initial=0.0))
     if loudest == 0.0:
         return samples_T
+    start, stop = _without_quiet(samples_T, rate)
+    return samples_T[start:stop] * np.float32(PEAK / loudest)
+
+
+def in_quiet_of(said_T: np.ndarray, recorded_T: np.ndarray, rate: int) -> np.ndarray:
+    """A clip as loud as :data:`PEAK` between the quiet that :func:`trimmed` cuts off a recording, as loud as it would be there."""
+    loudest = float(np.abs(recorded_T).max(initial=0.0))
+    if loudest == 0.0:
+        return said_T
+    start, stop = _without_quiet(recorded_T, rate)
+    scale = np.float32(PEAK / loudest)
+    return np.concatenate([recorded_T[:start] * scale, said_T, recorded_T[stop:] * scale])
+
+
+def _without_quiet(samples_T: np.ndarray, rate: int) -> tuple[int, int]:
+    """Where the quiet at the beginning ends and that at the end begins."""
     stretch = max(1, rate // 100)
     count = max(1, len(samples_T) // stretch)
     levels = np.sqrt([np.mean(part.astype(np.float64) ** 2) for part in np.array_split(samples_T, count)])
     loud = np.flatnonzero(levels > levels.max() * 10 ** (-_QUIET_DB / 20))
     margin, size = round(_MARGIN_SECONDS * rate), len(samples_T) / count
     start, stop = int(loud[0] * size) - margin, int((loud[-1] + 1) * size) + margin
-    return samples_T[max(0, start) : stop] * np.float32(PEAK / loudest)
+    return max(0, start), min(len(samples_T), stop)
 
 
 def _mel(pitch: Any) -> Any:
