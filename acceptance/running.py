@@ -167,7 +167,9 @@ def _figure(chapter: Chapter, claim: Claim, done: dict[str, dict[str, Any]]) -> 
     commands = chapter.commands_of(claim)
     record = done[claim.steps[0]]
     busy = max(done[name]["others_busy"] for name in claim.steps)
-    hurried = UNITS[claim.unit].timed or any("--minutes" in command for command in commands)
+    hurried = UNITS[claim.unit].timed or any(
+        command.startswith("pretune ") and "--minutes" in command for command in commands
+    )
     told = {
         "name": claim.name,
         "commands": commands,
