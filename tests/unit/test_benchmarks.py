@@ -12,6 +12,7 @@ from benchmarks import __main__ as command
 from benchmarks import measure
 from benchmarks.job import Job
 from benchmarks.measure import run_module, summary, useful_flops
+from benchmarks.pictures import Boxed, count_found
 from benchmarks.plan import KINDS, Plan, plan_of
 from benchmarks.table import render
 
@@ -118,14 +119,13 @@ def test_every_job_of_pretune_runs_as_the_code_is_now(
     assert minilm_dir.is_dir()
     plan = Plan(
         1, train_rows=32, validation_rows=16, test_rows=16, frozen_rows=16, predict_rows=16, corpus_rows=128, pair_rows=64,
-        frozen_epochs=1, predictor_steps=2, paragraphs_per_label=300,
+        frozen_epochs=1, predictor_steps=2, paragraphs_per_label=300, picture_rows=8, picture_tests=4, picture_epochs=1,
     )  # fmt: skip
     cache = tmp_path / "cache"
     with python_in(tmp_path) as python:
         monkeypatch.setattr(measure, "sys", SimpleNamespace(executable=str(python)))
-        run_module(
-            "benchmarks.prepare", str(tmp_path), json.dumps(plan.to_dict()), log=tmp_path / "log.txt", cache=cache
-        )
+        for module in ("benchmarks.prepare", "benchmarks.pictures"):
+            run_module(module, str(tmp_path), json.dumps(plan.to_dict()), log=tmp_path / "log.txt", cache=cache)
         for kind in set(KINDS) - {"start"}:
             work = tmp_path / kind
             work.mkdir()
@@ -144,3 +144,13 @@ def test_a_kind_that_fails_loses_no_figures_of_the_others(monkeypatch: pytest.Mo
     monkeypatch.setattr(command, "measure", measure)
     found = command._measure_all(("head", "predict", "top"), plan_of(quick=True, repeats=1), tmp_path)
     assert found == {"head": {"kind": "head"}, "top": {"kind": "top"}}
+
+
+def test_as_many_boxes_as_there_are_count_and_each_true_one_once() -> None:
+    rows = [Boxed(Path("a.jpg"), [[0, 0, 10, 10], [20, 20, 30, 30]], [0, 1]), Boxed(Path("b.jpg"), [[0, 0, 4, 4]], [2])]
+    over, other = [0.0, 0.0, 10.0, 9.0], [20.0, 20.0, 30.0, 31.0]
+    assert count_found(rows, [[(0.9, 0, over), (0.8, 1, other)], [(0.5, 2, [0.0, 0.0, 4.0, 4.0])]]) == (3, 3)
+    assert count_found(rows, [[(0.9, 0, over), (0.8, 0, over), (0.7, 1, other)], []]) == (1, 3), (
+        "the third is not asked"
+    )
+    assert count_found(rows, [[(0.9, 1, over), (0.8, 1, [20.0, 20.0, 24.0, 24.0])], []]) == (0, 3)

@@ -7,13 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pretune.modalities.image.letterbox import Canvas
 from pretune.modalities.image.mosaic import mosaic
-from pretune.modalities.image.transform import image_transform_of
-from pretune.tasks import ObjectDetection
 from pretune.tasks.rows.boxed import BoxTarget
 from pretune.types import Encoded
-from tiny import tiny_image_backbone
+from tiny import tiny_boxed_task
 
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0))
 
@@ -51,11 +48,9 @@ def test_a_strong_detector_learns_mosaics_of_labelled_pictures() -> None:
         )
         for n in range(4)
     ]
-    canvas = Canvas(64, 96, image_transform_of(tiny_image_backbone("resnet-10").processor))
-    shapes = [[[16, 16]] * 4] * 3
-    task = ObjectDetection(["cell"], canvas, shapes, augment="strong")
+    task, _ = tiny_boxed_task(augment="strong")
     assert (task.mixes, task.mixed_with) == (0.5, 3)
-    assert ObjectDetection(["cell"], canvas, shapes, augment="light").mixes == 0.0
+    assert tiny_boxed_task(augment="light")[0].mixes == 0.0
     mixed = task.mixed(made[0], made[1:], np.random.default_rng(0))
     assert (mixed.id, len(mixed.target.places)) == ("0", 4)
     bare = dataclasses.replace(made[2], target=None)

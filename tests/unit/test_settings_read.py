@@ -108,7 +108,14 @@ def world_of(kind: type[Pretraining]) -> tuple[Splits, Any]:
     """Rows of the kind's modality and a tiny backbone that it suits."""
     rows, backbones = {
         "text": (uneven_rows(12), [tiny_backbone(), tiny_writer_backbone("t5-tiny")]),
-        "audio": (tiny_clips(12), [tiny_audio_backbone(), load_backbone("scratch:wavenet-tiny", sampling_rate=8_000)]),
+        "audio": (
+            tiny_clips(12),
+            [
+                tiny_audio_backbone(),
+                tiny_audio_backbone(features=True),
+                load_backbone("scratch:wavenet-tiny", sampling_rate=8_000),
+            ],
+        ),
         "image": (tiny_pictures(12), [tiny_image_backbone()]),
     }[kind.modalities[0]]
     backbone = next((one for one in backbones if kind.suits(one.config)), backbones[0])

@@ -79,7 +79,7 @@ def _words(records: list[Record], keys: tuple[str, str]) -> np.ndarray:
 def _of_transcripts(sums_K: np.ndarray) -> dict[str, np.ndarray]:
     """The scores of transcripts; not defined where none was written."""
     judged = sums_K[..., -1] > 0
-    return {name: np.where(judged, score, np.nan) for name, score in recognition_scores(sums_K).items()}
+    return {name: np.where(judged, score, np.nan)[()] for name, score in recognition_scores(sums_K).items()}
 
 
 def _scores(sums_K: np.ndarray) -> dict[str, np.ndarray]:
