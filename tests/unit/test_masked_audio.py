@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -100,3 +101,10 @@ def test_models_of_features_are_found_and_others_refused() -> None:
     assert find_pretraining(tiny_audio_backbone(features=True)) is MaskedAudio
     with pytest.raises(ModelError, match="reads no log-mel features"):
         MaskedAudio(tiny_audio_backbone(), seed=0)
+
+
+def test_little_sound_is_told_of_before_it_is_learned_from() -> None:
+    made, rows = objective()
+    assert "0 minutes of sound" in made.advice(rows)  # type: ignore[arg-type]
+    hours = SimpleNamespace(lengths_N=np.array([3 * 3600 * 50]))
+    assert made.advice(hours) == ""  # type: ignore[arg-type]

@@ -87,6 +87,10 @@ class Pretraining(Objective):
         """
         return ""
 
+    def advice(self, rows: EncodedRows) -> str:
+        """What a person should know before so few training rows are learned from; "" for nothing."""
+        return ""
+
     @abstractmethod
     def streams(self, rows: EncodedRows, *, batch_size: int, group_by_length: bool) -> dict[str, Stream]:
         """What each update draws."""

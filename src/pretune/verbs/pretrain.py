@@ -165,7 +165,13 @@ def learning_of(
     if told:
         say.note(f"counted in the rows before learning: {told}")
         backbone.notes["counted"] = told
-        cluster.spread(made.model.parameters())  # what is computed may differ in its last bits between machines
+        counted_in = (one for one in made.model.buffers() if one.is_floating_point())
+        cluster.spread(
+            [*made.model.parameters(), *counted_in]
+        )  # what is computed may differ in its last bits between machines
+
+    if advice := made.advice(rows["train"]):
+        say.note(advice)
 
     def objective(adaptation: Adaptation) -> Pretraining:
         made.adaptation = adaptation

@@ -24,7 +24,14 @@ from pretune.errors import ModelError
 from pretune.metrics.base import ScoreSpec
 from pretune.modalities import Modality
 from pretune.modalities.audio.clips import parts_of
-from pretune.objectives.audio.hidden_frames import MASK_SHARE, code_warnings, gumbel, hidden_frames, other_frames
+from pretune.objectives.audio.hidden_frames import (
+    MASK_SHARE,
+    code_warnings,
+    gumbel,
+    hidden_frames,
+    little_sound,
+    other_frames,
+)
 from pretune.objectives.pretraining import Pretraining
 from pretune.tasks.protocols import EncodedRows
 from pretune.tasks.rows.audio import ClipRows, batch_of_clips, clips_of
@@ -119,6 +126,10 @@ class ContrastiveAudio(Pretraining):
     def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> ClipRows:
         """See :class:`pretune.objectives.pretraining.Pretraining`."""
         return ClipRows(dataset, clips_of(dataset, self.hearing, fingerprint), self.hearing)
+
+    def advice(self, rows: EncodedRows) -> str:
+        """Where there are minutes of sound: that it did not pay."""
+        return little_sound(rows)
 
     def streams(self, rows: EncodedRows, *, batch_size: int, group_by_length: bool) -> dict[str, Stream]:
         """The one stream of clips."""

@@ -10,15 +10,18 @@ from collections.abc import Mapping
 import numpy as np
 
 from pretune.engine.randomness import uniform
+from pretune.modalities.audio.clips import FRAMES_PER_SECOND
+from pretune.tasks.protocols import EncodedRows
 from pretune.tasks.rows.audio import spans
 
-__all__ = ["MASK_FRAMES", "MASK_SHARE", "code_warnings", "gumbel", "hidden_frames", "other_frames"]
+__all__ = ["MASK_FRAMES", "MASK_SHARE", "code_warnings", "gumbel", "hidden_frames", "little_sound", "other_frames"]
 
 MASK_SHARE, MASK_FRAMES = 0.65, 10
 """Spans of 10 frames begin at 6.5 % of the frames (Baevski et al. 2020, section 4.1)."""
 
 _ORDER, _EXTRA, _NEGATIVE, _GUMBEL = range(4)
 _FEW_CODES, _LITTLE_SPREAD = 2.0, 0.05
+_LITTLE_HOURS = 2.0
 
 
 def hidden_frames(frames: int, share: float, key: np.uint64) -> np.ndarray:
@@ -44,6 +47,17 @@ def gumbel(count: int, width: int, key: np.uint64) -> np.ndarray:
     """(``count``, ``width``) float32 of the standard Gumbel distribution."""
     draws = uniform(np.array([key]), count * width, _GUMBEL).reshape(count, width)
     return -np.log(-np.log(np.clip(draws, 1e-12, 1 - 1e-12))).astype(np.float32)
+
+
+def little_sound(rows: EncodedRows) -> str:
+    """What is known of learning from as little sound as ``rows`` hold; "" where they hold hours."""
+    minutes = int(rows.lengths_N.sum()) / FRAMES_PER_SECOND / 60
+    if minutes >= 60 * _LITTLE_HOURS:
+        return ""
+    return (
+        f"there are {minutes:.0f} minutes of sound. On as little, learning without labels first has not been better than fresh weights in any "
+        "measurement of ours (docs/decisions.md, D45, D46, D224): finetune fresh weights too, and let pretune compare say which"
+    )
 
 
 def code_warnings(scores: Mapping[str, float], *, codes: int, negatives: int) -> list[str]:

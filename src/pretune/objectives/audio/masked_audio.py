@@ -25,7 +25,7 @@ from pretune.engine.randomness import row_keys
 from pretune.errors import DataError, ModelError
 from pretune.metrics.base import ScoreSpec
 from pretune.modalities import Modality
-from pretune.objectives.audio.hidden_frames import MASK_SHARE, hidden_frames
+from pretune.objectives.audio.hidden_frames import MASK_SHARE, hidden_frames, little_sound
 from pretune.objectives.pretraining import Pretraining
 from pretune.objectives.two_views import seeded_heads
 from pretune.tasks.protocols import EncodedRows
@@ -159,6 +159,10 @@ class MaskedAudio(Pretraining):
             if total >= _MOST_FRAMES:
                 break
         return np.concatenate(found)[:_MOST_FRAMES]
+
+    def advice(self, rows: EncodedRows) -> str:
+        """Where there are minutes of sound: that it did not pay."""
+        return little_sound(rows)
 
     def streams(self, rows: EncodedRows, *, batch_size: int, group_by_length: bool) -> dict[str, Stream]:
         """The one stream of clips."""
