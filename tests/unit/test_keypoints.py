@@ -17,7 +17,8 @@ from pretune.answers.peaks import peaks_of
 from pretune.answers.sides import bones_of, mirrored_places, side_of, torso_of
 from pretune.backbones.places.augment_points import mirror, moved, vary_with_points
 from pretune.config import DataSettings
-from pretune.data.points.cut_out import cut_out
+from pretune.data.archives.streams import Entry, file_entry
+from pretune.data.points.cut_out import cut_out, upright_from
 from pretune.data.points.lsp import LSP_JOINTS
 from pretune.data.read import read
 from pretune.errors import DataError
@@ -274,5 +275,34 @@ def test_each_pose_is_cut_out_where_asked_and_those_of_a_picture_stay_together(t
 def test_a_pose_without_box_and_points_and_one_outside_its_picture_are_refused() -> None:
     with pytest.raises(DataError, match="neither a bbox nor a known point"):
         cut_out({"id": 3, "keypoints": [1, 2, 0]}, "a.png", (60, 40), "annotation 3")
+    with pytest.raises(DataError, match="no numbers"):
+        cut_out({"id": 3, "keypoints": [1, "x", 2]}, "a.png", (60, 40), "annotation 3")
     with pytest.raises(DataError, match="outside its picture"):
         cut_out({"id": 3, "keypoints": [1, 2, 2], "bbox": [90, 0, 9, 9]}, "a.png", (60, 40), "annotation 3")
+
+
+def test_a_pose_that_cannot_be_cut_out_is_no_matter_where_none_is_cut(tmp_path: Path) -> None:
+    _coco(tmp_path, [[[1.0, 2.0, 2.0, 3.0, 4.0, 1.0]]] * 3)
+    held = json.loads((tmp_path / "keypoints.json").read_text())
+    held["annotations"][0]["bbox"] = [900, 900, 9, 9]
+    (tmp_path / "keypoints.json").write_text(json.dumps(held), encoding="utf-8")
+    assert len(read(DataSettings(data=str(tmp_path)))["train"]) == 3
+    with pytest.raises(DataError, match="annotation 1 lies outside its picture"):
+        read(DataSettings(data=str(tmp_path), poses="person"))
+
+
+def test_a_picture_is_read_once_for_the_poses_that_follow_each_other(tmp_path: Path) -> None:
+    _pictures(tmp_path, ["a.png", "b.png"])
+    asked: list[str] = []
+
+    def find(name: str) -> Entry:
+        asked.append(name)
+        return file_entry(tmp_path / name, name)
+
+    upright = upright_from(find)
+    notes = [{"id": number, "keypoints": [20, 12, 2, 28, 16, 1]} for number in range(3)]
+    for note, file in zip(notes, ("a.png", "a.png", "b.png"), strict=True):
+        entry = cut_out(note, file, None, "annotation").entry(upright)
+        with Image.open(entry.open()) as part:
+            assert part.size == (10, 8), "the points' span with a margin, 8 pixels at least"
+    assert asked == ["a.png", "b.png"]

@@ -38,23 +38,12 @@ class ScoredBy(Protocol):
 
 
 def evaluate_rows(
-    measured: Measured | Sequence[Measured],
-    metric: Metric | ScoredBy,
-    *,
-    task: str,
-    split: str,
-    seeds: Sequence[int] = (0,),
-    looks: int = 1,
-    blocks: Sequence[Mapping[str, Any]] = (),
-    baselines: Mapping[str, Measured] | None = None,
-    leaked_N: np.ndarray | None = None,
-    groups_N: np.ndarray | None = None,
-    notes: Sequence[str] = (),
-    slices: Mapping[str, Sequence[str | None]] | None = None,
-    texts: Sequence[str] | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> dict[str, Any]:
+    measured: Measured | Sequence[Measured], metric: Metric | ScoredBy, *, task: str, split: str, seeds: Sequence[int] = (0,),
+    looks: int = 1, blocks: Sequence[Mapping[str, Any]] = (), baselines: Mapping[str, Measured] | None = None,
+    leaked_N: np.ndarray | None = None, groups_N: np.ndarray | None = None, notes: Sequence[str] = (),
+    slices: Mapping[str, Sequence[str | None]] | None = None, texts: Sequence[str] | None = None,
+    resamples: int = 2000, seed: int = 0,
+) -> dict[str, Any]:  # fmt: skip
     """The evaluation mapping (JSON-able: a number that is not finite becomes None).
 
     ``measured`` are the measured rows, or one such thing for each of ``seeds``, the kept model's first: ``scores``

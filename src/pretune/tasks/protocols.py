@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
-from pretune.backbones.detection.anchors import Found
 from pretune.types import Batch, Encoded, Loss, Prediction
+
+if TYPE_CHECKING:
+    from pretune.backbones.detection.anchors import Found
 
 __all__ = ["EncodedRows", "Learnable", "Locating", "PartsPace", "Steps", "Streams"]
 

@@ -103,6 +103,11 @@ def _refuse_other_engines(settings: ExportSettings, parent: RunFolder) -> None:
             f"{parent.path} was exported for {engine}",
             f"export the run that it was made from: {parent.record['parents'][0]}",
         )
+    if settings.nms and (engine, settings.to) != ("torch", "onnx"):
+        raise UsageError(
+            "--nms goes with --to onnx and a run of torch, not with a graph",
+            "export the run that the graph was made from",
+        )
     if engine == "onnxruntime" and settings.to == "torch":
         raise UsageError(
             f"{parent.path} holds an ONNX graph, from which there is no way back to torch", "use --to onnx or openvino"
@@ -205,13 +210,7 @@ def _write_boxes(
 ) -> dict[str, Any]:
     """The graph with non-maximum suppression inside; its signature and how it compares."""
     from pretune.export.graphs.suppressed import BOXES_FILE, compare_suppressed, write_suppressed
-    from pretune.export.onnx_model import OnnxModel
 
-    if settings.to != "onnx" or isinstance(model, OnnxModel):
-        raise UsageError(
-            "--nms goes with --to onnx and a run of torch, not with a graph",
-            "export the run that the graph was made from",
-        )
     place = folder / BOXES_FILE
     signature = write_suppressed(task, model, task.collate(items[:_SHOWN_TO_TRACER]), place)
     return {"signature": signature, **compare_suppressed(task, model, items, place, threads=settings.threads)}

@@ -8,17 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import transformers
-from torch import nn
 
 from pretune.backbones.audio.fastspeech import FastSpeech, Spread, lasting, stretched
-from pretune.modalities.audio.mel import MelSpec
+from pretune.backbones.audio.voice_model import VoiceConfig, VoiceModel
 
 __all__ = ["FastSpeechConfig", "FastSpeechForTextToSpectrogram"]
 
 
-class FastSpeechConfig(transformers.PreTrainedConfig):
-    """Sizes, letters (``tokens``, behind them the end), voices (``speakers``) and how spectra are made (``mel``).
+class FastSpeechConfig(VoiceConfig):
+    """Sizes, and what every voice has.
 
     ``frames_per_step`` is that of the voice that it learned from: clips are filled up with silence to whole steps, as they were there.
     """
@@ -27,44 +25,25 @@ class FastSpeechConfig(transformers.PreTrainedConfig):
 
     def __init__(
         self, *, hidden_size: int = 128, intermediate_size: int = 256, conv_width: int = 5, num_encoder_layers: int = 3,
-        num_decoder_layers: int = 4, voice_size: int = 32, dropout: float = 0.1, duration_dropout: float = 0.2,
-        frames_per_step: int = 1, mel: dict[str, Any] | None = None, vocab_size: int = 4, speakers: list[str] | None = None,
-        frames_per_letter: float = 8.0, **named: Any,
+        num_decoder_layers: int = 4, dropout: float = 0.1, duration_dropout: float = 0.2, frames_per_step: int = 1, **named: Any,
     ) -> None:  # fmt: skip
         self.hidden_size, self.intermediate_size, self.conv_width = hidden_size, intermediate_size, conv_width
         self.num_encoder_layers, self.num_decoder_layers = num_encoder_layers, num_decoder_layers
-        self.voice_size, self.dropout, self.duration_dropout = voice_size, dropout, duration_dropout
+        self.dropout, self.duration_dropout = dropout, duration_dropout
         self.frames_per_step = frames_per_step
-        self.mel = mel or MelSpec.of_rate(16_000, 80).to_dict()
-        self.vocab_size, self.speakers, self.frames_per_letter = vocab_size, speakers or [], frames_per_letter
         super().__init__(**named)
 
-    @property
-    def bands(self) -> int:
-        """Mel bands."""
-        return self.mel["bands"]
 
-
-class FastSpeechForTextToSpectrogram(transformers.PreTrainedModel):
+class FastSpeechForTextToSpectrogram(VoiceModel):
     """Embeddings of letters and voices, and :class:`FastSpeech`."""
 
     config_class = FastSpeechConfig
     base_model_prefix = "fastspeech"
-    main_input_name = "input_ids"
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.letters = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.voices = nn.Embedding(max(1, len(config.speakers)), config.voice_size)
         self.fastspeech = FastSpeech(config)
         self.post_init()
-
-    def _init_weights(self, module: nn.Module) -> None:
-        """PyTorch's own draws, made again here: transformers builds models without them."""
-        if isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=0.3)
-        elif hasattr(module, "reset_parameters"):
-            module.reset_parameters()  # type: ignore[operator]
 
     def read(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, voice_ids: torch.Tensor

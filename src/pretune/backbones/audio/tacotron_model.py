@@ -9,62 +9,41 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import transformers
-from torch import nn
 
 from pretune.backbones.audio.tacotron import Decoded, Tacotron
-from pretune.modalities.audio.mel import MelSpec
+from pretune.backbones.audio.voice_model import VoiceConfig, VoiceModel
 
 __all__ = ["TacotronConfig", "TacotronForTextToSpectrogram"]
 
 
-class TacotronConfig(transformers.PreTrainedConfig):
-    """Sizes, letters (``tokens``, behind them the end), voices (``speakers``) and how spectra are made (``mel``)."""
+class TacotronConfig(VoiceConfig):
+    """Sizes, and what every voice has."""
 
     model_type = "pretune_tacotron2"
 
     def __init__(
         self, *, hidden_size: int = 128, decoder_size: int = 256, attention_size: int = 64, prenet_size: int = 96,
         frames_per_step: int = 3, postnet_size: int = 128, num_postnet_layers: int = 4, location_filters: int = 16,
-        location_width: int = 31, voice_size: int = 32, dropout: float = 0.2, prenet_dropout: float = 0.5, state_dropout: float = 0.1, mel: dict[str, Any] | None = None,
-        vocab_size: int = 4, speakers: list[str] | None = None, frames_per_letter: float = 8.0, **named: Any,
+        location_width: int = 31, dropout: float = 0.2, prenet_dropout: float = 0.5, state_dropout: float = 0.1, **named: Any,
     ) -> None:  # fmt: skip
         self.hidden_size, self.decoder_size, self.attention_size = hidden_size, decoder_size, attention_size
         self.prenet_size, self.frames_per_step = prenet_size, frames_per_step
         self.postnet_size, self.num_postnet_layers = postnet_size, num_postnet_layers
         self.location_filters, self.location_width = location_filters, location_width
-        self.voice_size, self.dropout = voice_size, dropout
-        self.prenet_dropout, self.state_dropout = prenet_dropout, state_dropout
-        self.mel = mel or MelSpec.of_rate(16_000, 80).to_dict()
-        self.vocab_size, self.speakers, self.frames_per_letter = vocab_size, speakers or [], frames_per_letter
+        self.dropout, self.prenet_dropout, self.state_dropout = dropout, prenet_dropout, state_dropout
         super().__init__(**named)
 
-    @property
-    def bands(self) -> int:
-        """Mel bands."""
-        return self.mel["bands"]
 
-
-class TacotronForTextToSpectrogram(transformers.PreTrainedModel):
+class TacotronForTextToSpectrogram(VoiceModel):
     """Embeddings of letters and voices, and :class:`Tacotron`."""
 
     config_class = TacotronConfig
     base_model_prefix = "tacotron"
-    main_input_name = "input_ids"
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.letters = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.voices = nn.Embedding(max(1, len(config.speakers)), config.voice_size)
         self.tacotron = Tacotron(config)
         self.post_init()
-
-    def _init_weights(self, module: nn.Module) -> None:
-        """PyTorch's own draws, made again here: transformers builds models without them."""
-        if isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=0.3)
-        elif hasattr(module, "reset_parameters"):
-            module.reset_parameters()  # type: ignore[operator]
 
     def _read(
         self, input_ids: torch.Tensor, mask_BL: torch.Tensor, voice_ids: torch.Tensor

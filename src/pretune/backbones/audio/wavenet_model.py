@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 import transformers
-from torch import nn
 
 from pretune.backbones.audio.gated_convolutions import WaveNet
-from pretune.modalities.audio.mel import MelSpec
+from pretune.backbones.audio.voice_model import DrawnByTorch, default_mel
 
 __all__ = ["WaveNetConfig", "WaveNetModel"]
 
@@ -28,11 +27,11 @@ class WaveNetConfig(transformers.PreTrainedConfig):
     ) -> None:  # fmt: skip
         self.hidden_size, self.residual_size, self.told_size = hidden_size, residual_size, told_size
         self.num_stacks, self.stack_depth, self.num_codes = num_stacks, stack_depth, num_codes
-        self.mel = mel or MelSpec.of_rate(16_000, 80).to_dict()
+        self.mel = mel or default_mel()
         super().__init__(**named)
 
 
-class WaveNetModel(transformers.PreTrainedModel):
+class WaveNetModel(DrawnByTorch):
     """:class:`pretune.backbones.audio.gated_convolutions.WaveNet`."""
 
     config_class = WaveNetConfig
@@ -43,13 +42,6 @@ class WaveNetModel(transformers.PreTrainedModel):
         super().__init__(config)
         self.wavenet = WaveNet(config)
         self.post_init()
-
-    def _init_weights(self, module: nn.Module) -> None:
-        """PyTorch's own draws, made again here: transformers builds models without them."""
-        if isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=0.3)
-        elif hasattr(module, "reset_parameters"):
-            module.reset_parameters()  # type: ignore[operator]
 
     def forward(self, codes: torch.Tensor, frames: torch.Tensor, given: torch.Tensor, **_: Any) -> torch.Tensor:
         """Logits (B, T, V) of each of the codes (B, T), from those before it and the frames (B, F, M) where they are ``given`` (B,)."""

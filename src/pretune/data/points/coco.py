@@ -15,7 +15,7 @@ from pretune.data.formats.marked.boxed import head_of
 from pretune.data.formats.marked.coco import coco_json, coco_key, coco_pictures, is_coco
 from pretune.data.media.base import Find, pictures_in
 from pretune.data.places.place import LeftOut, Place, Source, split_of_path, stamp_of
-from pretune.data.points.cut_out import CutOut, cut_out
+from pretune.data.points.cut_out import cut_out, upright_from
 from pretune.errors import DataError
 from pretune.wording import agree, counted
 
@@ -44,7 +44,7 @@ def posed_coco_place(
     sources = [
         Source(
             entry.name, (entry,), None if options.splits == "none" else split_of_path(entry.name),
-            find=find_from(entry), table=lambda entry=entry, one=one: _each(one, find_from(entry)) if each else _table(one),
+            find=find_from(entry), table=lambda entry=entry, one=one: _each(one, entry.name, find_from(entry)) if each else _table(one),
         )
         for entry, one in read.items()
     ]  # fmt: skip
@@ -55,12 +55,12 @@ def posed_coco_place(
 
 
 class _Poses:
-    """The points of each picture that shows one pose, by its file, and every pose; how many pictures show several, or none."""
+    """The points of each picture that shows one pose, by its file, and every pose with its picture and that one's stated size; how many pictures show several, or none."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
         self.points: dict[str, Any] = {}
-        self.every: list[CutOut] = []
+        self.every: list[tuple[Any, str, tuple[int, int] | None]] = []
         self.several = self.without = 0
 
     def notes(self, name: str, *, each: bool) -> list[str]:
@@ -104,7 +104,7 @@ def _poses(whole: Mapping[str, Any], name: str) -> _Poses:
             marked.setdefault(coco_key(one.get("image_id")), []).append(one)
     for key, (_, file, size) in coco_pictures(whole, name).items():
         poses = marked.get(key, [])
-        found.every += [cut_out(one, file, size, f"{name}: annotation {one.get('id')}") for one in poses]
+        found.every += [(one, file, size) for one in poses]
         found.several += len(poses) > 1
         found.without += not poses
         if len(poses) == 1:
@@ -119,13 +119,15 @@ def _table(one: _Poses) -> Table:
     return _made_of(columns, "pictures with keypoints, as COCO writes them", one.names, {})
 
 
-def _each(one: _Poses, find: Find) -> Table:
-    """A row a pose; those of a picture stay on one side of every split."""
+def _each(one: _Poses, name: str, find: Find) -> Table:
+    """A row a pose; those of a picture stay on one side of every split. Raises :class:`DataError` for a pose that cannot be cut out."""
+    poses = [cut_out(note, file, size, f"{name}: annotation {note.get('id')}") for note, file, size in one.every]
+    upright = upright_from(find)
     columns = {
-        "file": [pose.entry(find) for pose in one.every],
-        "name": [pose.name for pose in one.every],
-        "keypoints": [pose.points for pose in one.every],
-        "picture": [pose.file for pose in one.every],
+        "file": [pose.entry(upright) for pose in poses],
+        "name": [pose.name for pose in poses],
+        "keypoints": [pose.points for pose in poses],
+        "picture": [pose.file for pose in poses],
     }
     form = "poses cut out of their pictures, keypoints as COCO writes them"
     return _made_of(columns, form, one.names, {"group": "picture"})

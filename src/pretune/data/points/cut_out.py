@@ -5,15 +5,22 @@ from __future__ import annotations
 import functools
 import io
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from pretune.answers.boxes import Box, part_around
 from pretune.data.archives.streams import Entry
+from pretune.data.formats.marked.coco import is_number
 from pretune.data.media.base import BrokenMedia, Find
 from pretune.data.media.image import decode_image
 from pretune.errors import DataError
 
-__all__ = ["CutOut", "cut_out", "cut_picture"]
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["CutOut", "Upright", "cut_out", "upright_from"]
+
+Upright = Callable[[str], "Image"]
+"""From the name of a file to its upright picture."""
 
 _ANY_SIDE = 10**9
 
@@ -26,13 +33,15 @@ class CutOut(NamedTuple):
     part: tuple[int, int, int, int]
     points: list[float]
 
-    def entry(self, find: Find) -> Entry:
+    def entry(self, upright: Upright) -> Entry:
         """The part as a file."""
-        return Entry(self.name, f"{self.name}.png", 0, functools.partial(_opened, self, find))
+        return Entry(self.name, f"{self.name}.png", 0, functools.partial(_opened, self, upright))
 
 
 def cut_out(note: Mapping[str, Any], file: str, size: tuple[int, int] | None, where: str) -> CutOut:
     """The pose of an annotation of COCO's; its box is ``bbox``, or what its known points span. Raises :class:`DataError`."""
+    if not all(map(is_number, note["keypoints"])):
+        raise DataError(f"{where} has keypoints that are no numbers", "x, y and v of each are expected")
     points = [float(one) for one in note["keypoints"]]
     part = part_around(Box("", *_box(note, points, where)), size or (_ANY_SIDE, _ANY_SIDE))
     if part[2] <= part[0] or part[3] <= part[1]:
@@ -46,12 +55,7 @@ def cut_out(note: Mapping[str, Any], file: str, size: tuple[int, int] | None, wh
 
 def _box(note: Mapping[str, Any], points: Sequence[float], where: str) -> tuple[float, float, float, float]:
     told = note.get("bbox")
-    if (
-        isinstance(told, list)
-        and len(told) == 4
-        and all(isinstance(one, (int, float)) for one in told)
-        and min(told[2:]) > 0
-    ):
+    if isinstance(told, list) and len(told) == 4 and all(map(is_number, told)) and min(told[2:]) > 0:
         return told[0], told[1], told[0] + told[2], told[1] + told[3]
     known = [(x, y) for x, y, seen in zip(points[::3], points[1::3], points[2::3], strict=True) if seen]
     if not known:
@@ -60,23 +64,23 @@ def _box(note: Mapping[str, Any], points: Sequence[float], where: str) -> tuple[
     return min(across), min(down), max(across), max(down)
 
 
-def _opened(one: CutOut, find: Find) -> BinaryIO:
-    return io.BytesIO(cut_picture(find(one.file), one.part))
+def upright_from(find: Find) -> Upright:
+    """Upright pictures by the names that ``find`` knows. The poses of a picture follow each other: the last one is kept."""
+
+    @functools.lru_cache(maxsize=1)
+    def upright(file: str) -> Image:
+        with find(file).open() as stream:
+            return decode_image({"bytes": stream.read(), "path": file})
+
+    return upright
 
 
-def cut_picture(entry: Entry, part: tuple[int, int, int, int]) -> bytes:
-    """A part of a picture as PNG: its pixels are those of the upright picture. Raises
-    :class:`pretune.data.media.base.BrokenMedia`.
-    """
-    held, whole = io.BytesIO(), _upright(entry.open, entry.name, entry.stamp)
-    inside = (*part[:2], min(part[2], whole.width), min(part[3], whole.height))
-    if inside[2] <= inside[0] or inside[3] <= inside[1]:
-        raise BrokenMedia("other_size", entry.name, "a pose lies outside")
-    whole.crop(inside).save(held, "PNG", compress_level=1)
-    return held.getvalue()
-
-
-@functools.lru_cache(maxsize=1)  # the poses of a picture follow each other
-def _upright(opened: Callable[[], BinaryIO], name: str, stamp: tuple[int, ...]) -> Any:
-    with opened() as stream:
-        return decode_image({"bytes": stream.read(), "path": name})
+def _opened(one: CutOut, upright: Upright) -> BinaryIO:
+    """The part as PNG. Raises :class:`pretune.data.media.base.BrokenMedia`."""
+    held, whole = io.BytesIO(), upright(one.file)
+    left, top, right, bottom = (*one.part[:2], min(one.part[2], whole.width), min(one.part[3], whole.height))
+    if right <= left or bottom <= top:
+        raise BrokenMedia("other_size", one.file, "a pose lies outside")
+    whole.crop((left, top, right, bottom)).save(held, "PNG", compress_level=1)
+    held.seek(0)
+    return held

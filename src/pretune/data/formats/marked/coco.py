@@ -21,7 +21,7 @@ from pretune.data.places.place import LeftOut, Source, split_of_path
 from pretune.errors import DataError
 from pretune.wording import agree, counted
 
-__all__ = ["coco_boxes", "coco_cells", "coco_json", "coco_key", "coco_pictures", "is_coco"]
+__all__ = ["coco_boxes", "coco_cells", "coco_json", "coco_key", "coco_pictures", "is_coco", "is_number"]
 
 _MOST_BYTES = 2**30
 _KEYS = (b'"annotations"', b'"categories"', b'"licenses"', b'"info"')
@@ -223,7 +223,7 @@ def _size(one: Mapping[str, Any]) -> tuple[int, int] | None:
 
 def _box(one: Mapping[str, Any], label: str, where: str) -> Box:
     places = one.get("bbox")
-    if not isinstance(places, list) or len(places) != 4 or not all(_is_number(place) for place in places):
+    if not isinstance(places, list) or len(places) != 4 or not all(is_number(place) for place in places):
         raise DataError(
             f"{where} has the bbox {str(places)[:60]}",
             "four numbers are expected: left, top, width and height in pixels",
@@ -237,5 +237,6 @@ def _box(one: Mapping[str, Any], label: str, where: str) -> Box:
     return Box(label, left, top, left + width, top + height, aside="crowd" if one.get("iscrowd") else "")
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value of a JSON file is a finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
