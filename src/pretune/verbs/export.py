@@ -105,8 +105,10 @@ def _refuse_other_engines(settings: ExportSettings, parent: RunFolder) -> None:
         )
     if settings.nms and (engine, settings.to) != ("torch", "onnx"):
         raise UsageError(
-            "--nms goes with --to onnx and a run of torch, not with a graph",
-            "export the run that the graph was made from",
+            "--nms writes a second ONNX graph of a model of torch",
+            "use --to onnx"
+            if engine == "torch"
+            else f"export the run that it was made from: {parent.record['parents'][0]}",
         )
     if engine == "onnxruntime" and settings.to == "torch":
         raise UsageError(
