@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from cli_calls import QUICK, TINY, done
 
 from conftest import make_rows
 from pretune.tasks import TASKS
+from pretune.tasks.speech import text_to_speech
+from tiny import spoken_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("short_timings")]
 
@@ -23,7 +26,7 @@ FEW = ("--max-steps", "2", *QUICK)
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What each verb prints of one small set of texts."""
+    """What each verb prints of one small set of texts, and ``benchmark of a voice``: it alone tells how much sound is made a second."""
     folder = tmp_path_factory.mktemp("fields")
     data = folder / "news.csv"
     with data.open("w", newline="") as file:
@@ -47,7 +50,23 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     done("evaluate", at["slim"])
     private = done("finetune", at["base"], "--data", data, "--adapt", "head", "--dp-epsilon", "8", *FEW, "--out", at["private"], "--json")  # fmt: skip
     found["finetune"] = {**found["finetune"], "privacy": private.facts["privacy"]}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(text_to_speech, "LIMIT", (6.0, 0.5))
+        spoken = done("benchmark", a_voice(folder), "--rows", "2", "--seconds", "0.01", "--json")
+    found["benchmark of a voice"] = spoken.facts
     return {**found, "compare": done("compare", at["news"], at["slim"], "--json").facts}
+
+
+def a_voice(folder: Path) -> Path:
+    """A voice that learned for two steps."""
+    lines = []
+    for row in spoken_rows(40):
+        (folder / row["audio"]["path"]).write_bytes(row["audio"]["bytes"])
+        lines.append(json.dumps({"audio": row["audio"]["path"], "text": row["text"], "speaker": row["speaker"]}))
+    (folder / "clips.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    clips = ("--data", folder / "clips.jsonl", "--task", "text-to-speech")
+    done("finetune", "scratch:tacotron-tiny", *clips, *FEW, "--out", folder / "voice")
+    return folder / "voice"
 
 
 def sources(claim: Claim) -> Iterator[tuple[str, str]]:
@@ -72,6 +91,7 @@ def unprinted(chapter: Chapter, printed: dict[str, Any]) -> Iterator[str]:
     for claim in chapter.claims:
         for name, path in sources(claim):
             program, verb, *_ = chapter.step(name).words
+            verb += " of a voice" * ("sound_a_second" in path)
             if program == "pretune" and verb in printed:
                 try:
                     look_up(printed[verb], as_printed(path, printed[verb]))
