@@ -35,7 +35,7 @@ def test_the_outcome_is_said_first_in_plain_words(full: Tree) -> None:
 
 def test_every_part_is_there_in_order(full: Tree) -> None:
     anchors = [attrs["id"] for attrs in full.all("section")]
-    assert anchors == ["done", "scores", "compared", "curves", "data", "repeat", "limits"]
+    assert anchors == ["scores", "compared", "curves", "data", "limits", "done", "repeat"]
     for words in (
         "Loss in training",
         "Accuracy on b",

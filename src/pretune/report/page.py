@@ -65,10 +65,11 @@ def report_page(run: RunFolder) -> Page:
         *([benchmark_section(measured)] if measured else []),
     ]
     found = (
-        *((*own, done_section(record)) if own else (done_section(record), *of_learning)),
+        *(own or of_learning),
+        limits_section(record, metrics, passport),
+        done_section(record),
         lineage,
         repeat_section(record, passport, cut=record.get("command") != whole.get("command")),
-        limits_section(record, metrics, passport),
     )
     return Page(
         title=name,

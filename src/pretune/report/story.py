@@ -12,6 +12,7 @@ from pretune.report.layout import Banner, Tile
 from pretune.report.passport.parts import total_rows
 from pretune.report.words import (
     duration_text,
+    heading_of,
     is_percent,
     is_score,
     number_text,
@@ -169,7 +170,7 @@ def over_title(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     """The line over the title: what kind of run this is."""
     split = main_split(metrics)
     task = (record.get("model") or {}).get("task") or (metrics[split].get("task") if split else None)
-    words = [title_of(str(record.get("verb") or "run")).capitalize()]
+    words = [heading_of(str(record.get("verb") or "run"))]
     return " · ".join([*words, title_of(str(task))] if task else words)
 
 

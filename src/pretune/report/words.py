@@ -12,6 +12,7 @@ __all__ = [
     "bytes_text",
     "clean_text",
     "duration_text",
+    "heading_of",
     "is_percent",
     "is_score",
     "name_of",
@@ -208,6 +209,12 @@ def title_of(name: str) -> str:
 
     spec = spec_of(name)
     return _TITLES.get(name) or (spec.title if spec else "") or name.replace("_", " ").replace("-", " ")
+
+
+def heading_of(name: str) -> str:
+    """The same at the beginning of a line: ``PCK@0.2`` stays as it is."""
+    title = title_of(name)
+    return f"{title[:1].upper()}{title[1:]}"
 
 
 def name_of(place: str) -> str:

@@ -10,6 +10,7 @@ from pretune.report.drawing.svg import responsive
 from pretune.report.layout import Cell, Section, Tile, data_table, part
 from pretune.report.words import (
     bytes_text,
+    heading_of,
     is_percent,
     number_text,
     percent_tick,
@@ -69,7 +70,7 @@ def _picture(found: Record) -> Any:
         for one in found["variants"]
     ]  # fmt: skip
     share = all(is_percent(name, one["score"]) for one in found["variants"])
-    title = f"{title_of(name).capitalize()} against latency of one row"
+    title = f"{heading_of(name)} against latency of one row"
     rising = "Further up" if found.get("higher_is_better", True) else "Further down"
     note = f"{rising} and further left is better. Line: 95 % interval. Area: size on the disk. Coloured: on the Pareto front."
     chart = responsive(

@@ -10,6 +10,7 @@ from pretune.report.drawing.svg import finite, responsive
 from pretune.report.layout import Cell, Section, data_table, part
 from pretune.report.words import (
     bytes_text,
+    heading_of,
     is_percent,
     is_score,
     name_of,
@@ -65,8 +66,7 @@ def _scores(found: Record) -> Any:
     if not rows:
         return ""
     share = all(is_percent(name, score) for _, score, _ in sides if is_score(score))
-    words = title_of(name)
-    title = f"{words[:1].upper()}{words[1:]} on the same {number_text(found.get('n'))} validation rows"
+    title = f"{heading_of(name)} on the same {number_text(found.get('n'))} validation rows"
     axis = percent_tick if share else tick_text
     chart = responsive(lambda width: dot_whisker(rows, title=title, axis_text=axis, width=width))
     return part("figure", drawing=chart, caption=title)

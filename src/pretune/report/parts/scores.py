@@ -14,6 +14,7 @@ from pretune.report.drawing.svg import finite, responsive
 from pretune.report.layout import Cell, Section, cell_of, data_table, part
 from pretune.report.story import comparison_sentence, ordered_splits, primary_of
 from pretune.report.words import (
+    heading_of,
     is_percent,
     is_score,
     number_text,
@@ -66,7 +67,7 @@ def _forest(split: str, evaluation: Record) -> Markup:
         if all(is_percent(name, {"value": row.value, "low": row.low, "high": row.high}) for row in rows)
         else tick_text
     )
-    title = f"{title_of(name)[:1].upper()}{title_of(name)[1:]} on {split}, n = {number_text(score.get('n', evaluation.get('n')))}"
+    title = f"{heading_of(name)} on {split}, n = {number_text(score.get('n', evaluation.get('n')))}"
     better = "Further right is better." if evaluation.get("higher_is_better", True) else "Further left is better."
     chart = responsive(lambda width: dot_whisker(rows, title=title, axis_text=axis, width=width))
     return part("figure", drawing=chart, caption=title, note=f"Dot: score. Line: its 95 % interval. {better}")
@@ -150,7 +151,7 @@ def _sides(comparison: Record) -> Markup:
     ]
     if not rows:
         return Markup("")
-    title = f"{title_of(name)[:1].upper()}{title_of(name)[1:]} on the same {counted(comparison.get('n'))}"
+    title = f"{heading_of(name)} on the same {counted(comparison.get('n'))}"
     shares = all(is_percent(name, {"value": row.value, "low": row.low, "high": row.high}) for row in rows)
     axis = percent_tick if shares else tick_text
     chart = responsive(lambda width: dot_whisker(rows, title=title, axis_text=axis, width=width))

@@ -20,6 +20,7 @@ from pretune.report.story import caveats, ordered_splits
 from pretune.report.words import (
     bytes_text,
     duration_text,
+    heading_of,
     is_percent,
     number_text,
     percent_text,
@@ -59,7 +60,7 @@ def done_section(record: Record) -> Section:
     settings, model, training = (record.get(key) or {} for key in ("settings", "model", "training"))
     embeddings, machine = (record.get("backbone") or {}).get("counted", ""), record.get("machine") or {}
     rows = [
-        ("What", title_of(str(record.get("verb", ""))).capitalize()),
+        ("What", heading_of(str(record.get("verb", "")))),
         ("Began from", backbone_of(record)),
         ("Data", plain(", ".join(data_of(record)))),
         ("Task", title_of(str(model["task"])) if model.get("task") else ""),
@@ -68,7 +69,7 @@ def done_section(record: Record) -> Section:
         ("Counted in the rows", plain(embeddings)),
         (
             "Newly initialised",
-            "all other weights" if embeddings else _some([plain(name) for name in model.get("initialised") or []]),
+            "all other weights" if embeddings else _parts([plain(name) for name in model.get("initialised") or []]),
         ),
         ("Weights that learned", _learned_weights(training)),
         ("Exported as", _exported(record.get("export"))),
@@ -115,10 +116,19 @@ def _times(record: Record) -> str:
 
 
 def _some(names: Sequence[str], most: int = 20) -> str:
-    if len(names) < 2:
-        return "".join(names)
-    shown = ", ".join(names[:most])
-    return f"{number_text(len(names))}: {shown}{' …' if len(names) > most else ''}"
+    return "".join(names) if len(names) < 2 else f"{number_text(len(names))}: {_listed(names, most)}"
+
+
+def _listed(names: Sequence[str], most: int = 20) -> str:
+    return f"{', '.join(names[:most])}{' …' if len(names) > most else ''}"
+
+
+def _parts(names: Sequence[str], most: int = 6) -> str:
+    """Weights by name; many by the parts of the model that they are in."""
+    if len(names) <= most:
+        return _some(names)
+    modules = dict.fromkeys(".".join(name.split(".")[:-1][:2]) or name for name in names)
+    return f"{number_text(len(names))} in {_listed(list(modules))}"
 
 
 def _learnt(training: Record) -> str:
@@ -190,7 +200,7 @@ def curves_section(log: Sequence[Record], metrics: Record, record: Record) -> Se
     drawn = (
         _curve("Loss in training", "loss per item", _by_seed(steps, lambda line: line.get("loss"), set())),
         _curve(
-            f"{title_of(name).capitalize()} on {_eval_split(evals)}",
+            f"{heading_of(name)} on {_eval_split(evals)}",
             title_of(name),
             _by_seed(evals, lambda line: (line.get("scores") or {}).get(name), best),
             note="A ring marks the best step, whose model was kept.",

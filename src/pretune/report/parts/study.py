@@ -11,6 +11,7 @@ from pretune.report.drawing.charts import Series, line_chart
 from pretune.report.drawing.svg import responsive
 from pretune.report.layout import Cell, Section, Tile, data_table, part
 from pretune.report.words import (
+    heading_of,
     is_percent,
     number_text,
     percent_tick,
@@ -68,7 +69,7 @@ def _curves(found: Found) -> Markup:
         series.append(Series("best simple method", [one["labels"] for one in simple], [one["value"] for one in simple]))
     metric = found["metric"]
     share = is_percent(metric, found["points"][0])
-    title = f"{title_of(metric)} by number of labels".capitalize()
+    title = f"{heading_of(metric)} by number of labels"
     chart = responsive(
         lambda width: line_chart(
             series, title=title, x_title="labels (logarithmic)", y_title=title_of(metric), width=width,
