@@ -132,7 +132,7 @@ def detect(job: Job) -> Measured:
     rests = job.kind == "boxes-frozen"
     say = _Listening(frozen=rests)
     pretune.finetune(
-        job.data / "trunk" if rests else "scratch:mobilenet-v2",  # weights in a folder are taken for trained ones
+        job.data / "taught" if rests else "scratch:mobilenet-v2",  # weights in a folder are taken for trained ones
         data=job.data / "pictures",
         adapt=PICTURE_KINDS[job.kind],
         augment="none" if rests else "light",

@@ -1,4 +1,4 @@
-"""Made pictures with boxes and the trunk that both sides of the detector kinds start from: ``python -m benchmarks.pictures FOLDER PLAN``.
+"""Made pictures with boxes and the trunks that both sides of the detector kinds start from: ``python -m benchmarks.pictures FOLDER PLAN``.
 
 Each is a JPEG of 640 x 480 with two to eight discs, squares and bars on a mottled ground, in COCO's form.
 """
@@ -19,7 +19,10 @@ __all__ = ["CLASSES", "Boxed", "count_found", "prepare", "read_boxed"]
 
 CLASSES = ("bar", "disc", "square")
 WIDTH, HEIGHT = 640, 480
+STRIDES, SIZE = (8, 16, 32), (HEIGHT // 2, WIDTH // 2)
+"""Of the maps that boxes are found in, and the height and width that pictures are read at."""
 _OVERLAP = 0.5
+_TAUGHT_ROWS, _TEACHING_RATE = 320, 2e-3
 
 
 class Boxed(NamedTuple):
@@ -31,7 +34,9 @@ class Boxed(NamedTuple):
 
 
 def prepare(folder: Path, plan: Plan) -> None:
-    """Write ``pictures/`` and ``trunk/``: MobileNetV2 of fresh weights with its processor; tell what they are in ``boxes.json``."""
+    """Write ``pictures/``, ``trunk/`` (MobileNetV2 of fresh weights with its processor) and ``taught/`` (the same after
+    :func:`_teach`); tell what they are in ``boxes.json``.
+    """
     import torch
     from transformers import AutoModel
 
@@ -43,15 +48,57 @@ def prepare(folder: Path, plan: Plan) -> None:
     config, processor = scratch_image("scratch:mobilenet-v2", None)[:2]
     torch.manual_seed(0)
     model = AutoModel.from_config(config)
-    model.save_pretrained(folder / "trunk")
-    processor.save_pretrained(folder / "trunk")
+    for name in ("trunk", "taught"):
+        model.save_pretrained(folder / name)
+        processor.save_pretrained(folder / name)
+        if name == "trunk":
+            _teach(model, plan, rng)
     facts = {
-        "model": "SSDlite on MobileNetV2 of fresh weights",
+        "model": "SSDlite on MobileNetV2",
         "rows": plan.picture_rows,
         "width": WIDTH,
         "height": HEIGHT,
     }
     (folder / "boxes.json").write_text(json.dumps(facts))
+
+
+def _teach(model: Any, plan: Plan, rng: np.random.Generator) -> None:
+    """Which shape covers each cell of the trunk's maps, learned from pictures of its own: what a head of boxes finds in a frozen trunk."""
+    import torch
+    from torch.nn import functional
+
+    from pretune.backbones.places.stages import find_stages, stages_at
+
+    rows = min(_TAUGHT_ROWS, plan.trunk_batches * plan.picture_batch_size)
+    pixels, covers = zip(*(_cover(*_picture(rng)) for _ in range(rows)), strict=True)
+    pixels_N3HW, cover_NHW = torch.from_numpy(np.stack(pixels)), torch.from_numpy(np.stack(covers))
+    stages = stages_at(find_stages(model), STRIDES)
+    heads = torch.nn.ModuleList(torch.nn.Conv2d(one.channels, len(CLASSES) + 1, 1) for one in stages)
+    optimizer = torch.optim.AdamW([*model.parameters(), *heads.parameters()], lr=_TEACHING_RATE)
+    model.train()
+    for batch in range(plan.trunk_batches):
+        optimizer.param_groups[0]["lr"] = _TEACHING_RATE * (1 - batch / plan.trunk_batches)
+        some = torch.from_numpy(rng.integers(rows, size=plan.picture_batch_size))
+        states = model(pixels_N3HW[some].float() / 127.5 - 1, output_hidden_states=True).hidden_states
+        loss = torch.zeros(())
+        for one, head in zip(stages, heads, strict=True):
+            logits = head(states[one.state])
+            cover = functional.interpolate(cover_NHW[some, None].float(), size=logits.shape[-2:], mode="nearest")
+            loss = loss + functional.cross_entropy(logits, cover[:, 0].long())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def _cover(picture: Image.Image, boxes: list[list[int]], classes: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Its pixels at the size that is read, uint8 (3, H, W), and which box covers each, its class and 1 or 0 for none, (H, W)."""
+    height, width = SIZE
+    cover = np.zeros(SIZE, dtype=np.uint8)
+    for box, kind in zip(boxes, classes, strict=True):
+        left, top, right, bottom = (int(side * width / WIDTH) for side in box)
+        cover[top : bottom + 1, left : right + 1] = kind + 1
+    small = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+    return small.transpose(2, 0, 1), cover
 
 
 def _split(root: Path, split: str, count: int, rng: np.random.Generator) -> None:

@@ -73,6 +73,7 @@ class Plan:
     picture_tests: int = 60
     picture_batch_size: int = 8
     picture_epochs: int = 6
+    trunk_batches: int = 400
 
     def to_dict(self) -> dict[str, object]:
         return dataclasses.asdict(self)
@@ -92,6 +93,7 @@ def plan_of(*, quick: bool, repeats: int | None) -> Plan:
             picture_rows=80,
             picture_tests=30,
             picture_epochs=2,
+            trunk_batches=40,
         )
     return Plan(
         repeats or 3,

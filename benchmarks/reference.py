@@ -2,7 +2,7 @@
 
 What its ``train.py`` does, less what only several processes need: pictures decoded and flipped in worker processes, its collate function,
 SGD with momentum, its warm-up of the first epoch. Batch size and epochs are the plan's. The trunk, the strides and the number of boxes a
-cell are those of pretune's side; with ``boxes-frozen`` the trunk rests.
+cell are those of pretune's side; with ``boxes-frozen`` the trunk rests, its batch norm too.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from torchvision.models.detection.ssdlite import SSDLiteHead
 from torchvision.transforms import v2
 
 from benchmarks.job import Job, Measured, StepClock
-from benchmarks.pictures import CLASSES, HEIGHT, WIDTH, Boxed, count_found, read_boxed
+from benchmarks.pictures import CLASSES, HEIGHT, SIZE, STRIDES, WIDTH, Boxed, count_found, read_boxed
 
-STRIDES, SIZE, WORKERS = (8, 16, 32), (HEIGHT // 2, WIDTH // 2), 2
+WORKERS = 2
 LEARNING_RATE, MOMENTUM, DECAY = 0.02, 0.9, 1e-4
 
 
@@ -65,8 +65,8 @@ def detect(job: Job) -> Measured:
     from transformers import AutoModel
 
     torch.manual_seed(job.seed)
-    maps = _Maps(AutoModel.from_pretrained(job.data / "trunk"))
     frozen = job.kind == "boxes-frozen"
+    maps = _Maps(AutoModel.from_pretrained(job.data / ("taught" if frozen else "trunk")))
     maps.requires_grad_(not frozen)
     boxes = DefaultBoxGenerator([[2]] * len(STRIDES), min_ratio=0.1, max_ratio=0.5)
     head = SSDLiteHead(maps.channels, boxes.num_anchors_per_location(), len(CLASSES) + 1, torch.nn.BatchNorm2d)
@@ -81,6 +81,7 @@ def detect(job: Job) -> Measured:
     optimizer = torch.optim.SGD(learned, lr=LEARNING_RATE, momentum=MOMENTUM, weight_decay=DECAY)
     warmup = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=1e-3, total_iters=len(loader) - 1)
     model.train()
+    maps.train(not frozen)
     clock = StepClock()
     clock.begin()
     for epoch in range(job.epochs):
