@@ -62,6 +62,9 @@ __all__ = [
 # ONNX Runtime 1.29 and later reports its use to its makers from its import on, unless it is told before.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
+if sys.platform == "darwin":  # what Apple's GPUs cannot do is done by the processor; torch asks when it is imported
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+
 _OTHERS = {
     "PretuneError": "pretune.errors",
     "PretuneWarning": "pretune.errors",

@@ -87,7 +87,7 @@ class _AsCleaned(_Call, total=False):
 class _Frozen(_AsCleaned, _Backbone, _Text, _Pooling, _Image, _Audio, _Clean, _Data, total=False):
     seed: int
     precision: Literal['auto', 'fp32', 'bf16']
-    device: Literal['auto', 'cpu', 'cuda']
+    device: Literal['auto', 'cpu', 'cuda', 'mps']
     threads: int | None
 
 class _Review(_Frozen, total=False):
@@ -150,7 +150,7 @@ class _Train(_Call, total=False):
     activation_checkpointing: bool
     group_by_length: bool
     seed: int
-    device: Literal['auto', 'cpu', 'cuda']
+    device: Literal['auto', 'cpu', 'cuda', 'mps']
     threads: int | None
 
 class _Learn(_Backbone, _Train, _Text, _Image, _Audio, _Augment, _Clean, _Data, _Run, total=False):
@@ -232,7 +232,7 @@ class _Probe(_Frozen, total=False):
 
 class _Answering(_Call, total=False):
     precision: Literal['auto', 'fp32', 'bf16']
-    device: Literal['auto', 'cpu', 'cuda']
+    device: Literal['auto', 'cpu', 'cuda', 'mps']
     threads: int | None
     beam_size: int | None
     max_new_tokens: int | None
@@ -363,7 +363,7 @@ class _Explain(_AsCleaned, total=False):
     out: _Place | None
     png: _Place | None
     svg: _Place | None
-    device: Literal['auto', 'cpu', 'cuda']
+    device: Literal['auto', 'cpu', 'cuda', 'mps']
     threads: int | None
 
 class _Serve(_Answering, _AsCleaned, total=False):
@@ -559,7 +559,7 @@ class _Estimator(TypedDict, total=False):
     activation_checkpointing: bool
     group_by_length: bool
     seed: int
-    device: Literal['auto', 'cpu', 'cuda']
+    device: Literal['auto', 'cpu', 'cuda', 'mps']
     threads: int | None
     tokenizer: str
     vocab_size: int | None

@@ -9,7 +9,6 @@ of change is when the entry was last opened.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import math
 import os
@@ -25,6 +24,7 @@ from typing import TypeVar
 from pretune import notices
 from pretune.errors import CorruptFile, UsageError
 from pretune.files import cache_dir, fsync_dir, translate_disk_errors
+from pretune.locks import FolderLock
 from pretune.sums import Sums
 
 __all__ = [
@@ -87,12 +87,12 @@ class Hold:
     """
 
     def __init__(self, folder: Path) -> None:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        self._closing = weakref.finalize(self, os.close, descriptor)
+        lock = _lock_on(folder)
+        self._closing = weakref.finalize(self, lock.close)
         with contextlib.suppress(OSError):  # a disk without locks, on which nothing is removed either
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            lock.take(shared=True)
         with contextlib.suppress(OSError):  # a folder that may only be read
-            os.utime(descriptor)
+            os.utime(folder)
 
     def close(self) -> None:
         """Let go. Twice is as once."""
@@ -244,19 +244,25 @@ def _entry(path: Path) -> Entry | None:
 def _alone(path: Path) -> Iterator[bool]:
     """Does nobody else hold the folder? Nobody can begin to while this lasts."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        lock = _lock_on(path)
     except OSError:
         yield False
         return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock.take(wait=False)
         is_alone = True
     except OSError:
         is_alone = False
     try:
         yield is_alone
     finally:
-        os.close(descriptor)
+        lock.close()
+
+
+def _lock_on(folder: Path) -> FolderLock:
+    """The lock on an entry: where it is made of files, one for the entry and what is written for it, which then need no other when it is renamed."""
+    key = _KEY.search(folder.name)
+    return FolderLock(folder, beside=folder.parent / ".locks" / (key[0] if key else folder.name))
 
 
 def clean(*, keep_bytes: float = math.inf, before: float = -math.inf) -> list[Entry]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import math
 import os
@@ -21,6 +20,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from pretune.errors import CorruptFile, DiskFull, RunError
+from pretune.locks import LockFile
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 __all__ = [
     "append_json_line",
@@ -45,6 +50,9 @@ __all__ = [
 ]
 
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)
+_OPENS_FOLDERS = hasattr(os, "O_DIRECTORY")
+"""Windows opens no folders."""
 _NO_FILES = ("/dev/", "/proc/", "/sys/")
 _CACHE_IS_FULL = "that is the cache, which saves work and can be emptied: pretune cache --clear; or let PRETUNE_CACHE name a folder on a disk with more space"
 _RESTORE = "restore the file, or start again with --overwrite"
@@ -91,16 +99,14 @@ def translate_disk_errors(path: Path) -> Iterator[None]:
 def _free_text(path: Path) -> str:
     folder = path if path.is_dir() else path.parent
     try:
-        stats = os.statvfs(folder)
+        return f"{shutil.disk_usage(folder).free / 2**20:.0f} MiB free"
     except OSError:
         return "free space unknown"
-    return f"{stats.f_bavail * stats.f_frsize / 2**20:.0f} MiB free"
 
 
 def check_free_space(folder: Path, needed_bytes: int, what: str) -> None:
     """Raise :class:`DiskFull` before work begins that could not be saved."""
-    stats = os.statvfs(folder)
-    free_bytes = stats.f_bavail * stats.f_frsize
+    free_bytes = shutil.disk_usage(folder).free
     if free_bytes < needed_bytes:
         raise DiskFull(
             f"{what} needs {needed_bytes / 2**20:.0f} MiB in {folder}, {free_bytes / 2**20:.0f} MiB are free",
@@ -110,16 +116,27 @@ def check_free_space(folder: Path, needed_bytes: int, what: str) -> None:
 
 def fsync_file(path: Path) -> None:
     """Force a written file to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY if _OPENS_FOLDERS else os.O_RDWR)  # Windows forces only what may be written
     try:
-        os.fsync(descriptor)
+        _force(descriptor)
     finally:
         os.close(descriptor)
 
 
 def fsync_dir(path: Path) -> None:
-    """Force a folder's entries (renames, new files) to the disk."""
-    fsync_file(path)
+    """Force a folder's entries (renames, new files) to the disk, where the system opens folders: Windows keeps them in its journal."""
+    if _OPENS_FOLDERS:
+        fsync_file(path)
+
+
+def _force(descriptor: int) -> None:
+    """macOS answers ``fsync`` when the disk has the bytes in its own memory; only F_FULLFSYNC waits for the disk itself."""
+    wholly = getattr(fcntl, "F_FULLFSYNC", None)
+    if fcntl is not None and wholly is not None:
+        with contextlib.suppress(OSError):  # a disk that does not know it
+            fcntl.fcntl(descriptor, wholly)
+            return
+    os.fsync(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -135,7 +152,7 @@ def write_bytes(path: Path, data: bytes) -> None:
             with open(aside, "wb") as file:
                 file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
+                _force(file.fileno())
             aside.replace(path)
             fsync_dir(path.parent)
     except BaseException:
@@ -178,7 +195,7 @@ def open_regular(path: Path, *, most_bytes: int | None = None) -> BinaryIO:
         raise CorruptFile(
             f"{path} has {info.st_size} bytes, {most_bytes} are the most that such a file may have", "copy it again"
         )
-    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | _NO_WAIT))
 
 
 def read_json(path: Path) -> Any:
@@ -304,39 +321,26 @@ def lock_folder(folder: Path) -> Iterator[None]:
     The kernel drops the lock when its process dies, so a killed run never blocks the next one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / ".lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    lock = LockFile(folder / ".lock")
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock.take()
         except BlockingIOError:
             raise RunError(
-                f"{folder} is being written by {_holder(descriptor)}",
+                f"{folder} is being written by {lock.holder()}",
                 "wait for it to end, stop it, or choose another folder with --out",
             ) from None
         except OSError as error:
             raise RunError(
                 f"{folder} cannot be locked: {error.strerror}", "choose a folder on a local disk with --out"
             ) from None
-        os.ftruncate(descriptor, 0)
-        who = f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}"
-        os.write(descriptor, who.encode())
+        lock.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         try:
             yield
         finally:
-            os.ftruncate(descriptor, 0)  # the folder may be handed on; who wrote it is nobody's business
+            lock.write("")  # the folder may be handed on; who wrote it is nobody's business
     finally:
-        os.close(descriptor)
-
-
-def _holder(descriptor: int) -> str:
-    """Who wrote into the lock. Who took it this instant is given a moment to do so: until then a dead one stands there."""
-    for _ in range(10):
-        time.sleep(0.05)
-        holder = os.pread(descriptor, 500, 0).decode(errors="replace").strip()
-        if holder:
-            return holder
-    return "another process"
+        lock.close()
 
 
 def weight_bytes(model_dir: Path) -> int:

@@ -20,6 +20,8 @@ _OUT_OF_MEMORY = (
     "bad allocation",
     "failed to allocate memory",
 )
+_AT_WORK = ("user", "nice", "system", "irq", "softirq", "interrupt", "dpc")
+"""What a processor does that is work, in psutil's words: of Linux and macOS, and the last two of Windows."""
 _ROOM = 0.5
 """Processors that others may use beside all threads of this process before that is told: every machine has a little to do."""
 
@@ -32,8 +34,12 @@ def peak_memory_bytes() -> int:
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
-    import resource
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
 
+        return psutil.Process().memory_info().peak_wset  # type: ignore[attr-defined]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
@@ -45,7 +51,9 @@ def free_memory_bytes() -> int:
     found = [psutil.virtual_memory().available]
     with contextlib.suppress(OSError, ValueError):  # no group with a limit
         group = Path("/sys/fs/cgroup")
-        found.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+        found.append(
+            int((group / "memory.max").read_text("ascii")) - int((group / "memory.current").read_text("ascii"))
+        )
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
@@ -81,7 +89,7 @@ class _Account(NamedTuple):
 class Neighbours:
     """How many processors other processes keep busy, from when this object was made.
 
-    The whole machine's account less this process's own; where there is no ``/proc/stat`` nothing is known.
+    The whole machine's account less this process's own; where the system keeps none nothing is known.
     """
 
     def __init__(self) -> None:
@@ -108,9 +116,10 @@ class Neighbours:
 
 
 def _account() -> _Account | None:
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        line = Path("/proc/stat").read_text(encoding="ascii", errors="replace").splitlines()[0]
-        user, nice, system, _idle, _waiting, interrupts, soft = (int(word) for word in line.split()[1:8])
-        ticks = user + nice + system + interrupts + soft
-        return _Account(time.monotonic(), ticks / os.sysconf("SC_CLK_TCK"), sum(os.times()[:4]))
+    import psutil
+
+    with contextlib.suppress(OSError, ValueError, IndexError, psutil.Error):
+        spent = psutil.cpu_times()
+        worked = sum(getattr(spent, name, 0.0) for name in _AT_WORK)
+        return _Account(time.monotonic(), worked, sum(os.times()[:4]))
     return None

@@ -14,10 +14,8 @@ still (``was``): a crash between the two leaves either, and both are whole.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -36,6 +34,7 @@ from pretune.files import (
     write_bytes,
     write_json,
 )
+from pretune.locks import FolderLock
 
 __all__ = ["SEALED", "SUMS_FILE", "Sums", "sealed_folder"]
 
@@ -249,13 +248,13 @@ class Sums:
     @contextlib.contextmanager
     def _held(self, *, shared: bool = False) -> Iterator[None]:
         """One writer at a time, by a lock on the folder itself, for the instant of a write."""
-        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        lock = FolderLock(self.folder)
         try:
             with contextlib.suppress(OSError):  # a disk without locks
-                fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+                lock.take(shared=shared)
             yield
         finally:
-            os.close(descriptor)
+            lock.close()
 
     def miss(self, record: Mapping[str, Any]) -> None:
         """Warn where a record tells that its folder had sums and they are gone."""

@@ -7,21 +7,32 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from pretune.cache import get_or_create
 from pretune.errors import DiskFull
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 __all__ = ["TrialFailed", "limit_this_process", "refuse", "same_package", "tried", "trust"]
 
 _WAIT = 4
 """The clock runs so much longer than the processor's time: the machine may be busy."""
 
+_ACCOUNT = Path("/proc/self/status")
+_LOOK_SECONDS, _IMPORT_SECONDS, _IMPORT_MEGABYTES = 0.05, 10.0, 500.0
+"""Where the system holds no process to limits (Windows; macOS for memory) it is looked at from outside, and what its imports take counts too."""
+
+_TOO_LONG = "it takes longer than {:g} seconds for almost nothing"
+_TOO_MUCH = "it takes too much memory for almost nothing"
 _MARK = "tried"
 
 
@@ -38,13 +49,13 @@ def tried(module: str, arguments: Sequence[str], *, name: str, seconds: float, m
     key = f"{module}:{name}:{seconds}:{megabytes}"
 
     def write(folder: Path) -> None:
-        _run(module, [str(seconds), str(megabytes), *arguments], seconds)
+        _run(module, arguments, seconds, megabytes)
         (folder / _MARK).touch()
 
     try:
         get_or_create("trials", key, _Mark, write)
     except (OSError, DiskFull):  # it cannot be remembered
-        _run(module, [str(seconds), str(megabytes), *arguments], seconds)
+        _run(module, arguments, seconds, megabytes)
 
 
 def trust(module: str, *, name: str, seconds: float, megabytes: float) -> None:
@@ -62,23 +73,54 @@ class _Mark:
         (folder / _MARK).stat()
 
 
-def _run(module: str, arguments: Sequence[str], seconds: float) -> None:
-    try:
-        ended = subprocess.run(
-            [sys.executable, "-P", "-m", module, *arguments], stdin=subprocess.DEVNULL, capture_output=True, check=False,
-            timeout=_WAIT * seconds, env={**os.environ, **same_package(), "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise TrialFailed(f"it takes longer than {seconds:g} seconds for almost nothing") from None
-    said = ended.stdout.decode(errors="replace").strip().splitlines()
-    if ended.returncode == 0:
+def _run(module: str, arguments: Sequence[str], seconds: float, megabytes: float) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", module, str(seconds), str(megabytes), *arguments],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, **same_package(), "OMP_NUM_THREADS": "1"},
+    ) as process:  # fmt: skip
+        try:
+            out, error = _waited_for(process, seconds, megabytes)
+        except BaseException:
+            process.kill()
+            raise
+    said = out.decode(errors="replace").strip().splitlines()
+    if process.returncode == 0:
         return
-    if ended.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
-        raise TrialFailed(f"it takes longer than {seconds:g} seconds for almost nothing")
-    if ended.returncode < 0 or _ran_out(ended.stderr):
-        raise TrialFailed("it takes too much memory for almost nothing")
-    last = ended.stderr.decode(errors="replace").strip().splitlines() or [f"its trial ended with {ended.returncode}"]
+    if process.returncode in _OUT_OF_TIME:
+        raise TrialFailed(_TOO_LONG.format(seconds))
+    if process.returncode < 0 or _ran_out(error):
+        raise TrialFailed(_TOO_MUCH)
+    last = error.decode(errors="replace").strip().splitlines() or [f"its trial ended with {process.returncode}"]
     raise TrialFailed(said[-1] if said else last[-1][:200])
+
+
+_OUT_OF_TIME = [-getattr(signal, name) for name in ("SIGXCPU", "SIGKILL") if hasattr(signal, name)]
+
+
+def _waited_for(process: subprocess.Popen[bytes], seconds: float, megabytes: float) -> tuple[bytes, bytes]:
+    """What it wrote until it ended. Raises :class:`TrialFailed` where it does not end, or has to be stopped from here."""
+    watched = resource is None or not _ACCOUNT.exists()
+    until = time.monotonic() + _WAIT * seconds + watched * _IMPORT_SECONDS
+    while True:
+        try:
+            left = max(0.0, until - time.monotonic())
+            return process.communicate(timeout=min(left, _LOOK_SECONDS) if watched else left)
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= until:
+                raise TrialFailed(_TOO_LONG.format(seconds)) from None
+        _look_at(process.pid, seconds + _IMPORT_SECONDS, megabytes + _IMPORT_MEGABYTES)
+
+
+def _look_at(pid: int, seconds: float, megabytes: float) -> None:
+    import psutil
+
+    with contextlib.suppress(psutil.Error):  # it has just ended
+        process = psutil.Process(pid)
+        if sum(process.cpu_times()[:2]) > seconds:
+            raise TrialFailed(_TOO_LONG.format(seconds - _IMPORT_SECONDS))
+        if process.memory_info().rss > megabytes * 2**20:
+            raise TrialFailed(_TOO_MUCH)
 
 
 def _ran_out(words: bytes) -> bool:
@@ -87,11 +129,13 @@ def _ran_out(words: bytes) -> bool:
 
 def limit_this_process(seconds: float, megabytes: float) -> None:
     """In the process that tries: it may take so much time of the processor and so much memory on top of what it has now."""
+    if resource is None:  # who asked for the trial looks
+        return
     whole = max(1, round(seconds))
     resource.setrlimit(resource.RLIMIT_CPU, (_used_seconds() + whole, _used_seconds() + whole + 1))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        lines = _ACCOUNT.read_text(encoding="ascii", errors="replace").splitlines()
         held = int(next(line for line in lines if line.startswith("VmSize:")).split()[1]) * 1024
         limit = held + round(megabytes * 2**20)
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -104,6 +148,7 @@ def refuse(why: str) -> int:
 
 
 def _used_seconds() -> int:
+    assert resource is not None
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return round(usage.ru_utime + usage.ru_stime)
 

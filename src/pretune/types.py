@@ -7,6 +7,7 @@ Every room imports its vocabulary from this file; the kinds of answers are in :m
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -32,7 +33,9 @@ __all__ = [
     "Step",
     "Target",
     "Tree",
+    "in_double",
     "move_tree",
+    "unmapped",
 ]
 
 SPLIT_NAMES = ("train", "validation", "test", "unlabelled")
@@ -80,7 +83,25 @@ def move_tree(tree: Any, device: torch.device) -> Any:
         return {name: move_tree(part, device) for name, part in tree.items()}
     if isinstance(tree, list):
         return [move_tree(part, device) for part in tree]
-    return tree if tree is None else tree.to(device, non_blocking=True)
+    if tree is None:
+        return None
+    if device.type == _NO_DOUBLE and tree.dtype.itemsize == 8 and tree.is_floating_point():
+        tree = tree.float()
+    return tree.to(device, non_blocking=True)
+
+
+def unmapped(tensor: torch.Tensor) -> torch.Tensor:
+    """The same numbers in memory, where the system neither moves nor replaces a file that is mapped: Windows, which opens no folders either."""
+    return tensor if _MOVES_MAPPED_FILES else tensor.clone()
+
+
+_MOVES_MAPPED_FILES = hasattr(os, "O_DIRECTORY")
+_NO_DOUBLE = "mps"
+
+
+def in_double(tensor: torch.Tensor) -> torch.Tensor:
+    """The same numbers as float64, where they are; Apple's GPUs have no float64, and what is there comes to the processor."""
+    return (tensor.cpu() if tensor.device.type == _NO_DOUBLE else tensor).double()
 
 
 TERM = "loss"

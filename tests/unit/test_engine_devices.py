@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 import torch
 
-from pretune.engine import devices
+import pretune
+from pretune import types
+from pretune.engine import devices, interrupt
+from pretune.engine.checkpoint import Checkpoint, load_last, save
 from pretune.engine.devices import Device, choose_device, inference, keep_freed_memory, peak_flops
 from pretune.engine.interrupt import StopRequest
 from pretune.errors import UsageError
+from pretune.types import in_double, move_tree
 
 
 @pytest.fixture
@@ -67,6 +72,84 @@ def test_a_run_begun_on_a_gpu_is_refused_on_a_cpu_with_what_to_do() -> None:
         choose_device(like={"device": "cuda:0", "precision": "bf16", "threads": 1})
     assert "cuda:0" in error.value.problem
     assert "--overwrite" in error.value.fix
+
+
+def test_a_gpu_of_apples_is_taken_where_it_is_asked_for_and_only_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No such machine was at hand: what is tested is the choice."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="GPU of Apple's"):
+        choose_device("mps")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert choose_device("mps") == Device(torch.device("mps"), "fp32", torch.get_num_threads())
+    assert choose_device(precision="fp32").device.type == "cpu"
+
+
+class OnApple(torch.Tensor):
+    """A tensor that says it is where there is no float64."""
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("mps")
+
+    def double(self) -> torch.Tensor:
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64")
+
+    def cpu(self) -> torch.Tensor:
+        return self.as_subclass(torch.Tensor)
+
+
+def test_what_is_wanted_in_float64_comes_from_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = torch.tensor([0.1, 2.0])
+    there = in_double(held.as_subclass(OnApple))
+    assert (there.dtype, there.device.type) == (torch.float64, "cpu")
+    assert torch.equal(there, in_double(held))
+    sent: list[torch.dtype] = []
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *_, **__: sent.append(self.dtype) or self)
+    tree = {"a": torch.zeros(2, dtype=torch.float64), "b": [torch.zeros(2, dtype=torch.int64), None]}
+    move_tree(tree, torch.device("mps"))
+    move_tree(tree, torch.device("cpu"))
+    assert sent == [torch.float32, torch.int64, torch.float64, torch.int64]
+
+
+def test_no_float64_is_asked_of_a_gpu_that_may_have_none() -> None:
+    """Tasks and objectives compute where the model is: there ``in_double`` is the way, or ``cpu`` first."""
+    source = Path(pretune.__file__).parent
+    found = {
+        f"{path.relative_to(source)}: {line.strip()}"
+        for room in ("tasks", "objectives")
+        for path in (source / room).rglob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if ".double()" in line and "cpu()" not in line
+    }
+    in_collate = ("known_B = (targets_BJ3[..., 2] > 0)", "most = size.repeat(2)")
+    assert {line for line in found if not any(one in line for one in in_collate)} == set()
+
+
+def test_where_mapped_files_cannot_be_moved_weights_are_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Windows a checkpoint could not be removed while what was loaded from it lives."""
+
+    def mapped() -> bool:
+        return str(tmp_path) in Path("/proc/self/maps").read_text(encoding="utf-8")
+
+    weights = {"a": torch.arange(100_000, dtype=torch.float32)}
+    save(tmp_path, Checkpoint(3, weights, {"m": torch.ones(100_000)}, {}))
+    monkeypatch.setattr(types, "_MOVES_MAPPED_FILES", False)
+    loaded = load_last(tmp_path)
+    assert loaded is not None
+    assert torch.equal(loaded.model["a"], weights["a"])
+    assert not mapped()
+
+
+def test_signals_of_a_system_without_sighup(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupt, "_SIGNALS", [signal.SIGTERM, signal.SIGINT])
+    before = signal.getsignal(signal.SIGHUP)
+    with StopRequest() as stop:
+        assert signal.getsignal(signal.SIGHUP) == before
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.signal_number == signal.SIGTERM
 
 
 def test_bf16_arithmetic_keeps_weights_and_gradients_in_fp32() -> None:

@@ -23,6 +23,7 @@ FLOORS = {
             "records",
             "hub",
             "files",
+            "locks",
             "sums",
             "cache",
             "trial",

@@ -6,10 +6,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from pretune import machine
+from pretune.engine import processor
 from pretune.machine import Neighbours, peak_memory_bytes
 
 
@@ -23,6 +26,36 @@ def test_the_memory_of_whoever_began_a_process_is_not_its_own():
     words = "from pretune.machine import peak_memory_bytes; print(peak_memory_bytes())"
     said = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
     assert int(said.stdout) < 300 << 20 < len(held) < peak_memory_bytes()
+
+
+def test_where_nothing_but_psutil_tells_the_peak_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows: no /proc, no ``resource``."""
+    monkeypatch.setattr(machine, "Path", lambda _: Path("/no/such/account"))
+    monkeypatch.setitem(sys.modules, "resource", None)
+    monkeypatch.setattr("psutil.Process", lambda: SimpleNamespace(memory_info=lambda: SimpleNamespace(peak_wset=4711)))
+    assert peak_memory_bytes() == 4711
+
+
+def test_where_linux_does_not_tell_the_processor_torch_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "_CPUINFO", Path("/no/such/file"))
+    told = {"cpu_name": "Chip", "avx512_vnni": True, "avx_vnni": False, "l2_cache_size": 1}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told)
+    facts = processor.processor_facts.__wrapped__()
+    assert (facts["name"], facts["int8"]) == ("Chip", ["avx512_vnni"])
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert processor.processor_facts.__wrapped__()["int8"] == []
+
+
+def test_the_work_of_all_processors_is_counted_in_the_words_of_any_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_windows = SimpleNamespace(user=10.0, system=5.0, idle=99.0, interrupt=0.5, dpc=0.25)
+    of_linux = SimpleNamespace(
+        user=10.0, nice=1.0, system=5.0, idle=99.0, iowait=7.0, irq=0.5, softirq=0.25, steal=3.0, guest=2.0
+    )
+    for told, worked in ((of_windows, 15.75), (of_linux, 16.75)):
+        monkeypatch.setattr("psutil.cpu_times", lambda told=told: told)
+        account = machine._account()
+        assert account is not None
+        assert account.all == worked
 
 
 needs_account = pytest.mark.skipif(not Path("/proc/stat").exists(), reason="this system has no /proc/stat")

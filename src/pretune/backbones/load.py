@@ -39,6 +39,7 @@ from pretune.backbones.presets.named import SCRATCH, preset_modality
 from pretune.backbones.text_kinds import encoder_class
 from pretune.errors import ModelError, UsageError, did_you_mean
 from pretune.modalities import Modality
+from pretune.types import unmapped
 from pretune.wording import agree, counted
 
 if TYPE_CHECKING:
@@ -166,6 +167,8 @@ class Backbone:
         _refuse_broken_body(
             self.name, model, report, is_bare=auto_class == "AutoModel", classes=len(config_changes.get("id2label", ()))
         )
+        for held in (*model.parameters(), *model.buffers()):
+            held.data = unmapped(held.data)
         mend_batch_norms(model)
         _refuse_not_finite(self.name, model)
         if self.kept_layers is not None:

@@ -146,7 +146,7 @@ class AnsweringSettings(Settings):
 
     precision: str = option("auto", "number format of matrix products", choices=("auto", "fp32", "bf16"))
     device: str = option(
-        "auto", "where to compute: auto takes a GPU where there is one", choices=("auto", "cpu", "cuda")
+        "auto", "where to compute: auto takes a GPU of CUDA where there is one", choices=("auto", "cpu", "cuda", "mps")
     )
     threads: int | None = option(None, "processor threads; default: all", low=1)
     beam_size: int | None = option(

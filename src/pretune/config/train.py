@@ -104,8 +104,8 @@ class TrainSettings(Settings):
     seed: int = option(0, "seed of every draw (initialisation, order, masks, dropout)", low=0, high=2**32 - 1)
     device: str = option(
         "auto",
-        "where to compute: auto takes a GPU where there is one",
-        choices=("auto", "cpu", "cuda"),
+        "where to compute: auto takes a GPU of CUDA where there is one",
+        choices=("auto", "cpu", "cuda", "mps"),
         not_in_identity=True,
     )
     threads: int | None = option(None, "processor threads; default: all", low=1, not_in_identity=True)

@@ -65,7 +65,7 @@ class SplitWriter:
         self.folder = folder
         self.rows: dict[str, int] = {}
         self._schemas: dict[str, pa.Schema] = {}
-        self._writers: dict[str, pa.RecordBatchStreamWriter] = {}
+        self._writers: dict[str, _Stream] = {}
 
     def write(self, split: str, rows: Rows) -> None:
         """Append rows; the unlabelled split has no answers. Raises :class:`DataError` when columns differ from those before."""
@@ -82,8 +82,8 @@ class SplitWriter:
             )
         self._schemas[split] = batch.schema
         if split not in self._writers:
-            self._writers[split] = pa.ipc.new_stream(str(self.folder / f"{split}.arrow"), batch.schema)
-        self._writers[split].write_batch(batch)
+            self._writers[split] = _Stream(self.folder / f"{split}.arrow", batch.schema)
+        self._writers[split].write(batch)
         self.rows[split] = self.rows.get(split, 0) + batch.num_rows
 
     def close(self) -> None:
@@ -93,7 +93,8 @@ class SplitWriter:
 
     def batches(self, split: str) -> Iterator[pa.RecordBatch]:
         """The rows written, after :meth:`close`."""
-        with pa.memory_map(str(self.folder / f"{split}.arrow"), "r") as source, pa.ipc.open_stream(source) as reader:
+        # Not mapped: as long as a batch lives, Windows would neither replace nor rename what it is mapped from.
+        with pa.OSFile(str(self.folder / f"{split}.arrow"), "rb") as source, pa.ipc.open_stream(source) as reader:
             yield from reader
 
     def rewrite(self, split: str, change: Callable[[pa.RecordBatch], pa.RecordBatch]) -> None:
@@ -103,11 +104,26 @@ class SplitWriter:
         writer = None
         for batch in self.batches(split):
             changed = change(batch)
-            writer = writer or pa.ipc.new_stream(str(aside), changed.schema)
-            writer.write_batch(changed)
+            writer = writer or _Stream(aside, changed.schema)
+            writer.write(changed)
         if writer is not None:
             writer.close()
             aside.replace(target)
+
+
+class _Stream:
+    """Batches into a file. Arrow's own writer leaves the file open when it is closed."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._file = pa.OSFile(str(path), "wb")
+        self._writer = pa.ipc.new_stream(self._file, schema)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self._writer.write_batch(batch)
+
+    def close(self) -> None:
+        self._writer.close()
+        self._file.close()
 
 
 def canonical_columns(rows: Rows, *, labels: bool) -> dict[str, list[Any]]:

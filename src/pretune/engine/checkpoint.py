@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from pretune.errors import CorruptFile
 from pretune.files import fsync_dir, read_json, readable_by_umask, translate_disk_errors, write_json, write_text
 from pretune.sums import Sums
+from pretune.types import unmapped
 
 if TYPE_CHECKING:
     import torch
@@ -151,13 +152,16 @@ def _read(path: Path) -> Checkpoint:
     from safetensors.torch import load_file
 
     try:
-        model, optimizer = load_file(path / "model.safetensors"), load_file(path / "optimizer.safetensors")
-        places = {name: path / f"{name}.safetensors" for name in _OPTIONAL}
-        optional: dict[str, Any] = {name: load_file(place) if place.exists() else {} for name, place in places.items()}
+        names = ("model", "optimizer", *(name for name in _OPTIONAL if (path / f"{name}.safetensors").exists()))
+        read = {name: load_file(path / f"{name}.safetensors") for name in names}
+        tensors: dict[str, Any] = {
+            kind: {name: unmapped(one) for name, one in read.get(kind, {}).items()}
+            for kind in ("model", "optimizer", *_OPTIONAL)
+        }
     except (SafetensorError, OSError) as error:
         raise CorruptFile(f"{path} cannot be read: {error}") from None
     state = read_json(path / "state.json")
-    return Checkpoint(step=state["step"], model=model, optimizer=optimizer, state=state, **optional)
+    return Checkpoint(step=state["step"], state=state, **tensors)
 
 
 def prune(folder: Path, keep: Iterable[int]) -> None:

@@ -51,19 +51,15 @@ class Device:
 def choose_device(
     asked: str = "auto", *, precision: str = "auto", threads: int | None = None, like: dict[str, Any] | None = None
 ) -> Device:
-    """The device to compute on: ``asked`` is ``cpu``, ``cuda`` or ``auto``, which takes a GPU where there is one. ``like`` (from run.json) repeats
+    """The device to compute on: ``asked`` is ``cpu``, ``cuda``, ``mps`` or ``auto``, which takes a GPU of CUDA where there is one,
+    but not Apple's, on which nothing was measured. ``like`` (from run.json) repeats
     an earlier choice, so that a resumed run stays exact.
 
     Raises :class:`UsageError` for a GPU where there is none, or when ``like`` was made on another kind of device.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS_KEPT)
     keep_freed_memory()
-    has_gpu = torch.cuda.is_available()
-    if asked == "cuda" and not has_gpu:
-        raise UsageError(
-            "torch finds no GPU here (--device cuda)", "leave --device out, or install a torch built for your GPU"
-        )
-    device = torch.device("cuda" if has_gpu and asked != "cpu" else "cpu")
+    device = torch.device(_kind_of(asked))
     if like:
         if str(like["device"]).split(":")[0] != device.type:
             raise UsageError(
@@ -74,8 +70,22 @@ def choose_device(
     if threads:
         torch.set_num_threads(threads)
     if precision == "auto":
-        precision = "bf16" if _bf16_pays(device.type) else "fp32"
+        precision = "bf16" if device.type != "mps" and _bf16_pays(device.type) else "fp32"
     return Device(device, precision, torch.get_num_threads())
+
+
+def _kind_of(asked: str) -> str:
+    has_gpu = torch.cuda.is_available()
+    if asked == "cuda" and not has_gpu:
+        raise UsageError(
+            "torch finds no GPU here (--device cuda)", "leave --device out, or install a torch built for your GPU"
+        )
+    if asked == "mps" and not torch.backends.mps.is_available():
+        raise UsageError(
+            "torch finds no GPU of Apple's here (--device mps)",
+            "leave --device out; it takes a Mac with Apple silicon and macOS 12.3 or later",
+        )
+    return asked if asked != "auto" else "cuda" if has_gpu else "cpu"
 
 
 def _bf16_pays(device_type: str) -> bool:
@@ -113,7 +123,7 @@ def keep_freed_memory() -> bool:
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
+    except (OSError, AttributeError, TypeError):  # another C library; Windows opens none without a name
         return False
     return all([mallopt(_M_MMAP_MAX, 0), mallopt(_M_TRIM_THRESHOLD, 2**31 - 1), mallopt(_M_TOP_PAD, 64 << 20)])
 

@@ -9,6 +9,11 @@ from types import FrameType, TracebackType
 __all__ = ["StopRequest"]
 
 
+_TERMINAL_GOES = getattr(signal, "SIGHUP", None) or getattr(signal, "SIGBREAK", None)
+"""Windows has no SIGHUP: a window that is closed, or Ctrl-Break, comes as SIGBREAK."""
+_SIGNALS = [number for number in (signal.SIGTERM, signal.SIGINT, _TERMINAL_GOES) if number is not None]
+
+
 class StopRequest:
     """``with StopRequest() as stop: ... if stop.signal_number: save and leave``. A second Ctrl-C interrupts at once.
 
@@ -21,9 +26,9 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            for number in _SIGNALS:
                 before = signal.signal(number, self._note)
-                if number == signal.SIGHUP and before is signal.SIG_IGN:  # nohup: the terminal may go
+                if number == _TERMINAL_GOES and before is signal.SIG_IGN:  # nohup: the terminal may go
                     signal.signal(number, before)
                 else:
                     self._before[number] = before

@@ -16,7 +16,7 @@ _INTEL_LIKE = ("x86_64", "amd64", "i386", "i686")
 
 @cache
 def processor_facts() -> dict[str, Any]:
-    """``name`` of the processor, its ``kind`` (x86_64, aarch64) and the ``int8`` instructions it has, as far as Linux tells."""
+    """``name`` of the processor, its ``kind`` (x86_64, aarch64) and the ``int8`` instructions it has, as far as Linux tells, or torch elsewhere."""
     kind = platform.machine().lower()
     name, flags = platform.processor() or kind, set[str]()
     if _CPUINFO.is_file():
@@ -25,7 +25,17 @@ def processor_facts() -> dict[str, Any]:
         told = {key.strip(): value.strip() for key, value in pairs}
         name = told.get("model name", name)
         flags = set((told.get("flags") or told.get("Features") or "").split())
+    else:
+        told = _by_torch()
+        name, flags = str(told.get("cpu_name") or name), {flag for flag, has in told.items() if has is True}
     return {"name": name, "kind": kind, "int8": [flag for flag in _EIGHT_BIT if flag in flags]}
+
+
+def _by_torch() -> dict[str, Any]:
+    import torch
+
+    ask = getattr(torch.cpu, "get_capabilities", None)  # not in the oldest that is allowed
+    return ask() if ask else {}
 
 
 def saturates(facts: dict[str, Any]) -> bool:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import selectors
+import queue
 import signal
 import subprocess
 import sys
 import tempfile
-import time
+import threading
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -39,7 +39,8 @@ class Worker:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said,
             env={**os.environ, **same_package(), **(environment or {})},
         )  # fmt: skip
-        self._unread = b""
+        self._lines: queue.Queue[bytes] = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()  # Windows cannot wait for a pipe with a clock
 
     def ask(self, question: Mapping[str, Any], *, seconds: float) -> dict[str, Any]:
         """The answer. Raises :class:`WorkerLost` when there is none within ``seconds``, or one that says what went wrong."""
@@ -55,19 +56,21 @@ class Worker:
         return answer
 
     def _line(self, seconds: float) -> bytes:
-        assert self._process.stdout is not None
-        until = time.monotonic() + seconds
-        with selectors.DefaultSelector() as waiting:
-            waiting.register(self._process.stdout, selectors.EVENT_READ)
-            while b"\n" not in self._unread:
-                if not waiting.select(max(0.0, until - time.monotonic())):
-                    raise WorkerLost(f"it gave no answer within {seconds:.0f} seconds")
-                read = os.read(self._process.stdout.fileno(), 1 << 16)
-                if not read:
-                    raise WorkerLost(self._end())
-                self._unread += read
-        line, _, self._unread = self._unread.partition(b"\n")
+        try:
+            line = self._lines.get(timeout=seconds)
+        except queue.Empty:
+            raise WorkerLost(f"it gave no answer within {seconds:.0f} seconds") from None
+        if not line.endswith(b"\n"):
+            raise WorkerLost(self._end())
         return line
+
+    def _listen(self) -> None:
+        """Each line, and at the end one that is none."""
+        assert self._process.stdout is not None
+        with self._process.stdout:
+            for line in self._process.stdout:
+                self._lines.put(line)
+        self._lines.put(b"")
 
     def _end(self) -> str:
         """How the process ended, in words."""
@@ -75,7 +78,7 @@ class Worker:
             code = self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             return "it closed its output without an answer"
-        if code == -signal.SIGKILL:
+        if code == -getattr(signal, "SIGKILL", 0) < 0:
             return "its process was killed (SIGKILL): memory may have run out"
         if code < 0:
             return f"its process was ended by signal {-code} ({signal.strsignal(-code)})"
@@ -85,10 +88,9 @@ class Worker:
 
     def close(self) -> None:
         """End the process."""
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
         try:
             self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:

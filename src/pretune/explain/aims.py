@@ -142,7 +142,7 @@ class _TranscriptAim(Aim):
             batch = self._task.collate([items[int(place)] for place in places]).to(self._device.device)
             with inference(self._device):
                 scores_B = self.score(self._task.logits_of(self._model, batch).float(), batch)
-            found_M[places] = np.exp(scores_B.double().cpu().numpy() / self._characters)
+            found_M[places] = np.exp(scores_B.cpu().double().numpy() / self._characters)
         return found_M
 
 

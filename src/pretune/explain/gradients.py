@@ -156,7 +156,7 @@ def _path_integral(
             first, baselines=blank, additional_forward_args=tuple(others) or None, n_steps=steps,
             internal_batch_size=max(1, _BUDGET_COST // cost),
         )  # fmt: skip
-    return found[0].detach().double().cpu().numpy()
+    return found[0].detach().cpu().double().numpy()
 
 
 def class_activation(

@@ -55,7 +55,7 @@ class PlaceAim(Aim):
         costs_M = np.array([item.cost for item in items])
         for places in cut_by_budget(costs_M, max_cost=BUDGET_TOKENS, max_rows=2**31):
             logits = self._logits([items[int(place)] for place in places])
-            found_M[places] = self._place.shares(logits).double().cpu().numpy()
+            found_M[places] = self._place.shares(logits).cpu().double().numpy()
         return found_M
 
     def drawn(self, pixels: np.ndarray) -> np.ndarray:

@@ -129,7 +129,7 @@ def written_saliency(
         return None
     blank_TH, whole_TH = told.ends()
     with torch.no_grad():
-        ends_2L = told.log_probabilities(torch.stack([blank_TH, whole_TH])).double().cpu().numpy()
+        ends_2L = told.log_probabilities(torch.stack([blank_TH, whole_TH])).cpu().double().numpy()
     differences_L, points = ends_2L[1] - ends_2L[0], _FIRST_POINTS
     while True:
         nats_LT = _path_integral(told.log_probabilities, blank_TH, whole_TH, len(told.written_L), points)
@@ -181,5 +181,5 @@ def _path_integral(
         logs_L = log_probabilities(texts_KTH).sum(dim=0)
         for row in range(count):
             (gradient_KTH,) = torch.autograd.grad(logs_L[row], texts_KTH, retain_graph=row + 1 < count)
-            sums_LT[row] += (gradient_KTH * way_TH).sum(dim=(0, 2)).double().cpu().numpy() / points
+            sums_LT[row] += (gradient_KTH * way_TH).sum(dim=(0, 2)).cpu().double().numpy() / points
     return sums_LT

@@ -14,7 +14,7 @@ from torch import nn
 
 from pretune.engine.batching import cut_by_budget
 from pretune.tasks.base import Task
-from pretune.types import Encoded, Prediction
+from pretune.types import Encoded, Prediction, in_double
 
 __all__ = ["Parity", "chosen_rows", "measure_parity", "row_by_row"]
 
@@ -96,7 +96,7 @@ def measure_parity(
             # What answers step by step is asked anew by each of them.
             repeating = model if task.by_steps else _Repeating(model)
             with torch.inference_mode():
-                said[side] = task.outputs(repeating, batch).double()
+                said[side] = in_double(task.outputs(repeating, batch))
                 if isinstance(repeating, _Repeating):
                     repeating.again()
                 predictions = task.predict(repeating, batch)

@@ -171,8 +171,8 @@ def twins_found(features_VD: torch.Tensor) -> np.ndarray:
     likeness_VV = (unit_VD @ unit_VD.T).fill_diagonal_(-torch.inf)
     count = len(unit_VD) // 2
     twin_V = torch.arange(2 * count, device=unit_VD.device).roll(count)
-    found_V = (likeness_VV.argmax(dim=-1) == twin_V).double()
-    return found_V.view(2, count).mean(dim=0).cpu().numpy()
+    found_V = (likeness_VV.argmax(dim=-1) == twin_V).cpu().double()
+    return found_V.view(2, count).mean(dim=0).numpy()
 
 
 def _width_of(body: nn.Module, geometry: ImageTransform) -> int:

@@ -45,7 +45,8 @@ def listen(host: str, port: int) -> socket.socket:
             "--host 127.0.0.1 is reached from this machine only, --host 0.0.0.0 from all that can reach it",
         ) from None
     try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Windows lets a second program take a port that is in use, where SO_REUSEADDR is set.
+        bound.setsockopt(socket.SOL_SOCKET, getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR), 1)
         bound.bind(address)
     except OSError as error:
         bound.close()

@@ -25,6 +25,8 @@ __all__ = ["do_steps_of", "do_together"]
 
 _MODULE = "pretune.study.worker"
 _PAUSE_SECONDS, _PATIENCE_SECONDS = 0.05, 120.0
+_NEW_GROUP = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+"""What Windows has in place of a session; 0 elsewhere."""
 
 
 @dataclass
@@ -89,7 +91,7 @@ def _start(step: Step, key: str, state: StepsDone, lines: queue.Queue[Any], jobs
     process = subprocess.Popen(
         [sys.executable, "-m", _MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
         env={**os.environ, "OMP_NUM_THREADS": str(settings.get("threads") or share), "TOKENIZERS_PARALLELISM": "false"},
-        start_new_session=True,  # a signal from the keyboard comes to this process alone, which passes it on
+        start_new_session=True, creationflags=_NEW_GROUP,  # a signal from the keyboard comes to this process alone, which passes it on
     )  # fmt: skip
     assert process.stdin is not None
     process.stdin.write(json.dumps({"verb": step.verb, "settings": settings}) + "\n")
@@ -129,6 +131,14 @@ def _heard(name: str, told: Mapping[str, Any] | None, say: Say) -> Outcome | Non
     return Outcome(text=found["text"], facts=found["facts"], exit_code=found["exit_code"])
 
 
+def _ask_to_leave(process: subprocess.Popen[str]) -> None:
+    """Windows ends a process at once where others send a signal; there the end of its input tells a step that nobody waits for it."""
+    if _NEW_GROUP and process.stdin is not None:
+        process.stdin.close()
+    else:
+        process.send_signal(signal.SIGTERM)
+
+
 @contextlib.contextmanager
 def _ended_at_last(running: Mapping[str, _Child]) -> Iterator[None]:
     """However it ends, no step goes on alone: those that run are asked to save and leave, and are waited for."""
@@ -136,7 +146,7 @@ def _ended_at_last(running: Mapping[str, _Child]) -> Iterator[None]:
         yield
     except BaseException:  # an error of this process leaves no step alone either
         for child in running.values():
-            child.process.send_signal(signal.SIGTERM)
+            _ask_to_leave(child.process)
         raise
     finally:
         for child in running.values():

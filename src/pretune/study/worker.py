@@ -41,7 +41,10 @@ def _send(**told: Any) -> None:
 def _end_with_the_asker() -> None:
     while os.read(0, 4096):  # not through sys.stdin, whose lock a thread must not hold while Python ends
         pass
-    os.kill(os.getpid(), signal.SIGTERM)
+    if hasattr(signal, "SIGKILL"):
+        os.kill(os.getpid(), signal.SIGTERM)
+    else:  # Windows, where os.kill ends a process without asking it
+        signal.raise_signal(signal.SIGTERM)
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ from pretune.tasks.baselines.embedding import embedding_baselines
 from pretune.tasks.blocks.embedding import embedding_blocks
 from pretune.tasks.inputs.row_task import training_rows
 from pretune.tasks.rows.paired import PairedRows, paired_item, pieces_of, second_column, store_paired, texts_in
-from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction
+from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction, in_double
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -258,7 +258,7 @@ class SentenceEmbedding(Task):
 
     def outputs(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """:meth:`logits_of` as float64."""
-        return finite_answers(self.logits_of(model, batch), batch.ids).double()
+        return in_double(finite_answers(self.logits_of(model, batch), batch.ids))
 
     def predict(self, model: torch.nn.Module, batch: Batch) -> list[Prediction]:
         """The vector; in ``detail`` that of the second text and their cosine, where there is one."""

@@ -296,9 +296,9 @@ def _try(path: Path) -> None:
 @contextlib.contextmanager
 def within(seconds: float, what: str) -> Iterator[None]:
     """Raise :class:`ModelError` where the block takes longer, in processor time of this process. Only the main thread can be held
-    to that, and only while it runs Python.
+    to that, and only while it runs Python; Windows has no such alarm.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         yield
         return
 

@@ -22,6 +22,7 @@ from pretune.backbones.parts.units import Reader, Unit, units_of, weight_read
 from pretune.engine.devices import Device
 from pretune.errors import CheckFailed
 from pretune.tasks.protocols import EncodedRows, Learnable
+from pretune.types import in_double
 
 __all__ = ["part_scores"]
 
@@ -57,7 +58,7 @@ def part_scores(
                 "look at these rows and at how the model was trained: pretune report RUN",
             )
         for name, gates_BN in heard.gates(total).items():
-            scores[name] += gates_BN.double().square().sum(dim=0).cpu()
+            scores[name] += in_double(gates_BN).square().sum(dim=0).cpu()
         if on_batch:
             on_batch(len(items))
     heard.close()
@@ -115,6 +116,7 @@ def _told_apart(scores_N: torch.Tensor, unit: Unit) -> np.ndarray:
     sizes_N = sum(
         weight_read(reader, unit.count)
         .detach()
+        .cpu()
         .double()
         .movedim(1, 0)
         .reshape(unit.count, -1)

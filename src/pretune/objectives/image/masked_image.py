@@ -154,7 +154,7 @@ class MaskedImage(ImagePretraining):
         for places, keys, pictures, classes in self.held_out_batches(rows):
             batch = self._batch(collate_pixels(pictures, self.geometry), keys, [""] * len(places)).to(device.device)
             with inference(device):
-                stats[places, 1] = self._errors(self.model, batch.inputs).sum(-1).double().cpu().numpy()
+                stats[places, 1] = self._errors(self.model, batch.inputs).sum(-1).cpu().double().numpy()
                 features.append(self._features(batch.inputs["pixel_values"]).float().cpu().numpy())
             stats[places, 0] = self.num_masked
             targets.append(classes)

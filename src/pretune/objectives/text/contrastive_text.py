@@ -149,7 +149,7 @@ class ContrastiveText(TextPretraining):
             with inference(device):
                 stats_NK[places, 0] = twins_found(self.projecting(**batch.inputs))
                 inputs = {name: value.to(device.device) for name, value in whole.inputs.items()}
-                features_NH[places] = self.projecting.features(inputs).double().cpu().numpy()
+                features_NH[places] = self.projecting.features(inputs).cpu().double().numpy()
             if on_batch:
                 on_batch(len(places))
         unlabelled_N = np.full(len(store), -1)

@@ -27,7 +27,7 @@ from pretune.metrics.base import ScoreSpec
 from pretune.modalities.text.encoder import TextPiece, collate_text
 from pretune.objectives.text.hidden_tokens import BUDGET_TOKENS, HiddenTokens, OnTrunk, mask_id_of, number_of
 from pretune.objectives.text.token_rows import store_of
-from pretune.types import Batch, Feed, Loss
+from pretune.types import Batch, Feed, Loss, in_double
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -232,13 +232,13 @@ class ReplacedText(HiddenTokens):
         of_tokens = [is_replaced_RT, is_replaced_RT & says_RT, true_RT, true_RT & ~says_RT]
         right_M = told.filled_MV.argmax(-1) == batch.targets
         of_hidden = [torch.ones_like(losses_M), right_M, losses_M]
-        owners_M = batch.extras["owners"]
-        rows = [one_RT.sum(dim=1).double() for one_RT in of_tokens]
+        owners_M = batch.extras["owners"].cpu()
+        rows = [one_RT.sum(dim=1).cpu().double() for one_RT in of_tokens]
         rows += [
-            torch.zeros(len(batch.ids), dtype=torch.float64, device=one_M.device).index_add(0, owners_M, one_M.double())
+            torch.zeros(len(batch.ids), dtype=torch.float64).index_add(0, owners_M, one_M.cpu().double())
             for one_M in of_hidden
         ]
-        return torch.stack(rows, dim=1).cpu().numpy()
+        return torch.stack(rows, dim=1).numpy()
 
     def scores(self, sums_K: np.ndarray) -> dict[str, np.ndarray]:
         """Of (..., 7) sums; see :meth:`statistics`."""
@@ -253,6 +253,7 @@ class ReplacedText(HiddenTokens):
 
 def drawn(logits_MV: torch.Tensor, draws_M: torch.Tensor) -> torch.Tensor:
     """The token of each row at which the running sum of its shares first exceeds its draw from [0, 1)."""
-    sums_MV = torch.softmax(logits_MV.double(), dim=-1).cumsum(dim=-1)
+    sums_MV = torch.softmax(in_double(logits_MV), dim=-1).cumsum(dim=-1)
     wanted_M1 = draws_M.to(sums_MV)[:, None] * sums_MV[:, -1:]
-    return torch.searchsorted(sums_MV, wanted_M1, right=True)[:, 0].clamp_(max=logits_MV.shape[1] - 1)
+    found_M = torch.searchsorted(sums_MV, wanted_M1, right=True)[:, 0].clamp_(max=logits_MV.shape[1] - 1)
+    return found_M.to(logits_MV.device)

@@ -19,7 +19,7 @@ from pretune.errors import DataError
 from pretune.metrics.base import Measured
 from pretune.tasks.base import Task, finite_answers, refuse_unlabelled, windows_of
 from pretune.tasks.shown.parts import Parts
-from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction, Target
+from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction, Target, in_double
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -198,7 +198,7 @@ class RowTask(Task):
 
     def outputs(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """As trained, (B, C) float64."""
-        return self.outputs_of(finite_answers(self.logits_of(model, batch), batch.ids).double())
+        return self.outputs_of(in_double(finite_answers(self.logits_of(model, batch), batch.ids)))
 
     def merge(self, predictions: Sequence[Prediction]) -> list[Prediction]:
         """The mean of the outputs over a row's windows."""

@@ -138,7 +138,7 @@ class RegionPlace(Place):
             raise NothingFound(f"the model tells no place of this picture as {label}", "explain a class that it finds")
         self._region_hw, self._count, self._sides = told_hw == self._class, len(labels), sides
         self.explained = labels[self._class]
-        share = float(self._region_hw.double().mean())
+        share = float(self._region_hw.cpu().double().mean())
         self.note = f"Explained are all places told as {self.explained}, {share:.0%} of the picture: they are drawn."
 
     def shares(self, logits: torch.Tensor) -> torch.Tensor:

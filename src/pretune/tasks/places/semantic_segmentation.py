@@ -30,7 +30,7 @@ from pretune.tasks.places.dense import OWN, DenseTask
 from pretune.tasks.places.placed import RegionPlace
 from pretune.tasks.rows.masked import MaskedRows, store_masked
 from pretune.tasks.soft_losses import softened_divergence
-from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction
+from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction, move_tree
 from pretune.wording import counted
 
 if TYPE_CHECKING:
@@ -152,13 +152,10 @@ class SemanticSegmentation(DenseTask):
         )
 
     def _weight_of(self, targets_BHW: torch.Tensor) -> torch.Tensor:
-        """What each pixel counts for, (B, H, W) float64: 0 without a class."""
-        known_BHW = targets_BHW != NONE
-        if self.weights_C is None:
-            return known_BHW.double()
+        """What each pixel counts for, (B, H, W) float64 (where there is that): 0 without a class."""
         by_number = torch.zeros(NONE + 1, dtype=torch.float64)
-        by_number[: len(self.labels)] = self.weights_C
-        return by_number.to(targets_BHW.device)[targets_BHW.long()]
+        by_number[: len(self.labels)] = 1.0 if self.weights_C is None else self.weights_C
+        return move_tree(by_number, targets_BHW.device)[targets_BHW.long()]
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> Loss:
         """Cross entropy, summed over pixels that have a class."""

@@ -35,7 +35,7 @@ from pretune.tasks.inputs.row_task import training_rows
 from pretune.tasks.rows.items import ArrayKind, Counted, ItemRows, store_items
 from pretune.tasks.soft_losses import softened_divergence
 from pretune.tasks.spans.question_threshold import best_threshold
-from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction
+from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction, in_double
 from pretune.wording import counted
 
 if TYPE_CHECKING:
@@ -316,8 +316,8 @@ class QuestionAnswering(Task):
     def outputs(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """Probabilities of start and end at the places of the first token and the passage, (B, T, 2) float64; 0 elsewhere."""
         logits_BT2 = finite_answers(self.logits_of(model, batch), batch.ids, batch.extras["read"])
-        probabilities_B2T = torch.softmax(self._read(logits_BT2, batch).double(), dim=-1)
-        return probabilities_B2T.transpose(1, 2) * batch.extras["read"][..., None]
+        probabilities_B2T = torch.softmax(in_double(self._read(logits_BT2, batch)), dim=-1)
+        return probabilities_B2T.transpose(1, 2) * batch.extras["read"].to(probabilities_B2T.device)[..., None]
 
     def predict(self, model: torch.nn.Module, batch: Batch) -> list[Prediction]:
         """What each window says of its stretch of the passage."""

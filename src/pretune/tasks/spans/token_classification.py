@@ -33,7 +33,7 @@ from pretune.tasks.blocks.tagging import tagging_blocks
 from pretune.tasks.inputs.row_task import training_rows
 from pretune.tasks.rows.items import ArrayKind, Counted, ItemRows, store_items
 from pretune.tasks.soft_losses import softened_divergence
-from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction
+from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction, in_double
 from pretune.wording import agree, counted
 
 if TYPE_CHECKING:
@@ -247,7 +247,8 @@ class TokenClassification(Task):
         """Probabilities of the tags at words' first tokens, (B, T, C) float64; 0 elsewhere."""
         read_BT = batch.extras["read"]
         logits_BTC = finite_answers(self.logits_of(model, batch), batch.ids, read_BT)
-        return torch.softmax(logits_BTC.double(), dim=-1) * read_BT[..., None]
+        shares_BTC = torch.softmax(in_double(logits_BTC), dim=-1)
+        return shares_BTC * read_BT.to(shares_BTC.device)[..., None]
 
     def predict(self, model: torch.nn.Module, batch: Batch) -> list[Prediction]:
         """The tags of each item's words; None for those of its row that are read in another window."""

@@ -39,7 +39,7 @@ from pretune.tasks.rows.written import right_texts
 from pretune.tasks.soft_losses import softened_divergence
 from pretune.tasks.written.picking import picked_rows
 from pretune.tasks.written.writing import Writing, go_on, portable_writing
-from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction
+from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction, in_double
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -248,7 +248,8 @@ class Conversation(Task):
         """Probabilities of the next tokens, (B, T, V) float64; 0 behind an item's end."""
         real_BT = batch.inputs["attention_mask"].bool()
         logits_BTV = finite_answers(self.logits_of(model, batch), batch.ids, real_BT)
-        return torch.softmax(logits_BTV.double(), dim=-1) * real_BT[..., None]
+        shares_BTV = torch.softmax(in_double(logits_BTV), dim=-1)
+        return shares_BTV * real_BT.to(shares_BTV.device)[..., None]
 
     def predict(self, model: torch.nn.Module, batch: Batch) -> list[Prediction]:
         """An answer to each item; of one that ends in an answer also the likelihood of its answers, in ``detail``."""
@@ -283,8 +284,8 @@ class Conversation(Task):
         """Of each item the statistics of :data:`LIKELIHOOD`."""
         losses_M, right_M = self._losses(model, batch)
         finite_answers(_by_item(losses_M, batch), batch.ids)
-        told = [losses_M.double(), torch.ones_like(losses_M).double(), right_M.double()]
-        nll_B, tokens_B, right_B = (_by_item(one, batch).tolist() for one in told)
+        told = [losses_M, torch.ones_like(losses_M), right_M]
+        nll_B, tokens_B, right_B = (_by_item(in_double(one), batch).tolist() for one in told)
         return [list(one) for one in zip(nll_B, tokens_B, map(float, batch.extras["bytes"].tolist()), right_B, strict=True)]  # fmt: skip
 
     def steps_of(self, example: Example, text: str) -> Steps:
@@ -412,4 +413,4 @@ def _whole(parts: Sequence[np.ndarray]) -> torch.Tensor:
 
 def _by_item(values_M: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Sums over each item's learned tokens (B,)."""
-    return values_M.new_zeros(len(batch.ids)).index_add(0, batch.extras["owners"], values_M)
+    return values_M.new_zeros(len(batch.ids)).index_add(0, batch.extras["owners"].to(values_M.device), values_M)

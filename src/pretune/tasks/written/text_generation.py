@@ -35,7 +35,7 @@ from pretune.tasks.protocols import Steps
 from pretune.tasks.rows.texts import WholeTexts, block_of, bytes_of, store_texts
 from pretune.tasks.soft_losses import softened_divergence
 from pretune.tasks.written.writing import Writing, go_on, portable_writing
-from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction
+from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction, in_double
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -192,7 +192,8 @@ class TextGeneration(Task):
         """Probabilities of the next tokens, (B, T, V) float64; 0 behind an item's end."""
         real_BT = batch.inputs["attention_mask"].bool()
         logits_BTV = finite_answers(self.logits_of(model, batch), batch.ids, real_BT)
-        return torch.softmax(logits_BTV.double(), dim=-1) * real_BT[..., None]
+        shares_BTV = torch.softmax(in_double(logits_BTV), dim=-1)
+        return shares_BTV * real_BT.to(shares_BTV.device)[..., None]
 
     def predict(self, model: torch.nn.Module, batch: Batch) -> list[Prediction]:
         """Of a known text its likelihood in ``detail``; of a prompt the text that follows."""
@@ -212,8 +213,8 @@ class TextGeneration(Task):
         """Of each item the statistics of :data:`LIKELIHOOD`."""
         losses_M, right_M = token_losses(model, batch.inputs, batch.extras["positions"], batch.targets)
         finite_answers(_by_item(losses_M, batch), batch.ids)
-        told = [losses_M.double(), torch.ones_like(losses_M), right_M.double()]
-        nll_B, tokens_B, right_B = (_by_item(one.double(), batch).tolist() for one in told)
+        told = [losses_M, torch.ones_like(losses_M), right_M]
+        nll_B, tokens_B, right_B = (_by_item(in_double(one), batch).tolist() for one in told)
         size_B = batch.extras["row"][:, 1].tolist()
         return [list(one) for one in zip(nll_B, tokens_B, map(float, size_B), right_B, strict=True)]
 
@@ -276,7 +277,7 @@ class TextGeneration(Task):
 
 def _by_item(values_M: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Sums over each item's told tokens (B,)."""
-    return values_M.new_zeros(len(batch.ids)).index_add(0, batch.extras["owners"], values_M)
+    return values_M.new_zeros(len(batch.ids)).index_add(0, batch.extras["owners"].to(values_M.device), values_M)
 
 
 def _merged(blocks: Sequence[Prediction]) -> Prediction:

@@ -36,7 +36,7 @@ from pretune.tasks.rows.written import WrittenRows, item_of, right_texts, store_
 from pretune.tasks.soft_losses import softened_divergence
 from pretune.tasks.written.losses import filled, head_at, token_losses
 from pretune.tasks.written.writers import refuse_reader, refuse_untied
-from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction
+from pretune.types import TERM, Batch, Encoded, Example, Loss, Prediction, in_double
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -288,7 +288,8 @@ class TextToText(Task):
         assert batch.targets is not None
         real_BL = batch.targets != IGNORED
         logits_BLV = finite_answers(self.logits_of(model, batch), batch.ids, real_BL)
-        return torch.softmax(logits_BLV.double(), dim=-1) * real_BL[..., None]
+        shares_BLV = torch.softmax(in_double(logits_BLV), dim=-1)
+        return shares_BLV * real_BL.to(shares_BLV.device)[..., None]
 
     def predict(self, model: torch.nn.Module, batch: Batch) -> list[Prediction]:
         """A text for each item, as it is searched (:meth:`answering`)."""

@@ -58,7 +58,7 @@ class ExplainSettings(AsCleanedSettings):
     png: str | None = option(None, "also write one layer and head, or the rollout, as a picture", metavar="FILE")
     svg: str | None = option(None, "the same as a drawing", metavar="FILE")
     device: str = option(
-        "auto", "where to compute: auto takes a GPU where there is one", choices=("auto", "cpu", "cuda")
+        "auto", "where to compute: auto takes a GPU of CUDA where there is one", choices=("auto", "cpu", "cuda", "mps")
     )
     threads: int | None = option(None, "processor threads; default: all", low=1)
 

@@ -55,7 +55,7 @@ class FrozenSettings(  # pyright: ignore[reportIncompatibleVariableOverride]
     seed: int = option(0, "seed of the rows taken and of new weights", low=0, high=2**32 - 1)
     precision: str = option("auto", "number format of matrix products", choices=("auto", "fp32", "bf16"))
     device: str = option(
-        "auto", "where to compute: auto takes a GPU where there is one", choices=("auto", "cpu", "cuda")
+        "auto", "where to compute: auto takes a GPU of CUDA where there is one", choices=("auto", "cpu", "cuda", "mps")
     )
     threads: int | None = option(None, "processor threads; default: all", low=1)
 

@@ -19,6 +19,7 @@ from pretune.backbones.detection.model import MODEL_TYPE
 from pretune.backbones.places.stages import resting_part
 from pretune.tasks.places.detection.head import DetectionHead
 from pretune.tasks.protocols import PartsPace
+from pretune.types import in_double
 
 if TYPE_CHECKING:
     from pretune.backbones.load import Backbone, LoadReport
@@ -77,4 +78,4 @@ class AnchoredHead(DetectionHead, ABC):
 
 def scores_of(logits_BPK: torch.Tensor) -> torch.Tensor:
     """(B, P, C) the probability of each class, float64."""
-    return torch.softmax(logits_BPK.double(), dim=-1)[..., 1:]
+    return torch.softmax(in_double(logits_BPK), dim=-1)[..., 1:]

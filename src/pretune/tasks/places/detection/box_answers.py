@@ -21,7 +21,7 @@ from pretune.tasks.baselines.boxes import prior_boxes
 from pretune.tasks.blocks.detection import detection_blocks
 from pretune.tasks.places.detection.head import DetectionHead
 from pretune.tasks.places.placed import PlacedTask
-from pretune.types import Batch, Prediction
+from pretune.types import Batch, Prediction, in_double
 from pretune.wording import counted
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class BoxAnswers(PlacedTask):
         answers = finite_answers(self.learner.answers_of(model, batch), batch.ids).float()
         boxes_BP4, scores_BPC = self.learner.places_of(answers)
         sides = torch.tensor([self.canvas.width, self.canvas.height] * 2, device=answers.device)
-        return torch.cat([(boxes_BP4 / sides).clamp(-1.0, 2.0).double(), scores_BPC], dim=-1)
+        return torch.cat([in_double((boxes_BP4 / sides).clamp(-1.0, 2.0)), scores_BPC], dim=-1)
 
     def chosen(self, model: torch.nn.Module, batch: Batch) -> list[Found]:
         """Of each picture the boxes that stay after sorting out, in pixels of the canvas."""
@@ -81,7 +81,7 @@ class BoxAnswers(PlacedTask):
         for row, kept, scale, size in zip(
             batch.ids, self.chosen(model, batch), batch.extras["scales"].cpu(), batch.extras["sizes"].cpu(), strict=True
         ):
-            places = kept.boxes_M4.double() / scale.repeat(2)
+            places = in_double(kept.boxes_M4) / scale.repeat(2)
             most = size.repeat(2).double()
             places = torch.minimum(places.clamp(min=0.0), most)
             boxes = [

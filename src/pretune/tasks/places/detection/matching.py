@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from pretune.types import in_double
+
 __all__ = ["Criterion", "class_losses", "corners", "generous_overlap", "matched", "pairs_of_costs"]
 
 _TINY, _FAR = 1e-8, 1e9
@@ -97,7 +99,7 @@ def pairs_of_costs(costs_QM: torch.Tensor) -> torch.Tensor:
     """(2, N) the pairs that cost least together (Kuhn 1955). What is no number is matched last."""
     from scipy.optimize import linear_sum_assignment
 
-    costs = torch.nan_to_num(costs_QM.double(), nan=_FAR, posinf=_FAR, neginf=_FAR).cpu().numpy()
+    costs = torch.nan_to_num(in_double(costs_QM), nan=_FAR, posinf=_FAR, neginf=_FAR).cpu().numpy()
     return torch.from_numpy(np.stack(linear_sum_assignment(costs))).to(costs_QM.device)
 
 

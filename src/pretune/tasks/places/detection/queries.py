@@ -29,7 +29,7 @@ from pretune.tasks.places.detection.matching import (
     pairs_of_costs,
 )
 from pretune.tasks.protocols import PartsPace
-from pretune.types import Batch, Encoded
+from pretune.types import Batch, Encoded, in_double
 
 if TYPE_CHECKING:
     from pretune.backbones.load import Backbone, LoadReport
@@ -187,8 +187,8 @@ class Queries(DetectionHead):
     def _scores(self, logits: torch.Tensor) -> torch.Tensor:
         """(..., C) the probability of each class, float64."""
         if self.criterion.unsure is not None:
-            return torch.softmax(logits.double(), dim=-1)[..., :-1]
-        return torch.sigmoid(logits.double())
+            return torch.softmax(in_double(logits), dim=-1)[..., :-1]
+        return torch.sigmoid(in_double(logits))
 
 
 def _over_aside(boxes_Q4: torch.Tensor, aside_M4: torch.Tensor) -> torch.Tensor:
