@@ -1,4 +1,4 @@
-"""``python -m acceptance.digits FSDD OUT --each N``: spoken digits as folders of classes, few to learn from: as a person with recordings has them."""
+"""``python -m acceptance.digits FSDD OUT --each N``: spoken digits as folders of classes (or with their words), few to learn from: as a person with recordings has them."""
 
 from __future__ import annotations
 
@@ -11,25 +11,35 @@ from typing import Any
 
 
 def main() -> None:
-    """Copy ``N`` clips of each digit to OUT/train, of all speakers in turn, and the official test clips to OUT/test."""
+    """Copy ``N`` clips of each digit, of all speakers in turn, and the official test clips: to folders OUT/train/DIGIT and OUT/test/DIGIT,
+    or with their words to OUT/train.jsonl and OUT/test.jsonl.
+    """
     parser = argparse.ArgumentParser(prog="python -m acceptance.digits", description=__doc__)
     parser.add_argument("fsdd", type=Path, help="folder with train.jsonl, test.jsonl and the clips")
     parser.add_argument("out", type=Path, help="folder to write")
     parser.add_argument("--each", type=int, required=True, help="clips of each digit to learn from")
+    parser.add_argument(
+        "--words", action="store_true", help="manifests of clips and words, in place of folders of classes"
+    )
     asked = parser.parse_args()
     for split, most in (("train", asked.each), ("test", None)):
         by_digit: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for row in _rows(asked.fsdd / f"{split}.jsonl"):
+        for row in rows_of(asked.fsdd / f"{split}.jsonl"):
             by_digit[str(row["label"])].append(row)
+        lines = []
         for digit, rows in by_digit.items():
-            folder = asked.out / split / digit
+            folder = asked.out / ("recordings" if asked.words else f"{split}/{digit}")
             folder.mkdir(parents=True, exist_ok=True)
             for row in _in_turn(rows)[:most]:
                 clip = asked.fsdd / row["audio_filepath"]
                 shutil.copyfile(clip, folder / clip.name)
+                lines.append(json.dumps({"audio_filepath": f"recordings/{clip.name}", "text": row["text"]}))
+        if asked.words:
+            (asked.out / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """Rows of a manifest."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 

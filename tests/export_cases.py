@@ -202,6 +202,7 @@ RUNS: dict[str, Callable[[Path], RunFolder]] = {
     "wav2vec2-speech": lambda place: _sound_run(place, "speech"),
     "wav2vec2-untold": lambda place: _sound_run(place, "speech", told=False),
     "wav2vec2-sound": lambda place: _sound_run(place, "sound"),
+    "wavenet-speech": lambda place: _sound_run(place, "speech", waves=True),
     "conformer-speech": lambda place: _sound_run(place, "speech", features=True),
     "conformer-labels": lambda place: _sound_run(place, "sound-labels", features=True),
 }

@@ -251,14 +251,16 @@ WORDS = {"money": "see", "science": "oh no", "sport": "ay"}
 """What a clip of a class says: with a letter twice, with a space, and a short one."""
 
 
-def tiny_audio_backbone(*, told: bool = True, features: bool = False) -> Backbone:
+def tiny_audio_backbone(*, told: bool = True, features: bool = False, waves: bool = False) -> Backbone:
     """For sound of 8 kHz; a wav2vec 2.0 of two layers 32 wide, frames of 20 ms, without dropout.
 
     ``told`` False: a model whose norm runs over time and that is not told of padding. ``features``: a conformer on log-mel
-    features of sound of 16 kHz, as small.
+    features of sound of 16 kHz, as small. ``waves``: a WaveNet of four layers.
     """
     if features:
         return _tiny_conformer()
+    if waves:
+        return _tiny_wavenet()
     found = load_backbone("scratch:wav2vec2-tiny", sampling_rate=8_000)
     config = found.config
     config.hidden_size, config.intermediate_size, config.num_hidden_layers, config.num_attention_heads = 32, 64, 2, 2
@@ -280,6 +282,14 @@ def _tiny_conformer() -> Backbone:
     config.conv_depthwise_kernel_size = 5
     config.left_max_position_embeddings = config.right_max_position_embeddings = 8
     config.hidden_dropout = config.conformer_conv_dropout = config.final_dropout = 0.0
+    return found
+
+
+def _tiny_wavenet() -> Backbone:
+    found = load_backbone("scratch:wavenet-tiny", sampling_rate=8_000)
+    config: Any = found.config
+    config.residual_size, config.hidden_size, config.stack_depth, config.num_stacks = 16, 24, 4, 1
+    config.context_size, config.final_dropout = 32, 0.0
     return found
 
 
@@ -431,9 +441,11 @@ TEXT_KINDS: dict[str, Any] = {
 PICTURE_KINDS: dict[str, Any] = {kind.name: kind for kind in (MaskedImage, ContrastiveImage, SelfDistilImage)}
 
 
-def tiny_sound_task(kind: str, *, told: bool = True, features: bool = False, **options: Any) -> tuple[Any, Backbone]:
+def tiny_sound_task(
+    kind: str, *, told: bool = True, features: bool = False, waves: bool = False, **options: Any
+) -> tuple[Any, Backbone]:
     """``speech`` (recognition), ``sound`` (classification) or ``sound-labels`` (several labels a clip), and its backbone."""
-    backbone = tiny_audio_backbone(told=told, features=features)
+    backbone = tiny_audio_backbone(told=told, features=features, waves=waves)
     shared = {"mask": frame_mask_of(backbone), **options}
     if kind == "speech":
         return SpeechRecognition(new_vocabulary(WORDS.values()), audio_spec_of(backbone), **shared), backbone
@@ -609,10 +621,7 @@ class Rig:
         elif kind in ("speech", "sound"):
             stored = self._sound(kind, adapt, rows, fast, options)
         elif kind == "next-sample":
-            backbone = load_backbone("scratch:wavenet-tiny", sampling_rate=8_000)
-            config: Any = backbone.config
-            config.residual_size, config.hidden_size, config.stack_depth, config.num_stacks = 16, 24, 4, 1
-            self.objective = NextSample(backbone, seed=seed)
+            self.objective = NextSample(tiny_audio_backbone(waves=True), seed=seed)
             self.model = self.objective.model
             self.objective.adaptation = self._adaptation(adapt, fast)
             stored = self.objective.encode_rows(dataset_of(tiny_clips(rows)), fingerprint=f"rig-{rows}")

@@ -125,9 +125,12 @@ def test_a_transcript_is_explained(name: str):
         loss = task.loss(case.model, task.collate(task.encode(written)))
     assert found.answer == found.explained == prediction.answer
     assert found.probability == pytest.approx(float((-loss.total / len(prediction.answer)).exp()), rel=1e-4)
-    assert found.completeness is not None
-    assert found.completeness.error <= 0.01
-    assert sum(found.scores) == pytest.approx(found.completeness.total, abs=1e-3)
+    if found.method == "occlusion":  # samples as codes have no gradients
+        assert found.completeness is None
+    else:
+        assert found.completeness is not None
+        assert found.completeness.error <= 0.01
+        assert sum(found.scores) == pytest.approx(found.completeness.total, abs=1e-3)
     assert found.faithfulness is not None
     assert found.faithfulness.important[0] == pytest.approx(found.probability, abs=1e-5)
     assert found.to_dict()["measure"] == "log-likelihood of the transcript"

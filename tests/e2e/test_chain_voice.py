@@ -100,6 +100,21 @@ def test_waves_are_held_against_simple_methods(folder: Path) -> None:
     assert {"bits_per_sample", "bits_given_mel", "bits_unigram", "bits_previous", "bits_linear"} == set(scores)
 
 
+def test_inner_states_of_waves_are_a_trunk(folder: Path, tmp_path: Path) -> None:
+    words = ("finetune", folder / "waves", "--task", "speech-recognition", "--data", folder / "clips.jsonl", *QUICK)
+    done(*words, "--adapt", "head", "--max-steps", "4", "--out", tmp_path / "heard")
+    trained = RunFolder(tmp_path / "heard").record["training"]
+    assert 0 < trained["learning_at_end"] < trained["parameters"]
+    theirs, mine = weights(folder / "waves"), weights(tmp_path / "heard")
+    layers = [name for name in mine if name.startswith("wavenet.")]
+    assert layers
+    assert all((mine[name] == theirs[name]).all() for name in layers)
+    fewer = ("--student", "scratch:wavenet-tiny", "--max-steps", "2", *QUICK, "--out", tmp_path / "student")
+    assert "only answers are compared" in done("distill", tmp_path / "heard", *fewer).err
+    refused(call("prune", tmp_path / "heard", "--ratio", "0.5", "--out", tmp_path / "cut"), "pretune distill")
+    refused(call("predict", folder / "run", "--prompt", "goal", "--vocoder", tmp_path / "heard", *QUICK), "pretune pretrain")  # fmt: skip
+
+
 def test_what_it_cannot_be_is_said(folder: Path, tmp_path: Path) -> None:
     refused(call("export", folder / "run", "--to", "openvino", "--out", tmp_path / "ir"), "made step by step")
     refused(call("prune", folder / "run", "--heads", "0.5", "--out", tmp_path / "cut"), "has no heads parts")

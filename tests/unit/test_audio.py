@@ -30,7 +30,7 @@ def clip(seconds: float, seed: int = 0) -> np.ndarray:
     return rng.integers(-9000, 9000, round(seconds * 8000)).astype(np.int16)
 
 
-OF_THEIR_OWN = ("tacotron", "fastspeech", "wavenet")
+OF_THEIR_OWN = ("tacotron", "fastspeech")
 """What makes sound in place of hearing it."""
 
 

@@ -60,3 +60,32 @@ def test_dynamic_rounding_reaches_no_convolution() -> None:
     assert [one.name for one in Recipe("dynamic").rounded(layers)] == ["product", "words"]
     assert [one.name for one in Recipe("static", keep_float=("conv",)).rounded(layers)] == ["product", "words"]
     assert len(Recipe("static").rounded(layers)) == 3
+
+
+def test_a_table_that_a_convolution_reads_is_rounded_beside_it(tmp_path: Path) -> None:
+    import onnxruntime
+
+    rng = np.random.default_rng(0)
+    numbers = {"table": (64, 64), "weight": (4, 64, 3)}
+    weights = [numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name) for name, shape in numbers.items()]  # fmt: skip
+    nodes = [
+        helper.make_node("Gather", ["table", "codes"], ["looked_up"]),
+        helper.make_node("Transpose", ["looked_up"], ["turned"], perm=[0, 2, 1]),
+        helper.make_node("Conv", ["turned", "weight"], ["said"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("codes", TensorProto.INT64, ["batch", 8])],
+        [helper.make_tensor_value_info("said", TensorProto.FLOAT, ["batch", 4, 6])], weights,
+    )  # fmt: skip
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), tmp_path / "float.onnx"
+    )
+    prepare(tmp_path / "float.onnx", tmp_path / "prepared.onnx")
+    feeds = [{"codes": rng.integers(0, 64, (2, 8))}]
+    ranges = calibrate(tmp_path / "prepared.onnx", feeds, "minmax")
+    write_int8(tmp_path / "prepared.onnx", tmp_path / "int8.onnx", Recipe("static", ranges=ranges), feeds)
+    before, after = (
+        onnxruntime.InferenceSession(str(tmp_path / f"{name}.onnx")).run(None, feeds[0])[0]
+        for name in ("float", "int8")
+    )
+    assert np.abs(before - after).max() < 0.05 * np.abs(before).max()

@@ -220,7 +220,7 @@ def test_a_wavenet_said_sample_by_sample_is_the_whole_network():
         whole = model(codes_BT, frames_BFM, given_B).numpy()
         heard = model.wavenet.heard(frames_BFM, given_B).numpy()
     sampler = Sampler.of(model.wavenet)
-    np.testing.assert_allclose(sampler.logits(codes_BT.numpy(), heard), whole, atol=1e-4)
+    np.testing.assert_allclose(sampler.logits(codes_BT.numpy(), heard), whole, rtol=0, atol=1e-5)
     both = sampler.draw(heard, 50, [np.random.default_rng(seed) for seed in (1, 2)], 0.9)
     alone = sampler.draw(heard[1:], 50, [np.random.default_rng(2)], 0.9)
     assert np.array_equal(both[1], alone[0])
@@ -232,6 +232,27 @@ def test_codes_are_the_nearest_of_mu_law():
     assert (codes.min(), codes.max()) == (0, 255)
     assert np.abs(sound_of(codes.numpy(), 256) - samples.numpy()).max() < 0.03
     assert frame_places(250, 100, 3).tolist().count(1) == 100
+
+
+def test_a_piece_of_a_clip_has_the_frames_of_the_whole_clip():
+    from pretune.objectives.audio.next_sample import NextSample
+    from pretune.types import Encoded
+    from tiny import tiny_audio_backbone
+
+    made = NextSample(tiny_audio_backbone(waves=True), seed=0)
+    whole_T = np.random.default_rng(0).integers(-9000, 9000, 5000).astype(np.int16)
+    row = Encoded("a", {"samples": whole_T}, 5000)
+    codes_T = codes_of(torch.from_numpy(whole_T / np.float32(32_768)), 256)
+    frames_FM = made.mel.of(whole_T / np.float32(32_768))
+    starts = set()
+    for key in range(8):
+        batch = made.collate([row], np.array([key]))
+        piece_T = batch.inputs["codes"][0]
+        (start,) = (at for at in range(0, 5000, 100) if torch.equal(codes_T[at : at + 1600], piece_T))
+        torch.testing.assert_close(batch.inputs["frames"][0].numpy(), frames_FM[start // 100 :][:17])
+        starts.add(start)
+    assert len(starts) > 3
+    assert made.collate([row]).num_tokens == 5000
 
 
 def test_simple_methods_need_fewer_bits_for_what_they_can_foresee():

@@ -25,6 +25,7 @@ __all__ = [
     "is_own",
     "make_own_known",
     "mel_of",
+    "own_processor",
     "tacotron_config",
     "wavenet_config",
 ]
@@ -86,6 +87,16 @@ def is_own(config: Any) -> bool:
     return getattr(config, "model_type", None) in (TACOTRON, FASTSPEECH, WAVENET)
 
 
+def own_processor(config: Any) -> Any:
+    """What stands for the feature extractor of such a model: of one that hears samples an extractor that leaves them as they are."""
+    import transformers
+
+    mel = mel_of(config)
+    if config.model_type != WAVENET:
+        return MelProcessor(mel)
+    return transformers.Wav2Vec2FeatureExtractor(sampling_rate=mel.rate, do_normalize=False, return_attention_mask=True)
+
+
 def mel_of(config: Any) -> MelSpec:
     """How the model's spectra are made. Raises :class:`CorruptFile` where its config does not say that."""
     try:
@@ -136,7 +147,12 @@ def make_own_known() -> dict[str, Any]:
 
     from pretune.backbones.audio.fastspeech_model import FastSpeechConfig, FastSpeechForTextToSpectrogram
     from pretune.backbones.audio.tacotron_model import TacotronConfig, TacotronForTextToSpectrogram
-    from pretune.backbones.audio.wavenet_model import WaveNetConfig, WaveNetModel
+    from pretune.backbones.audio.wavenet_model import (
+        WaveNetConfig,
+        WaveNetForCTC,
+        WaveNetForSequenceClassification,
+        WaveNetModel,
+    )
 
     transformers.AutoConfig.register(TACOTRON, TacotronConfig, exist_ok=True)
     transformers.AutoModel.register(TacotronConfig, TacotronForTextToSpectrogram, exist_ok=True)
@@ -146,4 +162,8 @@ def make_own_known() -> dict[str, Any]:
     transformers.AutoModelForTextToSpectrogram.register(FastSpeechConfig, FastSpeechForTextToSpectrogram, exist_ok=True)
     transformers.AutoConfig.register(WAVENET, WaveNetConfig, exist_ok=True)
     transformers.AutoModel.register(WaveNetConfig, WaveNetModel, exist_ok=True)
+    transformers.AutoModelForCTC.register(WaveNetConfig, WaveNetForCTC, exist_ok=True)
+    transformers.AutoModelForAudioClassification.register(
+        WaveNetConfig, WaveNetForSequenceClassification, exist_ok=True
+    )
     return {TACOTRON: TacotronConfig, FASTSPEECH: FastSpeechConfig, WAVENET: WaveNetConfig}

@@ -295,8 +295,10 @@ def round_tables(model: Any, keep_float: Sequence[str]) -> None:
             node.input[0], node.output[0] = f"{name}_int8", f"{out}_int8"
             added = (
                 helper.make_node("Cast", [f"{out}_int8"], [f"{out}_cast"], f"{node.name}_cast", to=TensorProto.FLOAT),
-                helper.make_node("Gather", [f"{name}_scale", node.input[1]], [f"{out}_scale"], f"{node.name}_scale"),
-                helper.make_node("Mul", [f"{out}_cast", f"{out}_scale"], [out], f"{node.name}_scaled"),
+                helper.make_node(
+                    "Gather", [f"{name}_scale", node.input[1]], [f"{out}_row_scale"], f"{node.name}_scale"
+                ),
+                helper.make_node("Mul", [f"{out}_cast", f"{out}_row_scale"], [out], f"{node.name}_scaled"),
             )
             for place, one in enumerate(added, start=at + 1):
                 graph.node.insert(place, one)

@@ -17,7 +17,7 @@ from pretune.backbones.adaptation.adapt import Adaptation
 from pretune.engine.fit import Objective
 from pretune.metrics.base import Measured, ScoreSpec, Sums
 from pretune.modalities import Modality
-from pretune.tasks.protocols import EncodedRows
+from pretune.tasks.protocols import EncodedRows, PartsPace
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -75,6 +75,10 @@ class Pretraining(Objective):
     @abstractmethod
     def start(cls, data: Splits, backbone: Backbone, settings: PretrainingSettings, *, seed: int) -> Self:
         """Model and objective before anything is learned. Raises :class:`pretune.errors.PretuneError` where they do not fit."""
+
+    def parts_pace(self, backbone: Backbone) -> PartsPace | None:
+        """How fast the model learns, where the objective says so."""
+        return None
 
     @abstractmethod
     def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> EncodedRows:

@@ -187,6 +187,7 @@ def learning_of(
             rows["train"], batch_size=settings.batch_size or made.default_batch_size, group_by_length=settings.group_by_length
         ),
         goal={"metric": made.primary, "rising": made.specs[made.primary].rising, "evaluate": evaluate, "split": "held-out"},
+        parts_pace=made.parts_pace(backbone),
         default_epochs=made.default_epochs[0 if backbone.kind == "scratch" else 1],
     )  # fmt: skip
     setup.learn_from(rows, fingerprint)

@@ -7,13 +7,13 @@ bands, N layers.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["WaveNet", "codes_of", "frame_places"]
+__all__ = ["GatedLayers", "WaveNet", "codes_of", "frame_places"]
 
 
 def codes_of(samples: torch.Tensor, codes: int) -> torch.Tensor:
@@ -45,8 +45,10 @@ class _Layer(nn.Module):
         return states_BTR + made[..., :inner], made[..., inner:]
 
 
-class WaveNet(nn.Module):
-    """``config`` is :class:`pretune.backbones.audio.wavenet_model.WaveNetConfig`."""
+class GatedLayers(nn.Module):
+    """Embedded codes through gated layers, whose skip sums are what a sample is told by. ``config`` is
+    :class:`pretune.backbones.audio.wavenet_model.WaveNetConfig`.
+    """
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -54,11 +56,9 @@ class WaveNet(nn.Module):
         self.codes, self.hop = config.num_codes, config.mel["hop"]
         self.table = nn.Embedding(self.codes, inner)
         dilations = [2**layer for _ in range(config.num_stacks) for layer in range(config.stack_depth)]
-        self.layers = nn.ModuleList(_Layer(inner, skip, dilation) for dilation in dilations)
         self.told = nn.Linear(config.mel["bands"] + 1, config.told_size)
         self.of_told = nn.Linear(config.told_size, len(dilations) * 2 * inner)
-        self.middle = nn.Linear(skip, skip)
-        self.last = nn.Linear(skip, self.codes)
+        self.layers = nn.ModuleList(_Layer(inner, skip, dilation) for dilation in dilations)
 
     def heard(self, frames_BFM: torch.Tensor, given_B: torch.Tensor) -> torch.Tensor:
         """What frames tell each layer, (B, F, N, 2 R); where none are ``given`` (bool (B,)), that there are none."""
@@ -66,16 +66,31 @@ class WaveNet(nn.Module):
         told_BFC = torch.tanh(self.told(torch.cat([frames_BFM * given_BF1, given_BF1], dim=-1)))
         return self.of_told(told_BFC).unflatten(-1, (len(self.layers), -1))
 
-    def states(self, before_BT: torch.Tensor, frames_BFM: torch.Tensor, given_B: torch.Tensor) -> torch.Tensor:
-        """The skip sum (B, T, S) at each sample, told the codes before it: ``before_BT[:, t]`` is the code of sample t - 1."""
-        told_BFN2 = self.heard(frames_BFM, given_B)
-        place_T = frame_places(before_BT.shape[1], self.hop, frames_BFM.shape[1], before_BT.device)
-        states_BTR, total = self.table(before_BT), None
+    def skips(self, codes_BT: torch.Tensor, told_BTN2: torch.Tensor, place_T: torch.Tensor | None) -> torch.Tensor:
+        """The skip sum (B, T, S) behind each code. ``place_T``: which place of ``told_BTN2`` tells each sample; None: the one that is there."""
+        states_BTR, total = self.table(codes_BT), None
         for number, layer in enumerate(self.layers):
-            states_BTR, skip_BTS = layer(states_BTR, told_BFN2[:, :, number][:, place_T])
+            told_BT2 = told_BTN2[:, :, number]
+            states_BTR, skip_BTS = layer(states_BTR, told_BT2 if place_T is None else told_BT2[:, place_T])
             total = skip_BTS if total is None else total + skip_BTS
         assert total is not None, "there are layers"
         return total
+
+
+@final
+class WaveNet(GatedLayers):
+    """Tells the sample that comes."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        skip = config.hidden_size
+        self.middle = nn.Linear(skip, skip)
+        self.last = nn.Linear(skip, self.codes)
+
+    def states(self, before_BT: torch.Tensor, frames_BFM: torch.Tensor, given_B: torch.Tensor) -> torch.Tensor:
+        """The skip sum (B, T, S) at each sample, told the codes before it: ``before_BT[:, t]`` is the code of sample t - 1."""
+        place_T = frame_places(before_BT.shape[1], self.hop, frames_BFM.shape[1], before_BT.device)
+        return self.skips(before_BT, self.heard(frames_BFM, given_B), place_T)
 
     def logits(self, states_BTS: torch.Tensor) -> torch.Tensor:
         """(B, T, V) of the sample that comes."""

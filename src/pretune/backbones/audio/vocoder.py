@@ -60,4 +60,10 @@ def vocoder_in(folder: str, mel: MelSpec) -> WaveNetVocoder:
             f"--vocoder {folder} is no WaveNet ({found.config.model_type})",
             "make one of the same clips: pretune pretrain scratch:wavenet-tiny --data CLIPS",
         )
-    return WaveNetVocoder(found.build("AutoModel", seed=0)[0].eval(), mel, folder)
+    model, report = found.build("AutoModel", seed=0)
+    if report.initialised:
+        raise UsageError(
+            f"--vocoder {folder} was fine-tuned: its layers hear, and nothing in it tells the next sample any more",
+            "give the run of pretune pretrain that it began from",
+        )
+    return WaveNetVocoder(model.eval(), mel, folder)

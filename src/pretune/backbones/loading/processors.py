@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pretune.backbones.linear import LINEAR_FEATURES, MODEL_TYPE, NoFiles
 from pretune.backbones.loading.folder import require_tokenizer
 from pretune.backbones.loading.library import model_errors, quiet_transformers
-from pretune.backbones.own import MelProcessor, is_own, mel_of
+from pretune.backbones.own import is_own, own_processor
 from pretune.backbones.text.limits import max_length_of
 from pretune.errors import ModelError
 from pretune.modalities import Modality
@@ -68,7 +68,7 @@ def load_processor(modality: Modality, config: PreTrainedConfig, folder: Path, t
     if config.model_type == MODEL_TYPE:
         return NoFiles() if modality.is_file else Terms.read(folder)
     if is_own(config):
-        return MelProcessor(mel_of(config))
+        return own_processor(config)
     if not modality.is_file:
         found = load_tokenizer(folder, trust_remote_code)
         if found.pad_token_id is not None and config.pad_token_id is None:

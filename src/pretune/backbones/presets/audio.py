@@ -21,9 +21,8 @@ from pretune.backbones.own import (
     FASTSPEECH_SIZES,
     TACOTRON_SIZES,
     WAVENET_SIZES,
-    MelProcessor,
     fastspeech_config,
-    mel_of,
+    own_processor,
     tacotron_config,
     wavenet_config,
 )
@@ -159,7 +158,7 @@ def feature_extractor(preset: str, sampling_rate: int) -> Any:
     import transformers
 
     if preset in {*TACOTRON_SIZES, *FASTSPEECH_SIZES, *WAVENET_SIZES}:
-        return MelProcessor(mel_of(audio_config(preset, sampling_rate)))
+        return own_processor(audio_config(preset, sampling_rate))
     if preset in _CONFORMERS:
         return transformers.SeamlessM4TFeatureExtractor(
             feature_size=_BANDS, num_mel_bins=_BANDS, sampling_rate=sampling_rate, stride=_STACK

@@ -24,7 +24,7 @@ from pretune.modalities import Modality
 from pretune.modalities.audio.clips import FULL_SCALE
 from pretune.objectives.audio.sound_baselines import CodeCounts, linear_prediction_bits
 from pretune.objectives.pretraining import Measure, Pretraining
-from pretune.tasks.protocols import EncodedRows
+from pretune.tasks.protocols import EncodedRows, PartsPace
 from pretune.tasks.rows.spoken import SoundRows, spoken_clips
 from pretune.types import TERM, Batch, Encoded, Feed, Loss
 
@@ -41,7 +41,11 @@ __all__ = ["NextSample"]
 UNTOLD_SHARE = 0.3
 """Of the clips, those whose frames the model is not told."""
 _LONGEST_SECONDS = 1.0
-"""Longer clips are learned from in pieces that are drawn anew each time, and measured in their first."""
+"""Clips are measured in their first second."""
+_PIECE_SECONDS = 0.2
+"""Clips are learned from in pieces that are drawn anew each time: in equal time five times as many updates as on a second."""
+_RATE = 6e-3
+"""Of fresh weights 64 channels wide; less by the root of the width."""
 _BUDGET_SAMPLES = 40_000
 _BASELINE_CLIPS = 60
 
@@ -62,7 +66,7 @@ class NextSample(Pretraining):
         "bits_linear": ScoreSpec(rising=False, unit="bits", title="bits by linear prediction of 16 samples"),
     }
     reads: ClassVar[tuple[str, ...]] = READ_BY_MODALITY["audio"]
-    default_epochs: tuple[float, float] = (6.0, 2.0)
+    default_epochs: tuple[float, float] = (12.0, 4.0)
     default_batch_size: int = 8
     models: ClassVar[str] = "a WaveNet, such as scratch:wavenet-tiny"
     reading: str = (
@@ -75,6 +79,7 @@ class NextSample(Pretraining):
         self.mel = mel_of(backbone.config)
         self.codes = int(backbone.config.num_codes)
         self.most = round(_LONGEST_SECONDS * self.mel.rate)
+        self.piece = round(_PIECE_SECONDS * self.mel.rate) // self.mel.hop * self.mel.hop
         self._counts: CodeCounts | None = None
 
     @classmethod
@@ -86,6 +91,12 @@ class NextSample(Pretraining):
     def start(cls, data: Splits, backbone: Backbone, settings: PretrainingSettings, *, seed: int) -> NextSample:
         """See :class:`pretune.objectives.pretraining.Pretraining`."""
         return cls(backbone, seed=seed)
+
+    def parts_pace(self, backbone: Backbone) -> PartsPace | None:
+        """Fresh weights learn at six times the rate of other sound models (docs/decisions.md, D230)."""
+        if backbone.kind != "scratch":
+            return None
+        return PartsPace(learning_rate=_RATE * (64 / int(backbone.config.hidden_size)) ** 0.5)
 
     def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> SoundRows:
         """See :class:`pretune.objectives.pretraining.Pretraining`."""
@@ -108,19 +119,21 @@ class NextSample(Pretraining):
         return codes_of(torch.from_numpy(row.arrays["samples"] / np.float32(FULL_SCALE)), self.codes).numpy()
 
     def collate(self, rows: Sequence[Encoded], keys_B: np.ndarray | None = None) -> Batch:
-        """``inputs``: ``codes`` (B, T), ``frames`` (B, F, M), ``given`` (B,); ``extras``: ``real`` (B, T). With ``keys_B`` long clips are
-        cut to a piece, and of some the frames are not given.
+        """``inputs``: ``codes`` (B, T), ``frames`` (B, F, M), ``given`` (B,); ``extras``: ``real`` (B, T). With ``keys_B`` clips are cut to
+        a piece, and of some the frames are not given.
         """
-        clips = [row.arrays["samples"] / np.float32(FULL_SCALE) for row in rows]
         given_B = torch.ones(len(rows), dtype=torch.bool)
-        for number, clip_T in enumerate(clips):
-            start = 0
+        clips, frames = [], []
+        for number, row in enumerate(rows):
+            start, size = 0, self.most
             if keys_B is not None:
                 rng = np.random.default_rng(int(keys_B[number]))
                 given_B[number] = bool(rng.random() >= UNTOLD_SHARE)
-                start = int(rng.integers(max(1, len(clip_T) - self.most + 1)))
-            clips[number] = clip_T[start : start + self.most]
-        frames = [torch.from_numpy(self.mel.of(clip_T)) for clip_T in clips]
+                size = self.piece
+                start = int(rng.integers(max(0, len(row.arrays["samples"]) - size) // self.mel.hop + 1)) * self.mel.hop
+            clip_T, frames_FM = self._cut(row.arrays["samples"], start, size)
+            clips.append(clip_T)
+            frames.append(torch.from_numpy(frames_FM))
         lengths_B = torch.tensor([len(clip_T) for clip_T in clips])
         samples_BT = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(clip_T) for clip_T in clips], batch_first=True)
         real_BT = torch.arange(samples_BT.shape[1])[None] < lengths_B[:, None]
@@ -132,6 +145,16 @@ class NextSample(Pretraining):
             inputs=inputs, targets=None, counts={TERM: float(lengths_B.sum())}, ids=tuple(row.id for row in rows),
             num_tokens=int(lengths_B.sum()), num_padded=real_BT.numel(), extras={"real": real_BT},
         )  # fmt: skip
+
+    def _cut(self, stored_T: np.ndarray, start: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """``size`` samples at most, from ``start`` on (a whole number of hops), and the whole clip's frames (F, M) there."""
+        hop = self.mel.hop
+        around = math.ceil(self.mel.size / 2 / hop) * hop
+        before = min(start, around)
+        near_T = stored_T[start - before : start + size + around] / np.float32(FULL_SCALE)
+        clip_T = near_T[before : before + size]
+        first = before // hop
+        return clip_T, self.mel.of(near_T)[first : first + self.mel.frames(len(clip_T))]
 
     def losses(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """Nats of the samples of each clip, (B,)."""

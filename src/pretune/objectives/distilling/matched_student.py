@@ -19,6 +19,7 @@ from pretune.objectives.distilling.distil import MatchedStudent
 from pretune.objectives.distilling.inner_matching import InnerMatching, layer_map, relation_heads
 from pretune.tasks.base import Task
 from pretune.tasks.protocols import EncodedRows
+from pretune.tasks.rows.trunk import positions_of
 from pretune.tasks.teacher import Teacher
 
 __all__ = ["Inside", "PreparedStudent", "compared_inside", "ready"]
@@ -62,7 +63,7 @@ def ready(
     found, left_out = compared_inside(
         student.to(device), teacher.model,
         lambda: task.logits_of(student, batch), lambda: teacher.task.logits_of(teacher.model, others),
-        hidden=hidden, attention=attention, seed=seed,
+        hidden=hidden, attention=attention, seed=seed, positions=positions_of(batch),
     )  # fmt: skip
     if found is None:
         return plain._replace(left_out=left_out)
@@ -80,9 +81,11 @@ class Inside(NamedTuple):
 
 def compared_inside(
     student: nn.Module, teacher: nn.Module, run_student: Callable[[], Any], run_teacher: Callable[[], Any], *,
-    hidden: bool, attention: bool, seed: int,
+    hidden: bool, attention: bool, seed: int, positions: torch.Tensor | None = None,
 ) -> tuple[Inside | None, str]:  # fmt: skip
-    """What of two models can be compared inside, found by running both on like rows; and in words what cannot."""
+    """What of two models can be compared inside, found by running both on like rows; and in words what cannot. ``positions`` (B, T) tells
+    which positions of those rows are real: states at others (samples, where frames are answered) are not compared.
+    """
     layers = [encoder_layers(model) for model in (student, teacher)]
     if not all(layers):
         return None, "only answers are compared: the layers of teacher or student cannot be told apart"
@@ -90,19 +93,21 @@ def compared_inside(
     known = attention and all(attention_inputs(one[-1]) is not None for one in layers)
     for relations in (True, False) if known else (False,):
         if pairs or relations:
-            found = _tried(student, teacher, run_student, run_teacher, pairs, relations=relations, seed=seed)
+            found = _tried(
+                student, teacher, run_student, run_teacher, pairs, relations=relations, seed=seed, positions=positions
+            )
             if found is not None:
                 return found, _NO_ATTENTION if attention and not relations else ""
     return None, _NO_STATES
 
 
 _NO_ATTENTION = "attention is not compared: queries, keys and values cannot be heard apart"
-_NO_STATES = "only answers are compared: teacher and student do not have the same positions between their layers"
+_NO_STATES = "only answers are compared: between their layers teacher and student do not have the same positions, those of their answers"
 
 
 def _tried(
     student: nn.Module, teacher: nn.Module, run_student: Callable[[], Any], run_teacher: Callable[[], Any],
-    pairs: Sequence[tuple[int, int]], *, relations: bool, seed: int,
+    pairs: Sequence[tuple[int, int]], *, relations: bool, seed: int, positions: torch.Tensor | None,
 ) -> Inside | None:  # fmt: skip
     """Both models listened to so, if their states are alike in shape."""
     levels = [level for _, level in pairs]
@@ -112,7 +117,7 @@ def _tried(
         with evaluating(model), torch.inference_mode():
             run()
     mine, theirs = own.take() or [], others.take() or []
-    if not _are_alike(mine, theirs):
+    if not _are_alike(mine, theirs, positions):
         own.close()
         others.close()
         return None
@@ -124,8 +129,8 @@ def _tried(
     return Inside(MatchedStudent(student, matching, own), others, told)
 
 
-def _are_alike(mine: list[torch.Tensor], theirs: list[torch.Tensor]) -> bool:
-    if not mine or not theirs:
+def _are_alike(mine: list[torch.Tensor], theirs: list[torch.Tensor], positions: torch.Tensor | None) -> bool:
+    if not mine or not theirs or (positions is not None and positions.shape != mine[0].shape[:2]):
         return False
     shapes = {(one.ndim, *one.shape[:2]) for one in [*mine, *theirs]}
     return len(shapes) == 1 and mine[0].ndim == 3
