@@ -4,7 +4,7 @@
 #   make check         format, lint, types and the fast tests: under two minutes
 #   make test          every test
 #   make bench         speed against the plain tools
-#   make reliability   kills, full disks, broken files: the long form, 5 to 20 minutes (ARGS=--short for a minute of it)
+#   make reliability   kills, full disks, broken files, fuzzing: the long form, 15 to 30 minutes (ARGS=--short for a minute of it; ARGS='--only fuzz-readers')
 #   make site          the documentation as a site, in build/site
 #   make accept        lists the published figures' chapters with their minutes; measures ARGS="CHAPTER ..." (or ARGS=all) and writes docs/results
 

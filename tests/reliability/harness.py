@@ -29,6 +29,8 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 from disks import all_corrupt, bit_flips, crash_points, full_disks
 from folders import absurd_folders, damage_at_rest
+from fuzz import fuzz_readers
+from fuzz_service import fuzz_service
 from interruptions import kills, races, terminations
 from lab import Broken, Lab
 from trials import Plan, Report
@@ -46,6 +48,8 @@ EXPERIMENTS = {
     "full-disks": full_disks,
     "kills": kills,
     "crash-points": crash_points,
+    "fuzz-readers": fuzz_readers,
+    "fuzz-service": fuzz_service,
 }
 
 

@@ -19,6 +19,8 @@ NAMES = (
     "crash-points",
     "damage-at-rest",
     "full-disks",
+    "fuzz-readers",
+    "fuzz-service",
     "kills",
     "non-finite",
     "out-of-memory",

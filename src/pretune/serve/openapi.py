@@ -10,10 +10,12 @@ from pretune.serve.intake import Takes
 __all__ = ["body_of", "one_row_body", "queries", "responses_of", "stream_responses", "with_token"]
 
 _TEXT = {"type": "string"}
+_WORDS = {**_TEXT, "pattern": r"\S"}
+"""What a model reads: blanks alone are refused."""
 _ROW_WORDS = {
     "speaker": {"type": "string", "description": "whose voice; the one with most clips where it is left out"},
-    "text": {**_TEXT, "description": "the text"},
-    "text_pair": {**_TEXT, "description": "the text that it is compared with"},
+    "text": {**_WORDS, "description": "the text"},
+    "text_pair": {**_WORDS, "description": "the text that it is compared with"},
     "image": {**_TEXT, "format": "byte", "description": "the bytes of a picture file in base64 (a data: address too)"},
     "audio": {**_TEXT, "format": "byte", "description": "the bytes of a sound file in base64 (a data: address too)"},
 }
@@ -57,7 +59,7 @@ def body_of(takes: Takes, most_rows: int) -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {"rows": {"type": "array", "minItems": 1, "maxItems": most_rows, "items": row}},
     }
-    given = {"anyOf": [_TEXT, row]} if takes.needed == takes.fields[:1] else row
+    given = {"anyOf": [_TEXT if takes.modality.is_file else _WORDS, row]} if takes.needed == takes.fields[:1] else row
     inputs = {
         "type": "object",
         "required": ["inputs"],
@@ -154,7 +156,7 @@ def _body(schema: dict[str, Any], takes: Takes) -> dict[str, Any]:
     if takes.modality.is_file:
         content[f"{takes.modality}/*"] = {"schema": {"type": "string", "format": "binary"}}
     elif not takes.pairs:
-        content["text/plain"] = {"schema": _TEXT}
+        content["text/plain"] = {"schema": _WORDS}
     content["multipart/form-data"] = {"schema": _form(takes)}
     return {"required": True, "content": content}
 
