@@ -739,7 +739,7 @@ def _learn_samples() -> LearnCase:
         )
 
     def items(rows: Sequence[int]) -> float:
-        return 1600.0 * len(rows)  # pieces of 0.2 s
+        return 800.0 * len(rows)  # pieces of 0.1 s
 
     return LearnCase(rig, range(9), wide, items, least=3.5, rate=1e-2, updates=90)
 
