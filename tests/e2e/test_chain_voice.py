@@ -97,7 +97,10 @@ def test_a_page_that_plays(folder: Path) -> None:
 
 def test_waves_are_held_against_simple_methods(folder: Path) -> None:
     scores = RunFolder(folder / "waves").metrics["held-out"]["scores"]
-    assert {"bits_per_sample", "bits_given_mel", "bits_unigram", "bits_previous", "bits_linear"} == set(scores)
+    told = ("bits_per_sample", "bits_given_mel", "bits_unigram", "bits_previous", "bits_linear")
+    assert {*told, "copy_distance", "copy_distance_griffin_lim"} == set(scores)
+    assert scores["copy_distance_griffin_lim"]["value"] < scores["copy_distance"]["value"]
+    assert "Griffin-Lim is nearer" in " ".join(RunFolder(folder / "waves").metrics["held-out"]["notes"])
 
 
 def test_inner_states_of_waves_are_a_trunk(folder: Path, tmp_path: Path) -> None:
@@ -137,7 +140,8 @@ def hasty_sound(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def exported(folder: Path) -> Path:
-    done("export", folder / "run", "--threads", "1", "--out", folder / "out")
+    told = done("export", folder / "run", "--threads", "1", "--out", folder / "out")
+    assert "pretune predict RUN --vocoder" in told.err
     return folder / "out"
 
 

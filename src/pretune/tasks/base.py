@@ -104,6 +104,8 @@ class Task(ABC):
     """It learns from pairs of texts, and answers single ones too."""
     answers_untrained: ClassVar[bool] = False
     """A trained model answers before it has learned anything, and stands among those that are chosen from."""
+    left_to_pretune: ClassVar[str] = ""
+    """What an exported folder's own program does not do, and what to type for it; "" for nothing."""
     labels: tuple[str, ...]
 
     @classmethod  # noqa: B027

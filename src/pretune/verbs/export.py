@@ -139,6 +139,8 @@ def _write_and_compare(settings: ExportSettings, parent: RunFolder, folder: Path
     for place in parts_of(folder / GRAPH_FILE).values():
         trust_graph(place)
     about = {**about_of(parent), "reading": reading.to_dict(), **_answering(task, say)}
+    if task.left_to_pretune:
+        say.note(task.left_to_pretune)
     reads_pairs = "text_pair" in rows.column_names
     add_program(folder, task, about, engine=_ENGINES[settings.to], graph=signature, reads_pairs=reads_pairs)
     parity = _parity(settings, task, model, examples, items, folder, say)

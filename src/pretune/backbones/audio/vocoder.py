@@ -44,8 +44,9 @@ class WaveNetVocoder:
         """Samples (T,) of clips of frames (F, M), drawn by their keys: a clip is the same in every batch."""
         frames_BFM = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(one) for one in mels], batch_first=True)
         with torch.inference_mode():
-            given_B = torch.ones(len(mels), dtype=torch.bool)
-            heard_BFN2 = self._network.heard(frames_BFM, given_B).numpy()
+            device = self._network.table.weight.device
+            given_B = torch.ones(len(mels), dtype=torch.bool, device=device)
+            heard_BFN2 = self._network.heard(frames_BFM.to(device), given_B).float().cpu().numpy()
         lengths = [max(0, len(one) - 1) * self._mel.hop for one in mels]
         rngs = [np.random.default_rng([key, 1]) for key in keys]
         codes_BT = self._sampler.draw(heard_BFN2, max(lengths), rngs, TEMPERATURE)

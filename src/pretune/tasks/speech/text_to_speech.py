@@ -77,6 +77,10 @@ class TextToSpeech(SpokenAnswers):
         **Task.lacks,
         "explain": "text-to-speech answers with sound: its attention is drawn in the report, and nothing else is explained",
     }
+    left_to_pretune: ClassVar[str] = (
+        "predict.py makes the sound by Griffin-Lim; for that of a WaveNet: pretune predict RUN --vocoder WAVES (WAVES: a run of pretune pretrain "
+        "scratch:wavenet-tiny)"
+    )
     labels: tuple[str, ...] = ()
 
     def __init__(
