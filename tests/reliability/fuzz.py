@@ -222,10 +222,8 @@ def _examples(kind: str, folder: Path, number: int, count: int, tell: Callable[.
         @given(_RECIPES, st.sampled_from(("", "", "zip", "tar.gz")))
         def attempt(recipe: list[tuple[int, tuple[str, int, int]]], packed: str) -> None:
             files = changed_files(SAMPLES[kind](), recipe)
-            if files and packed:
-                files = {f"packed.{packed}": (zipped if packed == "zip" else tarred)(files)}
             if files:
-                note(_is_read_or_refused(folder, files))
+                note(_is_read_or_refused(folder, files, packed))
 
         attempt()
     tell(examples=sum(tally.values()), **tally)
@@ -323,8 +321,10 @@ def _with_its_traceback(answer: Mapping[str, Any]) -> str:
     return str(answer)
 
 
-def _is_read_or_refused(folder: Path, files: Files) -> dict[str, Any]:
-    place = _laid_out(folder, files)
+def _is_read_or_refused(folder: Path, files: Files, packed: str) -> dict[str, Any]:
+    """``packed``: the files are given in an archive of that kind."""
+    given = {f"packed.{packed}": (zipped if packed == "zip" else tarred)(files)} if packed else files
+    place = _laid_out(folder, given)
     answer = inspected(place)
     if "error" in answer:
         return answer
@@ -335,8 +335,9 @@ def _is_read_or_refused(folder: Path, files: Files) -> dict[str, Any]:
     seen = sum(file["rows"] for file in read["files"])
     assert answer["rows"] == seen, f"{seen} rows seen, {answer['rows']} kept, and no word about it: {read}"
     no_talks = sum(unusable_in(read["counts"]).values())
+    no_files = sum(one["count"] for one in read.get("media", {}).get("left_out", {}).values())
     for file in read["files"]:
-        _rows_of_lines(place, file, no_talks if "conversations" in file else 0)
+        _rows_of_lines(files, file, no_files + (no_talks if "conversations" in file else 0))
     if (
         "media" in read
         and "masks" not in read
@@ -346,12 +347,13 @@ def _is_read_or_refused(folder: Path, files: Files) -> dict[str, Any]:
     return answer
 
 
-def _rows_of_lines(place: Path, file: Mapping[str, Any], left_out: int) -> None:
+def _rows_of_lines(files: Files, file: Mapping[str, Any], left_out: int) -> None:
     """A file of JSON lines has a row for each line that is not blank."""
-    path = place if place.is_file() else place / file["name"].partition("/")[2]
-    if file["format"] != "JSON lines" or not path.is_file() or path.suffix == ".gz":
+    own = file["name"].rpartition("/")[2]
+    data = [data for name, data in files.items() if name.rpartition("/")[2] == own]
+    if file["format"] != "JSON lines" or len(data) != 1 or own.endswith((".gz", ".zip", ".tar.gz")):
         return
-    text = path.read_bytes().decode(file["encoding"], "replace")
+    text = data[0].decode(file["encoding"], "replace")
     lines = [line for line in text.lstrip("\ufeff").split("\n") if line.strip(" \t\r\n\ufeff")]
     assert file["rows"] <= len(lines) <= file["rows"] + left_out, f"{len(lines)} lines, {file['rows']} rows: {file}"
 

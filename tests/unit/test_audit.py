@@ -11,6 +11,7 @@ import pytest
 
 import pretune
 from conftest import make_rows, write_csv
+from media_files import put
 from pretune.data.changes.canaries import PREFIX, canaries
 from pretune.errors import DataError, UsageError
 from pretune.evaluation.membership import epsilon_bound, exposure, membership
@@ -75,8 +76,34 @@ def test_canaries_are_the_same_each_time_and_no_two_alike() -> None:
     assert {row["label"] for row in planted} == {"a", "b"}
     assert all(row["id"].startswith(PREFIX) for row in planted)
     assert canaries(["id", "text", "label"], 30, ["a", "b"], 6) != first
-    with pytest.raises(UsageError, match="made of words"):
-        canaries(["image", "label"], 3, ["a", "b"], 0)
+    for columns in (["text", "value"], ["image", "boxes"], ["id", "label"], ["turns", "target"]):
+        with pytest.raises(UsageError, match="not of one class each"):
+            canaries(columns, 3, ["a", "b"], 0)
+
+
+@pytest.mark.parametrize(
+    ("modality", "told"), [("image", {"width": 96, "height": 96}), ("audio", {"seconds": 1.0, "rate": 16_000})]
+)
+def test_canaries_of_pictures_and_clips_are_files_as_reading_gives_them(modality: str, told: dict[str, Any]) -> None:
+    from pretune.data.media.audio import decode_audio
+    from pretune.data.media.image import decode_image
+
+    columns = ["id", modality, "content", "look", "sketch", *told, "label"]
+    first, second = (canaries(columns, 12, ["a", "b"], 5) for _ in range(2))
+    assert first == second
+    rows = [*first[0], *first[1]]
+    assert len({row[modality]["bytes"] for row in rows}) == len({row["content"] for row in rows}) == 24
+    assert {row["label"] for row in first[0]} == {"a", "b"}
+    for row in rows:
+        assert {name: row[name] for name in told} == told
+        assert row["sketch"]
+        if modality == "image":
+            assert decode_image(row[modality]).size == (96, 96)
+        else:
+            samples_T = decode_audio(row[modality], 16_000)
+            assert len(samples_T) == 16_000
+            assert 0.1 < float(np.abs(samples_T).mean()) < 0.3
+    assert canaries(columns, 12, ["a", "b"], 6) != first
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +145,29 @@ def test_an_audit_tells_what_was_learned_by_heart(learned: RunFolder) -> None:
     told = (learned.path / "report.html").read_text()
     assert "What it may give away" in told
     assert "can tell better than by guessing" in told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["pictures", "clips"])
+def test_pictures_and_clips_that_were_planted_are_known_by_heart(kind: str, tmp_path: Path) -> None:
+    """Labels drawn at random, which nothing but the rows themselves can tell."""
+    rng = np.random.default_rng(0)
+    for number in range(130):
+        label, end = rng.choice(["x", "y"]), {"pictures": "png", "clips": "wav"}[kind]
+        put(tmp_path / "data", [f"{label}/{number}.{end}"], first_seed=number)
+    backbone = {"pictures": "linear:pixels", "clips": "linear:log-mel"}[kind]
+    run = tmp_path / "run"
+    settings = FinetuneSettings(
+        backbone=backbone, data=str(tmp_path / "data"), out=str(run), threads=1, test_fraction=0.45, canaries=40,
+    )  # fmt: skip
+    say = Silent()
+    finetune.run(settings, say=say)
+    assert any("40 made-up rows" in warning for warning in say.warnings)
+    facts = audit.run(AuditSettings(run=str(run), threads=1, resamples=200), say=Silent()).facts
+    bits = facts["canaries"]["exposure"]
+    assert bits["n"] == 40
+    assert bits["low"] > bits["none"], bits
+    assert facts["canaries"]["auc"]["low"] > 0.5
 
 
 def test_rows_that_were_learned_from_and_are_harder_are_told_of_as_such() -> None:

@@ -28,7 +28,7 @@ class PrivacySettings(Settings):
     )
     canaries: int = option(
         0,
-        "plant so many made-up rows among the training rows: pretune audit then says how well they were learned by heart",
+        "plant so many made-up rows (texts, pictures or clips) among the training rows: pretune audit then says how well they were learned by heart",
         low=0,
         high=100_000,
     )

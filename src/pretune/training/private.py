@@ -246,7 +246,7 @@ def keep_guarantee(run: RunFolder, plan: PrivatePlan, learning: Learning) -> Non
 
 
 def with_canaries(data: Splits, settings: FinetuneSettings, say: Say) -> Splits:
-    """The data with made-up rows planted among those of train, for ``pretune audit``. Raises :class:`UsageError` where rows are no texts."""
+    """The data with made-up rows planted among those of train, for ``pretune audit``. Raises :class:`UsageError` where rows are not of one class each."""
     from pretune.data.changes.canaries import canaries, planted_in
     from pretune.tasks import find_task
     from pretune.tasks.classes.labelling import Labelling

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pretune.answers import Label
+from pretune.data.media.audio import probe_audio
+from pretune.data.media.image import probe_image
 from pretune.errors import UsageError
+from pretune.modalities import Modality, modality_of_columns
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -20,22 +26,26 @@ PREFIX = "canary-"
 _CONSONANTS, _VOWELS = "bdfgklmnprstvz", "aeiou"
 _TEXTS = ("text", "text_pair")
 _WORDS, _SYLLABLES = 6, (2, 3)
+_SQUARES, _SIDE_PX = 6, 96
+_TONES, _TONE_SECONDS, _TONES_HZ, _RATE_HZ = 8, 0.125, (200.0, 3500.0), 16_000
 
 
 def canaries(
     columns: Sequence[str], count: int, labels: Sequence[str], seed: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """``count`` rows to plant and as many that are not, each of words that no language has, with a label drawn at random; which are which is drawn
-    too, all by ``seed``. Raises :class:`UsageError` for rows that are not texts.
+    """``count`` rows to plant and as many that are not, each with a label drawn at random; which are which is drawn too, all by ``seed``. They are
+    words that no language has, coloured squares, or tones one after the other: nothing in them tells the label. Raises :class:`UsageError` for rows
+    that are not of one class each.
     """
-    told = [name for name in columns if name in _TEXTS]
-    if not told or Label.kind not in columns:
+    modality = modality_of_columns(columns)
+    if Label.kind not in columns or not set(columns) & {*_TEXTS, *modality.columns}:
         raise UsageError(
-            "--canaries are made of words, and these rows are no texts of one class each", "leave --canaries out"
+            "--canaries are rows of one class each with a label drawn at random, and these rows are not of one class each",
+            "leave --canaries out",
         )
-    rng = random.Random(f"canaries:{seed}")
+    rng, made = random.Random(f"canaries:{seed}"), _MADE[modality]
     rows = [
-        {"id": f"{PREFIX}{place}", **{name: _sentence(rng) for name in told}, "label": rng.choice(labels)}
+        {"id": f"{PREFIX}{place}", **made(rng, f"{PREFIX}{place}", columns), "label": rng.choice(labels)}
         for place in range(2 * count)
     ]
     chosen = set(rng.sample(range(2 * count), count))
@@ -46,10 +56,18 @@ def canaries(
 
 def planted_in(train: Dataset, rows: Sequence[dict[str, Any]]) -> Dataset:
     """The training rows with these behind them; columns that they do not have are empty there."""
+    import pyarrow as pa
     from datasets import Dataset, concatenate_datasets
+    from datasets.info import DatasetInfo
+    from datasets.table import InMemoryTable
 
     columns = {name: [row.get(name) for row in rows] for name in train.column_names}
-    return concatenate_datasets([train, Dataset.from_dict(columns, features=train.features)])
+    table = pa.table(columns, schema=train.features.arrow_schema)  # from_dict takes no hash of 64 bits
+    return concatenate_datasets([train, Dataset(InMemoryTable(table), info=DatasetInfo(features=train.features))])
+
+
+def _words(rng: random.Random, _name: str, columns: Sequence[str]) -> dict[str, Any]:
+    return {name: _sentence(rng) for name in columns if name in _TEXTS}
 
 
 def _sentence(rng: random.Random) -> str:
@@ -57,3 +75,35 @@ def _sentence(rng: random.Random) -> str:
         return "".join(rng.choice(_CONSONANTS) + rng.choice(_VOWELS) for _ in range(rng.randint(*_SYLLABLES)))
 
     return " ".join(word() for _ in range(_WORDS))
+
+
+def _picture(rng: random.Random, name: str, _columns: Sequence[str]) -> dict[str, Any]:
+    from PIL import Image
+    from PIL.Image import Resampling
+
+    held = io.BytesIO()
+    squares = Image.frombytes("RGB", (_SQUARES, _SQUARES), rng.randbytes(3 * _SQUARES**2))
+    squares.resize((_SIDE_PX, _SIDE_PX), Resampling.NEAREST).save(held, "PNG")
+    seen = probe_image(io.BytesIO(held.getvalue()), f"{name}.png", None)
+    told = {key: getattr(seen, key) for key in ("content", "look", "sketch", "width", "height")}
+    return {Modality.IMAGE: dict(seen.held), **told}
+
+
+def _clip(rng: random.Random, name: str, _columns: Sequence[str]) -> dict[str, Any]:
+    import soundfile
+
+    times_T = np.arange(round(_TONE_SECONDS * _RATE_HZ)) / _RATE_HZ
+    low, high = np.log(_TONES_HZ)
+    tones = [np.sin(2 * np.pi * np.exp(rng.uniform(low, high)) * times_T) for _ in range(_TONES)]
+    held = io.BytesIO()
+    soundfile.write(held, 0.3 * np.concatenate(tones), _RATE_HZ, format="WAV", subtype="PCM_16")
+    heard = probe_audio(io.BytesIO(held.getvalue()), f"{name}.wav", None)
+    told = {key: getattr(heard, key) for key in ("content", "sketch", "seconds", "rate")}
+    return {Modality.AUDIO: dict(heard.held), **told}
+
+
+_MADE: Mapping[Modality, Callable[[random.Random, str, Sequence[str]], dict[str, Any]]] = {
+    Modality.TEXT: _words,
+    Modality.IMAGE: _picture,
+    Modality.AUDIO: _clip,
+}
