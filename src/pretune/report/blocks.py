@@ -88,7 +88,7 @@ def reliability_block(block: Block) -> Markup:
 
 
 def examples_block(block: Block) -> Markup:
-    """Rows with their text, what they are and what they were predicted as; the first stay open."""
+    """Rows with their text, what they are and what they were predicted as, or what is ``said`` of them; the first stay open."""
     return _folded("examples", block, [_example(row) for row in block.get("rows", [])])
 
 
@@ -112,6 +112,7 @@ def _example(row: Mapping[str, Any]) -> dict[str, Any]:
         "text_pair": _cut(plain(row["text_pair"])) if row.get("text_pair") else "",
         "truth": plain(row.get("truth")),
         "predicted": plain(row.get("predicted")),
+        "said": plain(row["said"]) if row.get("said") else "",
         "probability": percent_text(probability) if isinstance(probability, (int, float)) else "",
         "image": _inside(row.get("image"), "data:image/"),
         "axes": _axes(row.get("axes")),

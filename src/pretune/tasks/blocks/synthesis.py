@@ -96,14 +96,14 @@ def _pair(record: Mapping[str, Any], true: dict[str, Any], rate: int) -> list[di
     figures += [f"{record['mel_distance']:.1f} dB from the true clip"] if "mel_distance" in record else []
     figures += ["did not stop"] if record.get("stopped") is False else []
     figures += [f"heard as “{record['heard']}”"] if "heard" in record else []
-    said = {"id": record["id"], "text": str(record.get("text", "")), "predicted": "made: " + ", ".join(figures)}
+    said = {"id": record["id"], "text": str(record.get("text", "")), "said": "made: " + ", ".join(figures)}
     made = Wave(record["audio"]).cell()
     return [
         {**said, **(shown_clip(made, rate) if made["bytes"] is not None else {})},
         {
             **true,
             "text": "",
-            "truth": "the true clip" + (f", heard as “{record['heard_true']}”" if "heard_true" in record else ""),
+            "said": "the true clip" + (f", heard as “{record['heard_true']}”" if "heard_true" in record else ""),
         },
     ]
 
