@@ -145,7 +145,7 @@ def _pictures(told: Sequence[_Told], rows: Rows) -> Iterator[dict[str, Any]]:
     for title, places in (
         ("Worst pictures", worst),
         ("Best pictures", best),
-        ("Pictures by chance", [rest[i] for i in chance]),
+        ("Pictures at random", [rest[i] for i in chance]),
     ):
         shown = [
             {
