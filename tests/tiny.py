@@ -251,12 +251,17 @@ WORDS = {"money": "see", "science": "oh no", "sport": "ay"}
 """What a clip of a class says: with a letter twice, with a space, and a short one."""
 
 
-def tiny_audio_backbone(*, told: bool = True, features: bool = False, waves: bool = False) -> Backbone:
+def tiny_audio_backbone(
+    *, told: bool = True, features: bool = False, waves: bool = False, bands: bool = False
+) -> Backbone:
     """For sound of 8 kHz; a wav2vec 2.0 of two layers 32 wide, frames of 20 ms, without dropout.
 
     ``told`` False: a model whose norm runs over time and that is not told of padding. ``features``: a conformer on log-mel
-    features of sound of 16 kHz, as small. ``waves``: a WaveNet of four layers.
+    features of sound of 16 kHz, as small. ``bands``: a residual network on those. ``waves``: a WaveNet
+    of four layers.
     """
+    if bands:
+        return _tiny_mel_resnet()
     if features:
         return _tiny_conformer()
     if waves:
@@ -290,6 +295,13 @@ def _tiny_wavenet() -> Backbone:
     config: Any = found.config
     config.residual_size, config.hidden_size, config.stack_depth, config.num_stacks = 16, 24, 4, 1
     config.context_size, config.final_dropout = 32, 0.0
+    return found
+
+
+def _tiny_mel_resnet() -> Backbone:
+    found = load_backbone("scratch:mel-resnet-tiny")
+    config: Any = found.config
+    config.hidden_sizes, config.depths, config.final_dropout = [8, 16], [1, 2], 0.0
     return found
 
 
@@ -442,10 +454,10 @@ PICTURE_KINDS: dict[str, Any] = {kind.name: kind for kind in (MaskedImage, Contr
 
 
 def tiny_sound_task(
-    kind: str, *, told: bool = True, features: bool = False, waves: bool = False, **options: Any
+    kind: str, *, told: bool = True, features: bool = False, waves: bool = False, bands: bool = False, **options: Any
 ) -> tuple[Any, Backbone]:
     """``speech`` (recognition), ``sound`` (classification) or ``sound-labels`` (several labels a clip), and its backbone."""
-    backbone = tiny_audio_backbone(told=told, features=features, waves=waves)
+    backbone = tiny_audio_backbone(told=told, features=features, waves=waves, bands=bands)
     shared = {"mask": frame_mask_of(backbone), **options}
     if kind == "speech":
         return SpeechRecognition(new_vocabulary(WORDS.values()), audio_spec_of(backbone), **shared), backbone

@@ -511,6 +511,7 @@ TASK_CASES: dict[str, tuple[type[Task], Callable[[], TaskCase]]] = {
         lambda: _clips("sound", features=True, augment="light"),
     ),
     "speech-recognition": (SpeechRecognition, lambda: _clips("speech", augment="strong")),
+    "audio-classification of bands": (AudioClassification, lambda: _clips("sound", bands=True, augment="strong")),
     "speech-recognition of features": (
         SpeechRecognition,
         lambda: _clips("speech", features=True, augment="strong"),

@@ -8,6 +8,7 @@ import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pretune.errors import CorruptFile
+from pretune.modalities.audio.filterbank import Filterbank
 from pretune.modalities.audio.mel import MelSpec
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FASTSPEECH",
     "FASTSPEECH_SIZES",
+    "MEL_RESNET_SIZES",
     "TACOTRON",
     "TACOTRON_SIZES",
     "WAVENET",
@@ -25,12 +27,14 @@ __all__ = [
     "is_own",
     "make_own_known",
     "mel_of",
+    "mel_resnet_config",
     "own_processor",
     "tacotron_config",
     "wavenet_config",
 ]
 
 TACOTRON, FASTSPEECH, WAVENET = "pretune_tacotron2", "pretune_fastspeech", "pretune_wavenet"
+MEL_RESNET = "pretune_mel_resnet"
 
 
 class _Size(NamedTuple):
@@ -71,6 +75,25 @@ WAVENET_SIZES = {
 """Stacks of so many layers, channels inside and of the skip sum. ``tiny`` sees 511 samples, ``base`` 3,070."""
 
 
+MEL_RESNET_SIZES = {
+    "mel-resnet-tiny": ((24, 48, 96, 192), (1, 1, 1, 1)),
+    "mel-resnet-mini": ((32, 64, 128, 256), (2, 2, 2, 2)),
+    "mel-resnet-base": ((64, 128, 256, 512), (2, 2, 2, 2)),
+}
+"""Channels and blocks of the stages; ``base`` has those of ResNet-18."""
+
+
+class BandsProcessor:
+    """In place of a feature extractor: the model's config says how many bands are heard."""
+
+    def __init__(self, config: Any) -> None:
+        self.filterbank = Filterbank(config.sampling_rate, config.bands, 1, even="clip")
+        self.sampling_rate = config.sampling_rate
+
+    def save_pretrained(self, folder: object) -> None:
+        """Nothing is written beside the config."""
+
+
 class MelProcessor:
     """In place of a feature extractor: the model's config says how spectra are made."""
 
@@ -84,13 +107,15 @@ class MelProcessor:
 
 def is_own(config: Any) -> bool:
     """Is this the config of such a model?"""
-    return getattr(config, "model_type", None) in (TACOTRON, FASTSPEECH, WAVENET)
+    return getattr(config, "model_type", None) in (TACOTRON, FASTSPEECH, WAVENET, MEL_RESNET)
 
 
 def own_processor(config: Any) -> Any:
     """What stands for the feature extractor of such a model: of one that hears samples an extractor that leaves them as they are."""
     import transformers
 
+    if config.model_type == MEL_RESNET:
+        return BandsProcessor(config)
     mel = mel_of(config)
     if config.model_type != WAVENET:
         return MelProcessor(mel)
@@ -140,12 +165,23 @@ def wavenet_config(preset: str, rate: int) -> PreTrainedConfig:
     )
 
 
+def mel_resnet_config(preset: str, rate: int) -> PreTrainedConfig:
+    """The config of a preset for sound of ``rate`` Hz."""
+    sizes, depths = MEL_RESNET_SIZES[preset]
+    return make_own_known()[MEL_RESNET](hidden_sizes=sizes, depths=depths, sampling_rate=rate)
+
+
 @functools.cache
 def make_own_known() -> dict[str, Any]:
     """The classes of the configs by model type, after they and the models are known to transformers' Auto classes."""
     import transformers
 
     from pretune.backbones.audio.fastspeech_model import FastSpeechConfig, FastSpeechForTextToSpectrogram
+    from pretune.backbones.audio.mel_resnet import (
+        MelResNetConfig,
+        MelResNetForSequenceClassification,
+        MelResNetModel,
+    )
     from pretune.backbones.audio.tacotron_model import TacotronConfig, TacotronForTextToSpectrogram
     from pretune.backbones.audio.wavenet_model import (
         WaveNetConfig,
@@ -166,4 +202,9 @@ def make_own_known() -> dict[str, Any]:
     transformers.AutoModelForAudioClassification.register(
         WaveNetConfig, WaveNetForSequenceClassification, exist_ok=True
     )
-    return {TACOTRON: TacotronConfig, FASTSPEECH: FastSpeechConfig, WAVENET: WaveNetConfig}
+    transformers.AutoConfig.register(MEL_RESNET, MelResNetConfig, exist_ok=True)
+    transformers.AutoModel.register(MelResNetConfig, MelResNetModel, exist_ok=True)
+    transformers.AutoModelForAudioClassification.register(
+        MelResNetConfig, MelResNetForSequenceClassification, exist_ok=True
+    )
+    return {MEL_RESNET: MelResNetConfig, TACOTRON: TacotronConfig, FASTSPEECH: FastSpeechConfig, WAVENET: WaveNetConfig}

@@ -128,13 +128,14 @@ def default_learning_rate(backbone: Backbone, adapt: str, *, masked: bool) -> fl
     """Larger for smaller models: 5e-5 at 768 wide when pre-trained, ten times that for fresh weights.
 
     Turc et al. 2019 (arXiv 1908.08962, appendix A) tune 3e-4 to 3e-5 for these sizes; 1e-3 for a head alone. Low rank learns with ten times
-    the rate of full fine-tuning (Biderman et al. 2024, arXiv 2405.09673, section 4.5), 1e-3 at most.
+    the rate of full fine-tuning (Biderman et al. 2024, arXiv 2405.09673, section 4.5), 1e-3 at most. A convolutional net on spectra begins
+    with 2e-3 (docs/decisions.md, D225).
     """
     if backbone.modality is Modality.IMAGE:
         return _image_learning_rate(backbone, adapt)
     width = int(getattr(backbone.config, "hidden_size", 768))
     if backbone.modality is Modality.AUDIO and backbone.kind == "scratch":
-        return 7e-4 * (128 / width) ** 0.5
+        return 2e-3 if hasattr(backbone.config, "hidden_sizes") else 7e-4 * (128 / width) ** 0.5
     if backbone.kind == "scratch" or masked:
         return min(1e-3, 5e-4 * (512 / width) ** 0.5) if backbone.kind == "scratch" else 1e-4 * (768 / width) ** 0.5
     if adapt == "head":

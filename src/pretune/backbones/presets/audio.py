@@ -10,6 +10,9 @@ mean 0 over a clip: a voice keeps its words, a steady hum vanishes.
 
 A frame is 20 ms at every size of both.
 
+``mel-resnet`` (:mod:`pretune.backbones.audio.mel_resnet`) tells which sound is heard, and not which words: it keeps a hum that the
+conformers' features take away.
+
 ``tacotron`` (:mod:`pretune.backbones.own`) says texts, ``fastspeech`` says them all at once as a ``tacotron`` taught it, ``wavenet`` tells each sample from those before it.
 """
 
@@ -19,9 +22,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pretune.backbones.own import (
     FASTSPEECH_SIZES,
+    MEL_RESNET_SIZES,
     TACOTRON_SIZES,
     WAVENET_SIZES,
     fastspeech_config,
+    mel_resnet_config,
     own_processor,
     tacotron_config,
     wavenet_config,
@@ -72,6 +77,7 @@ _BANDS, _STACK = 80, 2
 AUDIO_PRESETS: tuple[str, ...] = (
     *(f"wav2vec2-{size}" for size in _SIZES),
     *_CONFORMERS,
+    *MEL_RESNET_SIZES,
     *TACOTRON_SIZES,
     *FASTSPEECH_SIZES,
     *WAVENET_SIZES,
@@ -81,9 +87,9 @@ AUDIO_PRESETS: tuple[str, ...] = (
 def only_rate_of(preset: str) -> int | None:
     """The one sampling rate in Hz that a preset hears; None where it may be chosen.
 
-    The windows of w2v-bert's features are 400 samples every 160, which is 25 ms every 10 ms at 16,000 Hz alone.
+    The windows of log-mel features are 400 samples every 160, which is 25 ms every 10 ms at 16,000 Hz alone.
     """
-    return _CONFORMER_HZ if preset in _CONFORMERS else None
+    return _CONFORMER_HZ if preset in {*_CONFORMERS, *MEL_RESNET_SIZES} else None
 
 
 def audio_config(preset: str, sampling_rate: int) -> PreTrainedConfig:
@@ -105,7 +111,7 @@ def audio_config(preset: str, sampling_rate: int) -> PreTrainedConfig:
             f"--sampling-rate is {sampling_rate}, scratch:{preset} hears {only} samples a second",
             "leave --sampling-rate out: clips of other rates are resampled",
         )
-    return _conformer(_CONFORMERS[preset])
+    return mel_resnet_config(preset, only) if preset in MEL_RESNET_SIZES else _conformer(_CONFORMERS[preset])
 
 
 def _wav2vec2(name: str, sampling_rate: int) -> PreTrainedConfig:
@@ -157,7 +163,7 @@ def feature_extractor(preset: str, sampling_rate: int) -> Any:
     """
     import transformers
 
-    if preset in {*TACOTRON_SIZES, *FASTSPEECH_SIZES, *WAVENET_SIZES}:
+    if preset in {*MEL_RESNET_SIZES, *TACOTRON_SIZES, *FASTSPEECH_SIZES, *WAVENET_SIZES}:
         return own_processor(audio_config(preset, sampling_rate))
     if preset in _CONFORMERS:
         return transformers.SeamlessM4TFeatureExtractor(

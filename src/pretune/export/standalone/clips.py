@@ -158,15 +158,16 @@ def convert(rate: int) -> str:
     return f"convert it: ffmpeg -i IN -ac 1 -ar {rate} -c:a pcm_s16le OUT.wav"
 
 
-def features(clip_T: np.ndarray, rate: int, bands: int, stack: int) -> np.ndarray:
-    """Log-mel features (F, stack * M): every band with mean 0 and variance 1 over the clip, windows side by side."""
+def features(clip_T: np.ndarray, rate: int, bands: int, stack: int, even: str) -> np.ndarray:
+    """Log-mel features (F, stack * M): every band, or the whole clip, with mean 0 and variance 1, windows side by side."""
     windows_WT = np.lib.stride_tricks.sliding_window_view(clip_T.astype(np.float64), WINDOW)[::HOP]
     centred_WT = windows_WT - windows_WT.mean(axis=1, keepdims=True)
     before_WT = np.concatenate([centred_WT[:, :1], centred_WT[:, :-1]], axis=1)
     spectrum = np.fft.rfft((centred_WT - 0.97 * before_WT) * np.hanning(WINDOW) ** 0.85, SPECTRUM)
     power = spectrum.real**2 + spectrum.imag**2
     bands_WM = np.log(np.maximum(power @ triangles(rate, bands), np.finfo(np.float32).eps)).astype(np.float32)
-    even_WM = (bands_WM - bands_WM.mean(axis=0)) / np.sqrt(bands_WM.var(axis=0, ddof=1) + 1e-7)
+    over = 0 if even == "band" else None
+    even_WM = (bands_WM - bands_WM.mean(axis=over)) / np.sqrt(bands_WM.var(axis=over, ddof=1) + 1e-7)
     frames = len(even_WM) // stack
     return even_WM[: frames * stack].reshape(frames, -1)
 

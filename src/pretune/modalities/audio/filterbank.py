@@ -28,11 +28,14 @@ _LEAST_VARIANCE = 1e-7
 
 @dataclass(frozen=True)
 class Filterbank:
-    """``bands`` mel bands of sound of ``rate`` Hz, ``stack`` windows a frame."""
+    """``bands`` mel bands of sound of ``rate`` Hz, ``stack`` windows a frame. ``even``: every ``band`` of a clip gets mean 0 and variance 1,
+    so that a voice keeps its words and a steady hum vanishes, or all of the ``clip`` together, so that a hum is heard and loudness is not.
+    """
 
     rate: int
     bands: int
     stack: int
+    even: str = "band"
 
     @property
     def kernels(self) -> tuple[int, int]:
@@ -45,12 +48,13 @@ class Filterbank:
         return HOP, self.stack
 
     def features(self, clip_T: np.ndarray, hidden_M: np.ndarray | None = None) -> np.ndarray:
-        """(F, S * M) float32: every band with mean 0 and variance 1 over the clip, windows side by side.
+        """(F, S * M) float32: with mean 0 and variance 1 over the clip (:attr:`even`), windows side by side.
 
-        Bands of ``hidden_M`` (bool) are set to their mean: SpecAugment's masks in frequency (Park et al. 2019, section 2).
+        Bands of ``hidden_M`` (bool) are set to 0: SpecAugment's masks in frequency (Park et al. 2019, section 2).
         """
         bands_WM = self.log_mel(clip_T)
-        even_WM = (bands_WM - bands_WM.mean(axis=0)) / np.sqrt(bands_WM.var(axis=0, ddof=1) + _LEAST_VARIANCE)
+        over = 0 if self.even == "band" else None
+        even_WM = (bands_WM - bands_WM.mean(axis=over)) / np.sqrt(bands_WM.var(axis=over, ddof=1) + _LEAST_VARIANCE)
         if hidden_M is not None:
             even_WM[:, hidden_M] = 0.0
         frames = len(even_WM) // self.stack
@@ -71,6 +75,8 @@ def filterbank_of(processor: Any) -> Filterbank | None:
     """The filter bank of a feature extractor; None where it has none that is known."""
     from transformers import SeamlessM4TFeatureExtractor
 
+    if isinstance(own := getattr(processor, "filterbank", None), Filterbank):
+        return own
     if not isinstance(processor, SeamlessM4TFeatureExtractor):
         return None
     return Filterbank(int(processor.sampling_rate), int(processor.num_mel_bins), int(processor.stride))
