@@ -84,3 +84,5 @@ def test_what_it_cannot_do_is_refused(run: Path, tmp_path: Path) -> None:
     learn = ("pretrain", *CONFORMER, "--data", data, "--out", out)
     refused(call(*learn, "--objective", "contrastive-audio"), "masked-audio")
     refused(call("finetune", *CONFORMER, "--data", data, "--out", out, "--sampling-rate", "8000"), "hears 16000")
+    which = ("finetune", "scratch:mel-resnet-tiny", *QUICK, "--data", data, "--out", out)
+    refused(call(*which, "--task", "speech-recognition"), "no head that writes characters")

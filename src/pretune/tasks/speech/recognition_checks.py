@@ -16,16 +16,35 @@ from pretune.tasks.speech.ctc_decoding import least_frames
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from pretune.backbones.load import Backbone
     from pretune.backbones.text.characters import CharVocabulary
     from pretune.modalities.audio.clips import AudioSpec
 
-__all__ = ["collapse_warnings", "refuse_other_writing", "refuse_too_long", "transcripts_found", "transcripts_of"]
+__all__ = [
+    "collapse_warnings",
+    "refuse_other_writing",
+    "refuse_too_long",
+    "refuse_without_characters",
+    "transcripts_found",
+    "transcripts_of",
+]
 
 _MOST_TOO_LONG = 0.2
 _NAMED_ROWS = 5
 _FEW_RECORDS = 10
 _NOTHING_LEARNED = 0.9
 """Characters wrong, as a share: letters written at random get so far."""
+
+
+def refuse_without_characters(backbone: Backbone) -> None:
+    """Raise :class:`ModelError` for a backbone that transformers knows no CTC model of."""
+    from transformers import MODEL_FOR_CTC_MAPPING
+
+    if not backbone.trust_remote_code and type(backbone.config) not in MODEL_FOR_CTC_MAPPING:
+        raise ModelError(
+            f"{backbone.name} ({backbone.config.model_type}) has no head that writes characters",
+            "choose a model that hears words, such as scratch:w2v-bert-tiny",
+        )
 
 
 def refuse_too_long(train: Dataset, spelling: CharVocabulary, hearing: AudioSpec) -> None:

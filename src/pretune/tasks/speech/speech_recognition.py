@@ -50,6 +50,7 @@ from pretune.tasks.speech.recognition_checks import (
     collapse_warnings,
     refuse_other_writing,
     refuse_too_long,
+    refuse_without_characters,
     transcripts_found,
     transcripts_of,
 )
@@ -100,6 +101,7 @@ class SpeechRecognition(Task):
     @classmethod
     def start(cls, data: Splits, backbone: Backbone, settings: TaskSettings) -> SpeechRecognition:
         """See :class:`pretune.tasks.base.Task`."""
+        refuse_without_characters(backbone)
         hearing = audio_spec_of(backbone)
         spelling = find_vocabulary(backbone, (text or "" for text in data["train"]["text"]))
         refuse_too_long(data["train"], spelling, hearing)
