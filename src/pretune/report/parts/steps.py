@@ -9,7 +9,7 @@ from pretune.errors import PretuneError
 from pretune.report.layout import Cell, Section, data_table, part
 from pretune.report.parts.benchmark import benchmark_of
 from pretune.report.shown_run import shown_run
-from pretune.report.story import lead, main_split, primary_of
+from pretune.report.story import comparison_sentence, lead, main_split, primary_of
 from pretune.report.words import bytes_text, duration_text, number_text, plain, score_value_text, title_of
 from pretune.runfolder import RunFolder, is_run
 from pretune.wording import counted
@@ -17,6 +17,7 @@ from pretune.wording import counted
 __all__ = ["measured_by_steps", "steps_lead", "steps_of", "steps_section"]
 
 _COLUMNS = ("step", "what", "score", "value", "split", "weights", "one row", "took")
+_SCORE = _COLUMNS.index("score")
 
 
 def steps_of(run: RunFolder) -> dict[str, dict[str, Any]]:
@@ -33,12 +34,13 @@ def measured_by_steps(run: RunFolder) -> dict[str, Any]:
 
 
 def steps_section(run: RunFolder) -> Section | None:
-    """A table of the steps, and the commands they stand for. Figures of a step made from another are those it was compared
-    with its parent by: the same validation rows, one after the other on one machine."""
+    """A table of the steps that made a run (or have not ended well), and the commands of all. Figures of a step made from another are those it
+    was compared with its parent by: the same validation rows, one after the other on one machine."""
     steps = steps_of(run)
     if not steps:
         return None
     found = {name: _facts(run, facts) for name, facts in steps.items()}
+    others = [name for name, facts in steps.items() if not found[name] and facts.get("status") == "finished"]
     rows = [
         [
             Cell(name),
@@ -49,6 +51,7 @@ def steps_section(run: RunFolder) -> Section | None:
             Cell(duration_text(facts["seconds"]) if "seconds" in facts else plain(facts.get("status")), numeric=True),
         ]
         for name, facts in steps.items()
+        if name not in others
     ]
     note = "Faster and smaller are against the step that a step was made from, on the same rows, in turn."
     sentences = [
@@ -57,22 +60,46 @@ def steps_section(run: RunFolder) -> Section | None:
         for line in str((found[name].get("compression") or {}).get("text", "")).splitlines()
     ]
     commands = "\n".join(str(facts.get("command", "")) for facts in steps.values())
-    parts = [data_table("The steps", list(_COLUMNS), rows, note=note)]
+    columns: list[str] = list(_COLUMNS)
+    if len(scores := {row[_SCORE].text for row in rows} - {""}) == 1:  # one score needs no column
+        columns[_SCORE + 1] = scores.pop()
+        columns, rows = _without_score(columns), [_without_score(row) for row in rows]
+    parts = [data_table("The steps", columns, rows, note=note)]
+    if others:
+        sentences.append(f"{', '.join(others)}: what they found stands with the runs above, and in the first lines")
     if sentences:
         parts.append(part("sentences", rows=sentences))
     parts.append(part("details", summary="The command of each step", body=part("code", text=commands, name="commands")))
     return Section("steps", "Steps", tuple(parts))
 
 
+def _without_score(cells: list[Any]) -> list[Any]:
+    return [*cells[:_SCORE], *cells[_SCORE + 1 :]]
+
+
 def steps_lead(run: RunFolder) -> tuple[str, ...]:
-    """What was reached: the outcome of the last step whose run was scored, and how many steps it took."""
+    """What was reached: the outcome of the last step whose run was scored, what was compared, and how many steps it took."""
     steps = steps_of(run)
-    said = [f"{counted(len(steps), 'step')}, each a run of its own in this folder."]
+    said = [
+        *_compared(run),
+        f"{counted(len(steps), 'step')}; those that made a run have a folder of their own in this one.",
+    ]
     for name in reversed(steps):
         facts = _facts(run, steps[name])
         if facts and main_split(facts["metrics"]):
             return (*(f"{name}: {line}" for line in lead(facts, facts["metrics"], (), name)[:2]), *said)
     return tuple(said)
+
+
+def _compared(run: RunFolder) -> list[str]:
+    """The verdict of each comparison that stands with one of the runs, once."""
+    found = {}
+    for step in steps_of(run).values():
+        place = run.path / str(step.get("run") or "-")
+        if is_run(place):
+            for one in shown_run(RunFolder(place)).comparisons:
+                found.setdefault((plain(one.get("a")), plain(one.get("b"))), comparison_sentence(one))
+    return [sentence for sentence in found.values() if sentence]
 
 
 def _facts(run: RunFolder, step: Mapping[str, Any]) -> dict[str, Any]:
