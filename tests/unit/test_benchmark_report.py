@@ -184,8 +184,8 @@ def test_the_page_of_a_recipe_has_its_steps_and_what_was_measured_of_them(tmp_pa
     text = Tree(page).text
     assert all(one in text for one in ("The steps", "81.0", "3.91 × smaller", "4.00 × as fast"))
     assert "pretune quantize small" in page
-    columns = [cell for cell in ("step", "what", "score", "value", "split", "weights") if f">{cell}</th>" in page]
-    assert columns == ["step", "what", "score", "value", "split", "weights"]
+    columns = [cell for cell in ("step", "what", "accuracy", "split", "weights") if f">{cell}</th>" in page]
+    assert columns == ["step", "what", "accuracy", "split", "weights"], "the one score of all steps names its column"
     assert page.index('id="steps"') < page.index('id="benchmark"') < page.index('id="done"')
 
 

@@ -19,6 +19,7 @@ from pretune.report.words import (
     plain,
     score_text,
     score_value_text,
+    short_count,
     title_of,
 )
 from pretune.wording import agree, counted
@@ -231,16 +232,10 @@ def tiles(record: Mapping[str, Any], metrics: Mapping[str, Any], passport: Mappi
         found.append(Tile("rows", number_text(total_rows(passport)), "all splits"))
     parameters = (record.get("model") or {}).get("parameters")
     if parameters:
-        found.append(Tile("parameters", _short(parameters)))
+        found.append(Tile("parameters", short_count(parameters)))
     if record.get("seconds") is not None:
         found.append(Tile("time", duration_text(record["seconds"])))
     return tuple(found)
-
-
-def _short(count: object) -> str:
-    if not isinstance(count, (int, float)):
-        return plain(count)
-    return f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count / 1e3:.0f} k" if count >= 1e4 else number_text(count)
 
 
 def caveats(record: Mapping[str, Any], metrics: Mapping[str, Any], passport: Mapping[str, Any]) -> list[str]:

@@ -23,6 +23,7 @@ __all__ = [
     "score_line",
     "score_text",
     "score_value_text",
+    "short_count",
     "tick_text",
     "title_of",
     "unsaid_pooling",
@@ -215,6 +216,13 @@ def heading_of(name: str) -> str:
     """The same at the beginning of a line: ``PCK@0.2`` stays as it is."""
     title = title_of(name)
     return f"{title[:1].upper()}{title[1:]}"
+
+
+def short_count(count: object) -> str:
+    """A large number to three digits or so: ``22.6 M``."""
+    if not isinstance(count, (int, float)):
+        return plain(count)
+    return f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count / 1e3:.0f} k" if count >= 1e4 else number_text(count)
 
 
 def name_of(place: str) -> str:

@@ -10,7 +10,7 @@ from pretune.report.layout import Cell, Section, data_table, part
 from pretune.report.parts.benchmark import benchmark_of
 from pretune.report.shown_run import shown_run
 from pretune.report.story import comparison_sentence, lead, main_split, primary_of
-from pretune.report.words import bytes_text, duration_text, number_text, plain, score_value_text, title_of
+from pretune.report.words import bytes_text, duration_text, number_text, plain, score_value_text, short_count, title_of
 from pretune.runfolder import RunFolder, is_run
 from pretune.wording import counted
 
@@ -142,7 +142,7 @@ def _bytes(facts: Mapping[str, Any]) -> Cell:
     if after.get("bytes"):
         return Cell(bytes_text(after["bytes"]), f"{compression.get('smaller', 0):.2f} × smaller", numeric=True)
     parameters = (facts.get("model") or {}).get("parameters")
-    return Cell(number_text(parameters) if parameters else "", "parameters" if parameters else "", numeric=True)
+    return Cell(short_count(parameters) if parameters else "", "parameters" if parameters else "", numeric=True)
 
 
 def _latency(facts: Mapping[str, Any]) -> Cell:
