@@ -80,7 +80,7 @@ class _Work:
         """Make the folder and the files that the chapter brings."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, text in self.chapter.files.items():
-            (self.folder / name).write_text(self._placed_text(text), encoding="utf-8")
+            (self.folder / name).write_text(self._placed(text), encoding="utf-8")
 
     def do(self, step: Step, say: Callable[[str], None]) -> dict[str, Any]:
         """The record of a step: from the disk where it was run before, otherwise it is run now."""
@@ -124,13 +124,8 @@ class _Work:
             "output": self._output(step, ended.stdout),
         }
 
-    def _placed(self, word: str) -> str:
-        """The word, with the data that it names where that lies."""
-        first, slash, rest = word.partition("/")
-        return f"{self.places[first]}{slash}{rest}" if first in self.places else word
-
-    def _placed_text(self, text: str) -> str:
-        """A file's text, likewise."""
+    def _placed(self, text: str) -> str:
+        """A word or a file's text, with the data that it names (``sst2/``, ``intent=atis/``) where that lies."""
         for name, place in self.places.items():
             text = re.sub(rf"(?<![\w/.-]){re.escape(name)}/", lambda _, place=place: f"{place}/", text)
         return text

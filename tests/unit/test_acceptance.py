@@ -163,6 +163,13 @@ def test_figures_of_pretune_itself(tmp_path: Path) -> None:
         assert "look ended with code 2" in failed[0]
 
 
+def test_data_is_found_wherever_a_word_names_it(tmp_path: Path) -> None:
+    work = running._Work(chapter(), tmp_path, {"atis": "/data/atis", "MiniLM": "/models/MiniLM"})
+    assert work._placed("intent=atis/,column=label=label") == "intent=/data/atis/,column=label=label"
+    assert work._placed("head=MiniLM/,adapt=head") == "head=/models/MiniLM/,adapt=head"
+    assert [work._placed(word) for word in ("atis/", "atis", "runs/atis/x", "my-atis/")] == ["/data/atis/", "atis", "runs/atis/x", "my-atis/"]  # fmt: skip
+
+
 def test_absent_data_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PRETUNE_DATA", str(tmp_path))
     assert missing_data(chapter(needs={"news": "text/news"})) == ["text/news"]
@@ -228,7 +235,12 @@ def test_a_chapter_that_says_what_it_must_not_is_refused(tmp_path: Path) -> None
 def test_few_digits_are_of_all_speakers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clips = [(digit, speaker, take) for digit in "01" for speaker in ("ann", "bo") for take in range(3)]
     rows = [
-        {"audio_filepath": f"{digit}_{speaker}_{take}.wav", "label": digit, "speaker": speaker}
+        {
+            "audio_filepath": f"{digit}_{speaker}_{take}.wav",
+            "label": digit,
+            "speaker": speaker,
+            "text": "zero" if digit == "0" else "one",
+        }
         for digit, speaker, take in clips
     ]
     for split in ("train", "test"):
@@ -239,3 +251,9 @@ def test_few_digits_are_of_all_speakers(tmp_path: Path, monkeypatch: pytest.Monk
     digits.main()
     assert sorted(path.name for path in (tmp_path / "out" / "train" / "0").iterdir()) == ["0_ann_0.wav", "0_bo_0.wav"]
     assert len(list((tmp_path / "out" / "test").rglob("*.wav"))) == 12
+    monkeypatch.setattr("sys.argv", ["digits", str(tmp_path), str(tmp_path / "words"), "--each", "2", "--words"])
+    digits.main()
+    told = [json.loads(line) for line in (tmp_path / "words" / "train.jsonl").read_text().splitlines()]
+    assert [(Path(row["audio_filepath"]).name, row["text"]) for row in told] == [
+        ("0_ann_0.wav", "zero"), ("0_bo_0.wav", "zero"), ("1_ann_0.wav", "one"), ("1_bo_0.wav", "one"),
+    ]  # fmt: skip
