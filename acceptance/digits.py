@@ -33,9 +33,10 @@ def main() -> None:
             for row in _in_turn(rows)[:most]:
                 clip = asked.fsdd / row["audio_filepath"]
                 shutil.copyfile(clip, folder / clip.name)
-                lines.append(json.dumps({"audio_filepath": f"recordings/{clip.name}", "text": row["text"]}))
+                lines.append({"audio_filepath": f"recordings/{clip.name}", "text": row.get("text")})
         if asked.words:
-            (asked.out / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+            told = "".join(f"{json.dumps(line)}\n" for line in lines)
+            (asked.out / f"{split}.jsonl").write_text(told, encoding="utf-8")
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
