@@ -13,6 +13,9 @@ VENV ?= .venv
 STAMP := $(VENV)/.installed
 TESTFLAGS ?= -n 2 --dist worksteal
 
+# Make 3.81, which macOS has, knows no --output-sync.
+SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
@@ -35,7 +38,7 @@ test: $(STAMP)
 check: $(STAMP)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
-	+$(MAKE) --no-print-directory -j2 --output-sync=target types fast
+	+$(MAKE) --no-print-directory -j2 $(SYNC) types fast
 
 types: $(STAMP)
 	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python src

@@ -60,6 +60,13 @@ def test_a_test_split_of_the_data_is_no_fold() -> None:
         fold_apart(Splits({"train": rows_of(20), "test": rows_of(5)}), "1/2", seed=0, place="x")
 
 
+def test_rows_without_labels_are_no_folds() -> None:
+    """Found by the fuzzer: a traceback."""
+    with pytest.raises(DataError, match="no training rows with labels") as error:
+        fold_apart(Splits({"unlabelled": rows_of(20).remove_columns("label")}), "1/2", seed=0, place="x")
+    assert "--column label=" in error.value.fix
+
+
 @pytest.fixture
 def few(tmp_path: Path) -> Path:
     lines = [f"{word} of number {n},{word}" for n in range(30) for word in ("apples", "berries")]

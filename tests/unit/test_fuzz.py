@@ -29,7 +29,7 @@ def fuzzing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
         sys.modules.pop(name, None)
 
 
-def examples_of(fuzz: Any, kind: str, folder: Path, count: int = 30) -> dict[str, Any]:
+def examples_of(fuzz: Any, kind: str, folder: Path, count: int = 60) -> dict[str, Any]:
     told: dict[str, Any] = {}
     fuzz._examples(kind, folder, 7, count, told.update)
     return told

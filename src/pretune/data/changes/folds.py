@@ -20,14 +20,19 @@ __all__ = ["fold_apart", "folds_of"]
 def fold_apart(splits: Splits, fold: str, *, seed: int, place: str) -> Splits:
     """The training rows of ``fold`` (``2/5``: the second of five) as the test split.
 
-    Raises :class:`UsageError` for what is no fold, :class:`DataError` for data that has a test split of its own or fewer
-    units (different rows, groups) than folds.
+    Raises :class:`UsageError` for what is no fold, :class:`DataError` for data that has a test split of its own, no
+    rows with labels, or fewer units (different rows, groups) than folds.
     """
     number, count = _numbers(fold)
     if "test" in splits:
         raise DataError(
             f"{place} has a test split of its own, and --fold would make another of its training rows",
             "leave --fold out, or give --splits none to take files and folders called test like others",
+        )
+    if "train" not in splits:
+        raise DataError(
+            f"{place} has no training rows with labels, of which --fold could set some apart",
+            "name their column: --column label=NAME; or leave --fold out",
         )
     train = splits["train"]
     fold_N = folds_of(train, count, seed=seed)
