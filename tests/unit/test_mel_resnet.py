@@ -10,6 +10,8 @@ import torch
 from transformers import AutoModelForAudioClassification
 
 from pretune.backbones.own import mel_resnet_config
+from pretune.backbones.parts.units import keep_parts, units_of
+from pretune.compress.pruning.plan import Shares, apply_plan, choose_parts, plan_of
 from pretune.export.standalone import clips as standalone
 from pretune.modalities.audio.filterbank import Filterbank
 
@@ -48,6 +50,42 @@ def test_a_steady_hum_is_told_from_another_and_loudness_is_not() -> None:
     by_band = Filterbank(16_000, 80, 1)
     apart = np.abs(by_band.features(hum(300)).mean(axis=0) - by_band.features(hum(3000)).mean(axis=0))
     assert apart.max() < 1e-3, "with each band even nothing of it is left on average"
+
+
+def test_channels_that_say_nothing_are_taken_out_unheard() -> None:
+    torch.manual_seed(0)
+    model = AutoModelForAudioClassification.from_config(mel_resnet_config("mel-resnet-tiny", 16_000)).eval()
+    gone = [0, 5, 17]
+    for block in model.mel_resnet.layers:
+        with torch.no_grad():
+            block.first.weight[gone] = 0.0
+    clips_BFM = torch.randn(2, 50, 80)
+    with torch.no_grad():
+        before = model(clips_BFM).logits
+        plan = plan_of(model, model.config, Shares(1.0, 1.0, 0.75), first_counts={})
+        units = {unit.name: unit for unit in units_of(model)}
+        assert plan.counts == {"layers.0": 18, "layers.1": 36, "layers.2": 72, "layers.3": 144}
+        loud = {name: np.array([part not in gone for part in range(unit.count)], float) for name, unit in units.items()}
+        kept = {name: [part for part in range(unit.count) if loud[name][part]] for name, unit in units.items()}
+        for name, unit in units.items():
+            keep_parts(unit, kept[name])
+        assert torch.allclose(model(clips_BFM).logits, before, atol=1e-5)
+
+
+def test_a_pruned_one_is_read_again_by_its_config() -> None:
+    torch.manual_seed(0)
+    model = AutoModelForAudioClassification.from_config(mel_resnet_config("mel-resnet-tiny", 16_000)).eval()
+    plan = plan_of(model, model.config, Shares(1.0, 1.0, 0.5), first_counts={})
+    units = units_of(model)
+    apply_plan(
+        model, plan, choose_parts(units, plan, {unit.name: np.arange(unit.count, dtype=float) for unit in units})
+    )
+    assert model.config.inner_sizes == [12, 24, 48, 96]
+    again = AutoModelForAudioClassification.from_config(model.config).eval()
+    again.load_state_dict(model.state_dict())
+    clips_BFM = torch.randn(2, 50, 80)
+    with torch.no_grad():
+        assert torch.allclose(again(clips_BFM).logits, model(clips_BFM).logits, atol=1e-6)
 
 
 def test_predict_py_hears_the_same() -> None:

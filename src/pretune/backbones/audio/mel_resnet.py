@@ -22,17 +22,19 @@ __all__ = ["MelResNetConfig", "MelResNetForSequenceClassification", "MelResNetMo
 
 
 class MelResNetConfig(transformers.PreTrainedConfig):
-    """``hidden_sizes`` channels of ``depths`` blocks, each stage half as fine as the one before; ``bands`` of sound of ``sampling_rate`` Hz.
-    While it learns, frames are hidden as ``mask_time_prob`` and ``mask_time_length`` say.
+    """``hidden_sizes`` channels of ``depths`` blocks, each stage half as fine as the one before, and ``inner_sizes`` between the two
+    convolutions of a block (None: as many); ``bands`` of sound of ``sampling_rate`` Hz. While it learns, frames are hidden as ``mask_time_prob`` and ``mask_time_length`` say.
     """
 
     model_type = "pretune_mel_resnet"
 
     def __init__(
-        self, *, hidden_sizes: Sequence[int] = (24, 48, 96, 192), depths: Sequence[int] = (1, 1, 1, 1), bands: int = 80,
+        self, *, hidden_sizes: Sequence[int] = (24, 48, 96, 192), depths: Sequence[int] = (1, 1, 1, 1),
+        inner_sizes: Sequence[int] | None = None, bands: int = 80,
         sampling_rate: int = 16_000, final_dropout: float = 0.2, mask_time_prob: float = 0.1, mask_time_length: int = 10, **named: Any,
     ) -> None:  # fmt: skip
         self.hidden_sizes, self.depths = [*hidden_sizes], [*depths]
+        self.inner_sizes = [*(inner_sizes or hidden_sizes)]
         self.bands, self.sampling_rate = bands, sampling_rate
         self.final_dropout = final_dropout
         self.mask_time_prob, self.mask_time_length = mask_time_prob, mask_time_length
@@ -71,12 +73,12 @@ class _RealNorm(nn.Module):
 class _Block(nn.Module):
     """Two convolutions; what is read is added, through one of its own where the map becomes coarser or wider."""
 
-    def __init__(self, before: int, after: int, stride: int) -> None:
+    def __init__(self, before: int, inner: int, after: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
-        self.first = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
-        self.second = nn.Conv2d(after, after, 3, padding=1, bias=False)
-        self.first_norm, self.second_norm = _RealNorm(after), _RealNorm(after)
+        self.first = nn.Conv2d(before, inner, 3, stride=stride, padding=1, bias=False)
+        self.second = nn.Conv2d(inner, after, 3, padding=1, bias=False)
+        self.first_norm, self.second_norm = _RealNorm(inner), _RealNorm(after)
         self.across = None if (before, stride) == (after, 1) else nn.Conv2d(before, after, 1, stride=stride, bias=False)
         self.across_norm = None if self.across is None else _RealNorm(after)
 
@@ -101,9 +103,9 @@ class _Stages(nn.Module):
         self.norm = _RealNorm(widths[0])
         self.layers = nn.ModuleList()
         before = widths[0]
-        for width, depth in zip(widths, config.depths, strict=True):
+        for width, inner, depth in zip(widths, config.inner_sizes, config.depths, strict=True):
             for number in range(depth):
-                self.layers.append(_Block(before, width, 1 if number else 2))
+                self.layers.append(_Block(before, inner, width, 1 if number else 2))
                 before = width
 
     def forward(

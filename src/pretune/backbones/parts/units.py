@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from pretune.backbones.detection.queries import num_queries
-from pretune.backbones.own import TACOTRON
+from pretune.backbones.own import MEL_RESNET, TACOTRON
 from pretune.backbones.parts.wrapped import inner_config
 
 __all__ = ["WRITERS", "Reader", "Unit", "base_of", "features_of", "keep_parts", "units_of", "weight_read"]
@@ -104,6 +104,8 @@ def units_of(model: nn.Module) -> list[Unit]:
     if kind == "timm_wrapper":
         has_parts = hasattr(base, "features") and hasattr(base, "pre_logits")
         return list(_vgg(base)) if has_parts and not is_inside else []
+    if kind == MEL_RESNET:
+        return list(_mel_resnet(base))
     if kind == TACOTRON:
         return list(_tacotron(base))
     if kind in WRITERS:
@@ -202,6 +204,13 @@ def _resnet_inside(base: Any) -> Iterator[Unit]:
             for step, (one, other) in enumerate(itertools.pairwise(block.layer)):
                 where = f"encoder.stages.{place}.layers.{number}.layer.{step}"
                 yield _channels(where, _conv(one), [_conv(other)[0]])
+
+
+def _mel_resnet(base: Any) -> Iterator[Unit]:
+    """The channels between the two convolutions of each block."""
+    for number, block in enumerate(base.layers):
+        makers = [Reader(block.first), Reader(block.first_norm.norm)]
+        yield _channels(f"layers.{number}", makers, [Reader(block.second)])
 
 
 def _mobilenet(base: Any) -> Iterator[Unit]:

@@ -6,7 +6,7 @@
   gone is kept by name (:mod:`pretune.backbones.parts.removed`). Each layer keeps as many as any other all the same: to let layers
   share one number by what their heads are worth was no better (docs/decisions.md, D57).
 - Tacotron: ``decoder_size``, the units of both cells of its decoder.
-- Decoders and encoder-decoders: feed-forward neurons alone, of both sides. ResNet: the widths of its stages (inside a detector or segmenter: channels inside its blocks, by name: D215). MobileNetV2: how much its blocks expand. VGG: ``mlp_ratio``, and channels by name.
+- Decoders and encoder-decoders: feed-forward neurons alone, of both sides. ResNet: the widths of its stages (inside a detector or segmenter: channels inside its blocks, by name: D215). MobileNetV2: how much its blocks expand. mel-resnet: ``inner_sizes``, the channels inside its blocks. VGG: ``mlp_ratio``, and channels by name.
 
 A share of weights is meant. Where a part is both made and read by parts of its own kind (channels of ResNet and VGG, units of an LSTM) the
 square root of the share is kept of each, as the weights between them are the product of both.
@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from pretune.backbones.loading.library import quiet_transformers
-from pretune.backbones.own import TACOTRON
+from pretune.backbones.own import MEL_RESNET, TACOTRON
 from pretune.backbones.parts.removed import REMOVED, removed_of, renamed
 from pretune.backbones.parts.units import CHANNELS, FEED_FORWARD, HEADS, RECURRENT, WRITERS, Unit, keep_parts, units_of
 from pretune.backbones.parts.wrapped import give_inner_config, inner_config
@@ -56,7 +56,7 @@ def plan_of(model: nn.Module, config: Any, shares: Shares, *, first_counts: Mapp
     units = units_of(model)
     if not units:
         raise UsageError(
-            f"{(inner_config(config) or config).model_type} cannot be pruned{'' if inner_config(config) is None else ' inside a decoder or detector'}: which of its parts belong together is known for BERT, RoBERTa, ELECTRA, DistilBERT, ViT, wav2vec 2.0, HuBERT, w2v-bert, ResNet, MobileNetV2, VGG, T5, BART, Marian, Pegasus, GPT-2, LLaMA and Tacotron",
+            f"{(inner_config(config) or config).model_type} cannot be pruned{'' if inner_config(config) is None else ' inside a decoder or detector'}: which of its parts belong together is known for BERT, RoBERTa, ELECTRA, DistilBERT, ViT, wav2vec 2.0, HuBERT, w2v-bert, ResNet, MobileNetV2, VGG, T5, BART, Marian, Pegasus, GPT-2, LLaMA, Tacotron and mel-resnet",
             "pretune distill teaches a smaller model of another architecture what this one knows",
         )
     narrow = copy.deepcopy(config)
@@ -84,7 +84,13 @@ def plan_of(model: nn.Module, config: Any, shares: Shares, *, first_counts: Mapp
     return Plan(narrow, counts)
 
 
-_BY_NAME: Mapping[str, tuple[str, ...]] = {"vit": (), "resnet": (), "mobilenet_v2": (), "timm_wrapper": (CHANNELS,)}
+_BY_NAME: Mapping[str, tuple[str, ...]] = {
+    "vit": (),
+    "resnet": (),
+    "mobilenet_v2": (),
+    "timm_wrapper": (CHANNELS,),
+    MEL_RESNET: (),
+}
 """The kinds of parts that are kept by name where the config does not say them; of all others the heads are."""
 _INSIDE: Mapping[str, tuple[str, ...]] = {"resnet": (CHANNELS,)}
 """The same of trunks inside a decoder or detector: the widths of a ResNet's stages are read from outside, and stay."""
@@ -105,6 +111,8 @@ def _narrow(config: Any, shares: Shares) -> None:
         config.hidden_sizes = [_rounded(size, share) for size in config.hidden_sizes]
     elif kind == TACOTRON:
         config.decoder_size = _rounded(config.decoder_size, shares.channels**0.5)
+    elif kind == MEL_RESNET:
+        config.inner_sizes = [_rounded(size, shares.channels) for size in config.inner_sizes]
     elif kind == "mobilenet_v2":
         config.expand_ratio = round(config.expand_ratio * shares.channels, 4)
     elif kind == "timm_wrapper":
