@@ -301,7 +301,7 @@ def _tiny_wavenet() -> Backbone:
 def _tiny_mel_resnet() -> Backbone:
     found = load_backbone("scratch:mel-resnet-tiny")
     config: Any = found.config
-    config.hidden_sizes, config.depths, config.final_dropout = [8, 16], [1, 2], 0.0
+    config.hidden_sizes, config.inner_sizes, config.depths, config.final_dropout = [8, 16], [8, 12], [1, 2], 0.0
     return found
 
 
