@@ -15,6 +15,7 @@ from acceptance.lookup import NotThere, look_up
 from cli_calls import QUICK, TINY, done
 
 from conftest import make_rows
+from pretune.objectives.listing import PRETRAININGS
 from pretune.tasks import TASKS
 from pretune.tasks.speech import text_to_speech
 from tiny import spoken_rows
@@ -80,7 +81,10 @@ def sources(claim: Claim) -> Iterator[tuple[str, str]]:
 def as_printed(path: str, facts: dict[str, Any]) -> str:
     """The path in what the small set gives: its first score, variant and kind of copy stand for others' of the same form."""
     first = next(iter(facts.get("scores", {})), "")
-    scores = "|".join({score for task in TASKS for score in task.metric_type.specs})
+    scores = "|".join(
+        {score for task in TASKS for score in task.metric_type.specs}
+        | {score for objective in PRETRAININGS.values() for score in getattr(objective, "specs", ())}
+    )
     path = re.sub(rf"^scores\.({scores})\b", f"scores.{first}", path)
     path = re.sub(rf"^baselines\.[\w-]+\.({scores})\b", "baselines.majority.accuracy", path)
     path = re.sub(r"^against\.[\w-]+\.", "against.majority.", path)
