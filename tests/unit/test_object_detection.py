@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from pretune.modalities.image.transform import ImageTransform
 from pretune.tasks import ObjectDetection
 from pretune.tasks.blocks.detection import pairs_told
 from pretune.tasks.rows.trunk import on_trunk
+from pretune.training import setup
 from pretune.types import TERM, Encoded, Example
 from tiny import CPU, dataset_of, tiny_boxed_task, tiny_boxes
 
@@ -174,6 +176,21 @@ def test_a_trained_trunk_keeps_its_first_layers() -> None:
     assert all(not module.training for module in resting)
     assert {group.lr_scale for group in plan.groups} == {1.0, 0.3}
     assert sum(len(group.parameters) for group in plan.groups) == len(list(model.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("head", "adapt", "asked", "rate"),
+    [
+        ("ssd", "head", None, 1e-2), ("ssd", "full", None, 2e-3), ("ssd", "head", 5e-4, 5e-4), ("faster-rcnn", "head", None, 2e-3),
+    ],
+)  # fmt: skip
+def test_a_head_that_learns_alone_has_a_rate_of_its_own(
+    head: str, adapt: str, asked: float | None, rate: float
+) -> None:
+    task, backbone = tiny_boxed_task(head=head)
+    model, _ = task.build(backbone, seed=0)
+    settings = SimpleNamespace(learning_rate=asked, verb="finetune", dp_epsilon=None)
+    assert setup._rate(settings, backbone, adapt, task.parts_pace(model, backbone)) == rate
 
 
 @pytest.mark.parametrize(

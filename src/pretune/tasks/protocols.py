@@ -100,11 +100,12 @@ class Locating(Protocol):
 @dataclass(frozen=True)
 class PartsPace:
     """How fast the parts of a model learn whose head is fresh: ``learning_rate`` of the head where the settings name none (None: the
-    one at which the backbone's own rate is its trunk's), ``trunk_scale`` times that the modules ``trunk`` (none: what lies under the head), and
+    one at which the backbone's own rate is its trunk's), ``alone_rate`` where the head alone learns (None: the same), ``trunk_scale`` times that the modules ``trunk`` (none: what lies under the head), and
     ``resting`` modules not at all.
     """
 
     learning_rate: float | None = None
+    alone_rate: float | None = None
     trunk_scale: float = 1.0
     trunk: tuple[torch.nn.Module, ...] = ()
     resting: tuple[torch.nn.Module, ...] = ()

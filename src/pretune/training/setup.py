@@ -264,10 +264,12 @@ def _rate(settings: Any, backbone: Backbone, adapt: str, pace: PartsPace) -> flo
 
     if settings.learning_rate is not None:
         return settings.learning_rate
-    if pace.learning_rate is not None:
-        return pace.learning_rate
     if adapt == "head" and getattr(settings, "dp_epsilon", None) is not None:
         return PRIVATE_HEAD_RATE
+    if adapt == "head" and pace.alone_rate is not None:
+        return pace.alone_rate
+    if pace.learning_rate is not None:
+        return pace.learning_rate
     masked = settings.verb == "pretrain"
     return default_learning_rate(backbone, adapt, masked=masked) / pace.trunk_scale
 

@@ -5,8 +5,9 @@ Shapes: B pictures of a batch, A anchors of the canvas, K classes with the backg
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from typing import final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch.nn import functional
@@ -17,8 +18,13 @@ from pretune.tasks.places.detection.head import Places, Targets
 from pretune.tasks.rows.boxed import BoxTarget
 from pretune.types import Batch, Encoded
 
+if TYPE_CHECKING:
+    from pretune.backbones.load import Backbone
+    from pretune.tasks.protocols import PartsPace
+
 __all__ = ["OneStage"]
 
+ALONE_RATE = 1e-2
 NEGATIVES_A_POSITIVE, FEWEST_NEGATIVES = 3, 8
 """Anchors of background that a picture is learned by: three to one that finds something (section 2.2), and some where none does."""
 
@@ -36,6 +42,10 @@ class OneStage(AnchoredHead):
     def chooses(self) -> bool:
         """Every anchor answers."""
         return False
+
+    def parts_pace(self, model: Any, backbone: Backbone) -> PartsPace:
+        """Small convolutions on maps that rest take a larger rate (docs/decisions.md, D227)."""
+        return dataclasses.replace(super().parts_pace(model, backbone), alone_rate=ALONE_RATE)
 
     def targets(self, rows: Sequence[Encoded]) -> Targets:
         """``classes`` (B, A) with 0 for background and -1 for what counts for nothing, ``offsets`` (B, A, 4). A picture counts for the
