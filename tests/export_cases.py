@@ -175,7 +175,7 @@ def _mobilenet() -> Backbone:
     return found
 
 
-def _sound_run(place: Path, kind: str, **options: bool) -> RunFolder:
+def _sound_run(place: Path, kind: str, **options: str) -> RunFolder:
     task, backbone = tiny_sound_task(kind, **options)
     key = {"speech": "text", "sound": "label", "sound-labels": "labels"}[kind]
     data = _clips(place.with_name(f"{place.name}-data"), key, audio_spec_of(backbone).rate)
@@ -200,11 +200,11 @@ RUNS: dict[str, Callable[[Path], RunFolder]] = {
     ),
     "mobilenet": lambda place: _picture_run(place, _mobilenet()),
     "wav2vec2-speech": lambda place: _sound_run(place, "speech"),
-    "wav2vec2-untold": lambda place: _sound_run(place, "speech", told=False),
+    "wav2vec2-untold": lambda place: _sound_run(place, "speech", hears="untold"),
     "wav2vec2-sound": lambda place: _sound_run(place, "sound"),
-    "wavenet-speech": lambda place: _sound_run(place, "speech", waves=True),
-    "conformer-speech": lambda place: _sound_run(place, "speech", features=True),
-    "conformer-labels": lambda place: _sound_run(place, "sound-labels", features=True),
+    "wavenet-speech": lambda place: _sound_run(place, "speech", hears="waves"),
+    "conformer-speech": lambda place: _sound_run(place, "speech", hears="features"),
+    "conformer-labels": lambda place: _sound_run(place, "sound-labels", hears="features"),
 }
 """Runs by name, made in a folder that does not exist yet; their data lies beside it."""
 

@@ -251,21 +251,16 @@ WORDS = {"money": "see", "science": "oh no", "sport": "ay"}
 """What a clip of a class says: with a letter twice, with a space, and a short one."""
 
 
-def tiny_audio_backbone(
-    *, told: bool = True, features: bool = False, waves: bool = False, bands: bool = False
-) -> Backbone:
+def tiny_audio_backbone(hears: str = "samples") -> Backbone:
     """For sound of 8 kHz; a wav2vec 2.0 of two layers 32 wide, frames of 20 ms, without dropout.
 
-    ``told`` False: a model whose norm runs over time and that is not told of padding. ``features``: a conformer on log-mel
-    features of sound of 16 kHz, as small. ``bands``: a residual network on those. ``waves``: a WaveNet
-    of four layers.
+    ``hears`` else: ``untold``, one whose norm runs over time and that is not told of padding; ``features``, a conformer on log-mel features of
+    sound of 16 kHz, as small; ``bands``, a residual network on those; ``waves``, a WaveNet of four layers.
     """
-    if bands:
-        return _tiny_mel_resnet()
-    if features:
-        return _tiny_conformer()
-    if waves:
-        return _tiny_wavenet()
+    made = {"features": _tiny_conformer, "bands": _tiny_mel_resnet, "waves": _tiny_wavenet}
+    if hears in made:
+        return made[hears]()
+    assert hears in ("samples", "untold"), hears
     found = load_backbone("scratch:wav2vec2-tiny", sampling_rate=8_000)
     config = found.config
     config.hidden_size, config.intermediate_size, config.num_hidden_layers, config.num_attention_heads = 32, 64, 2, 2
@@ -273,7 +268,7 @@ def tiny_audio_backbone(
     config.classifier_proj_size = config.codevector_dim = config.proj_codevector_dim = 32
     config.num_codevectors_per_group, config.num_negatives = 8, 10
     config.hidden_dropout = config.attention_dropout = config.final_dropout = 0.0
-    if not told:
+    if hears == "untold":
         config.feat_extract_norm, config.do_stable_layer_norm = "group", False
         found.processor.return_attention_mask = False
     return found
@@ -453,11 +448,9 @@ TEXT_KINDS: dict[str, Any] = {
 PICTURE_KINDS: dict[str, Any] = {kind.name: kind for kind in (MaskedImage, ContrastiveImage, SelfDistilImage)}
 
 
-def tiny_sound_task(
-    kind: str, *, told: bool = True, features: bool = False, waves: bool = False, bands: bool = False, **options: Any
-) -> tuple[Any, Backbone]:
+def tiny_sound_task(kind: str, *, hears: str = "samples", **options: Any) -> tuple[Any, Backbone]:
     """``speech`` (recognition), ``sound`` (classification) or ``sound-labels`` (several labels a clip), and its backbone."""
-    backbone = tiny_audio_backbone(told=told, features=features, waves=waves, bands=bands)
+    backbone = tiny_audio_backbone(hears)
     shared = {"mask": frame_mask_of(backbone), **options}
     if kind == "speech":
         return SpeechRecognition(new_vocabulary(WORDS.values()), audio_spec_of(backbone), **shared), backbone
@@ -606,7 +599,7 @@ class Rig:
             self.objective.adaptation = self._adaptation(adapt, fast)
             stored = self.objective.encode_rows(dataset_of(tiny_clips(rows)), fingerprint=f"rig-{rows}")
         elif kind == "masked-audio":
-            self.objective = MaskedAudio(tiny_audio_backbone(features=True), seed=seed, **options)
+            self.objective = MaskedAudio(tiny_audio_backbone("features"), seed=seed, **options)
             self.model = self.objective.model
             self.objective.adaptation = self._adaptation(adapt, fast)
             stored = self.objective.encode_rows(dataset_of(tiny_clips(rows)), fingerprint=f"rig-{rows}")
@@ -633,7 +626,7 @@ class Rig:
         elif kind in ("speech", "sound"):
             stored = self._sound(kind, adapt, rows, fast, options)
         elif kind == "next-sample":
-            self.objective = NextSample(tiny_audio_backbone(waves=True), seed=seed)
+            self.objective = NextSample(tiny_audio_backbone("waves"), seed=seed)
             self.model = self.objective.model
             self.objective.adaptation = self._adaptation(adapt, fast)
             stored = self.objective.encode_rows(dataset_of(tiny_clips(rows)), fingerprint=f"rig-{rows}")

@@ -98,8 +98,8 @@ CASES: dict[str, Any] = {
     "vit": of_picture,
     "vit of other pictures": lambda: of_picture(48),
     "wav2vec2": of_clip,
-    "wav2vec2 not told of padding": lambda: of_clip(told=False),
-    "w2v-bert": lambda: of_clip(features=True),
+    "wav2vec2 not told of padding": lambda: of_clip(hears="untold"),
+    "w2v-bert": lambda: of_clip(hears="features"),
     "speech": lambda: attended(*tiny_sound_task("speech"), Example("0", {"audio": tiny_clips(2)[1]["audio"]}))[1],
 }
 

@@ -134,6 +134,6 @@ def test_explained_is_one_less_the_error_over_the_teachers_variance() -> None:
 
 
 def test_models_that_hear_otherwise_are_refused() -> None:
-    other = tiny_audio_backbone(features=True)
+    other = tiny_audio_backbone("features")
     with pytest.raises(ModelError, match="do not hear alike"):
         DistilFeatures(other, TaughtSettings(teacher=saved_teacher("audio")), seed=0)

@@ -35,7 +35,7 @@ RATE = 16_000
 
 @pytest.fixture(scope="module")
 def hearing() -> AudioSpec:
-    return audio_spec_of(tiny_audio_backbone(features=True))
+    return audio_spec_of(tiny_audio_backbone("features"))
 
 
 def noise(samples: int, seed: int = 0) -> np.ndarray:
@@ -53,7 +53,7 @@ def sung(samples: int, seed: int = 0) -> np.ndarray:
 def extracted(clips: list[np.ndarray]) -> dict[str, torch.Tensor]:
     """What the model's own feature extractor makes of the clips."""
     floats = [clip / np.float32(32_768) for clip in clips]
-    return tiny_audio_backbone(features=True).processor(floats, sampling_rate=RATE, return_tensors="pt")
+    return tiny_audio_backbone("features").processor(floats, sampling_rate=RATE, return_tensors="pt")
 
 
 # --- what is heard ----------------------------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ def test_batches_are_a_tenth_of_a_second_wide(hearing: AudioSpec) -> None:
 
 
 def test_frames_are_those_that_the_model_makes(hearing: AudioSpec) -> None:
-    model, _ = tiny_audio_backbone(features=True).build("AutoModel", seed=0)
+    model, _ = tiny_audio_backbone("features").build("AutoModel", seed=0)
     for samples in (hearing.least_samples, 5000, 16_000):
         inputs, _ = collate_clips([noise(samples)], hearing)
         real = int(inputs["attention_mask"].sum())
@@ -130,7 +130,7 @@ def test_clips_of_telephones_are_resampled_for_it() -> None:
 
 
 def test_a_model_comes_back_from_its_folder(tmp_path: Path) -> None:
-    task, backbone = tiny_sound_task("speech", features=True)
+    task, backbone = tiny_sound_task("speech", hears="features")
     model, _ = task.build(backbone, seed=0)
     save_model(model, task.processor_to_save(backbone), tmp_path)
     again = load_backbone(str(tmp_path))
@@ -142,7 +142,7 @@ def test_a_model_comes_back_from_its_folder(tmp_path: Path) -> None:
 
 def test_a_folder_in_hub_layout_is_fine_tuned(tmp_path: Path) -> None:
     """As published: the bare encoder, its extractor's settings in preprocessor_config.json, no tokenizer."""
-    backbone = tiny_audio_backbone(features=True)
+    backbone = tiny_audio_backbone("features")
     model, _ = backbone.build("AutoModel", seed=0)
     model.save_pretrained(tmp_path)  # type: ignore[operator]
     told = {
@@ -158,7 +158,7 @@ def test_a_folder_in_hub_layout_is_fine_tuned(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_together_is_said() -> None:
-    backbone = tiny_audio_backbone(features=True)
+    backbone = tiny_audio_backbone("features")
     backbone.config.feature_projection_input_dim = 80
     with pytest.raises(ModelError, match="reads 80 features a frame, its feature extractor makes 160"):
         audio_spec_of(backbone)
@@ -172,7 +172,7 @@ def test_what_does_not_fit_together_is_said() -> None:
 
 
 def test_pre_training_names_the_models_that_it_suits() -> None:
-    backbone = tiny_audio_backbone(features=True)
+    backbone = tiny_audio_backbone("features")
     with pytest.raises(UsageError, match="--objective contrastive-audio does not fit scratch:w2v-bert-tiny"):
         find_pretraining(backbone, "contrastive-audio")
     with pytest.raises(ModelError, match="no codes"):
@@ -209,7 +209,7 @@ def test_ranges_of_bands_are_drawn_within_their_width() -> None:
 
 @pytest.mark.parametrize("kind", ["speech", "sound"])
 def test_variation_is_a_function_of_the_draw_alone(kind: str) -> None:
-    task, _ = tiny_sound_task(kind, features=True, augment="strong")
+    task, _ = tiny_sound_task(kind, hears="features", augment="strong")
     row = task.encode_rows(dataset_of(tiny_clips(3)), fingerprint="vary-features")[1]
     one, same, other = (task.augment(row, np.random.default_rng(seed)) for seed in (1, 1, 2))
     for name in ("samples", "mask", "bands"):
@@ -220,7 +220,7 @@ def test_variation_is_a_function_of_the_draw_alone(kind: str) -> None:
 
 
 def test_numpys_global_state_changes_nothing() -> None:
-    task, backbone = tiny_sound_task("speech", features=True, augment="light")
+    task, backbone = tiny_sound_task("speech", hears="features", augment="light")
     backbone.config.mask_feature_prob = 0.5
     model, _ = task.build(backbone, seed=0)
     rows = task.encode_rows(dataset_of(tiny_clips(4)), fingerprint="global-state-features")
@@ -238,7 +238,7 @@ def test_numpys_global_state_changes_nothing() -> None:
 
 @pytest.mark.parametrize("kind", ["speech", "sound"])
 def test_a_frozen_encoder_is_run_once_and_gives_the_same(kind: str) -> None:
-    task, backbone = tiny_sound_task(kind, features=True)
+    task, backbone = tiny_sound_task(kind, hears="features")
     model, _ = task.build(backbone, seed=0)
     plan = plan_adaptation(model, "head", weight_decay=0.0)
     rows = {"train": task.encode_rows(dataset_of(tiny_clips(8)), fingerprint="trunk-features")}
@@ -255,7 +255,7 @@ def test_a_frozen_encoder_is_run_once_and_gives_the_same(kind: str) -> None:
 
 
 def test_the_layers_are_told_apart() -> None:
-    task, backbone = tiny_sound_task("sound", features=True)
+    task, backbone = tiny_sound_task("sound", hears="features")
     model, _ = task.build(backbone, seed=0)
     plan = plan_adaptation(model, "top:1", weight_decay=0.01)
     assert plan.num_layers == 2
@@ -265,7 +265,7 @@ def test_the_layers_are_told_apart() -> None:
 
 
 def test_half_precision_gives_about_the_same(hearing: AudioSpec) -> None:
-    task, backbone = tiny_sound_task("sound", features=True)
+    task, backbone = tiny_sound_task("sound", hears="features")
     model: Any = fast.make_fast(task.build(backbone, seed=0)[0].eval())
     rows = task.encode_rows(dataset_of(tiny_clips(4)), fingerprint="bf16-features")
     batch = task.collate([rows[i] for i in range(4)])

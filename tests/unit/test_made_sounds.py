@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
@@ -10,17 +9,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-RECIPE = Path(__file__).parents[2] / "examples" / "made_sounds.py"
+from examples_code import example_module
 
 
 @pytest.fixture(scope="module")
 def recipe() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("made_sounds", RECIPE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return example_module("made_sounds")
 
 
 def test_a_clip_is_its_number_and_clips_of_a_recording_are_not_the_same(recipe: ModuleType) -> None:

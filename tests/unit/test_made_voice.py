@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import wave
@@ -11,18 +10,14 @@ from types import ModuleType
 
 import pytest
 
-RECIPE = Path(__file__).parents[2] / "examples" / "made_voice.py"
+from examples_code import example_module
+
 ROWS = 12
 
 
 @pytest.fixture(scope="module")
 def recipe() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("made_voice", RECIPE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return example_module("made_voice")
 
 
 def test_sentences_are_short_plain_whole_and_each_once(recipe: ModuleType):

@@ -19,7 +19,7 @@ from tiny import CPU, Rig, dataset_of, largest_difference, tiny_audio_backbone, 
 
 
 def objective(rows: int = 12) -> tuple[MaskedAudio, object]:
-    made = MaskedAudio(tiny_audio_backbone(features=True), seed=0)
+    made = MaskedAudio(tiny_audio_backbone("features"), seed=0)
     stored = made.encode_rows(dataset_of(tiny_clips(rows)), fingerprint=f"masked-audio-{rows}")
     made.begin(stored, fingerprint="")
     return made, stored
@@ -87,8 +87,8 @@ def test_fine_tuning_takes_up_every_weight_of_the_encoder(tmp_path: Path, kind: 
     with torch.no_grad():
         for parameter in made.model.parameters():
             parameter.add_(0.01)
-    save_model(made.saved(), tiny_audio_backbone(features=True).processor, tmp_path)
-    task, _ = tiny_sound_task(kind, features=True)
+    save_model(made.saved(), tiny_audio_backbone("features").processor, tmp_path)
+    task, _ = tiny_sound_task(kind, hears="features")
     model, report = task.build(load_backbone(str(tmp_path)), seed=0)
     base = model.base_model_prefix + "."
     assert not [name for name in report.initialised if name.startswith(base)]
@@ -98,7 +98,7 @@ def test_fine_tuning_takes_up_every_weight_of_the_encoder(tmp_path: Path, kind: 
 
 
 def test_models_of_features_are_found_and_others_refused() -> None:
-    assert find_pretraining(tiny_audio_backbone(features=True)) is MaskedAudio
+    assert find_pretraining(tiny_audio_backbone("features")) is MaskedAudio
     with pytest.raises(ModelError, match="reads no log-mel features"):
         MaskedAudio(tiny_audio_backbone(), seed=0)
 

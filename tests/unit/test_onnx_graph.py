@@ -48,7 +48,7 @@ def picture_case(preset: str, kind: Any = ImageClassification) -> Case:
     return _built(kind(LABELS, image_transform_of(backbone.processor)), backbone, tiny_pictures(9))
 
 
-def sound_case(kind: str, **options: bool) -> Case:
+def sound_case(kind: str, **options: str) -> Case:
     task, backbone = tiny_sound_task(kind, **options)
     return _built(task, backbone, tiny_clips(9))
 
@@ -73,10 +73,10 @@ CASES: dict[str, Callable[[], Case]] = {
     "resnet-labels": lambda: picture_case("resnet-10", ImageMultilabelClassification),
     "mobilenet": lambda: picture_case("mobilenet-v2"),
     "wav2vec2": lambda: sound_case("sound"),
-    "wav2vec2-untold": lambda: sound_case("speech", told=False),
+    "wav2vec2-untold": lambda: sound_case("speech", hears="untold"),
     "wav2vec2-speech": lambda: sound_case("speech"),
-    "conformer-speech": lambda: sound_case("speech", features=True),
-    "conformer-labels": lambda: sound_case("sound-labels", features=True),
+    "conformer-speech": lambda: sound_case("speech", hears="features"),
+    "conformer-labels": lambda: sound_case("sound-labels", hears="features"),
 }
 
 

@@ -112,7 +112,7 @@ def world_of(kind: type[Pretraining]) -> tuple[Splits, Any]:
             tiny_clips(12),
             [
                 tiny_audio_backbone(),
-                tiny_audio_backbone(features=True),
+                tiny_audio_backbone("features"),
                 load_backbone("scratch:wavenet-tiny", sampling_rate=8_000),
             ],
         ),

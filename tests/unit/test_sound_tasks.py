@@ -283,7 +283,7 @@ def test_a_frozen_encoder_is_run_once_and_gives_the_same(kind: str) -> None:
 
 
 def test_a_model_that_is_not_told_of_padding_keeps_no_trunk() -> None:
-    task, backbone = tiny_sound_task("sound", told=False)
+    task, backbone = tiny_sound_task("sound", hears="untold")
     assert task.runs_in_parts
     assert not task.varies_rows
     model, _ = task.build(backbone, seed=0)

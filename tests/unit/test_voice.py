@@ -239,7 +239,7 @@ def test_a_piece_of_a_clip_has_the_frames_of_the_whole_clip():
     from pretune.types import Encoded
     from tiny import tiny_audio_backbone
 
-    made = NextSample(tiny_audio_backbone(waves=True), seed=0)
+    made = NextSample(tiny_audio_backbone("waves"), seed=0)
     whole_T = np.random.default_rng(0).integers(-9000, 9000, 5000).astype(np.int16)
     row = Encoded("a", {"samples": whole_T}, 5000)
     codes_T = codes_of(torch.from_numpy(whole_T / np.float32(32_768)), 256)

@@ -42,7 +42,7 @@ LINEAR_FEATURES = {one.linear.removeprefix(LINEAR): one for one in Modality}
 
 
 class NoFiles:
-    """In place of a tokenizer, for features that need nothing beside the model."""
+    """In place of a tokenizer or feature extractor, for features that need nothing beside the model."""
 
     def save_pretrained(self, folder: object) -> None:
         """Nothing is written."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pretune.backbones.linear import NoFiles
 from pretune.errors import CorruptFile
 from pretune.modalities.audio.filterbank import Filterbank
 from pretune.modalities.audio.mel import MelSpec
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FASTSPEECH",
     "FASTSPEECH_SIZES",
+    "MEL_RESNET",
     "MEL_RESNET_SIZES",
     "TACOTRON",
     "TACOTRON_SIZES",
@@ -33,8 +35,8 @@ __all__ = [
     "wavenet_config",
 ]
 
-TACOTRON, FASTSPEECH, WAVENET = "pretune_tacotron2", "pretune_fastspeech", "pretune_wavenet"
-MEL_RESNET = "pretune_mel_resnet"
+TACOTRON, FASTSPEECH = "pretune_tacotron2", "pretune_fastspeech"
+WAVENET, MEL_RESNET = "pretune_wavenet", "pretune_mel_resnet"
 
 
 class _Size(NamedTuple):
@@ -83,26 +85,20 @@ MEL_RESNET_SIZES = {
 """Channels and blocks of the stages; ``base`` has those of ResNet-18."""
 
 
-class BandsProcessor:
+class BandsProcessor(NoFiles):
     """In place of a feature extractor: the model's config says how many bands are heard."""
 
     def __init__(self, config: Any) -> None:
         self.filterbank = Filterbank(config.sampling_rate, config.bands, 1, even="clip")
         self.sampling_rate = config.sampling_rate
 
-    def save_pretrained(self, folder: object) -> None:
-        """Nothing is written beside the config."""
 
-
-class MelProcessor:
+class MelProcessor(NoFiles):
     """In place of a feature extractor: the model's config says how spectra are made."""
 
     def __init__(self, mel: MelSpec) -> None:
         self.mel = mel
         self.sampling_rate = mel.rate
-
-    def save_pretrained(self, folder: object) -> None:
-        """Nothing is written beside the config."""
 
 
 def is_own(config: Any) -> bool:

@@ -166,9 +166,8 @@ def learning_of(
         say.note(f"counted in the rows before learning: {told}")
         backbone.notes["counted"] = told
         counted_in = (one for one in made.model.buffers() if one.is_floating_point())
-        cluster.spread(
-            [*made.model.parameters(), *counted_in]
-        )  # what is computed may differ in its last bits between machines
+        # What is computed may differ in its last bits between machines.
+        cluster.spread([*made.model.parameters(), *counted_in])
 
     if advice := made.advice(rows["train"]):
         say.note(advice)
