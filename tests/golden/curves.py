@@ -41,7 +41,7 @@ RUNS: dict[str, dict[str, Any]] = {
     },
     "sound": {"kind": "sound", "augment": "light", "micro_batch_size": 3, "steps": 20},
     "speech": {"kind": "speech", "augment": "strong", "micro_batch_size": 3, "steps": 20},
-    "speech-features": {"kind": "speech", "features": True, "augment": "strong", "micro_batch_size": 3, "steps": 20},
+    "speech-features": {"kind": "speech", "hears": "features", "augment": "strong", "micro_batch_size": 3, "steps": 20},
     "masked-audio": {"kind": "masked-audio", "steps": 20},
     "contrastive-audio": {"kind": "contrastive-audio", "steps": 20},
     "distil-masked": {

@@ -25,7 +25,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "head": {"adapt": "head"},
     "lora": {"adapt": "lora"},
     "micro-batches": {"micro_batch_size": 3, "schedule": "constant"},
-    "features of sound": {"kind": "speech", "features": True, "augment": "strong"},
+    "features of sound": {"kind": "speech", "hears": "features", "augment": "strong"},
     "distilled, inner states too": {"kind": "distil", "hidden": True, "attention": True},
     "masked": {"kind": "pretrain"},
     "masked words, gradual": {"kind": "pretrain", "mask_whole_words": True, "adapt": "gradual"},

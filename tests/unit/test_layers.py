@@ -53,7 +53,9 @@ def _taught(kind: str, folder: Path) -> tuple[Any, Any, dict[str, torch.Tensor]]
         backbone.config.num_hidden_layers = 4
         task, rows = ImageClassification(LABELS, image_transform_of(backbone.processor)), dataset_of(tiny_pictures(6))
     else:
-        task, backbone = tiny_sound_task(kind.removesuffix(" of features"), features=kind.endswith("features"))
+        task, backbone = tiny_sound_task(
+            kind.removesuffix(" of features"), hears="features" if kind.endswith("features") else "samples"
+        )
         backbone.config.num_hidden_layers = 4
         rows = None
     model, _ = task.build(backbone, seed=3)

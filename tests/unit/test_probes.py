@@ -41,7 +41,7 @@ def world(kind: str) -> tuple[Any, torch.nn.Module, Any]:
         backbone, data = tiny_image_backbone("resnet-10"), dataset_of(tiny_pictures(24))
         task: Any = ImageClassification(LABELS, image_transform_of(backbone.processor))
     elif kind.startswith("sound"):
-        task, backbone = tiny_sound_task("sound", told=kind == "sound")
+        task, backbone = tiny_sound_task("sound", hears="samples" if kind == "sound" else "untold")
         data = dataset_of(tiny_clips(24))
     else:
         backbone, rows = tiny_backbone("roberta" if kind == "roberta" else "bert"), uneven_rows(30)

@@ -55,7 +55,7 @@ def _sound(model_type: str) -> Callable[[], tuple[nn.Module, Any]]:
     def build() -> tuple[nn.Module, Any]:
         from transformers import AutoConfig, AutoModelForAudioClassification
 
-        backbone = tiny_audio_backbone(features=model_type == "wav2vec2-bert")
+        backbone = tiny_audio_backbone("features" if model_type == "wav2vec2-bert" else "samples")
         told = {**backbone.config.to_dict(), "num_attention_heads": 4, "model_type": model_type}
         told.pop("architectures", None)
         config = AutoConfig.for_model(**told)
