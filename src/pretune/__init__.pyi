@@ -297,11 +297,14 @@ class _Benchmark(_Out, total=False):
     threads: int | None
     resamples: int
 
-class _Study(_Data, _Clean, _Run, total=False):
+class _Engine(_Call, total=False):
+    engine: Literal['processes', 'ray']
+    jobs: int | None
+
+class _Study(_Data, _Clean, _Engine, _Run, total=False):
     budgets: str
     seeds: int
     set: str | Sequence[str]
-    jobs: int
     split: Literal['test', 'validation']
     resamples: int
     seed: int
@@ -388,10 +391,9 @@ class _Push(_Call, total=False):
     message: str | None
     dry_run: bool
 
-class _RunRecipe(_Run, total=False):
+class _RunRecipe(_Engine, _Run, total=False):
     out: _Place | None
     dry_run: bool
-    jobs: int
     set: str | Sequence[str]
 
 class _List(_Call, total=False):

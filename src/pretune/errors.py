@@ -14,6 +14,7 @@ __all__ = [
     "CorruptFile",
     "DataError",
     "DiskFull",
+    "FolderBusy",
     "Interrupted",
     "ModelError",
     "NonFiniteUpdate",
@@ -70,6 +71,10 @@ class RunError(PretuneError):
     """The run folder is locked, of another run, or not what the verb needs."""
 
     kind = "run"
+
+
+class FolderBusy(RunError):
+    """Another process writes the run folder."""
 
 
 class CorruptFile(PretuneError):

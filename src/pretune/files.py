@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from pretune.errors import CorruptFile, DiskFull, RunError
+from pretune.errors import CorruptFile, DiskFull, FolderBusy, RunError
 from pretune.locks import LockFile
 
 try:
@@ -316,7 +316,7 @@ def _object_of(line: bytes) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, or raise :class:`RunError` naming who holds it.
+    """Hold the folder's lock, or raise :class:`FolderBusy` naming who holds it, :class:`RunError` where none can be held.
 
     The kernel drops the lock when its process dies, so a killed run never blocks the next one.
     """
@@ -326,7 +326,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         try:
             lock.take()
         except BlockingIOError:
-            raise RunError(
+            raise FolderBusy(
                 f"{folder} is being written by {lock.holder()}",
                 "wait for it to end, stop it, or choose another folder with --out",
             ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 from pretune.errors import UsageError
 from pretune.metrics.base import ScoreSpec
 from pretune.study.curves import Curves, fit_power_law, labels_for
-from pretune.study.plan import arms_of, budgets_of, cells_of
+from pretune.study.plan import arms_of, budgets_of, cells_of, plan_of
+from pretune.study.study import StudySettings
 from pretune.study.verdict import sentences
 
 BUDGETS = (10, 30, 100, 300, 1000)
@@ -49,6 +51,14 @@ def test_budgets() -> None:
     for wrong in ("1", "600", "ten", "10,10", "", "-5"):
         with pytest.raises(UsageError, match="--budgets"):
             budgets_of(wrong, 500)
+
+
+def test_words_of_an_arm_are_what_the_option_takes() -> None:
+    """10 is a number to YAML, and a text to --save-every."""
+    cells = cells_of(arms_of(["a,learning-rate=2e-5", "b"]), [None], [0])
+    plan = plan_of(StudySettings(data="news.csv"), cells, Path("out"), ["save-every=10"], "test")
+    assert plan.steps[0].settings.to_dict()["save_every"] == "10"
+    assert plan.steps[0].settings.to_dict()["learning_rate"] == 2e-5
 
 
 def test_cheap_runs_come_first_with_arms_side_by_side() -> None:

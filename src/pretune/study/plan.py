@@ -13,7 +13,7 @@ from pretune.config import CleanSettings, DataSettings
 from pretune.errors import UsageError
 from pretune.interface.declare import build_settings, load_verb
 from pretune.options import Settings
-from pretune.study.recipe import Recipe, Step
+from pretune.study.recipe import Recipe, Step, as_declared
 from pretune.study.recipe_file import typed
 
 __all__ = ["Arm", "Cell", "arms_of", "budgets_of", "cells_of", "options_of", "plan_of"]
@@ -137,8 +137,10 @@ def plan_of(settings: Settings, cells: Sequence[Cell], out: Path, shared: Sequen
 
 
 def _step(cell: Cell, verb: str, values: dict[str, Any]) -> Step:
+    settings_class = load_verb(verb).settings_class
     try:
-        settings = build_settings(load_verb(verb).settings_class, (), values)
+        declared = {key: as_declared(settings_class, key, value) for key, value in values.items()}
+        settings = build_settings(settings_class, (), declared)
     except UsageError as error:
         raise UsageError(f"arm {cell.arm.name}: {error.problem}", error.fix) from None
     name = cell.name if verb == "finetune" else f"{cell.name}.{verb}"

@@ -32,7 +32,7 @@ from pretune.interface.story import VERBS
 from pretune.options import Settings, flag_of, value_type
 from pretune.study.recipe_file import load_recipe_file, typed
 
-__all__ = ["Recipe", "Step", "read_recipe"]
+__all__ = ["Recipe", "Step", "as_declared", "read_recipe"]
 
 _NOT_IN_RECIPES = ("run", "study", "serve", "demo", "list", "cache")
 _REFERENCE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<braced>[^}]*)\}|(?P<plain>[\w-]+))")
@@ -197,7 +197,7 @@ class _Reading:
         values = {key: self._resolved(value, needs) for key, value in {**shared, **own}.items()}
         if makes_run:
             values["out"] = str(self.folder / name)
-        values = {key: _as_declared(settings_class, key, value) for key, value in values.items()}
+        values = {key: as_declared(settings_class, key, value) for key, value in values.items()}
         settings = build_settings(settings_class, (), values)
         _refuse_streams(settings)
         return settings
@@ -255,7 +255,7 @@ def _refuse_streams(settings: Settings) -> None:
         raise UsageError("its answers would go nowhere", "name a file for them: out: labels.jsonl")
 
 
-def _as_declared(settings_class: type[Settings], name: str, value: Any) -> Any:
+def as_declared(settings_class: type[Settings], name: str, value: Any) -> Any:
     """YAML's idea of a value as the option's: a number where words are asked for, one item where several may stand, and
     2e-5, which YAML 1.1 takes for a word.
     """

@@ -16,7 +16,8 @@ from pretune.interface.outcome import WAS_FINISHED, Outcome, Say
 from pretune.newrun import create_run, refuse_place
 from pretune.options import option
 from pretune.runfolder import RunFolder, is_run, now
-from pretune.study.parallel import do_steps_of
+from pretune.study.engines.base import EngineSettings
+from pretune.study.parallel import do_steps_of, refuse_missing_engine
 from pretune.study.recipe import Recipe, read_recipe
 from pretune.study.steps import StepsDone, failure_noted
 
@@ -24,7 +25,7 @@ __all__ = ["RunRecipeSettings", "run"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunRecipeSettings(RunSettings):
+class RunRecipeSettings(EngineSettings, RunSettings):
     """Settings of ``pretune run``."""
 
     verb: ClassVar[str] = "run"
@@ -38,9 +39,6 @@ class RunRecipeSettings(RunSettings):
         "check the recipe and say what would be done, with each step's command; write nothing",
         not_in_identity=True,
     )
-    jobs: int = option(
-        1, "steps at a time that do not wait for each other, each in a process of its own with its share of the processors", low=1, high=256, not_in_identity=True
-    )  # fmt: skip
     set: tuple[str, ...] = option(
         (), "change one of the recipe's defaults: data=other.csv, seed=1", metavar="NAME=VALUE", not_in_identity=True
     )
@@ -71,6 +69,7 @@ def run(settings: RunRecipeSettings, *, say: Say) -> Outcome:
         pretune run recipe.yaml
         pretune run recipe.yaml --set data=other.csv --out runs/other
     """
+    refuse_missing_engine(settings)
     recipe = read_recipe(Path(settings.recipe), out=settings.out, changes=_changes(settings.set))
     keys = recipe.keys()
     refuse_place(recipe.out)
@@ -92,7 +91,7 @@ def run(settings: RunRecipeSettings, *, say: Say) -> Outcome:
             parents=[str(recipe.out / step.name) for step in recipe.steps if step.makes_run],
         )
         with failure_noted(folder):
-            do_steps_of(recipe.steps, keys, state, say, jobs=settings.jobs)
+            do_steps_of(recipe.steps, keys, state, say, settings)
             state.forget_others({step.name for step in recipe.steps})
         folder.update_record(status="finished", finished=now(), seconds=round(time.monotonic() - began, 1))
         load_verb("report")(str(folder.path), say=say)

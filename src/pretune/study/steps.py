@@ -89,11 +89,18 @@ def do_steps(steps: Sequence[Step], keys: Mapping[str, str], state: StepsDone, s
 
 
 def begun(step: Step, key: str, state: StepsDone) -> Settings:
-    """Note that a step begins. Gives its settings: what was made with other options by an earlier form of it is replaced."""
+    """Note that a step begins. Gives its settings: what was made with other options by an earlier form of it is replaced, which
+    is remembered until it was done.
+    """
     before, settings = state.steps.get(step.name, {}), step.settings
-    if step.makes_run and before.get("key") not in (None, key) and is_run(run_of(step)):
-        settings = dataclasses.replace(settings, overwrite=True)
-    state.write(step, key, status="running")
+    replaces = before.get("replaces")
+    if step.makes_run and is_run(run_of(step)):
+        there = RunFolder(run_of(step)).record.get("started")
+        if before.get("key") not in (None, key):
+            replaces = there
+        if replaces is not None and replaces == there:
+            settings = dataclasses.replace(settings, overwrite=True)
+    state.write(step, key, status="running", **({} if replaces is None else {"replaces": replaces}))
     return settings
 
 

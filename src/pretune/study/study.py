@@ -17,7 +17,8 @@ from pretune.interface.outcome import WAS_FINISHED, Outcome, Say
 from pretune.newrun import create_run
 from pretune.options import option
 from pretune.runfolder import RunFolder, now
-from pretune.study.parallel import do_steps_of
+from pretune.study.engines.base import EngineSettings
+from pretune.study.parallel import do_steps_of, refuse_missing_engine
 from pretune.study.plan import Arm, Cell, arms_of, budgets_of, cells_of, plan_of
 from pretune.study.steps import StepsDone, failure_noted
 from pretune.study.verdict import sentences
@@ -32,7 +33,7 @@ RESULT = "study.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudySettings(DataSettings, CleanSettings, RunSettings):
+class StudySettings(DataSettings, CleanSettings, EngineSettings, RunSettings):
     """Settings of ``pretune study``."""
 
     verb: ClassVar[str] = "study"
@@ -60,9 +61,6 @@ class StudySettings(DataSettings, CleanSettings, RunSettings):
     set: tuple[str, ...] = option(
         (), "an option of finetune for every arm: epochs=5, threads=2", metavar="OPTION=VALUE", not_in_identity=True
     )
-    jobs: int = option(
-        1, "runs at a time, each in a process of its own with its share of the processors", low=1, high=256, not_in_identity=True
-    )  # fmt: skip
     split: str = option("test", "the rows that all are scored on", choices=("test", "validation"))
     resamples: int = option(2000, "bootstrap resamples of the intervals", low=100, high=100_000, not_in_identity=True)
     seed: int = option(0, "the first seed", low=0, high=2**31, not_in_identity=True)
@@ -83,6 +81,7 @@ def study(settings: StudySettings, *, say: Say) -> Outcome:
         pretune study plain=MODEL_DIR varied=MODEL_DIR,augment=light --data photos/ --set adapt=full
         pretune study full=MODEL_DIR head=MODEL_DIR,adapt=head --data reviews.tsv --budgets 100,1000 --dry-run
     """
+    refuse_missing_engine(settings)
     arms = arms_of(settings.arms)
     rows = _labelled_rows(settings, say)
     budgets = budgets_of(settings.budgets, rows)
@@ -103,7 +102,7 @@ def study(settings: StudySettings, *, say: Say) -> Outcome:
             began = time.monotonic()
             folder.update_record(status="running", problem=None, parents=[])
             with failure_noted(folder):
-                do_steps_of(plan.steps, keys, state, say, jobs=settings.jobs)
+                do_steps_of(plan.steps, keys, state, say, settings)
                 folder.write(RESULT, _result(settings, arms, budgets, cells, out, rows))
             folder.update_record(status="finished", finished=now(), seconds=round(time.monotonic() - began, 1))
             load_verb("report")(str(folder.path), say=say)

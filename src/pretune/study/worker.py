@@ -11,13 +11,17 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from pretune.errors import PretuneError
+from pretune.errors import FolderBusy, PretuneError
 from pretune.interface import Silent, load_verb
+from pretune.interface.outcome import Outcome
 
 __all__ = ["main"]
+
+_PATIENCE_SECONDS, _PAUSE_SECONDS = 180.0, 0.5
 
 
 class _Lines(Silent):
@@ -47,13 +51,26 @@ def _end_with_the_asker() -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
+def _done(work: Callable[[], Outcome], patience_seconds: float) -> Outcome:
+    """The outcome. Where the step's process before this one was lost, it may still be saving its state: so long its folder is locked."""
+    began = time.monotonic()
+    while True:
+        try:
+            return work()
+        except FolderBusy:
+            if time.monotonic() - began > patience_seconds:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+
+
 def main() -> None:
     """Do the step that is asked for."""
     asked = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_the_asker, daemon=True).start()
     verb = load_verb(asked["verb"])
+    settings = verb.settings_class.from_dict(asked["settings"])
     try:
-        outcome = verb.run(verb.settings_class.from_dict(asked["settings"]), say=_Lines())
+        outcome = _done(lambda: verb.run(settings, say=_Lines()), _PATIENCE_SECONDS if asked.get("waits") else 0.0)
     except PretuneError as error:
         _send(error={"problem": error.problem, "fix": error.fix, "exit_code": error.exit_code, "kind": error.kind})
         return

@@ -14,6 +14,7 @@ from pretune.interface.declare import build_settings
 from pretune.interface.outcome import Say
 from pretune.options import Settings, flag_of
 from pretune.study.plan import options_of
+from pretune.study.recipe import as_declared
 from pretune.training.settings import FinetuneSettings
 from pretune.wording import agree, counted
 
@@ -82,6 +83,7 @@ def settings_of(
                 f"{name}: {wrong[0]} is the same for all tasks", f"give it as {flag_of(wrong[0])}, beside the tasks"
             )
         try:
+            given = {key: as_declared(FinetuneSettings, key, value) for key, value in given.items()}
             values = {**shared, **given, "data": place, "out": f"{out}/{name}"}
             found[name] = build_settings(FinetuneSettings, (), values)
         except UsageError as error:
