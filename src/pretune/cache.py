@@ -42,6 +42,7 @@ __all__ = [
 ]
 
 KINDS = {
+    "remote": "copies of data at addresses",
     "given": "rows that a program gave in place of a file",
     "tables": "data as it was read",
     "pairs": "pictures and clips that are copies of each other",
@@ -233,7 +234,7 @@ def _entry(path: Path) -> Entry | None:
     """None where it went while it was looked at."""
     try:
         used = path.stat().st_mtime
-        size = sum(file.stat().st_size for file in path.iterdir())
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     except OSError:
         return None
     with _alone(path) as alone:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-__all__ = ["Places", "places_in", "shown_place"]
+__all__ = ["Places", "has_secrets", "places_in", "shown_place", "without_secrets"]
 
 _NAMING = frozenset(
     {"a", "b", "command", "commands", "data", "out", "parents", "place", "run", "runs", "seed_runs", "settings", "steps"}
@@ -20,12 +20,36 @@ _NAMING = frozenset(
 """Keys of records below which places are named."""
 _PATTERNS = frozenset({"group_from"})
 """Settings whose text may look like a path and is none."""
+_ADDRESS = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+://)(?P<user>[^\s/?#@]*@)?(?P<rest>[^\s?'\"]*)(?P<query>\?[^\s'\"]*)?"
+)
+_SECRET = re.compile(r"[?&;][^=&;]*(sig|token|secret|passw|pwd|credential|key|auth)[^=&;]*=", re.I)
+"""A question in an address by whose words something is given to nobody else: a signature of S3, Google or Azure, a key, a token."""
 _NO_PART = r"(?![\w-])"
 
 
 def shown_place(place: str) -> str:
     """A place as others may read it: as it was given below the folder of work, otherwise its last part."""
-    return _last_part(place) if _is_told(place) else place
+    return _last_part(place) if _is_told(place) else without_secrets(place)
+
+
+def without_secrets(text: str) -> str:
+    """The text, without passwords and signatures of the addresses in it."""
+    return _ADDRESS.sub(_bare, text)
+
+
+def has_secrets(text: str) -> bool:
+    """Is it an address with a password or a signature in it?"""
+    match = _ADDRESS.fullmatch(text)
+    return match is not None and _bare(match) != text
+
+
+def _bare(match: re.Match[str]) -> str:
+    query, user = match["query"] or "", match["user"] or ""
+    if not match["scheme"].startswith("abfs") or ":" in user:  # Azure writes CONTAINER@ACCOUNT
+        user = "...@" if user else ""
+    query = "?..." if _SECRET.search(query) else query
+    return f"{match['scheme']}{user}{match['rest']}{query}"
 
 
 def _last_part(place: str) -> str:

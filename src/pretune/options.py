@@ -22,6 +22,9 @@ from pretune.errors import UsageError, did_you_mean
 
 __all__ = ["Settings", "flag_of", "json_value", "name_of", "option", "parse_duration", "refuse_unread", "value_type"]
 
+_PLACES = ("DATA", "FILE", "FOLDER")
+"""What options are called that name places."""
+
 
 def option(
     default: Any = dataclasses.MISSING,
@@ -132,6 +135,8 @@ class Settings:
             raise UsageError(
                 f"{flag} is {item!r}, which is no UTF-8", "give a text in UTF-8; rename a file or folder of such a name"
             )
+        if isinstance(item, str) and "://" in item and meta.get("metavar") in _PLACES:
+            _refuse_secrets(flag, item)
         if meta.get("choices") and item not in meta["choices"]:
             raise UsageError(f"{flag} is {item!r}", did_you_mean(str(item), meta["choices"]))
         low, high = meta.get("low"), meta.get("high")
@@ -184,6 +189,16 @@ class Settings:
             elif value != spec.default:
                 flags += _flag_words(spec.name, value)
         return " ".join(shlex.quote(word) for word in ["pretune", self.verb, *places, *flags])
+
+
+def _refuse_secrets(flag: str, place: str) -> None:
+    from pretune.forwarded import has_secrets, without_secrets
+
+    if has_secrets(place):
+        raise UsageError(
+            f"{flag} is {without_secrets(place)}, with a password or signature where ... stands, which would be kept in records",
+            "give credentials as the store's own tools take them (AWS_ACCESS_KEY_ID, ...), or download it (curl -o FILE 'ADDRESS') and give the file",
+        )
 
 
 def refuse_unread(settings: Settings, chosen: str, reads: Mapping[str, Sequence[str]]) -> None:

@@ -44,7 +44,7 @@ class DataSettings(Settings):
 
     data: str | None = option(
         None,
-        "file, folder, archive, hub id or pattern in quotes ('news/*.csv') with the data",
+        "file, folder, archive, hub id, pattern in quotes ('news/*.csv') or address (s3://, gs://, az://, https://) with the data",
         metavar="DATA",
     )
     train: tuple[str, ...] = option(

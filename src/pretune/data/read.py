@@ -35,6 +35,7 @@ from pretune.data.points.rows import point_notes
 from pretune.data.prepare import Prepared, prepared_tables
 from pretune.data.read_notes import encoding_notes, row_notes, tag_notes
 from pretune.data.reading import Reading
+from pretune.data.remote.copies import by_address, facts_of
 from pretune.data.rows import Rows
 from pretune.data.splits import Splits
 from pretune.data.store import SplitWriter, fingerprint, load_stored, store_folder
@@ -55,6 +56,15 @@ def read(settings: DataSettings, learned: Reading | None = None) -> Splits:
     tells the format, encoding and columns of each file and counts every row moved or changed.
     Raises :class:`DataError` for data that cannot be read as asked, :class:`UsageError` for settings that cannot be used.
     """
+    try:
+        return _read(settings, learned)
+    except DataError as error:
+        by_address(error)
+        raise
+
+
+def _read(settings: DataSettings, learned: Reading | None) -> Splits:
+    """As :func:`read`; errors may name the copy of what lies at an address."""
     given = settings.place
     if STDIN in settings.places and not settings.reads_input:
         raise UsageError(
@@ -68,6 +78,7 @@ def read(settings: DataSettings, learned: Reading | None = None) -> Splits:
     check_groups_asked(asked, options)
     with reading(given):
         place = find_inputs(settings, options, ask=not {*ANSWER_ROLES, "text"} & asked.keys())
+    place.notes[:] = map(by_address, place.notes)
     paths = [[split, [str(Path(path).absolute()) for path in paths]] for split, paths in input_paths(settings)]
     told = [] if learned is None else [learned.to_dict(), learned.needed]
     name = fingerprint(paths, place.stamps, seen_bytes(place), asked, vars(options), extras(), *told)
@@ -84,6 +95,8 @@ def read(settings: DataSettings, learned: Reading | None = None) -> Splits:
         stored = load_stored(name)
     assert stored is not None, "rows just stored are there"
     stored.facts["read"]["place"] = shown_place(given)
+    if remote := facts_of((*settings.every_place, *filter(None, [settings.files]))):
+        stored.facts["read"]["remote"] = remote
     if settings.label_type == "auto":
         read_facts = stored.facts["read"]
         refuse_scores(read_facts["labels"], given, _column_of(read_facts, "label"))

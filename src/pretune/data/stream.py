@@ -28,6 +28,7 @@ from pretune.data.media.find import free_finder
 from pretune.data.places.folder import find_place
 from pretune.data.prepare import prepared_tables
 from pretune.data.reading import WHOLE_LINE, Reading
+from pretune.data.remote.copies import local
 from pretune.data.rows import RowMaker, Rows
 from pretune.data.splits import COLUMNS
 from pretune.data.store import canonical_columns
@@ -97,13 +98,13 @@ def stream_rows(
     learned = learned or Reading()
     asked = parse_columns(columns)
     names = tuple(sorted({*asked.values(), *learned.names}))
-    options = Options(**learned.options(**how), names=names, files=files, trust_paths=trust_paths)
+    options = Options(**learned.options(**how), names=names, files=local(files), trust_paths=trust_paths)
     wanted = Wanted(modality, asked, options, learned, on_left_out, on_read, counts)
     if place == "-":
         yield from _from_input(sys.stdin.buffer, wanted)
         return
     with reading(place):
-        found = find_place(place, options, ask=False)
+        found = find_place(local(place) or place, options, ask=False)
     for prepared in prepared_tables(
         found, {"split": "", "fold": "", "mask": "", "keypoints": "", **asked}, options, in_order=True, learned=learned
     ):

@@ -188,6 +188,7 @@ def own_data(run: RunFolder) -> Splits:
     """
     from pretune.data.corpus import corpus_of
     from pretune.data.load import load_splits
+    from pretune.data.remote.addresses import is_address
     from pretune.runs.rows import fewer_rows
 
     own = own_settings(run)
@@ -195,7 +196,7 @@ def own_data(run: RunFolder) -> Splits:
         data = load_splits(own)
     except DataError as error:
         error.problem = f"the data that {run.path} learned from cannot be read: {error.problem}"
-        if not Path(own.place).exists():
+        if not is_address(own.place) and not Path(own.place).exists():
             error.fix = f"bring {own.place} back, or work in the folder from which that path leads to it"
         raise
     if "train" not in data and "unlabelled" in data:

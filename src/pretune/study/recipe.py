@@ -26,7 +26,8 @@ from typing import Any
 
 from pretune.config import DataSettings, OutSettings
 from pretune.data.places.patterns import expanded
-from pretune.errors import DataError, UsageError, did_you_mean
+from pretune.data.remote.addresses import is_address
+from pretune.errors import DataError, PretuneError, UsageError, did_you_mean
 from pretune.interface.declare import build_settings, load_verb, nearest
 from pretune.interface.story import VERBS
 from pretune.options import Settings, flag_of, value_type
@@ -86,11 +87,17 @@ class Recipe:
 
     def _files(self, step: Step) -> list[str]:
         """The state of what a step reads from outside the recipe's folder."""
+        from pretune.data.remote.copies import state_of
+
         found = []
         for name, value in step.settings.to_dict().items():
             if name in _WRITTEN:
                 continue
             for item in value if isinstance(value, list) else [value]:
+                if isinstance(item, str) and is_address(item):
+                    with contextlib.suppress(PretuneError):  # what cannot be reached is told when the step begins
+                        found.append(state_of(item))
+                    continue
                 for place in _places(item):
                     if not place.absolute().is_relative_to(self.out.absolute()):
                         found.append(_state_of(place, besides=self.out))

@@ -92,6 +92,7 @@ def prepare_run(
         status="running",
         problem=None,
         data_fingerprint=setup.fingerprint,
+        **({"data_copied": remote} if (remote := data.facts.get("read", {}).get("remote")) else {}),
         device=learning.device.to_dict(),
         backbone=setup.backbone.facts,
         model={

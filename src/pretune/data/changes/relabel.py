@@ -135,6 +135,9 @@ def table_lines(place: Path) -> list[dict[str, str]]:
 
     Raises :class:`DataError` for what is no such table.
     """
+    from pretune.data.remote.copies import local
+
+    place = Path(local(str(place)) or place)
     fix = f"it is a CSV with the columns {', '.join(COLUMNS)}, or JSON lines with these keys, as pretune review and pretune ask write it"
     try:
         if place.stat().st_size > _MOST_BYTES:

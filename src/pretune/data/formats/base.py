@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pretune.config import DataSettings
+from pretune.data.remote.copies import local
 
 __all__ = ["ABSENT", "CHUNK_CHARACTERS", "Chunk", "Options", "Table", "chunk_rows", "options_of"]
 
@@ -42,6 +43,7 @@ class Options:
 def options_of(settings: DataSettings, names: Iterable[str] = ()) -> Options:
     """The part of the settings that readers of files are told, and the columns asked for by name."""
     told = {spec.name: getattr(settings, spec.name) for spec in fields(Options) if spec.name != "names"}
+    told["files"] = local(settings.files)
     return Options(**told, names=tuple(sorted(names)))
 
 
