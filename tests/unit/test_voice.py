@@ -210,6 +210,33 @@ def test_what_cannot_be_said_is_told():
         letters_of(["", " "])
 
 
+def test_a_text_that_is_scored_again_is_said_in_another_take():
+    from pretune.runs.rows import name_groups
+    from pretune.tasks.predicting import predict_rows
+    from tiny import dataset_of
+
+    task, backbone = tiny_voice()
+    assert isinstance(task.manner, StepByStep)
+    task.manner.dropout = 0.5
+    model = task.build(backbone, seed=0)[0].eval()
+    rows = [{**row, "id": str(place), "text": "one"} for place, row in enumerate(spoken_rows(6))]
+    dataset = dataset_of(rows)
+    plain = task.encode_rows(dataset, fingerprint="takes")
+    found = predict_rows(task, model, task.in_takes(plain), CPU)
+    assert [one.detail.get("take", 0) for one in found] == [0, 0, 1, 1, 2, 2]
+    assert len({one.answer for one in found}) == 6
+    assert len({one.answer for one in predict_rows(task, model, plain, CPU)}) == 2
+    task.take = 2
+    (third,) = predict_items(task, model, [task.encode_rows(dataset, fingerprint="takes")[0]], CPU)
+    assert Wave(third.answer).same(Wave(found[4].answer), 0.01)
+    assert "take" not in third.detail, "it is the one that was asked for"
+    records = [task.record(one) for one in found]
+    groups_N = name_groups(records, dataset, task)
+    assert groups_N is not None
+    assert {record["group"] for record in records} == {"ann: one", "bob: one"}
+    assert name_groups(records[:2], dataset.select([0, 1]), task) is None
+
+
 def test_a_wavenet_said_sample_by_sample_is_the_whole_network():
     from transformers import AutoModel
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from pretune.data.splits import Splits
+    from pretune.tasks.base import Task
 
 __all__ = [
     "check_ledgers",
@@ -65,9 +66,15 @@ def row_groups(rows: Dataset) -> np.ndarray | None:
     return np.array([f"row {at}" if group is None else str(group) for at, group in enumerate(rows["group"])])
 
 
-def name_groups(records: Sequence[dict[str, Any]], rows: Dataset) -> np.ndarray | None:
-    """Write the group of its row into each record, and return them as :func:`row_groups` does."""
+def name_groups(records: Sequence[dict[str, Any]], rows: Dataset, task: Task) -> np.ndarray | None:
+    """Write the group of its row into each record, and return them as :func:`row_groups` does; rows without groups that ask the same of the
+    task are one.
+    """
+    import numpy as np
+
     groups_N = row_groups(rows)
+    if groups_N is None and (units := task.units(rows)) is not None:
+        groups_N = np.array(units)
     for record, group in zip(records, groups_N if groups_N is not None else (), strict=groups_N is not None):
         record["group"] = str(group)
     return groups_N

@@ -138,6 +138,14 @@ class Task(ABC):
     def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> EncodedRows:
         """Every row of ``dataset`` encoded as :meth:`encode` would, kept on disk under ``fingerprint``."""
 
+    def in_takes(self, rows: EncodedRows) -> EncodedRows:
+        """Rows as they are scored: where a task can answer one question in many ways, each time that it stands there in another."""
+        return rows
+
+    def units(self, rows: Dataset) -> list[str] | None:
+        """What is asked by each row, where some ask the same: intervals draw these, not rows. None where each row counts for itself."""
+        return None
+
     def asked(self, example: Example) -> Example:
         """An example as it is asked about where models are held against each other: timed, rounded, exported."""
         return example

@@ -177,11 +177,13 @@ def _records(proven: Proven, rows: Dataset, on_batch: Callable[[int], None]) -> 
     from pretune.runs.rows import data_fingerprint, name_groups
     from pretune.tasks.predicting import predict_rows
 
-    encoded = proven.task.encode_rows(rows, fingerprint=data_fingerprint(Splits({"validation": rows}, {})))
+    encoded = proven.task.in_takes(
+        proven.task.encode_rows(rows, fingerprint=data_fingerprint(Splits({"validation": rows}, {})))
+    )
     predictions = predict_rows(proven.task, proven.model, encoded, proven.device, on_batch=on_batch)
     truths = proven.task.truths(rows)
     records = [proven.task.record(p, truth) for p, truth in zip(predictions, truths, strict=True)]
-    name_groups(records, rows)
+    name_groups(records, rows, proven.task)
     return records
 
 

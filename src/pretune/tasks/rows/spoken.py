@@ -6,12 +6,14 @@ Shapes: N rows, L letters of a text, T samples of a clip.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pretune.data.media.audio import decode_audio
+from pretune.engine.randomness import spoken_key
 from pretune.modalities.audio.clips import FULL_SCALE, AudioSpec
 from pretune.modalities.audio.mel import MelSpec, trimmed
 from pretune.modalities.audio.samples import Clips, store_samples
@@ -20,7 +22,9 @@ from pretune.types import Encoded
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["SoundRows", "SpokenRows", "spoken_clip", "spoken_clips"]
+    from pretune.tasks.protocols import EncodedRows
+
+__all__ = ["InTakes", "SoundRows", "SpokenRows", "spoken_clip", "spoken_clips"]
 
 _NAMED = 5
 
@@ -80,6 +84,27 @@ class SpokenRows:
         item, cost = self._items[index], int(self.lengths_N[index])
         target = None if self._clips is None else self._clips.clip(index).tobytes()
         return dataclasses.replace(item, cost=cost, target=target)
+
+
+class InTakes:
+    """Rows of which those that ask for one text of one voice again are said in other takes: the first in ``take``, the next in the one behind it."""
+
+    def __init__(self, rows: EncodedRows, take: int) -> None:
+        self._rows, self.ledger, self.lengths_N = rows, rows.ledger, rows.lengths_N
+        seen: Counter[bytes] = Counter()
+        self._takes: list[int] = []
+        for place in range(len(rows)):
+            asked = rows[place].arrays["key"].tobytes()
+            self._takes.append(take + seen[asked])
+            seen[asked] += 1
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Encoded:
+        item, take = self._rows[index], self._takes[index]
+        key = spoken_key(take, int(item.arrays["voice"][0]), item.arrays["input_ids"].tolist())
+        return dataclasses.replace(item, arrays={**item.arrays, "key": np.array([key], dtype=np.uint64), "take": np.array([take])})  # fmt: skip
 
 
 class SoundRows:

@@ -59,6 +59,12 @@ class SpokenAnswers(Task):
         pairs = zip(self.cells(dataset), dataset["text"], strict=True)
         return [{"clip": clip, "text": self.spelling.tidied(text or "")} for clip, text in pairs]
 
+    def units(self, rows: Dataset) -> list[str] | None:
+        """Texts by their voices, where some are said more than once."""
+        speakers = rows["speaker"] if "speaker" in rows.column_names else [None] * len(rows)
+        found = [f"{speaker or ''}: {self.spelling.tidied(text or '')}" for speaker, text in zip(speakers, rows["text"], strict=True)]  # fmt: skip
+        return found if len({*found}) < len(found) else None
+
     def record(self, prediction: Prediction, truth: Any = None) -> dict[str, Any]:
         """Id and clip, how long it lasts, whether it stopped and how its letters were attended to; beside a true clip how far it is off."""
         line = {"id": prediction.id, self.answer: prediction.answer, **prediction.detail}
@@ -86,6 +92,10 @@ class SpokenAnswers(Task):
             "letters": {"type": "integer"},
             **self.manner.extra_schema(),
             "unread": {"type": "integer", "description": "characters that the model never learned, passed over"},
+            "take": {
+                "type": "integer",
+                "description": "which way of saying a text that stands among the rows more than once",
+            },
         }
         return schema
 

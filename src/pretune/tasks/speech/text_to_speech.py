@@ -26,7 +26,7 @@ from pretune.modalities.audio.mel import MelSpec
 from pretune.schema import text, whole
 from pretune.tasks.base import Task, finite_answers, refuse_unlabelled
 from pretune.tasks.inputs.row_task import training_rows
-from pretune.tasks.rows.spoken import SpokenRows, spoken_clip, spoken_clips
+from pretune.tasks.rows.spoken import InTakes, SpokenRows, spoken_clip, spoken_clips
 from pretune.tasks.rows.spoken_data import (
     frames_per_letter,
     letters_of,
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from pretune.backbones.load import Backbone, LoadReport
     from pretune.config import TaskSettings
     from pretune.data.splits import Splits
+    from pretune.tasks.protocols import EncodedRows
 
 __all__ = ["TextToSpeech"]
 
@@ -193,7 +194,7 @@ class TextToSpeech(SpokenAnswers):
         voice = self._voice(row.get("speaker"), str(row["id"]))
         arrays = {
             "input_ids": ids, "voice": np.array([voice]), "key": np.array([spoken_key(self.take or 0, voice, ids.tolist())], dtype=np.uint64),
-            "unread": np.array([len(self.spelling.tidied(row.get("text") or "")) - len(known)]),
+            "unread": np.array([len(self.spelling.tidied(row.get("text") or "")) - len(known)]), "take": np.array([self.take or 0]),
         }  # fmt: skip
         return Encoded(str(row["id"]), arrays, self._expected(len(ids)), None, 1.0 if known else 0.0)
 
@@ -215,6 +216,10 @@ class TextToSpeech(SpokenAnswers):
         """See :class:`pretune.tasks.base.Task`."""
         clips = spoken_clips(dataset, self.mel, fingerprint) if self.answer in dataset.column_names else None
         return SpokenRows(dataset, clips, self.mel, self.read)
+
+    def in_takes(self, rows: EncodedRows) -> EncodedRows:
+        """A text that stands there again is said in the next take, where there are takes."""
+        return rows if self.take is None else InTakes(rows, self.take)
 
     def same_inputs_as(self, other: Task) -> bool:
         """The same letters, voices and frames."""
@@ -254,7 +259,7 @@ class TextToSpeech(SpokenAnswers):
             extras={
                 "frames": frames_B, POSITIONS: torch.arange(width)[None] < frames_B[:, None], "weights": torch.tensor(weights, dtype=torch.float32), "letters": lengths_B,
                 "keys": torch.from_numpy(np.concatenate([row.arrays["key"] for row in rows]).view(np.int64)),
-                "unread": torch.from_numpy(np.concatenate([row.arrays["unread"] for row in rows])),
+                **{name: torch.from_numpy(np.concatenate([row.arrays[name] for row in rows])) for name in ("unread", "take")},
             },
         )  # fmt: skip
 
@@ -326,12 +331,13 @@ class TextToSpeech(SpokenAnswers):
     def predict(self, model: torch.nn.Module, batch: Batch) -> list[Prediction]:
         """One clip a row, with what its voice tells of how it was said."""
         said = self.said(model, batch)
-        unread = batch.extras["unread"].tolist()
+        unread, takes = (batch.extras[name].tolist() for name in ("unread", "take"))
         keys = batch.extras["keys"].cpu().numpy().view(np.uint64).tolist()
         found = []
-        for row, sound_T, one, lost in zip(batch.ids, self._sounds([one.mel_FM for one in said], keys), said, unread, strict=True):  # fmt: skip
+        for row, sound_T, one, lost, take in zip(batch.ids, self._sounds([one.mel_FM for one in said], keys), said, unread, takes, strict=True):  # fmt: skip
             seconds = len(one.mel_FM) * self.mel.hop / self.mel.rate
-            detail = {"seconds": seconds, **one.detail, **({"unread": lost} if lost else {})}
+            other = {"take": take} if self.take is not None and take != self.take else {}
+            detail = {"seconds": seconds, **one.detail, **({"unread": lost} if lost else {}), **other}
             found.append(Prediction(row, Wave.of(sound_T, self.mel.rate).to_json(), (), detail))
         return found
 

@@ -77,10 +77,10 @@ class RunUnderTest:
         from pretune.tasks.predicting import predict_rows
 
         task = self.proven.task
-        encoded = task.encode_rows(self.rows, fingerprint=self.spec["fingerprint"])
+        encoded = task.in_takes(task.encode_rows(self.rows, fingerprint=self.spec["fingerprint"]))
         predictions = predict_rows(task, self.proven.model, encoded, self.proven.device)
         records = [task.record(p, truth) for p, truth in zip(predictions, task.truths(self.rows), strict=True)]
-        name_groups(records, self.rows)
+        name_groups(records, self.rows, task)
         lines = "".join(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n" for record in records)
         Path(question["out"]).write_text(lines, encoding="utf-8")
         return {"n": len(records)}

@@ -66,7 +66,8 @@ def evaluate(settings: EvaluateSettings, *, say: Say) -> Outcome:
     """Score a run on a split it never learned from: intervals, baselines, calibration, mistakes.
 
     Writes RUN/predictions/SPLIT.jsonl and RUN/metrics.json. Every look at the test split is counted. Rows that the run
-    learned from are found by content: a few are reported apart, and where most are known the split is not called a test.
+    learned from are found by content: a few are reported apart, and where most are known the split is not called a test. A voice
+    says a text that stands there again in another take; intervals draw texts then.
 
     Examples::
 
@@ -89,7 +90,7 @@ def evaluate(settings: EvaluateSettings, *, say: Say) -> Outcome:
     name = settings.split if settings.data is None else f"{settings.split}-other"
     proven, records_by_seed, seeds = predicted[0][0], [one[1] for one in predicted], [one[2] for one in predicted]
     records = records_by_seed[0]
-    groups_N = name_groups(records, rows)
+    groups_N = name_groups(records, rows, proven.task)
     run.write_lines(
         run.predictions_name(name), answers_in_files(records, proven.task.answer, run.path / "predictions", name)
     )
@@ -181,7 +182,7 @@ def _predict(
 
     proven = load_proven(run, settings)
     truths = proven.task.truths(rows)
-    encoded = proven.task.encode_rows(rows, fingerprint=fingerprint_of(rows))
+    encoded = proven.task.in_takes(proven.task.encode_rows(rows, fingerprint=fingerprint_of(rows)))
     bar = say.progress(len(encoded), f"predicting with {run.path.name}")
     predictions = predict_rows(proven.task, proven.model, encoded, proven.device, on_batch=bar.update)
     bar.close()
