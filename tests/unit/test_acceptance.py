@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from acceptance import check, digits, running
+import soundfile
+from acceptance import check, digit_strings, digits, heard_words, running
 from acceptance.chapters import Chapter, ChapterError, Claim, Step, read_chapter
 from acceptance.commands import problem_of, seed_of
 from acceptance.lookup import NotThere, look_up
@@ -257,3 +259,42 @@ def test_few_digits_are_of_all_speakers(tmp_path: Path, monkeypatch: pytest.Monk
     assert [(Path(row["audio_filepath"]).name, row["text"]) for row in told] == [
         ("0_ann_0.wav", "zero"), ("0_bo_0.wav", "zero"), ("1_ann_0.wav", "one"), ("1_bo_0.wav", "one"),
     ]  # fmt: skip
+
+
+def test_strings_to_try_stand_in_none_to_learn_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    speakers, sound = ["ann", "bo", "cy"], np.sin(np.arange(1600) / 5) * np.hanning(1600)
+    rows = [
+        {"audio_filepath": f"{digit}_{name}_{take}.wav", "label": str(digit), "speaker": name}
+        for digit in range(10) for name in speakers for take in range(7)
+    ]  # fmt: skip
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    for row in rows:
+        soundfile.write(tmp_path / row["audio_filepath"], sound, 8_000)
+    monkeypatch.setattr("sys.argv", ["digit_strings", str(tmp_path), str(tmp_path / "out"), "--strings", "60"])
+    digit_strings.main()
+
+    def told(place: str) -> list[tuple[str, str]]:
+        return [(row["speaker"], row["text"]) for row in digits.rows_of(tmp_path / "out" / f"{place}.jsonl")]
+
+    left = {(name, digit_strings.WORDS[digit]) for name, digit in digit_strings.left_out(speakers)}
+    learned, tried = told("voice/train"), told("voice/test")
+    assert len(learned) == len(told("judge/train")) == 60
+    assert {len(text.split()) for _, text in learned} == {1, 2, 3, 4, 5}
+    for text in (f" {text} " for _, text in [*learned, *told("judge/train"), *told("voice/validation")]):
+        assert not any(f" {one} " in text for _, one in tried)
+    assert not any((name, word) in left for name, text in [*learned, *tried] for word in text.split())
+    assert all(sum((name, word) in left for word in text.split()) == 1 for name, text in told("left-out-strings/test"))
+    assert len(told("left-out/test")) == 7 * len(left)
+
+
+def test_words_are_heard_right_along_the_fewest_edits() -> None:
+    assert heard_words.heard_right(["one", "two", "three", "four"], ["two", "tree", "four"]) == [
+        False,
+        True,
+        False,
+        True,
+    ]
+    assert heard_words.heard_right(["one"], []) == [False]
+    found = heard_words.share([[True, False], [True]])
+    assert (found["value"], found["n"], found["low"]) == (2 / 3, 3, 0.5)
