@@ -35,6 +35,7 @@ from pretune.modalities.image.transform import image_transform_of
 from pretune.modalities.text.encoder import TextEncoder
 from pretune.modalities.text.store import encode_dataset
 from pretune.objectives.audio.contrastive_audio import ContrastiveAudio
+from pretune.objectives.audio.contrastive_clips import ContrastiveClips
 from pretune.objectives.audio.masked_audio import MaskedAudio
 from pretune.objectives.audio.next_sample import NextSample
 from pretune.objectives.distilling.distil import Distil
@@ -595,6 +596,11 @@ class Rig:
             stored: Any = self.objective.encode_rows(dataset_of(tiny_pictures(rows)), fingerprint=f"rig-{rows}")
         elif kind == "contrastive-audio":
             self.objective = ContrastiveAudio(tiny_audio_backbone(), seed=seed, **options)
+            self.model = self.objective.model
+            self.objective.adaptation = self._adaptation(adapt, fast)
+            stored = self.objective.encode_rows(dataset_of(tiny_clips(rows)), fingerprint=f"rig-{rows}")
+        elif kind == "contrastive-clips":
+            self.objective = ContrastiveClips(tiny_audio_backbone("bands"), seed=seed, **options)
             self.model = self.objective.model
             self.objective.adaptation = self._adaptation(adapt, fast)
             stored = self.objective.encode_rows(dataset_of(tiny_clips(rows)), fingerprint=f"rig-{rows}")

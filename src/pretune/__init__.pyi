@@ -119,7 +119,7 @@ class _Augment(_Call, total=False):
     augment: Literal['auto', 'none', 'light', 'strong']
 
 class _Pretraining(_Text, _Image, _Audio, _Augment, total=False):
-    objective: Literal['auto', 'masked-text', 'causal-text', 'span-text', 'permuted-text', 'replaced-text', 'contrastive-text', 'masked-image', 'contrastive-image', 'self-distillation-image', 'contrastive-audio', 'masked-audio', 'next-sample']
+    objective: Literal['auto', 'masked-text', 'causal-text', 'span-text', 'permuted-text', 'replaced-text', 'contrastive-text', 'masked-image', 'contrastive-image', 'self-distillation-image', 'contrastive-audio', 'masked-audio', 'contrastive-clips', 'next-sample']
     mix: str
     mask_fraction: float | None
     mask_whole_words: bool

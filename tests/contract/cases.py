@@ -703,6 +703,22 @@ def _learn_sound(kind: str, *, least: float = 0.0, rate: float = 5e-3, updates: 
     return LearnCase(rig, range(9), wide, items, least, rate, updates)
 
 
+def _learn_pieces(**options: Any) -> LearnCase:
+    rig = Rig("contrastive-clips", **options)
+    more = rig.objective.hearing.places_per_second
+
+    def wide(rows: Sequence[int]) -> Any:
+        """As if both pieces had been padded for a clip that is a second longer."""
+        batch, pad = rig.batch([*rows]), torch.nn.functional.pad
+        inputs = {
+            side: {name: pad(one, [0, 0] * (one.ndim - 2) + [0, more]) for name, one in told.items()}
+            for side, told in batch.inputs.items()
+        }
+        return dataclasses.replace(batch, inputs=inputs, num_padded=batch.num_padded + 50 * len(rows))
+
+    return LearnCase(rig, range(9), wide, lambda rows: float(len(rows)), 0.1, 5e-3)
+
+
 def _learn_voice(kind: str, *, least: float, updates: int) -> LearnCase:
     rig = Rig(kind)
 
@@ -801,6 +817,7 @@ LEARN_CASES: dict[str, Callable[[], LearnCase]] = {
     "contrastive audio": lambda: _learn_sound("contrastive-audio", least=1.0, diversity_weight=0.0),
     "contrastive audio with diversity": lambda: _learn_sound("contrastive-audio", least=1.0, diversity_weight=1.0),
     "masked audio": lambda: _learn_sound("masked-audio", least=1.0),
+    "contrastive clips": _learn_pieces,
     "masked text padded": lambda: _learn("pretrain", _masked_places),
     "masked text whole words": lambda: _learn("pretrain", _masked_places, mask_whole_words=True),
     # What one position says of several masked tokens has their entropy at least.

@@ -43,6 +43,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "speech": {"kind": "speech", "augment": "strong", "micro_batch_size": 3, "steps": 20},
     "speech-features": {"kind": "speech", "hears": "features", "augment": "strong", "micro_batch_size": 3, "steps": 20},
     "masked-audio": {"kind": "masked-audio", "steps": 20},
+    "contrastive-clips": {"kind": "contrastive-clips", "steps": 20},
     "contrastive-audio": {"kind": "contrastive-audio", "steps": 20},
     "distil-masked": {
         "kind": "distil-masked",

@@ -235,7 +235,7 @@ class PretrainingSettings(TextSettings, ImageSettings, AudioSettings, AugmentSet
 
     objective: str = option(
         "auto",
-        "what to learn: masked-text, causal-text (each token from those before it), span-text (T5: hidden stretches), permuted-text (XLNet: hidden tokens in a random order), replaced-text (ELECTRA: which tokens a small generator put there), contrastive-text (SimCSE: which views are of one text), masked-image, contrastive-image, self-distillation-image, contrastive-audio (wav2vec 2.0), masked-audio (HuBERT: clusters of hidden frames), next-sample; auto: by the backbone",
+        "what to learn: masked-text, causal-text (each token from those before it), span-text (T5: hidden stretches), permuted-text (XLNet: hidden tokens in a random order), replaced-text (ELECTRA: which tokens a small generator put there), contrastive-text (SimCSE: which views are of one text), masked-image, contrastive-image, self-distillation-image, contrastive-audio (wav2vec 2.0), masked-audio (HuBERT: clusters of hidden frames), contrastive-clips (COLA: which pieces are of one clip), next-sample; auto: by the backbone",
         choices=(
             "auto",
             "masked-text",
@@ -249,6 +249,7 @@ class PretrainingSettings(TextSettings, ImageSettings, AudioSettings, AugmentSet
             "self-distillation-image",
             "contrastive-audio",
             "masked-audio",
+            "contrastive-clips",
             "next-sample",
         ),
     )

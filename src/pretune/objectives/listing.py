@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pretune.errors import UsageError, did_you_mean
 from pretune.objectives.audio.contrastive_audio import ContrastiveAudio
+from pretune.objectives.audio.contrastive_clips import ContrastiveClips
 from pretune.objectives.audio.masked_audio import MaskedAudio
 from pretune.objectives.audio.next_sample import NextSample
 from pretune.objectives.image.contrastive_image import ContrastiveImage
@@ -37,6 +38,7 @@ PRETRAININGS: dict[str, type[Pretraining]] = {
     "self-distillation-image": SelfDistilImage,
     "contrastive-audio": ContrastiveAudio,
     "masked-audio": MaskedAudio,
+    "contrastive-clips": ContrastiveClips,
     "next-sample": NextSample,
 }
 """By the word of ``--objective``, in the order in which ``auto`` looks for one that suits the model."""

@@ -18,7 +18,7 @@ from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOut
 
 from pretune.backbones.audio.voice_model import DrawnByTorch
 
-__all__ = ["MelResNetConfig", "MelResNetForSequenceClassification", "MelResNetModel"]
+__all__ = ["MelResNetConfig", "MelResNetForSequenceClassification", "MelResNetModel", "pooled"]
 
 
 class MelResNetConfig(transformers.PreTrainedConfig):
@@ -123,6 +123,14 @@ class _Stages(nn.Module):
         return map_BCfm.mean(dim=3).transpose(1, 2), real_Bf
 
 
+def pooled(states_BfC: torch.Tensor, real_Bf: torch.Tensor) -> torch.Tensor:
+    """The mean and the maximum of the real states of each clip, (B, 2 C)."""
+    real_Bf1 = real_Bf[:, :, None]
+    mean_BC = (states_BfC * real_Bf1).sum(dim=1) / real_Bf1.sum(dim=1).clamp(min=1)
+    most_BC = states_BfC.masked_fill(~real_Bf1, torch.finfo(states_BfC.dtype).min).amax(dim=1)
+    return torch.cat([mean_BC, most_BC], dim=1)
+
+
 class _MelResNet(DrawnByTorch):
     config_class = MelResNetConfig
     base_model_prefix = "mel_resnet"
@@ -172,7 +180,4 @@ class MelResNetForSequenceClassification(_MelResNet):
     ) -> SequenceClassifierOutput:  # fmt: skip
         """Logits (B, L) of features (B, F, M)."""
         states_BfC, real_Bf = self.mel_resnet(input_features, attention_mask, mask_time_indices)
-        real_Bf1 = real_Bf[:, :, None]
-        mean_BC = (states_BfC * real_Bf1).sum(dim=1) / real_Bf1.sum(dim=1).clamp(min=1)
-        most_BC = states_BfC.masked_fill(~real_Bf1, torch.finfo(states_BfC.dtype).min).amax(dim=1)
-        return SequenceClassifierOutput(logits=self.classifier(self.dropout(torch.cat([mean_BC, most_BC], dim=1))))
+        return SequenceClassifierOutput(logits=self.classifier(self.dropout(pooled(states_BfC, real_Bf))))

@@ -56,7 +56,7 @@ def little_sound(rows: EncodedRows) -> str:
         return ""
     return (
         f"there are {minutes:.0f} minutes of sound. On as little, learning without labels first has not been better than fresh weights in any "
-        "measurement of ours (docs/decisions.md, D45, D46, D224): finetune fresh weights too, and let pretune compare say which"
+        "measurement of ours (docs/decisions.md, D45, D46, D224, D229): finetune fresh weights too, and let pretune compare say which"
     )
 
 

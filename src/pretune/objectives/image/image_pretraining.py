@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
     from pretune.config import PretrainingSettings
 
-__all__ = ["HeldOut", "ImagePretraining", "pretraining_transform", "told"]
+__all__ = ["HeldOut", "ImagePretraining", "classes_of", "pretraining_transform", "told"]
 
 _HELD_OUT_ROWS = 256
 """Held-out rows looked at together: among so many a variation has to find its twin."""
@@ -74,7 +74,7 @@ class ImagePretraining(Pretraining):
 
     def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> StoredPictures:
         """See :class:`pretune.objectives.pretraining.Pretraining`."""
-        return store_pictures(dataset, self.geometry, fingerprint=fingerprint, targets=_classes_of(dataset))
+        return store_pictures(dataset, self.geometry, fingerprint=fingerprint, targets=classes_of(dataset))
 
     @abstractmethod
     def collate(self, pictures: Sequence[np.ndarray], keys_B: np.ndarray, ids: Sequence[str]) -> Batch:
@@ -142,7 +142,7 @@ class ImagePretraining(Pretraining):
         return {"task": self.name, "image_size": self.geometry.crop[0], "augment": self.augment}
 
 
-def _classes_of(dataset: Dataset) -> list[int | None] | None:
+def classes_of(dataset: Dataset) -> list[int | None] | None:
     """Class numbers of the labels, None where there is none; None in all without the column."""
     if "label" not in dataset.column_names:
         return None
