@@ -1,4 +1,4 @@
-"""Two processes of torchrun, for tests that hold them equal to one."""
+"""Processes of torchrun, for tests that hold them equal to one."""
 
 from __future__ import annotations
 
@@ -11,9 +11,19 @@ from clocks import HANG_SECONDS
 from conftest import ROOT
 
 
-def torchrun(*words: str, timeout: int = HANG_SECONDS, **env: str) -> subprocess.CompletedProcess[str]:
-    """What a program of two processes said. Raises :class:`subprocess.TimeoutExpired`, and then none of them is left."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *words]
+def torchrun(
+    *words: str, processes: int = 2, timeout: int = HANG_SECONDS, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """What a program of several processes said. Raises :class:`subprocess.TimeoutExpired`, and then none of them is left."""
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        str(processes),
+        *words,
+    ]
     paths = {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         command, env={**os.environ, **paths, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -127,6 +127,9 @@ class _Pretraining(_Text, _Image, _Audio, _Augment, total=False):
     embeddings: Literal['auto', 'cooccurrence', 'random']
     pack: Literal['auto', 'yes', 'no']
 
+class _Shard(_Call, total=False):
+    shard: bool
+
 class _Train(_Call, total=False):
     epochs: float | None
     max_steps: int | None
@@ -156,7 +159,7 @@ class _Train(_Call, total=False):
 class _Learn(_Backbone, _Train, _Text, _Image, _Audio, _Augment, _Clean, _Data, _Run, total=False):
     pass
 
-class _Pretrain(_Learn, _Pretraining, total=False):
+class _Pretrain(_Learn, _Shard, _Pretraining, total=False):
     batch_size: int | None
 
 class _Privacy(_Call, total=False):
@@ -186,7 +189,7 @@ class _Task(_Text, _Pooling, _Image, _Audio, _Augment, _Decoding, total=False):
 class _LabelledTrain(_Train, total=False):
     batch_size: int | None
 
-class _Finetune(_LabelledTrain, _Learn, _Task, _Privacy, total=False):
+class _Finetune(_LabelledTrain, _Learn, _Shard, _Task, _Privacy, total=False):
     metric: str | None
     max_train_samples: int | None
     seeds: int
@@ -539,6 +542,7 @@ class _Estimator(TypedDict, total=False):
     cache_trunk: bool
     class_weights: Literal['none', 'auto']
     label_smoothing: float | None
+    shard: bool
     epochs: float | None
     max_steps: int | None
     minutes: float | None

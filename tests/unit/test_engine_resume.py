@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from pretune.engine import checkpoint
+from pretune.engine.checkpoint import load_weights
 from pretune.errors import CorruptFile
-from pretune.training.learning import load_weights
 from tiny import Rig, weights_of
 
 STEPS = 10

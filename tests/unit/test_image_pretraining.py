@@ -14,6 +14,7 @@ import torch
 from pretune.backbones.load import Backbone, load_backbone, save_model
 from pretune.engine import checkpoint
 from pretune.engine.batching import Feeds, Stream
+from pretune.engine.checkpoint import load_weights
 from pretune.errors import ModelError, PretuneError, UsageError
 from pretune.modalities.image.transform import image_transform_of
 from pretune.objectives import PRETRAININGS, find_pretraining
@@ -21,7 +22,6 @@ from pretune.objectives.image.contrastive_image import ContrastiveImage, nt_xent
 from pretune.objectives.image.masked_image import MaskedImage
 from pretune.objectives.image.self_distil_image import SelfDistilImage, momentum_at
 from pretune.objectives.two_views import twins_found
-from pretune.training.learning import load_weights
 from pretune.types import TERM, Batch, Feed
 from tiny import CPU, PICTURE_KINDS, Rig, dataset_of, largest_difference, tiny_image_backbone, tiny_pictures, weights_of
 

@@ -22,7 +22,7 @@ from pretune.config.task import (
     TextSettings,
     WritingSettings,
 )
-from pretune.config.train import LabelledTrainSettings, OutSettings, RunSettings, TrainSettings
+from pretune.config.train import LabelledTrainSettings, OutSettings, RunSettings, ShardSettings, TrainSettings
 
 __all__ = [
     "CLEAN_STEPS",
@@ -43,6 +43,7 @@ __all__ = [
     "PretrainingSettings",
     "PrivacySettings",
     "RunSettings",
+    "ShardSettings",
     "TaskSettings",
     "TextSettings",
     "TrainSettings",

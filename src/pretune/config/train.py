@@ -10,6 +10,7 @@ __all__ = [
     "LabelledTrainSettings",
     "OutSettings",
     "RunSettings",
+    "ShardSettings",
     "TrainSettings",
 ]
 
@@ -119,6 +120,16 @@ class TrainSettings(Settings):
     def is_shared(self) -> bool:
         """See :class:`~pretune.options.Settings`."""
         return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardSettings(Settings):
+    """How several processes hold a model."""
+
+    shard: bool = option(
+        False,
+        "several processes (torchrun) share the weights of the layers, their gradients and moments (FSDP2), for models whose states do not fit one of them; any number of processes goes on from a checkpoint",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,9 @@ from pretune.engine.randomness import row_keys, seed_of
 from pretune.errors import UsageError
 from pretune.types import Batch, Feed
 
-__all__ = ["Feeds", "Stream", "cut_by_budget", "padding_of", "plan_epoch"]
+__all__ = ["BLANK", "Feeds", "Stream", "cut_by_budget", "padding_of", "plan_epoch"]
 
+BLANK = -1
 _MEGA = 50
 """Batches in one pool that is sorted by length: large enough for little padding, small enough to stay shuffled."""
 
@@ -92,7 +93,8 @@ def padding_of(lengths_N: np.ndarray, groups: Iterable[np.ndarray]) -> int:
 class Feeds:
     """Iterates over updates: ``(micro-batches of this process, data state after them)``.
 
-    The data state is ``{"updates": k}``; giving it back as ``start`` continues after update k.
+    The data state is ``{"updates": k}``; giving it back as ``start`` continues after update k. With ``in_step`` every process makes as many
+    passes as the others: one that has fewer micro-batches gets the first one of the update once more, numbered :data:`BLANK`, of which nothing counts.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class Feeds:
         start: int = 0,
         rank: int = 0,
         world: int = 1,
+        in_step: bool = False,
     ) -> None:
         self.streams = dict(streams)
         self.main = next(iter(self.streams))
@@ -112,7 +115,7 @@ class Feeds:
         self.max_tokens = max_tokens
         self.micro_batch_size = micro_batch_size or 2**31
         self.updates = start
-        self.rank, self.world = rank, world
+        self.rank, self.world, self.in_step = rank, world, in_step
         self._plans: dict[str, tuple[int, list[np.ndarray]]] = {}
         self._refuse_cuts()
 
@@ -186,7 +189,10 @@ class Feeds:
         rows = {name: self._rows(name) for name in self.streams}
         cuts = {name: self._cut(self.streams[name], rows_R) for name, (rows_R, _) in rows.items()}
         count = max(len(groups) for groups in cuts.values())
-        return [(number, self._feed(rows, cuts, number)) for number in range(self.rank, count, self.world)]
+        own = [(number, self._feed(rows, cuts, number)) for number in range(self.rank, count, self.world)]
+        if self.in_step and len(own) < math.ceil(count / self.world):
+            own.append((BLANK, self._feed(rows, cuts, 0)))
+        return own
 
     def _feed(
         self, rows: Mapping[str, tuple[np.ndarray, int]], cuts: Mapping[str, list[np.ndarray]], number: int

@@ -49,16 +49,18 @@ class Device:
 
 
 def choose_device(
-    asked: str = "auto", *, precision: str = "auto", threads: int | None = None, like: dict[str, Any] | None = None
-) -> Device:
+    asked: str = "auto", *, precision: str = "auto", threads: int | None = None, like: dict[str, Any] | None = None,
+    keeps_memory: bool = True,
+) -> Device:  # fmt: skip
     """The device to compute on: ``asked`` is ``cpu``, ``cuda``, ``mps`` or ``auto``, which takes a GPU of CUDA where there is one,
     but not Apple's, on which nothing was measured. ``like`` (from run.json) repeats
-    an earlier choice, so that a resumed run stays exact.
+    an earlier choice, so that a resumed run stays exact. ``keeps_memory``: freed memory is kept for the next update (:func:`keep_freed_memory`).
 
     Raises :class:`UsageError` for a GPU where there is none, or when ``like`` was made on another kind of device.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS_KEPT)
-    keep_freed_memory()
+    if keeps_memory:
+        keep_freed_memory()
     device = torch.device(_kind_of(asked))
     if like:
         if str(like["device"]).split(":")[0] != device.type:

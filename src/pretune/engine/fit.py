@@ -11,7 +11,7 @@ from typing import Protocol
 
 import torch
 
-from pretune.engine.batching import Feeds
+from pretune.engine.batching import BLANK, Feeds
 from pretune.engine.devices import Device
 from pretune.engine.optim import Optim
 from pretune.engine.parallel import Cluster
@@ -222,8 +222,9 @@ def _accumulate(
             else:
                 loss = objective.loss(model, on_device, torch_generator(seed, "loss", step, number))
         if rule is None and (whole := _weighed(loss, counts, objective.weights)) is not None:
-            whole.backward()
-        sums.add(loss, feed)
+            (whole if number != BLANK else 0.0 * whole).backward()
+        if number != BLANK:
+            sums.add(loss, feed)
     if rule is not None:
         rule.close(model)
     cluster.sum_gradients(optim.parameters)
@@ -234,8 +235,8 @@ def _counts(update: list[tuple[int, Feed]], objective: Objective, cluster: Clust
     """Of each term, and of each figure of the log that is counted by itself, what the update has of it on all processes."""
     names = [*objective.weights, *(name for name in objective.log_names if name not in objective.weights)]
     found = dict.fromkeys(names, 0.0)
-    for _, feed in update:
-        for batch in feed.values():
+    for number, feed in update:
+        for batch in feed.values() if number != BLANK else ():
             for name, count in batch.counts.items():
                 assert name in found, f"a batch counts {name}, which is no term of the loss: {', '.join(names)}"
                 found[name] += count

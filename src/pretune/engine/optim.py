@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import torch
 
+from pretune.engine.sharding import is_part, own_part
 from pretune.engine.tables import BETAS, EPS, TableMoments
 from pretune.errors import CorruptFile
 from pretune.types import ParameterGroup
@@ -54,11 +55,13 @@ class Optim:
         self.reduction = 1.0
         self.groups = groups
         self.names = {p: name for group in groups for p, name in zip(group.parameters, group.names, strict=True)}
-        alike: dict[tuple[float, float], list[torch.nn.Parameter]] = {}  # one call for all that learn alike
+        alike: dict[tuple[float, float, bool], list[torch.nn.Parameter]] = {}  # one call for all that learn alike
         for group in groups:
-            alike.setdefault((group.lr_scale, group.weight_decay), []).extend(group.parameters)
+            for parameter in group.parameters:
+                alike.setdefault((group.lr_scale, group.weight_decay, is_part(parameter)), []).append(parameter)
+        self.has_parts = any(in_parts for _, _, in_parts in alike)
         self.adamw = torch.optim.AdamW(
-            [{"params": mine, "lr_scale": scale, "weight_decay": decay} for (scale, decay), mine in alike.items()],
+            [{"params": mine, "lr_scale": scale, "weight_decay": decay} for (scale, decay, _), mine in alike.items()],
             lr=0.0,
             betas=BETAS,
             eps=EPS,
@@ -79,15 +82,22 @@ class Optim:
         return list(self.names)
 
     def gradient_norm(self) -> torch.Tensor:
-        """L2 norm over all gradients; NaN or infinity when any of them is. Sparse ones are summed up by row first."""
+        """L2 norm over all gradients; NaN or infinity when any of them is. Sparse ones are summed up by row first, and those that
+        processes share over all of these."""
         gradients: list[torch.Tensor] = []
+        parts: list[torch.Tensor] = []
         for parameter in self.names:
             if parameter.grad is not None and parameter.grad.is_sparse:
                 parameter.grad = parameter.grad.coalesce()
                 gradients.append(parameter.grad.values())
             elif parameter.grad is not None:
-                gradients.append(parameter.grad)
-        return torch.nn.utils.get_total_norm(gradients) if gradients else torch.zeros(())
+                (parts if is_part(parameter.grad) else gradients).append(own_part(parameter.grad))
+        norm = torch.nn.utils.get_total_norm(gradients) if gradients else torch.zeros(())
+        if not self.has_parts:
+            return norm
+        squares = torch.nn.utils.get_total_norm(parts).square() if parts else torch.zeros_like(norm)
+        torch.distributed.all_reduce(squares)
+        return (norm.square() + squares.to(norm.device)).sqrt()
 
     def rate(self, progress: float) -> float:
         """The learning rate at ``progress`` in [0, 1], of groups whose scale is 1."""
@@ -129,7 +139,12 @@ class Optim:
                 parameter.grad = None
 
     def _scale_in_step(self, divisor: float) -> None:
-        """Let the fused kernel divide the gradients, which saves a pass over them."""
+        """Let the fused kernel divide the gradients, which saves a pass over them; it takes no divisor beside parts of tensors."""
+        if self.has_parts:
+            for parameter in self.names:
+                if parameter.grad is not None and divisor > 1.0:
+                    own_part(parameter.grad).div_(divisor)
+            return
         device = next(iter(self.names)).device
         self.adamw.grad_scale = torch.tensor(divisor, device=device)  # type: ignore[attr-defined]
         self.adamw.found_inf = torch.zeros((), device=device)  # type: ignore[attr-defined]
@@ -148,6 +163,11 @@ class Optim:
             for kind, value in kept.items():
                 state[f"{kind}/{name}"] = torch.as_tensor(value)
         return state
+
+    def like_of(self, name: str) -> torch.Tensor | None:
+        """A parameter of the shape that a state called so has (``exp_avg/<name>``); None where there is no such parameter."""
+        kind, _, of = name.partition("/")
+        return next((one for one, own in self.names.items() if own == of), None) if kind in _MOMENTS else None
 
     def load_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
         """Put back what :meth:`tensors` gave. Raises :class:`CorruptFile` for a name this model lacks."""

@@ -16,7 +16,10 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ["Cluster", "join_cluster"]
+from pretune.engine.sharding import is_part
+from pretune.errors import RunError
+
+__all__ = ["Cluster", "join_cluster", "told_of_peers"]
 
 _BUCKET_ELEMENTS = 8_000_000
 
@@ -71,10 +74,11 @@ class Cluster:
             self.barrier()
 
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Add up ``.grad`` over the processes, in buckets; a parameter no process used keeps None."""
+        """Add up ``.grad`` over the processes, in buckets; a parameter no process used keeps None. Those that processes share
+        (:mod:`pretune.engine.sharding`) were added up in the backward pass."""
         if self.world == 1:
             return
-        learning = [p for p in parameters if p.requires_grad]
+        learning = [p for p in parameters if p.requires_grad and not is_part(p)]
         used = self.sum([float(p.grad is not None) for p in learning])
         bucket: list[torch.Tensor] = []
         for parameter, count in zip(learning, used, strict=True):
@@ -108,6 +112,20 @@ def _leave() -> None:
         torch.distributed.destroy_process_group()
 
 
+@contextlib.contextmanager
+def told_of_peers() -> Iterator[None]:
+    """Turn what torch says where another process is gone, or cannot be reached, into :class:`RunError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, getattr(torch.distributed, "DistError", ())) or "gloo" in str(error).lower():
+            raise RunError(
+                "another process of this run ended, or cannot be reached any more (what it said stands beside this)",
+                "what was saved is whole: start all of them with the same command again; torchrun --max-restarts 3 does so by itself",
+            ) from error
+        raise
+
+
 def join_cluster() -> Cluster:
     """The cluster that ``torchrun`` (or ``accelerate launch``) started this process in; alone otherwise."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
@@ -120,6 +138,7 @@ def join_cluster() -> Cluster:
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         # Plain numbers are summed on the CPU, which NCCL cannot do.
-        torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        with told_of_peers():
+            torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
         atexit.register(_leave)
     return Cluster(torch.distributed.get_rank(), world)

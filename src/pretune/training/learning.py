@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pretune.errors import CorruptFile, DataError, Interrupted
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pretune.engine.optim import Optim
     from pretune.engine.parallel import Cluster
     from pretune.engine.plateau import Plateau
+    from pretune.engine.sharding import Shards
     from pretune.types import Step
 
 __all__ = ["Learning", "Paused"]
@@ -58,7 +60,7 @@ class Learning:
 
     With an ``average`` of the weights it is that which is evaluated and kept. A ``plateau`` lowers the rate by what evaluations say. ``begin`` is called once, before the first update: what
     it puts into the model is evaluated, and is the first of the results that the best is chosen from. ``before_seconds`` is what comes
-    before it, of which a forecast tells. ``until`` is a share of the whole at which the run waits (:class:`Paused`).
+    before it, of which a forecast tells. ``shards`` are the layers that processes share. ``until`` is a share of the whole at which the run waits (:class:`Paused`).
     """
 
     run: RunFolder
@@ -78,6 +80,7 @@ class Learning:
     plateau: Plateau | None = None
     finds_rate: bool = False
     rule: GradientRule | None = None
+    shards: Shards | None = None
     begin: Callable[[], None] | None = None
     before_seconds: float = 0.0
     until: float = 1.0
@@ -92,7 +95,7 @@ class Learning:
         """Continue from the newest whole checkpoint, if there is one; returns what was passed over on the way."""
         from pretune.engine import checkpoint
 
-        found = checkpoint.load_last(self.run.checkpoints_dir)
+        found = checkpoint.load_last(self.run.checkpoints_dir, self._read_parts if self.shards else None)
         if found is None:
             if self.cluster.is_first:
                 self.run.truncate_log(0)
@@ -100,7 +103,14 @@ class Learning:
         self._restore(found)
         return found.notes
 
+    def _read_parts(self, path: Path) -> Checkpoint:
+        from pretune.engine.parts import read_parts
+
+        return read_parts(path, self.model, self.optim.like_of)
+
     def _restore(self, found: Checkpoint) -> None:
+        from pretune.engine.checkpoint import load_weights
+
         load_weights(self.model, found.model)
         self.optim.load_tensors(found.optimizer)
         if self.average:
@@ -225,7 +235,8 @@ class Learning:
     def _is_save_due(self) -> bool:
         if self.pace.save_every is not None:
             return self.step % self.pace.save_every == 0
-        return time.monotonic() - self._saved_at > SAVE_SECONDS
+        due = time.monotonic() - self._saved_at > SAVE_SECONDS
+        return self.cluster.any(due) if self.shards else due  # each writes its part
 
     def _is_over(self) -> bool:
         """Is patience at its end, or is there nothing left to lower the rate to?"""
@@ -243,14 +254,15 @@ class Learning:
                 raise _BrokenOff
 
         self.unevaluated = True
-        if self.cluster.is_first:
-            try:
-                with self.average.in_place() if self.average else contextlib.nullcontext():
-                    scores = self.goal.evaluate(watch)
-            except _BrokenOff:
-                return
-        self.unevaluated = False
-        standing = self._shared_standing(scores)
+        with self._whole():
+            if self.cluster.is_first:
+                try:
+                    with self.average.in_place() if self.average else contextlib.nullcontext():
+                        scores = self.goal.evaluate(watch)
+                except _BrokenOff:
+                    return
+            self.unevaluated = False
+            standing = self._shared_standing(scores)
         if self.budget.max_seconds is not None:  # --minutes are minutes of waiting, evaluations too
             self.budget.used_seconds += self.cluster.sum([time.monotonic() - began])[0] / self.cluster.world
         if math.isnan(standing["value"]):
@@ -271,6 +283,10 @@ class Learning:
             )
         self._adapt_rate(better)
 
+    def _whole(self) -> contextlib.AbstractContextManager[None]:
+        """Within, the first process has the whole model."""
+        return self.shards.whole() if self.shards else contextlib.nullcontext()
+
     def _adapt_rate(self, better: bool) -> None:
         """Lower the rate where the plateau says so. What comes before the first update is no evaluation of it."""
         if self.plateau is None or not self.step or not self.plateau.note(better):
@@ -289,8 +305,9 @@ class Learning:
         return dict(zip(keys, self.cluster.sum([own[key] for key in keys]), strict=True))
 
     def _save(self) -> None:
-        if self.cluster.is_first and self._saved_step != self.step:
+        if (self.shards or self.cluster.is_first) and self._saved_step != self.step:
             from pretune.engine import checkpoint
+            from pretune.engine.parts import save_parts
 
             state = {
                 # Smaller than the setting after memory ran out; with dropout the cut decides which masks are drawn.
@@ -311,9 +328,13 @@ class Learning:
                 average,
                 self.objective.state_dict(),
             )
-            checkpoint.save(self.run.checkpoints_dir, whole)
-            newest = checkpoint.steps_on_disk(self.run.checkpoints_dir)[:2]
-            checkpoint.prune(self.run.checkpoints_dir, [*newest, *([self.best["step"]] if self.best else [])])
+            if self.shards:
+                save_parts(self.run.checkpoints_dir, whole, self.cluster)
+            else:
+                checkpoint.save(self.run.checkpoints_dir, whole)
+            if self.cluster.is_first:
+                newest = checkpoint.steps_on_disk(self.run.checkpoints_dir)[:2]
+                checkpoint.prune(self.run.checkpoints_dir, [*newest, *([self.best["step"]] if self.best else [])])
         self._saved_step, self._saved_at = self.step, time.monotonic()
 
     def _leave_if_asked(self, stop: StopRequest) -> None:
@@ -341,18 +362,23 @@ class Learning:
 
         self.cluster.barrier()
         if self.average:
-            load_weights(self.model, self.average.tensors())
+            checkpoint.load_weights(self.model, self.average.tensors())
         if self.best and self.best["step"] != self.step:
             try:
-                found = checkpoint.load_step(self.run.checkpoints_dir, self.best["step"])
-                load_weights(self.model, found.average or found.model)
+                read = self._read_parts if self.shards else None
+                found = checkpoint.load_step(self.run.checkpoints_dir, self.best["step"], read)
+                checkpoint.load_weights(self.model, found.average or found.model)
             except CorruptFile as error:
                 self._keep_last(error)
+        if self.shards:
+            self.shards.end()
         self.cluster.barrier()  # the first process may now remove the checkpoints
 
     def _keep_last(self, error: CorruptFile) -> None:
         """The best evaluation's checkpoint is damaged: the model is the last one, and so is the score that is recorded."""
-        scores = self.goal.evaluate(lambda _rows: None) if self.cluster.is_first else {}
+        with self._whole():
+            scores = self.goal.evaluate(lambda _rows: None) if self.cluster.is_first else {}
+            self.cluster.barrier()
         lost, standing = self.best, self._shared_standing(scores)
         epoch = round(self.feeds.updates / self.feeds.updates_per_epoch, 4)
         self.best = {
@@ -362,15 +388,3 @@ class Learning:
             f"{error.problem}: the best model (step {lost['step']}, {self.goal.metric} {lost['value']:.4f}) is lost; "
             f"the last one is kept (step {self.step}, {self.goal.metric} {standing['value']:.4f})"
         )
-
-
-def load_weights(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Copy a checkpoint's weights into ``model``. Raises :class:`CorruptFile` naming the first tensor that does not fit."""
-    own = model.state_dict()
-    for name, tensor in tensors.items():
-        if name not in own or own[name].shape != tensor.shape:
-            raise CorruptFile(
-                f"the checkpoint holds {name} {tuple(tensor.shape)}, the model {tuple(own[name].shape) if name in own else 'has no such weight'}",
-                "start again with --overwrite",
-            )
-        own[name].copy_(tensor)

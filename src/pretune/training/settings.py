@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pretune.config import LabelledTrainSettings, PrivacySettings, TaskSettings
+from pretune.config import LabelledTrainSettings, PrivacySettings, ShardSettings, TaskSettings
 from pretune.options import option
 from pretune.training.setup import LearnSettings
 
@@ -13,7 +13,7 @@ __all__ = ["FinetuneSettings"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneSettings(LabelledTrainSettings, LearnSettings, TaskSettings, PrivacySettings):  # pyright: ignore[reportIncompatibleVariableOverride]
+class FinetuneSettings(LabelledTrainSettings, LearnSettings, ShardSettings, TaskSettings, PrivacySettings):  # pyright: ignore[reportIncompatibleVariableOverride]
     """Settings of ``pretune finetune``."""
 
     verb: ClassVar[str] = "finetune"

@@ -118,6 +118,7 @@ def open_together(
 
     ``begun_from`` is the backbone or run that the new run comes from, ``named_after`` what the folder is called after.
     """
+    from pretune.engine.parallel import told_of_peers
     from pretune.runs.rows import parents_of
 
     out = settings.out or str(default_out(settings.verb, named_after))
@@ -128,16 +129,17 @@ def open_together(
         raise UsageError(
             f"--out {out} is where {place.name} lies, which it begins from", "choose another folder with --out"
         )
-    if cluster.is_first:
-        parents = parents_of(begun_from)
-        with create_run(settings, out, overwrite=settings.overwrite, parents=parents) as (run, state):
+    with told_of_peers():
+        if cluster.is_first:
+            parents = parents_of(begun_from)
+            with create_run(settings, out, overwrite=settings.overwrite, parents=parents) as (run, state):
+                cluster.barrier()
+                with _failure_noted(run):
+                    yield settings, run, state
+        else:
             cluster.barrier()
-            with _failure_noted(run):
-                yield settings, run, state
-    else:
-        cluster.barrier()
-        run = RunFolder(Path(out))
-        yield settings, run, "finished" if run.record["status"] == "finished" else "resumed"
+            run = RunFolder(Path(out))
+            yield settings, run, "finished" if run.record["status"] == "finished" else "resumed"
 
 
 @contextlib.contextmanager
@@ -158,7 +160,10 @@ def choose(settings: TrainSettings, run: RunFolder, cluster: Cluster) -> Device:
     from pretune.engine.devices import choose_device
 
     like = run.record.get("device") if is_run(run.path) else None
-    device = choose_device(settings.device, precision=settings.precision, threads=settings.threads, like=like)
+    device = choose_device(
+        settings.device, precision=settings.precision, threads=settings.threads, like=like,
+        keeps_memory=not getattr(settings, "shard", False),  # where memory is what is short
+    )  # fmt: skip
     # Each process measures for itself: where one finds bf16 no faster, all take fp32.
     return dataclasses.replace(device, precision="fp32") if cluster.any(device.precision == "fp32") else device
 
@@ -189,9 +194,11 @@ def make_learning(
     from pretune.engine.fit import Budget
     from pretune.engine.optim import Optim
     from pretune.tasks.protocols import PartsPace
+    from pretune.training.shared import refuse_streams, share_layers
 
     adapt = getattr(settings, "adapt", "full")
     _arrange(model, settings, device)
+    shards = share_layers(model, settings, device)
     pace_of_parts = parts_pace or PartsPace()
     rate = _rate(settings, backbone, adapt, pace_of_parts)
     adaptation = plan_adaptation(
@@ -202,8 +209,10 @@ def make_learning(
     plan = private(adaptation)
     feeds = plan.feeds(streams(learner), settings) if plan else Feeds(
         streams(learner), seed=settings.seed, max_tokens=settings.max_tokens,
-        micro_batch_size=settings.micro_batch_size, rank=cluster.rank, world=cluster.world,
+        micro_batch_size=settings.micro_batch_size, rank=cluster.rank, world=cluster.world, in_step=shards is not None,
     )  # fmt: skip
+    if shards is not None:
+        refuse_streams(feeds)
     pace = pace_of(settings, updates_per_epoch=feeds.updates_per_epoch, default_epochs=default_epochs)
     optim = Optim(
         adaptation.groups, learning_rate=rate, schedule=settings.schedule, warmup=pace.warmup,
@@ -216,7 +225,7 @@ def make_learning(
         device=device, cluster=cluster, seed=settings.seed, flops_per_token=_flops_per_token(model), say=say,
         average=Average(model, settings.ema) if settings.ema else None, plateau=_plateau(settings),
         finds_rate=settings.find_learning_rate,
-        rule=plan.rule(pace.total_steps) if plan else None,
+        rule=plan.rule(pace.total_steps) if plan else None, shards=shards,
     )  # fmt: skip
     return Setup(backbone, report, adaptation, learner, rate, private=plan), learning
 

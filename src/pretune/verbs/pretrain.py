@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pretune.config import PretrainingSettings
+from pretune.config import PretrainingSettings, ShardSettings
 from pretune.interface.declare import verb
 from pretune.interface.outcome import WAS_FINISHED, Outcome, Say
 from pretune.options import option
@@ -38,7 +38,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainSettings(LearnSettings, PretrainingSettings):
+class PretrainSettings(LearnSettings, ShardSettings, PretrainingSettings):
     """Settings of ``pretune pretrain``."""
 
     verb: ClassVar[str] = "pretrain"
@@ -71,8 +71,10 @@ def pretrain(settings: PretrainSettings, *, say: Say) -> Outcome:
     refuse_missing_data(*settings.every_place, out=settings.out)
     from pretune.engine.parallel import join_cluster
     from pretune.training.setup import forecast, open_together
+    from pretune.training.shared import refuse_unshared
 
     cluster = join_cluster()
+    refuse_unshared(settings, cluster)
     if settings.dry_run:
         return forecast(
             settings, lambda run: build_learning(settings, run, read_corpus(settings, say), say, cluster)[1]

@@ -76,9 +76,11 @@ def finetune(settings: FinetuneSettings, *, say: Say) -> Outcome:
     from pretune.engine.parallel import join_cluster
     from pretune.training.private import refuse_unprivate
     from pretune.training.setup import forecast, open_together
+    from pretune.training.shared import refuse_unshared
 
     cluster = join_cluster()
     refuse_unprivate(settings, cluster)
+    refuse_unshared(settings, cluster)
     refuse_untunable(settings, cluster.world)
     if settings.dry_run:
         return forecast(
@@ -193,7 +195,7 @@ def build_learning(
     def objective(adaptation: Adaptation) -> Any:
         if settings.cache_trunk:
             frozen.run_once(adaptation, forecast=settings.dry_run)
-        if not maps_rows(settings):
+        if not maps_rows(settings) and not settings.shard:
             shorten(task, model, rows["train"], device)
         if settings.adapt == CONTRASTIVE:
             return contrastive(task, adaptation, model, rows["train"], device)

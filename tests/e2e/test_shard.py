@@ -1,0 +1,161 @@
+"""``--shard``: processes that share a model's layers learn the weights of one, are killed, and go on in another number."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_calls import QUICK, TINY, call, done, refused
+from safetensors.torch import load_file
+
+from conftest import make_rows, write_csv
+from pretune.engine import checkpoint
+from pretune.errors import CorruptFile
+from processes import torchrun
+from tiny import largest_difference
+
+SEVERAL = pytest.mark.timeout(1800)
+
+LEARN = (
+    "--max-steps", "8", "--batch-size", "7", "--micro-batch-size", "1", "--eval-every", "2", "--learning-rate", "0.001", *QUICK,
+)  # fmt: skip
+"""Seven micro-batches an update, which three processes cannot share evenly."""
+MADE: dict[str, tuple[str, ...]] = {
+    "classes": ("finetune", *TINY, "--adapt", "llrd"),
+    "recomputed": ("finetune", *TINY, "--activation-checkpointing"),
+    "spans": ("pretrain", "scratch:t5-micro", "--vocab-size", "300"),
+}
+EACH = """
+import json, os, signal, sys
+from pretune.cli import main
+from pretune.engine import parts
+kill = os.environ.get("KILL_BEFORE_SEAL_OF")
+class Killed(parts.NewCheckpoint):
+    def close(self, state):
+        if kill and self.step == int(kill):
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().close(state)
+parts.NewCheckpoint = Killed
+for words in json.loads(sys.argv[1]):
+    assert main(words) == 0, words
+"""
+
+
+class World:
+    """A folder with rows, a corpus, and a program that gives commands in every process."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.rows = write_csv(place / "news.csv", make_rows(97))
+        (place / "corpus.txt").write_text(
+            "\n".join(row["text"] for row in make_rows(90, seed=1)) + "\n", encoding="utf-8"
+        )
+        (place / "each.py").write_text(EACH, encoding="utf-8")
+
+    def words(self, name: str, out: str) -> list[str]:
+        verb, *rest = MADE[name]
+        data = self.rows if verb == "finetune" else self.place / "corpus.txt"
+        return [verb, *rest, "--data", str(data), *LEARN, "--quiet", "--out", str(self.place / out / name)]
+
+    def shared(self, processes: int, out: str, *names: str, **env: str) -> Any:
+        asked = json.dumps([[*self.words(name, out), "--shard"] for name in names])
+        return torchrun(str(self.place / "each.py"), asked, processes=processes, **env)
+
+    def weights(self, out: str, name: str) -> dict[str, Any]:
+        return load_file(self.place / out / name / "model" / "model.safetensors")
+
+    def log(self, out: str, name: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.place / out / name / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("shard"))
+
+
+def assert_alike(world: World, name: str, one: str, other: str) -> None:
+    mine, theirs = world.weights(one, name), world.weights(other, name)
+    assert mine.keys() == theirs.keys()
+    names = [
+        key for key in mine if not key.endswith("key.bias")
+    ]  # has no gradient but rounding, which Adam divides by itself
+    sizes = {key: max(1.0, float(mine[key].abs().max())) for key in names}
+    apart = [{key: weights[key] / sizes[key] for key in names} for weights in (mine, theirs)]
+    # Gradients are summed in another order, and Adam divides those of T5 that are next to nothing by themselves.
+    assert largest_difference(*apart) < (1e-4 if name == "spans" else 2e-6)
+    logs = [world.log(out, name) for out in (one, other)]
+    assert [(line["kind"], line["step"]) for line in logs[0]] == [(line["kind"], line["step"]) for line in logs[1]]
+    losses = [[line["loss"] for line in log if line["kind"] == "step"] for log in logs]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+@pytest.mark.slow
+@SEVERAL
+def test_three_processes_that_share_a_model_learn_the_weights_of_one(world: World) -> None:
+    for name in MADE:
+        done(*world.words(name, "one"))
+    said = world.shared(3, "three", *MADE)
+    assert said.returncode == 0, said.stderr[-3000:]
+    for name in MADE:
+        assert_alike(world, name, "one", "three")
+        assert not (world.place / "three" / name / "checkpoints").exists()
+
+
+@pytest.mark.slow
+@SEVERAL
+def test_a_shared_run_that_is_killed_goes_on_in_another_number_of_processes(world: World) -> None:
+    """Killed by the system in the middle of a save, after all parts are written and before they are sealed."""
+    if not (world.place / "one" / "classes").exists():
+        done(*world.words("classes", "one"))
+    said = world.shared(3, "killed", "classes", KILL_BEFORE_SEAL_OF="4")
+    assert said.returncode != 0
+    run = world.place / "killed" / "classes"
+    saved = run / "checkpoints"
+    assert checkpoint.steps_on_disk(saved) == [2]
+    assert len(list((saved / "step-00000002").glob("shard-*.safetensors"))) == 3, "each process wrote its part"
+    assert [path.name for path in saved.glob(".tmp-*")] == [".tmp-step-00000004-parts"]
+    shutil.copytree(run, world.place / "damaged" / "classes")
+    again = world.shared(2, "killed", "classes")
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert_alike(world, "classes", "one", "killed")
+
+    part = next((world.place / "damaged" / "classes" / "checkpoints" / "step-00000002").glob("shard-00002*"))
+    content = bytearray(part.read_bytes())
+    content[-9] ^= 4
+    part.write_bytes(content)
+    with pytest.raises(CorruptFile, match="shard-00002"):
+        checkpoint.verify(part.parent)
+    lost = world.shared(2, "damaged", "classes")
+    assert lost.returncode != 0
+    assert "shard-00002" in lost.stderr
+    assert "start again with --overwrite" in lost.stderr
+
+
+REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
+    "average": (("--ema", "0.99"), "--ema"),
+    "rate": (("--find-learning-rate",), "--find-learning-rate"),
+    "head": (("--adapt", "head"), "--adapt head lets few weights learn"),
+    "folds": (("--folds", "3"), "--folds"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_needs_a_whole_model_is_refused_before_data_is_read(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pretune.engine import parallel
+
+    monkeypatch.setattr(parallel, "join_cluster", lambda: parallel.Cluster(0, 2))
+    words, problem = REFUSED[case]
+    data = write_csv(tmp_path / "news.csv", make_rows(30))
+    refused(call("finetune", *TINY, "--data", data, "--shard", *words, "--out", tmp_path / "never"), problem)
+    assert not (tmp_path / "never").exists()
+
+
+def test_one_process_has_nobody_to_share_with(tmp_path: Path) -> None:
+    data = write_csv(tmp_path / "news.csv", make_rows(30))
+    said = call("finetune", *TINY, "--data", data, "--shard", "--out", tmp_path / "never")
+    refused(said, "--shard shares a model among processes, and this is one alone")
