@@ -17,7 +17,7 @@ from pretune.errors import UsageError
 
 __all__ = ["Device", "choose_device", "inference", "keep_freed_memory", "peak_flops"]
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4
 _KERNELS_KEPT = "256"
 """Compiled matrix kernels oneDNN keeps, one a shape; its own 1,024 held gigabytes where every batch has another length."""
 
@@ -61,6 +61,8 @@ def choose_device(
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS_KEPT)
     if keeps_memory:
         keep_freed_memory()
+    else:
+        give_freed_memory_back()
     device = torch.device(_kind_of(asked))
     if like:
         if str(like["device"]).split(":")[0] != device.type:
@@ -123,11 +125,25 @@ def keep_freed_memory() -> bool:
     A training step frees and takes the same hundreds of megabytes again; returned pages cost a page fault each, which
     made the backward pass of a small encoder 2 to 3 times slower (docs/decisions.md, D7).
     """
+    return _mallopt((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 << 20))
+
+
+def give_freed_memory_back() -> bool:
+    """Ask glibc to give freed tensors back at once; False where that cannot be asked.
+
+    Layers that are fetched and dropped leave holes behind that nothing else fits: of twelve layers shared by four processes each took more
+    memory than with all of them (docs/decisions.md, D240).
+    """
+    return _mallopt((_M_MMAP_THRESHOLD, 256 << 10))
+
+
+def _mallopt(*settings: tuple[int, int]) -> bool:
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):  # another C library; Windows opens none without a name
         return False
-    return all([mallopt(_M_MMAP_MAX, 0), mallopt(_M_TRIM_THRESHOLD, 2**31 - 1), mallopt(_M_TOP_PAD, 64 << 20)])
+    taken = [mallopt(name, value) for name, value in settings]  # each is asked, whatever came of the others
+    return all(taken)
 
 
 @contextlib.contextmanager

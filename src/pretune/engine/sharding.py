@@ -61,14 +61,11 @@ class Shards:
         self.model = model
         self._before = [_Before(module) for layer in layers for module in layer.modules()]
         mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
+        # Each layer is a root of its own: what the first process computes alone leaves no order behind by which others are fetched.
         self._layers: list[Any] = [fully_shard(layer, mesh=mesh, reshard_after_forward=True) for layer in layers]
         for layer in self._layers:
             layer.set_gradient_divide_factor(1.0)  # losses are sums, divided once by what all processes count
             layer.set_force_sum_reduction_for_comms(True)  # gloo cannot scale while it sums
-        if share := getattr(
-            torch.distributed.fsdp, "share_comm_ctx", None
-        ):  # one layer's buffers at a time, not all layers'
-            share(self._layers)
 
     @contextmanager
     def whole(self) -> Iterator[None]:
