@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = {
     "README.md": "index.md", "README.zh.md": "zh.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md",
     "SECURITY.md": "security.md", "AGENTS.md": "agents.md", "examples/README.md": "cases.md", "examples/README.zh.md": "cases-zh.md",
-    **{f"docs/{name}.md": f"{name}.md" for name in ("tutorial", "tour", "recipes", "acceptance", "benchmarks", "decisions", "glossary", "gallery")},
+    **{f"docs/{name}.md": f"{name}.md" for name in ("tutorial", "tour", "recipes", "acceptance", "benchmarks", "decisions", "glossary", "gallery", "machines")},
     **{path: f"{Path(path).stem}.md" for path in TWINS.values() if path.startswith("docs/")},
 }  # fmt: skip
 """Where a file of the project stands in the site."""

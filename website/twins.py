@@ -13,7 +13,7 @@ __all__ = ["ONLY_HERE", "TWINS", "drifts", "drifts_of"]
 
 TWINS = {
     "README.md": "README.zh.md", "examples/README.md": "examples/README.zh.md",
-    **{f"docs/{name}.md": f"docs/{name}-zh.md" for name in ("tutorial", "recipes", "glossary", "tour", "gallery")},
+    **{f"docs/{name}.md": f"docs/{name}-zh.md" for name in ("tutorial", "recipes", "glossary", "tour", "gallery", "machines")},
 }  # fmt: skip
 """The Chinese page of an English one. What the site has beside these is English alone."""
 ONLY_HERE = "<!-- only in Chinese -->"
