@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from cli_calls import QUICK, TINY, call, done, refused
-from safetensors.numpy import load_file
 
 from conftest import make_rows, write_csv
 from pretune.evaluation import latency
 from pretune.files import read_json
-from processes import torchrun
+from processes import torchrun, weights_apart
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -70,13 +69,7 @@ def log_of(run: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", ["student", "small-base", "pruned"])
 def test_two_processes_end_in_the_weights_of_one(place: Path, name: str) -> None:
-    one, two = (load_file(place / out / name / "model" / "model.safetensors") for out in ("one", "two"))
-    assert one.keys() == two.keys()
-    # A key's bias has no gradient but rounding, which Adam divides by itself (see tests/unit/test_engine_fit.py).
-    # A pooled classifier is kept scaled up by 2^12 (pretune.backbones.pooling.folder): shares of what is larger than 1.
-    sizes = {key: max(1.0, float(np.abs(one[key]).max())) for key in one}
-    apart = {key: float(np.abs(one[key] - two[key]).max()) / sizes[key] for key in one if not key.endswith("key.bias")}
-    assert max(apart.values()) < 1e-6
+    assert weights_apart(place / "one" / name, place / "two" / name) < 1e-6
     assert_told_alike(place, name)
 
 

@@ -9,15 +9,13 @@ from typing import Any
 
 import pytest
 from cli_calls import QUICK, TINY, call, done, refused
-from safetensors.torch import load_file
 
 from conftest import make_rows, write_csv
 from pretune.engine import checkpoint
 from pretune.errors import CorruptFile
-from processes import torchrun
-from tiny import largest_difference
+from processes import torchrun, weights_apart
 
-SEVERAL = pytest.mark.timeout(1800)
+PATIENT = pytest.mark.timeout(1800)
 
 LEARN = (
     "--max-steps", "8", "--batch-size", "7", "--micro-batch-size", "1", "--eval-every", "2", "--learning-rate", "0.001", *QUICK,
@@ -64,9 +62,6 @@ class World:
         asked = json.dumps([[*self.words(name, out), "--shard"] for name in names])
         return torchrun(str(self.place / "each.py"), asked, processes=processes, **env)
 
-    def weights(self, out: str, name: str) -> dict[str, Any]:
-        return load_file(self.place / out / name / "model" / "model.safetensors")
-
     def log(self, out: str, name: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.place / out / name / "log.jsonl").read_text().splitlines()]
 
@@ -77,15 +72,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def assert_alike(world: World, name: str, one: str, other: str) -> None:
-    mine, theirs = world.weights(one, name), world.weights(other, name)
-    assert mine.keys() == theirs.keys()
-    names = [
-        key for key in mine if not key.endswith("key.bias")
-    ]  # has no gradient but rounding, which Adam divides by itself
-    sizes = {key: max(1.0, float(mine[key].abs().max())) for key in names}
-    apart = [{key: weights[key] / sizes[key] for key in names} for weights in (mine, theirs)]
     # Gradients are summed in another order, and Adam divides those of T5 that are next to nothing by themselves.
-    assert largest_difference(*apart) < (1e-4 if name == "spans" else 2e-6)
+    runs = (world.place / out / name for out in (one, other))
+    assert weights_apart(*runs) < (1e-4 if name == "spans" else 2e-6)
     logs = [world.log(out, name) for out in (one, other)]
     assert [(line["kind"], line["step"]) for line in logs[0]] == [(line["kind"], line["step"]) for line in logs[1]]
     losses = [[line["loss"] for line in log if line["kind"] == "step"] for log in logs]
@@ -93,7 +82,7 @@ def assert_alike(world: World, name: str, one: str, other: str) -> None:
 
 
 @pytest.mark.slow
-@SEVERAL
+@PATIENT
 def test_three_processes_that_share_a_model_learn_the_weights_of_one(world: World) -> None:
     for name in MADE:
         done(*world.words(name, "one"))
@@ -105,7 +94,7 @@ def test_three_processes_that_share_a_model_learn_the_weights_of_one(world: Worl
 
 
 @pytest.mark.slow
-@SEVERAL
+@PATIENT
 def test_a_shared_run_that_is_killed_goes_on_in_another_number_of_processes(world: World) -> None:
     """Killed by the system in the middle of a save, after all parts are written and before they are sealed."""
     if not (world.place / "one" / "classes").exists():

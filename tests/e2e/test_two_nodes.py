@@ -13,12 +13,11 @@ from pathlib import Path
 
 import pytest
 from cli_calls import QUICK, TINY, done
-from safetensors.torch import load_file
 
 from clocks import HANG_SECONDS
 from conftest import ROOT, make_rows, write_csv
 from pretune.files import read_json
-from tiny import largest_difference
+from processes import weights_apart
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -116,10 +115,4 @@ def test_two_nodes_end_in_the_weights_of_one_process_though_one_of_four_is_kille
         codes, told = together(asked, tmp_path)
     assert codes == [0, 0], told
     assert read_json(run / "run.json")["status"] == "finished"
-    one, two = (load_file(place / "model" / "model.safetensors") for place in (tmp_path / "one", run))
-    names = [
-        name for name in one if not name.endswith("key.bias")
-    ]  # has no gradient but rounding, which Adam divides by itself
-    sizes = {name: max(1.0, float(one[name].abs().max())) for name in names}
-    scaled = [{name: weights[name] / sizes[name] for name in names} for weights in (one, two)]
-    assert largest_difference(*scaled) < 1e-6
+    assert weights_apart(tmp_path / "one", run) < 1e-6

@@ -34,20 +34,14 @@ def save_parts(folder: Path, checkpoint: Checkpoint, cluster: Cluster) -> None:
     Raises :class:`pretune.errors.DiskFull` with everything older left intact.
     """
     new = NewCheckpoint(folder, checkpoint.step, "parts")
-    on_first = new.begin, lambda: new.close(checkpoint.state)
-    begin, close = (work if cluster.is_first else _nothing for work in on_first)
     try:
-        _together(cluster, folder, begin)
+        _together(cluster, folder, new.begin, by_first=True)
         _together(cluster, folder, lambda: _write_part(new.aside, checkpoint))
-        _together(cluster, folder, close)
+        _together(cluster, folder, lambda: new.close(checkpoint.state), by_first=True)
     except BaseException:
         if cluster.is_first:
             new.drop()
         raise
-
-
-def _nothing() -> None:
-    """What other processes do while the first one works."""
 
 
 def _write_part(aside: Path, checkpoint: Checkpoint) -> None:
@@ -96,12 +90,13 @@ def read_parts(path: Path, model: nn.Module, moments: Callable[[str], torch.Tens
     return Checkpoint(step=state["step"], state=state, **parts)
 
 
-def _together(cluster: Cluster, folder: Path, work: Callable[[], None]) -> None:
-    """Do ``work``, as every process does; where it fails on one, all raise."""
+def _together(cluster: Cluster, folder: Path, work: Callable[[], None], *, by_first: bool = False) -> None:
+    """Do ``work`` on every process, or on the first one while the others wait; where it fails on one, all raise."""
     problem: Exception | None = None
     try:
         with translate_disk_errors(folder):
-            work()
+            if cluster.is_first or not by_first:
+                work()
     except (PretuneError, OSError) as error:
         problem = error
     if cluster.any(problem is not None):

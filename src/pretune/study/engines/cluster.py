@@ -38,9 +38,8 @@ def import_ray() -> ModuleType:
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray will do by itself; else it warns
-    os.environ.setdefault(
-        "RAY_worker_niceness", "0"
-    )  # beside other work a step gets what it would get as a process of --jobs
+    # Beside other work a step gets what it would get as a process of --jobs.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     if "ray" not in sys.modules and "RAY_ADDRESS" not in os.environ:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
