@@ -35,7 +35,7 @@ from pretune.data.points.rows import point_notes
 from pretune.data.prepare import Prepared, prepared_tables
 from pretune.data.read_notes import encoding_notes, row_notes, tag_notes
 from pretune.data.reading import Reading
-from pretune.data.remote.copies import by_address, facts_of
+from pretune.data.remote.copies import by_address, facts_of, tell_by_address
 from pretune.data.rows import Rows
 from pretune.data.splits import Splits
 from pretune.data.store import SplitWriter, fingerprint, load_stored, store_folder
@@ -59,7 +59,7 @@ def read(settings: DataSettings, learned: Reading | None = None) -> Splits:
     try:
         return _read(settings, learned)
     except DataError as error:
-        by_address(error)
+        tell_by_address(error)
         raise
 
 

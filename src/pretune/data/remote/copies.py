@@ -22,7 +22,7 @@ from pretune.files import cache_dir, read_json, write_json
 from pretune.hub import quiet_hub
 from pretune.wording import counted
 
-__all__ = ["by_address", "copied", "facts_of", "local", "state_of"]
+__all__ = ["by_address", "copied", "facts_of", "local", "state_of", "tell_by_address"]
 
 _KIND, _ABOUT, _FILES = "remote", "copy.json", "files"
 _THREADS, _PIECE = 8, 1 << 20
@@ -87,11 +87,14 @@ def facts_of(places: Iterable[str]) -> list[dict[str, Any]]:
     return [{key: _copies[place].about[key] for key in keys} for place in dict.fromkeys(places) if place in _copies]
 
 
+def tell_by_address(error: DataError) -> None:
+    """Let an error name addresses in place of the paths of their copies."""
+    error.problem, error.fix = by_address(error.problem), by_address(error.fix)
+
+
 def by_address(value: Any) -> Any:
-    """The same JSON value or error with addresses in place of the paths of their copies."""
-    if isinstance(value, DataError):
-        value.problem, value.fix = by_address(value.problem), by_address(value.fix)
-    elif isinstance(value, str):
+    """The same JSON value with addresses in place of the paths of their copies."""
+    if isinstance(value, str):
         for address, copy in _copies.items():
             roots = [copy.folder / _FILES] if copy.about["kind"] == "pattern" else [*map(Path, copy.places)]
             for root in roots:

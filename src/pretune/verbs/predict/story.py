@@ -207,7 +207,7 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     """The rows of all places, one after the other. Of several, one that cannot be read is left out."""
     from pretune.data.reading import HOW
-    from pretune.data.remote.copies import by_address
+    from pretune.data.remote.copies import tell_by_address
     from pretune.data.stream import stream_rows
     from pretune.runs.reading import as_learned, tell_reading
 
@@ -225,7 +225,7 @@ def _rows(
                     trust_paths=settings.trust_paths, **{name: getattr(settings, name) for name in HOW},
                 )  # fmt: skip
         except DataError as error:
-            by_address(error)
+            tell_by_address(error)
             if not several:
                 raise
             left_out(error)
