@@ -309,6 +309,7 @@ class _Study(_Data, _Clean, _Engine, _Run, total=False):
     seeds: int
     set: str | Sequence[str]
     split: Literal['test', 'validation']
+    target: float | None
     resamples: int
     seed: int
 

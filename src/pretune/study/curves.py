@@ -16,19 +16,16 @@ import numpy as np
 
 from pretune.evaluation.intervals import difference_interval, percentile_interval
 from pretune.metrics.base import ScoreSpec
+from pretune.study.laws import FEWEST_POINTS, Laws, laws_of
 from pretune.types import Interval
 
-__all__ = ["Curves", "fit_power_law", "labels_for"]
-
-_FEWEST_FOR_A_FIT = 4
-_MOST_TIMES = 100.0
-"""Answers of more labels than this many times the largest budget are not given: the curve was never seen there."""
+__all__ = ["Curves", "labels_for"]
 
 
 @dataclass(frozen=True)
 class Curves:
     """The scores of a study. ``arms`` are names, the first is the one that others are held against; ``units`` is how many rows (or
-    groups of rows) are drawn by themselves.
+    groups of rows) are drawn by themselves; ``target`` is a score of which is asked how many labels it takes.
     """
 
     arms: tuple[str, ...]
@@ -38,6 +35,7 @@ class Curves:
     drawn_ABSR: np.ndarray
     units: int
     seed: int = 0
+    target: float | None = None
 
     def _over_seeds(self) -> np.ndarray:
         """(A, B, R): the mean over seeds that are drawn with replacement."""
@@ -114,25 +112,47 @@ class Curves:
         return found
 
     def _laws(self, mean_AB: np.ndarray, drawn_ABR: np.ndarray) -> list[dict[str, Any]]:
-        """The law of each arm, how well the law of the smaller budgets foretold the largest, and what two points more would cost."""
-        if self.spec.limits is None or len(self.budgets) < _FEWEST_FOR_A_FIT:
+        """The likeliest law of each arm, what two points more would cost, and how well laws of fewer labels foretold what was reached with more."""
+        if self.spec.limits is None or len(self.budgets) <= FEWEST_POINTS:
             return []
         best = self.spec.limits[1]
+        step = 0.02 * abs(best - self.spec.limits[0])
+        seeds = self.values_ABS.shape[2]
+        noise_AB = drawn_ABR.std(axis=2) * math.sqrt(seeds / max(seeds - 1, 1))
+        half = max(FEWEST_POINTS, len(self.budgets) // 2)
         found = []
         for a, arm in enumerate(self.arms):
             errors_B = np.abs(best - mean_AB[a])
-            before = fit_power_law(self.budgets[:-1], errors_B[:-1])
-            law = fit_power_law(self.budgets, errors_B)
-            step = 0.02 * abs(self.spec.limits[1] - self.spec.limits[0])
-            wanted = _more_labels(self.budgets, errors_B, step)
-            drawn = [_more_labels(self.budgets, np.abs(best - curve), step) for curve in drawn_ABR[a].T[:100]]
-            low, high = np.quantile(drawn, [0.025, 0.975], method="nearest")
+            laws = laws_of(self.budgets, errors_B, noise_AB[a])
+            scale, exponent, floor = laws.likeliest()
+            more, low, high = laws.more_labels_for(step)
             found.append({
-                "arm": arm, "scale": law[0], "exponent": law[1], "floor": law[2],
-                "foretold": float(abs(best - _law(before, self.budgets[-1]))), "reached": float(mean_AB[a, -1]),
-                "step": step, "more_labels": _finite(wanted), "more_low": _finite(low), "more_high": _finite(high),
+                "arm": arm, "scale": scale, "exponent": exponent, "floor": floor,
+                "last": self._foretold(mean_AB[a], noise_AB[a], known=len(self.budgets) - 1, at=len(self.budgets) - 1),
+                "of_half": [self._foretold(mean_AB[a], noise_AB[a], known=half, at=b) for b in range(half, len(self.budgets))],
+                "step": step, "more_labels": _finite(more), "more_low": _finite(low), "more_high": _finite(high),
+                **self._for_target(laws, best),
             })  # fmt: skip
         return found
+
+    def _for_target(self, laws: Laws, best: float) -> dict[str, Any]:
+        """Labels, in all, for the score that was asked for."""
+        if self.target is None:
+            return {}
+        value, low, high = (_finite(one) for one in laws.labels_for(abs(best - self.target)))
+        return {"target": self.target, "target_labels": value, "target_low": low, "target_high": high}
+
+    def _foretold(self, values_B: np.ndarray, noise_B: np.ndarray, *, known: int, at: int) -> dict[str, Any]:
+        """The score of budget ``at`` by the laws of the first ``known`` ones, beside what was reached."""
+        assert self.spec.limits is not None, "a law is about errors, and only scores with a best value have them"
+        best, sign = self.spec.limits[1], 1.0 if self.spec.rising else -1.0
+        told = laws_of(self.budgets[:known], np.abs(best - values_B[:known]), noise_B[:known]).error_at(
+            self.budgets[at]
+        )
+        value, *ends = (float(best - sign * error) for error in told)
+        low, high = sorted(ends)
+        reached = float(values_B[at])
+        return {"labels": self.budgets[at], "value": value, "low": low, "high": high, "reached": reached, "inside": low <= reached <= high}  # fmt: skip
 
 
 def labels_for(score: float, budgets: Sequence[int], curve_B: np.ndarray, *, rising: bool) -> float:
@@ -149,40 +169,6 @@ def labels_for(score: float, budgets: Sequence[int], curve_B: np.ndarray, *, ris
     low, high = best_B[at - 1], best_B[at]
     logs = np.log(np.asarray(budgets, dtype=float))
     return float(np.exp(logs[at - 1] + (wanted - low) / (high - low) * (logs[at] - logs[at - 1])))
-
-
-def fit_power_law(budgets: Sequence[int], errors_B: np.ndarray) -> tuple[float, float, float]:
-    """``scale``, ``exponent`` and ``floor`` of error = scale * labels ** -exponent + floor (Hestness et al. 2017, arXiv 1712.00409,
-    section 3), least squares; exponent in 0..2, floor in 0..the smallest error.
-    """
-    from scipy.optimize import least_squares
-
-    labels_B, errors_B = np.asarray(budgets, dtype=float), np.asarray(errors_B, dtype=float)
-    least, top = float(errors_B.min()), max(float(errors_B.max()), 1e-9)
-
-    def residuals(law: np.ndarray) -> np.ndarray:
-        return (law[0] * (labels_B / labels_B[0]) ** -law[1] + law[2] - errors_B) / top
-
-    starts = ((top - share * least, 0.3, share * least) for share in (0.0, 0.5, 0.9))
-    bounds = ([0.0, 0.0, 0.0], [10 * top, 2.0, max(least, 1e-9)])
-    tries = [least_squares(residuals, np.clip(start, bounds[0], bounds[1]), bounds=bounds) for start in starts]
-    scale, exponent, floor = min(tries, key=lambda tried: tried.cost).x
-    return float(scale * labels_B[0] ** exponent), float(exponent), float(floor)
-
-
-def _law(law: tuple[float, float, float], labels: float) -> float:
-    return law[0] * labels ** -law[1] + law[2]
-
-
-def _more_labels(budgets: Sequence[int], errors_B: np.ndarray, step: float) -> float:
-    """Labels beyond the largest budget for an error that is smaller by ``step``, as the law says; infinity beyond what it can say."""
-    law = fit_power_law(budgets, errors_B)
-    most = float(budgets[-1])
-    rest = _law(law, most) - step - law[2]
-    if rest <= 0 or law[1] <= 0 or law[0] <= 0:
-        return math.inf
-    needed = math.log(law[0] / rest) / law[1]
-    return math.exp(needed) - most if needed <= math.log(_MOST_TIMES * most) else math.inf
 
 
 def _trapezoid_weights(budgets: Sequence[int]) -> np.ndarray:

@@ -62,6 +62,13 @@ class StudySettings(DataSettings, CleanSettings, EngineSettings, RunSettings):
         (), "an option of finetune for every arm: epochs=5, threads=2", metavar="OPTION=VALUE", not_in_identity=True
     )
     split: str = option("test", "the rows that all are scored on", choices=("test", "validation"))
+    target: float | None = option(
+        None,
+        "a score that is wanted, as a share (0.9): how many labels would it take",
+        low=0.0,
+        high=1.0,
+        not_in_identity=True,
+    )
     resamples: int = option(2000, "bootstrap resamples of the intervals", low=100, high=100_000, not_in_identity=True)
     seed: int = option(0, "the first seed", low=0, high=2**31, not_in_identity=True)
 
@@ -80,6 +87,7 @@ def study(settings: StudySettings, *, say: Say) -> Outcome:
         pretune study scratch:bert-mini runs/base --data news.csv --budgets 30,100,300,all --seeds 3
         pretune study plain=MODEL_DIR varied=MODEL_DIR,augment=light --data photos/ --set adapt=full
         pretune study full=MODEL_DIR head=MODEL_DIR,adapt=head --data reviews.tsv --budgets 100,1000 --dry-run
+        pretune study linear:tfidf runs/base --data news.csv --budgets 100,300,1000,3000 --target 0.9
     """
     refuse_missing_engine(settings)
     arms = arms_of(settings.arms)
@@ -125,7 +133,12 @@ def _labelled_rows(settings: StudySettings, say: Say) -> int:
 
 
 def _asked(settings: StudySettings, cells: Sequence[Cell]) -> dict[str, Any]:
-    return {"cells": [cell.name for cell in cells], "resamples": settings.resamples, "split": settings.split}
+    return {
+        "cells": [cell.name for cell in cells],
+        "resamples": settings.resamples,
+        "split": settings.split,
+        "target": settings.target,
+    }
 
 
 def _result(
@@ -189,7 +202,7 @@ def _measured(
     labels = tuple(rows if one is None else one for one in budgets)
     curves = Curves(
         tuple(arm.name for arm in arms), labels, metric.specs[metric.primary], values, resampled,
-        num_units(len(shared), groups), settings.seed,
+        num_units(len(shared), groups), settings.seed, settings.target,
     )  # fmt: skip
     return metric, curves, len(shared)
 

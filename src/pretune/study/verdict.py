@@ -85,20 +85,29 @@ def _saved(found: Mapping[str, Any], arm: str, first: str) -> list[str]:
 
 
 def _more(found: Mapping[str, Any]) -> list[str]:
-    """What the fitted law says of more labels, and how well it foretold the largest number."""
+    """What the fitted laws say of more labels, and how well they foretold what was seen."""
     told = []
     for law in found["laws"]:
-        missed = _amount(found, {"value": abs(law["foretold"] - law["reached"])})
-        step = _amount(found, {"value": law["step"]})
-        if law["more_labels"] is None:
-            answer = "cannot be told from here: the curve is nearly flat, or would need a hundred times as many labels"
-        else:
-            low, high = ("?" if law[key] is None else number_text(round(law[key])) for key in ("more_low", "more_high"))
-            answer = f"would take about {number_text(round(law['more_labels']))} more labels [{low}, {high}]"
+        arm, last, half = law["arm"], law["last"], law["of_half"]
+        parts = [f"{_amount(found, {'value': law['step']})} more {_would_take(law, 'more', 'more labels')}"]
+        if (target := law.get("target")) is not None:
+            wanted = score_line(found["metric"], {"value": target})
+            parts.append(f"{wanted} {_would_take(law, 'target', 'labels in all')}")
+        right = sum(one["inside"] for one in half)
+        reached = score_line(found["metric"], {"value": last["reached"]})
         told.append(
-            f"{law['arm']}: {step} more {answer}. (The same law from the smaller numbers missed the largest by {missed}.)"
+            f"{arm}: {'; '.join(parts)}. (Laws of the smaller half of the numbers foretold {right} of {counted(len(half), 'larger one')} within their interval; "
+            f"those of all but the largest foretold {score_line(found['metric'], last)} there, and {reached} was reached.)"
         )
     return told
+
+
+def _would_take(law: Mapping[str, Any], key: str, what: str) -> str:
+    if (value := law.get(f"{key}_labels")) is None:
+        return "cannot be told from here: the curve is nearly flat, or would need a hundred times as many labels"
+    least, high = number_text(round(law[f"{key}_low"])), law[f"{key}_high"]
+    ends = f"(at least {least})" if high is None else f"[{least}, {number_text(round(high))}]"
+    return f"would take about {number_text(round(value))} {what} {ends}"
 
 
 def _simple(found: Mapping[str, Any]) -> list[str]:
