@@ -82,6 +82,17 @@ def write_csv(path: Path, rows: list[dict[str, str]]) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def pseudonym_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """No test makes or reads a person's own key of pseudonyms."""
+    place, before = tmp_path_factory.mktemp("key") / "pseudonyms.key", os.environ.get("PRETUNE_PSEUDONYM_KEY")
+    os.environ["PRETUNE_PSEUDONYM_KEY"] = str(place)
+    yield place
+    os.environ.pop("PRETUNE_PSEUDONYM_KEY")
+    if before is not None:
+        os.environ["PRETUNE_PSEUDONYM_KEY"] = before
+
+
+@pytest.fixture(scope="session", autouse=True)
 def pretune_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """No test touches a person's own cache; processes that tests start inherit the folder."""
     folder, before = tmp_path_factory.mktemp("pretune-cache"), os.environ.get("PRETUNE_CACHE")

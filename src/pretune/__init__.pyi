@@ -52,7 +52,7 @@ class _Clean(_Call, total=False):
     deduplicate: bool
     drop_leaks: bool
     drop_near_leaks: bool
-    redact: bool | None
+    redact: Literal['no', 'mask', 'pseudonym'] | bool | None
 
 class _Inspect(_Clean, _Data, total=False):
     corpus: Any
@@ -82,7 +82,7 @@ class _Backbone(_Call, total=False):
 
 class _AsCleaned(_Call, total=False):
     clean: Literal['html', 'whitespace', 'unicode', 'stopwords'] | Sequence[Literal['html', 'whitespace', 'unicode', 'stopwords']] | Literal['html', 'whitespace', 'unicode', 'stopwords', 'none'] | Sequence[Literal['html', 'whitespace', 'unicode', 'stopwords', 'none']] | None
-    redact: bool | None
+    redact: Literal['no', 'mask', 'pseudonym'] | bool | None
 
 class _Frozen(_AsCleaned, _Backbone, _Text, _Pooling, _Image, _Audio, _Clean, _Data, total=False):
     seed: int
@@ -527,7 +527,7 @@ class _Estimator(TypedDict, total=False):
     deduplicate: bool
     drop_leaks: bool
     drop_near_leaks: bool
-    redact: bool | None
+    redact: Literal['no', 'mask', 'pseudonym'] | bool | None
     augment: Literal['auto', 'none', 'light', 'strong']
     sampling_rate: int | None
     image_size: int | None

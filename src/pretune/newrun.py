@@ -12,7 +12,7 @@ from typing import Any
 from pretune.errors import CorruptFile, RunError, UsageError
 from pretune.files import lock_folder, write_json
 from pretune.listeners import tell
-from pretune.options import Settings, json_value, name_of
+from pretune.options import Settings, json_value, meant, name_of
 from pretune.runfolder import RunFolder, is_run, machine_facts, now
 from pretune.sums import SEALED
 
@@ -142,7 +142,7 @@ def _refuse_other_settings(run: RunFolder, settings: Settings) -> None:
     before, after = record.get("settings", {}), settings.identity()
     names = {spec.name: name_of(spec) for spec in fields(settings)}
     # An option that the record does not know is younger than the run, which did without it.
-    then = {spec.name: before.get(spec.name, json_value(spec.default)) for spec in fields(settings)}
+    then = {spec.name: meant(spec, before.get(spec.name, json_value(spec.default))) for spec in fields(settings)}
     changed = [
         f"{names[key]} was {then[key]!r}, is {value!r}"
         for key, value in after.items()

@@ -20,7 +20,17 @@ from typing import Any, ClassVar, Self
 
 from pretune.errors import UsageError, did_you_mean
 
-__all__ = ["Settings", "flag_of", "json_value", "name_of", "option", "parse_duration", "refuse_unread", "value_type"]
+__all__ = [
+    "Settings",
+    "flag_of",
+    "json_value",
+    "meant",
+    "name_of",
+    "option",
+    "parse_duration",
+    "refuse_unread",
+    "value_type",
+]
 
 _PLACES = ("DATA", "FILE", "FOLDER")
 """What options are called that name places."""
@@ -36,8 +46,11 @@ def option(
     positional: bool = False,
     metavar: str = "",
     not_in_identity: bool = False,
+    bare: str = "",
 ) -> Any:
-    """A field of a settings class. ``not_in_identity`` marks what may change when a run is resumed (``--minutes`` may not)."""
+    """A field of a settings class. ``not_in_identity`` marks what may change when a run is resumed (``--minutes`` may not).
+    ``bare``: a switch with more than two positions; the one that the flag alone and ``True`` mean (``--no-...`` and ``False``: "no").
+    """
     metadata = {
         "help": help,
         "choices": choices,
@@ -46,6 +59,7 @@ def option(
         "positional": positional,
         "metavar": metavar,
         "not_in_identity": not_in_identity,
+        "bare": bare,
     }
     return field(default=default, metadata=metadata)
 
@@ -53,6 +67,12 @@ def option(
 def json_value(value: Any) -> Any:
     """A setting as JSON keeps it."""
     return list(value) if isinstance(value, tuple) else value
+
+
+def meant(spec: dataclasses.Field[Any], value: Any) -> Any:
+    """A switch's true or false as a word, where it has more than two positions (``bare`` of :func:`option`)."""
+    bare = spec.metadata.get("bare")
+    return (bare if value else "no") if bare and isinstance(value, bool) else value
 
 
 def flag_of(name: str) -> str:
@@ -112,6 +132,9 @@ class Settings:
             if not optional:
                 raise UsageError(f"{name_of(spec)} is missing", spec.metadata.get("help", ""))
             return
+        if isinstance(value, bool) and spec.metadata.get("bare"):
+            value = meant(spec, value)
+            object.__setattr__(self, spec.name, value)
         if many:
             value = tuple(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else (value,)
             object.__setattr__(self, spec.name, value)

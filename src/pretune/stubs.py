@@ -95,7 +95,8 @@ def _type(cls: type[Settings], spec: dataclasses.Field[Any]) -> list[str]:
     choices = spec.metadata.get("choices")
     literal = f"Literal[{', '.join(map(repr, choices))}]" if choices else ""
     one = literal or ("_Place" if metavar_of(spec) in PLACES else kind.__name__)
-    return [one, *([f"Sequence[{one}]"] if many else []), *(["None"] if optional else [])]
+    switch = ["bool"] if spec.metadata.get("bare") else []
+    return [one, *switch, *([f"Sequence[{one}]"] if many else []), *(["None"] if optional else [])]
 
 
 def _options(cls: type[Settings], types: Types) -> str:

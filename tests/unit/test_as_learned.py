@@ -283,7 +283,7 @@ def test_answers_are_not_asked_of_rows_to_predict() -> None:
 
 def test_a_reading_is_made_of_settings_and_passport() -> None:
     settings: Any = SimpleNamespace(
-        column=("text=1",), group=None, header="no", delimiter="\t", encoding=None, format="auto", clean=("html",), redact=True
+        column=("text=1",), group=None, header="no", delimiter="\t", encoding=None, format="auto", clean=("html",), redact="mask"
     )  # fmt: skip
     file = {"columns": {"text": "1", "label": "0", "image": "2"}, "width": 2}
     how = {"text": "--column", "label": "what it holds", "image": "the format"}

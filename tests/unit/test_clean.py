@@ -112,8 +112,8 @@ def test_steps_run_in_order_and_are_counted() -> None:
     assert list(facts) == ["html", "whitespace", "redact"]
     assert facts["html"]["train"] == {"changed": 2, "emptied": 1, "rows": ["t:1", "t:3"]}
     assert facts["redact"] == {
-        "train": {"changed": 1, "emptied": 0, "rows": ["t:1"]},
-        "test": {"changed": 0, "emptied": 0, "rows": []},
+        "train": {"changed": 1, "emptied": 0, "rows": ["t:1"], "values": {"email": 1}},
+        "test": {"changed": 0, "emptied": 0, "rows": [], "values": {}},
     }
     assert cleaned.facts["read"] == 1
     assert splits["train"]["text"][0] == "<p>mail  a@b.org</p>"

@@ -2,10 +2,13 @@
 
 from pretune.config.data import (
     CLEAN_STEPS,
+    REDACTIONS,
     AsCleanedSettings,
     AsReadSettings,
     CleanSettings,
     DataSettings,
+    cleaning_settings,
+    cleaning_steps,
 )
 from pretune.config.privacy import PrivacySettings
 from pretune.config.task import (
@@ -27,6 +30,7 @@ from pretune.config.train import LabelledTrainSettings, OutSettings, RunSettings
 __all__ = [
     "CLEAN_STEPS",
     "READ_BY_MODALITY",
+    "REDACTIONS",
     "AnsweringSettings",
     "AsCleanedSettings",
     "AsReadSettings",
@@ -48,4 +52,6 @@ __all__ = [
     "TextSettings",
     "TrainSettings",
     "WritingSettings",
+    "cleaning_settings",
+    "cleaning_steps",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -11,13 +12,30 @@ from pretune.options import Settings, name_of, option
 
 __all__ = [
     "CLEAN_STEPS",
+    "REDACTIONS",
     "AsCleanedSettings",
     "AsReadSettings",
     "CleanSettings",
     "DataSettings",
+    "cleaning_settings",
+    "cleaning_steps",
 ]
 
 CLEAN_STEPS = ("html", "whitespace", "unicode", "stopwords")
+REDACTIONS = {"no": (), "mask": ("redact",), "pseudonym": ("pseudonym",)}
+"""By the word of ``--redact``, the step of cleaning that it is (of :data:`pretune.data.text.scrub.STEPS`)."""
+
+
+def cleaning_steps(clean: Iterable[str], redact: str) -> tuple[str, ...]:
+    """The steps of cleaning that these settings ask for."""
+    return (*clean, *REDACTIONS[redact])
+
+
+def cleaning_settings(steps: Iterable[str]) -> dict[str, Any]:
+    """The settings ``clean`` and ``redact`` that ask for these steps: :func:`cleaning_steps` the other way round."""
+    asked = tuple(steps)
+    redact = next((word for word, own in REDACTIONS.items() if own and {*own} <= {*asked}), "no")
+    return {"clean": tuple(step for step in asked if step not in REDACTIONS[redact]), "redact": redact}
 
 
 def _files() -> Any:
@@ -186,7 +204,12 @@ class CleanSettings(Settings):
     drop_near_leaks: bool = option(
         False, "as --drop-leaks, and drop also rows that are near duplicates of one in validation or test"
     )
-    redact: bool = option(False, "replace e-mail addresses, phone, card and id numbers by [EMAIL], [PHONE], ...")
+    redact: str = option(
+        "no",
+        "take e-mail addresses, phone, card and id numbers out of the texts: mask puts [EMAIL], [PHONE], ... in their place; pseudonym [EMAIL-3f2a91c0], for the same value always the same, by a key in ~/.config/pretune",
+        choices=tuple(REDACTIONS),
+        bare="mask",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +251,9 @@ class AsCleanedSettings(Settings):
         choices=(*CLEAN_STEPS, "none"),
         metavar="STEPS",
     )
-    redact: bool | None = option(
-        None, "replace e-mail addresses, phone, card and id numbers; default: as the model learned"
+    redact: str | None = option(
+        None,
+        "take e-mail addresses, phone, card and id numbers out of the texts; default: as the model learned",
+        choices=tuple(REDACTIONS),
+        bare="mask",
     )

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, Self
 
+from pretune.config import cleaning_steps
 from pretune.data.columns.names import plain_name
 from pretune.data.columns.roles import ANSWER_ROLES, parse_columns
 from pretune.data.formats.base import Table
@@ -47,7 +48,7 @@ _THINGS = {
 class Reading:
     """What a model's rows were read as. ``columns``: role to column as a person told it ("" where there is none of it),
     ``found``: those that were read. ``width``: columns of tables that did not name theirs (0: they did). ``how``: options
-    of text files (those of :data:`HOW`) that were told. ``clean``: steps of :data:`pretune.data.text.scrub.STEPS`. ``pairs``: did
+    of text files (those of :data:`HOW`) that were told. ``clean``: steps of :data:`pretune.data.text.scrub.STEPS`; ``key``: what the key of pseudonyms is called. ``pairs``: did
     rows hold two texts (None: not known)? ``masks``: the classes of the values of masks, None for no class. ``needed`` are the roles that rows must have where they are read again.
     """
 
@@ -56,6 +57,7 @@ class Reading:
     width: int = 0
     how: Mapping[str, str] = field(default_factory=dict)
     clean: tuple[str, ...] = ()
+    key: str = ""
     pairs: bool | None = None
     masks: Mapping[str, str | None] = field(default_factory=dict)
     needed: tuple[str, ...] = ()
@@ -71,7 +73,8 @@ class Reading:
         return cls(
             columns=parse_columns(settings.column, settings.group), found=dict(found), width=width,
             how={name: value for name, value in told.items() if value not in (None, AUTO)},
-            clean=(*settings.clean, *(("redact",) if settings.redact else ())),
+            clean=cleaning_steps(settings.clean, settings.redact),
+            key=passport.get("facts", {}).get("pseudonyms", {}).get("key", ""),
             pairs="text_pair" in columns if columns else None,
             masks=passport.get("facts", {}).get("read", {}).get("masks", {}).get("names", {}),
         )  # fmt: skip
@@ -156,7 +159,12 @@ class Reading:
         """What cleans a text."""
         from pretune.data.changes.clean import text_cleaner
 
-        return text_cleaner(self.clean)
+        return text_cleaner(self.clean, key=self.key)
+
+    def refuse_other_key(self) -> None:
+        """Raise :class:`pretune.errors.UsageError` where pseudonyms were learned, and their key is not at hand."""
+        if "pseudonym" in self.clean:
+            _ = self.cleaner
 
     def cleaned(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The row with its texts cleaned."""

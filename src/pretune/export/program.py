@@ -104,7 +104,8 @@ def add_program(
     files = [here / name for name in ("predict.py", "rows.py", *READERS[reader])]
     files += [resources.files(room) / name for room, name in _SHARED.get(reader, ())]
     files += [texts / "scrub.py"] if steps else []
-    files += [texts / "pii.py"] if "redact" in steps else []
+    files += [texts / "pii.py"] if {"redact", "pseudonym"} & {*steps} else []
+    files += [texts / "pseudonyms.py"] if "pseudonym" in steps else []
     for file in files:
         with translate_disk_errors(folder):
             (folder / file.name).write_bytes(file.read_bytes())

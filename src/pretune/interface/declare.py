@@ -199,6 +199,8 @@ def describe_option(spec: dataclasses.Field[Any]) -> str:
         notes.append(
             f"at least {low:,}" if high is None else f"at most {high:,}" if low is None else f"{low:,} to {high:,}"
         )
+    if meta.get("bare"):
+        notes.append(f"alone: {meta['bare']}")
     if is_required(spec):
         notes.append("required")
     elif spec.default not in (None, (), ""):

@@ -133,6 +133,7 @@ def _sort_words(cls: type[Settings], words: Sequence[str]) -> tuple[list[str], l
         if name not in takes_value:
             guess = nearest(name, takes_value)
             raise UsageError(f"{cls.verb} has no option {given}", f"{guess} {_see_help(cls)}".strip())
+        word = _switched(cls, word, rest)
         if (
             takes_value[name]
             and word == name
@@ -142,6 +143,19 @@ def _sort_words(cls: type[Settings], words: Sequence[str]) -> tuple[list[str], l
             word = f"{name}={rest.pop(0)}"
         flags.append(word)
     return flags, positionals
+
+
+def _switched(cls: type[Settings], word: str, rest: list[str]) -> str:
+    """A switch of several positions with the one that is meant, taken off the ``rest``: ``--redact pseudonym``; ``--redact`` and
+    ``--no-redact`` alone mean one too.
+    """
+    for spec in dataclasses.fields(cls):
+        flag, bare = flag_of(spec.name), spec.metadata.get("bare")
+        if bare and word == flag:
+            return f"{flag}={rest.pop(0) if rest and rest[0] in spec.metadata['choices'] else bare}"
+        if bare and word == "--no-" + flag[2:]:
+            return f"{flag}=no"
+    return word
 
 
 def _require(cls: type[Settings], flags: list[str], positionals: list[str]) -> None:
@@ -166,7 +180,7 @@ def _all_flags(cls: type[Settings]) -> dict[str, bool]:
             continue
         is_switch = value_type(cls, spec.name)[0] is bool
         flags[flag_of(spec.name)] = not is_switch
-        if is_switch:
+        if is_switch or spec.metadata.get("bare"):
             flags["--no-" + flag_of(spec.name)[2:]] = False
     return flags
 
@@ -181,6 +195,8 @@ def _add(group: argparse._ArgumentGroup, cls: type[Settings], spec: dataclasses.
         group.add_argument(
             flag_of(spec.name), action=argparse.BooleanOptionalAction, help=text, default=argparse.SUPPRESS
         )
+    elif spec.metadata.get("bare"):
+        group.add_argument(flag_of(spec.name), nargs="?", metavar=metavar_of(spec), help=text)
     else:
         group.add_argument(
             flag_of(spec.name), action="append" if many else "store", metavar=metavar_of(spec), help=text

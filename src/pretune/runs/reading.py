@@ -9,7 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pretune.config import AsCleanedSettings, AsReadSettings, CleanSettings, DataSettings
+from pretune.config import (
+    AsCleanedSettings,
+    AsReadSettings,
+    CleanSettings,
+    DataSettings,
+    cleaning_settings,
+    cleaning_steps,
+)
 from pretune.errors import DataError, RunError, UsageError
 from pretune.interface.outcome import Say
 from pretune.options import option
@@ -28,6 +35,7 @@ __all__ = [
     "read_like",
     "reading_of",
     "refuse_missing_data",
+    "refuse_other_key",
     "tell_reading",
     "uncleaned",
     "with_reading",
@@ -98,15 +106,14 @@ def learned_by(run: RunFolder, asked: AsCleanedSettings | None = None, *, answer
         found = Reading.of(own_settings(run), run.passport) if has_data else Reading()
     else:
         found = Reading.from_dict(saved)
-    clean = found.clean
+    told = cleaning_settings(found.clean)
     if asked is not None and asked.clean is not None:
-        redacts = ("redact",) if "redact" in clean else ()
-        clean = (*(step for step in asked.clean if step != "none"), *redacts)
+        told["clean"] = tuple(step for step in asked.clean if step != "none")
     if asked is not None and asked.redact is not None:
-        clean = (*(step for step in clean if step != "redact"), *(("redact",) if asked.redact else ()))
+        told["redact"] = asked.redact
     if _answers_alone(about.get("task", "")):
         found = replace(found, pairs=None)
-    return replace(found, clean=clean, needed=_needed(about.get("task", ""), found, answers=answers))
+    return replace(found, clean=cleaning_steps(**told), needed=_needed(about.get("task", ""), found, answers=answers))
 
 
 def _answers_alone(task: str) -> bool:
@@ -157,11 +164,12 @@ def read_like(run: RunFolder, place: str, given: AsReadSettings, reading: Readin
     other = own_settings(run).elsewhere(
         place,
         **{"column": given.column, "group": None, "validation_fraction": 0.0, "test_fraction": 0.0},
-        **{"drop_leaks": False, "drop_near_leaks": False, "relabel": None, "redact": "redact" in reading.clean},
+        **{"drop_leaks": False, "drop_near_leaks": False, "relabel": None},
         **{"files": given.files, "trust_paths": given.trust_paths, "group_from": None, "test_fold": None},
-        **{"clean": tuple(step for step in reading.clean if step != "redact")},
+        **cleaning_settings(reading.clean),
         **{**options, **reading.options(**told), **changes},
     )
+    reading.refuse_other_key()
     with as_learned(run, reading, given):
         found = load_splits(other, reading)
     for file in found.facts["read"]["files"][:_SHOWN]:
@@ -170,6 +178,13 @@ def read_like(run: RunFolder, place: str, given: AsReadSettings, reading: Readin
         say.note(note)
     tell_reading_of(found, say)
     return found
+
+
+def refuse_other_key(run: RunFolder) -> None:
+    """Raise :class:`UsageError` where the run learned pseudonyms, and the key that they were made with is not at hand."""
+    from pretune.data.reading import Reading
+
+    Reading.of(own_settings(run), run.passport).refuse_other_key()
 
 
 def tell_reading(reading: Reading, name: str, columns: Mapping[str, str], say: Say) -> None:
@@ -192,6 +207,7 @@ def own_data(run: RunFolder) -> Splits:
     from pretune.runs.rows import fewer_rows
 
     own = own_settings(run)
+    refuse_other_key(run)
     try:
         data = load_splits(own)
     except DataError as error:
@@ -213,8 +229,8 @@ def uncleaned(run: RunFolder, split: str, ids: Sequence[str]) -> list[dict[str, 
     from pretune.data.load import load_splits
 
     own = own_settings(run)
-    cleans = bool(own.clean or own.redact)
-    raw = {"clean": (), "redact": False, "deduplicate": False, "drop_leaks": False, "drop_near_leaks": False}
+    cleans = bool(cleaning_steps(own.clean, own.redact))
+    raw = {**cleaning_settings(()), "deduplicate": False, "drop_leaks": False, "drop_near_leaks": False}
     data = load_splits(replace(own, **raw)) if cleans else own_data(run)
     held = [data[split]] if split in data else [*data.values()]
     places = {name: (rows, place) for rows in held for place, name in enumerate(rows["id"])}

@@ -30,7 +30,7 @@ from pretune.data.remote.addresses import is_address
 from pretune.errors import DataError, PretuneError, UsageError, did_you_mean
 from pretune.interface.declare import build_settings, load_verb, nearest
 from pretune.interface.story import VERBS
-from pretune.options import Settings, flag_of, value_type
+from pretune.options import Settings, flag_of, meant, value_type
 from pretune.study.recipe_file import load_recipe_file, typed
 
 __all__ = ["Recipe", "Step", "as_declared", "read_recipe"]
@@ -266,8 +266,10 @@ def as_declared(settings_class: type[Settings], name: str, value: Any) -> Any:
     """YAML's idea of a value as the option's: a number where words are asked for, one item where several may stand, and
     2e-5, which YAML 1.1 takes for a word.
     """
-    if name not in {spec.name for spec in dataclasses.fields(settings_class)}:
+    spec = next((spec for spec in dataclasses.fields(settings_class) if spec.name == name), None)
+    if spec is None:
         return value
+    value = meant(spec, value)
     kind, many, _ = value_type(settings_class, name)
     if many and not isinstance(value, tuple) and value is not None:
         value = (value,)
@@ -275,9 +277,8 @@ def as_declared(settings_class: type[Settings], name: str, value: Any) -> Any:
         with contextlib.suppress(ValueError):
             return float(value)
     if kind is str:
-        choices = next(spec.metadata.get("choices") for spec in dataclasses.fields(settings_class) if spec.name == name)
         items = value if isinstance(value, tuple) else (value,)
-        plain = tuple(_as_text(name, item, choices or ()) for item in items)
+        plain = tuple(_as_text(name, item, spec.metadata.get("choices") or ()) for item in items)
         return plain if isinstance(value, tuple) else plain[0]
     return value
 

@@ -62,6 +62,7 @@ def prepare_run(
 ) -> None:
     """Write what is known before the first update: the passport, the keys of the training rows, the run's record."""
     from pretune.data.checks.passport import passport
+    from pretune.runs.reading import refuse_other_key
     from pretune.runs.rows import check_ledgers, save_train_keys, tell_findings
 
     ledgers = _ledgers(setup, learning)
@@ -69,6 +70,7 @@ def prepare_run(
     if resumed:
         before = run.record.get("data_fingerprint")
         if before is not None and before != setup.fingerprint:
+            refuse_other_key(run)
             raise RunError(
                 f"{run.path} was begun with other data than {getattr(settings, 'data', 'this')} holds now",
                 "bring the old data back, or start again with --overwrite",

@@ -67,7 +67,7 @@ def _flags(name: str) -> Iterator[_Flag]:
         about = textwrap.shorten(spec.metadata.get("help", ""), _LONGEST, placeholder=" ...")
         takes = spec.metadata.get("metavar") or "VALUE"
         yield _Flag(flag_of(spec.name), about, "" if kind is bool else takes, choices, many)
-        if kind is bool:
+        if kind is bool or spec.metadata.get("bare"):
             yield _Flag("--no-" + flag_of(spec.name)[2:], f"not: {about}", "", (), False)
     yield _Flag("--json", "print one JSON object on standard output", "", (), False)
     yield _Flag("--quiet", "no progress, only warnings and the result", "", (), False)

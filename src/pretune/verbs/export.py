@@ -119,6 +119,7 @@ def _refuse_other_engines(settings: ExportSettings, parent: RunFolder) -> None:
 def _write_and_compare(settings: ExportSettings, parent: RunFolder, folder: Path, say: Say) -> dict[str, Any]:
     """Write the deliverable to ``folder``; what run.json says of it: format, signature and parity."""
     from pretune.backbones.graph_parts import parts_of
+    from pretune.data.text.pseudonyms import KEY_FILE
     from pretune.export.graphs.limits import trust_graph
     from pretune.export.onnx_model import GRAPH_FILE
     from pretune.export.program import add_program, carry_files
@@ -139,6 +140,10 @@ def _write_and_compare(settings: ExportSettings, parent: RunFolder, folder: Path
     for place in parts_of(folder / GRAPH_FILE).values():
         trust_graph(place)
     about = {**about_of(parent), "reading": reading.to_dict(), **_answering(task, say)}
+    if "pseudonym" in reading.clean:
+        say.note(
+            f"predict.py puts pseudonyms as the model learned them, and no export holds their key: it asks for {KEY_FILE}=FILE"
+        )
     if task.left_to_pretune:
         say.note(task.left_to_pretune)
     reads_pairs = "text_pair" in rows.column_names

@@ -1,6 +1,6 @@
 """Cleaning that was asked for: each step counted, none silent.
 
-The order is fixed: html, unicode, whitespace, stopwords, redact, deduplicate, drop leaks, drop near leaks. So duplicates are looked for in
+The order is fixed: html, unicode, whitespace, stopwords, redact or pseudonym, deduplicate, drop leaks, drop near leaks. So duplicates are looked for in
 the text the model will read. Rows that become empty stay and are counted.
 """
 
@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pretune.answers import ANSWERS
-from pretune.config import CleanSettings
+from pretune.config import CleanSettings, cleaning_steps
 from pretune.data.changes.held_apart import found_in
+from pretune.data.changes.redact import Redactor
 from pretune.data.changes.relabel import relabelled
 from pretune.data.checks.rows import SHOWN_ROWS, column_batches
 from pretune.data.columns.roles import kinds_in
 from pretune.data.split import content_keys
 from pretune.data.splits import Splits
-from pretune.data.text.pii import redact
+from pretune.data.text.keys import key_at_hand
+from pretune.data.text.pseudonyms import name_of_key
 from pretune.data.text.scrub import STEPS, cleaner
 from pretune.errors import UsageError
 from pretune.wording import agree, counted
@@ -30,7 +32,7 @@ from pretune.wording import agree, counted
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["clean", "english_stopwords", "text_cleaner"]
+__all__ = ["clean", "english_stopwords", "redactor_of", "text_cleaner"]
 
 _BATCH_ROWS = 2_000
 _NEGATIONS = frozenset(
@@ -42,10 +44,11 @@ def clean(splits: Splits, settings: CleanSettings) -> Splits:
     """The splits after every step that ``settings`` asks for.
 
     ``facts["clean"]`` holds, by step and split, the rows changed or dropped and the first ids of them, ``facts["cleaning"]`` the
-    same in sentences (``notes``). Raises :class:`UsageError` for a step that these rows have nothing for.
+    same in sentences (``notes``), ``facts["pseudonyms"]`` what their key is called. Raises :class:`UsageError` for a step that these rows have nothing for.
     """
-    asked = set(settings.clean) | ({"redact"} if settings.redact else set())
-    _refuse_without_text(splits, settings)
+    asked = cleaning_steps(settings.clean, settings.redact)
+    _refuse_without_text(splits, asked)
+    key = key_at_hand() if "pseudonym" in asked else None
     facts: dict[str, Any] = {}
     rows = dict(splits)
     with _quiet():
@@ -54,18 +57,22 @@ def clean(splits: Splits, settings: CleanSettings) -> Splits:
             facts |= told
         for step in STEPS:
             if step in asked:
-                repair = text_cleaner([step])
-                with_text = [name for name in rows if "text" in rows[name].column_names]
-                repaired = {name: _repair(rows[name], step, repair) for name in with_text}
-                facts[step] = {name: _changes(rows[name], repaired[name]) for name in with_text}
-                rows |= repaired
+                facts[step] = {}
+                for name in [name for name in rows if "text" in rows[name].column_names]:
+                    redactor = Redactor(key)
+                    repaired = _repair(rows[name], step, _cleaner([step], redactor))
+                    values = redactor.facts() if step in _REDACTING else {}
+                    facts[step][name] = _changes(rows[name], repaired) | values
+                    rows[name] = repaired
         if settings.deduplicate:
             rows, facts["deduplicate"] = _deduplicate(rows)
         if settings.drop_leaks or settings.drop_near_leaks:
             rows, facts["drop_leaks"] = _drop_leaks(rows)
         if settings.drop_near_leaks:
             rows, facts["drop_near_leaks"] = _drop_near_leaks(rows)
-    return splits.replace(rows, clean=facts, **({"cleaning": {"notes": _sentences(facts)}} if facts else {}))
+    told = {"cleaning": {"notes": _sentences(facts)}} if facts else {}
+    named = {"pseudonyms": {"key": name_of_key(key)}} if key is not None else {}
+    return splits.replace(rows, clean=facts, **told, **named)
 
 
 _STEPS = {
@@ -73,18 +80,20 @@ _STEPS = {
     "relabel_join": ("--relabel", "{n} of {split} got a label and {were} learned from with train"),
     "relabel_drop": ("--relabel", "{n} of {split} {were} dropped, as it asks"),
     "redact": ("--redact", "{n} of {split} {were} changed"),
+    "pseudonym": ("--redact pseudonym", "{n} of {split} {were} changed"),
     "deduplicate": ("--deduplicate", "{n} of {split} {were} dropped, {later} of an earlier one"),
     "drop_leaks": ("--drop-leaks", "{n} of {split} that also {stand} in validation or test {were} dropped"),
     "drop_near_leaks": ("--drop-near-leaks", "{n} of {split} that nearly {stand} in validation or test {were} dropped"),
 }
 """By step: its flag, and what it did to so many rows."""
+_REDACTING = ("redact", "pseudonym")
 
 
 def _sentences(facts: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What each step did, in the words of its flag; that it found nothing too."""
     notes = []
     for step, splits in facts.items():
-        flag, words = _STEPS.get(step, (f"--clean {step}", "{n} of {split} {were} changed"))
+        flag, words = _told_as(step)
         done = []
         for split, found in splits.items():
             count = next((found[word] for word in ("dropped", "changed", "joined") if word in found), 0)
@@ -98,14 +107,33 @@ def _sentences(facts: Mapping[str, Mapping[str, Any]]) -> list[str]:
                 told += f", {counted(emptied)} of them to nothing"
             if other := found.get("other_label"):
                 told += f", {counted(other)} of them with another label than the one that was kept"
+            if values := found.get("values"):
+                told += f" ({', '.join(f'{kind} {number:,}' for kind, number in values.items())})"
             done += [told] if count else []
         notes.append(f"{flag}: {'; '.join(done) or 'there was nothing to do'}.")
     return notes
 
 
-def text_cleaner(steps: Collection[str]) -> Callable[[str], str]:
-    """A function that does these of :data:`pretune.data.text.scrub.STEPS` to a text."""
-    return cleaner(steps, english=english_stopwords() if "stopwords" in steps else (), redact=redact)
+def _told_as(step: str) -> tuple[str, str]:
+    """The flag of a step, and the words for what it did."""
+    return _STEPS.get(step, (f"--clean {step}", "{n} of {split} {were} changed"))
+
+
+def text_cleaner(steps: Collection[str], *, key: str = "") -> Callable[[str], str]:
+    """A function that does these of :data:`pretune.data.text.scrub.STEPS` to a text; pseudonyms with the key that is called ``key``.
+
+    Raises :class:`UsageError` where that key is not at hand.
+    """
+    return _cleaner(steps, redactor_of(steps, key=key))
+
+
+def redactor_of(steps: Collection[str], *, key: str = "") -> Redactor:
+    """What takes personal data out as these steps do."""
+    return Redactor(key_at_hand(key) if "pseudonym" in steps else None)
+
+
+def _cleaner(steps: Collection[str], redactor: Redactor) -> Callable[[str], str]:
+    return cleaner(steps, english=english_stopwords() if "stopwords" in steps else (), redact=redactor)
 
 
 @cache
@@ -116,25 +144,23 @@ def english_stopwords() -> tuple[str, ...]:
     return tuple(sorted(ENGLISH_STOP_WORDS - _NEGATIONS))
 
 
-def _refuse_without_text(splits: Splits, settings: CleanSettings) -> None:
+def _refuse_without_text(splits: Splits, steps: Sequence[str]) -> None:
     """Raise :class:`UsageError` when text is to be cleaned that is not there, or whose words stand at places that cleaning would move."""
-    step = next(iter(settings.clean), "redact" if settings.redact else None)
-    if step and any("turns" in dataset.column_names for dataset in splits.values()):
+    if not steps:
+        return
+    flag, _ = _told_as(steps[0])
+    if any("turns" in dataset.column_names for dataset in splits.values()):
         raise UsageError(
-            f"{'--redact' if step == 'redact' else f'--clean {step}'} changes texts, and the turns of conversations are learned as they were said",
+            f"{flag} changes texts, and the turns of conversations are learned as they were said",
             "clean the turns in the file before it is read; --deduplicate and --drop-leaks work as they are",
         )
     placed = {ANSWERS[kind].placed for dataset in splits.values() for kind in kinds_in(dataset.column_names)} - {""}
-    if step and placed:
-        flag = "--redact" if step == "redact" else f"--clean {step}"
+    if placed:
         raise UsageError(
             f"{flag} changes texts, and {min(placed)}",
             "clean the texts in the file before it is read; --deduplicate and --drop-leaks keep the places",
         )
-    if any("text" in dataset.column_names for dataset in splits.values()):
-        return
-    flag = f"--clean {','.join(settings.clean)}" if settings.clean else "--redact" if settings.redact else ""
-    if flag:
+    if not any("text" in dataset.column_names for dataset in splits.values()):
         raise UsageError(
             f"{flag} cleans text, and these rows are pictures or clips without text",
             f"leave {flag.split()[0]} out; --deduplicate and --drop-leaks work by the files' bytes",

@@ -194,7 +194,7 @@ def _rows(passport: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 message,
                 tally["count"],
                 tally["rows"],
-                "--redact replaces them by tags",
+                "--redact replaces them by tags, --redact pseudonym by one that tells values apart",
             )
         html = split.get("html", {"count": 0})
         if html["count"]:

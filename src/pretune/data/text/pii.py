@@ -16,13 +16,13 @@ KINDS = ("email", "iban", "cn_id", "card", "us_ssn", "ip", "phone")
 """Kinds found; where two overlap the earlier one is taken."""
 
 _TAGS = {
-    "email": "[EMAIL]",
-    "iban": "[IBAN]",
-    "cn_id": "[ID]",
-    "card": "[CARD]",
-    "us_ssn": "[ID]",
-    "ip": "[IP]",
-    "phone": "[PHONE]",
+    "email": "EMAIL",
+    "iban": "IBAN",
+    "cn_id": "ID",
+    "card": "CARD",
+    "us_ssn": "ID",
+    "ip": "IP",
+    "phone": "PHONE",
 }
 # Texts without any of these hold nothing to find; this one search is all that most texts cost.
 _WORTH_LOOKING = re.compile(r"@|\d(?:[ .\-()/]{0,3}\d){6}|\d\.\d{1,3}\.\d|:[0-9A-Fa-f]{0,4}:")
@@ -92,11 +92,13 @@ def find(text: str) -> list[tuple[str, int, int]]:
     return sorted(taken, key=lambda found: found[1])
 
 
-def redact(text: str) -> str:
-    """The text with every piece of personal data replaced by its tag, such as [EMAIL]."""
+def redact(text: str, suffix: Callable[[str, str], str] = lambda kind, value: "") -> str:
+    """The text with every piece of personal data replaced by its tag, such as [EMAIL]; ``suffix``, of the kind and the value, is
+    what stands in the tag behind its name.
+    """
     pieces, done = [], 0
     for kind, start, end in find(text):
-        pieces += [text[done:start], _TAGS[kind]]
+        pieces += [text[done:start], f"[{_TAGS[kind]}{suffix(kind, text[start:end])}]"]
         done = end
     return "".join([*pieces, text[done:]]) if pieces else text
 

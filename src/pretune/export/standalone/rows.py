@@ -366,6 +366,16 @@ def text_of(value: Any) -> str:
     return str(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def _pseudonymising(name: str, load: Callable[[str], Any]) -> Callable[[str], str]:
+    """What puts pseudonyms into a text, with the key of this name. Raises :class:`ValueError` where it is not at hand: no export holds it."""
+    pseudonyms, redact = load("pseudonyms"), load("pii").redact
+    try:
+        key = pseudonyms.read_key(name)
+    except ValueError as error:
+        raise ValueError(f"{error}: let {pseudonyms.KEY_FILE} name the file with the right key") from None
+    return lambda text: redact(text, lambda kind, value: f"-{pseudonyms.pseudonym(key, kind, value)}")
+
+
 def cleaner_of(about: Mapping[str, Any], load: Callable[[str], Any]) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """What makes the texts of a row those that the model learned from: cleaned as they were, by the same file (scrub.py).
 
@@ -374,7 +384,13 @@ def cleaner_of(about: Mapping[str, Any], load: Callable[[str], Any]) -> Callable
     reading = about.get("reading", {})
     steps, clean = reading.get("clean", []), None
     if steps:
-        redact = load("pii").redact if "redact" in steps else None
+        redact = (
+            load("pii").redact
+            if "redact" in steps
+            else _pseudonymising(reading["key"], load)
+            if "pseudonym" in steps
+            else None
+        )
         clean = load("scrub").cleaner(steps, english=about.get("stopwords", ()), redact=redact)
 
     def cleaned(row: Mapping[str, Any]) -> dict[str, Any]:

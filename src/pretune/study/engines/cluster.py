@@ -24,7 +24,7 @@ from pretune.study.engines.node import StepActor
 
 __all__ = ["RayCluster", "import_ray", "join"]
 
-_PASSED_ON = ("PYTHONPATH", "PRETUNE_CACHE", "HF_HUB_OFFLINE")
+_PASSED_ON = ("PYTHONPATH", "PRETUNE_CACHE", "PRETUNE_PSEUDONYM_KEY", "HF_HUB_OFFLINE")
 _CONNECT_SECONDS = 10.0
 _STORE_BYTES = 100 * 2**20
 """Of a cluster of our own: only lines of text go through it."""

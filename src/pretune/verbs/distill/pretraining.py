@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pretune.config import cleaning_settings
 from pretune.errors import UsageError
 from pretune.interface.outcome import WAS_FINISHED, Outcome, Say
 from pretune.modalities import Modality
@@ -71,10 +72,10 @@ def _reading(settings: DistillSettings) -> tuple[ReadSettings, Reading | None]:
         return dataclasses.replace(own, max_train_samples=None, seed=settings.seed), None
     learned = Reading() if run is None else learned_by(run)
     told = learned.options(**{name: getattr(settings, name) for name in HOW})
-    clean = tuple(step for step in learned.clean if step != "redact")
+    learned.refuse_other_key()
     return ReadSettings(
-        data=settings.data or "", column=settings.column, seed=settings.seed, clean=clean,
-        redact="redact" in learned.clean, **told,
+        data=settings.data or "", column=settings.column, seed=settings.seed,
+        **cleaning_settings(learned.clean), **told,
     ), learned  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from pretune.config import (
     ImageSettings,
     PoolingSettings,
     TextSettings,
+    cleaning_settings,
 )
 from pretune.errors import DataError, ModelError, UsageError
 from pretune.interface.outcome import Say
@@ -63,12 +64,12 @@ class FrozenSettings(  # pyright: ignore[reportIncompatibleVariableOverride]
 def as_the_backbone_reads(settings: AnyFrozen, say: Say) -> tuple[AnyFrozen, Reading | None]:
     """The settings with texts cleaned as the backbone learned, where it is a run and nothing else is said; and its reading."""
     if not is_run(settings.backbone):
-        return dataclasses.replace(settings, clean=settings.clean or (), redact=bool(settings.redact)), None
+        return dataclasses.replace(settings, clean=settings.clean or (), redact=settings.redact or "no"), None
     reading = dataclasses.replace(learned_by(RunFolder(Path(settings.backbone)), settings), needed=())
     if reading.clean:
         say.note(f"texts are cleaned as {settings.backbone} learned: {', '.join(reading.clean)}")
-    clean = tuple(step for step in reading.clean if step != "redact")
-    return dataclasses.replace(settings, clean=clean, redact="redact" in reading.clean), reading
+    reading.refuse_other_key()
+    return dataclasses.replace(settings, **cleaning_settings(reading.clean)), reading
 
 
 def data_with_classes(settings: FrozenSettings, reading: Reading | None, verb: str, say: Say) -> Splits:
