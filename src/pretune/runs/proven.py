@@ -32,6 +32,7 @@ _ABOUT = record(
                 **{f"{name}?": mapped(text()) for name in ("columns", "found", "how")},
                 "width?": whole(0),
                 "clean?": listed(text(*STEPS)),
+                "key?": text(),
                 "pairs?": maybe(flag),
             }
         ),
