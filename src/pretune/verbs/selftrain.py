@@ -319,14 +319,20 @@ def _copy_model(run: RunFolder, parent: RunFolder) -> None:
 
 def _outcome(run: RunFolder, said: str) -> Outcome:
     told = run.record["selftraining"]
-    kept = (
-        "The model is better on validation than the one it began from, and was kept."
-        if told["kept"] == "own"
-        else "The model is that of the run it began from: learning from rows without labels was not shown to help."
+    text = "\n".join(
+        [f"{run.path} {said}. {_kept_text(told)}", *told["notes"], next_line("evaluate", run=str(run.path))]
     )
-    text = "\n".join([f"{run.path} {said}. {kept}", *told["notes"], next_line("evaluate", run=str(run.path))])
     facts = {
         "run": str(run.path), "status": run.record["status"], "result": run.record["result"], "selftraining": told,
         "model": str(run.model_dir),
     }  # fmt: skip
     return Outcome(text=text, facts=facts)
+
+
+def _kept_text(told: dict[str, Any]) -> str:
+    """Which model it is, and no more of a gain than the paired comparison shows."""
+    if told["kept"] == "parent":
+        return "The model is that of the run it began from: learning from rows without labels was not shown to help."
+    if told["comparison"]["better"] == "b":
+        return "The model is better on validation than the one it began from, and was kept."
+    return "More validation rows are right than before, and the model was kept; that it is better was not shown."
