@@ -12,7 +12,6 @@ import os
 import re
 import sys
 import tempfile
-import textwrap
 import time
 import traceback
 import warnings
@@ -21,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.errors import CheckFailed, DiskFull, PretuneError, UsageError, did_you_mean
 from pretune.interface import VERBS, Outcome, Progress, load_verb
-from pretune.interface.pages import width
 from pretune.interface.synonyms import VERB_WORDS
 
 if TYPE_CHECKING:
@@ -126,34 +124,10 @@ def _refuse_several_processes(name: str) -> None:
 
 
 def _overview() -> str:
-    """The page of ``pretune --help``: the verbs by chapter of their story."""
-    lines = ["pretune: from raw data to a small, proven model", "", "usage: pretune VERB ... [--json] [--quiet]"]
-    chapter = ""
-    for entry in VERBS:
-        if entry.chapter != chapter:
-            chapter = entry.chapter
-            lines += ["", f"{chapter}:"]
-        lines += textwrap.wrap(
-            entry.summary, width(), initial_indent=f"  {entry.name:<10} ", subsequent_indent=" " * 13
-        )
-    return "\n".join(
-        [
-            *lines,
-            "",
-            "example:",
-            "  pretune inspect news.csv",
-            "  pretune pretrain scratch:bert-mini --data news.csv --out runs/base",
-            "  pretune finetune runs/base --data news.csv --out runs/news",
-            "  pretune evaluate runs/news",
-            "  pretune report runs/news",
-            "",
-            *textwrap.wrap(
-                "pretune VERB -h shows the options of a verb that most people give, pretune VERB --help all of them. "
-                "Each verb is a Python function too: pretune.finetune(...)",
-                width(),
-            ),
-        ]
-    )
+    from pretune.interface.language import of_reader
+    from pretune.interface.overview import overview
+
+    return overview(of_reader())
 
 
 def _overview_as_json() -> str:

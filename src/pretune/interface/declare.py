@@ -8,12 +8,12 @@ import functools
 import importlib
 import inspect
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
 from pretune.errors import UsageError
+from pretune.interface.language import Translate, english
 from pretune.interface.outcome import Outcome, Say
-from pretune.interface.program import PythonSay, as_it_was
 from pretune.interface.story import VERBS
 from pretune.listeners import has_listeners, listening
 from pretune.notices import telling
@@ -75,6 +75,8 @@ def verb(settings_class: type[S]) -> Callable[[_Story[S]], VerbFunction]:
 
         @functools.wraps(function)
         def call(*positional: Any, say: Say | None = None, listeners: Sequence[Any] = (), **options: Any) -> Outcome:
+            from pretune.interface.program import PythonSay, as_it_was
+
             with as_it_was():
                 settings = build_settings(settings_class, positional, options)
                 return run(settings, say=PythonSay() if say is None else say, listeners=listeners)
@@ -189,31 +191,35 @@ def is_required(spec: dataclasses.Field[Any]) -> bool:
     return spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
 
 
-def describe_option(spec: dataclasses.Field[Any]) -> str:
+def describe_option(spec: dataclasses.Field[Any], translate: Translate = english) -> str:
     """Help text of a field with its choices, limits and default."""
-    meta, notes = spec.metadata, []
+    text = translate(spec.metadata["help"]) if spec.metadata.get("help") else ""
+    notes = translate("; ").join(_notes(spec, translate))
+    return translate("{text} ({notes})").format(text=text, notes=notes) if notes else text
+
+
+def _notes(spec: dataclasses.Field[Any], translate: Translate) -> Iterator[str]:
+    meta, low, high = spec.metadata, spec.metadata.get("low"), spec.metadata.get("high")
     if meta.get("choices"):
-        notes.append(f"one of {', '.join(meta['choices'])}")
-    low, high = meta.get("low"), meta.get("high")
-    if low is not None or high is not None:
-        notes.append(
-            f"at least {low:,}" if high is None else f"at most {high:,}" if low is None else f"{low:,} to {high:,}"
-        )
+        yield translate("one of {words}").format(words=", ".join(meta["choices"]))
+    if low is not None and high is not None:
+        yield translate("{low} to {high}").format(low=f"{low:,}", high=f"{high:,}")
+    elif low is not None:
+        yield translate("at least {low}").format(low=f"{low:,}")
+    elif high is not None:
+        yield translate("at most {high}").format(high=f"{high:,}")
     if meta.get("bare"):
-        notes.append(f"alone: {meta['bare']}")
+        yield translate("alone: {value}").format(value=meta["bare"])
     if is_required(spec):
-        notes.append("required")
+        yield translate("required")
     elif spec.default not in (None, (), ""):
-        value = spec.default
-        shown = (
-            ("yes" if value else "no")
-            if isinstance(value, bool)
-            else ", ".join(map(str, value))
-            if isinstance(value, tuple)
-            else value
-        )
-        notes.append(f"default: {shown}")
-    return f"{meta.get('help', '')} ({'; '.join(notes)})" if notes else meta.get("help", "")
+        yield translate("default: {value}").format(value=_shown(spec.default, translate))
+
+
+def _shown(value: Any, translate: Translate) -> str:
+    if isinstance(value, bool):
+        return translate("yes" if value else "no")
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _signature(settings_class: type[Settings]) -> inspect.Signature:

@@ -8,14 +8,15 @@ import functools
 import inspect
 import json
 import re
-import textwrap
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from pretune.errors import UsageError
 from pretune.interface.declare import VerbFunction, describe_option, is_required, nearest
+from pretune.interface.language import Translate, english, of_reader
 from pretune.interface.pages import flowed, is_common, metavar_of, usage_of, width
 from pretune.interface.synonyms import own_flag
+from pretune.interface.wrapping import columns_of, filled, wrapped
 from pretune.options import Settings, flag_of, name_of, value_type
 
 __all__ = ["HelpAsked", "parse_flags", "verb_page", "verb_parser"]
@@ -24,6 +25,7 @@ GLOBAL_FLAGS = {
     "json": "print one JSON object on standard output",
     "quiet": "no progress, only warnings and the result",
 }
+_ABOUT_HELP = "-h the options that most people give, --help all; with --json as JSON schema"
 _GROUP_TITLES = {
     "TrainSettings": "learning",
     "LabelledTrainSettings": "learning",
@@ -42,6 +44,20 @@ class HelpAsked(SystemExit):
         self.page = page
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Fills lines by columns, and begins with the reader's word for ``usage: ``."""
+
+    def __init__(self, prog: str, *, width: int, usage: str) -> None:
+        super().__init__(prog, width=width)
+        self._usage = usage
+
+    def add_usage(self, usage: str | None, actions: Any, groups: Any, prefix: str | None = None) -> None:
+        super().add_usage(usage, actions, groups, prefix or self._usage)
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return wrapped(" ".join(text.split()), width)
+
+
 class _Parser(argparse.ArgumentParser):
     """Raises :class:`UsageError` where argparse would print and exit."""
 
@@ -49,17 +65,14 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message, f"{self.prog} --help shows what it takes")
 
 
-def verb_parser(function: VerbFunction, *, is_short: bool = False) -> argparse.ArgumentParser:
+def verb_parser(
+    function: VerbFunction, *, is_short: bool = False, translate: Translate = english
+) -> argparse.ArgumentParser:
     """The parser of a verb; values not given are absent from its result. ``is_short``: of the options that most people give."""
     cls = function.settings_class
-    description, examples = _split_examples(function.story)
-    about_all = f"pretune {cls.verb} --help shows all {len(dataclasses.fields(cls))} options." if is_short else ""
     parser = _Parser(
-        prog=f"pretune {cls.verb}",
-        usage=_escape(textwrap.fill(usage_of(cls), width() - len("usage: "), subsequent_indent=" " * 7)),
-        description=flowed(description.split("\n\n")[0] if is_short else description, width()),
-        epilog="\n\n".join(filter(None, [flowed(examples, width()), about_all])),
-        formatter_class=functools.partial(argparse.RawDescriptionHelpFormatter, width=width()),
+        **_texts(function, is_short, translate),
+        formatter_class=functools.partial(_Formatter, width=width(), usage=f"{translate('usage')}: "),
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
         add_help=False,
@@ -69,28 +82,40 @@ def verb_parser(function: VerbFunction, *, is_short: bool = False) -> argparse.A
         common = [spec for *_, specs in groups for spec in specs if is_common(cls, spec)]
         groups = [(cls.verb, None, sorted(common, key=lambda spec: (not is_required(spec), spec.name != "data")))]
     for title, about, specs in groups:
-        group = parser.add_argument_group(title, about and flowed(about, width() - 2))
+        shown = title if title == cls.verb else translate(title)
+        group = parser.add_argument_group(shown, about and flowed(about, width() - 2, translate))
         for spec in specs:
-            _add(group, cls, spec)
-    group = parser.add_argument_group("every verb")
+            _add(group, cls, spec, translate)
+    group = parser.add_argument_group(translate("every verb"))
     for name, text in GLOBAL_FLAGS.items():
-        group.add_argument(f"--{name}", action="store_true", default=False, help=text)
-    group.add_argument(
-        "-h",
-        "--help",
-        action="store_true",
-        help="-h the options that most people give, --help all; with --json as JSON schema",
-    )
+        group.add_argument(f"--{name}", action="store_true", default=False, help=translate(text))
+    group.add_argument("-h", "--help", action="store_true", help=translate(_ABOUT_HELP))
     return parser
 
 
+def _texts(function: VerbFunction, is_short: bool, translate: Translate) -> dict[str, Any]:
+    """What stands above the options and below them."""
+    cls, (description, examples) = function.settings_class, _split_examples(function.story)
+    indent = columns_of(f"{translate('usage')}: ")
+    below = [flowed(examples, width(), translate)]
+    if is_short:
+        count = len(dataclasses.fields(cls))
+        below.append(translate("pretune {verb} --help shows all {count} options.").format(verb=cls.verb, count=count))
+    return {
+        "prog": f"pretune {cls.verb}",
+        "usage": _escape(filled(usage_of(cls), width() - indent, then=" " * indent)),
+        "description": flowed(description.split("\n\n")[0] if is_short else description, width(), translate),
+        "epilog": "\n\n".join(filter(None, below)),
+    }
+
+
 def verb_page(function: VerbFunction, flags: Sequence[str]) -> str:
-    """What ``-h``, ``--help`` and ``--help --json`` show."""
+    """What ``-h``, ``--help`` and ``--help --json`` show; the last, which programs read, in English always."""
     if "--json" in flags:
         from pretune.interface.option_schema import schema_of
 
         return json.dumps(schema_of(function), ensure_ascii=False, allow_nan=False) + "\n"
-    return verb_parser(function, is_short="--help" not in flags).format_help()
+    return verb_parser(function, is_short="--help" not in flags, translate=of_reader()).format_help()
 
 
 def parse_flags(function: VerbFunction, words: Sequence[str]) -> tuple[Settings, argparse.Namespace]:
@@ -185,9 +210,11 @@ def _all_flags(cls: type[Settings]) -> dict[str, bool]:
     return flags
 
 
-def _add(group: argparse._ArgumentGroup, cls: type[Settings], spec: dataclasses.Field[Any]) -> None:
+def _add(
+    group: argparse._ArgumentGroup, cls: type[Settings], spec: dataclasses.Field[Any], translate: Translate
+) -> None:
     kind, many, _ = value_type(cls, spec.name)
-    text = _escape(describe_option(spec))
+    text = _escape(describe_option(spec, translate))
     if spec.metadata.get("positional"):
         count = ("+" if many else None) if is_required(spec) else "*" if many else "?"
         group.add_argument(spec.name, nargs=count, metavar=metavar_of(spec), help=text, default=argparse.SUPPRESS)

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pretune.interface.shown_html import html_text
-
 __all__ = ["WAS_FINISHED", "Outcome", "Progress", "Say", "Silent"]
 
 WAS_FINISHED = "was finished before; nothing was computed"
@@ -34,6 +32,8 @@ class Outcome:
 
     def _repr_html_(self) -> str:
         """How a notebook shows it: what it says to a person. Rows that are streamed are not taken by being looked at."""
+        from pretune.interface.shown_html import html_text
+
         return html_text(self.text or "rows: iterate over .rows")
 
 

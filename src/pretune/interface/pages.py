@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import re
 import shutil
-import textwrap
 from typing import Any
 
 from pretune.config import DataSettings
 from pretune.interface.declare import is_required
+from pretune.interface.language import Translate, english
+from pretune.interface.wrapping import filled
 from pretune.options import Settings, flag_of, name_of, value_type
 
 __all__ = ["PLACES", "WIDTH", "flowed", "is_common", "metavar_of", "usage_of", "width"]
@@ -74,10 +75,14 @@ def width() -> int:
     return max(40, min(WIDTH, shutil.get_terminal_size().columns))
 
 
-def flowed(text: str, columns: int) -> str:
+def flowed(text: str, columns: int, translate: Translate = english) -> str:
     """Paragraphs filled to so many columns; what is indented is code: kept, a long command going on after a backslash."""
     parts = re.split(r"\n\s*\n", text.strip("\n"))
-    return "\n\n".join(_code(part, columns) if part.startswith(" ") else textwrap.fill(part, columns) for part in parts)
+    return "\n\n".join(
+        _code(part, columns) if part.startswith(" ") else filled(translate(" ".join(part.split())), columns)
+        for part in parts
+        if part
+    )
 
 
 def _code(part: str, columns: int) -> str:
