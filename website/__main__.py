@@ -6,8 +6,7 @@ import shutil
 import subprocess
 import sys
 
-from website.pages import PAGES, ROOT, assemble, finished
-from website.twins import TWINS
+from website.pages import ROOT, assemble, finished, language_of
 
 
 def main() -> int:
@@ -16,10 +15,10 @@ def main() -> int:
     shutil.rmtree(pages, ignore_errors=True)
     assemble(pages)
     code = subprocess.call([sys.executable, "-m", "mkdocs", "build", "--strict", "--clean"], cwd=ROOT)
-    chinese = {(site / PAGES[page]).with_suffix(".html") for page in TWINS.values()}
     for page in site.rglob("*.html") if code == 0 else ():
         html = page.read_text(encoding="utf-8")
-        page.write_text(finished(html, "zh-Hans" if page in chinese else "en"), encoding="utf-8")
+        language = language_of(page.relative_to(site).with_suffix(".md").as_posix())
+        page.write_text(finished(html, language), encoding="utf-8")
     return code
 
 

@@ -15,7 +15,7 @@ TWINS = {
     "README.md": "README.zh.md", "examples/README.md": "examples/README.zh.md",
     **{f"docs/{name}.md": f"docs/{name}-zh.md" for name in ("tutorial", "recipes", "glossary", "tour", "gallery", "machines")},
 }  # fmt: skip
-"""The Chinese page of an English one. What the site has beside these is English alone."""
+"""The Chinese page of an English one. Beside these the site has its reference in both languages, and the rest in English alone."""
 ONLY_HERE = "<!-- only in Chinese -->"
 """What stands below this line of a Chinese page has no English side."""
 _ENGLISH = {chinese: english for english, chinese in TWINS.items()}

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 from website.messages import messages_in, messages_page
-from website.pages import PAGES, ROOT, assemble, finished, verb_page
+from website.pages import PAGES, ROOT, assemble, finished, language_of
+from website.reference import FOLDERS, verb_page
 from website.twins import TWINS
 
+from pretune.interface.language import translator
 from pretune.interface.story import VERBS
 
 
@@ -43,7 +45,7 @@ def test_pages_in_chinese_lead_to_pages_in_chinese(pages: Path) -> None:
         assert led <= {english}, f"{chinese}: only a link to its own page may lead to English"
     menu = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
     (told,) = (part["中文"] for part in menu if "中文" in part)
-    assert sorted(page for part in told for page in part.values()) == sorted(twins.values())
+    assert sorted(page for part in told for page in part.values() if isinstance(page, str)) == sorted(twins.values())
 
 
 def test_a_verb_has_its_story_its_examples_and_all_its_options() -> None:
@@ -53,6 +55,41 @@ def test_a_verb_has_its_story_its_examples_and_all_its_options() -> None:
     assert "```bash\npretune finetune scratch:bert-mini --data news.csv" in page
     assert re.search(r"\| `--schedule` \| `linear`, `cosine`, `constant`, `plateau` \| `linear` \|", page)
     assert re.search(r"\| `--epochs` \| number, at least 0.001, at most 100000 \|  \|", page)
+
+
+def test_the_menu_has_the_verbs_by_chapter_in_both_languages() -> None:
+    menu = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
+    (chinese,) = (part["中文"] for part in menu if "中文" in part)
+    for language, title, parts in (("en", "Reference", menu), ("zh", "选项", chinese)):
+        (chapters,) = (part[title] for part in parts if title in part)
+        told = {
+            (chapter, *entry.popitem()) for part in chapters for chapter, entries in part.items() for entry in entries
+        }
+        assert told == {
+            (translator(language)(entry.chapter), entry.name, f"{FOLDERS[language]}/{entry.name}.md") for entry in VERBS
+        }
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in VERBS])
+def test_a_page_in_chinese_has_the_same_options_values_and_commands(name: str) -> None:
+    pages = [verb_page(name, language) for language in ("en", "zh")]
+    rows = [[row.split(" | ") for row in re.findall(r"^\| (`.*)$", page, flags=re.MULTILINE)] for page in pages]
+    assert len(rows[0]) == len(rows[1]) > 0
+    for mine, theirs in zip(*rows, strict=True):
+        for one, other in zip(mine[:3], theirs[:3], strict=True):
+            assert re.findall(r"`[^`]+`|\d[\d.]*", one) == re.findall(r"`[^`]+`|\d[\d.]*", other)
+        assert not re.search(r"[a-z]", re.sub(r"`[^`]+`|\b1e-\d+", "", theirs[1])), "a word that is not translated"
+        assert not theirs[3].strip("| ") or re.search(r"[\u4e00-\u9fff]", theirs[3])
+    code = [re.findall(r"```bash.*?```|^    [^\n]*$", page, flags=re.MULTILINE | re.DOTALL) for page in pages]
+    assert code[0] == code[1] != []
+    assert "From Python" not in pages[1]
+
+
+def test_each_page_says_its_language() -> None:
+    assert [language_of(page) for page in ("reference/run.md", "reference-zh/run.md", "zh.md", "tour-zh.md")] == [
+        "en", "zh-Hans", "zh-Hans", "zh-Hans",
+    ]  # fmt: skip
+    assert language_of("glossary.md") == "en"
 
 
 def test_messages_are_those_of_the_code() -> None:
