@@ -53,6 +53,8 @@ class _Clean(_Call, total=False):
     drop_leaks: bool
     drop_near_leaks: bool
     redact: Literal['no', 'mask', 'pseudonym'] | bool | None
+    redact_names: _Place | None
+    redact_types: str | Sequence[str]
 
 class _Inspect(_Clean, _Data, total=False):
     corpus: Any
@@ -83,6 +85,7 @@ class _Backbone(_Call, total=False):
 class _AsCleaned(_Call, total=False):
     clean: Literal['html', 'whitespace', 'unicode', 'stopwords'] | Sequence[Literal['html', 'whitespace', 'unicode', 'stopwords']] | Literal['html', 'whitespace', 'unicode', 'stopwords', 'none'] | Sequence[Literal['html', 'whitespace', 'unicode', 'stopwords', 'none']] | None
     redact: Literal['no', 'mask', 'pseudonym'] | bool | None
+    redact_names: _Place | None
 
 class _Frozen(_AsCleaned, _Backbone, _Text, _Pooling, _Image, _Audio, _Clean, _Data, total=False):
     seed: int
@@ -528,6 +531,8 @@ class _Estimator(TypedDict, total=False):
     drop_leaks: bool
     drop_near_leaks: bool
     redact: Literal['no', 'mask', 'pseudonym'] | bool | None
+    redact_names: _Place | None
+    redact_types: str | Sequence[str]
     augment: Literal['auto', 'none', 'light', 'strong']
     sampling_rate: int | None
     image_size: int | None

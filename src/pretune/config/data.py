@@ -210,6 +210,27 @@ class CleanSettings(Settings):
         choices=tuple(REDACTIONS),
         bare="mask",
     )
+    redact_names: str | None = option(
+        None,
+        "with --redact: a run or model folder of token-classification, whose persons and places are taken out too ([PERSON], [PLACE])",
+        metavar="RUN",
+    )
+    redact_types: tuple[str, ...] = option(
+        (),
+        "with --redact-names: the types of its entities that are taken out (several with commas); default: those that mean persons and places, such as PER, LOC, GPE",
+        metavar="TYPES",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        types = tuple(part.strip() for word in self.redact_types for part in word.split(",") if part.strip())
+        object.__setattr__(self, "redact_types", types)
+        if self.redact_types and self.redact_names is None:
+            raise UsageError(
+                "--redact-types does nothing without --redact-names", "name the run that finds them, or leave it out"
+            )
+        if self.redact_names is not None and self.redact == "no":
+            raise UsageError("--redact-names does nothing without --redact", "give --redact too, or --redact pseudonym")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,4 +277,9 @@ class AsCleanedSettings(Settings):
         "take e-mail addresses, phone, card and id numbers out of the texts; default: as the model learned",
         choices=tuple(REDACTIONS),
         bare="mask",
+    )
+    redact_names: str | None = option(
+        None,
+        "with --redact: the run or model folder that finds names; default: where the one lay that the model learned with",
+        metavar="RUN",
     )

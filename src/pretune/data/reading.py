@@ -6,16 +6,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pretune.config import cleaning_steps
 from pretune.data.columns.names import plain_name
 from pretune.data.columns.roles import ANSWER_ROLES, parse_columns
 from pretune.data.formats.base import Table
 from pretune.data.text.encodings import check_encoding_name
+from pretune.data.text.keys import key_at_hand
+from pretune.data.text.scrub import REDACTING
 from pretune.errors import DataError
+
+if TYPE_CHECKING:
+    from pretune.data.changes.redact import NameFinder
 
 __all__ = ["AUTO", "HOW", "WHOLE_LINE", "Reading"]
 
@@ -24,6 +29,7 @@ HOW = ("header", "delimiter", "encoding", "format")
 AUTO = "auto"
 WHOLE_LINE = ""
 """In place of a column: each line is one text."""
+_NOT_KEPT = ("needed", "open_tagger")
 _TEXTS = ("text", "text_pair")
 _THINGS = {
     "text": "texts",
@@ -48,7 +54,8 @@ _THINGS = {
 class Reading:
     """What a model's rows were read as. ``columns``: role to column as a person told it ("" where there is none of it),
     ``found``: those that were read. ``width``: columns of tables that did not name theirs (0: they did). ``how``: options
-    of text files (those of :data:`HOW`) that were told. ``clean``: steps of :data:`pretune.data.text.scrub.STEPS`; ``key``: what the key of pseudonyms is called. ``pairs``: did
+    of text files (those of :data:`HOW`) that were told. ``clean``: steps of :data:`pretune.data.text.scrub.STEPS`; ``key``: what the key of pseudonyms is called; ``tagger``: what is known of the one
+    whose names were taken out, and ``open_tagger`` opens it (it is not kept). ``pairs``: did
     rows hold two texts (None: not known)? ``masks``: the classes of the values of masks, None for no class. ``needed`` are the roles that rows must have where they are read again.
     """
 
@@ -61,6 +68,8 @@ class Reading:
     pairs: bool | None = None
     masks: Mapping[str, str | None] = field(default_factory=dict)
     needed: tuple[str, ...] = ()
+    tagger: Mapping[str, Any] = field(default_factory=dict)
+    open_tagger: Callable[[], NameFinder] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, settings: Any, passport: Mapping[str, Any]) -> Self:
@@ -75,6 +84,7 @@ class Reading:
             how={name: value for name, value in told.items() if value not in (None, AUTO)},
             clean=cleaning_steps(settings.clean, settings.redact),
             key=passport.get("facts", {}).get("pseudonyms", {}).get("key", ""),
+            tagger=passport.get("facts", {}).get("tagger", {}),
             pairs="text_pair" in columns if columns else None,
             masks=passport.get("facts", {}).get("read", {}).get("masks", {}).get("names", {}),
         )  # fmt: skip
@@ -82,14 +92,16 @@ class Reading:
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Self:
         """As :meth:`to_dict` kept it; what a newer version may have kept beside it is passed over."""
-        known = {spec.name: saved[spec.name] for spec in fields(cls) if spec.name in saved}
-        return cls(**{**known, "clean": tuple(saved.get("clean", ())), "needed": ()})
+        known = {
+            spec.name: saved[spec.name] for spec in fields(cls) if spec.name in saved and spec.name not in _NOT_KEPT
+        }
+        return cls(**{**known, "clean": tuple(saved.get("clean", ()))})
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
-        found = {**asdict(self), "clean": list(self.clean)}
-        del found["needed"]
-        return found
+        kept = {spec.name: getattr(self, spec.name) for spec in fields(self) if spec.name not in _NOT_KEPT}
+        found = {name: dict(value) if isinstance(value, Mapping) else value for name, value in kept.items()}
+        return {**found, "clean": list(self.clean)}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -159,12 +171,17 @@ class Reading:
         """What cleans a text."""
         from pretune.data.changes.clean import text_cleaner
 
-        return text_cleaner(self.clean, key=self.key)
+        return text_cleaner(self.clean, key=self.key, names=self.name_finder)
+
+    @cached_property
+    def name_finder(self) -> NameFinder | None:
+        """What finds the names that are taken out; None where none are."""
+        return self.open_tagger() if self.open_tagger is not None and {*REDACTING} & {*self.clean} else None
 
     def refuse_other_key(self) -> None:
         """Raise :class:`pretune.errors.UsageError` where pseudonyms were learned, and their key is not at hand."""
         if "pseudonym" in self.clean:
-            _ = self.cleaner
+            key_at_hand(self.key)
 
     def cleaned(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The row with its texts cleaned."""

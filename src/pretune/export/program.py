@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pretune.data.changes.clean import english_stopwords
+from pretune.data.text.scrub import REDACTING
 from pretune.files import fsync_file, translate_disk_errors, write_json
 from pretune.sums import SEALED, SUMS_FILE
 from pretune.tasks.base import Task
@@ -104,7 +105,7 @@ def add_program(
     files = [here / name for name in ("predict.py", "rows.py", *READERS[reader])]
     files += [resources.files(room) / name for room, name in _SHARED.get(reader, ())]
     files += [texts / "scrub.py"] if steps else []
-    files += [texts / "pii.py"] if {"redact", "pseudonym"} & {*steps} else []
+    files += [texts / "pii.py"] if {*REDACTING} & {*steps} else []
     files += [texts / "pseudonyms.py"] if "pseudonym" in steps else []
     for file in files:
         with translate_disk_errors(folder):

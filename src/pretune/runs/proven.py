@@ -33,6 +33,7 @@ _ABOUT = record(
                 "width?": whole(0),
                 "clean?": listed(text(*STEPS)),
                 "key?": text(),
+                "tagger?": record({"fingerprint?": text(), "types?": listed(text())}),
                 "pairs?": maybe(flag),
             }
         ),

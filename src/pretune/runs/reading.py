@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +23,12 @@ from pretune.options import option
 from pretune.runfolder import RunFolder, is_run
 
 if TYPE_CHECKING:
+    from pretune.data.changes.redact import NameFinder
     from pretune.data.reading import Reading
     from pretune.data.splits import Splits
 
 __all__ = [
+    "NO_NAMES",
     "ReadSettings",
     "as_learned",
     "learned_by",
@@ -36,12 +38,15 @@ __all__ = [
     "reading_of",
     "refuse_missing_data",
     "refuse_other_key",
+    "tagger_like",
     "tell_reading",
     "uncleaned",
     "with_reading",
 ]
 
 _SHOWN = 3
+NO_NAMES = {"redact_names": None, "redact_types": ()}
+"""Settings by which rows are read without a tagger, or with one that is opened already."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +116,32 @@ def learned_by(run: RunFolder, asked: AsCleanedSettings | None = None, *, answer
         told["clean"] = tuple(step for step in asked.clean if step != "none")
     if asked is not None and asked.redact is not None:
         told["redact"] = asked.redact
+    if asked is not None and asked.redact_names is not None and told["redact"] == "no":
+        raise UsageError("--redact-names does nothing without --redact", "give --redact too, or --redact pseudonym")
     if _answers_alone(about.get("task", "")):
         found = replace(found, pairs=None)
-    return replace(found, clean=cleaning_steps(**told), needed=_needed(about.get("task", ""), found, answers=answers))
+    needed = _needed(about.get("task", ""), found, answers=answers)
+    place = None if asked is None else asked.redact_names
+    opens = tagger_like(run, found, place) if found.tagger or place is not None else None
+    return replace(found, clean=cleaning_steps(**told), needed=needed, open_tagger=opens)
+
+
+def tagger_like(run: RunFolder, learned: Reading, place: str | None = None) -> Callable[[], NameFinder]:
+    """What opens the tagger whose names were taken out of what ``run`` learned from: in ``place``, or where it lay then."""
+    from pretune.runs.tagger import open_tagger
+
+    def opened() -> NameFinder:
+        has_data = is_run(run.path) and "column" in (run.record.get("reading") or run.record.get("settings", {}))
+        found = place or (own_settings(run).redact_names if has_data else None)
+        if found is None or not Path(found).is_dir():
+            raise UsageError(
+                f"names were taken out of the texts that {run.path} learned from, and the tagger that finds them is not there"
+                + (f": {found}" if found else ""),
+                "say where it lies now: --redact-names RUN; where the verb has no such option, bring it back",
+            )
+        return open_tagger(found, learned.tagger.get("types", ()), fingerprint=learned.tagger.get("fingerprint", ""))
+
+    return opened
 
 
 def _answers_alone(task: str) -> bool:
@@ -167,11 +195,12 @@ def read_like(run: RunFolder, place: str, given: AsReadSettings, reading: Readin
         **{"drop_leaks": False, "drop_near_leaks": False, "relabel": None},
         **{"files": given.files, "trust_paths": given.trust_paths, "group_from": None, "test_fold": None},
         **cleaning_settings(reading.clean),
+        **NO_NAMES,
         **{**options, **reading.options(**told), **changes},
     )
     reading.refuse_other_key()
     with as_learned(run, reading, given):
-        found = load_splits(other, reading)
+        found = load_splits(other, reading, names=reading.name_finder)
     for file in found.facts["read"]["files"][:_SHOWN]:
         tell_reading(reading, file["name"], file["columns"], say)
     for note in notes_of(found.facts)[:_SHOWN]:
@@ -203,13 +232,16 @@ def own_data(run: RunFolder) -> Splits:
     """
     from pretune.data.corpus import corpus_of
     from pretune.data.load import load_splits
+    from pretune.data.reading import Reading
     from pretune.data.remote.addresses import is_address
     from pretune.runs.rows import fewer_rows
 
     own = own_settings(run)
-    refuse_other_key(run)
+    learned = Reading.of(own, run.passport)
+    learned.refuse_other_key()
+    names = tagger_like(run, learned)() if own.redact_names is not None else None
     try:
-        data = load_splits(own)
+        data = load_splits(own, names=names)
     except DataError as error:
         error.problem = f"the data that {run.path} learned from cannot be read: {error.problem}"
         if not is_address(own.place) and not Path(own.place).exists():
@@ -230,7 +262,7 @@ def uncleaned(run: RunFolder, split: str, ids: Sequence[str]) -> list[dict[str, 
 
     own = own_settings(run)
     cleans = bool(cleaning_steps(own.clean, own.redact))
-    raw = {**cleaning_settings(()), "deduplicate": False, "drop_leaks": False, "drop_near_leaks": False}
+    raw = {**cleaning_settings(()), **NO_NAMES, "deduplicate": False, "drop_leaks": False, "drop_near_leaks": False}
     data = load_splits(replace(own, **raw)) if cleans else own_data(run)
     held = [data[split]] if split in data else [*data.values()]
     places = {name: (rows, place) for rows in held for place, name in enumerate(rows["id"])}

@@ -122,9 +122,10 @@ def _labelled_rows(settings: StudySettings, say: Say) -> int:
     """How many training rows there are. Raises :class:`DataError` where the data has no held-out rows to score on."""
     from pretune.data.load import load_splits
     from pretune.runs.rows import tell_reading_of
+    from pretune.runs.tagger import tagger_of
     from pretune.tasks import find_task
 
-    data = load_splits(settings)
+    data = load_splits(settings, names=tagger_of(settings))
     tell_reading_of(data, say, settings=settings)
     find_task(data).check(data)
     if len(data.get(settings.split, ())) == 0:

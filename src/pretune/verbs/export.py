@@ -134,6 +134,11 @@ def _write_and_compare(settings: ExportSettings, parent: RunFolder, folder: Path
     if settings.nms and not isinstance(task, Locating):
         raise UsageError(f"--nms sorts out boxes, and {task.name} finds none", "leave --nms out")
     reading = learned_by(parent)
+    if reading.tagger:
+        raise UsageError(
+            f"{parent.path} learned from texts whose names a tagger took out, and predict.py has none to find them by",
+            f"answer with pretune predict {parent.path}, or pretune serve {parent.path}",
+        )
     rows, examples, items = _rows_to_compare(task, parent, reading)
     carry_files(parent.model_dir, folder)
     signature = _write_graph(settings, parent, task, model, items, folder)

@@ -119,8 +119,10 @@ def read_corpus(settings: PretrainSettings | ReadSettings, say: Say, learned: Re
     from pretune.data.corpus import corpus_of
     from pretune.data.load import load_splits
     from pretune.runs.rows import tell_reading_of
+    from pretune.runs.tagger import tagger_of
 
-    data = load_splits(settings, learned)
+    names = learned.name_finder if learned is not None else tagger_of(settings)
+    data = load_splits(settings, learned, names=names)
     tell_reading_of(data, say, settings=settings)
     corpus = corpus_of(data, settings.seed)
     say.note(f"{counted(len(corpus['train']))} to learn from, {len(corpus['validation']):,} held out")

@@ -17,7 +17,7 @@ import numpy as np
 from pretune.answers import ANSWERS
 from pretune.config import CleanSettings, cleaning_steps
 from pretune.data.changes.held_apart import found_in
-from pretune.data.changes.redact import Redactor
+from pretune.data.changes.redact import NameFinder, Redactor
 from pretune.data.changes.relabel import relabelled
 from pretune.data.checks.rows import SHOWN_ROWS, column_batches
 from pretune.data.columns.roles import kinds_in
@@ -25,14 +25,14 @@ from pretune.data.split import content_keys
 from pretune.data.splits import Splits
 from pretune.data.text.keys import key_at_hand
 from pretune.data.text.pseudonyms import name_of_key
-from pretune.data.text.scrub import STEPS, cleaner
+from pretune.data.text.scrub import REDACTING, STEPS, cleaner
 from pretune.errors import UsageError
 from pretune.wording import agree, counted
 
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["clean", "english_stopwords", "redactor_of", "text_cleaner"]
+__all__ = ["clean", "english_stopwords", "text_cleaner"]
 
 _BATCH_ROWS = 2_000
 _NEGATIONS = frozenset(
@@ -40,11 +40,12 @@ _NEGATIONS = frozenset(
 )
 
 
-def clean(splits: Splits, settings: CleanSettings) -> Splits:
+def clean(splits: Splits, settings: CleanSettings, names: NameFinder | None = None) -> Splits:
     """The splits after every step that ``settings`` asks for.
 
     ``facts["clean"]`` holds, by step and split, the rows changed or dropped and the first ids of them, ``facts["cleaning"]`` the
-    same in sentences (``notes``), ``facts["pseudonyms"]`` what their key is called. Raises :class:`UsageError` for a step that these rows have nothing for.
+    same in sentences (``notes``), ``facts["pseudonyms"]`` what their key is called, ``facts["tagger"]`` what found
+    the ``names``. Raises :class:`UsageError` for a step that these rows have nothing for.
     """
     asked = cleaning_steps(settings.clean, settings.redact)
     _refuse_without_text(splits, asked)
@@ -59,9 +60,10 @@ def clean(splits: Splits, settings: CleanSettings) -> Splits:
             if step in asked:
                 facts[step] = {}
                 for name in [name for name in rows if "text" in rows[name].column_names]:
-                    redactor = Redactor(key)
-                    repaired = _repair(rows[name], step, _cleaner([step], redactor))
-                    values = redactor.facts() if step in _REDACTING else {}
+                    redactor = Redactor(key, names)
+                    repair = redactor.texts if step in REDACTING else _each(text_cleaner([step]))
+                    repaired = _repair(rows[name], step, repair)
+                    values = redactor.facts() if step in REDACTING else {}
                     facts[step][name] = _changes(rows[name], repaired) | values
                     rows[name] = repaired
         if settings.deduplicate:
@@ -72,7 +74,8 @@ def clean(splits: Splits, settings: CleanSettings) -> Splits:
             rows, facts["drop_near_leaks"] = _drop_near_leaks(rows)
     told = {"cleaning": {"notes": _sentences(facts)}} if facts else {}
     named = {"pseudonyms": {"key": name_of_key(key)}} if key is not None else {}
-    return splits.replace(rows, clean=facts, **told, **named)
+    found = {"tagger": dict(names.facts)} if names is not None else {}
+    return splits.replace(rows, clean=facts, **told, **named, **found)
 
 
 _STEPS = {
@@ -86,7 +89,6 @@ _STEPS = {
     "drop_near_leaks": ("--drop-near-leaks", "{n} of {split} that nearly {stand} in validation or test {were} dropped"),
 }
 """By step: its flag, and what it did to so many rows."""
-_REDACTING = ("redact", "pseudonym")
 
 
 def _sentences(facts: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -119,21 +121,18 @@ def _told_as(step: str) -> tuple[str, str]:
     return _STEPS.get(step, (f"--clean {step}", "{n} of {split} {were} changed"))
 
 
-def text_cleaner(steps: Collection[str], *, key: str = "") -> Callable[[str], str]:
-    """A function that does these of :data:`pretune.data.text.scrub.STEPS` to a text; pseudonyms with the key that is called ``key``.
+def text_cleaner(steps: Collection[str], *, key: str = "", names: NameFinder | None = None) -> Callable[[str], str]:
+    """A function that does these of :data:`pretune.data.text.scrub.STEPS` to a text; pseudonyms with the key that is called ``key``,
+    and with ``names`` taken out too.
 
     Raises :class:`UsageError` where that key is not at hand.
     """
-    return _cleaner(steps, redactor_of(steps, key=key))
-
-
-def redactor_of(steps: Collection[str], *, key: str = "") -> Redactor:
-    """What takes personal data out as these steps do."""
-    return Redactor(key_at_hand(key) if "pseudonym" in steps else None)
-
-
-def _cleaner(steps: Collection[str], redactor: Redactor) -> Callable[[str], str]:
+    redactor = Redactor(key_at_hand(key) if "pseudonym" in steps else None, names)
     return cleaner(steps, english=english_stopwords() if "stopwords" in steps else (), redact=redactor)
+
+
+def _each(repair: Callable[[str], str]) -> Callable[[list[str]], list[str]]:
+    return lambda texts: [*map(repair, texts)]
 
 
 @cache
@@ -185,13 +184,13 @@ def _text_columns(dataset: datasets.Dataset) -> list[str]:
     return [name for name in ("text", "text_pair") if name in dataset.column_names]
 
 
-def _repair(dataset: datasets.Dataset, step: str, repair: Callable[[str], str]) -> datasets.Dataset:
+def _repair(dataset: datasets.Dataset, step: str, repair: Callable[[list[str]], list[str]]) -> datasets.Dataset:
     """The data set with its text columns repaired; the library writes the result next to a memory-mapped table."""
 
     columns = _text_columns(dataset)
 
     def repair_batch(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        return {name: [None if text is None else repair(text) for text in batch[name]] for name in columns}
+        return {name: _repaired(batch[name], repair) for name in columns}
 
     fingerprint = hashlib.blake2b(f"{dataset._fingerprint} {step}".encode(), digest_size=8).hexdigest()
     return dataset.map(
@@ -202,6 +201,12 @@ def _repair(dataset: datasets.Dataset, step: str, repair: Callable[[str], str]) 
         new_fingerprint=fingerprint,  # one file a step, however often it is run
         load_from_cache_file=False,  # and always written anew, as a fingerprint cannot see a change of the repairs
     )
+
+
+def _repaired(cells: list[str | None], repair: Callable[[list[str]], list[str]]) -> list[str | None]:
+    """The cells with their texts repaired, all at once; None stays."""
+    repaired = iter(repair([text for text in cells if text is not None]))
+    return [None if text is None else next(repaired) for text in cells]
 
 
 def _changes(before: datasets.Dataset, after: datasets.Dataset) -> dict[str, Any]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["KINDS", "find", "redact"]
+__all__ = ["KINDS", "Found", "find", "redact", "replaced"]
 
+Found = tuple[str, int, int]
+"""A piece of personal data: its kind, its first character and the one behind its last."""
 KINDS = ("email", "iban", "cn_id", "card", "us_ssn", "ip", "phone")
 """Kinds found; where two overlap the earlier one is taken."""
 
@@ -80,11 +82,11 @@ _IBAN_LENGTHS = {
 }
 
 
-def find(text: str) -> list[tuple[str, int, int]]:
-    """Kind, start and end of every piece of personal data, in order of appearance, none overlapping another."""
+def find(text: str) -> list[Found]:
+    """Every piece of personal data in order of appearance, none overlapping another."""
     if not _WORTH_LOOKING.search(text):
         return []
-    taken: list[tuple[str, int, int]] = []
+    taken: list[Found] = []
     for kind in KINDS:
         for start, end in _FINDERS[kind](text):
             if all(end <= other_start or start >= other_end for _, other_start, other_end in taken):
@@ -92,13 +94,22 @@ def find(text: str) -> list[tuple[str, int, int]]:
     return sorted(taken, key=lambda found: found[1])
 
 
-def redact(text: str, suffix: Callable[[str, str], str] = lambda kind, value: "") -> str:
-    """The text with every piece of personal data replaced by its tag, such as [EMAIL]; ``suffix``, of the kind and the value, is
+def _no_suffix(kind: str, value: str) -> str:
+    return ""
+
+
+def redact(text: str, suffix: Callable[[str, str], str] = _no_suffix) -> str:
+    """The text with every piece of personal data replaced by its tag, such as [EMAIL]: see :func:`replaced`."""
+    return replaced(text, find(text), suffix)
+
+
+def replaced(text: str, found: Iterable[Found], suffix: Callable[[str, str], str] = _no_suffix) -> str:
+    """The text with a tag in place of each piece that was ``found`` (in order of appearance); ``suffix``, of the kind and the value, is
     what stands in the tag behind its name.
     """
     pieces, done = [], 0
-    for kind, start, end in find(text):
-        pieces += [text[done:start], f"[{_TAGS[kind]}{suffix(kind, text[start:end])}]"]
+    for kind, start, end in found:
+        pieces += [text[done:start], f"[{_TAGS.get(kind, kind.upper())}{suffix(kind, text[start:end])}]"]
         done = end
     return "".join([*pieces, text[done:]]) if pieces else text
 

@@ -14,6 +14,7 @@ from html.entities import html5
 __all__ = [
     "CONTROL",
     "INVISIBLE",
+    "REDACTING",
     "STEPS",
     "cleaner",
     "collapse_whitespace",
@@ -25,7 +26,9 @@ __all__ = [
 ]
 
 STEPS = ("html", "unicode", "whitespace", "stopwords", "redact", "pseudonym")
-"""The order in which texts are cleaned, whatever order the steps are asked for in; the last two take personal data out."""
+"""The order in which texts are cleaned, whatever order the steps are asked for in."""
+REDACTING = ("redact", "pseudonym")
+"""Those that take personal data out."""
 
 CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
 INVISIBLE = (

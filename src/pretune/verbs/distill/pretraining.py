@@ -75,8 +75,15 @@ def _reading(settings: DistillSettings) -> tuple[ReadSettings, Reading | None]:
     learned.refuse_other_key()
     return ReadSettings(
         data=settings.data or "", column=settings.column, seed=settings.seed,
-        **cleaning_settings(learned.clean), **told,
+        **cleaning_settings(learned.clean), **_names_of(run, learned), **told,
     ), learned  # fmt: skip
+
+
+def _names_of(run: RunFolder | None, learned: Reading) -> dict[str, Any]:
+    """The settings that have the names taken out that the teacher's tagger finds."""
+    if run is None or not learned.tagger:
+        return {}
+    return {"redact_names": own_settings(run).redact_names, "redact_types": tuple(learned.tagger["types"])}
 
 
 def _build(

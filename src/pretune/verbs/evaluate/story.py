@@ -58,7 +58,18 @@ class EvaluateSettings(AnsweringSettings, AsReadSettings, AsCleanedSettings):
             self.refuse_given(_OF_OTHER_DATA, "does nothing without --data: the run's own rows are read as it learned")
 
 
-_OF_OTHER_DATA = ("column", "header", "delimiter", "encoding", "format", "files", "trust_paths", "clean", "redact")
+_OF_OTHER_DATA = (
+    "column",
+    "header",
+    "delimiter",
+    "encoding",
+    "format",
+    "files",
+    "trust_paths",
+    "clean",
+    "redact",
+    "redact_names",
+)
 
 
 @verb(EvaluateSettings)

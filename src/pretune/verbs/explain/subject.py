@@ -237,7 +237,9 @@ def _example(settings: ExplainSettings, run: RunFolder, kind: Modality, notes: l
     if settings.text_pair is not None and (kind.is_file or settings.row is not None):
         raise UsageError("--text-pair does not fit", "it goes with a text that is given in quotes")
     if settings.row is not None:
-        settings.refuse_given(("clean", "redact"), "does nothing with --row: the run's rows are cleaned as it learned")
+        settings.refuse_given(
+            ("clean", "redact", "redact_names"), "does nothing with --row: the run's rows are cleaned as it learned"
+        )
         row = _row(settings, run)
         return example_of(row, settings.row), _truth(row, kind)
     if settings.split != "validation":

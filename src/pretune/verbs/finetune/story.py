@@ -136,10 +136,11 @@ def read_labelled(settings: FinetuneSettings, say: Say) -> Splits:
     """The data with training and validation rows. Raises :class:`UsageError` without validation."""
     from pretune.data.load import load_splits
     from pretune.runs.rows import fewer_rows, tell_reading_of
+    from pretune.runs.tagger import tagger_of
     from pretune.tasks import find_task
     from pretune.training.private import with_canaries
 
-    data = load_splits(settings)
+    data = load_splits(settings, names=tagger_of(settings))
     tell_reading_of(data, say, settings=settings)
     find_task(data, settings.task).check(data)
     if "validation" not in data or len(data["validation"]) == 0:

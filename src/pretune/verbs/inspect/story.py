@@ -82,9 +82,10 @@ def inspect(settings: InspectSettings, *, say: Say) -> Outcome:
     from pretune.data.checks.passport import passport
     from pretune.data.load import load_splits, modality_of
     from pretune.data.planted.measure import measure_checks
+    from pretune.runs.tagger import tagger_of
     from pretune.verbs.inspect.drift import drift_findings, splits_apart
 
-    splits = load_splits(settings)
+    splits = load_splits(settings, names=tagger_of(settings))
     corpus = None if settings.corpus is None else _corpus(settings.corpus)
     found = passport(splits, near_duplicates=settings.near_duplicates, corpus=corpus)
     if settings.drift:

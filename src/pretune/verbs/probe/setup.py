@@ -76,9 +76,11 @@ def data_with_classes(settings: FrozenSettings, reading: Reading | None, verb: s
     """The rows. Raises :class:`UsageError` where they are of a task that lacks ``verb``, :class:`DataError` where nothing can be learned."""
     from pretune.data.load import load_splits
     from pretune.runs.rows import tell_reading_of
+    from pretune.runs.tagger import tagger_of
     from pretune.tasks import check_settings, find_task
 
-    data = load_splits(settings, reading)
+    names = reading.name_finder if reading is not None else tagger_of(settings)
+    data = load_splits(settings, reading, names=names)
     tell_reading_of(data, say, settings=settings)
     kind = find_task(data)
     if verb in kind.lacks:
