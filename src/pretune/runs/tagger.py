@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pretune.config import AnsweringSettings, CleanSettings, TaskSettings
+from pretune.answers import Tags
+from pretune.config import AnsweringSettings, CleanSettings
 from pretune.errors import ModelError, UsageError
 from pretune.runfolder import RunFolder, is_run
 from pretune.types import Example
@@ -78,7 +79,7 @@ def open_tagger(place: str, types: Sequence[str] = (), *, fingerprint: str = "")
             "give that one: --redact-names RUN",
         )
     proven = _opened(folder, run)
-    if proven.task.name != "token-classification":
+    if proven.task.answer != Tags.kind:
         raise UsageError(
             f"--redact-names {place} is of {proven.task.name}, which finds no names",
             "name a run of token-classification",
@@ -119,11 +120,13 @@ def _of_transformers(folder: Path) -> tuple[Task, Any]:
     """A folder that another program wrote: its tags are those of its configuration."""
     from pretune.backbones.load import load_backbone
     from pretune.backbones.loading.classes import names_of
-    from pretune.backbones.text.limits import encoder_for
-    from pretune.tasks.spans.token_classification import TokenClassification
+    from pretune.backbones.text.limits import max_length_of
+    from pretune.tasks import TASKS
 
     backbone = load_backbone(str(folder))
-    task = TokenClassification(names_of(backbone.config), encoder_for(backbone, TaskSettings(), long_text="windows"))
+    (kind,) = (task for task in TASKS if task.answer == Tags.kind)
+    about = {"labels": names_of(backbone.config), "max_length": max_length_of(backbone), "long_text": "windows"}
+    task = kind.restore(about, backbone)
     model, report = task.build(backbone, seed=0)
     if report.initialised:
         raise ModelError(
