@@ -36,8 +36,10 @@ __all__ = [
     "entries",
     "get_or_create",
     "holds",
+    "kept",
     "limit_bytes",
     "opened",
+    "replace",
     "writing",
 ]
 
@@ -56,6 +58,7 @@ KINDS = {
     "features": "features of rows",
     "embeddings": "token embeddings counted in rows",
     "trials": "tokenizers and graphs that were tried",
+    "forecasts": "what dry runs foretold",
 }
 """Every kind of entry with what it holds. Nothing else in the folder is ever touched: it may be somebody's."""
 
@@ -139,6 +142,25 @@ def opened(kind: str, key: str, read: Callable[[Path], Store]) -> tuple[Store, H
 def holds(kind: str, name: str) -> bool:
     """Is there an entry of this ``kind`` and ``name``? Whether it is whole shows when it is read."""
     return Sums(cache_dir(kind) / _key(name)).exist()
+
+
+def kept(kind: str, name: str, read: Callable[[Path], Store]) -> Store | None:
+    """What ``read`` finds in the entry of ``kind`` and ``name``; None where there is none."""
+    found = opened(kind, _key(name), read)
+    if found is None:
+        return None
+    store, hold = found
+    hold.close()
+    return store
+
+
+def replace(kind: str, name: str, write: Callable[[Path], None]) -> None:
+    """Put what ``write`` fills in place of the entry of ``kind`` and ``name``, if there is one. Raises :class:`~pretune.errors.DiskFull`."""
+    key = _key(name)
+    discard(cache_dir(kind) / key)
+    with writing(kind, key) as (aside, publish):
+        write(aside)
+        publish()
 
 
 def _key(name: str) -> str:

@@ -73,7 +73,8 @@ def multitask(settings: MultitaskSettings, *, say: Say) -> Outcome:
         pretune multitask MODEL_DIR kind=photos.csv,column=label=kind age=photos.csv,column=value=age --set augment=light
     """
     from pretune.engine.parallel import join_cluster
-    from pretune.training.setup import forecast, open_together
+    from pretune.training.forecasting import forecast
+    from pretune.training.setup import open_together
 
     _refuse_resting(settings)
     cluster = join_cluster()

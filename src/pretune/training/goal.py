@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 __all__ = ["Goal"]
 
 
@@ -14,7 +16,7 @@ class Goal:
 
     Where it is equal, a finer score decides (``tie_breaker``: its name, and whether more is better): on few rows many epochs
     have the same accuracy, and the first of them is rarely the best.
-    ``evaluate`` calls its argument with the rows done, batch by batch, so that it can be broken off.
+    ``evaluate`` calls its argument with the rows done, batch by batch, so that it can be broken off; ``costs_N`` is what they cost.
     """
 
     metric: str
@@ -23,6 +25,14 @@ class Goal:
     evaluate: Callable[[Callable[[int], None]], Mapping[str, float]]
     split: str = "validation"
     tie_breaker: tuple[str, bool] | None = None
+    costs_N: np.ndarray | None = None
+
+    def share_of(self, rows: int) -> float:
+        """The share of an evaluation's work that its first ``rows`` are: the cheapest come first."""
+        if self.costs_N is None or rows >= len(self.costs_N):
+            return 1.0
+        costs_N = np.sort(self.costs_N).astype(np.float64)
+        return float(costs_N[: max(rows, 1)].sum() / costs_N.sum())
 
     def standing(self, scores: Mapping[str, float]) -> dict[str, float]:
         """What :meth:`is_better` compares of an evaluation: ``value``, and ``tie`` where a finer score breaks ties."""

@@ -117,10 +117,12 @@ def goal_on_validation(
     choosing: ChoosingRows,
     predict: Callable[[Callable[[int], None]], Sequence[Prediction]],
     watch: Callable[[Callable[[int], None]], Mapping[str, float]] | None = None,
+    *,
+    costs_N: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """What :func:`pretune.training.setup.make_learning` is told of the goal: the score, whether more is better, the finer score
     that decides between equal ones, and how they are computed. ``predict`` gives the present model's predictions of the validation rows, ``watch`` the cheap score that the metric names for while it learns: it
-    decides where no ``metric`` is asked for. Raises :class:`UsageError` for a score
+    decides where no ``metric`` is asked for; ``costs_N`` is what the rows cost. Raises :class:`UsageError` for a score
     that the task does not have.
     """
     from pretune.tasks.predicting import scores_of
@@ -131,13 +133,14 @@ def goal_on_validation(
     if metric not in specs:
         raise UsageError(f"--metric is {metric!r}", did_you_mean(metric, specs))
     if metric == cheap:
-        return {"metric": metric, "rising": specs[metric].rising, "evaluate": watch}
+        return {"metric": metric, "rising": specs[metric].rising, "evaluate": watch, "costs_N": costs_N}
     finer = task.metric.tie_breaker
     return {
         "metric": metric,
         "rising": specs[metric].rising,
         "tie_breaker": None if finer in (None, metric) else (finer, specs[finer].rising),
         "evaluate": lambda on_batch: scores_of(task, *choosing.of(predict(on_batch))),
+        "costs_N": costs_N,
     }
 
 

@@ -15,6 +15,7 @@ from pretune.interface.outcome import Say
 from pretune.options import Settings
 from pretune.runfolder import RunFolder, machine_facts, now
 from pretune.sums import SEALED, sealed_folder
+from pretune.training.forecasting import foretold
 from pretune.training.learning import Learning
 from pretune.training.merging import merge
 
@@ -49,11 +50,12 @@ def carry_out(
     if cluster.is_first:
         merged = merge(setup, learning)
         close()
+        seconds = time.monotonic() - began
+        if not resumed and (told := foretold(settings, run, seconds)):
+            run.update_record(forecast=told)
         if merged is not None:
             run.update_record(training={**run.record["training"], "merged": merged.check(run, learning)})
-        finish_model(
-            run, learning, seconds=time.monotonic() - began, result={"metric": learning.goal.metric, **learning.best}
-        )
+        finish_model(run, learning, seconds=seconds, result={"metric": learning.goal.metric, **learning.best})
     cluster.barrier()
 
 

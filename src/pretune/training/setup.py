@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,14 +23,13 @@ from pretune.config import (
     TrainSettings,
 )
 from pretune.errors import Interrupted, PretuneError, UsageError
-from pretune.interface.outcome import Outcome, Say
+from pretune.interface.outcome import Say
 from pretune.newrun import create_run, default_out
 from pretune.runfolder import RunFolder, is_run
 from pretune.training.backbone import default_learning_rate
 from pretune.training.goal import Goal
 from pretune.training.learning import Learning
 from pretune.training.pace import pace_of
-from pretune.wording import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +50,6 @@ __all__ = [
     "LearnSettings",
     "Setup",
     "choose",
-    "forecast",
     "make_learning",
     "open_together",
 ]
@@ -298,55 +295,3 @@ def _flops_per_token(model: torch.nn.Module) -> float:
     tables = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
     matrices = [p for p in model.parameters() if p.ndim > 1 and id(p) not in tables]
     return float(sum(p.numel() * (6 if p.requires_grad else 4 if id(p) in passed else 2) for p in matrices))
-
-
-def forecast(
-    settings: TrainSettings, build: Callable[[RunFolder], Learning], *, updates: int = 4, runs: float = 1.0
-) -> Outcome:
-    """Build in a folder that is thrown away, run a few updates and say what the whole would take, ``runs`` times over."""
-    with tempfile.TemporaryDirectory() as folder:
-        return _forecast(settings, build(RunFolder(Path(folder))), updates, runs)
-
-
-def _forecast(settings: TrainSettings, learning: Learning, updates: int, runs: float) -> Outcome:
-    from pretune.engine.fit import fit
-    from pretune.machine import peak_memory_bytes
-
-    seconds, tokens = [], 0
-    steps = fit(
-        learning.model, learning.feeds, learning.objective, learning.optim, learning.budget,
-        device=learning.device, cluster=learning.cluster, seed=learning.seed, rule=learning.rule,
-    )  # fmt: skip
-    for step in steps:
-        seconds.append(step.seconds)
-        tokens += step.num_tokens
-        if step.number >= updates:
-            break
-    measured = seconds[1:] or seconds
-    per_update = sum(measured) / len(measured)
-    whole = per_update * learning.pace.total_steps
-    if settings.minutes is not None:
-        whole = min(whole, settings.minutes * 60)
-    whole *= runs
-    before = learning.before_seconds
-    facts = {
-        "updates": learning.pace.total_steps,
-        "frozen_seconds": round(before, 1),
-        "seconds_per_update": round(per_update, 4),
-        "forecast_seconds": round(whole, 1),
-        "tokens_per_update": tokens // len(seconds),
-        "peak_memory_bytes": peak_memory_bytes(),
-        "parameters": sum(p.numel() for p in learning.model.parameters()),
-        **learning.device.to_dict(),
-    }
-    once = f"{_duration(before)} to run what does not learn once (then it is kept), and after that " if before else ""
-    tried = "" if runs == 1.0 else f" ({runs:.3g} whole runs, for the settings that are tried)"
-    text = (
-        f"{once}{counted(learning.pace.total_steps, 'update')} of {per_update:.2f} s ({learning.device.precision} on {learning.device.device}): about "
-        f"{_duration(whole)} of training{tried} and {facts['peak_memory_bytes'] / 2**30:.1f} GiB of memory; evaluations come on top. Nothing was written."
-    )
-    return Outcome(text=text, facts=facts)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.1f} minutes"

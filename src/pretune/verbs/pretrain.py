@@ -70,7 +70,8 @@ def pretrain(settings: PretrainSettings, *, say: Say) -> Outcome:
     """
     refuse_missing_data(*settings.every_place, out=settings.out)
     from pretune.engine.parallel import join_cluster
-    from pretune.training.setup import forecast, open_together
+    from pretune.training.forecasting import forecast
+    from pretune.training.setup import open_together
     from pretune.training.shared import refuse_unshared
 
     cluster = join_cluster()
@@ -189,7 +190,7 @@ def learning_of(
         streams=lambda learner: learner.streams(
             rows["train"], batch_size=settings.batch_size or made.default_batch_size, group_by_length=settings.group_by_length
         ),
-        goal={"metric": made.primary, "rising": made.specs[made.primary].rising, "evaluate": evaluate, "split": "held-out"},
+        goal={"metric": made.primary, "rising": made.specs[made.primary].rising, "evaluate": evaluate, "split": "held-out", "costs_N": rows["validation"].lengths_N},
         parts_pace=made.parts_pace(backbone),
         default_epochs=made.default_epochs[0 if backbone.kind == "scratch" else 1],
     )  # fmt: skip

@@ -84,7 +84,7 @@ def selftrain(settings: SelftrainSettings, *, say: Say) -> Outcome:
     """
     refuse_missing_data(settings.unlabelled, out=settings.out)
     from pretune.engine.parallel import join_cluster
-    from pretune.training.setup import forecast
+    from pretune.training.forecasting import forecast
 
     cluster = join_cluster()
     parent = finished_parent(settings, "selftrain")
@@ -243,6 +243,7 @@ def _build(
     goal = goal_on_validation(
         plain, settings.metric, choosing,
         lambda on_batch: predict_rows(plain, model, rows["validation"], device, on_batch=on_batch),
+        costs_N=rows["validation"].lengths_N,
     )  # fmt: skip
     batch_size = settings.batch_size or plain.default_batch_size
     counts_C = np.bincount([plain.index[name] for name in learned.data["train"]["label"]], minlength=len(plain.labels))

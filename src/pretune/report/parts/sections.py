@@ -76,6 +76,7 @@ def done_section(record: Record) -> Section:
         ("Learnt for", _learnt(training)),
         ("Seed", _seeds(settings)),
         ("Time", _times(record)),
+        ("Foretold by --dry-run", _foretold(record.get("forecast") or {})),
         ("Machine", _machine(machine, training)),
     ]
     parts = [part("facts", rows=[(name, value) for name, value in rows if value and value != "–"])]
@@ -113,6 +114,18 @@ def _times(record: Record) -> str:
         if record.get(key):
             took.append(f"{word} {plain(record[key])[:19].replace('T', ' ')} UTC")
     return " ".join(took)
+
+
+def _foretold(told: Record) -> str:
+    """What a dry run said, and by how much it missed."""
+    if not told:
+        return ""
+    parts = [
+        (duration_text(told["seconds"]), "time", told["took_seconds"] / max(told["seconds"], 0.1)),
+        (bytes_text(told["memory_bytes"]), "memory", told["took_memory_bytes"] / max(told["memory_bytes"], 1)),
+        (bytes_text(told["disk_bytes"]), "disk", told["took_disk_bytes"] / max(told["disk_bytes"], 1)),
+    ]
+    return "; ".join(f"{what} {value}, it took {100 * ratio:.0f} % of that" for value, what, ratio in parts)
 
 
 def _some(names: Sequence[str], most: int = 20) -> str:

@@ -32,7 +32,8 @@ _OF_WORDS = ("temperature", "hard_weight", "hidden", "attention")
 
 def distill_pretraining(settings: DistillSettings, say: Say, cluster: Cluster) -> Outcome:
     """From rows without labels to a pre-trained run. Raises :class:`UsageError` for what only labels would need."""
-    from pretune.training.setup import forecast, open_together
+    from pretune.training.forecasting import forecast
+    from pretune.training.setup import open_together
     from pretune.verbs.pretrain import carry_out_unlabelled, pretraining_outcome, read_corpus
 
     if not settings.teacher:

@@ -164,7 +164,7 @@ def _is_fine_tuned(place: str) -> bool:
 
 
 def _from_labels(settings: DistillSettings, say: Say, cluster: Cluster) -> Outcome:
-    from pretune.training.setup import forecast
+    from pretune.training.forecasting import forecast
     from pretune.verbs.distill.student import build_learning
 
     parent = finished_parent(settings, "distill")

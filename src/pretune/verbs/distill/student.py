@@ -128,6 +128,7 @@ def build_learning(
         task, settings.metric, choosing,
         lambda on_batch: predict_rows(task, lesson.model, rows["validation"], device, on_batch=on_batch),
         lambda on_batch: watched_scores(task, lesson.model, rows["validation"], choosing.votes_N, device, on_batch),
+        costs_N=rows["validation"].lengths_N,
     )  # fmt: skip
     batch_size = settings.batch_size or task.default_batch_size
     setup, learning = make_learning(

@@ -74,8 +74,9 @@ def finetune(settings: FinetuneSettings, *, say: Say) -> Outcome:
     refuse_missing_data(*settings.every_place, out=settings.out)
     settings = settings if settings.folds is None else as_of_all_rows(settings)
     from pretune.engine.parallel import join_cluster
+    from pretune.training.forecasting import forecast
     from pretune.training.private import refuse_unprivate
-    from pretune.training.setup import forecast, open_together
+    from pretune.training.setup import open_together
     from pretune.training.shared import refuse_unshared
 
     cluster = join_cluster()
@@ -190,6 +191,7 @@ def build_learning(
         task, settings.metric, choosing,
         lambda on_batch: predict_rows(frozen.learned, model, frozen.rows["validation"], device, on_batch=on_batch),
         lambda on_batch: watched_scores(task, model, rows["validation"], choosing.votes_N, device, on_batch),
+        costs_N=rows["validation"].lengths_N,
     )  # fmt: skip
     batch_size = settings.batch_size or task.default_batch_size
 

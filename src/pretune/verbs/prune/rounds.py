@@ -265,6 +265,7 @@ def recovery(
     goal = goal_on_validation(
         task, None, pruning.choosing,
         lambda on_batch: predict_rows(task, model, rows["validation"], pruning.device, on_batch=on_batch),
+        costs_N=rows["validation"].lengths_N,
     )  # fmt: skip
     epochs = default_epochs(task, rows["train"].lengths_N, pruning.batch_size)
     setup, learning = make_learning(

@@ -109,7 +109,7 @@ def prune(settings: PruneSettings, *, say: Say) -> Outcome:
         pretune prune runs/news --ratio 0 --vocabulary data
     """
     from pretune.engine.parallel import join_cluster
-    from pretune.training.setup import forecast
+    from pretune.training.forecasting import forecast
 
     cluster = join_cluster()
     parent = finished_parent(settings, "prune")

@@ -44,8 +44,8 @@ def learn_rounded(settings: QuantizeSettings, parent: RunFolder, say: Say) -> Ou
     Raises :class:`UsageError` for a parent that holds a graph, which cannot learn.
     """
     from pretune.engine.parallel import join_cluster
+    from pretune.training.forecasting import forecast
     from pretune.training.record import carry_out
-    from pretune.training.setup import forecast
     from pretune.verbs.quantize.result import outcome_of
 
     engine = about_of(parent)["engine"]
@@ -98,8 +98,10 @@ def _build(settings: QuantizeSettings, run: RunFolder, parent: RunFolder, say: S
     rounding = Rounding(model, static=convolves(model), keep_float=_modules_to_keep(settings, model))
     choosing, batch_size = choosing_rows(task, data, say), settings.batch_size or task.default_batch_size
     goal = goal_on_validation(
-        task, None, choosing, lambda on_batch: predict_rows(task, model, rows["validation"], device, on_batch=on_batch)
-    )
+        task, None, choosing,
+        lambda on_batch: predict_rows(task, model, rows["validation"], device, on_batch=on_batch),
+        costs_N=rows["validation"].lengths_N,
+    )  # fmt: skip
     setup, learning = make_learning(
         settings, run, stage.backbone, model, LoadReport(), device, cluster, say,
         objective=lambda adaptation: Supervised(task, adaptation),
