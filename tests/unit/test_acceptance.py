@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-from acceptance import check, digit_strings, digits, heard_words, running
+from acceptance import check, digit_strings, digits, heard_words, personal_data, running
 from acceptance.chapters import Chapter, ChapterError, Claim, Step, read_chapter
 from acceptance.commands import problem_of, seed_of
 from acceptance.lookup import NotThere, look_up
@@ -298,3 +299,21 @@ def test_words_are_heard_right_along_the_fewest_edits() -> None:
     assert heard_words.heard_right(["one"], []) == [False]
     found = heard_words.share([[True, False], [True]])
     assert (found["value"], found["n"], found["low"]) == (2 / 3, 3, 0.5)
+
+
+def test_what_is_found_of_personal_data_is_counted_by_values_and_by_what_is_taken_out() -> None:
+    texts = [("call 12 or 345", [("phone", 5, 7), ("phone", 11, 14)]), ("order 99", [])]
+    found = {"call 12 or 345": [("phone", 5, 7), ("card", 11, 13)], "order 99": [("phone", 6, 8)]}
+    told = personal_data.measured([[texts[0]], [texts[1]]], lambda asked: [found[text] for text in asked])
+    assert told["recall"]["value"] == 0.5, "a value of which a digit stays is not taken out"
+    assert told["precision"]["value"] == pytest.approx(2 / 3)
+    assert told["missed"] == {"phone": ["345"]}
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_made_values_stand_where_they_are_said_to(language: str) -> None:
+    draw = random.Random(0)
+    for kind in sorted({*personal_data.MADE} - {*personal_data.DECOYS}):
+        text, [(named, start, end)] = personal_data.said(f"a {{{kind}}}, {{price}} b", draw, language)
+        assert (named, text[:start], text[end : end + 2]) == (kind, "a ", ", ")
+        assert len(text[start:end]) > 5

@@ -40,6 +40,7 @@ _KINDS = {
     "us_ssn": "US social security numbers",
     "ip": "IP addresses",
     "phone": "phone numbers",
+    "cn_plate": "Chinese number plates",
 }
 
 

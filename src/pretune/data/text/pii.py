@@ -14,7 +14,7 @@ __all__ = ["KINDS", "Found", "find", "redact", "replaced"]
 
 Found = tuple[str, int, int]
 """A piece of personal data: its kind, its first character and the one behind its last."""
-KINDS = ("email", "iban", "cn_id", "card", "us_ssn", "ip", "phone")
+KINDS = ("email", "iban", "cn_id", "card", "us_ssn", "ip", "phone", "cn_plate")
 """Kinds found; where two overlap the earlier one is taken."""
 
 _TAGS = {
@@ -25,9 +25,11 @@ _TAGS = {
     "us_ssn": "ID",
     "ip": "IP",
     "phone": "PHONE",
+    "cn_plate": "PLATE",
 }
 # Texts without any of these hold nothing to find; this one search is all that most texts cost.
-_WORTH_LOOKING = re.compile(r"@|\d(?:[ .\-()/]{0,3}\d){6}|\d\.\d{1,3}\.\d|:[0-9A-Fa-f]{0,4}:")
+_PROVINCES = "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼"
+_WORTH_LOOKING = re.compile(rf"[{_PROVINCES}][A-Z]|" r"@|\d(?:[ .\-()/]{0,3}\d){6}|\d\.\d{1,3}\.\d|:[0-9A-Fa-f]{0,4}:")
 
 _EMAIL = re.compile(
     r"(?<![\w.+%-])[A-Za-z0-9][A-Za-z0-9._+%-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9-])",
@@ -60,6 +62,11 @@ _PHONE_AFTER_WORD = re.compile(
     r"(?P<number>\(?\d(?:[ .\-()]{0,2}\d){6,14})(?!\d|[.,]\d)",
     re.IGNORECASE | re.ASCII,
 )
+# GA 36: province, authority, five letters or digits (six of cars that drive electrically: D or F, and five digits), never I or O.
+_CN_PLATE = re.compile(
+    rf"[{_PROVINCES}][A-HJ-NP-Z][·• -]?(?:[DF]\d{{5}}|\d{{5}}[DF]|[A-HJ-NP-Z0-9]{{4}}[A-HJ-NP-Z0-9挂学警港澳])(?![A-Za-z0-9])"
+)
+_LETTERS_OF_A_PLATE = 3
 _IBAN_LENGTHS = {
     # ISO 13616 registry: country to number of characters.
     "NO": 15,
@@ -207,6 +214,12 @@ def _phones(text: str) -> Iterator[tuple[int, int]]:
         yield match.span("number")
 
 
+def _cn_plates(text: str) -> Iterator[tuple[int, int]]:
+    for match in _CN_PLATE.finditer(text):
+        if sum(map(str.isalpha, match[0][2:])) <= _LETTERS_OF_A_PLATE:
+            yield match.span()
+
+
 _FINDERS: dict[str, Callable[[str], Iterator[tuple[int, int]]]] = {
     "email": _emails,
     "iban": _ibans,
@@ -215,4 +228,5 @@ _FINDERS: dict[str, Callable[[str], Iterator[tuple[int, int]]]] = {
     "us_ssn": _ssns,
     "ip": _ips,
     "phone": _phones,
+    "cn_plate": _cn_plates,
 }

@@ -38,6 +38,7 @@ _KINDS = {
     "cn_id": "Chinese identity numbers",
     "us_ssn": "US social security numbers",
     "ip": "IP addresses",
+    "cn_plate": "Chinese number plates",
 }
 _LENGTHS = {
     "characters": ("Length of the texts", "characters of a text"),
