@@ -6,6 +6,8 @@
 #   make bench         speed against the plain tools
 #   make reliability   kills, full disks, broken files, fuzzing: the long form, 15 to 30 minutes (ARGS=--short for a minute of it; ARGS='--only fuzz-readers')
 #   make site          the documentation as a site, in build/site
+#   make sbom          the packages of an installation, with versions and licences (CycloneDX), in build/release
+#   make audit         the same packages held against the known vulnerabilities; asks a service on the network
 #   make accept        lists the published figures' chapters with their minutes; measures ARGS="CHAPTER ..." (or ARGS=all) and writes docs/results
 
 PYTHON ?= python3
@@ -19,7 +21,7 @@ SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: demo test check types fast bench reliability accept site install
+.PHONY: demo test check types fast bench reliability accept site sbom audit install
 .DEFAULT_GOAL := check
 
 install: $(STAMP)
@@ -58,3 +60,26 @@ accept: $(STAMP)
 site: $(STAMP)
 	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[docs]'
 	$(VENV)/bin/python -m website
+
+# What a user gets: pretune and what it needs, without the tools of development, in the versions that the tests were last run with.
+RELEASE := build/release
+RELEASED := $(RELEASE)/.installed
+
+$(RELEASED): pyproject.toml constraints.txt
+	rm -rf $(RELEASE)
+	$(PYTHON) -m venv $(RELEASE)/env
+	$(PYTHON) -m venv $(RELEASE)/tools
+	$(RELEASE)/tools/bin/pip install --quiet 'cyclonedx-bom>=7.5,<8' 'pip-audit>=2.10,<3'
+	$(RELEASE)/env/bin/pip install --quiet -c constraints.txt .
+	$(RELEASE)/env/bin/pip freeze --exclude pretune > $(RELEASE)/requirements.txt
+	# Installed once more from its wheel, as pip keeps the path of a folder, which nobody else should read in the list.
+	$(RELEASE)/env/bin/pip wheel --quiet --no-deps --wheel-dir $(RELEASE)/wheel .
+	$(RELEASE)/env/bin/pip install --quiet --no-deps --no-index --find-links $(RELEASE)/wheel --force-reinstall pretune
+	touch $@
+
+sbom: $(RELEASED)
+	$(RELEASE)/tools/bin/cyclonedx-py environment $(RELEASE)/env/bin/python --pyproject pyproject.toml --mc-type library --output-reproducible --validate -o $(RELEASE)/pretune.cdx.json
+
+# --strict: a package that cannot be looked up fails, and is not passed over. --no-deps: all of them are in the list already.
+audit: $(RELEASED)
+	$(RELEASE)/tools/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r $(RELEASE)/requirements.txt

@@ -45,13 +45,13 @@ _CARD = re.compile(
 _SSN = re.compile(r"(?<![\d-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])", re.ASCII)
 _IPV4 = re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?!\.?\d)", re.ASCII)
 _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:.])", re.ASCII)
-_VERSION_BEFORE = re.compile(r"(?:\bv|version|release|ver\.?|版本|[A-Za-z]-|\bEC:?)\s*$", re.IGNORECASE)
+_VERSION_BEFORE = re.compile(r"(?:(?<![A-Za-z])v|version|release|ver\.?|版本|[A-Za-z]-|\bEC:?)\s*$", re.IGNORECASE)
 _PHONES = tuple(
     re.compile(pattern, re.ASCII | re.IGNORECASE)
     for pattern in (
         r"(?<![\w+.,-])(?:\+[1-9]\d{0,2}[ .\-]?|00[1-9]\d{0,2}[ .\-])(?:[ .\-]?\(?\d{1,5}\)?){2,6}(?!\d)",  # international
         r"(?<![\w.,$¥€£+-])1[3-9]\d([ -]?)\d{4}\1\d{4}(?![\d.,-]?\d|[a-f]|-\w|[ ]?[元万亿%])",  # Chinese mobile
-        r"(?<![\w-])(?:0\d{2,3}-\d{7,8}|[48]00-\d{3}-\d{4}|[48]00-\d{4}-\d{3})(?![a-f\d]|-\w)",  # Chinese landline and service
+        r"(?<![\w-])(?:0\d{2,3}-\d{7,8}|[(（]0\d{2,3}[)）] ?\d{7,8}|[48]00-\d{3}-\d{4}|[48]00-\d{4}-\d{3})(?![a-f\d]|-\w)",  # Chinese landline and service
         r"(?<![\w(.-])(?:1[-. ])?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}([-.]))[2-9]\d{2}(?(1)\1|[-. ])\d{4}(?![\w-])",  # North America
         r"(?<![\w.,-])0[1-9](?:([ .])\d{2})(?:\1\d{2}){3}(?![\w.,]?\d)",  # France
         r"(?<![\w.,-])0[1-9]\d{1,3}(?:[ /]\d{3,4}[ -]?\d{3,5}|[/-]\d{6,8})(?!\d|[.,]\d)",  # Britain, Germany and like them
