@@ -75,7 +75,7 @@ def measured(
     groups: Sequence[Sequence[Labelled]], finds: Callable[[Sequence[str]], list[list[Found]]]
 ) -> dict[str, Any]:
     """``recall``: the values that are taken out to the last character, also by kind; ``precision``: of what is taken out, what touches a
-    value; groups are drawn for the intervals.
+    value; groups are drawn for the intervals, those that hold some.
     """
     covered, right = [], []
     by_kind: dict[str, list[list[bool]]] = defaultdict(list)
@@ -98,7 +98,7 @@ def measured(
         for kind, ones in own.items():
             by_kind[kind].append(ones)
     return {
-        "precision": share(right), "recall": share(covered), "texts": sum(map(len, groups)),
+        "precision": share([*filter(None, right)]), "recall": share([*filter(None, covered)]), "texts": sum(map(len, groups)),
         "recall_by_kind": {kind: share(ones) for kind, ones in sorted(by_kind.items())},
         "missed": {kind: [*ones][:6] for kind, ones in sorted(missed.items())},
     }  # fmt: skip
