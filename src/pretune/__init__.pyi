@@ -195,6 +195,8 @@ class _LabelledTrain(_Train, total=False):
 class _Finetune(_LabelledTrain, _Learn, _Shard, _Task, _Privacy, total=False):
     metric: str | None
     max_train_samples: int | None
+    rewrite: str | None
+    rewrites: int
     seeds: int
     folds: int | None
     tune: Literal['learning_rate', 'batch_size', 'weight_decay', 'label_smoothing', 'warmup'] | Sequence[Literal['learning_rate', 'batch_size', 'weight_decay', 'label_smoothing', 'warmup']]
@@ -578,6 +580,8 @@ class _Estimator(TypedDict, total=False):
     trust_remote_code: bool
     metric: str | None
     max_train_samples: int | None
+    rewrite: str | None
+    rewrites: int
     folds: int | None
     tune: Literal['learning_rate', 'batch_size', 'weight_decay', 'label_smoothing', 'warmup'] | Sequence[Literal['learning_rate', 'batch_size', 'weight_decay', 'label_smoothing', 'warmup']]
     trials: int | None

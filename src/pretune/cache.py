@@ -57,6 +57,7 @@ KINDS = {
     "teachers": "answers of teachers",
     "features": "features of rows",
     "embeddings": "token embeddings counted in rows",
+    "rewrites": "texts that a masked model wrote anew",
     "trials": "tokenizers and graphs that were tried",
     "forecasts": "what dry runs foretold",
 }

@@ -24,6 +24,12 @@ class FinetuneSettings(LabelledTrainSettings, LearnSettings, ShardSettings, Task
     max_train_samples: int | None = option(
         None, "learn from this many training rows only, each class by its share", low=2
     )
+    rewrite: str | None = option(
+        None,
+        "texts: learn also from versions of each training row in which this masked model (a run of pretrain, a folder) chose some words; those stay to which a classifier that never saw the row answers as to the row",
+        metavar="MODEL",
+    )
+    rewrites: int = option(1, "with --rewrite: versions of each row", low=1, high=20)
     seeds: int = option(
         1, "repeat with this many seeds and give mean and sd; the best on validation is kept", low=1, high=100
     )

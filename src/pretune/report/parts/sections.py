@@ -199,9 +199,20 @@ def data_section(passport: Record, record: Record) -> Section | None:
     parts = passport_parts(passport)
     if not parts:
         return None
-    sentence = findings_sentence(passport)
-    head = (part("paragraph", text=sentence),) if sentence else ()
+    sentences = (findings_sentence(passport), _rewritten(passport))
+    head = [part("paragraph", text=one) for one in sentences if one]
     return Section("data", "Data", (*head, *parts))
+
+
+def _rewritten(passport: Record) -> str:
+    """How many training rows are versions of others, by the model of ``--rewrite``."""
+    told = (passport.get("facts") or {}).get("rewritten")
+    if not told:
+        return ""
+    return (
+        f"{number_text(told['kept'])} training rows are versions of others in which {plain(told['model'])} chose some words (--rewrite). Of {number_text(told['made'])} that were made "
+        f"{number_text(told['unchanged'])} were no new text, {number_text(told['held_out'])} stand in other splits, and to {number_text(told['changed_mind'])} a classifier that had not seen the row answers otherwise."
+    )
 
 
 def curves_section(log: Sequence[Record], metrics: Record, record: Record) -> Section | None:

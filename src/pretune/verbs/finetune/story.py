@@ -69,6 +69,7 @@ def finetune(settings: FinetuneSettings, *, say: Say) -> Outcome:
         pretune finetune MODEL_DIR --data reviews.tsv --adapt lora --lora-rank 16
         pretune finetune MODEL_DIR --data patients.csv --adapt head --dp-epsilon 3 --group patient
         pretune finetune MODEL_DIR --data reviews.tsv --adapt contrastive --max-train-samples 64
+        pretune finetune runs/base --data few.csv --rewrite runs/base --rewrites 4
         pretune finetune scratch:tacotron-tiny --data clips.jsonl --task text-to-speech --out runs/voice
     """
     refuse_missing_data(*settings.every_place, out=settings.out)
@@ -140,6 +141,7 @@ def read_labelled(settings: FinetuneSettings, say: Say) -> Splits:
     from pretune.runs.tagger import tagger_of
     from pretune.tasks import find_task
     from pretune.training.private import with_canaries
+    from pretune.training.rewriting import with_rewrites
 
     data = load_splits(settings, names=tagger_of(settings))
     tell_reading_of(data, say, settings=settings)
@@ -153,6 +155,10 @@ def read_labelled(settings: FinetuneSettings, say: Say) -> Splits:
         fewer = fewer_rows(data["train"], settings.max_train_samples, seed=settings.seed)
         say.note(f"learning from {len(fewer)} of {len(data['train'])} training rows")
         data = data.replace({**data, "train": fewer}, max_train_samples={"rows": len(fewer), "of": len(data["train"])})
+    if settings.rewrite is not None:
+        data = with_rewrites(data, settings, say)
+    elif settings.rewrites != 1:
+        raise UsageError("--rewrites does nothing without --rewrite", "name a masked model: --rewrite MODEL")
     return with_canaries(data, settings, say) if settings.canaries else data
 
 
