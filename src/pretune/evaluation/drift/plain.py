@@ -59,10 +59,10 @@ def _texts(
 ) -> PlainLook:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    texts = [str(text or "")[:_MAX_TEXT_CHARACTERS] for rows in (reference, new) for text in rows[name]]
+    texts = [str(text or "")[:_MAX_TEXT_CHARACTERS] for rows in (reference, new) for text in rows[name][:]]
     pairs = unspaced(texts)
     terms = [[*terms_of(text, pairs=pairs)] for text in texts]
-    known = None if learned is None or name not in learned.column_names else _vocabulary(learned[name], pairs)
+    known = None if learned is None or name not in learned.column_names else _vocabulary(learned[name][:], pairs)
     options: dict[str, Any] = {"analyzer": terms.__getitem__, "dtype": np.float32}
     vectorizer = TfidfVectorizer(**options, sublinear_tf=True, min_df=2, max_features=_MAX_TERMS)
     try:

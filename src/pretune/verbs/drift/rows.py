@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pretune.tasks.protocols import EncodedRows
     from pretune.verbs.drift.story import DriftSettings
 
-__all__ = ["looked_at"]
+__all__ = ["OWN", "Answered", "answered", "compared", "held_out", "inputs_of", "looked_at", "sureness_of"]
 
 OWN = "features of the run"
 _TYPICAL = 8
@@ -57,27 +57,32 @@ def looked_at(settings: DriftSettings, run: RunFolder, say: Say) -> dict[str, An
     proven = load_proven(run, settings)
     sides = _sides(settings, run, say)
     say.note("looking at the rows")
-    looks = look_at(sides.reference, sides.new, sides.learned, _inputs(proven))
-    features = {look.title: look.features for look in looks}
-    numbers = {name: values for look in looks for name, values in look.numbers.items()}
-    answered = _answered(proven, sides, say)
-    if answered.features is not None:
-        features = {OWN: answered.features, **features}
-    numbers |= answered.numbers
-    found = find_drift(
-        features, numbers, sides.is_new(), answered.words, alpha=settings.alpha, permutations=settings.permutations,
-        resamples=settings.resamples, seed=settings.seed,
-    )  # fmt: skip
+    looks = look_at(sides.reference, sides.new, sides.learned, inputs_of(proven))
+    answers = answered(proven, (sides.reference, sides.new), say)
+    found = compared(looks, answers, sides.is_new(), settings)
     return {
         "run": str(run.path), "data": settings.data, "task": proven.task.name, "split": sides.split,
         "reference_rows": len(sides.reference), "new_rows": len(sides.new), "seed": settings.seed, **found.facts(),
-        **_answer_facts(answered.words, sides, found), **_class_facts(settings, proven, sides, answered),
+        **_answer_facts(answers.words, sides, found), **_class_facts(settings, proven, sides, answers),
         "typical_words": _words(looks), "typical_rows": _typical(found, sides),
-        "notes": [*sides.notes, *answered.notes],
+        "notes": [*sides.notes, *answers.notes],
     }  # fmt: skip
 
 
-def _inputs(proven: Proven) -> tuple[str, ...]:
+def compared(looks: Sequence[PlainLook], answers: Answered, is_new_N: np.ndarray, settings: DriftSettings) -> Drift:
+    """Every test of rows that were looked at and answered, the reference first."""
+    features = {look.title: look.features for look in looks}
+    if answers.features is not None:
+        features = {OWN: answers.features, **features}
+    numbers = {name: values for look in looks for name, values in look.numbers.items()}
+    return find_drift(
+        features, {**numbers, **answers.numbers}, is_new_N, answers.words, alpha=settings.alpha, permutations=settings.permutations,
+        resamples=settings.resamples, seed=settings.seed,
+    )  # fmt: skip
+
+
+def inputs_of(proven: Proven) -> tuple[str, ...]:
+    """The columns that the model answers to."""
     return (*proven.task.columns[:-1], "text_pair") if len(proven.task.columns) > 1 else proven.task.columns
 
 
@@ -103,15 +108,15 @@ def _sides(settings: DriftSettings, run: RunFolder, say: Say) -> _Sides:
     found = read_like(run, settings.data, settings, reading, say)
     common = [name for name in next(iter(found.values())).column_names if all(name in rows.column_names for rows in found.values())]  # fmt: skip
     new = concatenate_datasets([rows.select_columns(common) for rows in found.values()])
-    reference = data[split] if split == "train" else _held_out(run, data[split], f"rows of {split}", notes)
-    new = _held_out(run, new, "new rows", notes)
+    reference = data[split] if split == "train" else held_out(run, data[split], f"rows of {split}", notes)
+    new = held_out(run, new, "new rows", notes)
     return _Sides(
         _drawn(reference, settings, f"the {split} rows of {run.path.name}", notes), _drawn(new, settings, PurePath(settings.data).name, notes),
         data.get("train"), split, notes,
     )  # fmt: skip
 
 
-def _held_out(run: RunFolder, rows: Dataset, what: str, notes: list[str]) -> Dataset:
+def held_out(run: RunFolder, rows: Dataset, what: str, notes: list[str]) -> Dataset:
     """The rows that the run did not learn from; how many it did is noted."""
     import numpy as np
 
@@ -147,8 +152,8 @@ def _drawn(rows: Dataset, settings: DriftSettings, place: str, notes: list[str])
 
 
 @dataclass(frozen=True)
-class _Answered:
-    """What the model says of all rows, the reference first: records, a word a row, numbers, what its last layer reads."""
+class Answered:
+    """What the model says of rows: records, a word a row, numbers, what its last layer reads."""
 
     records: Sequence[Mapping[str, Any]]
     words: Sequence[str]
@@ -156,8 +161,19 @@ class _Answered:
     features: np.ndarray | None
     notes: Sequence[str]
 
+    def of(self, places: Sequence[int]) -> Answered:
+        """The same of some of the rows."""
+        return Answered(
+            [self.records[place] for place in places],
+            [self.words[place] for place in places] if self.words else (),
+            {name: values_N[places] for name, values_N in self.numbers.items()},
+            None if self.features is None else self.features[places],
+            self.notes,
+        )
 
-def _answered(proven: Proven, sides: _Sides, say: Say) -> _Answered:
+
+def answered(proven: Proven, sets: Sequence[Dataset], say: Say) -> Answered:
+    """The model's answers to the rows of all ``sets``, one after another."""
     import numpy as np
 
     from pretune.answers import ANSWERS, answer_of
@@ -166,8 +182,8 @@ def _answered(proven: Proven, sides: _Sides, say: Say) -> _Answered:
     task = proven.task
     if task.metric.watch:
         why = "Answers of this task are written piece by piece; the rows were looked at without the model."
-        return _Answered((), (), {}, None, (why,))
-    encoded = [task.encode_rows(rows, fingerprint=_fingerprint(rows)) for rows in (sides.reference, sides.new)]
+        return Answered((), (), {}, None, (why,))
+    encoded = [task.encode_rows(rows, fingerprint=_fingerprint(rows)) for rows in sets]
     features = _own_features(proven, encoded)
     notes = (
         []
@@ -182,7 +198,7 @@ def _answered(proven: Proven, sides: _Sides, say: Say) -> _Answered:
         numbers["sureness of the answer"] = np.abs(task.matrix(records) - 0.5).mean(axis=1)
     if not 1 < len({*words}) <= _TOO_MANY_WORDS:
         words = []
-    return _Answered(records, words, numbers, features, notes)
+    return Answered(records, words, numbers, features, notes)
 
 
 def _fingerprint(rows: Dataset) -> str:
@@ -227,7 +243,7 @@ def _answer_facts(words: Sequence[str], sides: _Sides, found: Drift) -> dict[str
     }
 
 
-def _class_facts(settings: DriftSettings, proven: Proven, sides: _Sides, answered: _Answered) -> dict[str, Any]:
+def _class_facts(settings: DriftSettings, proven: Proven, sides: _Sides, answers: Answered) -> dict[str, Any]:
     """Label shift and expected accuracy, where the model tells classes apart and the reference rows have labels."""
     import numpy as np
 
@@ -240,14 +256,14 @@ def _class_facts(settings: DriftSettings, proven: Proven, sides: _Sides, answere
     has_N = np.array([truth is not None for truth in truths])
     if has_N.sum() < LEAST_ROWS:
         return {}
-    answers_N = np.array([task.index[record[task.answer]] for record in answered.records])
-    sure_N = -_entropies(task.matrix(answered.records))
+    answers_N = np.array([task.index[record[task.answer]] for record in answers.records])
+    sure_N = sureness_of(task.matrix(answers.records))
     olds = len(sides.reference)
     truths_n = np.array([task.index[truth] for truth in truths if truth is not None])
     own_n, sure_n = answers_N[:olds][has_N], sure_N[:olds][has_N]
     shift = label_shift(own_n, truths_n, answers_N[olds:], task.labels, seed=settings.seed)
     records = [
-        {**record, "truth": truth} for record, truth in zip(answered.records[:olds], truths, strict=True) if truth is not None
+        {**record, "truth": truth} for record, truth in zip(answers.records[:olds], truths, strict=True) if truth is not None
     ]  # fmt: skip
     scores = bootstrap(task.metric.measure(records), task.metric.specs, resamples=settings.resamples)
     expected = expected_accuracy(
@@ -264,11 +280,12 @@ def _class_facts(settings: DriftSettings, proven: Proven, sides: _Sides, answere
     return found
 
 
-def _entropies(probabilities_NC: np.ndarray) -> np.ndarray:
+def sureness_of(probabilities_NC: np.ndarray) -> np.ndarray:
+    """How sure the model is of each row, (N,): the entropy of its answer, negative."""
     import numpy as np
 
     held_NC = np.maximum(probabilities_NC, 1e-30)
-    return -(held_NC * np.log(held_NC)).sum(axis=1)
+    return (held_NC * np.log(held_NC)).sum(axis=1)
 
 
 def _words(looks: Sequence[PlainLook]) -> dict[str, list[dict[str, Any]]]:
