@@ -11,22 +11,18 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import torch
 from datasets import Dataset, concatenate_datasets
-from PIL import Image
-from scipy.signal import resample_poly
 from scipy.stats import binomtest
 
-from pretune.data.media.audio import decode_audio
-from pretune.data.media.image import decode_image
+from acceptance.planted import CHANGES, Places, new_rows, planted_rows
 from pretune.evaluation.drift.answers import expected_accuracy
 from pretune.evaluation.drift.find import Drift
 from pretune.evaluation.drift.plain import PlainLook, look_at
@@ -34,16 +30,14 @@ from pretune.interface.outcome import Silent
 from pretune.runfolder import RunFolder, open_run
 from pretune.runs.proven import load_proven
 from pretune.runs.reading import learned_by, own_data, read_like
+from pretune.tasks.classes.classification import Classification
 from pretune.verbs.drift.rows import Answered, answered, compared, held_out, inputs_of, sureness_of
 from pretune.verbs.drift.story import DriftSettings
 
 OFTEN = 0.8
 """The share of draws in which an amount has to be found."""
-_RATE = 8_000
 _FEW_RESAMPLES = 100
 """Of the interval of an AUC, which no verdict reads."""
-
-Places = np.ndarray
 
 
 @dataclass(frozen=True)
@@ -70,13 +64,13 @@ class Pool:
         held = held_out(run, held, "rows", [])
         held = held.select(np.sort(np.random.default_rng(settings.seed).permutation(len(held))[:most]))
         sets = [held, *others(held)]
-        assert len({len(rows) for rows in sets}) == 1, "what is planted has as many rows as there are to change"
         common = [name for name in held.column_names if all(name in rows.column_names for rows in sets)]
         sets = [rows.select_columns(common) for rows in sets]
         answers = answered(proven, sets, say)
         truths = proven.task.truths(held)
         own = [record[proven.task.answer] for record in answers.records]
         right_N = np.array([answer == truth for answer, truth in zip(own, truths, strict=False)])
+        assert isinstance(proven.task, Classification)
         sure_N = sureness_of(proven.task.matrix(answers.records))
         return cls(settings, concatenate_datasets(sets), len(held), answers, data["train"], inputs_of(proven), truths, sure_N, right_N)  # fmt: skip
 
@@ -114,16 +108,24 @@ def main() -> None:
     settings = DriftSettings(run=str(asked.run), data=asked.data or str(asked.run), resamples=_FEW_RESAMPLES, threads=1)
     run = open_run(str(asked.run))
     with tempfile.TemporaryDirectory() as folder:
-        pool = Pool.of(run, lambda held: _others(asked, run, settings, held, Path(folder)), asked.pool, settings)
+        plant = partial(
+            planted_rows, asked.what, amounts=asked.at, data=asked.data, folder=Path(folder), read=partial(_read, run, settings)
+        )  # fmt: skip
+        pool = Pool.of(run, plant, asked.pool, settings)
         draws = [np.random.default_rng(seed) for seed in range(asked.draws)]
         told = _false_alarms(pool, draws, asked.rows) if asked.what == "nothing" else _planted(pool, draws, asked)
     sys.stdout.write(json.dumps({"what": asked.what, "rows": asked.rows, "held": pool.held, "columns": list(pool.columns), **told}) + "\n")  # fmt: skip
 
 
+def _read(run: RunFolder, settings: DriftSettings, place: str) -> Dataset:
+    """The rows of another place, as the verb reads them."""
+    return concatenate_datasets([*read_like(run, place, settings, learned_by(run, settings), Silent()).values()])
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m acceptance.alarms", description=__doc__)
     parser.add_argument("run", type=Path, help="run folder of a classifier")
-    parser.add_argument("what", choices=("nothing", "rows", "shares", "rate", *_ALL_CHANGED))
+    parser.add_argument("what", choices=("nothing", "rows", "shares", *CHANGES))
     parser.add_argument("--data", help="rows: where they come from")
     parser.add_argument("--at", type=lambda text: [float(one) / 100 for one in text.split(",")], default=[], help="rising amounts in percent, of the rows or of what is changed")  # fmt: skip
     parser.add_argument("--draws", type=int, default=25)
@@ -146,88 +148,17 @@ def _false_alarms(pool: Pool, draws: Sequence[np.random.Generator], rows: int) -
 
 def _planted(pool: Pool, draws: Sequence[np.random.Generator], asked: argparse.Namespace) -> dict[str, Any]:
     tried: dict[str, Any] = {}
+    is_first_N = np.array(pool.truths) == sorted({*pool.truths})[0]
     for number, amount in enumerate(asked.at):
         found: list[bool] = []
         for rng in draws:
             reference, rest = np.split(rng.permutation(pool.held), [asked.rows])
-            new = _new_rows(pool, asked.what, rest, asked.rows, amount, number, rng)
+            new = new_rows(asked.what, rest, asked.rows, pool.held, is_first_N, amount, number, rng)
             found.append(pool.drift(reference, new).is_found)
         share = tried[f"{100 * amount:g} %"] = share_of(found)
         if share["value"] >= OFTEN:
             return {"smallest": {"value": amount, "n": len(draws)}, "found": share, "tried": tried}
     return {"smallest": None, "tried": tried}
-
-
-def _new_rows(
-    pool: Pool, what: str, rest: Places, rows: int, amount: float, number: int, rng: np.random.Generator
-) -> Places:
-    """Places of new rows with so much planted. Changed rows lie behind the held-out ones in the same order, for each amount again."""
-    new, planted = rest[:rows], round(amount * rows)
-    if what == "rows":
-        foreign = pool.held + rng.permutation(len(pool.rows) - pool.held)
-        return np.concatenate([new[planted:], foreign[:planted]])
-    if what == "rate":
-        return np.concatenate([new[planted:], pool.held + new[:planted]])
-    if what == "shares":
-        is_first = np.array(pool.truths)[rest] == sorted(set(pool.truths))[0]
-        return np.concatenate([rest[is_first][:planted], rest[~is_first][: rows - planted]])
-    return new + pool.held * (number + 1)
-
-
-def _others(
-    asked: argparse.Namespace, run: RunFolder, settings: DriftSettings, held: Dataset, folder: Path
-) -> list[Dataset]:
-    """What is planted among the held-out rows: sets that are read as new rows of the run are."""
-    if asked.what in ("nothing", "shares"):
-        return []
-    if asked.what == "rows":
-        found = _read(run, settings, asked.data)
-        return [found.select(np.random.default_rng(0).permutation(len(found))[: len(held)])]
-    rng = np.random.default_rng(0)
-    change = _ALL_CHANGED.get(asked.what, _at_twice_the_rate)
-    for amount in asked.at if asked.what in _ALL_CHANGED else [1.0]:
-        place = folder / f"{amount}"
-        place.mkdir()
-        column = "image" if "image" in held.column_names else "audio"
-        for number, cell in enumerate(held.with_format("arrow")[:][column].to_pylist()):
-            change(cell, amount, rng, place / f"{number:06}")
-    return [_read(run, settings, str(place)) for place in sorted(folder.iterdir(), key=lambda one: float(one.name))]
-
-
-def _read(run: RunFolder, settings: DriftSettings, place: str) -> Dataset:
-    found = read_like(run, place, settings, learned_by(run, settings), Silent())
-    return concatenate_datasets([*found.values()])
-
-
-def _brighter(cell: Mapping[str, Any], by: float, rng: np.random.Generator, place: Path) -> None:
-    del rng
-    _write_picture(place, np.asarray(decode_image(cell), dtype=np.float64) * (1 + by))
-
-
-def _noisier(cell: Mapping[str, Any], by: float, rng: np.random.Generator, place: Path) -> None:
-    shades_HW3 = np.asarray(decode_image(cell), dtype=np.float64)
-    _write_picture(place, shades_HW3 + 255 * by * rng.standard_normal(shades_HW3.shape))
-
-
-def _write_picture(place: Path, shades_HW3: np.ndarray) -> None:
-    Image.fromarray(shades_HW3.round().clip(0, 255).astype(np.uint8)).save(place.with_suffix(".png"))
-
-
-def _noisier_clip(cell: Mapping[str, Any], by: float, rng: np.random.Generator, place: Path) -> None:
-    samples_T = decode_audio(cell, _RATE)
-    loudness = float(np.sqrt(np.mean(samples_T**2)))
-    noise_T = by * loudness * rng.standard_normal(len(samples_T))
-    soundfile.write(place.with_suffix(".wav"), samples_T + noise_T, _RATE, subtype="PCM_16")
-
-
-def _at_twice_the_rate(cell: Mapping[str, Any], by: float, rng: np.random.Generator, place: Path) -> None:
-    del by, rng
-    soundfile.write(place.with_suffix(".wav"), resample_poly(decode_audio(cell, _RATE), 2, 1), 2 * _RATE, subtype="PCM_16")  # fmt: skip
-
-
-_ALL_CHANGED: Mapping[str, Callable[[Mapping[str, Any], float, np.random.Generator, Path], None]] = {
-    "brighter": _brighter, "noisier": _noisier, "noisier-clips": _noisier_clip,
-}  # fmt: skip
 
 
 def share_of(found: Sequence[bool]) -> dict[str, float | int]:

@@ -161,7 +161,7 @@ class Answered:
     features: np.ndarray | None
     notes: Sequence[str]
 
-    def of(self, places: Sequence[int]) -> Answered:
+    def of(self, places: np.ndarray) -> Answered:
         """The same of some of the rows."""
         return Answered(
             [self.records[place] for place in places],
