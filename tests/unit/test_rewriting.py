@@ -56,7 +56,8 @@ def test_some_words_are_the_models_and_all_else_stays(encoder: TextEncoder) -> N
     assert len(words) == len(before)
     assert sum(one != other for one, other in zip(words, before, strict=True)) == 1, "0.15 of seven words"
     assert re.sub(r"\w+", "", found[0]) == re.sub(r"\w+", "", texts[0]), "spaces and signs stay"
-    assert found[1:] == ["a", "...", ""]
+    assert re.fullmatch(r"a\w*", found[1]), "a word stays one, in as many pieces"
+    assert found[2:] == ["...", ""]
     hidden = sum(int((ids == encoder.tokenizer.mask_token_id).any()) for batch in model.seen for ids in batch)
     assert hidden == 2, "what has no word is asked about without a mask"
 
