@@ -44,7 +44,7 @@ def main() -> None:
     for name, clips in made.items():
         _write(asked.out / name, rows, clips, mel.rate)
     apart = {name: _apart(mel, frames, clips) for name, clips in made.items() if name != "true"}
-    told = {"clips": len(rows), **speed, "log_mel_apart": apart, "cached_apart": _cached_apart(asked.waves, true[0], frames[0])}  # fmt: skip
+    told = {"clips": len(rows), **speed, "log_mel_apart": apart, "cached_apart": _cached_apart(asked.waves, true[0], frames[0], torch.float32), "cached_apart_exact": _cached_apart(asked.waves, true[0], frames[0], torch.float64)}  # fmt: skip
     sys.stdout.write(json.dumps(told) + "\n")
 
 
@@ -79,11 +79,11 @@ def _apart(mel: MelSpec, frames: list[np.ndarray], clips: list[np.ndarray]) -> f
     return float(np.mean([np.abs(one - true[: len(one)]).mean() for one, true in zip(made, frames, strict=True)]))
 
 
-def _cached_apart(waves: str, clip_T: np.ndarray, frames_FM: np.ndarray) -> float:
-    """The largest difference between the logits of the whole network and those made sample by sample, on a true clip."""
-    network = load_backbone(waves).build("AutoModel", seed=0)[0].eval().wavenet
+def _cached_apart(waves: str, clip_T: np.ndarray, frames_FM: np.ndarray, dtype: torch.dtype) -> float:
+    """The largest difference between the logits of the whole network and those made sample by sample, on a true clip, in numbers of ``dtype``."""
+    network = load_backbone(waves).build("AutoModel", seed=0)[0].eval().wavenet.to(dtype)
     codes_BT = codes_of(torch.from_numpy(clip_T)[None], network.codes)
-    frames_BFM, given_B = torch.from_numpy(frames_FM)[None], torch.ones(1, dtype=torch.bool)
+    frames_BFM, given_B = torch.from_numpy(frames_FM)[None].to(dtype), torch.ones(1, dtype=torch.bool)
     with torch.inference_mode():
         whole = network.logits(network.states(network.before(codes_BT), frames_BFM, given_B)).numpy()
         stepwise = Sampler.of(network).logits(codes_BT.numpy(), network.heard(frames_BFM, given_B).numpy())

@@ -38,7 +38,7 @@ _MOST_TIMES = 100.0
 
 
 class Foretold(NamedTuple):
-    """A median, and the middle 95 %."""
+    """What is foretold, and the middle 95 % of all laws."""
 
     value: float
     low: float
@@ -64,7 +64,7 @@ class Laws:
         return float(self.scales_K[k]), float(self.exponents_K[k]), float(self.floors_K[k])
 
     def error_at(self, labels: float) -> Foretold:
-        """The error that a new study would see with so many labels: the laws, and the noise of a point."""
+        """The error that a new study would see with so many labels: the median of the laws with the noise of a point."""
         rng = np.random.default_rng(0)
         drawn = rng.choice(len(self.weights_K), _DRAWS, p=self.weights_K)
         errors = self.scales_K[drawn] * labels ** -self.exponents_K[drawn] + self.floors_K[drawn]
@@ -81,15 +81,19 @@ class Laws:
         return Foretold(*(one - self.most for one in told))
 
     def _labels_for(self, errors_K: np.ndarray) -> Foretold:
-        """Labels for an error that is another for each law."""
+        """Labels for an error that is another for each law, by the likeliest: the median is carried away by laws whose floor is near."""
         rest_K = errors_K - self.floors_K
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             needed_K = np.where(rest_K > 0, (self.scales_K / rest_K) ** (1 / self.exponents_K), np.inf)
         needed_K = np.where(needed_K > _MOST_TIMES * self.most, np.inf, needed_K)
         order = np.argsort(needed_K)
         below_K = np.cumsum(self.weights_K[order])
-        ends = (min(int(np.searchsorted(below_K, share)), len(order) - 1) for share in (0.5, 0.025, 0.975))
-        return Foretold(*(float(needed_K[order][end]) for end in ends))
+        low, high = (
+            float(needed_K[order][min(int(np.searchsorted(below_K, share)), len(order) - 1)])
+            for share in (0.025, 0.975)
+        )
+        likeliest = float(needed_K[np.argmax(self.weights_K)])
+        return Foretold(likeliest, min(low, likeliest), max(high, likeliest))
 
 
 def laws_of(budgets: Sequence[int], errors_B: np.ndarray, noise_B: np.ndarray) -> Laws:

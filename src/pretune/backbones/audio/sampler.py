@@ -21,13 +21,14 @@ def sound_of(codes_T: np.ndarray, num_codes: int) -> np.ndarray:
 
 
 class Sampler:
-    """``weights`` are a WaveNet's, by name, as float32 arrays."""
+    """``weights`` are a WaveNet's, by name, as arrays of float32, or of float64 where rounding is to be told from what is computed."""
 
     def __init__(self, weights: dict[str, np.ndarray], dilations: list[int], hop: int) -> None:
         self.table_VR, self.hop, self.dilations = weights["table.weight"], hop, dilations
         self.inner = self.table_VR.shape[1]
         # A gate's sigmoid is half a hyperbolic tangent of half its number, so that one call makes both halves; the halves go into the weights.
-        half = np.concatenate([np.ones(self.inner), np.full(self.inner, 0.5)]).astype(np.float32)
+        self.dtype = self.table_VR.dtype
+        half = np.concatenate([np.ones(self.inner), np.full(self.inner, 0.5)]).astype(self.dtype)
         self.half = half
         self.taps = [
             np.ascontiguousarray((weights[f"layers.{n}.taps.weight"] * half[:, None]).T) for n in range(len(dilations))
@@ -40,13 +41,13 @@ class Sampler:
 
     @classmethod
     def of(cls, model: Any) -> Sampler:
-        """Of a WaveNet in PyTorch."""
-        weights = {name: value.detach().float().cpu().numpy() for name, value in model.state_dict().items()}
+        """Of a WaveNet in PyTorch, in its number format."""
+        weights = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
         return cls(weights, [layer.dilation for layer in model.layers], model.hop)
 
     def start(self, rows: int) -> None:
         """Silence before the first sample of so many clips: what every layer keeps of the past is 0."""
-        self.past = [np.zeros((dilation, rows, self.inner), dtype=np.float32) for dilation in self.dilations]
+        self.past = [np.zeros((dilation, rows, self.inner), dtype=self.dtype) for dilation in self.dilations]
         self.time = 0
 
     def step(self, before_B: np.ndarray, told_NB2: np.ndarray) -> np.ndarray:
@@ -67,7 +68,7 @@ class Sampler:
     def told(self, heard_BFN2: np.ndarray) -> np.ndarray:
         """What :meth:`WaveNet.heard` gave, as :meth:`step` takes it: (F, N, B, 2 R), biases in it."""
         scaled = heard_BFN2 * self.half + np.stack(self.taps_bias)
-        return np.ascontiguousarray(scaled.transpose(1, 2, 0, 3).astype(np.float32))
+        return np.ascontiguousarray(scaled.transpose(1, 2, 0, 3).astype(self.dtype))
 
     def logits(self, codes_BT: np.ndarray, heard_BFN2: np.ndarray) -> np.ndarray:
         """Logits (B, T, V) of codes that are known, sample by sample: what the whole network gives at once."""
