@@ -177,6 +177,11 @@ def test_texts_that_mention_files_stay_texts(tmp_path: Path) -> None:
         f"it was fine {i}.,{'ab'[i % 2]}\nread more at site{i}.com,{'ab'[i % 2]}\n" for i in range(20)
     )
     assert len(get(tmp_path / "b.csv", ends)["train"]) == 40
+    mail = "text,label\n" + "".join(f"write to me at friend{i}@letters.org,{'ab'[i % 2]}\n" for i in range(20))
+    assert len(get(tmp_path / "c.csv", mail)["train"]) == 20
+    icons = "file,label\n" + "".join(f"icons/menu{i}@2x.png,{'ab'[i % 2]}\n" for i in range(20))
+    with pytest.raises(DataError):
+        get(tmp_path / "d.csv", icons)
 
 
 TREC = "".join(

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from pretune.data.formats.base import ABSENT, Chunk
+from pretune.data.media.kinds import MEDIA_SUFFIXES
 
 __all__ = ["Look", "advised_label", "column_flag", "label_advice", "listed", "look_at", "names_files", "sampled"]
 
 _SAMPLE_ROWS = 2_000
 _SHORT = 60
 _FILE = re.compile(r"[^\n\t<>|*?\"]{1,400}\.[A-Za-z][A-Za-z0-9]{1,4}")
+_ADDRESS = re.compile(r"[^\s@]@[^\s@/\\]+\Z")
 _FILE_SHARE, _MOST_SUFFIXES, _TRIED_FILES = 0.6, 8, 50
 
 
@@ -105,6 +107,11 @@ def label_advice(looks: Sequence[Look]) -> str:
     return f"name it: {column_flag('label', best.column)} ({best.values}){further} (or --column label= for none)"
 
 
+def _ends_in_address(text: str) -> bool:
+    """Is the last word an e-mail address, and no picture for a sharper screen (``icon@2x.png``)?"""
+    return _ADDRESS.search(text) is not None and not text.casefold().endswith(MEDIA_SUFFIXES)
+
+
 def names_files(values: Sequence[Any], folder: Path | None = None) -> list[str]:
     """Some cells of a column whose cells are names of files, as their suffixes tell, or as such files lie in ``folder``; []
     where they are not.
@@ -115,6 +122,6 @@ def names_files(values: Sequence[Any], folder: Path | None = None) -> list[str]:
         there = [name for name in tried if os.path.isfile(folder / name)]  # noqa: PTH113 - Path's raises for long names
         if there and len(there) >= _FILE_SHARE * len(tried):
             return there[:3]
-    names = [value for value in filled if _FILE.fullmatch(value)]
+    names = [value for value in filled if _FILE.fullmatch(value) and not _ends_in_address(value)]
     suffixes = {name.rpartition(".")[2].casefold() for name in names}
     return names[:3] if names and len(names) >= _FILE_SHARE * len(filled) and len(suffixes) <= _MOST_SUFFIXES else []
