@@ -132,6 +132,11 @@ def _fresh_record(settings: Settings, parents: tuple[str, ...]) -> dict[str, Any
     }
 
 
+def _place(value: Any) -> Any:
+    """A value as it is compared: a folder is the same with a stroke behind its name."""
+    return value.rstrip("/") or value if isinstance(value, str) else value
+
+
 def _refuse_other_settings(run: RunFolder, settings: Settings) -> None:
     record = run.record
     if record.get("verb") != settings.verb:
@@ -146,7 +151,7 @@ def _refuse_other_settings(run: RunFolder, settings: Settings) -> None:
     changed = [
         f"{names[key]} was {then[key]!r}, is {value!r}"
         for key, value in after.items()
-        if key != "out" and then[key] != value
+        if key != "out" and _place(then[key]) != _place(value)
     ]
     if changed:
         raise RunError(

@@ -30,6 +30,7 @@ class LearnSettings(RunSettings):
 
     verb: ClassVar[str] = "learn"
     seed: int = option(0)
+    data: str = option("rows.csv")
 
 
 @pytest.fixture
@@ -142,3 +143,12 @@ def test_the_manifest_lists_what_it_guards(checkpoints: Path):
     manifest = json.loads((checkpoints / "step-00000002" / "manifest.json").read_text())
     assert sorted(manifest["files"]) == sorted(set(FILES) - {"manifest.json"})
     assert (checkpoints / "LAST").read_text() == "step-00000002\n"
+
+
+def test_a_folder_is_the_same_with_a_stroke_behind_its_name(tmp_path: Path) -> None:
+    with create_run(LearnSettings(data="photos"), tmp_path / "run"):
+        pass
+    with create_run(LearnSettings(data="photos/"), tmp_path / "run") as (_, state):
+        assert state == "resumed"
+    with pytest.raises(RunError, match="--data was 'photos', is 'picture'"), create_run(LearnSettings(data="picture"), tmp_path / "run"):  # fmt: skip
+        pass
