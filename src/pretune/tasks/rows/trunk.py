@@ -113,7 +113,7 @@ def forecast_trunk(
 
 
 class _Repeated:
-    """Some rows with their outputs, in place of all rows: for a forecast. All cost ``share`` times as much."""
+    """Some rows with their outputs, in place of all rows and under their ids: for a forecast. All cost ``share`` times as much."""
 
     def __init__(self, task: Task, trunk: Trunk, rows: EncodedRows, device: Device) -> None:
         spread = np.unique(np.linspace(0, len(rows) - 1, min(_FORECAST_ROWS, len(rows))).astype(np.int64))
@@ -136,7 +136,7 @@ class _Repeated:
         number = index % len(self._places)
         row = self._rows[int(self._places[number])]
         arrays = {**row.arrays, TRUNK: self._outputs[number]}
-        return Encoded(row.id, arrays, int(self.lengths_N[index]), row.target, row.weight)
+        return Encoded(self._rows[index].id, arrays, int(self.lengths_N[index]), row.target, row.weight)
 
 
 class _Answers(NamedTuple):
