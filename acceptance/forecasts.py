@@ -47,7 +47,7 @@ def main() -> None:
     told = {name: _forecast(name, words.split(), out / name) for name, words in _RUNS.items()}
     found: dict[str, Any] = {"runs": len(told), "by_run": told}
     for kind, key in _KINDS.items():
-        apart = [abs(one[f"took_{key}"] / one[key] - 1) for one in told.values()]
+        apart = [abs(one[key] / one[f"took_{key}"] - 1) for one in told.values()]
         found[kind] = {"near": sum(one <= _NEAR for one in apart), "missed": statistics.median(apart), "most": max(apart)}  # fmt: skip
     sys.stdout.write(json.dumps(found) + "\n")
 
@@ -62,7 +62,7 @@ def _forecast(name: str, words: list[str], out: Path) -> dict[str, float]:
             if ended.returncode:
                 sys.exit(f"{name} ended with code {ended.returncode}: {' '.join([*shared, *more])}")
     told = json.loads((out / "run.json").read_text(encoding="utf-8"))["forecast"]
-    sys.stderr.write(f"{name}: " + ", ".join(f"{kind} {told[f'took_{key}'] / told[key]:.2f}" for kind, key in _KINDS.items()) + "\n")  # fmt: skip
+    sys.stderr.write(f"{name}: " + ", ".join(f"{kind} {told[key] / told[f'took_{key}']:.2f} of the truth" for kind, key in _KINDS.items()) + "\n")  # fmt: skip
     return told
 
 
