@@ -103,7 +103,7 @@ def test_a_forecast_runs_a_few_rows_and_keeps_nothing(data: str, monkeypatch: py
     settings = FinetuneSettings(**{**START, "data": data, "adapt": "head", "dry_run": True, "max_length": 20})
     monkeypatch.setattr(trunk_rows, "_FORECAST_ROWS", 5)
     before = finetune.run(settings, say=Silent())
-    assert before.facts["seconds_per_evaluation"] > 0, "five rows stand for all validation rows"
+    assert before.facts["evaluations"] > 0, "five rows stood for all validation rows"
     assert before.facts["frozen_seconds"] >= 2, "a second for the sample of each split, by that clock"
     assert "to run what does not learn once" in before.text
     probe.run(ProbeSettings(**{**START, "data": data, "max_length": 20}), say=Silent())

@@ -81,7 +81,7 @@ def prepare_run(
             _refuse_other_classes(run, setup)
             run.update_record(status="running", problem=None)
             return
-    found = passport(data, near_duplicates=sum(len(data[name]) for name in data) <= 100_000)
+    found = passport(data)
     tell_findings(found, say)
     run.write_passport({**found, "tokens": ledgers, "fingerprint": setup.fingerprint})
     save_train_keys(run, *(data[name] for name in setup.encoded if name in ("train", "unlabelled")))

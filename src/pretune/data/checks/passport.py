@@ -26,19 +26,26 @@ if TYPE_CHECKING:
 
 __all__ = ["passport"]
 
+_MANY_ROWS = 100_000
+"""Among more, near duplicates are looked for where that is asked for: it takes minutes."""
 
-def passport(splits: Splits, *, near_duplicates: bool = True, corpus: datasets.Dataset | None = None) -> dict[str, Any]:
+
+def passport(
+    splits: Splits, *, near_duplicates: bool | None = None, corpus: datasets.Dataset | None = None
+) -> dict[str, Any]:
     """The data passport, as JSON values.
 
     ``splits`` (rows, columns, labels, answers of other kinds, lengths, writing systems, duplicates, encoding, personal data by kind and row id,
     HTML), ``across`` (what stands in two splits, for every ordered pair), ``conflicting_labels``, ``shared_groups``, ``siblings`` (names of files that begin alike in two splits), ``near_duplicates``
-    (how they were looked for; None when not), ``rows``, ``seconds``, ``peak_memory_bytes``, ``facts`` and ``findings``.
+    (how they were looked for, as ``near_duplicates`` says, and where it says nothing in up to 100,000 rows; None when not), ``rows``, ``seconds``, ``peak_memory_bytes``, ``facts`` and ``findings``.
     Pictures and clips have sizes, lengths and rates in place of what only text has (see ``check_media``).
     ``corpus`` is text for pre-training (columns ``id`` and ``text``, or as many of ``COLUMNS``), checked against the splits under that name.
     Excerpts are short and redacted; values of personal data are never in it.
     """
     began = time.monotonic()
     parts = dict(splits) if corpus is None else {**splits, "corpus": corpus}
+    if near_duplicates is None:
+        near_duplicates = sum(map(len, parts.values())) <= _MANY_ROWS
     rows, exact = {}, {}
     for name, dataset in parts.items():
         rows[name], exact[name] = scan(dataset) if "text" in dataset.column_names else ({}, None)

@@ -130,7 +130,7 @@ def _write_task_run(
         "data_fingerprint": part.fingerprint, "device": joint.learning.device.to_dict(), "backbone": joint.backbone.facts,
         "choosing": part.choosing.facts(), "joint": {"with": [one.name for one in joint.parts if one is not part]},
     })  # fmt: skip
-    found = passport(data, near_duplicates=sum(len(data[name]) for name in data) <= 100_000)
+    found = passport(data)
     own.write_passport({**found, "tokens": _ledgers(joint, part), "fingerprint": part.fingerprint})
     save_train_keys(own, data["train"])
     own.write_lines("log.jsonl", _own_lines(run, part))

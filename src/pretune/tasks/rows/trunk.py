@@ -105,6 +105,7 @@ def forecast_trunk(
         found = on_trunk(task, model, adaptation, rows, device, fingerprint=fingerprint)
         return None if found is None else (*found, 0.0)
     samples, seconds = {}, 0.0
+    trunk_outputs(task, trunk, [next(iter(rows.values()))[0]], device)  # warms up
     for name, part in rows.items():
         began = time.monotonic()
         samples[name] = _Repeated(task, trunk, part, device)
