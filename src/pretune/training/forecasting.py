@@ -28,10 +28,9 @@ from pretune.runfolder import RunFolder
 from pretune.wording import counted
 
 if TYPE_CHECKING:
-    from pretune.data.splits import Splits
     from pretune.training.learning import Learning
 
-__all__ = ["Forecast", "forecast", "foretold", "looked_at"]
+__all__ = ["Forecast", "forecast", "foretold"]
 
 _MOST_UPDATES = 24
 _ENOUGH_SECONDS = 4.0
@@ -110,14 +109,6 @@ def forecast(settings: TrainSettings, build: Callable[[RunFolder], Learning], *,
         **found.facts(), "tokens_per_update": round(_costs_of_updates(learning).mean()),
         "parameters": sum(p.numel() for p in learning.model.parameters()), **learning.device.to_dict(),
     })  # fmt: skip
-
-
-def looked_at(data: Splits) -> Splits:
-    """The data, after it was looked at as a run does before it learns, which is part of its start; what is found is thrown away."""
-    from pretune.data.checks.passport import passport
-
-    passport(data)
-    return data
 
 
 def foretold(settings: Settings, run: RunFolder, seconds: float) -> dict[str, Any] | None:

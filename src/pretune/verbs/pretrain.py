@@ -70,7 +70,7 @@ def pretrain(settings: PretrainSettings, *, say: Say) -> Outcome:
     """
     refuse_missing_data(*settings.every_place, out=settings.out)
     from pretune.engine.parallel import join_cluster
-    from pretune.training.forecasting import forecast, looked_at
+    from pretune.training.forecasting import forecast
     from pretune.training.setup import open_together
     from pretune.training.shared import refuse_unshared
 
@@ -78,7 +78,7 @@ def pretrain(settings: PretrainSettings, *, say: Say) -> Outcome:
     refuse_unshared(settings, cluster)
     if settings.dry_run:
         return forecast(
-            settings, lambda run: build_learning(settings, run, looked_at(read_corpus(settings, say)), say, cluster)[1]
+            settings, lambda run: build_learning(settings, run, read_corpus(settings, say), say, cluster)[1]
         )
     with open_together(settings, cluster, begun_from=settings.backbone, named_after=settings.place) as (
         settings,

@@ -75,7 +75,7 @@ def finetune(settings: FinetuneSettings, *, say: Say) -> Outcome:
     refuse_missing_data(*settings.every_place, out=settings.out)
     settings = settings if settings.folds is None else as_of_all_rows(settings)
     from pretune.engine.parallel import join_cluster
-    from pretune.training.forecasting import forecast, looked_at
+    from pretune.training.forecasting import forecast
     from pretune.training.private import refuse_unprivate
     from pretune.training.setup import open_together
     from pretune.training.shared import refuse_unshared
@@ -86,7 +86,7 @@ def finetune(settings: FinetuneSettings, *, say: Say) -> Outcome:
     refuse_untunable(settings, cluster.world)
     if settings.dry_run:
         return forecast(
-            settings, lambda run: build_learning(settings, run, looked_at(read_labelled(settings, say)), say, cluster)[1],
+            settings, lambda run: build_learning(settings, run, read_labelled(settings, say), say, cluster)[1],
             runs=tuned_passes(settings.num_trials) if settings.tune else 1.0,
         )  # fmt: skip
     with open_together(settings, cluster, begun_from=settings.backbone, named_after=settings.place) as (
