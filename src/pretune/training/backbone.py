@@ -125,7 +125,8 @@ def _rate_for(backbone: str, data: Splits) -> int | None:
 
 
 def default_learning_rate(backbone: Backbone, adapt: str, *, masked: bool) -> float:
-    """Larger for smaller models: 5e-5 at 768 wide when pre-trained, ten times that for fresh weights.
+    """Larger for smaller models: 5e-5 at 768 wide when pre-trained and 7e-4 at 128, where 3e-4 was too low (docs/decisions.md, D254); ten
+    times that of wide ones for fresh weights.
 
     Turc et al. 2019 (arXiv 1908.08962, appendix A) tune 3e-4 to 3e-5 for these sizes; 1e-3 for a head alone. Low rank learns with ten times
     the rate of full fine-tuning (Biderman et al. 2024, arXiv 2405.09673, section 4.5), 1e-3 at most. A convolutional net on spectra begins
@@ -140,7 +141,7 @@ def default_learning_rate(backbone: Backbone, adapt: str, *, masked: bool) -> fl
         return min(1e-3, 5e-4 * (512 / width) ** 0.5) if backbone.kind == "scratch" else 1e-4 * (768 / width) ** 0.5
     if adapt == "head":
         return 1e-3
-    full = 5e-5 * 768 / width
+    full = min(1e-3, 5e-5 * (768 / width) ** 1.5)
     return min(1e-3, _LORA_FASTER * full) if adapt == "lora" else full
 
 
