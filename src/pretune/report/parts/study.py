@@ -42,7 +42,11 @@ def study_tiles(found: Found) -> tuple[Tile, ...]:
     runs = len(found["points"]) * found["seeds"]
     return (
         Tile("runs", number_text(runs), f"{len(found['arms'])} arms, {found['seeds']} seeds"),
-        Tile("labels at most", number_text(found["labels"]), ""),
+        Tile(
+            "labels at most",
+            number_text(max(one["labels"] for one in found["points"])),
+            f"of {number_text(found['labels'])}",
+        ),
         Tile("rows scored on", number_text(found["n"]), plain(found["split"])),
     )
 
