@@ -93,13 +93,18 @@ _RUN = _some(
     model=_some(task=text(), labels=listed(text()), initialised=listed(text()), unexpected=listed(text()), parameters=whole(0), pooling=maybe(_POOLING), pooled=_POOLED),
     tuning=_some(tuned=listed(text()), best=whole(0), passes=number(0), trials=listed(_some(run=text(), values=_OBJECT, share=number(0, 1), value=maybe(number()), problem=text()))),
     linear_model=record({"strength": number(above=0)}), choosing=_some(rows=whole(0), also_in_train=whole(0)), privacy=_PRIVACY,
-    forecast=_some(**dict.fromkeys(("seconds", "took_seconds", "memory_bytes", "took_memory_bytes", "disk_bytes", "took_disk_bytes"), number(0))),
+    forecast=record(dict.fromkeys(("seconds", "took_seconds", "memory_bytes", "took_memory_bytes", "disk_bytes", "took_disk_bytes"), number(0))),
     result=_some(metric=text(), value=number(), epoch=maybe(number(0)), step=whole(0), values=listed(number()), mean=number(), sd=number(), lost=record({"step": whole(0), "value": number()})),
 )  # fmt: skip
 _PASSPORT = _some(
     splits=mapped(_some(rows=whole(0), columns=listed(text()))),
     findings=listed(record({"severity": text(), "message": text()})),
     conflicting_labels=maybe(_some(examples=listed(_OBJECT))),
+    facts=_some(
+        rewritten=record(
+            {**dict.fromkeys(("made", "unchanged", "held_out", "changed_mind", "kept"), whole(0)), "model": text()}
+        )
+    ),
 )
 _COMPARISON = _some(a=text(), b=text(), split=text(), verdict=text(), n=whole(0))
 _BENCHMARK = record(
