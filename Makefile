@@ -3,6 +3,7 @@
 #   make demo          the whole story on real text, with no network
 #   make check         format, lint, types and the fast tests: under two minutes
 #   make test          every test
+#   make lowest        the fast tests with the lowest versions that pyproject.toml allows, in an environment of their own (6 GB)
 #   make bench         speed against the plain tools
 #   make reliability   kills, full disks, broken files, fuzzing: the long form, 15 to 30 minutes (ARGS=--short for a minute of it; ARGS='--only fuzz-readers')
 #   make site          the documentation as a site, in build/site
@@ -21,7 +22,7 @@ SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: demo test check types fast bench reliability accept site sbom audit install
+.PHONY: demo test check types fast lowest bench reliability accept site sbom audit install
 .DEFAULT_GOAL := check
 
 install: $(STAMP)
@@ -47,6 +48,25 @@ types: $(STAMP)
 
 fast: $(STAMP)
 	$(VENV)/bin/python -m pytest -m "not slow" $(TESTFLAGS)
+
+# Before the tools of development are there, what a plain `pip install .` brings has to be enough for a whole story.
+LOWEST ?= .venv-lowest
+LOWEST_STAMP := $(LOWEST)/.installed
+
+$(LOWEST_STAMP): pyproject.toml tests/lowest.py
+	rm -rf $(LOWEST)
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/pip install --quiet packaging
+	$(LOWEST)/bin/python tests/lowest.py > $(LOWEST)/pins.txt
+	$(LOWEST)/bin/pip install --quiet -c $(LOWEST)/pins.txt -e .
+	$(LOWEST)/bin/pretune --help > $(LOWEST)/help.txt
+	$(LOWEST)/bin/pretune list --tasks > $(LOWEST)/tasks.txt
+	$(LOWEST)/bin/pretune demo --quiet --minutes 0.05 --labels 60 --out $(LOWEST)/demo
+	$(LOWEST)/bin/pip install --quiet -c $(LOWEST)/pins.txt -e '.[dev]'
+	touch $@
+
+lowest: $(LOWEST_STAMP)
+	$(LOWEST)/bin/python -m pytest -m "not slow" $(TESTFLAGS)
 
 bench: $(STAMP)
 	$(VENV)/bin/python -m benchmarks

@@ -114,10 +114,13 @@ def test_pictures_of_classes_and_files_that_a_table_names(store: Any, tmp_path: 
 def test_what_comes_short_or_changes_meanwhile_is_never_taken_for_whole(
     store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place, real = put(store, "/bucket/news.jsonl"), stores.listing_of
-    monkeypatch.setattr(
-        type(store), "info", lambda _, path, **__: {"name": path, "size": 10**6, "type": "file", "created": 1}
-    )
+    place, real, info = put(store, "/bucket/news.jsonl"), stores.listing_of, type(store).info
+
+    def more_than_there_is(filesystem: Any, path: str, **rest: Any) -> dict[str, Any]:
+        told = info(filesystem, path, **rest)
+        return {**told, "size": 10**6} if told["type"] == "file" else told
+
+    monkeypatch.setattr(type(store), "info", more_than_there_is)
     with pytest.raises(DataError, match="of 1,000,000 bytes"):
         rows_of(place)
     monkeypatch.undo()

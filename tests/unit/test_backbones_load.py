@@ -127,7 +127,8 @@ def test_a_real_encoder(minilm_dir: Path) -> None:
     assert (backbone.facts["vocabulary"], backbone.facts["tokenizer"]) == (30522, "WordPiece")
     model, report = backbone.build("AutoModelForSequenceClassification", seed=0, num_labels=4)
     assert report.initialised == ("classifier.bias", "classifier.weight")
-    assert (report.unexpected, report.mismatched) == ((), ())
+    assert set(report.unexpected) <= {"embeddings.position_ids"}  # in the file; some versions of transformers name it
+    assert report.mismatched == ()
     assert model.dtype == torch.float32
     assert model.config._attn_implementation == "sdpa"
 
