@@ -47,7 +47,7 @@ def by_sklearn(probabilities_NC: np.ndarray, truth_N: np.ndarray, bins: int) -> 
             "ece": ece_by_sklearn(probabilities_NC, truth_N, bins),
         }
         if len(classes) > 2:
-            expected["brier"] = metrics.brier_score_loss(truth_N, probabilities_NC, labels=classes)
+            expected["brier"] = np.square(probabilities_NC - np.eye(len(classes))[truth_N]).sum(axis=1).mean()
         else:
             expected["brier"] = metrics.brier_score_loss(truth_N, probabilities_NC[:, 1], pos_label=1)
         for how in ("macro", "micro", "weighted"):

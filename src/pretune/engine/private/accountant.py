@@ -156,6 +156,7 @@ def _output_at(mechanism: Mechanism, losses: np.ndarray) -> np.ndarray:
 
 def _mean_loss(mechanism: Mechanism, reach: float, is_more: bool) -> float:
     """The mean privacy loss of one update, held to the grid: an integral over outputs by the trapezoidal rule."""
+    from scipy.integrate import trapezoid
     from scipy.stats import norm
 
     noise, rate, _ = mechanism
@@ -164,4 +165,4 @@ def _mean_loss(mechanism: Mechanism, reach: float, is_more: bool) -> float:
     losses = np.logaddexp(without, math.log(rate) + (2 * outputs - 1) / (2 * noise**2))
     plain = norm.pdf(outputs, scale=noise)
     density = (1 - rate) * plain + rate * norm.pdf(outputs, 1, noise) if is_more else plain
-    return float(np.trapezoid(np.clip(losses if is_more else -losses, -reach, reach) * density, outputs))
+    return float(trapezoid(np.clip(losses if is_more else -losses, -reach, reach) * density, outputs))

@@ -206,8 +206,9 @@ def data_section(passport: Record, record: Record) -> Section | None:
 
 def _rewritten(passport: Record) -> str:
     """How many training rows are versions of others, by the model of ``--rewrite``."""
-    told = (passport.get("facts") or {}).get("rewritten")
-    if not told:
+    facts = passport.get("facts")
+    told = facts.get("rewritten") if isinstance(facts, dict) else None
+    if not isinstance(told, dict):
         return ""
     return (
         f"{number_text(told['kept'])} training rows are versions of others in which {plain(told['model'])} chose some words (--rewrite). Of {number_text(told['made'])} that were made "

@@ -73,7 +73,7 @@ class Queries(DetectionHead):
 
     def parts_pace(self, model: Any, backbone: Backbone) -> PartsPace:
         """The convolutions learn at a tenth of the rate (DETR, section 4)."""
-        trunk = getattr(model.base_model, "backbone", None)
+        trunk = next((part for name, part in model.named_modules() if name.rpartition(".")[2] == "backbone"), None)
         return PartsPace(learning_rate=1e-4, trunk_scale=0.1, trunk=() if trunk is None else (trunk,))
 
     def processor(self, own: Any, settings: Mapping[str, Any]) -> Any:
