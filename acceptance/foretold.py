@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pretune.study.laws import FEWEST_POINTS, laws_of
+from pretune.study.laws import laws_of, smaller_half
 
 _ENDS_APART = 3.92
 """Ends of a 95 % interval of a normal distribution, in standard deviations."""
@@ -39,7 +39,7 @@ def _labels(study: dict[str, Any], arm: str) -> list[tuple[float, bool]]:
     it lies inside their interval. Scores are shares of which 1 is the best.
     """
     points = [one for one in study["points"] if one["arm"] == arm]
-    half = max(FEWEST_POINTS, len(points) // 2)
+    half = smaller_half(len(points))
     errors_B = np.array([1 - one["value"] for one in points])
     noise_B = np.array([(one["high"] - one["low"]) / _ENDS_APART for one in points])
     budgets = [one["labels"] for one in points]

@@ -12,7 +12,7 @@ from typing import Any
 from pretune.errors import CorruptFile, RunError, UsageError
 from pretune.files import lock_folder, write_json
 from pretune.listeners import tell
-from pretune.options import Settings, json_value, meant, name_of
+from pretune.options import Settings, as_compared, json_value, meant, name_of
 from pretune.runfolder import RunFolder, is_run, machine_facts, now
 from pretune.sums import SEALED
 
@@ -132,11 +132,6 @@ def _fresh_record(settings: Settings, parents: tuple[str, ...]) -> dict[str, Any
     }
 
 
-def _place(value: Any) -> Any:
-    """A value as it is compared: a folder is the same with a stroke behind its name."""
-    return value.rstrip("/") or value if isinstance(value, str) else value
-
-
 def _refuse_other_settings(run: RunFolder, settings: Settings) -> None:
     record = run.record
     if record.get("verb") != settings.verb:
@@ -145,13 +140,13 @@ def _refuse_other_settings(run: RunFolder, settings: Settings) -> None:
             "choose another folder with --out, or start again with --overwrite",
         )
     before, after = record.get("settings", {}), settings.identity()
-    names = {spec.name: name_of(spec) for spec in fields(settings)}
+    specs = {spec.name: spec for spec in fields(settings)}
     # An option that the record does not know is younger than the run, which did without it.
-    then = {spec.name: meant(spec, before.get(spec.name, json_value(spec.default))) for spec in fields(settings)}
+    then = {spec.name: meant(spec, before.get(spec.name, json_value(spec.default))) for spec in specs.values()}
     changed = [
-        f"{names[key]} was {then[key]!r}, is {value!r}"
+        f"{name_of(specs[key])} was {then[key]!r}, is {value!r}"
         for key, value in after.items()
-        if key != "out" and _place(then[key]) != _place(value)
+        if key != "out" and as_compared(specs[key], then[key]) != as_compared(specs[key], value)
     ]
     if changed:
         raise RunError(

@@ -22,6 +22,7 @@ from pretune.errors import UsageError, did_you_mean
 
 __all__ = [
     "Settings",
+    "as_compared",
     "flag_of",
     "json_value",
     "meant",
@@ -34,6 +35,8 @@ __all__ = [
 
 _PLACES = ("DATA", "FILE", "FOLDER")
 """What options are called that name places."""
+_MODELS = ("BACKBONE", "MODEL", "RUN")
+"""What options are called that name models, in folders or on a hub."""
 
 
 def option(
@@ -73,6 +76,12 @@ def meant(spec: dataclasses.Field[Any], value: Any) -> Any:
     """A switch's true or false as a word, where it has more than two positions (``bare`` of :func:`option`)."""
     bare = spec.metadata.get("bare")
     return (bare if value else "no") if bare and isinstance(value, bool) else value
+
+
+def as_compared(spec: dataclasses.Field[Any], value: Any) -> Any:
+    """A value as two commands are compared by it: a folder is the same with a stroke behind its name."""
+    names_folder = spec.metadata.get("metavar") in (*_PLACES, *_MODELS)
+    return value.rstrip("/") or value if names_folder and isinstance(value, str) else value
 
 
 def flag_of(name: str) -> str:

@@ -30,7 +30,7 @@ class LearnSettings(RunSettings):
 
     verb: ClassVar[str] = "learn"
     seed: int = option(0)
-    data: str = option("rows.csv")
+    data: str = option("rows.csv", metavar="DATA")
 
 
 @pytest.fixture

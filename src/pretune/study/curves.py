@@ -16,7 +16,7 @@ import numpy as np
 
 from pretune.evaluation.intervals import difference_interval, percentile_interval
 from pretune.metrics.base import ScoreSpec
-from pretune.study.laws import FEWEST_POINTS, Laws, laws_of
+from pretune.study.laws import FEWEST_POINTS, Laws, laws_of, smaller_half
 from pretune.types import Interval
 
 __all__ = ["Curves", "labels_for"]
@@ -119,7 +119,7 @@ class Curves:
         step = 0.02 * abs(best - self.spec.limits[0])
         seeds = self.values_ABS.shape[2]
         noise_AB = drawn_ABR.std(axis=2) * math.sqrt(seeds / max(seeds - 1, 1))
-        half = max(FEWEST_POINTS, len(self.budgets) // 2)
+        half = smaller_half(len(self.budgets))
         found = []
         for a, arm in enumerate(self.arms):
             errors_B = np.abs(best - mean_AB[a])

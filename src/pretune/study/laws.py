@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["FEWEST_POINTS", "Foretold", "Laws", "laws_of"]
+__all__ = ["FEWEST_POINTS", "Foretold", "Laws", "laws_of", "smaller_half"]
 
 FEWEST_POINTS = 3
 """Fewer points say nothing of a law that has three numbers."""
@@ -35,6 +35,11 @@ _NO_LAW = 0.03
 _DRAWS = 4000
 _MOST_TIMES = 100.0
 """Answers of more labels than this many times the largest budget are not given: no curve was ever seen there."""
+
+
+def smaller_half(points: int) -> int:
+    """Of so many points, the first ones whose laws foretell the others: half, and as many as a law needs."""
+    return max(FEWEST_POINTS, points // 2)
 
 
 class Foretold(NamedTuple):

@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
+from pretune.backbones.states.fingerprint import note_weights
 from pretune.backbones.states.inner_states import Listener
 from pretune.backbones.states.ragged import RaggedArrays, RaggedWriter
 from pretune.cache import get_or_create
@@ -79,9 +80,7 @@ class Teacher:
         digest = hashlib.blake2b(digest_size=12)
         about = json.dumps([self.task.to_dict(), self.task.inputs_identity()], sort_keys=True)
         digest.update(f"{type(self.model).__name__}:{about}:{self.heard}:{self.device.precision}".encode())
-        for name, tensor in self.model.state_dict().items():
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        note_weights(digest, self.model)
         return digest.hexdigest()
 
 

@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Forecast", "forecast", "foretold"]
 
-_MOST_UPDATES = 24
-_ENOUGH_SECONDS = 4.0
+_MOST_UPDATES, _ENOUGH_SECONDS = 24, 4.0
 """So many updates are timed, or as many as take so long, but two at least."""
 
 _EVALUATION_SECONDS = 10.0
@@ -42,7 +41,6 @@ _EVALUATION_SECONDS = 10.0
 _FILE = "forecast.json"
 _CHECKPOINTS = 3
 """The two newest and the best one, while another is written."""
-
 
 _RECORD_BYTES = 300_000
 """Of what a run writes beside its model: passport, log, record, tokenizer."""
@@ -199,8 +197,10 @@ def _seconds_per_evaluation(learning: Learning) -> float:
 
 
 def _text(found: Forecast, learning: Learning, *, halved: bool) -> str:
+    from pretune.report.words import bytes_text, duration_text
+
     once = (
-        f", {_duration(found.frozen_seconds)} to run what does not learn once (then it is kept)"
+        f", {duration_text(found.frozen_seconds)} to run what does not learn once (then it is kept)"
         if found.frozen_seconds
         else ""
     )
@@ -211,21 +211,7 @@ def _text(found: Forecast, learning: Learning, *, halved: bool) -> str:
         else ""
     )
     return (
-        f"about {_duration(found.seconds)} in all: {_duration(found.start_seconds)} to begin{once}, {counted(found.updates, 'update')} of {found.seconds_per_update:.2f} s "
-        f"({learning.device.precision} on {learning.device.device}){tried}, {counted(found.evaluations, 'evaluation')} of {_duration(found.seconds_per_evaluation)}; "
-        f"{found.peak_memory_bytes / 2**30:.1f} GiB of memory; {_size(found.disk_bytes)} on the disk, {_size(found.disk_bytes_at_most)} while it learns.{cut} Nothing was written."
+        f"about {duration_text(found.seconds)} in all: {duration_text(found.start_seconds)} to begin{once}, {counted(found.updates, 'update')} of {found.seconds_per_update:.2f} s "
+        f"({learning.device.precision} on {learning.device.device}){tried}, {counted(found.evaluations, 'evaluation')} of {duration_text(found.seconds_per_evaluation)}; "
+        f"{bytes_text(found.peak_memory_bytes)} of memory; {bytes_text(found.disk_bytes)} on the disk, {bytes_text(found.disk_bytes_at_most)} while it learns.{cut} Nothing was written."
     )
-
-
-def _duration(seconds: float) -> str:
-    return (
-        f"{seconds:.1f} seconds"
-        if seconds < 10
-        else f"{seconds:.0f} seconds"
-        if seconds < 90
-        else f"{seconds / 60:.1f} minutes"
-    )
-
-
-def _size(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

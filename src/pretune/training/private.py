@@ -247,7 +247,8 @@ def keep_guarantee(run: RunFolder, plan: PrivatePlan, learning: Learning) -> Non
 
 def with_canaries(data: Splits, settings: FinetuneSettings, say: Say) -> Splits:
     """The data with made-up rows planted among those of train, for ``pretune audit``. Raises :class:`UsageError` where rows are not of one class each."""
-    from pretune.data.changes.canaries import canaries, planted_in
+    from pretune.data.changes.canaries import canaries
+    from pretune.data.changes.more_rows import with_more_rows
     from pretune.tasks import find_task
     from pretune.tasks.classes.labelling import Labelling
 
@@ -258,7 +259,7 @@ def with_canaries(data: Splits, settings: FinetuneSettings, say: Say) -> Splits:
         f"{counted(len(planted), 'made-up row')} with labels drawn at random {agree(len(planted), 'are', 'is')} planted among {len(data['train']):,} training rows "
         "(--canaries): the model is for measuring"
     )
-    return data.replace({**data, "train": planted_in(data["train"], planted)})
+    return data.replace({**data, "train": with_more_rows(data["train"], planted)})
 
 
 def _refuse_batch_norms(model: torch.nn.Module, adaptation: Adaptation) -> None:

@@ -33,7 +33,7 @@ def with_rewrites(data: Splits, settings: FinetuneSettings, say: Say) -> Splits:
     to the row itself. Raises :class:`UsageError` for rows that are not texts of one class each, :class:`ModelError` for a model without a
     masked head.
     """
-    from pretune.data.changes.canaries import planted_in
+    from pretune.data.changes.more_rows import with_more_rows
     from pretune.tasks import find_task
     from pretune.tasks.classes.classification import Classification
     from pretune.tasks.inputs.texts import OfTexts
@@ -49,28 +49,34 @@ def with_rewrites(data: Splits, settings: FinetuneSettings, say: Say) -> Splits:
     versions = _versions(texts, settings, say)
     sources = [number for number in range(len(rows)) for _ in range(settings.rewrites)]
     held = {_plain(text) for name in data if name not in ("train", "unlabelled") for text in data[name]["text"]}
-    told = {"made": len(versions), "unchanged": 0, "held_out": 0, "changed_mind": 0, "kept": 0, "model": settings.rewrite}  # fmt: skip
-    fresh, seen = [], {_plain(text) for text in texts}
-    for number, text in enumerate(versions):
-        plain = _plain(text)
-        told["held_out"] += plain in held
-        told["unchanged"] += plain in seen and plain not in held
-        if plain not in held and plain not in seen:
-            seen.add(plain)
-            fresh.append(number)
+    fresh, held_out = _fresh(versions, texts, held)
     pairs = [train[row].get("text_pair") or "" for row in rows]
     same = _same_answers(
         [f"{text} {pair}" for text, pair in zip(texts, pairs, strict=True)], labels,
         [f"{versions[one]} {pairs[sources[one]]}" for one in fresh], [sources[one] for one in fresh],
     )  # fmt: skip
     kept = [number for number, is_same in zip(fresh, same, strict=True) if is_same]
-    told["changed_mind"], told["kept"] = len(fresh) - len(kept), len(kept)
+    told = {
+        "made": len(versions), "unchanged": len(versions) - len(fresh) - held_out, "held_out": held_out,
+        "changed_mind": len(fresh) - len(kept), "kept": len(kept), "model": settings.rewrite,
+    }  # fmt: skip
     say.note(
         f"--rewrite: {counted(len(kept), 'version')} of {counted(len(rows), 'training row')} are learned from too; of {told['made']:,} that were made {told['unchanged']:,} were no new text, "
         f"{told['held_out']:,} stand in other splits, and to {told['changed_mind']:,} a classifier that had not seen the row answers otherwise than to the row"
     )
     added = [_as_version(train[rows[sources[one]]], versions[one], one % settings.rewrites) for one in kept]
-    return data.replace({**data, "train": planted_in(train, added)}, rewritten=told)
+    return data.replace({**data, "train": with_more_rows(train, added)}, rewritten=told)
+
+
+def _fresh(versions: Sequence[str], texts: Sequence[str], held: set[str]) -> tuple[list[int], int]:
+    """Which versions are new texts that no other split holds, and how many of the others these hold (``held``, as :func:`_plain` has them)."""
+    seen, fresh, held_out = {_plain(text) for text in texts}, list[int](), 0
+    for number, plain in enumerate(map(_plain, versions)):
+        held_out += plain in held
+        if plain not in held and plain not in seen:
+            seen.add(plain)
+            fresh.append(number)
+    return fresh, held_out
 
 
 def _as_version(row: dict[str, Any], text: str, number: int) -> dict[str, Any]:
@@ -104,7 +110,7 @@ def _versions(texts: Sequence[str], settings: FinetuneSettings, say: Say) -> lis
 
 
 class _Kept:
-    """Texts that were kept."""
+    """Texts that were kept; a plain list would not tell the cache when it is let go."""
 
     def __init__(self, texts: list[str]) -> None:
         self.texts = texts
@@ -113,6 +119,7 @@ class _Kept:
 def _masked_model(place: str) -> tuple[Any, Any, str]:
     """The model, how texts are cut for it, and what it is known by."""
     from pretune.backbones.load import load_backbone
+    from pretune.backbones.states.fingerprint import note_weights
     from pretune.backbones.text.limits import max_length_of
     from pretune.backbones.text_kinds import fills_in
     from pretune.modalities.text.encoder import TextEncoder
@@ -128,8 +135,7 @@ def _masked_model(place: str) -> tuple[Any, Any, str]:
         raise ModelError(f"--rewrite {place} lacks the head that fills masked words: {report.initialised[0]}", advice)
     encoder = TextEncoder(backbone.tokenizer, max_length=max_length_of(backbone), segments=backbone.uses_segments)
     digest = hashlib.blake2b(encoder.identity().encode(), digest_size=12)
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    note_weights(digest, model)
     return model, encoder, digest.hexdigest()
 
 

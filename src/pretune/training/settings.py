@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pretune.config import LabelledTrainSettings, PrivacySettings, ShardSettings, TaskSettings
+from pretune.errors import UsageError
 from pretune.options import option
 from pretune.training.setup import LearnSettings
 
@@ -46,6 +47,11 @@ class FinetuneSettings(LabelledTrainSettings, LearnSettings, ShardSettings, Task
         metavar="SETTINGS",
     )
     trials: int | None = option(None, "how many settings --tune tries (8)", low=2, high=256)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rewrite is None and self.rewrites != 1:
+            raise UsageError("--rewrites does nothing without --rewrite", "name a masked model: --rewrite MODEL")
 
     @property
     def num_trials(self) -> int:

@@ -173,7 +173,8 @@ def _named(truth: Any) -> tuple[str, ...]:
 
 def _canaries(proven: Proven, run: RunFolder, like: Dataset, count: int) -> list[Dataset]:
     """The rows that were planted, and as many that were not."""
-    from pretune.data.changes.canaries import canaries, planted_in
+    from pretune.data.changes.canaries import canaries
+    from pretune.data.changes.more_rows import with_more_rows
 
     both = canaries(like.column_names, count, proven.task.labels, run.record["settings"]["seed"])
-    return [planted_in(like.select([]), rows) for rows in both]
+    return [with_more_rows(like.select([]), rows) for rows in both]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pretune.training.setup import Setup
     from pretune.verbs.distill.rows import LearnedRows
 
-__all__ = ["SelftrainSettings", "selftrain"]
+__all__ = ["SelftrainSettings", "kept_text", "selftrain"]
 
 LEAST_RIGHT = 0.8
 """Where accepted answers were right less often than this, learning from them did harm or nothing in every trial (docs/decisions.md, D155)."""
@@ -321,7 +321,7 @@ def _copy_model(run: RunFolder, parent: RunFolder) -> None:
 def _outcome(run: RunFolder, said: str) -> Outcome:
     told = run.record["selftraining"]
     text = "\n".join(
-        [f"{run.path} {said}. {_kept_text(told)}", *told["notes"], next_line("evaluate", run=str(run.path))]
+        [f"{run.path} {said}. {kept_text(told)}", *told["notes"], next_line("evaluate", run=str(run.path))]
     )
     facts = {
         "run": str(run.path), "status": run.record["status"], "result": run.record["result"], "selftraining": told,
@@ -330,7 +330,7 @@ def _outcome(run: RunFolder, said: str) -> Outcome:
     return Outcome(text=text, facts=facts)
 
 
-def _kept_text(told: dict[str, Any]) -> str:
+def kept_text(told: dict[str, Any]) -> str:
     """Which model it is, and no more of a gain than the paired comparison shows."""
     if told["kept"] == "parent":
         return "The model is that of the run it began from: learning from rows without labels was not shown to help."

@@ -21,6 +21,7 @@ from torch import nn
 from pretune.backbones.adaptation.adapt import LORA, Adaptation
 from pretune.backbones.places.stages import StatesRead
 from pretune.backbones.pooling.pool import Pool
+from pretune.backbones.states.fingerprint import note_weights
 
 __all__ = ["Trunk", "find_trunk"]
 
@@ -110,9 +111,7 @@ class Trunk:
         what = f"{self.field}:{self.first_only}:{type(self.source).__name__}"
         digest.update(f"{what}:{type(self.model).__name__}:{self.model.config}".encode())
         for module in (self.source, *self.silent):
-            for name, tensor in module.state_dict().items():
-                digest.update(name.encode())
-                digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+            note_weights(digest, module)
         return digest.hexdigest()
 
 

@@ -16,9 +16,9 @@ from pretune.errors import UsageError
 from pretune.modalities import Modality, modality_of_columns
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    pass
 
-__all__ = ["PREFIX", "canaries", "planted_in"]
+__all__ = ["PREFIX", "canaries"]
 
 PREFIX = "canary-"
 """How the ids of planted rows begin."""
@@ -52,18 +52,6 @@ def canaries(
     return [row for place, row in enumerate(rows) if place in chosen], [
         row for place, row in enumerate(rows) if place not in chosen
     ]
-
-
-def planted_in(train: Dataset, rows: Sequence[dict[str, Any]]) -> Dataset:
-    """The training rows with these behind them; columns that they do not have are empty there."""
-    import pyarrow as pa
-    from datasets import Dataset, concatenate_datasets
-    from datasets.info import DatasetInfo
-    from datasets.table import InMemoryTable
-
-    columns = {name: [row.get(name) for row in rows] for name in train.column_names}
-    table = pa.table(columns, schema=train.features.arrow_schema)  # from_dict takes no hash of 64 bits
-    return concatenate_datasets([train, Dataset(InMemoryTable(table), info=DatasetInfo(features=train.features))])
 
 
 def _words(rng: random.Random, _name: str, columns: Sequence[str]) -> dict[str, Any]:

@@ -157,8 +157,6 @@ def read_labelled(settings: FinetuneSettings, say: Say) -> Splits:
         data = data.replace({**data, "train": fewer}, max_train_samples={"rows": len(fewer), "of": len(data["train"])})
     if settings.rewrite is not None:
         data = with_rewrites(data, settings, say)
-    elif settings.rewrites != 1:
-        raise UsageError("--rewrites does nothing without --rewrite", "name a masked model: --rewrite MODEL")
     return with_canaries(data, settings, say) if settings.canaries else data
 
 
@@ -193,11 +191,11 @@ def build_learning(
     )
     model, report = task.build(backbone, seed=settings.seed)
     frozen = Frozen(task, model, rows, device, fingerprint, cluster, say)
+    held = rows["validation"]
     goal = goal_on_validation(
         task, settings.metric, choosing,
         lambda on_batch: predict_rows(frozen.learned, model, frozen.rows["validation"], device, on_batch=on_batch),
-        lambda on_batch: watched_scores(task, model, rows["validation"], choosing.votes_N, device, on_batch),
-        costs_N=rows["validation"].lengths_N,
+        lambda on_batch: watched_scores(task, model, held, choosing.votes_N, device, on_batch), costs_N=held.lengths_N,
     )  # fmt: skip
     batch_size = settings.batch_size or task.default_batch_size
 
