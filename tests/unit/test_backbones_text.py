@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
+from packaging.version import Version
 
 from pretune.errors import UsageError
 from pretune.modalities.text.encoder import Ledger, Padding, TextEncoder, TextPiece, collate_text
@@ -34,6 +36,10 @@ def test_truncation_is_the_same_as_transformers(kind: str, lengths: tuple[int, i
     encoder = TextEncoder(tokenizer(kind), max_length=16)
     [[piece]] = encoder.encode([first], None if second is None else [second])
     expected = tokenizer(kind)(first, second, truncation=True, max_length=16, return_token_type_ids=True)
+    if (lengths, kind) == ((20, 19), "wordpiece") and Version(tokenizers.__version__) < Version("0.23.3"):
+        pytest.skip(
+            "of two long texts, tokenizers 0.23.1 leaves the odd token to the second, later ones to the first, as ours"
+        )
     assert piece.input_ids.tolist() == expected["input_ids"]
     assert (piece.segment_ids is None) == (kind == "bpe")
     if piece.segment_ids is not None:
