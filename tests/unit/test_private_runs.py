@@ -23,7 +23,7 @@ from pretune.training.learning import Learning
 from pretune.training.settings import FinetuneSettings
 from pretune.verbs.evaluate.story import EvaluateSettings, evaluate
 from pretune.verbs.finetune.story import finetune
-from tiny import LABELS, tiny_backbone, tiny_encoder, tiny_pictures
+from tiny import LABELS, saved_teacher, tiny_backbone, tiny_encoder, tiny_pictures
 
 ROWS = 120
 
@@ -185,3 +185,12 @@ def test_pictures_learn_in_private_and_batch_norm_is_refused(tmp_path: Path) -> 
         )
     with pytest.raises(UsageError, match="--image-size"):
         private(tmp_path / "other", backbone="scratch:vit-micro", data=data, max_length=None)
+
+
+def test_a_new_private_head_reads_the_mean_as_no_row_may_choose(data: str, tmp_path: Path) -> None:
+    run, _ = private(tmp_path / "run", backbone=saved_teacher("text"), data=data, adapt="head")
+    assert run.record["model"]["pooling"]["modes"] == ["mean"]
+    assert run.record["training"]["learning_rate"] == pytest.approx(0.05), "64 features or less"
+    assert run.record["model"]["initialised"] == ["pooled_classifier.bias", "pooled_classifier.weight"], (
+        "nothing between"
+    )

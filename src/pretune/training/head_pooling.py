@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from pretune.backbones.load import Backbone
+    from pretune.backbones.pooling.choice import ChosenPooling
     from pretune.engine.devices import Device
     from pretune.runfolder import RunFolder
     from pretune.tasks.base import Task
@@ -26,10 +27,10 @@ def decide_pooling(
 ) -> dict[str, Any] | None:  # fmt: skip
     """Let the task of texts read its tokens so, and say why; what run.json keeps of it. None for other tasks.
 
-    Where nothing speaks for one pooling, a sample of the rows decides (those of validation that do not stand in train too), but where none may (``by_rows``). A run that goes
-    on keeps what it began with.
+    Where nothing speaks for one pooling, a sample of the rows decides (those of validation that do not stand in train too); where none may (``by_rows``), a new classifier
+    reads the mean, with the fewest new weights. A run that goes on keeps what it began with.
     """
-    from pretune.backbones.pooling.choice import ChosenPooling, chosen_pooling
+    from pretune.backbones.pooling.choice import chosen_pooling
     from pretune.tasks.classes.labelling import Labelling
     from pretune.tasks.inputs.texts import OfTexts
 
@@ -40,9 +41,8 @@ def decide_pooling(
         task.pooling = tuple(before["modes"])
         return before
     chosen, trial = chosen_pooling(asked, backbone), None
-    if chosen.is_open and by_rows and isinstance(task, Labelling):  # the trial is of classes
-        trial, why = _tried(task, backbone, data, rows, device)
-        chosen = ChosenPooling(("mean",) if trial is not None and trial.takes_mean else (), why)
+    if chosen.is_open and isinstance(task, Labelling):  # the trial is of classes
+        trial, chosen = _tried(task, backbone, data, rows, device, by_rows=by_rows)
     task.pooling = chosen.modes
     named = "+".join(chosen.modes) or "own head"
     if chosen.modes or trial is not None:
@@ -64,28 +64,32 @@ def _begun_with(run: RunFolder | None) -> dict[str, Any] | None:
 
 
 def _tried(
-    task: Any, backbone: Backbone, data: Mapping[str, Dataset], rows: Mapping[str, EncodedRows], device: Device
-) -> tuple[Any, str]:  # fmt: skip
-    """The trial, where there was one, and why it is so."""
+    task: Any, backbone: Backbone, data: Mapping[str, Dataset], rows: Mapping[str, EncodedRows], device: Device, *, by_rows: bool
+) -> tuple[Any, ChosenPooling]:  # fmt: skip
+    """The trial, where there was one, and what follows."""
     from pretune.backbones.cpu.fast import make_fast
+    from pretune.backbones.pooling.choice import FRESH, ChosenPooling
     from pretune.tasks.classes.pooling_trial import reads_first, try_pooling
     from pretune.training.labelled import also_in_train
     from pretune.training.linear_start import units_by_id
 
-    if "validation" not in rows:
-        return None, "as the architecture has it: there are no validation rows to choose by"
+    if by_rows and "validation" not in rows:
+        return None, ChosenPooling((), "as the architecture has it: there are no validation rows to choose by")
     task.pooling = ()
     model, report = task.build(backbone, seed=0)
     if not report.initialised:
-        return None, "as the classifier that is taken over reads it"
+        return None, ChosenPooling((), "as the classifier that is taken over reads it")
     if device.device.type == "cpu":
         make_fast(model)
     model.to(device.device)
     if not reads_first(task, model, rows["train"], device):
-        return None, "as the architecture has it"
+        return None, ChosenPooling((), "as the architecture has it")
+    if not by_rows:
+        return None, ChosenPooling(FRESH, "as rows may not choose, and this needs the fewest new weights")
     ids, leaked_N = data["validation"]["id"], also_in_train(data, "validation")
     votes = {one for one, leaked in zip(ids, leaked_N, strict=True) if not leaked}
     trial = try_pooling(task, model, rows, votes, units_by_id(data["train"]), device)
     if trial is None:
-        return None, "as the architecture has it: too few rows to choose by"
-    return trial, f"chosen by rows: {trial.sentence()}; --pooling says it yourself"
+        return None, ChosenPooling((), "as the architecture has it: too few rows to choose by")
+    modes = FRESH if trial.takes_mean else ()
+    return trial, ChosenPooling(modes, f"chosen by rows: {trial.sentence()}; --pooling says it yourself")

@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PRIVATE_EPOCHS",
-    "PRIVATE_HEAD_RATE",
     "PrivatePlan",
     "as_private",
     "keep_guarantee",
     "maps_rows",
     "plan_private",
+    "private_head_rate",
     "refuse_unprivate",
     "with_canaries",
 ]
@@ -62,8 +62,7 @@ _TRAINED_TOKENIZERS = ("auto", "wordpiece", "bpe")
 _LEAST_BATCH, _BATCHES_A_PASS = 32, 16
 PRIVATE_EPOCHS = 20.0
 """Passes over the training rows where none are asked for."""
-PRIVATE_HEAD_RATE = 1e-2
-"""Learning rate of a head: it begins at random weights and gets few, large updates (docs/decisions.md, D207)."""
+_HEAD_RATE_TIMES_WIDTH, _MOST_HEAD_RATE = 6.4, 0.05
 
 COVERS = (
     "the weights in model/, whatever else is known, for fixed settings: two training sets that differ in one {unit} more or less give "
@@ -130,6 +129,17 @@ def as_private(settings: FinetuneSettings) -> FinetuneSettings:
     if settings.dp_epsilon is None or settings.precision != "auto":
         return settings
     return dataclasses.replace(settings, precision="fp32")
+
+
+def private_head_rate(adaptation: Adaptation) -> float:
+    """Learning rate of a head, which begins at random weights and gets few, large updates: 0.05 for 128 features and less as there are more, since
+    so many weights move a logit at once (docs/decisions.md, D250).
+    """
+    weights = [
+        weight for part in adaptation.parts if part.depth == 0 for _, weight in part.parameters if weight.ndim > 1
+    ]
+    widest = max((weight[0].numel() for weight in weights), default=1)
+    return min(_MOST_HEAD_RATE, _HEAD_RATE_TIMES_WIDTH / widest)
 
 
 def maps_rows(settings: Any) -> bool:

@@ -197,11 +197,11 @@ def make_learning(
     _arrange(model, settings, device)
     shards = share_layers(model, settings, device)
     pace_of_parts = parts_pace or PartsPace()
-    rate = _rate(settings, backbone, adapt, pace_of_parts)
     adaptation = plan_adaptation(
         model, adapt, weight_decay=settings.weight_decay, llrd_decay=getattr(settings, "llrd_decay", 0.9),
         trunk_scale=pace_of_parts.trunk_scale, trunk=pace_of_parts.trunk, resting=pace_of_parts.resting, fresh=report.initialised,
     )  # fmt: skip
+    rate = _rate(settings, backbone, adaptation, pace_of_parts)
     learner = objective(adaptation)
     plan = private(adaptation)
     feeds = plan.feeds(streams(learner), settings) if plan else Feeds(
@@ -264,14 +264,15 @@ def _low_rank(settings: Any) -> LowRankSpec:
     return LowRankSpec(settings.lora_rank, alpha, tuple(word.strip() for word in words))
 
 
-def _rate(settings: Any, backbone: Backbone, adapt: str, pace: PartsPace) -> float:
+def _rate(settings: Any, backbone: Backbone, adaptation: Adaptation, pace: PartsPace) -> float:
     """The peak learning rate: as asked, else as the task says, else by the backbone."""
-    from pretune.training.private import PRIVATE_HEAD_RATE
+    from pretune.training.private import private_head_rate
 
+    adapt = adaptation.mode
     if settings.learning_rate is not None:
         return settings.learning_rate
     if adapt == "head" and getattr(settings, "dp_epsilon", None) is not None:
-        return PRIVATE_HEAD_RATE
+        return private_head_rate(adaptation)
     if adapt == "head" and pace.alone_rate is not None:
         return pace.alone_rate
     if pace.learning_rate is not None:

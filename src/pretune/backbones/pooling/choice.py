@@ -11,7 +11,7 @@ from pretune.backbones.text_kinds import goes_on, reads_whole
 if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
 
-__all__ = ["ChosenPooling", "chosen_pooling"]
+__all__ = ["FRESH", "ChosenPooling", "chosen_pooling"]
 
 FRESH = ("mean",)
 """By which fresh encoders are read (docs/decisions.md, D120)."""
