@@ -42,6 +42,9 @@ def _arguments() -> argparse.Namespace:
                 "chapters", nargs="*", metavar="CHAPTER", help="names, or all; without any they are listed"
             )
             verb.add_argument("--into", type=Path, help="folder for the runs (runs/acceptance/COMMIT): what is finished there is not run again")  # fmt: skip
+            verb.add_argument(
+                "--only", nargs="+", default=[], metavar="STEP", help="these steps of one chapter, and what they need; other figures stay as they are"
+            )  # fmt: skip
     return parser.parse_args()
 
 
@@ -71,20 +74,22 @@ def _run(asked: argparse.Namespace) -> int:
         return _list(asked)
     names = every if asked.chapters == ["all"] else asked.chapters
     chapters = [read_chapter(name) for name in names]
+    if asked.only and len(chapters) > 1:
+        raise ChapterError("--only names steps of one chapter")
     into = asked.into or ROOT / "runs" / "acceptance" / commit_here()
-    codes = [_measure(chapter, into.absolute() / chapter.name) for chapter in chapters]
+    codes = [_measure(chapter, into.absolute() / chapter.name, asked.only) for chapter in chapters]
     _render(asked)
     return max(codes)
 
 
-def _measure(chapter: Chapter, into: Path) -> int:
+def _measure(chapter: Chapter, into: Path, only: list[str]) -> int:
     if missing := missing_data(chapter):
         _tell(
             f"{chapter.name} is skipped: {', '.join(missing)} is not below {data_root()} (PRETUNE_DATA names another folder)"
         )
         return 0
     _tell(f"{chapter.name}: {duration(chapter.minutes)}, in {into}")
-    result, failed = measure(chapter, into, _tell)
+    result, failed = measure(chapter, into, _tell, only)
     write_result(chapter.name, result)
     _tell(f"{chapter.name}: {len(result['claims'])} figures in {result_path(chapter.name).relative_to(ROOT)}")
     for problem in failed:

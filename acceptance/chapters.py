@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -110,12 +110,16 @@ class Chapter:
         )
 
     def commands_of(self, claim: Claim) -> list[str]:
-        """The commands that its figure comes from, in order: its steps, and those that make what these take."""
-        wanted = set(claim.steps)
+        """The commands that its figure comes from, in order."""
+        return [step.run for step in self.steps_for(claim.steps)]
+
+    def steps_for(self, names: Iterable[str]) -> list[Step]:
+        """These steps and those that make what they take, in order. Raises :class:`ChapterError` for a name that is none."""
+        wanted = {self.step(name).name for name in names}
         for step in reversed(self.steps):
             if step.makes and any(self.step(name).takes(step.makes) for name in wanted if name != step.name):
                 wanted.add(step.name)
-        return [step.run for step in self.steps if step.name in wanted]
+        return [step for step in self.steps if step.name in wanted]
 
 
 @dataclass(frozen=True)

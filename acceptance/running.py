@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,15 +37,17 @@ def missing_data(chapter: Chapter) -> list[str]:
     return [need for need in chapter.needs.values() if place_of(need) is None]
 
 
-def measure(chapter: Chapter, into: Path, say: Callable[[str], None]) -> tuple[dict[str, Any], list[str]]:
-    """Run the steps that were not run in ``into`` before. Gives the chapter's result, in which figures that were not measured now stay as
+def measure(
+    chapter: Chapter, into: Path, say: Callable[[str], None], only: Sequence[str] = ()
+) -> tuple[dict[str, Any], list[str]]:
+    """Run the steps that were not run in ``into`` before; where some are named (``only``), these and what they need. Gives the chapter's result, in which figures that were not measured now stay as
     they were, and what failed: a step, behind which no other is run, or a figure that its step does not print.
     """
     work = _Work(chapter, into, {name: str(place_of(need)) for name, need in chapter.needs.items()})
     work.begin()
     done: dict[str, dict[str, Any]] = {}
     problems: list[str] = []
-    for step in chapter.steps:
+    for step in chapter.steps_for(only) if only else chapter.steps:
         try:
             done[step.name] = work.do(step, say)
         except NotMeasured as problem:

@@ -146,6 +146,23 @@ def test_what_fails_is_named_and_loses_no_other_figure(tmp_path: Path) -> None:
     assert "test, score: score: no 'score' in rows" in failed[1]
 
 
+@pytest.mark.usefixtures("no_results")
+def test_only_the_steps_that_are_named_and_what_they_need_are_run(tmp_path: Path) -> None:
+    copied = Step("copied", "python copy.py rows.csv same.csv", writes="same.csv")
+    steps = (copied, *chapter().steps, Step("again", "python count.py same.csv"))
+    files = {**chapter().files, "copy.py": "import shutil, sys\nshutil.copy(*sys.argv[1:])\nprint({})\n"}
+    told: list[str] = []
+    result, failed = measure(
+        chapter(steps=steps, files=files, claims=(Claim("rows", unit="count", value="again rows"), Claim("look", value="look rows"))),
+        tmp_path, told.append, ["again"],
+    )  # fmt: skip
+    assert failed == []
+    assert [one["name"] for one in result["claims"]] == ["rows"]
+    assert [line.split(":")[0].strip() for line in told] == ["copied", "again"]
+    with pytest.raises(ChapterError, match="no step 'agian'"):
+        measure(chapter(), tmp_path, told.append, ["agian"])
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_results")
 def test_figures_of_pretune_itself(tmp_path: Path) -> None:
