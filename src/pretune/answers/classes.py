@@ -59,6 +59,11 @@ class Label(Answer):
         """The one name."""
         return (self.name,)
 
+    @classmethod
+    def strata(cls, answers: Sequence[Any]) -> list[str]:
+        """See :class:`Answer`."""
+        return ["" if answer is None else answer.name for answer in answers]
+
     def said(self) -> str:
         """The name."""
         return self.name

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pretune.answers import ANSWERS, Answer, Label, answer_of
+from pretune.answers import ANSWERS, Answer, Label, answers_in
 from pretune.config import DataSettings
 from pretune.data.columns.roles import kinds_in
 from pretune.data.splits import Splits
@@ -186,7 +186,10 @@ def _split_train(
     splits: Splits, fractions: dict[str, float], settings: DataSettings
 ) -> tuple[dict[str, datasets.Dataset], dict[str, Any]]:
     train = splits["train"]
-    names, class_N = np.unique(np.array(strata(train), dtype=str), return_inverse=True)
+    classes = strata(train)
+    names = sorted(set(classes))
+    number = {name: place for place, name in enumerate(names)}
+    class_N = np.fromiter(map(number.__getitem__, classes), np.int64, len(classes))
     units = _units(train, class_N, settings.split_seed)
     side_U = np.full(len(units.numbers), _TRAIN)
     moved = 0
@@ -225,13 +228,18 @@ def strata(train: datasets.Dataset) -> list[str]:
 
 
 def _answers(dataset: datasets.Dataset, kind: str) -> list[Any]:
-    return [answer_of(kind, cell) for cell in _column(dataset, kind)]
+    return answers_in(kind, _column(dataset, kind))
 
 
 def _names_by_row(dataset: datasets.Dataset) -> list[tuple[str, ...]]:
     """The names of each row's answer, of the first kind that has names; nothing where there is none."""
     kind = next((kind for kind in kinds_in(dataset.column_names) if ANSWERS[kind].is_class), None)
-    return [] if kind is None else [() if answer is None else answer.names() for answer in _answers(dataset, kind)]
+    if kind is None:
+        return []
+    answers = _answers(dataset, kind)
+    distinct = {id(answer): answer for answer in answers}
+    names = {place: () if answer is None else answer.names() for place, answer in distinct.items()}
+    return [names[id(answer)] for answer in answers]
 
 
 def label_places(train: datasets.Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -244,7 +252,14 @@ def label_places(train: datasets.Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _column(dataset: datasets.Dataset, name: str) -> list[Any]:
-    return dataset.select_columns([name])[:][name]
+    """The cells; words that are equal are one object."""
+    known: dict[str, str] = {}
+    found: list[Any] = []
+    for batch in dataset.select_columns([name]).with_format("arrow").iter(_CHUNK_ROWS):
+        table: Any = batch
+        cells = table.column(name).to_pylist()
+        found += [known.setdefault(cell, cell) if isinstance(cell, str) else cell for cell in cells]
+    return found
 
 
 def _units(train: datasets.Dataset, class_N: np.ndarray, seed: int) -> _Units:
@@ -254,10 +269,12 @@ def _units(train: datasets.Dataset, class_N: np.ndarray, seed: int) -> _Units:
     else:
         keys_U, of_row_N = np.unique(keys_N, return_inverse=True)
     rows_U = np.bincount(of_row_N, minlength=len(keys_U))
-    pairs, counts = np.unique(np.stack([of_row_N, class_N]), axis=1, return_counts=True)
-    order = np.lexsort((pairs[1], -counts, pairs[0]))  # by unit, the commonest class first
-    first = order[np.unique(pairs[0][order], return_index=True)[1]]
-    return _Units(of_row_N, rows_U, pairs[1][first], unit_numbers(keys_U, seed))
+    classes = int(class_N.max(initial=0)) + 1
+    pairs, counts = np.unique(of_row_N.astype(np.int64) * classes + class_N, return_counts=True)
+    unit_Q, class_Q = np.divmod(pairs, classes)
+    order = np.lexsort((class_Q, -counts, unit_Q))  # by unit, the commonest class first
+    first = order[np.unique(unit_Q[order], return_index=True)[1]]
+    return _Units(of_row_N, rows_U, class_Q[first], unit_numbers(keys_U, seed))
 
 
 def _joined(keys_N: np.ndarray, links: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -287,7 +304,8 @@ def _hash64(data: bytes) -> int:
 def unit_numbers(keys_U: np.ndarray, seed: int, purpose: str = "split") -> np.ndarray:
     """(U,) numbers in [0, 1) from the keys, the seed and what they are for, the same on every machine."""
     salt = f"{purpose} {seed} ".encode()
-    return np.array([_hash64(salt + int(key).to_bytes(8, "little")) for key in keys_U], dtype=np.uint64) / 2.0**64
+    hashes = (_hash64(salt + int(key).to_bytes(8, "little")) for key in keys_U)
+    return np.fromiter(hashes, np.uint64, len(keys_U)) / 2.0**64
 
 
 def _class_sides(u_U: np.ndarray, rows_U: np.ndarray, fractions: dict[str, float]) -> tuple[np.ndarray, int]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pretune.answers import ANSWERS, answer_of
+from pretune.answers import ANSWERS, answers_in
 from pretune.data.checks.rows import SHOWN_ROWS, column_batches
 from pretune.data.columns.roles import kinds_in
 from pretune.data.text import pii
@@ -37,7 +37,7 @@ def label_codes(splits: Mapping[str, datasets.Dataset]) -> tuple[list[str], dict
             continue
         parts = [np.empty(0, dtype=np.int64)]
         for batch in column_batches(dataset, [column]):
-            answers = [answer_of(column, cell) for cell in batch[column]]
+            answers = answers_in(column, batch[column])
             labels = [None if answer is None else answer.combined() for answer in answers]
             parts.append(
                 np.array(

@@ -40,6 +40,8 @@ def siblings(splits: Mapping[str, datasets.Dataset]) -> dict[str, Any] | None:
     if "train" not in stems or any("group" in splits[name].column_names for name in stems):
         return None
     every = [stem for some in stems.values() for stem in some.values()]
+    if not every:
+        return None
     labels = [label for name in stems for label in _labels(splits[name], len(stems[name]))]
     cut = _found_cut(every, labels)
     if cut is None:
