@@ -75,6 +75,7 @@ _EVALUATION = record(
         "higher_is_better?": flag,
         "leaks?": maybe(_some(without=mapped(_SCORE))),
         "device?": maybe(_OBJECT),
+        "data?": record({"place": text(), "key": text()}),
     }
 )
 _POOLING = record({"modes": listed(text())})

@@ -233,6 +233,13 @@ def test_other_data_is_scored_apart(story: Story, tmp_path: Path) -> None:
     assert facts["scores"]["accuracy"]["value"] > 0.8
     assert set(RunFolder(run).metrics) == {"test", "test-other"}, "the run's own test stays"
     assert RunFolder(run).metrics["test"]["n"] != len(other)
+    few = write_rows(tmp_path / "few.csv", other[:40])
+    assert done(*words[:3], few, *words[4:], "--json").facts["split"] == "test-other-2"
+    assert done(*words, "--json").facts["split"] == "test-other", "the same place has its name again"
+    metrics = RunFolder(run).metrics
+    assert (metrics["test-other"]["n"], metrics["test-other-2"]["n"]) == (len(other), 40), "neither is lost"
+    done("report", run)
+    assert "On few.csv (test-other-2)" in (run / "report.html").read_text(encoding="utf-8")
 
 
 def test_test_rows_that_leak_are_scored_apart(news_rows: list[dict[str, str]], tmp_path: Path) -> None:

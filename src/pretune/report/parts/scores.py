@@ -41,7 +41,8 @@ def scores_section(metrics: Record, run_name: str) -> Section:
     for split in splits:
         evaluation = metrics[split]
         if len(splits) > 1:
-            parts.append(part("heading", text=f"On the {split} split"))
+            place = (evaluation.get("data") or {}).get("place")
+            parts.append(part("heading", text=f"On the {split} split" if place is None else f"On {place} ({split})"))
         parts += [_forest(split, evaluation), _score_table(split, evaluation), _seeds(evaluation)]
         if evaluation.get("notes"):
             parts.append(part("sentences", rows=[plain(note) for note in evaluation["notes"]]))

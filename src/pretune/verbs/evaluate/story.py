@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pretune.config import AnsweringSettings, AsCleanedSettings, AsReadSettings
@@ -76,7 +78,7 @@ _OF_OTHER_DATA = (
 def evaluate(settings: EvaluateSettings, *, say: Say) -> Outcome:
     """Score a run on a split it never learned from: intervals, baselines, calibration, mistakes.
 
-    Writes RUN/predictions/SPLIT.jsonl and RUN/metrics.json. Every look at the test split is counted. Rows that the run
+    Writes RUN/predictions/SPLIT.jsonl and RUN/metrics.json, for other data under a name of its own (test-other, test-other-2). Every look at the test split is counted. Rows that the run
     learned from are found by content: a few are reported apart, and where most are known the split is not called a test. A voice
     says a text that stands there again in another take; intervals draw texts then.
 
@@ -98,7 +100,7 @@ def evaluate(settings: EvaluateSettings, *, say: Say) -> Outcome:
     data, rows = _rows_to_score(settings, run, say)
     known, seen_as_text = _known_rows(settings, run, rows)
     predicted = _predict_all(settings, run, rows, say)
-    name = settings.split if settings.data is None else f"{settings.split}-other"
+    name, other = _named(settings, run)
     proven, records_by_seed, seeds = predicted[0][0], [one[1] for one in predicted], [one[2] for one in predicted]
     records = records_by_seed[0]
     groups_N = name_groups(records, rows, proven.task)
@@ -112,6 +114,8 @@ def evaluate(settings: EvaluateSettings, *, say: Say) -> Outcome:
             f"{int(seen_as_text.sum())} of {counted(len(rows))} stood in the pre-training corpus, without labels."
         )
     evaluation["split"], evaluation["device"] = name, proven.device.to_dict()
+    if other is not None:
+        evaluation["data"] = other
     if scaled := proven.task.calibration_on(records):
         evaluation["probabilities"] = {"calibrated": False, **scaled}
         evaluation["notes"].append(_calibration_note(scaled))
@@ -123,6 +127,20 @@ def evaluate(settings: EvaluateSettings, *, say: Say) -> Outcome:
     run.write_metrics(name, evaluation)
     write_text(run.model_dir / "README.md", model_card(run.record, run.metrics, run.passport))
     return _outcome(run, name, evaluation)
+
+
+def _named(settings: EvaluateSettings, run: RunFolder) -> tuple[str, dict[str, str] | None]:
+    """What the split is called among the run's scores, and of other data than the run's, which: data from elsewhere takes no other's name."""
+    from pretune.forwarded import shown_place
+
+    if settings.data is None:
+        return settings.split, None
+    key = hashlib.blake2b(str(Path(settings.data).absolute()).encode(), digest_size=8).hexdigest()
+    name, number = f"{settings.split}-other", 1
+    while (before := run.metrics.get(name, {}).get("data")) and before["key"] != key:
+        number += 1
+        name = f"{settings.split}-other-{number}"
+    return name, {"place": shown_place(settings.data), "key": key}
 
 
 def _calibration_note(scaled: Mapping[str, float]) -> str:
