@@ -273,6 +273,7 @@ class _Predict(_Answering, _Writing, _AsRead, _AsCleaned, total=False):
     save_files: _Place | None
     calibrated: bool
     window_rows: int
+    part: str | None
 
 class _Compare(_Call, total=False):
     split: str

@@ -186,6 +186,27 @@ def test_tables_of_several_places_have_ids_of_their_own(texts: RunFolder, tmp_pa
     assert [row["id"] for row in rows] == [f"{place}:{line}" for place in places for line in (2, 3)]
 
 
+def test_parts_are_together_the_whole(texts: RunFolder, tmp_path: Path) -> None:
+    place = write_csv(tmp_path / "new.csv", make_rows(11))
+    whole, _ = ended(pretune.predict(texts.path, place, threads=1))
+    parts = [ended(pretune.predict(texts.path, place, threads=1, part=f"{k}/3"))[0] for k in (1, 2, 3)]
+    assert [len(part) for part in parts] == [4, 4, 3]
+    said = {row["id"]: row["label"] for part in parts for row in part}
+    assert said == {row["id"]: row["label"] for row in whole}
+    assert [row["id"] for row in parts[1]] == ["row-2", "row-5", "row-8", "row-11"]
+
+
+@pytest.mark.parametrize("part", ["0/3", "4/3", "3", "1/0", "a/b"])
+def test_what_is_no_part_is_refused(texts: RunFolder, part: str) -> None:
+    with pytest.raises(UsageError, match="is no part"):
+        pretune.predict(texts.path, "new.csv", part=part)
+
+
+def test_a_part_of_prompts_is_refused(texts: RunFolder) -> None:
+    with pytest.raises(UsageError, match="rows in files"):
+        pretune.predict(texts.path, prompt=("a film",), part="1/2")
+
+
 def test_the_exit_code_of_the_command(texts: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "new.jsonl").write_text('{"text": "a film"}\n{"text": ""}\n')
     assert main(["predict", str(texts.path), str(tmp_path / "new.jsonl"), "--threads", "1", "--json"]) == 1

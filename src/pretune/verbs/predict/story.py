@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -72,6 +73,18 @@ class PredictSettings(AnsweringSettings, WritingSettings, AsReadSettings, AsClea
     )  # fmt: skip
     calibrated: bool = option(True, "probabilities at the temperature fitted on validation")
     window_rows: int = option(4096, "rows held in memory at a time", low=1, high=1_000_000)
+    part: str | None = option(
+        None,
+        "K/N: answer the K-th of every N rows, so that N processes, on one machine or many, share the rows",
+        metavar="K/N",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.part is not None:
+            _share_of(self.part)
+            if self.prompt or self.chat:
+                raise UsageError("--part is of rows in files", "leave it out with --prompt and --chat")
 
 
 @verb(PredictSettings)
@@ -91,6 +104,7 @@ def predict(settings: PredictSettings, *, say: Say) -> Outcome:
         pretune predict runs/ants photo.jpg another.jpg
         pretune predict runs/streets photos/ --save-files masks/
         pretune predict runs/people photos/ --save-files persons/
+        pretune predict runs/news million.csv --part 2/8 --out part-2.jsonl
         pretune predict runs/voice --prompt "seven" --speaker theo --out said/
         echo '{"id": "1", "text": "a fine film"}' | pretune predict runs/news -
         cat new.csv | pretune predict runs/news - --column text=title
@@ -126,7 +140,8 @@ def predicted(settings: PredictSettings, run: RunFolder, proven: Proven, say: Sa
     place = None if settings.out is None else checked_place(Path(settings.out), proven.task)
     _tell_probabilities(settings, proven, say)
     left_out = _LeftOut(say)
-    rows = _any_of(_cleaned(_rows(settings, run, proven, reading, left_out), reading, left_out), left_out)
+    share = _shared(_rows(settings, run, proven, reading, left_out), settings.part)
+    rows = _any_of(_cleaned(share, reading, left_out), left_out)
     if settings.save_files is not None and not ANSWERS[proven.task.answer].suffix:
         raise UsageError(
             f"--save-files: {proven.task.name} answers with no files", "leave it out: answers stand in the lines"
@@ -229,6 +244,23 @@ def _rows(
             if not several:
                 raise
             left_out(error)
+
+
+def _share_of(part: str) -> tuple[int, int]:
+    """``(K, N)``. Raises :class:`UsageError`."""
+    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", part)
+    place, parts = (int(number) for number in found.groups()) if found else (0, 0)
+    if not 1 <= place <= parts:
+        raise UsageError(f"--part {part} is no part", "give K/N with K from 1 to N, as --part 2/8")
+    return place, parts
+
+
+def _shared(rows: Iterator[dict[str, Any]], part: str | None) -> Iterator[dict[str, Any]]:
+    """Those rows that are this process's to answer."""
+    if part is None:
+        return rows
+    place, parts = _share_of(part)
+    return itertools.islice(rows, place - 1, None, parts)
 
 
 def _cleaned(rows: Iterator[dict[str, Any]], reading: Reading, left_out: _LeftOut) -> Iterator[dict[str, Any]]:
