@@ -160,6 +160,15 @@ def test_labels_for_a_target_hold_the_truth() -> None:
     assert law["target_labels"] == pytest.approx(truth, rel=0.25)
 
 
+def test_no_score_is_foretold_beyond_the_best() -> None:
+    """Few errors with much noise: the interval reached 103.8 % of right answers."""
+    values = np.broadcast_to(np.array([0.97, 0.985, 0.985, 0.99, 1.0])[None, :, None], (1, 5, 3))
+    drawn = values[..., None] + np.random.default_rng(0).normal(0, 0.02, (1, 5, 3, 100))
+    last = Curves(("one",), BUDGETS, ACCURACY, values, drawn, 23).to_dict()["laws"][0]["last"]
+    assert last["low"] <= last["value"] <= last["high"] <= 1.0
+    assert last["inside"]
+
+
 def test_equal_arms_are_rarely_told_apart() -> None:
     """Twenty studies of equal arms with five numbers of labels each: about one in twenty intervals leaves out zero."""
     told = [

@@ -149,7 +149,7 @@ class Curves:
         told = laws_of(self.budgets[:known], np.abs(best - values_B[:known]), noise_B[:known]).error_at(
             self.budgets[at]
         )
-        value, *ends = (float(best - sign * error) for error in told)
+        value, *ends = (float(best - sign * max(error, 0.0)) for error in told)  # no score is better than the best
         low, high = sorted(ends)
         reached = float(values_B[at])
         return {"labels": self.budgets[at], "value": value, "low": low, "high": high, "reached": reached, "inside": low <= reached <= high}  # fmt: skip
