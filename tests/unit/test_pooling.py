@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import pretune
+from conftest import make_rows
 from pretune.backbones.load import load_backbone, save_model
 from pretune.backbones.pooling.choice import chosen_pooling
+from pretune.backbones.pooling.embedder import write_sentence_files
 from pretune.backbones.pooling.pool import HEAD, MODES, Pool, parse_pooling
 from pretune.backbones.pooling.told import told_pooling
 from pretune.errors import ModelError, UsageError
+from pretune.interface import Silent
 from pretune.tasks import TextClassification
-from tiny import LABELS, tiny_backbone, tiny_encoder, uneven_rows
+from tiny import LABELS, saved_teacher, tiny_backbone, tiny_encoder, uneven_rows
 
 B, T, F = 4, 6, 8
 
@@ -131,6 +136,26 @@ def test_a_real_sentence_encoder_says_mean(minilm_dir: Path) -> None:
     assert chosen_pooling("auto", backbone).modes == ("mean",)
     assert chosen_pooling("own", backbone).modes == ()
     assert chosen_pooling("auto", tiny_backbone()).modes == ("mean",)
+
+
+def test_pre_training_goes_on_as_the_folder_is_read(tmp_path: Path) -> None:
+    """A sentence encoder that learned on from a domain's texts was read at its first position from then on."""
+    folder = shutil.copytree(saved_teacher("text"), tmp_path / "encoder")
+    write_sentence_files(folder, ("mean",), width=64, longest=None)
+    (tmp_path / "corpus.txt").write_text("\n".join(row["text"] for row in make_rows(60)), encoding="utf-8")
+    pretune.pretrain(
+        folder, data=tmp_path / "corpus.txt", max_steps=2, threads=1, out=tmp_path / "domain", say=Silent()
+    )
+    assert chosen_pooling("auto", load_backbone(str(tmp_path / "domain"))).modes == ("mean",)
+    pretune.pretrain(
+        saved_teacher("text"),
+        data=tmp_path / "corpus.txt",
+        max_steps=2,
+        threads=1,
+        out=tmp_path / "other",
+        say=Silent(),
+    )
+    assert chosen_pooling("auto", load_backbone(str(tmp_path / "other"))).is_open
 
 
 # --- folders of pooled classifiers ------------------------------------------------------------------------------------

@@ -144,13 +144,19 @@ def _ledgers(setup: Setup, learning: Learning) -> dict[str, dict[str, Any]]:
     return found
 
 
-def write_model(run: RunFolder, model: torch.nn.Module, processor: Any, about: dict[str, Any]) -> None:
-    """``model/``: a Hugging Face folder with ``pretune.json``, whole or not at all."""
+def write_model(
+    run: RunFolder, model: torch.nn.Module, processor: Any, about: dict[str, Any], read_by: tuple[str, ...] = ()
+) -> None:
+    """``model/``: a Hugging Face folder with ``pretune.json``, whole or not at all. ``read_by``: the pooling by which a trunk of texts is read."""
     from pretune.backbones.load import save_model
+    from pretune.backbones.pooling.embedder import write_sentence_files
     from pretune.runs.reading import with_reading
 
     with sealed_folder(run.model_dir) as folder:
         save_model(model, processor, folder)
+        if read_by:
+            config: Any = model.config
+            write_sentence_files(folder, read_by, width=config.hidden_size, longest=None)
         write_json(folder / "pretune.json", with_reading(run, {**about, "format": SEALED}))
 
 

@@ -102,14 +102,16 @@ def carry_out_unlabelled(
     run: RunFolder, settings: Any, data: Splits, setup: Setup, learning: Learning, *, began: float, resumed: bool
 ) -> None:
     """Learn without labels from the run's last state to its end, and keep what was learned and what was measured."""
+    from pretune.backbones.pooling.choice import told_by_folder
     from pretune.training.record import carry_out, write_model
 
     objective: Pretraining = setup.objective
+    read_by = told_by_folder(setup.backbone)
 
     def close() -> None:
         for warning in objective.warnings():
             learning.say.warn(warning)
-        write_model(run, objective.saved(), setup.backbone.processor, objective.to_dict())
+        write_model(run, objective.saved(), setup.backbone.processor, objective.to_dict(), read_by)
         run.write_metrics("held-out", held_out_evaluation(setup, learning))
 
     carry_out(run, settings, data, setup, learning, began=began, resumed=resumed, close=close)

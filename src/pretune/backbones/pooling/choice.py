@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from pretune.backbones.pooling.pool import parse_pooling
 from pretune.backbones.pooling.told import told_pooling
 from pretune.backbones.text_kinds import goes_on, reads_whole
+from pretune.modalities import Modality
 
 if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
 
-__all__ = ["FRESH", "ChosenPooling", "chosen_pooling"]
+__all__ = ["FRESH", "ChosenPooling", "chosen_pooling", "told_by_folder"]
 
 FRESH = ("mean",)
 """By which fresh encoders are read (docs/decisions.md, D120)."""
@@ -48,3 +49,13 @@ def chosen_pooling(asked: str, backbone: Backbone) -> ChosenPooling:
     if reads_whole(backbone.config):
         return ChosenPooling(FRESH, f"as {backbone.config.model_type} is read")
     return ChosenPooling((), "as the architecture has it", is_open=True)
+
+
+def told_by_folder(backbone: Backbone) -> tuple[str, ...]:
+    """The pooling that the folder of a text ``backbone`` tells of; none where it tells of none. Raises as :func:`told_pooling`."""
+    if backbone.folder is None or backbone.modality is not Modality.TEXT:
+        return ()
+    if backbone.pooled is not None:
+        return backbone.pooled.modes
+    told = told_pooling(backbone.folder, getattr(backbone.config, "hidden_size", None))
+    return () if told is None else told.modes
