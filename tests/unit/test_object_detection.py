@@ -190,7 +190,8 @@ def test_a_head_that_learns_alone_has_a_rate_of_its_own(
     task, backbone = tiny_boxed_task(head=head)
     model, _ = task.build(backbone, seed=0)
     settings = SimpleNamespace(learning_rate=asked, verb="finetune", dp_epsilon=None)
-    assert setup._rate(settings, backbone, adapt, task.parts_pace(model, backbone)) == rate
+    pace = task.parts_pace(model, backbone)
+    assert setup._rate(settings, backbone, plan_adaptation(model, adapt, weight_decay=0.0), pace) == rate
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from pretune.backbones.pooling.pool import parse_pooling
 from pretune.backbones.pooling.told import told_pooling
 from pretune.backbones.text_kinds import goes_on, reads_whole
-from pretune.modalities import Modality
 
 if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
@@ -52,8 +51,8 @@ def chosen_pooling(asked: str, backbone: Backbone) -> ChosenPooling:
 
 
 def told_by_folder(backbone: Backbone) -> tuple[str, ...]:
-    """The pooling that the folder of a text ``backbone`` tells of; none where it tells of none. Raises as :func:`told_pooling`."""
-    if backbone.folder is None or backbone.modality is not Modality.TEXT:
+    """The pooling that the folder of a ``backbone`` tells of; none where it tells of none. Raises as :func:`told_pooling`."""
+    if backbone.folder is None:
         return ()
     if backbone.pooled is not None:
         return backbone.pooled.modes
