@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pretune.config import TrainSettings
@@ -10,6 +11,8 @@ from pretune.errors import UsageError
 from pretune.modalities import Modality
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from pretune.backbones.load import Backbone
     from pretune.data.splits import Splits
     from pretune.engine.devices import Device
@@ -35,7 +38,7 @@ def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train
     """The backbone for the data; with ``scratch:`` its tokenizer is trained on the texts of ``splits``, never on held-out
     rows, and its pictures are no larger than the data's. Raises :class:`UsageError` where it reads another kind of data.
     """
-    from pretune.answers import answer_of
+    from pretune.answers import ANSWERS, Answer, answer_of
     from pretune.backbones.linear import LINEAR_FEATURES, linear_features
     from pretune.backbones.load import load_backbone
     from pretune.backbones.presets.named import SCRATCH, preset_modality
@@ -49,10 +52,11 @@ def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train
         for dataset in (data[name] for name in splits if name in data):
             for column in ("text", "text_pair"):
                 if column in dataset.column_names:
-                    yield from dataset[column]
+                    yield from _cells(dataset, column)
             for kind in kinds_in(dataset.column_names):
-                for answer in (answer_of(kind, cell) for cell in dataset[kind]):
-                    yield from answer.contents() if answer is not None else ()
+                if ANSWERS[kind].contents is not Answer.contents:
+                    for answer in (answer_of(kind, cell) for cell in _cells(dataset, kind)):
+                        yield from answer.contents() if answer is not None else ()
 
     modality = modality_of(data)
     is_scratch = settings.backbone.startswith(SCRATCH)
@@ -73,6 +77,14 @@ def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train
     )
     _refuse_other(settings, found.modality, modality)
     return found
+
+
+def _cells(dataset: Dataset, column: str) -> Iterator[Any]:
+    """The values of a column in order, in bounded memory."""
+    from pretune.data.checks.rows import column_batches
+
+    for batch in column_batches(dataset, [column]):
+        yield from batch[column]
 
 
 def _is_unspaced(data: Splits) -> bool:
