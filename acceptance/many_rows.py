@@ -18,7 +18,7 @@ _EVERY_S = 0.2
 
 
 def main() -> int:
-    """Write the table; or run the command and print its seconds, those of the processor, and the memory of its own that it held at most."""
+    """Write the table; or run the command and print its seconds and the memory of its own that it held at most."""
     parser = argparse.ArgumentParser(prog="python -m acceptance.many_rows", description=__doc__)
     verbs = parser.add_subparsers(required=True, dest="verb")
     made = verbs.add_parser(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from acceptance import check, digit_strings, digits, heard_words, personal_data,
 from acceptance.chapters import Chapter, ChapterError, Claim, Step, read_chapter
 from acceptance.commands import problem_of, seed_of
 from acceptance.lookup import NotThere, look_up
+from acceptance.places import ROOT
 from acceptance.render import Measured
 from acceptance.running import measure, missing_data
 from acceptance.units import UNITS, reaches
@@ -334,3 +337,17 @@ def test_made_values_stand_where_they_are_said_to(language: str) -> None:
         text, [(named, start, end)] = personal_data.said(f"a {{{kind}}}, {{price}} b", draw, language)
         assert (named, text[:start], text[end : end + 2]) == (kind, "a ", ", ")
         assert len(text[start:end]) > 5
+
+
+def test_many_rows_are_different_and_a_command_over_them_is_measured(tmp_path: Path) -> None:
+    rows = "text,label\n" + "".join(f"{row['text']},{row['label']}\n" for row in make_rows(12))
+    (tmp_path / "few.csv").write_text(rows, encoding="utf-8")
+    words = [sys.executable, "-m", "acceptance.many_rows"]
+    subprocess.run([*words, "make", tmp_path / "few.csv", "300", tmp_path / "many.csv"], check=True, cwd=ROOT)
+    made = (tmp_path / "many.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert len(set(made)) == 300
+    told = subprocess.run([*words, "run", "300", "list"], check=True, cwd=ROOT, capture_output=True, text=True)
+    found = json.loads(told.stdout)
+    assert found["rows"] == 300
+    assert found["seconds"] > 0
+    assert found["memory_bytes"] > 2**20

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pretune.answers import ANSWERS, Answer, Label, Labels, Tags, Text, Value, answer_of
+from pretune.answers import ANSWERS, Answer, Label, Labels, Tags, Text, Value, answer_of, answers_in
 from pretune.errors import DataError
 
 CASES: dict[str, list[Any]] = {
@@ -130,3 +130,11 @@ def test_figures_and_troubles_of_tags() -> None:
     plain = Tags.passport([Tags(("DT", "NN"))] * 5)
     assert plain is not None
     assert plain["sentence"] == "10 words with 2 tags: DT 5, NN 5"
+
+
+def test_equal_labels_are_one_answer() -> None:
+    """A million rows of ten classes were a million answers."""
+    one, none, other, same = answers_in("label", ["red", None, "blue", "".join(["r", "ed"])])
+    assert (one, none, other) == (Label("red"), None, Label("blue"))
+    assert same is one
+    assert answers_in("labels", [["a"], None]) == [Labels(("a",)), None]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import transformers
+from packaging.version import Version
 
 from pretune.backbones.blocks import BlockEncoder
 from pretune.backbones.cpu.fast import make_fast
@@ -36,8 +38,8 @@ def test_a_written_token_looks_where_the_step_that_wrote_it_looked(preset: str) 
     task = TextToText(tiny_encoder(backbone), marks, most=max_length_of(backbone), max_new_tokens=8)
     plain, ordinary = loud(task.build(backbone, seed=1)[0]), make_fast(loud(task.build(backbone, seed=1)[0]))
     found = written_attention(task, plain, ordinary, Example("a", {"text": TEXT}), CPU)
-    if found.attention is None and preset == "t5-tiny":
-        pytest.skip("this version of transformers shows no attention of T5")
+    if preset == "t5-tiny" and Version(transformers.__version__) < Version("5.18"):
+        pytest.skip("up to 5.17 transformers shows no attention of T5")
     assert found.attention is not None
     reading, layers = found.attention.reading, found.attention.layers
     source = sum(not name.startswith("→ ") for name in reading.tokens)

@@ -18,6 +18,7 @@ import numpy as np
 
 from pretune.answers import ANSWERS, Answer, Label, answers_in
 from pretune.config import DataSettings
+from pretune.data.checks.rows import column_values
 from pretune.data.columns.roles import kinds_in
 from pretune.data.splits import Splits
 from pretune.errors import DataError, UsageError
@@ -254,12 +255,8 @@ def label_places(train: datasets.Dataset) -> tuple[np.ndarray, np.ndarray]:
 def _column(dataset: datasets.Dataset, name: str) -> list[Any]:
     """The cells; words that are equal are one object."""
     known: dict[str, str] = {}
-    found: list[Any] = []
-    for batch in dataset.select_columns([name]).with_format("arrow").iter(_CHUNK_ROWS):
-        table: Any = batch
-        cells = table.column(name).to_pylist()
-        found += [known.setdefault(cell, cell) if isinstance(cell, str) else cell for cell in cells]
-    return found
+    cells = column_values(dataset, name)
+    return [known.setdefault(cell, cell) if isinstance(cell, str) else cell for cell in cells]
 
 
 def _units(train: datasets.Dataset, class_N: np.ndarray, seed: int) -> _Units:

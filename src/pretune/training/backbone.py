@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pretune.config import TrainSettings
@@ -11,8 +10,6 @@ from pretune.errors import UsageError
 from pretune.modalities import Modality
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-
     from pretune.backbones.load import Backbone
     from pretune.data.splits import Splits
     from pretune.engine.devices import Device
@@ -42,6 +39,7 @@ def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train
     from pretune.backbones.linear import LINEAR_FEATURES, linear_features
     from pretune.backbones.load import load_backbone
     from pretune.backbones.presets.named import SCRATCH, preset_modality
+    from pretune.data.checks.rows import column_values
     from pretune.data.columns.roles import kinds_in
     from pretune.data.load import modality_of
 
@@ -52,10 +50,10 @@ def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train
         for dataset in (data[name] for name in splits if name in data):
             for column in ("text", "text_pair"):
                 if column in dataset.column_names:
-                    yield from _cells(dataset, column)
+                    yield from column_values(dataset, column)
             for kind in kinds_in(dataset.column_names):
                 if ANSWERS[kind].contents is not Answer.contents:
-                    for answer in (answer_of(kind, cell) for cell in _cells(dataset, kind)):
+                    for answer in (answer_of(kind, cell) for cell in column_values(dataset, kind)):
                         yield from answer.contents() if answer is not None else ()
 
     modality = modality_of(data)
@@ -77,14 +75,6 @@ def find_backbone(settings: Any, data: Splits, splits: tuple[str, ...] = ("train
     )
     _refuse_other(settings, found.modality, modality)
     return found
-
-
-def _cells(dataset: Dataset, column: str) -> Iterator[Any]:
-    """The values of a column in order, in bounded memory."""
-    from pretune.data.checks.rows import column_batches
-
-    for batch in column_batches(dataset, [column]):
-        yield from batch[column]
 
 
 def _is_unspaced(data: Splits) -> bool:

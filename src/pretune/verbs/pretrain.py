@@ -106,12 +106,14 @@ def carry_out_unlabelled(
     from pretune.training.record import carry_out, write_model
 
     objective: Pretraining = setup.objective
-    read_by = told_by_folder(setup.backbone)
+    told = told_by_folder(setup.backbone)
 
     def close() -> None:
         for warning in objective.warnings():
             learning.say.warn(warning)
-        write_model(run, objective.saved(), setup.backbone.processor, objective.to_dict(), read_by)
+        write_model(
+            run, objective.saved(), setup.backbone.processor, objective.to_dict(), () if told is None else told.modes
+        )
         run.write_metrics("held-out", held_out_evaluation(setup, learning))
 
     carry_out(run, settings, data, setup, learning, began=began, resumed=resumed, close=close)

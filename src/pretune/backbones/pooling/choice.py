@@ -40,21 +40,22 @@ def chosen_pooling(asked: str, backbone: Backbone) -> ChosenPooling:
         return ChosenPooling((), "as decoders are read: by their own head, at the last token")
     if backbone.folder is None:
         return ChosenPooling(FRESH, "as fresh encoders are read")
-    if backbone.pooled is not None:
-        return ChosenPooling(backbone.pooled.modes, f"as {backbone.name} is read")
-    told = told_pooling(backbone.folder, getattr(backbone.config, "hidden_size", None))
-    if told is not None:
-        return ChosenPooling(told.modes, f"as {told.where} of {backbone.name} says", notes=told.notes)
+    if (told := told_by_folder(backbone)) is not None:
+        return told
     if reads_whole(backbone.config):
         return ChosenPooling(FRESH, f"as {backbone.config.model_type} is read")
     return ChosenPooling((), "as the architecture has it", is_open=True)
 
 
-def told_by_folder(backbone: Backbone) -> tuple[str, ...]:
-    """The pooling that the folder of a ``backbone`` tells of; none where it tells of none. Raises as :func:`told_pooling`."""
+def told_by_folder(backbone: Backbone) -> ChosenPooling | None:
+    """What the folder of a ``backbone`` says of how it is read; None where it says nothing. Raises as :func:`chosen_pooling`."""
     if backbone.folder is None:
-        return ()
+        return None
     if backbone.pooled is not None:
-        return backbone.pooled.modes
+        return ChosenPooling(backbone.pooled.modes, f"as {backbone.name} is read")
     told = told_pooling(backbone.folder, getattr(backbone.config, "hidden_size", None))
-    return () if told is None else told.modes
+    return (
+        None
+        if told is None
+        else ChosenPooling(told.modes, f"as {told.where} of {backbone.name} says", notes=told.notes)
+    )

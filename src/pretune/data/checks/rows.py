@@ -20,6 +20,7 @@ __all__ = [
     "SHOWN_ROWS",
     "Tally",
     "column_batches",
+    "column_values",
     "distribution",
     "full_texts",
     "histogram_of",
@@ -81,6 +82,12 @@ def column_batches(dataset: datasets.Dataset, columns: list[str]) -> Iterator[di
     arrow = cast("Iterable[pa.Table]", dataset.select_columns(columns).with_format("arrow").iter(_BATCH_ROWS))
     for table in arrow:
         yield table.to_pydict()
+
+
+def column_values(dataset: datasets.Dataset, column: str) -> Iterator[Any]:
+    """The values of a column in order, in bounded memory."""
+    for batch in column_batches(dataset, [column]):
+        yield from batch[column]
 
 
 def full_texts(texts: list[str], pairs: list[str] | None) -> list[str]:

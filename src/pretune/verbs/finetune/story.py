@@ -186,9 +186,7 @@ def build_learning(
     task = _task(settings, data, backbone, run)
     choosing = choosing_rows(task, data, say)
     rows = encode_labelled(task, data, fingerprint, cluster)
-    pooling = decide_pooling(
-        task, settings.pooling, backbone, data, rows, device, say, run=run, by_rows=settings.dp_epsilon is None
-    )
+    pooling = decide_pooling(task, settings.pooling, backbone, data, rows, device, say, run=run, by_rows=settings.dp_epsilon is None)  # fmt: skip
     model, report = task.build(backbone, seed=settings.seed)
     frozen = Frozen(task, model, rows, device, fingerprint, cluster, say)
     held = rows["validation"]
