@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-_EVERY_S = 0.2
+_EVERY_S = 0.02
 
 
 def main() -> int:
