@@ -130,6 +130,9 @@ class _Pretraining(_Text, _Image, _Audio, _Augment, total=False):
     embeddings: Literal['auto', 'cooccurrence', 'random']
     pack: Literal['auto', 'yes', 'no']
 
+class _Stream(_Call, total=False):
+    stream: bool
+
 class _Shard(_Call, total=False):
     shard: bool
 
@@ -162,7 +165,7 @@ class _Train(_Call, total=False):
 class _Learn(_Backbone, _Train, _Text, _Image, _Audio, _Augment, _Clean, _Data, _Run, total=False):
     pass
 
-class _Pretrain(_Learn, _Shard, _Pretraining, total=False):
+class _Pretrain(_Learn, _Shard, _Stream, _Pretraining, total=False):
     batch_size: int | None
 
 class _Privacy(_Call, total=False):

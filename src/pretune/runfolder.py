@@ -9,6 +9,7 @@
     checkpoints/   step-00000500/ ... and LAST (engine/checkpoint.py)
     model/         Hugging Face folder of the best model, with pretune.json and a model card
     predictions/   <split>.jsonl
+    train_keys.npy keys of the rows that were learned from (runs/keys.py)
     metrics.json   {split: evaluation}
     sums.json      sums of the files above that are complete (sums.py); model/ has its own
     report.html
@@ -100,7 +101,8 @@ class RunFolder:
         """The names of the files that the run wrote about itself."""
         names = [name for name in _RECORDS if self.has(name)]
         predictions = (self.path / "predictions").glob("*.jsonl")
-        return [*names, *(f"predictions/{path.name}" for path in sorted(predictions))]
+        keys = sorted(path.name for path in self.path.glob("train_keys-*.npy"))
+        return [*names, *keys, *(f"predictions/{path.name}" for path in sorted(predictions))]
 
     def has(self, name: str) -> bool:
         """Is there such a file?"""

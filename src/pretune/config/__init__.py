@@ -7,6 +7,7 @@ from pretune.config.data import (
     AsReadSettings,
     CleanSettings,
     DataSettings,
+    StreamSettings,
     cleaning_settings,
     cleaning_steps,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "PrivacySettings",
     "RunSettings",
     "ShardSettings",
+    "StreamSettings",
     "TaskSettings",
     "TextSettings",
     "TrainSettings",

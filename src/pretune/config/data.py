@@ -17,6 +17,7 @@ __all__ = [
     "AsReadSettings",
     "CleanSettings",
     "DataSettings",
+    "StreamSettings",
     "cleaning_settings",
     "cleaning_steps",
 ]
@@ -182,6 +183,16 @@ class DataSettings(Settings):
     def elsewhere(self, data: str, **changes: Any) -> Self:
         """The same reading of other data."""
         return dataclasses.replace(self, data=data, train=(), validation=(), test=(), unlabelled=(), **changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamSettings(Settings):
+    """Whether the rows are there as a whole, or come file by file."""
+
+    stream: bool = option(
+        False,
+        "learn from the files of the data one after another, each copied, read and let go when it was learned from: for more than fits the disk or the memory",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,11 +27,12 @@ from pretune.types import SPLIT_NAMES
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["SplitWriter", "canonical_columns", "fingerprint", "load_stored", "store_folder"]
+__all__ = ["SplitWriter", "canonical_columns", "fingerprint", "let_go", "load_stored", "store_folder"]
 
 _FACTS = "facts.json"
 _IN_USE: deque[Hold] = deque(maxlen=64)
-"""Tables outlive any object that is seen here (selections of rows go on mapping them): the latest stay held to the process's end."""
+"""Tables outlive any object that is seen here (selections of rows go on mapping them): the latest stay held to the process's end, or
+until :func:`let_go`."""
 _HELD = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _TYPES = {
     "image": _HELD,
@@ -164,6 +165,12 @@ def load_stored(name: str) -> Splits | None:
     splits, hold = found
     _IN_USE.append(hold)
     return splits
+
+
+def let_go() -> None:
+    """The tables read so far are used no more: where the cache is full, it may drop them."""
+    while _IN_USE:
+        _IN_USE.pop().close()
 
 
 def _splits(folder: Path) -> Splits:

@@ -160,6 +160,27 @@ class Feeds:
         lengths_R = stream.lengths_N[rows_R]
         return cut_by_budget(lengths_R, max_cost=self.max_tokens, max_rows=self.micro_batch_size, least=self.world)
 
+    def state(self) -> dict[str, Any]:
+        """Where it stands, for a checkpoint: updates done, and the rows of a micro-batch, which are fewer than asked after memory ran
+        out (with dropout the cut decides which masks are drawn).
+        """
+        return {"updates": self.updates, "micro_batch_size": self.micro_batch_size}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.updates, self.micro_batch_size = state["updates"], state["micro_batch_size"]
+
+    def begun_part(self) -> Mapping[str, Any] | None:
+        """What is known of the rows whose first update was the last one; None where no part of the rows began with it."""
+        return None
+
+    def parts_ahead(self, updates: int) -> float:
+        """How many parts of the rows are still to be read, about, for so many updates."""
+        return 0.0
+
+    def read_ahead(self) -> None:
+        """Take the next part of the rows at once."""
+
     def __iter__(self) -> Iterator[tuple[list[tuple[int, Feed]], dict[str, Any]]]:
         while True:
             feeds = self.micro_feeds()

@@ -65,7 +65,7 @@ def range_test(
     """
     model_before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     objective_before = {name: tensor.clone() for name, tensor in objective.state_dict().items()}
-    updates_before = feeds.updates
+    feeds_before = feeds.state()
     rates: list[float] = []
     losses: list[float] = []
     mean = 0.0
@@ -84,6 +84,6 @@ def range_test(
     finally:
         model.load_state_dict(model_before)
         objective.load_state_dict(objective_before)
-        feeds.updates = updates_before
+        feeds.restore({**feeds_before, "micro_batch_size": feeds.micro_batch_size})
     assert all(map(math.isfinite, losses)), "the loop refuses other losses"
     return RangeTest(tuple(rates), tuple(losses))

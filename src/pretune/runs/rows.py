@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pretune.errors import CheckFailed, CorruptFile, DataError
+from pretune.errors import CheckFailed, DataError
 from pretune.interface.outcome import Say
 from pretune.modalities import FILES
-from pretune.runfolder import RunFolder, is_run
+from pretune.runfolder import is_run
 from pretune.wording import agree, counted
 
 if TYPE_CHECKING:
@@ -25,17 +24,14 @@ __all__ = [
     "check_ledgers",
     "data_fingerprint",
     "fewer_rows",
-    "leaked_rows",
     "name_groups",
     "parents_of",
     "row_groups",
-    "save_train_keys",
     "tell_findings",
     "tell_reading_of",
 ]
 
 _TRUNCATED_SHARE = 0.01
-_KEYS = "train_keys.npy"
 _SHOWN_FILES = 3
 
 
@@ -169,62 +165,6 @@ def check_ledgers(ledgers: dict[str, dict[str, Any]], say: Say) -> None:
             )
 
 
-def save_train_keys(run: RunFolder, *datasets: Dataset) -> None:
-    """Keep the content keys of the rows that were learned from, sorted, in ``train_keys.npy``."""
-    import numpy as np
-
-    from pretune.data.split import content_keys
-
-    held = io.BytesIO()
-    np.save(held, np.unique(np.concatenate([content_keys(dataset) for dataset in datasets])))
-    run.sums.write(_KEYS, held.getvalue())
-
-
 def parents_of(backbone: str) -> tuple[str, ...]:
     """The run a backbone comes from, as a parent."""
     return (str(Path(backbone)),) if is_run(backbone) else ()
-
-
-def leaked_rows(run: RunFolder, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Which rows the run learned labels from, and which its parents saw and it did not: two bool (N,)."""
-    import numpy as np
-
-    from pretune.data.split import content_keys
-    from pretune.evaluation.leaks import overlap
-
-    keys = content_keys(dataset)
-    own = overlap(_keys(run), keys)
-    seen = np.zeros(len(keys), dtype=bool)
-    for place in lineage(run)[1:]:
-        seen |= overlap(_keys(RunFolder(Path(place))), keys)
-    return own, seen & ~own
-
-
-def lineage(run: RunFolder) -> list[str]:
-    """The run and its ancestors that are still there, nearest first."""
-    found, waiting = [], [str(run.path)]
-    while waiting:
-        place = waiting.pop(0)
-        if place in found or not is_run(place):
-            continue
-        found.append(place)
-        waiting += RunFolder(Path(place)).record.get("parents", [])
-    return found
-
-
-def _keys(run: RunFolder) -> np.ndarray:
-    import numpy as np
-
-    if not run.has(_KEYS):
-        return np.array([], dtype=np.uint64)
-    try:
-        keys = np.lib.format.read_array(io.BytesIO(run.sums.read(_KEYS)), allow_pickle=False)
-        if keys.ndim != 1 or keys.dtype.kind not in "iu":
-            raise ValueError(f"it holds {keys.dtype} {keys.shape}")
-    except (ValueError, EOFError) as error:
-        if isinstance(error, CorruptFile):
-            raise
-        raise CorruptFile(
-            f"{run.path / _KEYS} is damaged: {error}", "restore the file, or train again with --overwrite"
-        ) from None
-    return keys

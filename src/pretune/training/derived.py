@@ -14,6 +14,7 @@ from pretune.interface.outcome import Outcome, Say
 from pretune.machine import Neighbours
 from pretune.options import option
 from pretune.runfolder import RunFolder, open_run
+from pretune.runs.keys import key_files
 from pretune.runs.proven import about_of, refuse_lacking
 from pretune.runs.reading import own_data, own_settings, reading_of
 from pretune.training.setup import open_together
@@ -70,7 +71,7 @@ def open_derived(settings: D, parent: RunFolder, cluster: Cluster) -> AbstractCo
 
 def take_over(run: RunFolder, parent: RunFolder) -> None:
     """Let the new run know what its parent knew of the data: the passport, how rows are read, which were learned from."""
-    for name in ("data.json", "train_keys.npy"):
+    for name in ("data.json", *key_files(parent)):
         run.take_over(name, parent)
     before = parent.record
     kept = {key: before[key] for key in ("data_fingerprint", "backbone", "model") if key in before}

@@ -65,11 +65,14 @@ class Forecast:
     disk_bytes_at_most: int
     minutes_at_most: float | None
     runs: float = 1.0
+    parts_seconds: float = 0.0
 
     @property
     def learning_seconds(self) -> float:
-        """Updates, and the evaluations between them."""
-        seconds = self.updates * self.seconds_per_update + self.evaluations * self.seconds_per_evaluation
+        """Updates, the evaluations between them, and the reading of rows that come in parts."""
+        seconds = (
+            self.updates * self.seconds_per_update + self.evaluations * self.seconds_per_evaluation + self.parts_seconds
+        )
         return seconds if self.minutes_at_most is None else min(seconds, 60 * self.minutes_at_most)
 
     @property
@@ -83,6 +86,7 @@ class Forecast:
             "updates": self.updates,
             "start_seconds": round(self.start_seconds, 1),
             "frozen_seconds": round(self.frozen_seconds, 1),
+            "parts_seconds": round(self.parts_seconds, 1),
             "seconds_per_update": round(self.seconds_per_update, 4),
             "evaluations": self.evaluations,
             "seconds_per_evaluation": round(self.seconds_per_evaluation, 2),
@@ -138,9 +142,10 @@ def _forecast(settings: TrainSettings, learning: Learning, *, start: float, froz
     checkpoint = model + 2 * learned + (model if learning.average else 0)
     updates = learning.pace.total_steps
     evaluations = math.ceil(updates / learning.pace.eval_every) + (learning.begin is not None)
+    parts = _seconds_of_parts(learning, updates)
     return Forecast(
         start, frozen, updates, per_update, evaluations, per_evaluation, peak_memory_bytes(), model + _RECORD_BYTES,
-        model + _RECORD_BYTES + (_CHECKPOINTS + 1) * checkpoint, settings.minutes, runs,
+        model + _RECORD_BYTES + (_CHECKPOINTS + 1) * checkpoint, settings.minutes, runs, parts,
     )  # fmt: skip
 
 
@@ -178,6 +183,15 @@ def _seconds_per_update(learning: Learning) -> float:
     return sum(seconds) / len(seconds) * float(costs.mean() / timed.mean())
 
 
+def _seconds_of_parts(learning: Learning, updates: int) -> float:
+    """To read the files that come after the first, of which one is read for that."""
+    ahead, began = learning.feeds.parts_ahead(updates), time.monotonic()
+    if not ahead:
+        return 0.0
+    learning.feeds.read_ahead()
+    return ahead * (time.monotonic() - began)
+
+
 def _seconds_per_evaluation(learning: Learning) -> float:
     """Of one evaluation of the rows that choose; where it takes long, by the share of the work that was done."""
     goal, done, began = learning.goal, 0, time.monotonic()
@@ -204,6 +218,7 @@ def _text(found: Forecast, learning: Learning, *, halved: bool) -> str:
         if found.frozen_seconds
         else ""
     )
+    once += f", {duration_text(found.parts_seconds)} to read the files in turn" if found.parts_seconds else ""
     tried = "" if found.runs == 1.0 else f" ({found.runs:.3g} whole runs, for the settings that are tried)"
     cut = (
         f" Memory was short: it fits with --micro-batch-size {learning.feeds.micro_batch_size}, as a run finds by itself."

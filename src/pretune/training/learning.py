@@ -124,8 +124,7 @@ class Learning:
         if self.plateau:
             self.plateau.load(state["plateau"])
             self.optim.reduction = self.plateau.reduction
-        self.feeds.updates = state["data"]["updates"]
-        self.feeds.micro_batch_size = state["data"]["micro_batch_size"]
+        self.feeds.restore(state["data"])
         self.budget.used_seconds = state["used_seconds"]
         self._saved_step = found.step
         if self.cluster.is_first:
@@ -210,6 +209,8 @@ class Learning:
             self.run.update_record(training={**training, "range_test": found.to_dict()})
 
     def _log(self, done: Step) -> None:
+        if self.cluster.is_first and (begun := self.feeds.begun_part()) is not None:
+            self.run.log({"kind": "part", "seed": self.seed, "step": done.number, **begun})
         if not self.cluster.is_first or (done.number % self.pace.log_every and done.progress < 1.0):
             return
         from pretune.engine.devices import peak_flops
@@ -310,8 +311,7 @@ class Learning:
             from pretune.engine.parts import save_parts
 
             state = {
-                # Smaller than the setting after memory ran out; with dropout the cut decides which masks are drawn.
-                "data": {"updates": self.feeds.updates, "micro_batch_size": self.feeds.micro_batch_size},
+                "data": self.feeds.state(),
                 "used_seconds": self.budget.used_seconds,
                 "best": self.best,
                 "stale": self.stale,

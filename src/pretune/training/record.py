@@ -64,8 +64,9 @@ def prepare_run(
 ) -> None:
     """Write what is known before the first update: the passport, the keys of the training rows, the run's record."""
     from pretune.data.checks.passport import passport
+    from pretune.runs.keys import save_train_keys
     from pretune.runs.reading import refuse_other_key
-    from pretune.runs.rows import check_ledgers, save_train_keys, tell_findings
+    from pretune.runs.rows import check_ledgers, tell_findings
 
     ledgers = _ledgers(setup, learning)
     check_ledgers(ledgers, say)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pretune.backbones.adaptation.adapt import Adaptation
     from pretune.backbones.adaptation.lora import LowRankSpec
     from pretune.backbones.load import Backbone, LoadReport
+    from pretune.engine.batching import Feeds
     from pretune.engine.devices import Device
     from pretune.engine.parallel import Cluster
     from pretune.engine.plateau import Plateau
@@ -181,9 +182,10 @@ def make_learning(
     default_epochs: float,
     parts_pace: PartsPace | None = None,
     private: Callable[[Adaptation], PrivatePlan | None] = lambda _adaptation: None,
+    feed: Callable[..., Feeds] | None = None,
 ) -> tuple[Setup, Learning]:
     """Put the pieces of a training run together. ``parts_pace`` is how fast the parts of the model learn, where its task says so;
-    ``private`` is asked for a plan once the objective stands.
+    ``private`` is asked for a plan once the objective stands; ``feed`` makes the :class:`Feeds` of streams that are not all there is.
     """
     from pretune.backbones.adaptation.adapt import plan_adaptation
     from pretune.engine.average import Average
@@ -204,7 +206,7 @@ def make_learning(
     rate = _rate(settings, backbone, adaptation, pace_of_parts)
     learner = objective(adaptation)
     plan = private(adaptation)
-    feeds = plan.feeds(streams(learner), settings) if plan else Feeds(
+    feeds = plan.feeds(streams(learner), settings) if plan else (feed or Feeds)(
         streams(learner), seed=settings.seed, max_tokens=settings.max_tokens,
         micro_batch_size=settings.micro_batch_size, rank=cluster.rank, world=cluster.world, in_step=shards is not None,
     )  # fmt: skip

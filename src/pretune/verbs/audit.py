@@ -123,7 +123,7 @@ def _sides(
     """Training rows, and rows that were not learned from; some of many. Raises :class:`DataError` where there are too few."""
     import numpy as np
 
-    from pretune.runs.rows import leaked_rows
+    from pretune.runs.keys import leaked_rows
 
     known_N = leaked_rows(run, held)[0]
     if known_N.any():

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pretune.config import PretrainingSettings, ShardSettings
+from pretune.config import PretrainingSettings, ShardSettings, StreamSettings
+from pretune.data.remote.addresses import is_address
 from pretune.interface.declare import verb
 from pretune.interface.outcome import WAS_FINISHED, Outcome, Say
 from pretune.options import option
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
     from pretune.data.reading import Reading
     from pretune.data.splits import Splits
+    from pretune.engine.batching import Stream
     from pretune.engine.devices import Device
     from pretune.objectives.pretraining import Pretraining
     from pretune.runs.reading import ReadSettings
+    from pretune.tasks.protocols import EncodedRows
     from pretune.training.learning import Learning
     from pretune.training.setup import Setup
+    from pretune.training.streamed import StreamedCorpus
 
 __all__ = [
     "PretrainSettings",
@@ -38,7 +42,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainSettings(LearnSettings, ShardSettings, PretrainingSettings):
+class PretrainSettings(LearnSettings, ShardSettings, StreamSettings, PretrainingSettings):
     """Settings of ``pretune pretrain``."""
 
     verb: ClassVar[str] = "pretrain"
@@ -60,6 +64,9 @@ def pretrain(settings: PretrainSettings, *, say: Say) -> Outcome:
     looked at, validation and test rows are left out. With ``scratch:`` a text model's tokenizer is trained first. Held-out
     rows measure what was learned.
 
+    With ``--stream`` the files of the data come in turn, in another order at each pass, each with its rows shuffled: the first one gives the
+    tokenizer and the held-out rows. Without ``--epochs``, ``--max-steps`` or ``--minutes`` every file is learned from once.
+
     Examples::
 
         pretune pretrain scratch:bert-mini --data corpus.txt --out runs/base
@@ -67,8 +74,12 @@ def pretrain(settings: PretrainSettings, *, say: Say) -> Outcome:
         pretune pretrain MODEL_DIR --data clinic-notes/ --out runs/adapted --epochs 3
         pretune pretrain scratch:vit-mini --data photos/ --out runs/eyes
         pretune pretrain scratch:wavenet-tiny --data clips/ --out runs/sound
+        pretune pretrain scratch:bert-small --data 's3://bucket/part-*.jsonl.gz' --stream --minutes 600 --out runs/large
     """
-    refuse_missing_data(*settings.every_place, out=settings.out)
+    places = [
+        place for place in settings.every_place if not (settings.stream and is_address(place))
+    ]  # not copied as a whole
+    refuse_missing_data(*places, out=settings.out)
     from pretune.engine.parallel import join_cluster
     from pretune.training.forecasting import forecast
     from pretune.training.setup import open_together
@@ -77,9 +88,7 @@ def pretrain(settings: PretrainSettings, *, say: Say) -> Outcome:
     cluster = join_cluster()
     refuse_unshared(settings, cluster)
     if settings.dry_run:
-        return forecast(
-            settings, lambda run: build_learning(settings, run, read_corpus(settings, say), say, cluster)[1]
-        )
+        return forecast(settings, lambda run: build_learning(settings, run, *_corpus(settings, say), say, cluster)[1])
     with open_together(settings, cluster, begun_from=settings.backbone, named_after=settings.place) as (
         settings,
         run,
@@ -92,15 +101,16 @@ def pretrain(settings: PretrainSettings, *, say: Say) -> Outcome:
 
 def _learn(settings: PretrainSettings, run: RunFolder, say: Say, cluster: Any, *, resumed: bool) -> Outcome:
     began = time.monotonic()
-    data = read_corpus(settings, say)
-    setup, learning = build_learning(settings, run, data, say, cluster)
-    carry_out_unlabelled(run, settings, data, setup, learning, began=began, resumed=resumed)
+    data, streamed = _corpus(settings, say)
+    setup, learning = build_learning(settings, run, data, streamed, say, cluster)
+    carry_out_unlabelled(run, settings, data, setup, learning, streamed, began=began, resumed=resumed)
     return pretraining_outcome(run, "is finished")
 
 
 def carry_out_unlabelled(
-    run: RunFolder, settings: Any, data: Splits, setup: Setup, learning: Learning, *, began: float, resumed: bool
-) -> None:
+    run: RunFolder, settings: Any, data: Splits, setup: Setup, learning: Learning, streamed: StreamedCorpus | None = None,
+    *, began: float, resumed: bool,
+) -> None:  # fmt: skip
     """Learn without labels from the run's last state to its end, and keep what was learned and what was measured."""
     from pretune.backbones.pooling.choice import told_by_folder
     from pretune.training.record import carry_out, write_model
@@ -115,8 +125,25 @@ def carry_out_unlabelled(
             run, objective.saved(), setup.backbone.processor, objective.to_dict(), () if told is None else told.modes
         )
         run.write_metrics("held-out", held_out_evaluation(setup, learning))
+        if streamed is not None:
+            run.update_record(streamed={**run.record["streamed"], **streamed.facts(run)})
 
     carry_out(run, settings, data, setup, learning, began=began, resumed=resumed, close=close)
+
+
+def _corpus(settings: PretrainSettings, say: Say) -> tuple[Splits, StreamedCorpus | None]:
+    """The rows to learn from and those held out; of files that come in turn those of the first, and where the others are."""
+    if not settings.stream:
+        return read_corpus(settings, say), None
+    from pretune.training.streamed import StreamedCorpus
+
+    streamed = StreamedCorpus(settings, say)
+    _tell(streamed.data, say)
+    return streamed.data, streamed
+
+
+def _tell(corpus: Splits, say: Say) -> None:
+    say.note(f"{counted(len(corpus['train']))} to learn from, {len(corpus['validation']):,} held out")
 
 
 def read_corpus(settings: PretrainSettings | ReadSettings, say: Say, learned: Reading | None = None) -> Splits:
@@ -130,12 +157,12 @@ def read_corpus(settings: PretrainSettings | ReadSettings, say: Say, learned: Re
     data = load_splits(settings, learned, names=names)
     tell_reading_of(data, say, settings=settings)
     corpus = corpus_of(data, settings.seed)
-    say.note(f"{counted(len(corpus['train']))} to learn from, {len(corpus['validation']):,} held out")
+    _tell(corpus, say)
     return corpus
 
 
 def build_learning(
-    settings: PretrainSettings, run: RunFolder, data: Splits, say: Say, cluster: Any
+    settings: PretrainSettings, run: RunFolder, data: Splits, streamed: StreamedCorpus | None, say: Say, cluster: Any
 ) -> tuple[Setup, Learning]:
     """Backbone, model, objective, optimizer and loop."""
     from pretune.objectives.mixed import start_pretraining
@@ -147,7 +174,7 @@ def build_learning(
         backbone = find_backbone(settings, data)
     device = steady(device, backbone, settings)
     made = start_pretraining(data, backbone, settings, seed=settings.seed)
-    return learning_of(made, settings, run, data, backbone, device, say, cluster)
+    return learning_of(made, settings, run, data, backbone, device, say, cluster, streamed)
 
 
 def learning_of(
@@ -159,11 +186,13 @@ def learning_of(
     device: Device,
     say: Say,
     cluster: Any,
+    streamed: StreamedCorpus | None = None,
 ) -> tuple[Setup, Learning]:
-    """Rows, optimizer and loop of an objective that was started."""
+    """Rows, optimizer and loop of an objective that was started. ``streamed``: the files that come after the rows of ``data``."""
     from pretune.metrics.base import values_of
     from pretune.runs.rows import data_fingerprint
     from pretune.training.setup import make_learning
+    from pretune.training.streamed import CorpusParts
 
     fingerprint = data_fingerprint(data)
     with cluster.first_before_others():
@@ -188,17 +217,22 @@ def learning_of(
     def evaluate(on_batch: Callable[[int], None]) -> dict[str, float]:
         return values_of(made.measure(rows["validation"], device, on_batch))
 
+    def streams(rows: EncodedRows) -> dict[str, Stream]:
+        return made.streams(
+            rows, batch_size=settings.batch_size or made.default_batch_size, group_by_length=settings.group_by_length
+        )
+
+    parts = None
+    if streamed is not None:
+        parts = CorpusParts(streamed, made, run, cluster, streams)
     setup, learning = make_learning(
         settings, run, backbone, made.model, made.report, device, cluster, say,
-        objective=objective,
-        streams=lambda learner: learner.streams(
-            rows["train"], batch_size=settings.batch_size or made.default_batch_size, group_by_length=settings.group_by_length
-        ),
+        objective=objective, streams=lambda _learner: streams(rows["train"]), feed=parts and parts.feeds,
         goal={"metric": made.primary, "rising": made.specs[made.primary].rising, "evaluate": evaluate, "split": "held-out", "costs_N": rows["validation"].lengths_N},
         parts_pace=made.parts_pace(backbone),
-        default_epochs=made.default_epochs[0 if backbone.kind == "scratch" else 1],
+        default_epochs=1.0 if streamed else made.default_epochs[0 if backbone.kind == "scratch" else 1],
     )  # fmt: skip
-    setup.learn_from(rows, fingerprint)
+    setup.learn_from(rows, fingerprint if streamed is None else f"{streamed.identity}{fingerprint}")
     return setup, learning
 
 

@@ -22,7 +22,7 @@ from pretune.files import cache_dir, read_json, write_json
 from pretune.hub import quiet_hub
 from pretune.wording import counted
 
-__all__ = ["by_address", "copied", "facts_of", "local", "state_of", "tell_by_address"]
+__all__ = ["by_address", "copied", "facts_of", "let_go", "local", "state_of", "tell_by_address"]
 
 _KIND, _ABOUT, _FILES = "remote", "copy.json", "files"
 _THREADS, _PIECE = 8, 1 << 20
@@ -62,6 +62,13 @@ def copied(address: str) -> list[str]:
     )
     _copies[address] = _kept[found.folder] = found
     return found.places
+
+
+def let_go(address: str) -> None:
+    """The copy of what lies at the address is used no more: where the cache is full, it may drop it."""
+    copy = _copies.pop(address, None)
+    if copy is not None:
+        _kept.pop(copy.folder, None)
 
 
 def local(place: str | None) -> str | None:

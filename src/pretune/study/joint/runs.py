@@ -23,7 +23,8 @@ __all__ = ["finish_learning", "note_beginning"]
 
 def note_beginning(run: RunFolder, joint: JointLearning, say: Say, *, resumed: bool) -> None:
     """Write what is known before the first update. Raises :class:`RunError` where a run goes on with other data."""
-    from pretune.runs.rows import check_ledgers, save_train_keys
+    from pretune.runs.keys import save_train_keys
+    from pretune.runs.rows import check_ledgers
 
     say.note(told_groups(joint))
     before = run.record.get("data_fingerprint")
@@ -114,7 +115,7 @@ def _write_task_run(
     """``RUN/<task>``: a run folder with the model, whose trunk the other tasks' have too."""
     from pretune.data.checks.passport import passport
     from pretune.report.card import write_card
-    from pretune.runs.rows import save_train_keys
+    from pretune.runs.keys import save_train_keys
     from pretune.training.record import loading_facts, write_model
 
     own = RunFolder(run.path / part.name)

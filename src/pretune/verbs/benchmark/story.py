@@ -132,8 +132,8 @@ def _rows(settings: BenchmarkSettings, variants: list[Variant]) -> Dataset:
     """The rows that every run answers, drawn from the data of the first. A run that learned from most of them is unusable."""
     import numpy as np
 
+    from pretune.runs.keys import leaked_rows
     from pretune.runs.reading import own_data
-    from pretune.runs.rows import leaked_rows
 
     data = own_data(variants[0].run)
     if settings.split not in data or len(data[settings.split]) == 0:

@@ -120,7 +120,7 @@ def held_out(run: RunFolder, rows: Dataset, what: str, notes: list[str]) -> Data
     """The rows that the run did not learn from; how many it did is noted."""
     import numpy as np
 
-    from pretune.runs.rows import leaked_rows
+    from pretune.runs.keys import leaked_rows
 
     known_N = leaked_rows(run, rows)[0]
     if known := int(known_N.sum()):

@@ -178,7 +178,7 @@ def _require_split(data: Splits, split: str, place: str) -> Dataset:
 def _known_rows(settings: EvaluateSettings, run: RunFolder, rows: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Which rows were learned from; refuses to call a split of such rows anything but training rows."""
     from pretune.evaluation.leaks import require_held_out
-    from pretune.runs.rows import leaked_rows
+    from pretune.runs.keys import leaked_rows
 
     known, seen = leaked_rows(run, rows)
     if settings.split != "train":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pretune.files import translate_disk_errors
 from pretune.runfolder import RunFolder, machine_facts, now
+from pretune.runs.keys import key_files
 from pretune.sums import Sums, sealed_folder
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def take_over(run: RunFolder, kept: RunFolder, *, seconds: float, **told: Any) -
     Sums(kept.model_dir).check()
     with sealed_folder(run.model_dir) as copied, translate_disk_errors(copied):
         shutil.copytree(kept.model_dir, copied, dirs_exist_ok=True)
-    for name in ("data.json", "log.jsonl", "train_keys.npy"):
+    for name in ("data.json", "log.jsonl", *key_files(kept)):
         run.take_over(name, kept)
     run.update_record(
         **{key: kept.record[key] for key in _OF_THE_KEPT if key in kept.record},
