@@ -26,14 +26,18 @@ def main() -> int:
     )
     made.add_argument("table", type=Path, help="CSV file with text and label")
     made.add_argument("rows", type=int)
-    made.add_argument("out", type=Path, help="CSV file to write")
+    made.add_argument("out", type=Path, help="CSV file to write; with --files a folder")
+    made.add_argument("--files", type=int, default=0, help="so many files with the rows among them")
     run = verbs.add_parser("run", help="a command of pretune over so many rows")
     run.add_argument("rows", type=int)
     run.add_argument("words", nargs=argparse.REMAINDER)
     asked = parser.parse_args()
     if asked.verb == "run":
         return _run(asked.rows, asked.words)
-    _make(asked.table, asked.rows, asked.out)
+    if asked.files:
+        asked.out.mkdir()
+    parts = [asked.out / f"part-{number}.csv" for number in range(asked.files)] or [asked.out]
+    _make(asked.table, asked.rows // len(parts), parts)
     _tell({"rows": asked.rows})
     return 0
 
@@ -42,16 +46,18 @@ def _tell(found: dict[str, float]) -> None:
     sys.stdout.write(f"{json.dumps(found)}\n")
 
 
-def _make(table: Path, rows: int, out: Path) -> None:
+def _make(table: Path, rows: int, parts: list[Path]) -> None:
+    """``rows`` in each of the files."""
     with table.open(encoding="utf-8", newline="") as file:
         held = [(row["text"], row["label"]) for row in csv.DictReader(file)]
     draw = random.Random(0)
-    with out.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["text", "label"])
-        for _ in range(rows):
-            (one, label), (other, _) = draw.choice(held), draw.choice(held)
-            writer.writerow([f"{one[: len(one) // 2]}{other[len(other) // 2 :]}{draw.randrange(10**6)}", label])
+    for part in parts:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["text", "label"])
+            for _ in range(rows):
+                (one, label), (other, _) = draw.choice(held), draw.choice(held)
+                writer.writerow([f"{one[: len(one) // 2]}{other[len(other) // 2 :]}{draw.randrange(10**6)}", label])
 
 
 def _run(rows: int, words: list[str]) -> int:
