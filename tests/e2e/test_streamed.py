@@ -17,7 +17,7 @@ from conftest import make_rows
 from pretune.data.remote import copies
 from pretune.data.split import content_key
 from pretune.runfolder import RunFolder
-from pretune.training.streamed import StreamedCorpus
+from pretune.verbs.pretrain.streamed import StreamedCorpus
 
 ROWS = 90
 FILES = ("a.jsonl", "b.jsonl", "c.jsonl")

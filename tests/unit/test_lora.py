@@ -22,7 +22,7 @@ from pretune.runfolder import RunFolder
 from pretune.runs.proven import open_model
 from pretune.training.settings import FinetuneSettings
 from pretune.verbs.finetune.story import finetune
-from pretune.verbs.pretrain import PretrainSettings, pretrain
+from pretune.verbs.pretrain.story import PretrainSettings, pretrain
 
 SMALL = {"vocab_size": 50, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "num_hidden_layers": 2}
 CONFIGS: dict[str, dict[str, Any]] = {

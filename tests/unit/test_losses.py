@@ -17,10 +17,10 @@ from pretune.files import write_json
 from pretune.interface.outcome import Silent
 from pretune.runfolder import RunFolder
 from pretune.training.settings import FinetuneSettings
-from pretune.verbs import pretrain
 from pretune.verbs.evaluate.story import EvaluateSettings, _rows_to_score
 from pretune.verbs.finetune.story import read_labelled
-from pretune.verbs.pretrain import PretrainSettings
+from pretune.verbs.pretrain import story as pretrain
+from pretune.verbs.pretrain.story import PretrainSettings
 from pretune.verbs.probe.story import ProbeSettings
 from pretune.verbs.probe.story import _data as read_to_probe
 

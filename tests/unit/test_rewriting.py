@@ -19,7 +19,7 @@ from pretune.modalities.text.encoder import TextEncoder
 from pretune.modalities.text.rewriter import Rewriter
 from pretune.training import rewriting
 from pretune.verbs.finetune.story import FinetuneSettings, finetune, read_labelled
-from pretune.verbs.pretrain import PretrainSettings, pretrain
+from pretune.verbs.pretrain.story import PretrainSettings, pretrain
 from tiny import tiny_backbone
 
 

@@ -26,7 +26,7 @@ from pretune.objectives.pretraining import Pretraining
 from pretune.options import Settings, flag_of
 from pretune.tasks import TASKS, Task, check_settings
 from pretune.training.settings import FinetuneSettings
-from pretune.verbs.pretrain import PretrainSettings
+from pretune.verbs.pretrain.story import PretrainSettings
 from tiny import (
     dataset_of,
     tiny_audio_backbone,

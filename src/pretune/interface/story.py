@@ -35,7 +35,12 @@ VERBS: tuple[VerbEntry, ...] = (
         "say which rows to label next, and whether asking beats drawing them",
         room="verbs.ask",
     ),
-    VerbEntry("pretrain", "learn", "learn from unlabelled texts, pictures or clips, from scratch or on from a model"),
+    VerbEntry(
+        "pretrain",
+        "learn",
+        "learn from unlabelled texts, pictures or clips, from scratch or on from a model",
+        room="verbs.pretrain",
+    ),
     VerbEntry("finetune", "learn", "learn a task from labelled rows", room="verbs.finetune"),
     VerbEntry(
         "multitask", "learn", "learn several tasks at once on one trunk, and say whether it is worth it", room="study"

@@ -34,7 +34,7 @@ def distill_pretraining(settings: DistillSettings, say: Say, cluster: Cluster) -
     """From rows without labels to a pre-trained run. Raises :class:`UsageError` for what only labels would need."""
     from pretune.training.forecasting import forecast
     from pretune.training.setup import open_together
-    from pretune.verbs.pretrain import carry_out_unlabelled, pretraining_outcome, read_corpus
+    from pretune.verbs.pretrain.story import carry_out_unlabelled, pretraining_outcome, read_corpus
 
     if not settings.teacher:
         raise UsageError(
@@ -94,7 +94,7 @@ def _build(
     from pretune.training.backbone import steady
     from pretune.training.setup import choose
     from pretune.verbs.distill.student import student_backbone
-    from pretune.verbs.pretrain import learning_of
+    from pretune.verbs.pretrain.story import learning_of
 
     device = choose(settings, run, cluster)
     teacher = load_backbone(settings.run)

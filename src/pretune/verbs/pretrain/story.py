@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pretune.tasks.protocols import EncodedRows
     from pretune.training.learning import Learning
     from pretune.training.setup import Setup
-    from pretune.training.streamed import StreamedCorpus
+    from pretune.verbs.pretrain.streamed import StreamedCorpus
 
 __all__ = [
     "PretrainSettings",
@@ -135,7 +135,7 @@ def _corpus(settings: PretrainSettings, say: Say) -> tuple[Splits, StreamedCorpu
     """The rows to learn from and those held out; of files that come in turn those of the first, and where the others are."""
     if not settings.stream:
         return read_corpus(settings, say), None
-    from pretune.training.streamed import StreamedCorpus
+    from pretune.verbs.pretrain.streamed import StreamedCorpus
 
     streamed = StreamedCorpus(settings, say)
     _tell(streamed.data, say)
@@ -192,7 +192,7 @@ def learning_of(
     from pretune.metrics.base import values_of
     from pretune.runs.rows import data_fingerprint
     from pretune.training.setup import make_learning
-    from pretune.training.streamed import CorpusParts
+    from pretune.verbs.pretrain.streamed import CorpusParts
 
     fingerprint = data_fingerprint(data)
     with cluster.first_before_others():

@@ -1,0 +1,1 @@
+"""``pretune pretrain``."""
