@@ -36,11 +36,17 @@ class Clock:
 
 def test_calls_are_made_in_turn_until_each_was_busy(monkeypatch: pytest.MonkeyPatch):
     clock = Clock(monkeypatch)
-    found = latency.measure_latency({"quick": clock.call("quick", 0.01), "slow": clock.call("slow", 0.1)}, seconds=0.2)
+    found = latency.measure_latency({"quick": clock.call("quick", 0.01), "slow": clock.call("slow", 0.03)}, seconds=0.2)
     assert clock.made == ["quick", "slow"] * (len(clock.made) // 2)
     assert found["quick"].n == found["slow"].n == pytest.approx(20, abs=1)
     assert found["quick"].p50_ms == pytest.approx(10)
-    assert found["slow"].p50_ms == pytest.approx(100)
+    assert found["slow"].p50_ms == pytest.approx(30)
+
+
+def test_what_is_far_slower_ends_the_turns_after_four_times_as_long(monkeypatch: pytest.MonkeyPatch):
+    clock = Clock(monkeypatch)
+    found = latency.measure_latency({"quick": clock.call("quick", 0.01), "slow": clock.call("slow", 1.0)}, seconds=2.0)
+    assert found["quick"].n == found["slow"].n == pytest.approx(8, abs=1), "in place of 200"
 
 
 def test_the_first_calls_are_not_counted_and_five_are_at_least(monkeypatch: pytest.MonkeyPatch):

@@ -12,6 +12,7 @@ import numpy as np
 __all__ = ["Latency", "crowded", "latency_by_size", "measure_latency"]
 
 _FEWEST = 5
+_LONGEST = 4
 _SIZES = (1, 32)
 _PARTS = 5
 _CLEARLY = 0.9
@@ -41,17 +42,20 @@ class Latency:
 def measure_latency(
     calls: Mapping[str, Callable[[], None]], *, seconds: float = 3.0, warmup: int = 3
 ) -> dict[str, Latency]:
-    """The latency of each call. One call of each is made in turn until each was busy for ``seconds``, five times at least;
-    what others do on the machine meanwhile falls on all of them alike. The first ``warmup`` rounds are not counted.
+    """The latency of each call. One call of each is made in turn until each was busy for ``seconds``, or one of them for four times
+    as long, five times at least; what others do on the machine meanwhile falls on all of them alike. The first ``warmup`` rounds
+    are not counted.
     """
     taken: dict[str, list[float]] = {name: [] for name in calls}
     rounds = 0
-    while rounds < warmup + _FEWEST or any(sum(times) < seconds for times in taken.values()):
+    busy = dict.fromkeys(calls, 0.0)
+    while rounds < warmup + _FEWEST or (min(busy.values()) < seconds and max(busy.values()) < _LONGEST * seconds):
         for name, call in calls.items():
             began = time.perf_counter()
             call()
             if rounds >= warmup:
                 taken[name].append(time.perf_counter() - began)
+                busy[name] += taken[name][-1]
         rounds += 1
     return {name: _summary(times) for name, times in taken.items()}
 
