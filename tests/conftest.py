@@ -8,11 +8,10 @@ import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from typed import python_in
+from typed import hasten, python_in
 
 ROOT = Path(__file__).parents[1]
 
@@ -128,17 +127,8 @@ def short_timings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Latencies are measured, but for a moment, and in forked processes: for tests that look at none. How they are measured has
     tests of its own.
     """
-    from pretune import trial
-    from pretune.evaluation import latency, worker
-    from pretune.verbs.benchmark import fleet as benchmark_fleet
-
-    measure = latency.measure_latency
     with pytest.MonkeyPatch.context() as patch, python_in(tmp_path_factory.mktemp("python")) as python:
-        for module in (trial, worker):
-            patch.setattr(module, "sys", SimpleNamespace(executable=str(python)))
-        patch.setattr(latency, "measure_latency", lambda calls, **_: measure(calls, seconds=0.01, warmup=0))
-        for name, few in {"ROUNDS": 2, "WARMUP": 1, "_TRIED": 1, "_FEWEST_CALLS": 1}.items():
-            patch.setattr(benchmark_fleet, name, few)
+        hasten(python, patch.setattr)
         yield
 
 

@@ -15,13 +15,15 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from clocks import HANG_SECONDS
 from forked import preloaded
 
-__all__ = ["Shell", "python_in", "shell_in"]
+__all__ = ["Shell", "hasten", "python_in", "shell_in"]
 
 _READ_AT_START = ("PYTHONHASHSEED", "PYTHONIOENCODING")
 _STAND_IN = """#!{python} -IS
@@ -56,8 +58,11 @@ class Shell:
 
 @contextlib.contextmanager
 def shell_in(folder: Path, aside: Path) -> Iterator[Shell]:
-    """A shell in ``folder``; the stand-in for ``pretune`` lies in ``aside``."""
-    with _stand_in(aside, "pretune", _COMMAND) as stand_in:
+    """A shell in ``folder``; the stand-in for ``pretune`` lies in ``aside``. Its calls are hastened, but for those that are processes
+    from the beginning.
+    """
+    (aside / "trials").mkdir()
+    with python_in(aside / "trials") as python, _stand_in(aside, "pretune", _COMMAND, python) as stand_in:
         path = os.pathsep.join((str(stand_in.parent), str(Path(sys.executable).parent), os.environ["PATH"]))
         yield Shell(folder, {**os.environ, "PATH": path})
 
@@ -69,8 +74,22 @@ def python_in(aside: Path) -> Iterator[Path]:
         yield stand_in
 
 
+def hasten(python: Path, put: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Trials and workers are forked by the stand-in ``python``, and latencies are measured for a moment."""
+    from pretune import trial
+    from pretune.evaluation import latency, worker
+    from pretune.verbs.benchmark import fleet
+
+    measure = latency.measure_latency
+    for module in (trial, worker):
+        put(module, "sys", SimpleNamespace(executable=str(python)))
+    put(latency, "measure_latency", lambda calls, **_: measure(calls, seconds=0.01, warmup=0))
+    for name, few in {"ROUNDS": 2, "WARMUP": 1, "_TRIED": 1, "_FEWEST_CALLS": 1}.items():
+        put(fleet, name, few)
+
+
 @contextlib.contextmanager
-def _stand_in(aside: Path, name: str, command: list[str]) -> Iterator[Path]:
+def _stand_in(aside: Path, name: str, command: list[str], hastened: Path | None = None) -> Iterator[Path]:
     """A program whose calls become forked processes. ``command`` is what Python is to be called with before its own words."""
     place, stand_in = aside / "socket", aside / "bin" / name
     stand_in.parent.mkdir()
@@ -80,23 +99,23 @@ def _stand_in(aside: Path, name: str, command: list[str]) -> Iterator[Path]:
     with socket.socket(socket.AF_UNIX) as calls:
         calls.bind(str(place))
         calls.listen()
-        threading.Thread(target=_answer, args=(calls,), daemon=True).start()
+        threading.Thread(target=_answer, args=(calls, hastened), daemon=True).start()
         yield stand_in
         calls.shutdown(socket.SHUT_RDWR)
 
 
-def _answer(calls: socket.socket) -> None:
+def _answer(calls: socket.socket, hastened: Path | None) -> None:
     """A process for each call, until nobody listens any more."""
     context = preloaded()
     with contextlib.suppress(OSError):
         while True:
             call, _ = calls.accept()
             with call:
-                context.Process(target=_be_called, args=(call,)).start()
+                context.Process(target=_be_called, args=(call, hastened)).start()
             multiprocessing.active_children()  # those that ended are waited for
 
 
-def _be_called(call: socket.socket) -> None:
+def _be_called(call: socket.socket, hastened: Path | None) -> None:
     """Take the streams, the folder and the variables of who calls; tell the exit code."""
     size, streams, _, _ = socket.recv_fds(call, 8, 3)
     command, words, folder, variables = json.loads(_received(call, int.from_bytes(size, "big")))
@@ -110,6 +129,8 @@ def _be_called(call: socket.socket) -> None:
     os.environ.update(variables)
     code = 70
     try:
+        if hastened is not None:
+            hasten(hastened)
         code = _run(command, words)
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
