@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from safetensors.torch import load_file
@@ -13,30 +15,36 @@ from safetensors.torch import load_file
 from clocks import HANG_SECONDS
 from conftest import ROOT
 from tiny import largest_difference
+from typed import python_in
 
 
-def torchrun(
-    *words: str, processes: int = 2, timeout: int = HANG_SECONDS, **env: str
+def torchrun(*words: str, processes: int = 2, **env: str) -> subprocess.CompletedProcess[str]:
+    """What a program of several processes said, each started from the beginning."""
+    agent = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    return _said([*agent, *words], env, lambda agent: agent.pid)
+
+
+def forked_torchrun(*words: str, processes: int = 2, **env: str) -> subprocess.CompletedProcess[str]:
+    """The same, and agent and processes have the libraries loaded already (:mod:`forked_torchrun`)."""
+    with tempfile.TemporaryDirectory() as aside, python_in(Path(aside)) as python:
+        place = Path(aside) / "agent"
+        command = [str(python), "-m", "forked_torchrun", str(place), str(processes), *words]
+        return _said(command, env, lambda _: int(place.read_text()))
+
+
+def _said(
+    command: list[str], env: Mapping[str, str], group: Callable[[subprocess.Popen[str]], int]
 ) -> subprocess.CompletedProcess[str]:
-    """What a program of several processes said. Raises :class:`subprocess.TimeoutExpired`, and then none of them is left."""
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        str(processes),
-        *words,
-    ]
+    """Raises :class:`subprocess.TimeoutExpired`, and then none of them is left."""
     paths = {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         command, env={**os.environ, **paths, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     ) as process:  # fmt: skip
         try:
-            out, error = process.communicate(timeout=timeout)
+            out, error = process.communicate(timeout=HANG_SECONDS)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            os.killpg(group(process), signal.SIGKILL)
             raise
     return subprocess.CompletedProcess(command, process.returncode, out, error)
 

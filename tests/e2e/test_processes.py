@@ -13,7 +13,7 @@ from cli_calls import QUICK, TINY, call, done, refused
 from conftest import make_rows, write_csv
 from pretune.evaluation import latency
 from pretune.files import read_json
-from processes import torchrun, weights_apart
+from processes import forked_torchrun, weights_apart
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -57,7 +57,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name in MADE:
             done(*words_of(place, name, "one"))
     (place / "both.py").write_text(BOTH, encoding="utf-8")
-    said = torchrun(str(place / "both.py"), json.dumps([words_of(place, name, "two") for name in MADE]))
+    said = forked_torchrun(str(place / "both.py"), json.dumps([words_of(place, name, "two") for name in MADE]))
     assert said.returncode == 0, said.stderr[-3000:]
     assert len([line for line in said.stdout.splitlines() if "is finished" in line]) == len(MADE)
     return place

@@ -13,7 +13,8 @@ from cli_calls import QUICK, TINY, call, done, refused
 from conftest import make_rows, write_csv
 from pretune.engine import checkpoint
 from pretune.errors import CorruptFile
-from processes import torchrun, weights_apart
+from pretune.files import read_json
+from processes import forked_torchrun, weights_apart
 
 PATIENT = pytest.mark.timeout(1800)
 
@@ -30,14 +31,14 @@ EACH = """
 import json, os, signal, sys
 from pretune.cli import main
 from pretune.engine import parts
-kill = os.environ.get("KILL_BEFORE_SEAL_OF")
 class Killed(parts.NewCheckpoint):
     def close(self, state):
-        if kill and self.step == int(kill):
+        if self.step == 4:
             os.kill(os.getpid(), signal.SIGKILL)
         super().close(state)
-parts.NewCheckpoint = Killed
+plain = parts.NewCheckpoint
 for words in json.loads(sys.argv[1]):
+    parts.NewCheckpoint = Killed if words[-2] in sys.argv[2:] else plain
     assert main(words) == 0, words
 """
 
@@ -58,9 +59,11 @@ class World:
         data = self.rows if verb == "finetune" else self.place / "corpus.txt"
         return [verb, *rest, "--data", str(data), *LEARN, "--quiet", "--out", str(self.place / out / name)]
 
-    def shared(self, processes: int, out: str, *names: str, **env: str) -> Any:
-        asked = json.dumps([[*self.words(name, out), "--shard"] for name in names])
-        return torchrun(str(self.place / "each.py"), asked, processes=processes, **env)
+    def shared(self, processes: int, *runs: tuple[str, str], killed: str = "nothing") -> Any:
+        """Learn runs of these folders and names one after another; all in the folder ``killed`` end at their second save."""
+        asked = json.dumps([[*self.words(name, out), "--shard"] for out, name in runs])
+        ended = [str(self.place / out / name) for out, name in runs if out == killed]
+        return forked_torchrun(str(self.place / "each.py"), asked, *ended, processes=processes)
 
     def log(self, out: str, name: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.place / out / name / "log.jsonl").read_text().splitlines()]
@@ -81,13 +84,20 @@ def assert_alike(world: World, name: str, one: str, other: str) -> None:
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
-@pytest.mark.slow
-@PATIENT
-def test_three_processes_that_share_a_model_learn_the_weights_of_one(world: World) -> None:
+@pytest.fixture(scope="module")
+def three(world: World) -> Any:
+    """What three processes said that learned all of ``MADE``, and were killed by the system in the save of one run more, after all parts
+    are written and before they are sealed.
+    """
     for name in MADE:
         done(*world.words(name, "one"))
-    said = world.shared(3, "three", *MADE)
-    assert said.returncode == 0, said.stderr[-3000:]
+    return world.shared(3, *(("three", name) for name in MADE), ("killed", "classes"), killed="killed")
+
+
+@pytest.mark.slow
+@PATIENT
+def test_three_processes_that_share_a_model_learn_the_weights_of_one(world: World, three: Any) -> None:
+    assert len([line for line in three.stdout.splitlines() if "is finished" in line]) == len(MADE), three.stderr[-3000:]
     for name in MADE:
         assert_alike(world, name, "one", "three")
         assert not (world.place / "three" / name / "checkpoints").exists()
@@ -95,32 +105,26 @@ def test_three_processes_that_share_a_model_learn_the_weights_of_one(world: Worl
 
 @pytest.mark.slow
 @PATIENT
-def test_a_shared_run_that_is_killed_goes_on_in_another_number_of_processes(world: World) -> None:
-    """Killed by the system in the middle of a save, after all parts are written and before they are sealed."""
-    if not (world.place / "one" / "classes").exists():
-        done(*world.words("classes", "one"))
-    said = world.shared(3, "killed", "classes", KILL_BEFORE_SEAL_OF="4")
-    assert said.returncode != 0
+def test_a_shared_run_that_is_killed_goes_on_in_another_number_of_processes(world: World, three: Any) -> None:
+    assert three.returncode != 0
     run = world.place / "killed" / "classes"
     saved = run / "checkpoints"
     assert checkpoint.steps_on_disk(saved) == [2]
     assert len(list((saved / "step-00000002").glob("shard-*.safetensors"))) == 3, "each process wrote its part"
     assert [path.name for path in saved.glob(".tmp-*")] == [".tmp-step-00000004-parts"]
     shutil.copytree(run, world.place / "damaged" / "classes")
-    again = world.shared(2, "killed", "classes")
-    assert again.returncode == 0, again.stderr[-3000:]
-    assert_alike(world, "classes", "one", "killed")
-
     part = next((world.place / "damaged" / "classes" / "checkpoints" / "step-00000002").glob("shard-00002*"))
     content = bytearray(part.read_bytes())
     content[-9] ^= 4
     part.write_bytes(content)
     with pytest.raises(CorruptFile, match="shard-00002"):
         checkpoint.verify(part.parent)
-    lost = world.shared(2, "damaged", "classes")
-    assert lost.returncode != 0
-    assert "shard-00002" in lost.stderr
-    assert "start again with --overwrite" in lost.stderr
+    again = world.shared(2, ("killed", "classes"), ("damaged", "classes"))
+    assert read_json(run / "run.json")["status"] == "finished", again.stderr[-3000:]
+    assert_alike(world, "classes", "one", "killed")
+    assert again.returncode != 0
+    assert "shard-00002" in again.stderr
+    assert "start again with --overwrite" in again.stderr
 
 
 REFUSED: dict[str, tuple[tuple[str, ...], str]] = {

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from conftest import make_rows, write_csv
 from pretune import cli
 from pretune.engine.parallel import Cluster, join_cluster
-from processes import torchrun, weights_apart
+from processes import forked_torchrun, torchrun, weights_apart
 from tiny import Rig, largest_difference, weights_of
 
 SETTINGS: list[dict[str, Any]] = [
@@ -134,7 +134,7 @@ def test_several_seeds_and_a_default_folder_under_torchrun(tmp_path: Path) -> No
     script = "import os, runpy, sys; os.chdir(sys.argv.pop(1)); runpy.run_module('pretune', run_name='__main__')"
     (tmp_path / "start.py").write_text(script)
     words = [word if word != "12" else "4" for word in FINETUNE]
-    done = torchrun(str(tmp_path / "start.py"), str(tmp_path), *words, "--data", data, "--seeds", "2")
+    done = forked_torchrun(str(tmp_path / "start.py"), str(tmp_path), *words, "--data", data, "--seeds", "2")
     assert done.returncode == 0, done.stderr[-3000:]
     (run,) = (tmp_path / "runs").iterdir()
     record = json.loads((run / "run.json").read_text())
