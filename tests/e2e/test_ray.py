@@ -17,7 +17,7 @@ from pretune.runfolder import RunFolder
 
 RECIPE = """
 out: {out}
-defaults: {{data: {data}, threads: 1, precision: fp32, vocab-size: 300, max-steps: 100, eval-every: 10%, save-every: 5}}
+defaults: {{data: {data}, threads: 1, precision: fp32, vocab-size: 300, max-steps: 30, eval-every: 50%, save-every: 5}}
 steps:
   first: {{verb: finetune, backbone: scratch:bert-tiny, seed: 1}}
   second: {{verb: finetune, backbone: scratch:bert-tiny, seed: 2}}

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cli_calls import call, done, refused, refuses
@@ -16,6 +17,8 @@ from clocks import HANG_SECONDS
 from conftest import write_csv
 from pretune.files import read_json
 from pretune.runfolder import RunFolder
+from pretune.study.engines import process as step_process
+from typed import python_in
 from unsealed import unsealed
 
 RECIPE = """
@@ -293,11 +296,13 @@ def _weights(out: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_steps_side_by_side_give_what_they_give_one_by_one(recipe: Path) -> None:
+def test_steps_side_by_side_give_what_they_give_one_by_one(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = recipe.parent / "out"
     done("run", recipe)
     alone, told = _weights(out), read_json(out / "recipe.json")["steps"]
-    done("run", recipe, "--jobs", 2, "--overwrite")
+    with python_in(recipe.parent) as python:
+        monkeypatch.setattr(step_process, "sys", SimpleNamespace(executable=str(python)))
+        done("run", recipe, "--jobs", 2, "--overwrite")
     assert _weights(out) == alone
     beside = read_json(out / "recipe.json")["steps"]
     assert beside.keys() == told.keys()

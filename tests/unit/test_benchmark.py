@@ -14,6 +14,7 @@ import pytest
 from clocks import clock_of
 from conftest import make_rows, write_csv
 from pretune.errors import CheckFailed, RunError, UsageError
+from pretune.evaluation import worker
 from pretune.evaluation.benchmark import pareto_front, standing_of, summary, table_rows, told
 from pretune.evaluation.worker import Worker, WorkerLost
 from pretune.files import read_json, write_json
@@ -24,6 +25,7 @@ from pretune.verbs.benchmark.story import _evaluated, _split_of, benchmark, same
 from pretune.verbs.evaluate.story import evaluate
 from pretune.verbs.finetune.story import finetune
 from tiny import CPU
+from typed import python_in
 
 QUICK: dict[str, Any] = {"seconds": 0.02, "rows": 16, "resamples": 100, "threads": 1}
 
@@ -218,7 +220,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_a_benchmark_measures_what_it_can_and_names_the_rest(place: Path):
+def test_a_benchmark_measures_what_it_can_and_names_the_rest(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with python_in(tmp_path) as python:
+        monkeypatch.setattr(worker, "sys", SimpleNamespace(executable=str(python)))
+        _measures_what_it_can_and_names_the_rest(place)
+
+
+def _measures_what_it_can_and_names_the_rest(place: Path) -> None:
     from pretune.report.page import write_report
 
     out = place / "bench"
