@@ -54,6 +54,7 @@ _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 _OPENS_FOLDERS = hasattr(os, "O_DIRECTORY")
 """Windows opens no folders."""
 _NO_FILES = ("/dev/", "/proc/", "/sys/")
+_LINES = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _CACHE_IS_FULL = "that is the cache, which saves work and can be emptied: pretune cache --clear; or let PRETUNE_CACHE name a folder on a disk with more space"
 _RESTORE = "restore the file, or start again with --overwrite"
 
@@ -173,7 +174,7 @@ def jsonable(value: Any) -> Any:
 
 def json_text(value: Any) -> str:
     """A value as one line of JSON. Raises ValueError for NaN and infinity, which JSON has not."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return _LINES.encode(value)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from pretune.errors import DataError
 from pretune.metrics.base import values_of
 from pretune.tasks import TASKS
 from pretune.tasks.predicting import predict_items, predict_rows
+from pretune.types import Example
 from tiny import CPU
 
 BEST = {"perplexity": 1.0}
@@ -60,6 +63,22 @@ def test_encode_rows_is_encode_of_each_row(case: TaskCase) -> None:
     assert len(stored) == len(one_by_one) == len(stored.lengths_N)
     assert [as_arrays(stored[i]) for i in range(len(stored))] == [as_arrays(item) for item in one_by_one]
     assert stored.ledger["rows"] == len(case.examples)
+
+
+def test_examples_that_are_encoded_together_give_the_items_of_each(case: TaskCase) -> None:
+    for examples in (case.examples, [case.unlabelled], [replace(one, target=None) for one in case.examples]):
+        found = [
+            None if isinstance(one, DataError) else [as_arrays(item) for item in one]
+            for one in case.task.encode_each(examples)
+        ]
+        assert found == [one_or_none(case, example) for example in examples]
+
+
+def one_or_none(case: TaskCase, example: Example) -> list[Any] | None:
+    try:
+        return [as_arrays(item) for item in case.task.encode(example)]
+    except DataError:
+        return None
 
 
 def test_rows_without_a_target_stop_learning_with_the_tasks_name(case: TaskCase) -> None:

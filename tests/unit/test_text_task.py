@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pretune.tasks import TextClassification
-from pretune.types import Prediction
+from pretune.types import Example, Prediction
 from tiny import LABELS, dataset_of, tiny_backbone, tiny_encoder, uneven_rows
 
 
@@ -59,3 +59,22 @@ def test_rows_are_varied_as_the_task_was_told_and_stay_so_when_it_is_read_again(
     assert (same[0].arrays["input_ids"] == same[1].arrays["input_ids"]).all()
     assert same[0].cost == len(same[0].arrays["input_ids"])
     assert same[0].target == rows[3].target
+
+
+def test_texts_and_pairs_are_encoded_together_as_one_by_one() -> None:
+    task = task_of()
+    inputs = [
+        {"text": "one"},
+        {"text": "two", "text_pair": "three"},
+        {"text": "four", "text_pair": "five"},
+        {"text": ""},
+    ]
+    examples = [Example(str(number), one) for number, one in enumerate(inputs * 200)]
+    for example, items in zip(examples, task.encode_each(examples), strict=True):
+        assert isinstance(items, list)
+        for item, alone in zip(items, task.encode(example), strict=True):
+            assert (item.id, item.cost, item.target, item.weight) == (example.id, alone.cost, None, 1.0)
+            assert {name: array.tolist() for name, array in item.arrays.items()} == {
+                name: array.tolist() for name, array in alone.arrays.items()
+            }
+    assert task.encode_each([]) == []

@@ -134,6 +134,16 @@ class Task(ABC):
     def encode(self, example: Example) -> list[Encoded]:
         """The example as arrays: one item, or several windows of a long one. Pure."""
 
+    def encode_each(self, examples: Sequence[Example]) -> list[list[Encoded] | DataError]:
+        """Of each example what :meth:`encode` gives, or why the model cannot read it. Here they are read one by one."""
+        found: list[list[Encoded] | DataError] = []
+        for example in examples:
+            try:
+                found.append(self.encode(example))
+            except DataError as error:
+                found.append(error)
+        return found
+
     @abstractmethod
     def encode_rows(self, dataset: Dataset, *, fingerprint: str) -> EncodedRows:
         """Every row of ``dataset`` encoded as :meth:`encode` would, kept on disk under ``fingerprint``."""

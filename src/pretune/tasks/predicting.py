@@ -55,11 +55,11 @@ def readable(task: Task, examples: Sequence[Example]) -> list[tuple[int, list[En
     read none.
     """
     found, why = [], None
-    for place, example in enumerate(examples):
-        try:
-            found.append((place, task.encode(example)))
-        except DataError as error:
-            why = why or error
+    for place, read in enumerate(task.encode_each(examples)):
+        if isinstance(read, DataError):
+            why = why or read
+        else:
+            found.append((place, read))
     if why is not None and not found:
         raise why
     return found

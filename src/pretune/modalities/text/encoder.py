@@ -24,6 +24,8 @@ __all__ = ["Ledger", "Padding", "TextBatch", "TextEncoder", "TextPiece", "TokenP
 LONG_TEXT = ("truncate", "head-tail", "windows")
 NUM_WORST = 5
 MAX_CHUNK_CHARACTERS = 4_000_000
+TEXTS_AT_A_TIME = 256
+"""Texts that the tokenizer is given in one call: what it tells of each beside its ids is large, and more of it leaves the cache."""
 READING = "no control tokens in texts"
 """How texts are read, for the keys of what is kept of them: earlier versions made other tokens of some."""
 
@@ -168,13 +170,15 @@ class TextEncoder:
         ``ids`` name the rows in the ledger; without them a row is named by its position in ``texts``.
         """
         ledger = Ledger() if ledger is None else ledger
+        unknown_id = self.tokenizer.unk_token_id
         found: list[list[TextPiece]] = []
         for start, stop in _chunks(texts, pairs):
             firsts = self.tokens_of(texts[start:stop])
             seconds = None if pairs is None else self.tokens_of(pairs[start:stop])
             for offset, first in enumerate(firsts):
                 row_id = str(start + offset) if ids is None else ids[start + offset]
-                found.append(self._row(row_id, first, None if seconds is None else seconds[offset], ledger))
+                sides = [first] if seconds is None else [first, seconds[offset]]
+                found.append(self._row(row_id, sides, unknown_id, ledger))
         return found
 
     def locate(self, text: str, pair: str | None = None) -> list[tuple[TextPiece, list[TokenPlace | None]]]:
@@ -202,15 +206,27 @@ class TextEncoder:
     def tokens_of(self, texts: Sequence[str]) -> list[np.ndarray]:
         """The token ids of each text, special tokens left out, uncut: int32."""
         backend = plain_backend(self.tokenizer)
-        encodings = backend.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+        found: list[np.ndarray] = []
+        for start in range(0, len(texts), TEXTS_AT_A_TIME):
+            some = list(texts[start : start + TEXTS_AT_A_TIME])
+            encodings = backend.encode_batch_fast(some, add_special_tokens=False)
+            found += [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+        return found
 
-    def _row(self, row_id: str, first: np.ndarray, second: np.ndarray | None, ledger: Ledger) -> list[TextPiece]:
-        sides = [first] if second is None else [first, second]
+    def _row(self, row_id: str, sides: list[np.ndarray], unknown_id: int | None, ledger: Ledger) -> list[TextPiece]:
         cuts, lost = self._cuts(sides)
-        pieces = [self.template.apply(cut, segments=self.segments) for cut in cuts]
-        self._count(row_id, sides, pieces, lost, ledger)
-        return [TextPiece(*piece) for piece in pieces]
+        pieces = [TextPiece(*self.template.apply(cut, segments=self.segments)) for cut in cuts]
+        ledger.rows += 1
+        ledger.pieces += len(pieces)
+        ledger.tokens += sum(len(piece.input_ids) for piece in pieces)
+        ledger.window_rows += len(pieces) > 1
+        ledger.empty_rows += not any(map(len, sides))
+        unknown = 0 if unknown_id is None else sum(int(np.count_nonzero(side == unknown_id)) for side in sides)
+        ledger.unknown_tokens += unknown
+        ledger.unknown_rows += unknown > 0
+        if lost:
+            ledger.add_lost(row_id, lost)
+        return pieces
 
     def _cuts(self, sides: list[np.ndarray]) -> tuple[list[list[np.ndarray]], int]:
         """The sides of each piece, and how many tokens are in none."""
@@ -225,26 +241,6 @@ class TextEncoder:
         keep = _head_tail if self.long_text == "head-tail" else _head
         kept = [keep(side, limit) for side, limit in zip(sides, limits, strict=True)]
         return [kept], sum(map(len, sides)) - sum(map(len, kept))
-
-    def _count(
-        self,
-        row_id: str,
-        sides: list[np.ndarray],
-        pieces: list[tuple[np.ndarray, np.ndarray | None]],
-        lost: int,
-        ledger: Ledger,
-    ) -> None:
-        ledger.rows += 1
-        ledger.pieces += len(pieces)
-        ledger.tokens += sum(len(ids) for ids, _ in pieces)
-        ledger.window_rows += len(pieces) > 1
-        ledger.empty_rows += all(len(side) == 0 for side in sides)
-        unknown_id = self.tokenizer.unk_token_id
-        unknown = 0 if unknown_id is None else sum(int((side == unknown_id).sum()) for side in sides)
-        ledger.unknown_tokens += unknown
-        ledger.unknown_rows += unknown > 0
-        if lost:
-            ledger.add_lost(row_id, lost)
 
 
 def _chunks(texts: Sequence[str], pairs: Sequence[str] | None) -> list[tuple[int, int]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -76,6 +78,26 @@ class Frame:
     gaps: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
     segments: tuple[int, ...]
 
+    @cached_property
+    def gap_ids(self) -> list[np.ndarray]:
+        """The ids of each gap, int32."""
+        return [np.array(ids, dtype=np.int32) for ids, _ in self.gaps]
+
+    @cached_property
+    def gap_segments(self) -> list[np.ndarray]:
+        """The segment ids of each gap, uint8."""
+        return [np.array(segments, dtype=np.uint8) for _, segments in self.gaps]
+
+    @cached_property
+    def num_special(self) -> int:
+        """Special tokens in all gaps."""
+        return sum(map(len, self.gap_ids))
+
+    @cached_property
+    def is_one_segment(self) -> bool:
+        """Are all segment ids 0?"""
+        return not any((*self.segments, *(number for _, gap in self.gaps for number in gap)))
+
 
 @dataclass(frozen=True)
 class Template:
@@ -86,7 +108,7 @@ class Template:
 
     def num_special(self, *, pair: bool) -> int:
         """Special tokens added to a row."""
-        return sum(len(ids) for ids, _ in (self.pair if pair else self.single).gaps)
+        return (self.pair if pair else self.single).num_special
 
     def identity(self) -> str:
         """The same text for the same template."""
@@ -95,15 +117,18 @@ class Template:
     def apply(self, sides: list[np.ndarray], *, segments: bool) -> tuple[np.ndarray, np.ndarray | None]:
         """The row's ids int32 (T,) and, where asked, its segment ids uint8 (T,)."""
         frame = self.pair if len(sides) == 2 else self.single
-        parts: list[np.ndarray] = []
-        marks: list[np.ndarray] = []
-        for index, (ids, gap_segments) in enumerate(frame.gaps):
-            parts.append(np.array(ids, dtype=np.int32))
-            marks.append(np.array(gap_segments, dtype=np.uint8))
-            if index < len(sides):
-                parts.append(sides[index])
-                marks.append(np.full(len(sides[index]), frame.segments[index], dtype=np.uint8))
-        return np.concatenate(parts), np.concatenate(marks) if segments else None
+        ids_T = _woven(frame.gap_ids, sides)
+        if not segments:
+            return ids_T, None
+        if frame.is_one_segment:
+            return ids_T, np.zeros(len(ids_T), dtype=np.uint8)
+        own = [np.full(len(side), mark, dtype=np.uint8) for side, mark in zip(sides, frame.segments, strict=True)]
+        return ids_T, _woven(frame.gap_segments, own)
+
+
+def _woven(gaps: list[np.ndarray], sides: list[np.ndarray]) -> np.ndarray:
+    """Gaps and sides in turn, joined."""
+    return np.concatenate([gaps[0], *itertools.chain(*zip(sides, gaps[1:], strict=True))])
 
 
 def read_template(tokenizer: FastTokenizer) -> Template:

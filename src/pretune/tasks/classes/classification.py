@@ -170,7 +170,7 @@ class Classification(Labelling):
 
     def answer_of(self, outputs_C: Sequence[float]) -> str:
         """The most probable class, the first of equals."""
-        return self.labels[max(range(len(self.labels)), key=outputs_C.__getitem__)]
+        return self.labels[outputs_C.index(max(outputs_C))]
 
     def calibrate(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
         """Fit the temperature; it stays 1 where one would not help rows that it was not fitted on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -14,6 +15,7 @@ from pretune.backbones.pooling.choice import chosen_pooling
 from pretune.backbones.pooling.pool import MODES
 from pretune.backbones.text.limits import encoder_for, encoder_of
 from pretune.config import READ_BY_MODALITY
+from pretune.errors import DataError
 from pretune.metrics.base import Measured
 from pretune.modalities import Modality
 from pretune.modalities.text.encoder import LONG_TEXT, TextEncoder, TextPiece, collate_text
@@ -76,8 +78,24 @@ class OfTexts(RowTask):
 
     def encode(self, example: Example) -> list[Encoded]:
         """One item, or one a window with the row's weight shared among them."""
-        pair = example.inputs.get("text_pair")
-        pieces = self.encoder.encode([example.inputs["text"]], None if pair is None else [pair])[0]
+        return self._encoded_together([example])[0]
+
+    def encode_each(self, examples: Sequence[Example]) -> list[list[Encoded] | DataError]:
+        """Together where no answers are told: any text can be read, an answer may be one that was never learned."""
+        if any(example.target is not None for example in examples):
+            return super().encode_each(examples)
+        runs = itertools.groupby(examples, lambda example: example.inputs.get("text_pair") is None)
+        return [items for _, run in runs for items in self._encoded_together(list(run))]
+
+    def _encoded_together(self, examples: Sequence[Example]) -> list[list[Encoded]]:
+        """The items of examples that are all texts, or all pairs."""
+        texts = [example.inputs["text"] for example in examples]
+        alone = examples[0].inputs.get("text_pair") is None
+        pairs = None if alone else [example.inputs["text_pair"] for example in examples]
+        rows = self.encoder.encode(texts, pairs)
+        return [self._items(*both) for both in zip(examples, rows, strict=True)]
+
+    def _items(self, example: Example, pieces: Sequence[TextPiece]) -> list[Encoded]:
         target = self.target_of(example.target)
         weight = example.weight / len(pieces)
         return [_encoded(example.id, piece, target, weight) for piece in pieces]

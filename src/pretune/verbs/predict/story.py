@@ -7,7 +7,7 @@ import itertools
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -320,7 +320,7 @@ def _records(
         if settings.speaker is not None:
             window = [{"speaker": settings.speaker, **row} for row in window]
         # Ids need not be unique here; the place in the window is.
-        items = [item for place, row in enumerate(window) for item in _items(proven, row, place, left_out)]
+        items = _items(proven.task, window, left_out)
         predictions = predict_items(proven.task, proven.model, items, proven.device)
         records = [proven.task.record(prediction) for prediction in predictions]
         honest = proven.task.calibrated(records) if settings.calibrated else None
@@ -333,12 +333,15 @@ def _records(
     bar.close()
 
 
-def _items(proven: Proven, row: Mapping[str, Any], place: int, left_out: _LeftOut) -> list[Encoded]:
-    """The items of a row, called by its place; none where the model cannot read it (a prompt that is too long)."""
+def _items(task: Task, window: Sequence[Mapping[str, Any]], left_out: _LeftOut) -> list[Encoded]:
+    """The items of rows, called by their places; none of those that the model cannot read (a prompt that is too long)."""
     from pretune.tasks.predicting import example_of
 
-    try:
-        return proven.task.encode(example_of(row, str(place)))
-    except DataError as error:
-        left_out(DataError(error.problem.replace(f"row {place} ", f"row {row['id']} "), error.fix))
-        return []
+    found: list[Encoded] = []
+    for place, read in enumerate(task.encode_each([example_of(row, str(at)) for at, row in enumerate(window)])):
+        if isinstance(read, DataError):
+            named = read.problem.replace(f"row {place} ", f"row {window[place]['id']} ")
+            left_out(DataError(named, read.fix))
+        else:
+            found += read
+    return found
