@@ -165,7 +165,7 @@ class Answered:
         """The same of some of the rows."""
         return Answered(
             [self.records[place] for place in places],
-            [self.words[place] for place in places] if self.words else (),
+            [self.words[int(place)] for place in places] if self.words else (),
             {name: values_N[places] for name, values_N in self.numbers.items()},
             None if self.features is None else self.features[places],
             self.notes,
