@@ -20,7 +20,7 @@ _MOST_CANDIDATES = 8_000_000  # 64 MB, a few times that while sorting
 
 
 def band_keys(hashes: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """(B, NUM_BANDS) uint32: the smallest hashes under ROWS_PER_BAND permutations, mixed into one number a band.
+    """(NUM_BANDS, B) uint32: the smallest hashes under ROWS_PER_BAND permutations, mixed into one number a band.
 
     ``hashes`` are of the shingles of B rows in turn, beginning at ``starts`` (B + 1,).
     """
@@ -35,7 +35,7 @@ def band_keys(hashes: np.ndarray, starts: np.ndarray) -> np.ndarray:
         band ^= smallest
         band *= np.uint64(0x9E3779B97F4A7C15)
         band ^= band >> np.uint64(29)
-    return (keys >> np.uint64(32)).astype(np.uint32).T
+    return (keys >> np.uint64(32)).astype(np.uint32)
 
 
 def _permutations() -> tuple[np.ndarray, np.ndarray]:
@@ -45,21 +45,23 @@ def _permutations() -> tuple[np.ndarray, np.ndarray]:
     return factors, draw.integers(0, 2**32, size=NUM_BANDS * ROWS_PER_BAND, dtype=np.uint32)
 
 
-def pairs_of_bands(keys_NK: np.ndarray) -> tuple[np.ndarray, np.ndarray, int, bool]:
-    """Distinct pairs sharing two bands or more (those with most first), buckets linked, and whether all were looked at."""
+def pairs_of_bands(keys_KN: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, int, bool]:
+    """Distinct pairs of the ``chosen`` rows, by their places among them, sharing two bands or more (those with most first), buckets linked,
+    and whether all were looked at. One band is at hand at a time.
+    """
     found: list[np.ndarray] = []
     linked, total, complete = 0, 0, True
     for band in range(NUM_BANDS):
-        left, right, too_large = equal_pairs(keys_NK[:, band])
+        left, right, too_large = equal_pairs(keys_KN[band, chosen])
         linked, total = linked + too_large, total + len(left)
-        found.append(left.astype(np.uint64) * np.uint64(len(keys_NK)) + right.astype(np.uint64))
+        found.append(left.astype(np.uint64) * np.uint64(len(chosen)) + right.astype(np.uint64))
         if total > _MOST_CANDIDATES and band + 1 < NUM_BANDS:
             complete = False
             break
     packed, shared = np.unique(np.concatenate(found), return_counts=True)
     order = np.argsort(-shared, kind="stable")
     order = order[shared[order] >= (2 if complete else 1)]
-    left, right = np.divmod(packed[order], np.uint64(max(len(keys_NK), 1)))
+    left, right = np.divmod(packed[order], np.uint64(max(len(chosen), 1)))
     return left.astype(np.int64), right.astype(np.int64), linked, complete
 
 

@@ -30,11 +30,11 @@ _LETTERS_PER_CHECK = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class _Keys:
-    """What candidates are found by: ``bands_NK``, hashes of all letters and of the words in any order (0 for none), letters of
+    """What candidates are found by: ``bands_KN``, hashes of all letters and of the words in any order (0 for none), letters of
     each row, and the rare pieces.
     """
 
-    bands_NK: np.ndarray
+    bands_KN: np.ndarray
     letters_N: np.ndarray
     words_N: np.ndarray
     sizes_N: np.ndarray
@@ -65,7 +65,7 @@ def find_near_texts(batches: Iterable[list[str]], num_rows: int, read: Callable[
 
 def _keys(batches: Iterable[list[str]], num_rows: int) -> _Keys:
     keys = _Keys(
-        np.empty((num_rows, minhash.NUM_BANDS), dtype=np.uint32),
+        np.empty((minhash.NUM_BANDS, num_rows), dtype=np.uint32),
         np.empty(num_rows, dtype=np.uint64),
         np.empty(num_rows, dtype=np.uint64),
         np.empty(num_rows, dtype=np.int32),
@@ -82,7 +82,7 @@ def _keys(batches: Iterable[list[str]], num_rows: int) -> _Keys:
 def _keep(keys: _Keys, texts: list[str], here: slice) -> None:
     letters = folded(texts)
     found = hashed(letters, among=len(keys.sizes_N))
-    keys.bands_NK[here] = minhash.band_keys(found.short, found.short_starts)
+    keys.bands_KN[:, here] = minhash.band_keys(found.short, found.short_starts)
     keys.letters_N[here], keys.words_N[here], keys.sizes_N[here] = found.whole, found.words, letters.counts
     rows = np.repeat(np.arange(here.start, here.stop), np.diff(found.long_starts))
     lettered = np.repeat(letters.counts > 0, np.diff(found.long_starts))
@@ -113,7 +113,7 @@ def _candidates(keys: _Keys) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, b
         left, right, too_large = equal_pairs(keys_N[lettered])
         found.append((lettered[left], lettered[right], np.zeros(len(left))))
         linked += too_large
-    left, right, too_large, all_bands = minhash.pairs_of_bands(keys.bands_NK[lettered])
+    left, right, too_large, all_bands = minhash.pairs_of_bands(keys.bands_KN, lettered)
     found.append((lettered[left], lettered[right], np.zeros(len(left))))
     packed = np.concatenate([one[0].astype(np.int64) * len(keys.sizes_N) + one[1] for one in found])
     bonds = np.concatenate([one[2] for one in found])
