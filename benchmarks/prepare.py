@@ -113,7 +113,7 @@ def _corpus(folder: Path, texts: list[str], plan: Plan) -> dict[str, Any]:
     """``masked/``: bert-mini, ``decoder/``: gpt-mini, with tokenizers trained on the texts; facts of both. Held-out rows are those the verb
     itself holds out."""
     from pretune.interface.outcome import Silent
-    from pretune.verbs.pretrain import PretrainSettings, read_corpus
+    from pretune.verbs.pretrain.story import PretrainSettings, read_corpus
 
     made = {
         "corpus": _fresh(folder, "masked", "bert-mini", "AutoModelForMaskedLM", plan),
