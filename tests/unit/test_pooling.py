@@ -158,6 +158,21 @@ def test_pre_training_goes_on_as_the_folder_is_read(tmp_path: Path) -> None:
     assert chosen_pooling("auto", load_backbone(str(tmp_path / "other"))).is_open
 
 
+@pytest.mark.parametrize(("preset", "modes"), [("bert-tiny", ("mean",)), ("gpt-tiny", ())])
+def test_a_trunk_of_fresh_weights_is_read_as_they_are(preset: str, modes: tuple[str, ...], tmp_path: Path) -> None:
+    """Nothing made its first position stand for the text; a decoder is read by its own head."""
+    (tmp_path / "corpus.txt").write_text("\n".join(row["text"] for row in make_rows(60)), encoding="utf-8")
+    begun = f"scratch:{preset}"
+    fresh: dict[str, Any] = {"vocab_size": 300}
+    for out in ("base", "longer"):
+        pretune.pretrain(
+            begun, data=tmp_path / "corpus.txt", **fresh, max_steps=2, threads=1, out=tmp_path / out, say=Silent()
+        )
+        begun = str(tmp_path / out)
+        fresh.clear()
+        assert chosen_pooling("auto", load_backbone(begun)).modes == modes
+
+
 # --- folders of pooled classifiers ------------------------------------------------------------------------------------
 
 

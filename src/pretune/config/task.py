@@ -50,7 +50,7 @@ class PoolingSettings(Settings):
 
     pooling: str = option(
         "auto",
-        "text: what the classifier reads of the tokens: first, mean, max, last, weighted-mean, several with + (first+mean), or own (the architecture's own head); auto: what a sentence encoder's 1_Pooling/config.json says, the mean for fresh models, and else what tells validation rows apart better",
+        "text: what the classifier reads of the tokens: first, mean, max, last, weighted-mean, several with + (first+mean), or own (the architecture's own head); auto: what a sentence encoder's 1_Pooling/config.json says, the mean where the architecture's own head would be new too, and else what tells validation rows apart better",
         metavar="MODE",
     )
 

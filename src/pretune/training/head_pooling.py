@@ -27,8 +27,8 @@ def decide_pooling(
 ) -> dict[str, Any] | None:  # fmt: skip
     """Let the task of texts read its tokens so, and say why; what run.json keeps of it. None for other tasks.
 
-    Where nothing speaks for one pooling, a sample of the rows decides (those of validation that do not stand in train too); where none may (``by_rows``), a new classifier
-    reads the mean, with the fewest new weights. A run that goes on keeps what it began with.
+    Where nothing speaks for one pooling, a sample of the rows decides (those of validation that do not stand in train too). Where none may (``by_rows``), and where the
+    model's own head would begin with a layer of new weights (docs/decisions.md, D260), the mean is read, with the fewest new weights. A run that goes on keeps what it began with.
     """
     from pretune.backbones.pooling.choice import chosen_pooling
     from pretune.tasks.classes.labelling import Labelling
@@ -84,6 +84,10 @@ def _tried(
     model.to(device.device)
     if not reads_first(task, model, rows["train"], device):
         return None, ChosenPooling((), "as the architecture has it")
+    if sum(name.endswith(".weight") for name in report.initialised) > 1:
+        return None, ChosenPooling(
+            FRESH, "as its own head would read the first position through a layer of new weights"
+        )
     if not by_rows:
         return None, ChosenPooling(FRESH, "as rows may not choose, and this needs the fewest new weights")
     ids, leaked_N = data["validation"]["id"], also_in_train(data, "validation")

@@ -11,7 +11,7 @@ from pretune.backbones.text_kinds import goes_on, reads_whole
 if TYPE_CHECKING:
     from pretune.backbones.load import Backbone
 
-__all__ = ["FRESH", "ChosenPooling", "chosen_pooling", "told_by_folder"]
+__all__ = ["FRESH", "ChosenPooling", "chosen_pooling", "passed_on"]
 
 FRESH = ("mean",)
 """By which fresh encoders are read (docs/decisions.md, D120)."""
@@ -40,15 +40,24 @@ def chosen_pooling(asked: str, backbone: Backbone) -> ChosenPooling:
         return ChosenPooling((), "as decoders are read: by their own head, at the last token")
     if backbone.folder is None:
         return ChosenPooling(FRESH, "as fresh encoders are read")
-    if (told := told_by_folder(backbone)) is not None:
+    if (told := _told_by_folder(backbone)) is not None:
         return told
     if reads_whole(backbone.config):
         return ChosenPooling(FRESH, f"as {backbone.config.model_type} is read")
     return ChosenPooling((), "as the architecture has it", is_open=True)
 
 
-def told_by_folder(backbone: Backbone) -> ChosenPooling | None:
-    """What the folder of a ``backbone`` says of how it is read; None where it says nothing. Raises as :func:`chosen_pooling`."""
+def passed_on(backbone: Backbone) -> tuple[str, ...]:
+    """The modes by which the trunk is read that was pre-trained from a ``backbone``: as that one is, by rule or as its folder says; none
+    where nothing says it, or what is read is no text. Raises as :func:`chosen_pooling`.
+    """
+    if backbone.modality.is_file:
+        return ()
+    chosen = chosen_pooling("auto", backbone)
+    return () if chosen.is_open else chosen.modes
+
+
+def _told_by_folder(backbone: Backbone) -> ChosenPooling | None:
     if backbone.folder is None:
         return None
     if backbone.pooled is not None:

@@ -112,18 +112,16 @@ def carry_out_unlabelled(
     *, began: float, resumed: bool,
 ) -> None:  # fmt: skip
     """Learn without labels from the run's last state to its end, and keep what was learned and what was measured."""
-    from pretune.backbones.pooling.choice import told_by_folder
+    from pretune.backbones.pooling.choice import passed_on
     from pretune.training.record import carry_out, write_model
 
     objective: Pretraining = setup.objective
-    told = told_by_folder(setup.backbone)
+    read_by = passed_on(setup.backbone)
 
     def close() -> None:
         for warning in objective.warnings():
             learning.say.warn(warning)
-        write_model(
-            run, objective.saved(), setup.backbone.processor, objective.to_dict(), () if told is None else told.modes
-        )
+        write_model(run, objective.saved(), setup.backbone.processor, objective.to_dict(), read_by)
         run.write_metrics("held-out", held_out_evaluation(setup, learning))
         if streamed is not None:
             run.update_record(streamed={**run.record["streamed"], **streamed.facts(run)})
