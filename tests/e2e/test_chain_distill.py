@@ -260,10 +260,12 @@ def test_more_labelled_rows_and_labels_that_the_teacher_never_learned(story: Sto
 @pytest.mark.slow
 def test_a_student_that_is_pre_trained_by_a_teacher_is_fine_tuned_like_any(story: Story) -> None:
     base, small, tuned = (story.place / name for name in ("base", "small-base", "tuned"))
-    done("pretrain", *TINY, "--data", story.more, "--out", base, "--max-steps", "8")
+    labelled = story.place / "news.csv"  # the same command's next step learns from it
+    done("pretrain", *TINY, "--data", labelled, "--out", base, "--max-steps", "8")
     words = ("distill", base, "--student", "layers:1", *SMALL)
     facts = done(*words, "--out", small, "--json").facts
     assert facts["scores"]["masked_accuracy"]["n"] >= 1
+    assert f"pretune finetune {small} --data {labelled}" in done(*words, "--out", small).out
     record = read_json(small / "run.json")
     assert record["parents"] == [str(base)]
     assert record["model"]["task"] == "masked-language-modelling"

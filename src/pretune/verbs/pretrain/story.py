@@ -262,9 +262,9 @@ def _next(run: RunFolder) -> str:
     """The same rows with their labels, where they have any."""
     from pretune.interface.next_steps import next_line
 
-    settings = run.record["settings"]
+    settings = run.record.get("reading") or run.record["settings"]  # a run that was taught reads what its teacher read
     labelled = any(split.get("labels") or split.get("answers") for split in run.passport.get("splits", {}).values())
-    if labelled and "data" in settings:
+    if labelled and settings.get("data"):
         return next_line("finetune", settings, backbone=str(run.path), data=settings["data"])
     return f"{next_line('finetune', backbone=str(run.path), data='LABELLED')} (LABELLED: rows with labels)"
 
