@@ -170,7 +170,7 @@ MODELS: list[tuple[str, Callable[[Path], object], str]] = [
     ("config is a list", lambda m: (m / "config.json").write_text("[]"), r"config\.json holds a list"),
     ("no config", lambda m: (m / "config.json").unlink(), r"no config\.json"),
     ("other model type", edit_json("config.json", model_type="berd"), "berd"),
-    ("wrong shapes", edit_json("config.json", hidden_size=64, num_attention_heads=2, intermediate_size=256), "another shape"),
+    ("wrong shapes", edit_json("config.json", hidden_size=64, num_attention_heads=2, intermediate_size=256), r"another shape|mixes files of two models"),
     ("impossible shapes", edit_json("config.json", hidden_size=127), "model"),
     ("vocabulary too small", edit_json("config.json", vocab_size=100), "vocab_size 100"),
     ("no tokenizer", no_tokenizer, "holds no tokenizer"),
