@@ -89,7 +89,7 @@ _RUN = _some(
     verb=text(), command=text(), status=text(), settings=_OBJECT, parents=listed(text()), started=text(), finished=text(),
     stopped=text(), problem=maybe(text()), seconds=number(0), machine=_OBJECT, backbone=_OBJECT, training=_OBJECT, device=_OBJECT,
     reading=maybe(_OBJECT), data_fingerprint=text(), data_copied=listed(_OBJECT), seed_runs=listed(text()), compression=_OBJECT, distillation=_OBJECT,
-    pruning=_OBJECT, selftraining=_OBJECT, streamed=_OBJECT, quantization=_OBJECT, export=_OBJECT, joint=_OBJECT,
+    pruning=_OBJECT, selftraining=_OBJECT, streamed=_some(files=whole(1), files_learned=whole(0), rows_learned=whole(0), first=text()), quantization=_OBJECT, export=_OBJECT, joint=_OBJECT,
     tasks=mapped(_some(data_fingerprint=text(), labels=listed(text()), pooling=maybe(_POOLING), batch_size=whole(1), task=text(), rows=whole(0))),
     model=_some(task=text(), labels=listed(text()), initialised=listed(text()), unexpected=listed(text()), parameters=whole(0), pooling=maybe(_POOLING), pooled=_POOLED),
     tuning=_some(tuned=listed(text()), best=whole(0), passes=number(0), trials=listed(_some(run=text(), values=_OBJECT, share=number(0, 1), value=maybe(number()), problem=text()))),

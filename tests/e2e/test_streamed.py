@@ -83,6 +83,11 @@ def test_every_pass_learns_from_every_file_and_never_from_what_is_held_out(
     assert set(keys.tolist()) <= {content_key(row["text"]) for row in texts}
     assert "file by file" in " ".join(RunFolder(straight).passport["facts"]["split"]["notes"])
     assert "are what was written" in done("verify", straight).out
+    done("report", straight, "--out", straight.parent / "page.html")
+    page = (straight.parent / "page.html").read_text(encoding="utf-8")
+    assert f"{learned} rows were learned from, of 3 of 3 files" in page
+    assert "in 3 files" in page
+    assert "rows were learned from" in (straight / "model" / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

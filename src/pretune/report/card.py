@@ -12,7 +12,7 @@ from pretune.forwarded import places_in
 from pretune.hub import PREFIX
 from pretune.report.lineage import backbone_of
 from pretune.report.parts.sections import changed_settings
-from pretune.report.passport.findings import findings_sentence
+from pretune.report.passport.findings import findings_sentence, streamed_sentence
 from pretune.report.passport.parts import total_rows
 from pretune.report.privacy_words import guarantee_lines
 from pretune.report.story import caveats, main_split, ordered_splits, primary_of
@@ -299,7 +299,7 @@ def _data(record: Mapping[str, Any], passport: Mapping[str, Any]) -> str:
     if splits:
         sizes = ", ".join(f"{_safe(name)} {number_text(split.get('rows'))}" for name, split in splits.items())
         said.append(f"{counted(total_rows(passport), 'row')}: {sizes}.")
-    said.append(findings_sentence(passport))
+    said += [findings_sentence(passport), _safe(streamed_sentence(record))]
     text = " ".join(sentence for sentence in said if sentence)
     return f"## Data\n\n{text}" if text else ""
 

@@ -228,7 +228,12 @@ def tiles(record: Mapping[str, Any], metrics: Mapping[str, Any], passport: Mappi
         baseline = best_baseline(metrics[split])
         if baseline:
             found.append(Tile("best baseline", *score_value_text(name, baseline.score)))
-    if total_rows(passport):
+    streamed = record.get("streamed") or {}
+    if streamed.get("rows_learned"):
+        found.append(
+            Tile("rows", number_text(streamed["rows_learned"]), f"in {counted(streamed['files_learned'], 'file')}")
+        )
+    elif total_rows(passport):
         found.append(Tile("rows", number_text(total_rows(passport)), "all splits"))
     parameters = (record.get("model") or {}).get("parameters")
     if parameters:

@@ -14,7 +14,7 @@ from pretune.report.drawing.grids import Node, lineage
 from pretune.report.drawing.svg import responsive
 from pretune.report.layout import Cell, Section, data_table, part
 from pretune.report.lineage import backbone_of
-from pretune.report.passport.findings import findings_sentence
+from pretune.report.passport.findings import findings_sentence, streamed_sentence
 from pretune.report.passport.parts import passport_parts
 from pretune.report.story import caveats, ordered_splits
 from pretune.report.words import (
@@ -199,7 +199,7 @@ def data_section(passport: Record, record: Record) -> Section | None:
     parts = passport_parts(passport)
     if not parts:
         return None
-    sentences = (findings_sentence(passport), _rewritten(passport))
+    sentences = (streamed_sentence(record), findings_sentence(passport), _rewritten(passport))
     head = [part("paragraph", text=one) for one in sentences if one]
     return Section("data", "Data", (*head, *parts))
 

@@ -13,7 +13,7 @@ from pretune.report.layout import Cell, cell_of, data_table, part
 from pretune.report.words import number_text, percent_text, plain, title_of
 from pretune.wording import counted
 
-__all__ = ["conflicts", "findings", "findings_sentence", "modality_in", "overlaps", "pairs_list"]
+__all__ = ["conflicts", "findings", "findings_sentence", "modality_in", "overlaps", "pairs_list", "streamed_sentence"]
 
 _WORDS = {"error": "Error", "warning": "Warning", "note": "Note"}
 _ORDER = {"error": 0, "warning": 1, "note": 2}
@@ -154,3 +154,14 @@ def conflicts(passport: Mapping[str, Any]) -> Markup:
     columns = [noun, "labels (rows)"]
     table = data_table(f"The same {noun} with different labels", columns, rows)
     return part("details", summary=f"Examples of {noun}s with different labels", body=table) if table else Markup("")
+
+
+def streamed_sentence(record: Mapping[str, Any]) -> str:
+    """Of files that came in turn, which one the data passport tells of."""
+    told = record.get("streamed")
+    if not isinstance(told, dict) or "rows_learned" not in told:
+        return ""
+    return (
+        f"{counted(told['rows_learned'])} were learned from, of {number_text(told['files_learned'])} of {counted(told['files'], 'file')} that came in turn "
+        f"(--stream). What is told of the data is of the first, {plain(told['first'])}."
+    )
