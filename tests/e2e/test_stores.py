@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import http.server
 import json
 import threading
@@ -11,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_calls import call, done, refused
+from cli_calls import TINY, call, done, refused
 
 from conftest import make_rows
+from pretune.runfolder import RunFolder
 
 pytestmark = pytest.mark.slow
 
@@ -86,3 +88,20 @@ def test_a_file_of_a_web_server(tmp_path: Path) -> None:
         refused(call("inspect", f"{address}/page/"), "web page")
         refused(call("inspect", f"{address}/none.csv"), "is not there")
         server.shutdown()
+
+
+def test_a_bucket_is_streamed_file_by_file(bucket: Any, tmp_path: Path) -> None:
+    for number in range(3):
+        rows = make_rows(180)[60 * number : 60 * number + 60]
+        text = "".join(json.dumps({"text": row["text"]}) + "\n" for row in rows)
+        bucket.put_object(Bucket="news", Key=f"corpus/part-{number}.jsonl.gz", Body=gzip.compress(text.encode()))
+    place, out = "s3://news/corpus/part-*.jsonl.gz", tmp_path / "run"
+    done("pretrain", *TINY, "--data", place, "--stream", "--batch-size", "16", "--out", out)
+    told = [line for line in RunFolder(out).log_lines() if line["kind"] == "part"]
+    assert sorted(line["file"] for line in told) == [f"part-{number}.jsonl.gz" for number in range(3)]
+    assert RunFolder(out).record["streamed"]["rows_learned"] == sum(line["rows"] for line in told) > 150
+    bucket.delete_object(Bucket="news", Key=f"corpus/{told[1]['file']}")
+    refused(
+        call("pretrain", *TINY, "--data", f"s3://news/corpus/{told[1]['file']}", "--stream", "--out", tmp_path / "no"),
+        "not there",
+    )
