@@ -158,6 +158,15 @@ def no_tokenizer(model: Path) -> None:
         path.unlink()
 
 
+narrow = edit_json("config.json", hidden_size=64, num_attention_heads=2, intermediate_size=256)
+
+
+def narrow_alone(model: Path) -> None:
+    """No other file tells of the width."""
+    (model / "1_Pooling" / "config.json").unlink()
+    narrow(model)
+
+
 MODELS: list[tuple[str, Callable[[Path], object], str]] = [
     ("weights cut short", cut, r"model\.safetensors .*damaged or cut short"),
     ("header flipped", flip_header, r"model\.safetensors .*damaged"),
@@ -170,7 +179,8 @@ MODELS: list[tuple[str, Callable[[Path], object], str]] = [
     ("config is a list", lambda m: (m / "config.json").write_text("[]"), r"config\.json holds a list"),
     ("no config", lambda m: (m / "config.json").unlink(), r"no config\.json"),
     ("other model type", edit_json("config.json", model_type="berd"), "berd"),
-    ("wrong shapes", edit_json("config.json", hidden_size=64, num_attention_heads=2, intermediate_size=256), r"another shape|mixes files of two models"),
+    ("wrong shapes", narrow_alone, "another shape"),
+    ("files of two models", narrow, "mixes files of two models"),
     ("impossible shapes", edit_json("config.json", hidden_size=127), "model"),
     ("vocabulary too small", edit_json("config.json", vocab_size=100), "vocab_size 100"),
     ("no tokenizer", no_tokenizer, "holds no tokenizer"),

@@ -125,6 +125,15 @@ def test_the_files_of_a_folder_a_pattern_and_an_address(tmp_path: Path, store: A
     assert [file.place for file in files_of(DataSettings(data="memory://bucket/a.csv"))[0]] == ["memory://bucket/a.csv"]
 
 
+def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """A run knows a file again by its name."""
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        write_csv(tmp_path / folder / "rows.csv", make_rows(12))
+    found = names(str(tmp_path / "*" / "rows.csv"))
+    assert found == [str(tmp_path / folder / "rows.csv") for folder in ("one", "two")]
+
+
 def test_what_is_no_corpus_of_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_bytes(b"x")
     with pytest.raises(DataError, match="archives"):

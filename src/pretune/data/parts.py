@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from pretune.config import DataSettings
@@ -26,7 +27,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class CorpusFile:
-    """One file: its name below what was given, its path or address, and its size (0 where nobody tells)."""
+    """One file: its name below what was given (its place, where several have one name), its path or address, and its size (0 where nobody tells)."""
 
     name: str
     place: str
@@ -55,6 +56,8 @@ def files_of(settings: DataSettings) -> tuple[list[CorpusFile], list[str]]:
             f"{settings.place} has no file of rows to learn from",
             f"--stream reads {', '.join(_ROWS[:4])} and archives of such; pretune inspect shows what is there",
         )
+    times = Counter(file.name for file in found)
+    found = [replace(file, name=file.place) if times[file.name] > 1 else file for file in found]
     return found, [
         f"Left out: {', '.join(names[:_SHOWN])}{f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''} ({why})."
         for why, names in left_out.items()

@@ -42,11 +42,13 @@ def key_files(run: RunFolder) -> list[str]:
 
 def leaked_rows(run: RunFolder, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Which rows the run learned labels from, and which its parents saw and it did not: two bool (N,)."""
+    import numpy as np
+
     from pretune.data.split import content_keys
 
     keys_N = content_keys(dataset)
     own_N = _known(run, keys_N)
-    seen_N = ~own_N & False
+    seen_N = np.zeros_like(own_N)
     for place in _lineage(run)[1:]:
         seen_N |= _known(RunFolder(Path(place)), keys_N)
     return own_N, seen_N & ~own_N

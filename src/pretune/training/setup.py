@@ -185,8 +185,7 @@ def make_learning(
     feed: Callable[..., Feeds] | None = None,
 ) -> tuple[Setup, Learning]:
     """Put the pieces of a training run together. ``parts_pace`` is how fast the parts of the model learn, where its task says so;
-    ``private`` is asked for a plan once the objective stands; ``feed`` makes the :class:`Feeds` of streams that are not all there is.
-    """
+    ``private`` is asked for a plan once the objective stands; ``feed`` makes :class:`Feeds` of streams that are not all there is."""
     from pretune.backbones.adaptation.adapt import plan_adaptation
     from pretune.engine.average import Average
     from pretune.engine.batching import Feeds

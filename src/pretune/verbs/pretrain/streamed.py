@@ -82,11 +82,10 @@ class StreamedCorpus:
 
     def _place(self, number: int) -> int:
         a_pass, position = divmod(number, len(self.files))
-        return int(
-            np.random.default_rng(seed_of(self.settings.seed, "files", a_pass)).permutation(len(self.files))[position]
-        )
+        order = np.random.default_rng(seed_of(self.settings.seed, "files", a_pass)).permutation(len(self.files))
+        return int(order[position])
 
-    def passes(self, updates: int) -> int:
+    def updates_of_pass(self, updates: int) -> int:
         """About how many updates a pass over all files has, when the first has so many."""
         sizes = [file.bytes for file in self.files]
         share = sum(sizes) / self.file(0).bytes if all(sizes) else float(len(self.files))
@@ -108,7 +107,7 @@ class StreamedCorpus:
             "rows_learned": sum(learned.values()),
         }
 
-    def known_from(self, run: RunFolder) -> None:
+    def recall(self, run: RunFolder) -> None:
         """Take in what an earlier session of the run has read, so that a file that changed since is found out."""
         for line in run.log_lines():
             if line.get("kind") == "part":
@@ -124,10 +123,10 @@ class StreamedCorpus:
         file = self.file(number)
         data = self._read(file)
         rows = rows_without(data, self._held_keys)
-        return rows, self.facts_of(number, rows)
+        return rows, self.checked_facts(number, rows)
 
-    def facts_of(self, number: int, rows: Dataset | None) -> dict[str, Any]:
-        """What the log says of a file. Raises :class:`RunError` where the run has learned from other rows of it."""
+    def checked_facts(self, number: int, rows: Dataset | None) -> dict[str, Any]:
+        """What the log says of a file, whose rows are held against what was learned from before. Raises :class:`RunError` where the run has learned from other rows of it."""
         file = self.file(number)
         fingerprint = "" if rows is None else data_fingerprint(Splits({"train": rows}))
         if self._fingerprints.setdefault(file.name, fingerprint) != fingerprint:
@@ -175,14 +174,14 @@ class CorpusParts:
     def feeds(self, first: dict[str, Stream], **how: Any) -> Feeds:
         """Of all files, of which the streams of the ``first`` are at hand."""
         streamed, run = self.streamed, self.run
-        updates = streamed.passes(next(iter(first.values())).updates_per_epoch)
+        updates = streamed.updates_of_pass(next(iter(first.values())).updates_per_epoch)
         if is_run(run.path):
-            streamed.known_from(run)
+            streamed.recall(run)
             updates = run.record.get("streamed", {}).get("updates_per_pass", updates)
             if self.cluster.is_first:
                 run.update_record(streamed={**streamed.facts(run), "updates_per_pass": updates})
             self.cluster.barrier()
-        facts = streamed.facts_of(0, streamed.data["train"])
+        facts = streamed.checked_facts(0, streamed.data["train"])
         return PartedFeeds(Part(first, facts), self.load, updates_per_pass=updates, **how)
 
     def load(self, number: int) -> Part:
